@@ -1,13 +1,16 @@
-"""Names of users: which are allowed, which look alike, and labels that tell equal names apart.
+"""Names of users: which are allowed, which look alike, labels that tell equal names apart, and who has which name.
 
 A name is a label that someone chose for a key, never an identity. It consists of visible characters without other
-meanings in typed commands. This module has the rules of text only; sync/conversations.py decides who has which name.
-Ids are shown in base32 (RFC 4648, upper case, no padding), and the suffix of a label is the beginning of the id.
+meanings in typed commands. Ids are shown in base32 (RFC 4648, upper case, no padding), and the suffix of a label is
+the beginning of the id.
 
 Names look alike when their skeletons are equal, after Unicode Technical Standard 39. The table is our own and covers
 what can be mistaken in a chat window: digits for letters; Cyrillic, Greek and Armenian letters; capitals of Cherokee
 and Lisu; small phonetic letters that are drawn like Latin ones; and marks of other scripts, which are not drawn at
 all. Too many matches are better than too few: a false match only shows a suffix.
+
+A user's name comes from the newest profile entry, or until there is one from the user's peer. A name is bound to a key
+on first sight; another key with that name raises a warning, once.
 """
 
 from __future__ import annotations
@@ -15,7 +18,12 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
+from collections.abc import Iterable
 
+from p2pchat.core.context import Context, HostedIdentity
+from p2pchat.core.effects import UserNamed, WarningIssued
+from p2pchat.core.log import Entry
+from p2pchat.core.records import FormerName, KnownUser
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -176,3 +184,111 @@ def split_label(text: str) -> tuple[str, str]:
     """
     name, _, tail = text.partition("#")
     return name, tail.upper()
+
+
+# ---- the names of all known users
+
+
+MAX_NAMES = 100_000  # names of users who never wrote, which a hosting peer can invent; a guess: 30 MiB
+MAX_FORMER = 64  # earlier names of one user
+OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may differ (Settings.clock_ahead)
+MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
+
+
+class KnownPeople:
+    """Names by user id.
+
+    Attributes:
+        names: Names of users.
+        abouts: Texts of users about themselves, where there is one.
+        former: Earlier names, with the clocks of their profile entries, 0 for one that was only announced; may include
+            the current one.
+    """
+
+    def __init__(
+        self, ctx: Context, hosted: Iterable[HostedIdentity], known: Iterable[KnownUser], former: Iterable[FormerName]
+    ) -> None:
+        self._ctx = ctx
+        self.names: dict[UserId, str] = {}
+        self.abouts: dict[UserId, str] = {}
+        self.former: dict[UserId, dict[str, int]] = {}
+        self._named_c: dict[UserId, int] = {}
+        self._keys: dict[str, UserId] = {}
+        self._warned: set[tuple[UserId, str]] = set()
+        for user in known:
+            self.names[user.id] = user.name
+            self._set_about(user.id, user.about)
+            if user.named_c:  # 0: known from its peer only
+                self._named_c[user.id] = user.named_c
+            self._keys.setdefault(user.name, user.id)
+        for one in former:
+            self.former.setdefault(one.user, {})[one.name] = one.c
+            self._keys.setdefault(one.name, one.user)
+        for own in hosted:
+            self._keys.setdefault(own.name, own.id)
+
+    def on_profile(self, user: UserId, entry: Entry) -> None:
+        """Take a profile entry of the room.
+
+        One without a valid name changes nothing. Of an older one only the name is kept, as a former name.
+        """
+        name = entry.b.get("name") if isinstance(entry.b, dict) else None
+        if not isinstance(name, str) or name_fault(name):
+            return
+        before, before_c = self.names.get(user), self._named_c.get(user, 0)
+        if entry.c <= before_c:
+            if name != before:
+                self._keep_former(user, name, entry.c)
+            return
+        if before is not None and before != name:
+            self._keep_former(user, before, before_c)
+        about = _about(entry.b.get("about"))
+        self._named_c[user] = entry.c
+        self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
+        self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
+
+    def on_announced_name(self, user: UserId, name: str) -> None:
+        """Take a name that a peer announces for a user it hosts. A profile entry outweighs it.
+
+        The name is stored, so that after a restart absent users who never wrote can be addressed by name.
+        """
+        if user in self._named_c or name_fault(name) or (user not in self.names and len(self.names) >= MAX_NAMES):
+            return
+        before = self.names.get(user)
+        if before != name:
+            self._ctx.change.users.append(KnownUser(user, name, 0))
+            if before is not None:
+                self._keep_former(user, before, 0)
+        self._set_name(user, name, "", old=False)
+
+    def _keep_former(self, user: UserId, name: str, c: int) -> None:
+        former = self.former.setdefault(user, {})
+        if c > former.get(name, -1) and (name in former or len(former) < MAX_FORMER):
+            former[name] = c
+            self._ctx.change.former_names.append(FormerName(user, name, c))
+
+    def _set_about(self, user: UserId, about: str) -> None:
+        if about:
+            self.abouts[user] = about
+        else:
+            self.abouts.pop(user, None)
+
+    def _set_name(self, user: UserId, name: str, about: str, *, old: bool) -> None:
+        if self.names.get(user) == name and self.abouts.get(user, "") == about:
+            return
+        self.names[user] = name
+        self._set_about(user, about)
+        first = self._keys.setdefault(name, user)
+        is_used = self.names.get(first, name) == name
+        if first != user and (is_used or not old) and (user, name) not in self._warned:
+            text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
+            if not is_used:
+                text = f"another key used the name {name!r} before: /whois tells them apart"
+            self._warned.add((user, name))
+            self._ctx.emit(WarningIssued("name", text, user))
+        self._ctx.emit(UserNamed(user, name, about, old))
+
+
+def _about(text: object) -> str:
+    """Return the `about` text to keep; "" for anything that is no valid text."""
+    return text[:MAX_ABOUT_CHARACTERS] if isinstance(text, str) and "\0" not in text else ""

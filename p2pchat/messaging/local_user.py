@@ -28,10 +28,9 @@ from p2pchat.core.inputs import (
     UserRenamed,
 )
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.names import validate_name
+from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.conversations import PAGE, Conversation, unread_among
 from p2pchat.messaging.events import claim_of

@@ -30,9 +30,9 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
+from p2pchat.core.names import KnownPeople
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
-from p2pchat.core.sync.conversations import KnownPeople
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import ForkEvidence, RemoteState, SyncContext
 from p2pchat.errors import LogError

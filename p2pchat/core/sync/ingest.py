@@ -23,9 +23,9 @@ from p2pchat.core.log import (
     ref_key,
     size_bytes,
 )
+from p2pchat.core.names import KnownPeople
 from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
 from p2pchat.core.sync.causal_order import CausalOrder
-from p2pchat.core.sync.conversations import KnownPeople
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.groups import GroupSync

@@ -29,11 +29,12 @@ from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.names import KnownPeople
 from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
-from p2pchat.core.sync.conversations import Conversations, KnownPeople
+from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
