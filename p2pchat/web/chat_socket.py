@@ -51,7 +51,6 @@ from p2pchat import (
     Receipt,
     Sent,
     Typing,
-    UnknownName,
     User,
 )
 from p2pchat.commands.json_commands import is_unicode
@@ -68,6 +67,7 @@ from p2pchat.web.session import (
     SessionEnded,
     WebSocketSession,
     as_frame,
+    last_message,
     read_object,
 )
 
@@ -95,7 +95,7 @@ async def chat(websocket: WebSocket) -> None:
     except WebError as error:
         await refuse(websocket, error)
         return
-    session = ChatSession(websocket, signed_in.account, wanted, since if isinstance(since, str) else None)
+    session = ChatSession(websocket, signed_in.account, wanted, since)
     await session.run("chat", (*POSTS, *session.events))
 
 
@@ -108,11 +108,9 @@ async def chat(websocket: WebSocket) -> None:
 )
 async def events(
     account: CurrentAccount,
-    since: Annotated[str, Query(max_length=64, description="The id of the last message the caller has.")] = "",
+    since: Annotated[str, Query(description="The id of the last message the caller has.")] = "",
     events: Annotated[str, Query(max_length=64, description="More events: any words of `/chat`, or `all`.")] = "",
-    last_id: Annotated[
-        str, Header(alias="Last-Event-ID", max_length=64, description="`since`, as clients of events send it.")
-    ] = "",
+    last_id: Annotated[str, Header(alias="Last-Event-ID", description="`since`, as clients of events send it.")] = "",
 ) -> Response:
     """Stream the frames of `/chat` as they happen, messages with their ids; first what waits or followed `since`."""
     return EventStream(account, wanted_events(events), last_id or since)
@@ -205,7 +203,7 @@ class ChatSession(WebSocketSession):
 
     __slots__ = ("_has_room", "_since", "_unaccepted", "events")
 
-    def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: str | None) -> None:
+    def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: object) -> None:
         super().__init__(websocket, account)
         self.events = tuple(kind for word in events for kind in EVENTS[word])
         self._since = since
@@ -223,7 +221,11 @@ class ChatSession(WebSocketSession):
         if Presence in self.events:
             await self._send_presence()
         newest = await self.user.history(limit=1) if self._since == "" else []
-        last = await self._last_message() if self._since else None
+        try:
+            last = await last_message(self.user, self._since)
+        except WebError as error:
+            last = None
+            self.queue.put(self.error_frame(self.gateway.metrics.problem(error)))
         if last is None:
             count = await self.catch_up.waiting()
             self.gateway.audit_handed_over(self.account, "chat", count)
@@ -242,13 +244,6 @@ class ChatSession(WebSocketSession):
             if user.status in ("online", "idle"):
                 self.queue.put(as_frame(_presence(user, user.status)), bounded=False)
         await self.queue.drained()
-
-    async def _last_message(self) -> Post | None:
-        try:
-            return await self.user.message(self._since or "")
-        except (UnknownName, ValueError) as error:
-            self.queue.put(self.error_frame(self.gateway.metrics.problem(error)))
-            return None
 
     def send_missed(self, post: Post) -> None:
         self.queue.put(_message_frame(post), post, bounded=False)

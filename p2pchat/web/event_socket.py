@@ -36,7 +36,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.session import RECEIPTS, Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame
+from p2pchat.web.session import RECEIPTS, Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame, last_message
 
 PEER_COMMANDS = frozenset({"connect", "forget", "allow", "quit"})
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
@@ -100,12 +100,11 @@ class EventSession(WebSocketSession):
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
         await self._display.show_event({**listening, "user": me.label, "user_id": me.id, "data": ""})
-        last: Post | None = None
-        if self._since:
-            try:
-                last = await self.user.message(self._since)
-            except (P2PChatError, ValueError) as error:
-                await self._display.show_event(_error_line(WebError(404, "since", str(error))))
+        try:
+            last = await last_message(self.user, self._since)
+        except WebError as error:
+            last = None
+            await self._display.show_event(_error_line(self.gateway.metrics.problem(error)))
         if last is None:
             self.gateway.audit_handed_over(self.account, "lines", await self.catch_up.waiting())
         else:

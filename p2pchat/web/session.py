@@ -22,7 +22,7 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat import Delivered, HostedUser, Message, PeerClosed, Read, Sent, StorageError
+from p2pchat import Delivered, HostedUser, Message, PeerClosed, Read, Sent, StorageError, UnknownName
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.errors import WebError
@@ -223,6 +223,20 @@ class WebSocketSession(ClientSession):
 
 
 # ---- what was missed, and what was received
+
+
+async def last_message(user: HostedUser, since: object) -> Post | None:
+    """Return the message that a client names as the last one it has; None if it names none (None or "").
+
+    Raises WebError for anything else; it is told to the client, which then gets what waits, as without `since`.
+    Raises StorageError, PeerClosed.
+    """
+    if since in (None, ""):
+        return None
+    try:
+        return await user.message(since if isinstance(since, str) else "")
+    except (UnknownName, ValueError):
+        raise WebError(404, "since", "`since` names no message here: you get what waits, as without it") from None
 
 
 class CatchUp:

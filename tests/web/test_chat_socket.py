@@ -142,7 +142,7 @@ async def test_an_unknown_since_is_told_by_a_frame_that_is_no_answer(served: Ser
     async with chatting(served, "ada", "?since=garbage") as ada:
         await ada.say("hello")
         assert (await ada.answer())["status"] == "ok", "the first answer is for the first message"
-        assert (await ada.next("error"))["code"] == "malformed"
+        assert (await ada.next("error"))["code"] == "since"
 
 
 async def test_an_unknown_word_for_events_is_refused(served: Served) -> None:
@@ -182,7 +182,7 @@ async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
     async with chatting(served, "ada", "?since=") as ada:
         assert (await ada.next("resumed"))["last"] == id
     async with chatting(served, "ada", "?since=nonsense") as ada:
-        assert (await ada.next("error"))["code"] == "malformed"
+        assert (await ada.next("error"))["code"] == "since"
         assert (await ada.next("resumed"))["count"] == 0
 
 

@@ -1,10 +1,10 @@
-"""WebSocket sessions: refusal, and requests in progress at their end."""
+"""Sessions: refusal, where they begin (`since`), and requests in progress at their end."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,11 @@ from p2pchat.web.chat_socket import ChatSession
 from p2pchat.web.event_socket import EventSession
 from p2pchat.web.hub import Ending, Kind
 from p2pchat.web.session import WebSocketSession
+from tests.web.chat_client import chatting
 from tests.web.conftest import Served
+from tests.web.socketio_client import socket
+from tests.web.test_event_socket import calling
+from tests.web.test_event_stream import streaming
 
 
 class FakeClient:
@@ -111,3 +115,43 @@ async def test_a_defect_while_a_frame_is_sent_ends_the_session(
     assert [record.message for record in caplog.records if record.exc_info] == [
         "frames of a session could not be sent because of an unexpected error"
     ]
+
+
+async def by_chat(served: Served, since: str) -> tuple[str, str, str]:
+    async with chatting(served, "bob", f"?since={since}") as bob:
+        error = await bob.next("error")
+        return error["code"], error["text"], (await bob.message())["content"]
+
+
+async def by_stream(served: Served, since: str) -> tuple[str, str, str]:
+    async with streaming(served, "bob", Last_Event_ID=since) as events:
+        error = await events.next("error")
+        return error["code"], error["text"], (await events.next("message"))["content"]
+
+
+async def by_lines(served: Served, since: str) -> tuple[str, str, str]:
+    async with calling(served, "bob", since) as lines:
+        error = await lines.next("error")
+        return error["code"], error["text"], (await lines.next("message"))["text"]
+
+
+async def by_socketio(served: Served, since: str) -> tuple[str, str, str]:
+    async with socket(served.url) as bob:
+        user = {"userId": "bob", "authToken": served.tokens["bob"], "since": since}
+        assert (await bob.say("register", user))["status"] == "ok"
+        error = await bob.hear("error")
+        return error["code"], error["text"], (await bob.hear("newMessage"))["content"]
+
+
+@pytest.mark.parametrize("come", [by_chat, by_stream, by_lines, by_socketio])
+@pytest.mark.parametrize("since", ["junk", "x" * 300, "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"])
+async def test_a_since_that_names_no_message_is_told_alike_everywhere(
+    served: Served, come: Callable[[Served, str], Awaitable[tuple[str, str, str]]], since: str
+) -> None:
+    """And then everything goes on as without it: what waits comes."""
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, bob = served.peer.hosted
+    await ada.send(bob.me, "waits")
+    text = "`since` names no message here: you get what waits, as without it"
+    assert await come(served, since) == ("since", text, "waits")

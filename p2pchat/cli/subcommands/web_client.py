@@ -298,11 +298,12 @@ class FramePrinter:
             here = me or str(frame.get("to", ""))  # the name is not known yet: what waits is for it
             await self._output.write(format_message(_line(frame, here), here, datetime.now().astimezone()))
             return
-        sender, line = quote_speaker(frame["from"]), _line(frame, me)
+        line, is_action = _line(frame, me), frame.get("action", False)
+        show = quote_name if is_action else quote_speaker
         place = f" [{quote_conversation(frame['group'], 'group')}]" if "group" in frame else ""
-        to = f" -> {quote_speaker(frame['to'])}" if "to" in frame and frame["from"] == me else ""
-        mark = "💬" if "to" in frame else "📢"
-        await self._output.write(f"{mark}{place} {sender}{to}: {message_text(line)}")
+        to = f" -> {show(frame['to'])}" if "to" in frame and frame["from"] == me else ""
+        mark, who, text = "💬" if "to" in frame else "📢", f"{show(frame['from'])}{to}", message_text(line)
+        await self._output.write(f"{mark}{place} * {who} {text}" if is_action else f"{mark}{place} {who}: {text}")
 
 
 def _text_of(frame: Frame) -> str:

@@ -19,7 +19,6 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.auth import account_of_token, may_name_itself, missing_token
 from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.session import Post
 from p2pchat.web.socketio.clients import ClientRegistry, SocketClient
 from p2pchat.web.socketio.engine import EngineConnection
 
@@ -56,7 +55,6 @@ class EventHandlers:
         active = flag_field(payload, "isActive", missing=True)
         account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
         self._gateway.limits.calls.take(account.key, CALLS_OF_REGISTER)
-        since = await self._last_message(account, word_field(payload, "since", required=False))
         if connection.client is not None:  # no await from here on, so the second of two concurrent calls ends here
             if connection.client.account is account:
                 if "isActive" in payload:
@@ -68,7 +66,7 @@ class EventHandlers:
         # WebError: too many sessions
         client = connection.client = SocketClient(self._registry, connection, account, active=active)
         self._registry.add(client)
-        self._registry.spawn(self._start(client, since))
+        self._registry.spawn(self._start(client, payload.get("since")))
         return {**OK, "userId": account.name}
 
     async def _sign_in(self, connection: EngineConnection, name: str, token: str) -> Account:
@@ -84,14 +82,7 @@ class EventHandlers:
         self._gateway.limits.strangers.take(site_of(connection.host))
         raise missing_token(asked, "send register with userId and authToken")
 
-    async def _last_message(self, account: Account, message_id: str) -> Post | None:
-        """Return the last message the client has; None if it is unknown, so that the client gets what waits."""
-        try:
-            return await account.user.message(message_id) if message_id else None
-        except UnknownName:
-            return None
-
-    async def _start(self, client: SocketClient, since: Post | None) -> None:
+    async def _start(self, client: SocketClient, since: object) -> None:
         for packet in self._registry.presence.snapshot(client.account):
             client.connection.put(packet, bounded=False)
             await client.connection.drained()
