@@ -214,6 +214,13 @@ class RequestProtocol(WriteTimeout, H11Protocol):
         super().connection_lost(exc)
         self._forget()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
+        super().handle_websocket_upgrade(event)
+        early, _ = self.conn.trailing_data
+        if early:
+            self.transport.get_protocol().data_received(early)  # type: ignore[attr-defined]
+
     def _refuse_tls(self) -> None:
         """Close the connection; say once what it probably is. uvicorn's own line does not, and comes every time."""
         kind, page = type(self), self.transport.get_extra_info("sockname")[1]

@@ -20,6 +20,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from p2pchat.__main__ import main
 from p2pchat.cli.gateway import CONSOLE_PATIENCE, listen
@@ -28,6 +29,8 @@ from p2pchat.cli.subcommands import web as web_command
 from p2pchat.cli.subcommands.web import web_options
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.parsing import parse
+from tests.web.processes import WITHIN, p2pchat, running
+from tests.web.raw_http import UPGRADE, request
 from tests.web.test_restarts import free_ports
 
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
@@ -190,6 +193,25 @@ async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_en
             gate.kill()
             await gate.wait()
         os.close(read)
+
+
+async def test_frames_that_came_with_the_handshake_are_answered(tmp_path: Path) -> None:
+    """The client writes all of it at once, and waits for no answer before."""
+    port, own = free_ports(2)
+    async with running(*p2pchat("web", port, "--port", own, "--trust-loopback"), home=tmp_path) as gate:
+        await gate.until("the page")
+        frames = [json.dumps({"text": "early", "ref": ref}).encode() for ref in "12"]
+        for target in ("/chat?user=ada", "/chat"):
+            first = [] if "user" in target else [b"ada"]
+            sent = [Frame(Opcode.TEXT, data).serialize(mask=True) for data in first + frames]
+            head = request(target, *UPGRADE, host=f"127.0.0.1:{port}")
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+            writer.write(head + b"".join(sent))
+            async with asyncio.timeout(WITHIN):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+                for ref in "12":
+                    assert b'"status":"ok"' in await reader.readuntil(f'"ref":"{ref}"}}'.encode())
+            writer.transport.abort()
 
 
 def test_a_taken_port_is_reported_in_one_line() -> None:
