@@ -144,9 +144,10 @@ async def kick(
     removed = [await _user_or_id(ctx, user) for user in names or users]
     _require_owner(there)
     if ctx.peer.me in removed:
-        raise UsageError("to leave yourself, hand the group over first: /owner NAME, then /leave")
+        raise UsageError(f"to leave yourself, hand the group over first{_typed(to, ': /owner NAME, then /leave')}")
     if strangers := [one for one in removed if not _is_member(there, one)]:
-        raise UsageError(f"{_names_are(strangers)} not in {_shown(there)}: /members lists the members")
+        hint = _typed(to, ": /members lists the members")
+        raise UsageError(f"{_names_are(strangers)} not in {_shown(there)}{hint}")
     await there.remove(*removed)
     return _group_result(there)
 
@@ -155,9 +156,10 @@ async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
     """Leave a group; when typed, switch to the room, and say so where only the prompt would show it."""
     there = await _group(ctx, "leave", to)
     if not there.is_member:
-        raise UsageError(f"you are no longer in {_shown(there)}: /go switches to another conversation")
+        hint = _typed(to, ": /go switches to another conversation")
+        raise UsageError(f"you are no longer in {_shown(there)}{hint}")
     if _is_owner(there) and len(there.members) > 1:
-        raise UsageError(f"you own {_shown(there)}: hand it over first, /owner NAME")
+        raise UsageError(f"you own {_shown(there)}: hand it over first{_typed(to, ', /owner NAME')}")
     await there.leave()
     result = _group_result(there)
     if to is None:
@@ -184,7 +186,7 @@ async def owner(ctx: CommandContext, user: str, to: str | None = None) -> Comman
     if new_owner == there.owner:
         raise UsageError(f"you own {_shown(there)} already")
     if not _is_member(there, new_owner):
-        raise UsageError(f"{_names_are([new_owner])} not in {_shown(there)}: /add first")
+        raise UsageError(f"{_names_are([new_owner])} not in {_shown(there)}{_typed(to, ': /add first')}")
     await there.hand_over(new_owner)
     return _group_result(there)
 
@@ -220,8 +222,18 @@ async def _group(ctx: CommandContext, command: str, to: str | None) -> Group:
 
 
 async def _user_or_id(ctx: CommandContext, user: str) -> UserOrId:
-    """Return the user of an address; a full id stays an id, for users who were never met."""
-    return user.removeprefix("@").upper() if is_id(user) else await ctx.resolve_user(user)
+    """Return the user of an address; the full id of somebody who was never met stays an id."""
+    if not is_id(user):
+        return await ctx.resolve_user(user)
+    try:
+        return ctx.peer.user(user)
+    except UnknownName:
+        return user.removeprefix("@").upper()
+
+
+def _typed(to: str | None, hint: str) -> str:
+    """Return what to type next; "" for a JSON command, which names its group: its client has no typed commands."""
+    return hint if to is None else ""
 
 
 def _is_member(there: Group, one: UserOrId) -> bool:

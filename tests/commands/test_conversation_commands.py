@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -108,6 +109,31 @@ async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
             "you are no longer in #ops: /go switches to another conversation",
         ]
         assert mine.exit_code == theirs.exit_code == USAGE
+
+
+async def test_refusals_of_json_commands_name_people_and_no_typed_commands(shown: Shown) -> None:
+    async with mesh("ada", "bob", "carol") as net:
+        ada, bob, carol = net.peers
+        await ada.create_group("ops", ["bob"])
+        await net.settle()
+        mine, theirs = open_session(ada, shown), open_session(bob, shown)
+        for command in (
+            {"do": "kick", "to": "#ops", "users": [carol.me.id]},
+            {"do": "kick", "to": "#ops", "users": [ada.me.id]},
+            {"do": "kick", "to": "#ops", "users": ["A" * 52]},
+            {"do": "owner", "to": "#ops", "user": carol.me.id},
+            {"do": "leave", "to": "#ops"},
+        ):
+            await mine.execute([json.dumps(command).encode()])
+        await theirs.execute([b'{"do":"leave","to":"#ops"}'] * 2)
+        assert [line["text"] for line in shown.lines if line["event"] == "error"] == [
+            "carol is not in #ops",
+            "to leave yourself, hand the group over first",
+            "AAAAAAAA is not in #ops",
+            "carol is not in #ops",
+            "you own #ops: hand it over first",
+            "you are no longer in #ops",
+        ]
 
 
 async def test_only_go_accepts_a_bare_group_name(shown: Shown) -> None:

@@ -635,7 +635,7 @@ async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_i
     terry.say(do="leave", to="#solo")
     await page.locator(".talk-sub").get_by_text(f"{len(boxes)} members", exact=True).wait_for()
     await group.get_by_role("button", name="Remove", exact=True).click()
-    await group.get_by_role("alert").get_by_text("is not in #solo").wait_for()
+    await group.get_by_role("alert").get_by_text("terry is not in #solo", exact=True).wait_for()
     await page.keyboard.press("Escape")
 
 
