@@ -28,7 +28,8 @@ export class Chat {
     this._tabs = new BroadcastChannel("p2pchat"); // to the other tabs of this browser, which may be of other users
     this._tabs.onmessage = ({ data }) => data.user && data.user === this.model.me.id && this._onTab(data);
     this._tabId = Math.random();
-    this._onWaiting = (/** @type {number} */ _tabId, /** @type {number} */ _count) => {};
+    /** @type {Map<number, number>} messages not sent yet, by tab */
+    this._waiting = new Map();
     this._soon = new Map();
     this._typingAt = 0;
     this._countedAt = 0;
@@ -40,11 +41,13 @@ export class Chat {
       onState: (state, line) => this._onState(state, line),
       heartbeat: () => ({ do: "active", on: this.attention.active }),
     });
-    this.outbox = new Outbox(this.model, this.connection);
+    this.outbox = new Outbox(this.model, this.connection, (count) => this._tellWaiting(count));
+    this._closed = () => this._tellWaiting(0);
     this.events = new Events(this.model, {
       list: () => this._soonOnce("list", () => this._list(false)),
       counts: () => this._soonOnce("counts", () => this._list(true)),
       who: () => this._soonOnce("who", () => this._who()),
+      joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this.load(talk)),
       sent: (line, talk) => this._onAccepted(line, talk),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
     });
@@ -63,9 +66,11 @@ export class Chat {
 
   start() {
     this.connection.start();
+    addEventListener("pagehide", this._closed); // a reload restores what waits, and tells it
   }
 
   stop() {
+    removeEventListener("pagehide", this._closed);
     this._tabs.close();
     this.connection.close();
   }
@@ -76,12 +81,23 @@ export class Chat {
     this._onTab({ signedOut: true });
   }
 
-  /** Count the messages of this user that were not sent yet, in all tabs. @param {(count: number) => void} told called now, and whenever a tab answers */
-  countWaiting(told) {
-    const counts = new Map();
-    this._onWaiting = (tabId, count) => told([...counts.set(tabId, count).values()].reduce((one, other) => one + other));
+  /** Ask all tabs of this user to count their messages that were not sent yet. "waiting" is emitted now, and with every change. */
+  countWaiting() {
+    this._waiting.clear();
     this._onWaiting(this._tabId, this.outbox.count);
     this._tabs.postMessage({ user: this.model.me.id, asksWaiting: true });
+  }
+
+  /** @param {number} count of messages of this tab that were not sent yet */
+  _tellWaiting(count) {
+    this._onWaiting(this._tabId, count);
+    this._tabs.postMessage({ user: this.model.me.id, tabId: this._tabId, waiting: count });
+  }
+
+  /** @param {number} tabId @param {number} count */
+  _onWaiting(tabId, count) {
+    this._waiting.set(tabId, count);
+    this.model.bus.emit("waiting", [...this._waiting.values()].reduce((one, other) => one + other));
   }
 
   /** Handle what another tab of this user tells. @param {any} told */

@@ -1,5 +1,6 @@
 /** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
 
+import { confirm } from "./dialog.js";
 import { fill, h, icon, iconButton } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
@@ -36,6 +37,7 @@ export class Compose {
       this._standing, this._note, this._trouble, this._row,
     );
     for (const topic of ["talks", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
+    for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._followTarget());
     new ResizeObserver(() => this._grow()).observe(this.element); // also when it comes back on a small screen
   }
 
@@ -52,14 +54,15 @@ export class Compose {
   }
 
   /** @param {Message} message */
-  reply(message) {
-    this._change({ reply: targetOf(message), edit: null });
+  async reply(message) {
+    if (await this._mayEndEdit()) this._change({ reply: targetOf(message), edit: null });
     this.focus();
   }
 
   /** @param {Message} message */
-  edit(message) {
-    this._change({ edit: targetOf(message), edited: message.text });
+  async edit(message) {
+    const isOther = message.id !== this._draft.edit?.id;
+    if (isOther && (await this._mayEndEdit())) this._change({ edit: targetOf(message), edited: message.text });
     this.focus();
   }
 
@@ -72,6 +75,27 @@ export class Compose {
   }
 
   // ---- inside
+
+  /** Ask before an edit is dropped for another message. @returns {Promise<boolean>} */
+  async _mayEndEdit() {
+    const { edit, edited } = this._draft;
+    if (!edit || edited === edit.text) return true;
+    return confirm("Discard your edit?", [h("blockquote", { dir: "auto" }, excerpt(edited, 200)), h("p", {}, "It was not saved.")], "Discard");
+  }
+
+  /** Take over what became of the messages that are answered and edited. */
+  _followTarget() {
+    const { reply, edit, edited } = this._draft;
+    const known = this._chat.model.front?.byId;
+    const [answered, changed] = [reply, edit].map((target) => known?.get(target?.id ?? ""));
+    if (reply && answered && isOutdated(reply, answered)) this._save({ reply: targetOf(answered) });
+    if (edit && changed && isOutdated(edit, changed)) {
+      const untouched = edited === edit.text && !changed.deleted;
+      this._save({ edit: targetOf(changed), ...(untouched && { edited: changed.text }) });
+      if (untouched) this._draw();
+    }
+    this._drawTarget();
+  }
 
   /** @returns {Draft} what was written in this conversation and not sent */
   get _draft() {
@@ -187,13 +211,13 @@ export class Compose {
   _drawTarget() {
     const { edit, reply } = this._draft;
     const target = edit ?? reply;
-    if (!target) {
-      fill(this._note);
-      return;
-    }
-    const who = target.mine ? "your message" : safeLine(this._chat.model.labelOf(target.senderId, target.sender));
-    fill(this._note, h("div", { class: "about-line" },
-      h("span", { class: "about-words" }, h("b", {}, edit ? "Editing" : "Replying to ", !edit && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, excerpt(target.text, 100))),
+    const who = target?.mine ? "your message" : safeLine(this._chat.model.labelOf(target?.senderId ?? "", target?.sender));
+    const said = target?.deleted ? (edit ? "A deleted message: saving shows it again" : "This message was deleted") : excerpt(target?.text ?? "", 100);
+    const drawn = JSON.stringify(target && [target.id, Boolean(edit), who, said]);
+    if (drawn === this._targetDrawn) return;
+    this._targetDrawn = drawn;
+    fill(this._note, target && h("div", { class: "about-line" },
+      h("span", { class: "about-words" }, h("b", {}, edit ? "Editing" : "Replying to ", !edit && h("bdi", {}, who)), " ", h("span", { class: target.deleted ? "gone" : "", dir: "auto" }, said)),
       iconButton("close", edit ? "Cancel edit" : "Cancel reply", () => (this.cancel(), this.focus()))));
   }
 
@@ -224,8 +248,13 @@ export class Compose {
 }
 
 /** Return what a draft keeps of the message it answers or edits. @param {Message} message @returns {Target} */
-function targetOf({ id, mine, sender, senderId, text }) {
-  return { id, mine, sender, senderId, text };
+function targetOf({ id, mine, sender, senderId, text, deleted }) {
+  return { id, mine, sender, senderId, text, deleted };
+}
+
+/** @param {Target} target @param {Message} message the same one, as it is now */
+function isOutdated(target, { text, deleted }) {
+  return target.text !== text || Boolean(target.deleted) !== deleted;
 }
 
 /**

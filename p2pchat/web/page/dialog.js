@@ -37,16 +37,17 @@ export function closeDialogs() {
 /**
  * Ask for confirmation of an action that cannot be undone.
  * @param {string} title @param {any} said a sentence, or paragraphs @param {string} yes
+ * @param {() => boolean} [isSaid] whether what is said holds; if not, the dialog stays
  * @returns {Promise<boolean>}
  */
-export function confirm(title, said, yes) {
+export function confirm(title, said, yes, isSaid = () => true) {
   return new Promise((answer) => {
     let confirmed = false;
     const shown = dialog(title, [
       typeof said === "string" ? h("p", {}, said) : h("div", { class: "paragraphs" }, said),
       h("div", { class: "row end" },
         h("button", { type: "button", onclick: () => shown.close() }, "Cancel"),
-        h("button", { type: "button", class: "danger", onclick: () => ((confirmed = true), shown.close()) }, yes),
+        h("button", { type: "button", class: "danger", onclick: () => isSaid() && ((confirmed = true), shown.close()) }, yes),
       ),
     ]);
     shown.addEventListener("close", () => answer(confirmed));

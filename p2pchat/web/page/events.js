@@ -14,6 +14,7 @@ export class Events {
    * @param {() => void} asks.list the list of conversations is outdated
    * @param {() => void} asks.counts the unread counts are outdated
    * @param {() => void} asks.who the list of people is outdated
+   * @param {(talk: Talk) => void} asks.joined the user joined a group: what was written in it before is not loaded
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
    * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
    */
@@ -252,10 +253,12 @@ export class Events {
 
   /** @param {any} line */
   _group(line) {
+    const wasMember = this._model.talks.get(line.conversation_id)?.member;
     const talk = this._talk({ conversation_id: line.conversation_id, conversation: line.group, kind: "group" });
     talk.name = line.group;
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
+    if (talk.member && !wasMember) this._asks.joined(talk);
     this._model.changed(talk);
     this._model.bus.changed("talks");
     this._model.bus.emit("group", talk);

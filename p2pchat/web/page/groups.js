@@ -3,7 +3,7 @@
 import { confirm, dialog } from "./dialog.js";
 import { fill, h, iconButton } from "./dom.js";
 import { byPresence, disc, statusText } from "./people.js";
-import { Rows } from "./rows.js";
+import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 
 /** @typedef {(command: any, title: string, said: string, yes: string) => Promise<void>} Ask asks before a command */
@@ -18,7 +18,6 @@ export function memberCount(count) {
 export function newGroup(chat, layout) {
   const name = h("input", { id: "group-name", required: true, maxlength: 32, autocomplete: "off", placeholder: "for example ops" });
   const picker = memberPicker(chat);
-  picker.draw([]);
   const trouble = h("p", { class: "trouble", role: "alert" });
   const make = async (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -35,24 +34,40 @@ export function newGroup(chat, layout) {
     h("fieldset", {}, h("legend", {}, "Members"), picker.element),
     trouble,
     h("div", { class: "row end" }, h("button", { class: "primary" }, "Create group"))));
+  picker.follow(shown);
   name.focus();
 }
 
-/** Return a list of people with checkboxes; those that are ticked stay so when it is drawn again. @param {Chat} chat */
-function memberPicker(chat) {
+/**
+ * Return a list of people with checkboxes. It follows who is there; who is ticked stays so, and who was listed keeps the place.
+ * @param {Chat} chat @param {(count: number) => void} [drawn] called with the number of people in the list
+ */
+function memberPicker(chat, drawn = () => {}) {
   const rows = new Rows(h("ul", { class: "plain choose" }));
+  /** @type {Map<string, number>} */
+  const places = new Map();
+  const chosen = new Set();
+  /** @type {string[]} */
+  let left = [];
   const nobody = h("p", { class: "hint" }, "There is no one else to add yet.");
   const row = (/** @type {import("./model.js").Person} */ person) => h("li", {}, h("label", { class: "person-row" },
-    h("input", { type: "checkbox", value: person.id }), disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person))));
-  /** @param {string[]} without ids @returns {number} how many there are */
-  const draw = (without) => {
-    const people = chat.model.others.filter(({ id }) => !without.includes(id) && id !== chat.model.gatewayId).sort(byPresence);
-    rows.draw(people.map((person) => ({ key: person.id, drawn: person.label, draw: () => row(person) })));
+    h("input", { type: "checkbox", checked: chosen.has(person.id), onchange: (/** @type {any} */ { target }) => (target.checked ? chosen.add(person.id) : chosen.delete(person.id)) }), disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person))));
+  /** @param {string[]} [without] ids that are left out, from now on */
+  const draw = (without = left) => {
+    left = without;
+    for (const id of left) chosen.delete(id);
+    const people = chat.model.others.filter(({ id }) => !left.includes(id) && id !== chat.model.gatewayId).sort(byPresence);
+    for (const { id } of people) places.set(id, places.get(id) ?? places.size);
+    people.sort((one, other) => (places.get(one.id) ?? 0) - (places.get(other.id) ?? 0));
+    rows.draw(people.map((person) => ({ key: person.id, drawn: JSON.stringify([person.label, statusText(person), person.status]), draw: () => row(person) })));
     rows.list.hidden = !people.length;
     nobody.hidden = people.length > 0;
-    return people.length;
+    drawn(people.length);
   };
-  return { element: [rows.list, nobody], draw, chosen: () => [...rows.list.querySelectorAll("input")].filter(({ checked }) => checked).map(({ value }) => value) };
+  const redraw = new Redraw(rows.list, () => draw());
+  draw();
+  const follow = (/** @type {HTMLElement} */ shown) => shown.addEventListener("close", chat.model.bus.on("people", () => redraw.soon()));
+  return { element: [rows.list, nobody], draw, follow, chosen: () => [...chosen] };
 }
 
 /**
@@ -74,8 +89,8 @@ export async function showGroup(chat, layout, talk, refused = "") {
   const title = new Text();
   const count = h("h3", {});
   const members = new Rows(h("ul", { class: "plain" }));
-  const picker = memberPicker(chat);
   const add = h("button", {}, "Add");
+  const picker = memberPicker(chat, (count) => (add.hidden = !count));
   const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
   const owned = h("div", {},
     form(() => ({ do: "add", users: picker.chosen() }), [h("fieldset", {}, h("legend", {}, "Add members"), picker.element), add]),
@@ -88,7 +103,7 @@ export async function showGroup(chat, layout, talk, refused = "") {
     title.data = `#${safeLine(talk.name)}`;
     count.textContent = memberCount(rows.length);
     members.draw(rows.map((row) => ({ key: row.user_id, drawn: JSON.stringify([row, mine]), draw: () => memberRow(row, mine && !row.me, talk, ask) })));
-    add.hidden = !picker.draw(rows.map((row) => row.user_id));
+    picker.draw(rows.map((row) => row.user_id));
     if (name.value === named) name.value = talk.name; // nobody is writing there
     named = talk.name;
     owned.hidden = !mine;
@@ -96,6 +111,7 @@ export async function showGroup(chat, layout, talk, refused = "") {
   };
   await draw();
   const shown = dialog(title, [count, members.list, h("p", { class: "trouble", role: "alert" }, refused), owned, end]);
+  picker.follow(shown);
   shown.addEventListener("close", chat.model.bus.on("group", (changed) => changed === talk && draw().catch(() => {})));
 }
 

@@ -4,7 +4,7 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "waiting" (messages that no tab of this user has sent yet: how many), "state" (of the connection), "notice" (a sentence to show).
  */
 
 /**

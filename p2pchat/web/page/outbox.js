@@ -15,10 +15,13 @@ export class Outbox {
   /**
    * @param {import("./model.js").Model} model
    * @param {import("./connection.js").Connection} connection
+   * @param {(count: number) => void} counted called with the number of messages that wait whenever it changes
    */
-  constructor(model, connection) {
+  constructor(model, connection, counted) {
     this._model = model;
     this._connection = connection;
+    this._counted = counted;
+    this._countTold = 0;
     /** @type {Item[]} */
     this._items = [];
     this._restored = false;
@@ -29,6 +32,7 @@ export class Outbox {
     if (this._restored) return;
     this._restored = true;
     for (const item of loadOutbox(this._model.me.id)) this._queue({ ...item, tried: true });
+    this._save();
   }
 
   get count() {
@@ -141,6 +145,7 @@ export class Outbox {
 
   _save() {
     saveOutbox(this._model.me.id, this._items);
+    if (this.count !== this._countTold) this._counted((this._countTold = this.count));
   }
 }
 

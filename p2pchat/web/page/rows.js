@@ -5,6 +5,8 @@
 
 /** @typedef {{key: string, drawn: string, draw: () => HTMLElement}} Item equal `drawn` strings mean equal rows */
 
+const FOCUSABLE = "button, a, input";
+
 export class Rows {
   /** @param {HTMLElement} list */
   constructor(list) {
@@ -82,11 +84,11 @@ export class Redraw {
 
 /** @param {Element} root @param {Element} inner @returns {number} index among the focusable elements inside; -1 for the root itself */
 function focusIndexOf(root, inner) {
-  return [...root.querySelectorAll("button, a")].indexOf(inner);
+  return [...root.querySelectorAll(FOCUSABLE)].indexOf(inner);
 }
 
 /** @param {HTMLElement} root @param {number} at */
 function focusAt(root, at) {
-  const inner = /** @type {HTMLElement|undefined} */ (root.querySelectorAll("button, a")[at]);
+  const inner = /** @type {HTMLElement|undefined} */ (root.querySelectorAll(FOCUSABLE)[at]);
   (inner ?? root).focus({ preventScroll: true });
 }

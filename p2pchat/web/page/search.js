@@ -33,8 +33,12 @@ export class SearchPanel {
     this._search();
   }
 
+  /** Close it; the next search begins empty. */
   close() {
     this.element.hidden = true;
+    this._input.value = "";
+    clearTimeout(this._timer);
+    this._search();
   }
 
   _searchSoon() {
@@ -74,7 +78,7 @@ export class SearchPanel {
   /** @param {any} row */
   async _openResult(row) {
     const talk = this._chat.events.talkOf(row);
-    if (!this._layout.isWide) this.close();
+    if (!this._layout.isWide) this.element.hidden = true; // opened again, it offers the other results
     if (talk.id !== this._chat.model.frontId) await this._chat.open(talk);
     this._layout.showTalk();
     await this._layout.timeline.jump(row.id);

@@ -19,7 +19,7 @@ export function installShortcuts(layout) {
 function actionOf(layout, event) {
   const control = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
-  if (control && !event.shiftKey && key === "k") return () => (layout.isWide || layout.showList(), layout.sidebar.find.focus());
+  if (control && !event.shiftKey && key === "k") return () => (layout.isWide || layout.showList(), layout.sidebar.find.focus(), layout.sidebar.find.select());
   if (control && event.shiftKey && key === "f") return () => layout.search.open("", false);
   if (control && !event.shiftKey && key === "m") return () => layout.timeline.focusNewest();
   if (event.altKey && event.shiftKey && key === "arrowdown") return () => step(layout, 1, true);

@@ -69,18 +69,22 @@ export class Sidebar {
       const first = this._talks.querySelector("button[data-to]");
       if (first instanceof HTMLElement && first.dataset.sure) first.click();
       else this._search();
-      this.find.value = "";
-      this._draw();
     } else if (event.key === "Escape" && this.find.value) {
       event.stopPropagation();
-      this.find.value = "";
-      this._draw();
+      this._clearFind();
     }
+  }
+
+  /** Empty the field above the list, once what was looked for is open. */
+  _clearFind() {
+    this.find.value = "";
+    this._draw();
   }
 
   _search() {
     this._layout.showTalk();
     this._layout.search.open(this.find.value.trim(), true);
+    this._clearFind();
   }
 
   // ---- drawing
@@ -152,7 +156,7 @@ export class Sidebar {
     const waiting = talk?.waiting.length ?? 0;
     const mentioned = Boolean(talk?.mentions);
     const draw = () => h("li", {},
-      h("button", { type: "button", class: "side-row", data: { to, sure: sure ? "1" : "" }, "aria-current": front ? "true" : null, onclick: open },
+      h("button", { type: "button", class: "side-row", data: { to, sure: sure ? "1" : "" }, "aria-current": front ? "true" : null, onclick: () => (open(), this._clearFind()) },
         sign(),
         h("span", { class: "side-words" },
           h("span", { class: "side-line" },

@@ -5,6 +5,8 @@ import { copyButton, h } from "./dom.js";
 import { signUp } from "./http.js";
 import { safeLine } from "./safe_text.js";
 
+const NOTICED_AFTER = 1500; // milliseconds after which a sentence that has changed was seen; a guess
+
 /**
  * @param {object} options
  * @param {string} options.why the reason why a token was refused; "" for none
@@ -73,16 +75,40 @@ export function newToken(name, token, go) {
   ));
 }
 
-/** Ask before this browser forgets a token. @param {import("./chat.js").Chat} chat @param {string} token @returns {Promise<boolean>} */
-export function confirmSignOut(chat, token) {
-  const lost = h("p", { class: "trouble" });
-  chat.countWaiting((count) => (lost.textContent = count > 1 ? `${count} messages were not sent yet and will be lost.` : count ? "1 message was not sent yet and will be lost." : ""));
-  return confirm("Sign out?", [
+/**
+ * Ask before this browser forgets a token. What will be lost is counted as long as the dialog is open; a message written
+ * in another tab while the button is pressed is said first.
+ * @param {import("./chat.js").Chat} chat @param {string} token @returns {Promise<boolean>}
+ */
+export async function confirmSignOut(chat, token) {
+  const lost = h("p", { class: "trouble", role: "alert" });
+  let shown = 0;
+  let grownAt = -Infinity;
+  const ended = chat.model.bus.on("waiting", (count) => {
+    if (count > shown) grownAt = Date.now();
+    shown = count;
+    lost.textContent = lossOf(count);
+  });
+  chat.countWaiting();
+  const isSaid = () => {
+    if (!shown || Date.now() - grownAt >= NOTICED_AFTER) return true;
+    grownAt = -Infinity;
+    lost.textContent = `${lossOf(shown)} Sign out anyway?`;
+    return false;
+  };
+  const confirmed = await confirm("Sign out?", [
     h("p", {}, "This is your token, the only way back to the name ", h("bdi", {}, safeLine(chat.model.me.name)), " and its messages. Save it in your password manager first: without it, only whoever runs this gateway can let you in again."),
     tokenBox(token),
     copyButton(() => token, "Copy token"),
     lost,
-  ], "Sign out");
+  ], "Sign out", isSaid);
+  ended();
+  return confirmed;
+}
+
+/** @param {number} count of messages that were not sent yet @returns {string} what becomes of them; "" for none */
+function lossOf(count) {
+  return count > 1 ? `${count} messages were not sent yet and will be lost.` : count ? "1 message was not sent yet and will be lost." : "";
 }
 
 /** @param {string} token */

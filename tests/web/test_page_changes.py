@@ -1,0 +1,328 @@
+"""What changes while a dialog, a reply, an edit or a search is open; and whether a finger hits what a phone shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
+
+from tests.web.browser import CHROMIUM, Scene, Visitor, opened
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
+    async with opened(home, shots, viewport={"width": 390, "height": 844}) as scene:
+        await scene.zoe.go("Room")
+        yield scene
+
+
+async def test_a_reply_follows_the_message_it_answers(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    about = zoe.page.locator(".about-words")
+    sent = await terry.send("dinner at six?")
+    await zoe.do("dinner at six?", "Reply")
+    await zoe.page.keyboard.type("that is early")
+    await about.get_by_text("Replying to terry dinner at six?").wait_for()
+    terry.say(do="edit", id=sent["id"], text="dinner at eight?")
+    await about.get_by_text("Replying to terry dinner at eight?").wait_for()
+    terry.say(do="delete", id=sent["id"])
+    await about.get_by_text("Replying to terry This message was deleted").wait_for()
+    await zoe.shot("reply-deleted-light")
+    await zoe.page.reload()
+    await about.get_by_text("Replying to terry This message was deleted").wait_for()
+    await zoe.page.get_by_role("button", name="Cancel reply").click()
+    assert await zoe.page.locator("#compose").input_value() == "that is early"
+    await zoe.page.locator("#compose").fill("")
+
+
+async def test_an_edit_follows_what_another_tab_did_to_the_message(scene: Scene) -> None:
+    zoe, field = scene.zoe, scene.zoe.page.locator("#compose")
+    about = zoe.page.locator(".about-words")
+    tab = await zoe.tab()
+    await tab.go("Room")
+    await zoe.write("at one")
+    await zoe.do("at one", "Edit")
+    await about.get_by_text("Editing at one").wait_for()
+    await tab.do("at one", "Edit")
+    await tab.write("at two")
+    await about.get_by_text("Editing at two").wait_for()
+    assert await field.input_value() == "at two"  # nothing was typed
+    await field.fill("at three")
+    await tab.do("at two", "Delete")
+    await tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await about.get_by_text("A deleted message: saving shows it again").wait_for()
+    assert await field.input_value() == "at three"
+    await field.press("Enter")
+    await tab.sees("at three")
+    await about.wait_for(state="detached")
+    await tab.page.close()
+
+
+async def test_an_edit_is_not_dropped_for_another_message_without_a_question(scene: Scene) -> None:
+    zoe, terry, field = scene.zoe, scene.terry, scene.zoe.page.locator("#compose")
+    about, asked = zoe.page.locator(".about-words"), zoe.page.get_by_role("dialog", name="Discard your edit?")
+    for text in ("an own line", "another own line"):
+        await zoe.write(text)
+    await terry.send("a line of terry")
+    await zoe.sees("a line of terry")
+    await zoe.do("an own line", "Edit")
+    await field.fill("a line with much work in it")
+    await zoe.do("an own line", "Edit")  # the same one goes on
+    assert await field.input_value() == "a line with much work in it"
+    for text, label in (("another own line", "Edit"), ("a line of terry", "Reply")):
+        await zoe.do(text, label)
+        await asked.get_by_text("a line with much work in it").wait_for()
+        await zoe.shot("discard-light")
+        await asked.get_by_role("button", name="Cancel").click()
+        await about.get_by_text("Editing an own line").wait_for()
+        assert await field.input_value() == "a line with much work in it"
+    await zoe.do("another own line", "Edit")
+    await asked.get_by_role("button", name="Discard").click()
+    await about.get_by_text("Editing another own line").wait_for()
+    await zoe.do("a line of terry", "Reply")  # nothing was changed, so nothing is asked
+    await about.get_by_text("Replying to terry a line of terry").wait_for()
+    await field.press("Escape")
+    assert await field.input_value() == ""
+
+
+async def test_the_row_of_a_group_shows_what_was_written_before_the_user_joined(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    terry.say(do="group", name="later", members=[], ref="later")
+    group = (await terry.next("answer", ref="later"))["rows"][0]["conversation_id"]
+    await terry.send("before anybody came", to=group)
+    for one, name in ((zoe, "zoe"), (yan, "yan")):  # the gateway has its messages only for the second
+        terry.say(do="add", to=group, users=[name])
+        await one.row("#later").get_by_text("terry: before anybody came").wait_for()
+    terry.say(do="kick", to=group, users=["zoe"])
+    await zoe.row("#later").wait_for(state="detached")
+    await terry.send("while zoe was out", to=group)
+    terry.say(do="add", to=group, users=["zoe"])
+    await zoe.row("#later").get_by_text("terry: while zoe was out").wait_for()
+    await zoe.go("#later")
+    await zoe.sees("while zoe was out")
+    assert await zoe.texts() == ["before anybody came", "while zoe was out"]
+    await zoe.go("Room")
+
+
+async def test_the_form_of_a_new_group_lists_who_joins_meanwhile(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    assert zoe.context.browser is not None
+    form = zoe.page.get_by_role("dialog", name="New group")
+    await zoe.page.get_by_role("button", name="New group").click()
+    await form.get_by_label("Name", exact=True).fill("tea")
+    box = form.get_by_role("checkbox", name="terry")
+    await box.check()
+    before = await form.locator("li bdi").all_inner_texts()
+    context = await zoe.context.browser.new_context()
+    wim = await context.new_page()
+    await wim.goto(scene.gateway.url)
+    await wim.get_by_label("Choose a name").fill("wim")
+    await wim.get_by_role("button", name="Join").click()
+    await wim.get_by_role("button", name="Start chatting").click()
+    await form.get_by_role("checkbox", name="wim").wait_for()
+    terry.say(do="away", text="for tea")
+    await form.get_by_text("away: for tea").wait_for()
+    assert await form.locator("li bdi").all_inner_texts() == [*before, "wim"]  # nobody moves under the pointer
+    assert await box.is_checked()
+    await box.uncheck()
+    await form.get_by_role("checkbox", name="wim").check()
+    await zoe.shot("new-group-light")
+    await form.get_by_role("button", name="Create group").click()
+    await zoe.page.locator(".talk-sub").get_by_text("2 members", exact=True).wait_for()
+    await wim.locator("button.side-row").get_by_text("#tea").wait_for()
+    terry.say(do="back")
+    await zoe.row("terry").get_by_text("online").wait_for()
+    await zoe.go("Room")
+    await context.close()
+
+
+async def test_what_was_searched_for_is_forgotten_with_the_search(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await terry.send("a hidden treasure")
+    await zoe.sees("a hidden treasure")
+    panel, words = zoe.page.get_by_role("region", name="Search"), zoe.page.get_by_label("Search messages")
+    result = panel.get_by_role("button", name="a hidden treasure")
+    for leave in ("Close search", "terry"):
+        await zoe.page.keyboard.press("Control+Shift+f")
+        assert await words.input_value() == ""
+        await panel.get_by_text("1 message").wait_for(state="detached")
+        await words.fill("treasure")
+        await result.wait_for()
+        if leave == "terry":
+            await zoe.go(leave)
+        else:
+            await zoe.page.get_by_role("button", name=leave).click()
+        await panel.wait_for(state="hidden")
+    await zoe.page.keyboard.press("Control+Shift+f")
+    assert (await words.input_value(), await result.count()) == ("", 0)
+    await zoe.page.keyboard.press("Escape")
+    find = zoe.page.get_by_label("Find people, groups and messages")
+    await find.fill("roo")
+    await zoe.row("terry").wait_for(state="detached")
+    await zoe.go("Room")
+    assert await find.input_value() == ""
+    await find.fill("treas")
+    await zoe.page.keyboard.press("Control+k")  # what is typed now replaces it
+    await zoe.page.keyboard.type("treasure")
+    await zoe.page.get_by_role("button", name="Search messages for “treasure”").click()
+    await result.wait_for()
+    assert await find.input_value() == ""
+    await zoe.page.get_by_role("button", name="Close search").click()
+    await yan.page.goto(f"{yan.url}#room")
+    await yan.sees("a hidden treasure")
+    again = yan.page.get_by_role("button", name="Search in this conversation")
+    await again.click()
+    await yan.page.get_by_label("Search messages").fill("treasure")
+    await yan.page.get_by_role("region", name="Search").get_by_role("button", name="a hidden treasure").click()
+    await yan.page.get_by_role("region", name="Search").wait_for(state="hidden")
+    await again.click()  # for the next result
+    await yan.page.get_by_role("region", name="Search").get_by_role("button", name="a hidden treasure").wait_for()
+    await yan.page.keyboard.type("other")
+    assert await yan.page.get_by_label("Search messages").input_value() == "other"
+    await yan.page.get_by_role("button", name="Close search").click()
+
+
+SMALL = """() => {
+    const root = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
+    const found = [];
+    const targets = "button, input, select, textarea, summary, [role=option], a:not(.text a, .skip)";
+    for (const one of root.querySelectorAll(targets)) {
+        const target = one.closest("label") ?? one;
+        const box = target.getBoundingClientRect(), around = getComputedStyle(target, "::after");
+        const size = ["width", "height"].map((side) => Math.max(box[side], parseFloat(around[side]) || 0));
+        const name = one.getAttribute("aria-label") ?? one.innerText;
+        if (one.checkVisibility() && Math.min(...size) < 43.9) found.push([one.className, name, ...size]);
+    }
+    return found;
+}"""
+
+
+async def too_small(one: Visitor) -> Any:
+    return await one.page.evaluate(SMALL)
+
+
+async def test_a_finger_hits_whatever_a_phone_shows(scene: Scene) -> None:
+    yan, zoe, terry, page = scene.yan, scene.zoe, scene.terry, scene.yan.page
+    shown = page.get_by_role("dialog")
+    await page.goto(yan.url)
+    await page.reload()
+    await yan.row("Room").wait_for()
+    await page.get_by_label("Find people, groups and messages").fill("terrry")
+    await page.get_by_text("Did you mean").wait_for()
+    assert await too_small(yan) == []
+    await page.get_by_label("Find people, groups and messages").fill("")
+    await page.evaluate("location.hash = '#room'")
+    await terry.send("tea or coffee?")
+    await (await yan.sees("tea or coffee?")).click()
+    await yan.message("tea or coffee?").get_by_role("button", name="Reply").click()
+    await yan.write("tea")
+    for text in ("one", "two"):
+        await yan.write(text)
+        await yan.message(text).locator(".ticks").wait_for()
+    await zoe.go("Room")
+    await zoe.do("tea", "React")
+    await zoe.page.get_by_role("button", name="👍").click()
+    await yan.message("tea").get_by_role("button", name="👍 1 by zoe").wait_for()
+    await yan.message("tea").locator(".bubble").click(position={"x": 10, "y": 10})
+    await yan.message("tea").get_by_role("button", name="Edit").wait_for()
+    await yan.shot("phone-targets-dark")
+    assert await too_small(yan) == []
+    first, second = [await yan.message(text).locator(".ticks").bounding_box() for text in ("one", "two")]
+    assert first and second and first["y"] + first["height"] <= second["y"]  # each tick its own taps
+    await page.locator("#compose").press_sequentially("@")
+    await page.get_by_role("option").first.wait_for()
+    assert await too_small(yan) == []
+    await page.locator("#compose").fill("")
+    await page.get_by_role("button", name="Search in this conversation").click()
+    await page.get_by_label("Search messages").fill("tea")
+    await page.locator(".found-row").first.wait_for()
+    assert await too_small(yan) == []
+    await page.get_by_role("button", name="Close search").click()
+    await page.get_by_role("button", name="Emoji", exact=True).click()
+    await shown.get_by_role("button", name="🚀", exact=True).wait_for()
+    assert await too_small(yan) == []
+    await shown.get_by_role("button", name="Close").click()
+    await page.get_by_role("button", name="Back to the list").click()
+    for button in ("New group", "Invite people", "Help and keyboard shortcuts"):
+        await page.get_by_role("button", name=button).click()
+        await shown.wait_for()
+        await yan.shot(f"phone-{button.split()[0].lower()}-dark")
+        assert await too_small(yan) == [], button
+        await shown.get_by_role("button", name="Close").click()
+        await shown.wait_for(state="detached")
+    await page.locator("button.me").click()
+    await shown.wait_for()
+    await yan.shot("phone-me-dark")
+    assert await too_small(yan) == []
+    await shown.get_by_role("button", name="Sign out").click()
+    await page.get_by_role("dialog", name="Sign out?").wait_for()
+    assert await too_small(yan) == []
+    await shown.get_by_role("button", name="Cancel").click()
+    await page.set_viewport_size({"width": 1200, "height": 800})
+    await page.get_by_role("button", name="New group").wait_for()
+    assert [box[2:] for box in await too_small(yan) if box[1] == "New group"] == [[40, 40]]  # a mouse needs less
+    await page.set_viewport_size({"width": 390, "height": 844})
+
+
+async def test_what_signing_out_loses_is_counted_while_it_is_asked(scene: Scene) -> None:
+    zoe, page = scene.zoe, scene.zoe.page
+    tab = await zoe.tab()
+    asked = page.get_by_role("dialog", name="Sign out?")
+    leave = asked.get_by_role("button", name="Sign out")
+    await asyncio.gather(zoe.go("Room"), tab.go("Room"))
+    await page.evaluate("window.then = Date.now(); Date.now = () => then")
+    await zoe.context.set_offline(True)
+    for one in (zoe, tab):
+        await one.page.locator(".connection").wait_for()
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await asked.wait_for()
+    assert await asked.get_by_text("not sent").count() == 0
+    await tab.write("written meanwhile")
+    await asked.get_by_text("1 message was not sent yet and will be lost.").wait_for()
+    await leave.click()  # at the moment at which it appeared
+    await asked.get_by_text("will be lost. Sign out anyway?").wait_for()
+    await zoe.shot("sign-out-anyway-light")
+    await tab.write("and one more")
+    await asked.get_by_text("2 messages were not sent yet and will be lost.", exact=True).wait_for()
+    await zoe.context.set_offline(False)
+    for text in ("written meanwhile", "and one more"):
+        await scene.terry.next("message", text=text)
+    await asked.get_by_text("lost").wait_for(state="hidden")
+    await zoe.context.set_offline(True)
+    for one in (zoe, tab):
+        await one.page.locator(".connection").wait_for()
+    await tab.write("of a tab that is closed")
+    await asked.get_by_text("1 message was not sent yet and will be lost.").wait_for()
+    await tab.page.goto("about:blank")
+    await asked.get_by_text("lost").wait_for(state="hidden")
+    await tab.page.close()
+    await asked.get_by_role("button", name="Cancel").click()
+    await zoe.write("to be lost")
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await asked.get_by_text("1 message was not sent yet and will be lost.").wait_for()
+    await page.evaluate("then += 10_000")  # it was seen
+    await leave.click()
+    await page.get_by_label("Choose a name").wait_for()
+    await zoe.context.set_offline(False)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.reload()
+    assert await too_small(zoe) == []
+    await zoe.sign_in(zoe.token)
+    await zoe.go("#tea")
+    await page.get_by_role("button", name="Members of this group").click()
+    await page.get_by_role("button", name="Make owner wim").wait_for()
+    assert await too_small(zoe) == []
+    await zoe.shot("phone-members-light")
