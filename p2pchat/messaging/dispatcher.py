@@ -376,7 +376,7 @@ class Feed:
         return self._offsets.get(consumer, self.start if first is None else first)
 
     def load_offsets(self, places: Mapping[str, int]) -> None:
-        """Take places that are already stored."""
+        """Take places that are stored already, or are about to be."""
         self._offsets.update(places)
 
     def commit_offset(self, consumer: str, place: int) -> None:

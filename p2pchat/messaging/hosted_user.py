@@ -121,10 +121,13 @@ class HostedUser(LocalUser):
             feed.commit_offset(name, place)
         return {name: feed.place_of(name, 0)}
 
-    async def kept_receipts(self) -> AsyncIterator[ReceiptEvent]:
+    async def kept_receipts(self, is_heard: Callable[[], bool] = lambda: True) -> AsyncIterator[ReceiptEvent]:
         """Return the receipts since those that were kept, one a message and step, and keep them no longer.
 
         Each comes when all members of a message have it, or have read it, and names one of them.
+
+        Args:
+            is_heard: Return whether the client that they are told is still there. If not, what is left stays kept.
         Raises StorageError, PeerClosed.
         """
         feed = self._lifecycle.feed
@@ -134,6 +137,8 @@ class HostedUser(LocalUser):
                 if place := feed.place_of(name, 0):
                     async for event in self._receipts_from(place, kind, talk.key):
                         yield event
+                    if not is_heard():
+                        return
                     feed.commit_offset(name, 0)
 
     async def _receipts_from(self, place: int, kind: Kind, key: ConversationId) -> AsyncIterator[ReceiptEvent]:
@@ -376,12 +381,14 @@ class Deliveries:
             self._consumers[user] = consumer
             self._lifecycle.tracker.deliver_when_taken(user, place)
 
-    def on_handed_on(self, user: UserId, consumer: str, place: int) -> None:
-        """Note the new place of a consumer."""
-        if self._consumers.get(user) == consumer:
-            self._due[user] = place
-            if self._storing is None:
-                self._storing = asyncio.get_running_loop().create_task(self._store(), name="p2pchat deliveries")
+    def on_handed_on(self, user: UserId, consumer: str, place: int) -> bool:
+        """Note the new place of a consumer; return whether it is one of these, whose places are stored here."""
+        if self._consumers.get(user) != consumer:
+            return False
+        self._due[user] = place
+        if self._storing is None:
+            self._storing = asyncio.get_running_loop().create_task(self._store(), name="p2pchat deliveries")
+        return True
 
     def on_reading(self, user: UserId, post: ShownEntry, since: int) -> None:
         """Keep the receipts of what a user is about to read in a conversation, for writers of whom no client hears."""

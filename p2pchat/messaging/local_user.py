@@ -487,7 +487,6 @@ class LocalUser(Viewer):
         Raises StorageError, PeerClosed.
         """
         driver = self._require_running()
-        self._lifecycle.hosted.deliveries.on_reading(self.people.me, post, self._read_place(post.log.conversation))
         self._move_read_place(post)
         await driver.requests.mark_read(partial(self._mark_of, post))
 
@@ -501,7 +500,8 @@ class LocalUser(Viewer):
 
     def _move_read_place(self, post: ShownEntry) -> None:
         key = post.log.conversation
-        if post.place > self._read_place(key):
+        if post.place > (place := self._read_place(key)):
+            self._lifecycle.hosted.deliveries.on_reading(self.people.me, post, place)
             self._lifecycle.feed.commit_offset(self._consumer_prefix + READ_PLACE + key, post.place)
 
     def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
@@ -729,8 +729,11 @@ class LocalUser(Viewer):
         """
         self._require_running()
         if post.place > self._place_of(consumer):
-            self._lifecycle.feed.commit_offset(self._consumer_prefix + consumer, post.place)
-            self._lifecycle.hosted.deliveries.on_handed_on(self.people.me, consumer, post.place)
+            name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
+            if self._lifecycle.hosted.deliveries.on_handed_on(self.people.me, consumer, post.place):
+                feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
+            else:
+                feed.commit_offset(name, post.place)
 
 
 def _operations_of(group: Conversation) -> ConversationId:

@@ -82,7 +82,10 @@ class Gateway:
                 )
 
     def _on_receipt(self, envelope: Envelope) -> None:
-        """Keep a receipt of a direct or group message that no session of its writer hears, for the next one."""
+        """Keep a receipt of a direct or group message that no session of its writer hears, for the next one.
+
+        Of what users of this gateway take and read, the peer has kept it with the step itself; this is for others.
+        """
         event: Delivered | Read = envelope.event
         account, step = self.accounts.of(event.log.user), (event.event, event.log.conversation)
         if account is None or step in account.unheard or event.count < event.of:
@@ -97,6 +100,11 @@ class Gateway:
     async def _keep(self, account: Account, event: Delivered | Read) -> None:
         with suppress(StorageError, PeerClosed):  # then the client has to ask for it
             await account.user.keep_receipt(event)
+
+    async def wait_kept(self) -> None:
+        """Return when the receipts that nobody heard so far are kept: later ones are heard by whoever waits for it."""
+        if self._keeping:
+            await asyncio.wait(self._keeping)
 
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""

@@ -97,14 +97,19 @@ class ClientSession(ABC):
 
         Raises QueueFull, StorageError, PeerClosed.
         """
+        await self.gateway.wait_kept()
         self.account.unheard.clear()
-        async for event in self.user.kept_receipts():
-            if self.hub_session not in self.gateway.hub.sessions_of(self.account):
-                return  # the client is gone: the rest stays kept
+        async for event in self.user.kept_receipts(self.is_connected):
+            if not self.is_connected():
+                return
             self.deliver(Envelope(event, (self.account.key,)))
             self._told[event.event, event.log] = event.seq
             await self._drained()
         self._heard = None
+
+    def is_connected(self) -> bool:
+        """Return whether the session is open, and nothing was noticed of an end of its connection."""
+        return self.hub_session in self.gateway.hub.sessions_of(self.account)
 
     def was_told(self, event: Any) -> bool:
         """Return whether a receipt was sent already; called once for each event.
@@ -199,6 +204,9 @@ class WebSocketSession(ClientSession):
 
     async def finish(self) -> None:
         """Complete what is under way after the session was closed; its answers are still sent."""
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self.queue.gone
 
     def on_end(self, why: Ending) -> None:
         self._closed.set()

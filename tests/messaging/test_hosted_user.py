@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -400,6 +400,46 @@ async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
     event = await asyncio.wait_for(anext(hers), SOON)
     assert (event.id, event.user, event.count, event.of) == (later.id, yan.me, 1, 1)
     assert (await zoe.receipt(later.id)).status == "delivered"
+
+
+def take(user: HostedUser, post: Message | Sent) -> None:
+    user.hand_on(post, "phone")
+
+
+def read(user: HostedUser, post: Message | Sent) -> None:
+    user.mark_read(post)
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 3))
+@pytest.mark.parametrize("act", [take, read])
+async def test_a_writer_whom_nobody_hears_is_owed_each_step_whenever_the_peer_is_killed(
+    net: Mesh, act: Callable[[HostedUser, Message | Sent], None], turns: int
+) -> None:
+    """What is known of a message after the restart, and what its writer will be told, were stored together."""
+    gate, _ = net.peers
+    zoe, *readers = [await gate.host(name) for name in ("zoe", *(f"reader{number}" for number in range(20)))]
+    notes = {}
+    for user in (zoe, *readers):
+        user.deliver_when_taken("phone", lambda kind: False)
+    for user in readers:
+        notes[user.name] = (await zoe.send(user.me, "psst")).id
+    for user in readers:
+        [post] = await user.released(consumer="phone", kinds=("dm",))
+        act(user, post)
+    writing = asyncio.ensure_future(zoe.broadcast("a commit of something else"))
+    for _ in range(turns):
+        await asyncio.sleep(0)  # one turn of the loop, behind each of which the peer is killed once
+    await net.crash(gate)
+    await asyncio.gather(writing, return_exceptions=True)
+    gate = await net.restart(gate)
+    zoe, *readers = gate.hosted
+    for user in (zoe, *readers):
+        user.deliver_when_taken("phone", lambda kind: False)
+    owed = {(event.event, event.id) async for event in zoe.kept_receipts()}
+    for id in notes.values():
+        status = (await zoe.receipt(id)).status
+        steps = {"accepted": [], "delivered": ["delivered"], "read": ["delivered", "read"]}[status]
+        assert {step for step, about in owed if about == id} == {*steps}
 
 
 async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.socketio import engine
 from tests.processes.proxy import Proxy
-from tests.web.chat_client import Chatter, chatting, opened
+from tests.web.chat_client import Chatter, chatting, drop, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
 from tests.web.socketio_client import SocketUser, socket
@@ -659,6 +659,32 @@ async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: C
         last = (await http.post("/messages", json={"to": "bob", "content": "taken after it"})).json()["id"]
         assert (await again.next("delivered"))["id"] == last
         await again.socket.close()
+
+
+async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_the_next(
+    serve: Callable[..., Any],
+) -> None:
+    served = await serve(WebSettings(messages=Pace(1e6, 10**6)))
+    async with chatting(served, "ada") as ada:
+        id = await ada.accepted("/dm bob taken while ada is away")
+    async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
+        await bob.message()
+        while (await http.get(f"/messages/{id}/receipt")).json()["status"] != "delivered":
+            await asyncio.sleep(0.01)  # poll: nobody hears the event
+        for _ in range(300):  # more than fits between the gateway and a client
+            await cyd.accepted({"to": "ada", "text": secrets.token_urlsafe(24_000)})
+    account = served.gateway.accounts.find("ada")
+    assert account is not None
+    again = await opened(served, "ada", "?events=receipts")
+    again.socket.transport.pause_reading()
+    async with asyncio.timeout(WITHIN):
+        while not account.sessions:
+            await asyncio.sleep(0.01)  # poll: nothing reaches the client
+        await drop(again)
+        while account.sessions:
+            await asyncio.sleep(0.01)  # poll
+    async with chatting(served, "ada", "?events=receipts") as ada:
+        assert (await ada.next("delivered"))["id"] == id
 
 
 async def read_by_rest(port: str, user: str, id: str) -> None:
