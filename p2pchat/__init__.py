@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     from p2pchat.offline import open_history as open_history
     from p2pchat.peer import Forgotten as Forgotten
     from p2pchat.peer import TCPPeer as TCPPeer
-    from p2pchat.peer_startup import login_name as login_name
-    from p2pchat.peer_startup import profile_invite as profile_invite
+    from p2pchat.peer_resources import login_name as login_name
+    from p2pchat.peer_resources import profile_invite as profile_invite
     from p2pchat.reachability import Probed as Probed
     from p2pchat.reachability import probe as probe
     from p2pchat.storage.search_query import where_found as where_found
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
-    "peer_startup": ("login_name", "profile_invite"),
+    "peer_resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "transfer": ("Exported", "Imported"),

@@ -29,7 +29,7 @@ from p2pchat.identity.private_files import (
     write_private,
 )
 from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity
-from p2pchat.peer_startup import MEMORY_URL, PathLike
+from p2pchat.peer_resources import MEMORY_URL, PathLike
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database, dialect_of, flat, translate_errors
 from p2pchat.storage.dialects.dialect import Dialect

@@ -1,9 +1,9 @@
 """Start and stop of a peer.
 
-Starting opens identity, network and database (peer_startup.py), listens, loads what is stored, and then makes the core
-and its driver. What connections report before there is a core waits. Stopping stores what was written, says goodbye to
-every peer, gives every iterator its last event, and releases files and locks. A start that fails or is cancelled ends
-the same way.
+Starting opens identity, network and database (peer_resources.py), listens, loads what is stored, and then makes the
+core and its driver. What connections report before there is a core waits. Stopping stores what was written, says
+goodbye to every peer, gives every iterator its last event, and releases files and locks. A start that fails or is
+cancelled ends the same way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
-from p2pchat.peer_startup import Options, PeerResources, login_name, open_resources
+from p2pchat.peer_resources import Options, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver

@@ -26,7 +26,7 @@ from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
-from p2pchat.peer_startup import PathLike
+from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming
 from p2pchat.transfer import Exported, Imported, Place, write_file
 

@@ -38,7 +38,7 @@ from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
-from p2pchat.peer_startup import Options, PathLike
+from p2pchat.peer_resources import Options, PathLike
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.transfer import Exported, Imported, Place, read_file, write_file
 

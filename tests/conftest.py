@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 import pytest
 import pytest_asyncio
 
-from p2pchat.cli.runner import allow_descriptors
+from p2pchat.cli.process import allow_descriptors
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of

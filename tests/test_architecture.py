@@ -27,7 +27,7 @@ DIRECTION = (
     {"core"},
     {"identity", "client", "server", "storage", "trace"},
     {"discovery", "runtime"},
-    {"messaging", "peer_startup", "transfer", "lifecycle", "peer"},
+    {"messaging", "peer_resources", "transfer", "lifecycle", "peer"},
     {"offline", "backup", "reachability"},
     {"testing"},
     {"commands", "safe_text"},

@@ -24,8 +24,8 @@ from prompt_toolkit.output import DummyOutput
 
 from p2pchat.cli import control_client, control_server, control_socket, profiles, streams
 from p2pchat.cli.chat import wants_terminal
-from p2pchat.cli.runner import Shutdown
-from p2pchat.cli.startup import ChatOptions
+from p2pchat.cli.chat_startup import ChatOptions
+from p2pchat.cli.process import Shutdown
 from p2pchat.cli.streams import InputKind
 from p2pchat.cli.subcommands import doctor_checks, doctor_network, history, send
 from p2pchat.cli.terminal import device
@@ -54,8 +54,8 @@ FORCED = {
     "cli/control_socket.py:": DEMO,
     "cli/control_socket.py:bind_socket": HERE + "test_windows_has_no_control_socket",
     "cli/profiles.py:is_free": HERE + "test_a_taken_port_is_found_without_posix",
-    "cli/runner.py:": DEMO,
-    "cli/runner.py:allow_descriptors": "tests/cli/test_runner.py::test_windows_has_no_limit_of_files",
+    "cli/process.py:": DEMO,
+    "cli/process.py:allow_descriptors": "tests/cli/test_process.py::test_windows_has_no_limit_of_files",
     "cli/streams.py:_in_background": "tests/cli/test_streams.py::test_on_windows_nul_is_not_a_console",
     "cli/streams.py:_is_null": "tests/cli/test_streams.py::test_on_windows_nul_is_not_a_console",
     "cli/streams.py:ask_hidden": HERE + "test_windows_asks_without_echo_by_getpass",
@@ -146,8 +146,8 @@ if sys.platform == "win32":
 def test_the_demo_passes_as_on_another_system(system: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRETENCE, "utf-8")
     pretended = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PRETENDED_PLATFORM": system}
-    facts = "import sys; from p2pchat import client; from p2pchat.cli import runner, control_socket; "
-    facts += "print(sys.platform, client._BaseProtocol.__name__, runner.FASTER, control_socket.HAS_SOCKETS)"
+    facts = "import sys; from p2pchat import client; from p2pchat.cli import process, control_socket; "
+    facts += "print(sys.platform, client._BaseProtocol.__name__, process.FASTER, control_socket.HAS_SOCKETS)"
     told, shown = (
         subprocess.run(
             [sys.executable, *words], env=environment(tmp_path) | pretended, cwd=tmp_path, input="", check=False,

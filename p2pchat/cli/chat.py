@@ -32,11 +32,7 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
 )
-from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus
-from p2pchat.cli.profiles import history_command, make_peer
-from p2pchat.cli.runner import STOP_REASONS, Shutdown, allow_descriptors, make_runner
-from p2pchat.cli.startup import (
+from p2pchat.cli.chat_startup import (
     TERMINAL_DRAIN,
     ChatOptions,
     StartupErrors,
@@ -44,6 +40,10 @@ from p2pchat.cli.startup import (
     next_steps,
     run_setup_wizard,
 )
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus
+from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
 from p2pchat.commands.endpoints import endpoints_of, is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_name, quote_names

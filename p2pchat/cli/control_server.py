@@ -39,6 +39,7 @@ from p2pchat.cli.control_socket import (
     socket_path_fits,
     write_address,
 )
+from p2pchat.commands.activity_and_unread import ActivityTracker
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
@@ -49,7 +50,6 @@ from p2pchat.commands.json_commands import (
     LineBuffer,
 )
 from p2pchat.commands.output import Display, StdoutWriter
-from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:

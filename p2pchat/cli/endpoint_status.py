@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from p2pchat.cli.runner import Shutdown
+from p2pchat.cli.process import Shutdown
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line

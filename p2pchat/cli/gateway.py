@@ -30,8 +30,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus
+from p2pchat.cli.process import STOP_REASONS, Shutdown
 from p2pchat.cli.profiles import WebOptions, make_peer
-from p2pchat.cli.runner import STOP_REASONS, Shutdown
 from p2pchat.cli.streams import can_ask
 from p2pchat.commands.endpoints import command, endpoints_of, is_loopback, own_addresses, welcome_screen
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine, quote_name

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, Group, HostedUser, TCPPeer, UnknownName, User
+from p2pchat.commands.activity_and_unread import UnreadCounter
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.event_text import EventLine, format_conversation, format_user, quote_conversation, quote_name
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult
 from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
-from p2pchat.commands.read_tracking import UnreadCounter
 
 UserOrId = User | str  # a user, or the full id of a user who may never have been met
 

@@ -32,6 +32,7 @@ from p2pchat import (
 from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
+from p2pchat.commands.activity_and_unread import ActivityTracker, ReadMarker
 from p2pchat.commands.context import CommandContext, Handler
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
@@ -39,7 +40,6 @@ from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonComma
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.notifications import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
-from p2pchat.commands.read_tracking import ActivityTracker, ReadMarker
 from p2pchat.commands.settings import ChatSettings, set_
 from p2pchat.commands.typed_commands import CommandInput, TextInput, help_lines, parse_line, without_invisible
 

@@ -32,8 +32,8 @@ from p2pchat.storage.load import (
     load_tokens,
     load_users,
 )
-from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
-from p2pchat.storage.read import BatchQueries
+from p2pchat.storage.log_queries import BatchQueries
+from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
 from p2pchat.storage.write import CommitWriter, WriterFence
 

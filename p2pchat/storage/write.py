@@ -34,7 +34,7 @@ from p2pchat.protocol import UserId
 from p2pchat.storage.base import Head
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import Conflict
-from p2pchat.storage.read import BODIES, NUMBER
+from p2pchat.storage.log_queries import BODIES, NUMBER
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,

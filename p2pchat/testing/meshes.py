@@ -27,7 +27,7 @@ from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
-from p2pchat.peer_startup import PeerResources, contexts
+from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.pipes import PipeNetwork
 

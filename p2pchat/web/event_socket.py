@@ -22,6 +22,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
+from p2pchat.commands.activity_and_unread import ActivityTracker
 from p2pchat.commands.context import MAX_RECENT
 from p2pchat.commands.conversation_commands import conversation_row
 from p2pchat.commands.event_text import EventLine
@@ -29,7 +30,6 @@ from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.people_commands import invite_row
-from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account

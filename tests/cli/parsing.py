@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from p2pchat.cli.chat_startup import ChatOptions, chat_options
 from p2pchat.cli.options import CommandGroup, profile_choice
 from p2pchat.cli.program import chat, program
-from p2pchat.cli.startup import ChatOptions, chat_options
 from p2pchat.commands.exit_codes import UsageError
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.profiles import MAX_LISTED, find_profile, history_command
-from p2pchat.cli.startup import ChatOptions
 from p2pchat.commands.exit_codes import UsageError
 
 

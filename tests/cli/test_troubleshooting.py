@@ -25,7 +25,7 @@ REPORTING = {
 }
 MALFORMED = 400
 # The dialogues of a terminal contain their advice.
-NOT_OF_TROUBLE = {"cli/startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/exit_codes.py"}
+NOT_OF_TROUBLE = {"cli/chat_startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/exit_codes.py"}
 
 
 def rows() -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.runner import VARIABLE as LOOP
+from p2pchat.cli.process import VARIABLE as LOOP
 from p2pchat.cli.subcommands.demo import Line
 from tests.processes.peers import Cluster
 

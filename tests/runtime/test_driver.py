@@ -23,7 +23,7 @@ from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
 from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
-from p2pchat.peer_startup import PeerResources, contexts
+from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.runtime.connections import Transport
 from p2pchat.runtime.driver import CommitsInFlight, OutgoingFrames

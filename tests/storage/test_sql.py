@@ -546,7 +546,7 @@ def test_a_bug_is_not_reported_as_damage(path: Path, monkeypatch: pytest.MonkeyP
     """The same call raises the same error; the state of the database decides whether it is damage."""
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
-        monkeypatch.setattr("p2pchat.storage.messages.OLD", "1")  # a constant of a wrong type
+        monkeypatch.setattr("p2pchat.storage.message_queries.OLD", "1")  # a constant of a wrong type
         with pytest.raises(TypeError):
             storage.places(0, 9)
         with closing(sqlite3.connect(path)) as database, database:

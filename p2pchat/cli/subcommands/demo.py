@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2pchat.cli.options import Command, complete_file, option
-from p2pchat.cli.runner import VARIABLE
+from p2pchat.cli.process import VARIABLE
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError

@@ -26,8 +26,8 @@ from p2pchat.cli.control_client import (
 )
 from p2pchat.cli.control_socket import DEFAULT_TIMEOUT
 from p2pchat.cli.options import SECONDS, Command, ProfileChoice, db_option, option, profile_options
+from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
 from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (

@@ -18,8 +18,8 @@ import click
 from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
+from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, Progress, raw_stdin, size, stdin_kind
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.event_text import EventLine

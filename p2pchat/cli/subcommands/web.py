@@ -13,8 +13,8 @@ from p2pchat import DataLocked
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, profile_in_use
 from p2pchat.cli.control_server import run_account_request
+from p2pchat.cli.process import allow_descriptors, make_runner
 from p2pchat.cli.profiles import WebOptions, find_profile
-from p2pchat.cli.runner import allow_descriptors, make_runner
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice

@@ -15,6 +15,7 @@ from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
 from p2pchat.cli.terminal.completer import RecentSpeakers
 from p2pchat.cli.terminal.device import DIM, ME, TerminalAlerts, name_style
 from p2pchat.cli.terminal.screen import PendingLine, Screen
+from p2pchat.commands.activity_and_unread import is_addressed_to, is_here
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,
@@ -34,7 +35,6 @@ from p2pchat.commands.event_text import (
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.notifications import older_messages
 from p2pchat.commands.output import Display, EventLogFile, json_line, without_ignored
-from p2pchat.commands.read_tracking import is_addressed_to, is_here
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.wrap import Fragment, Row, fold

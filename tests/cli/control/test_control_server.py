@@ -21,11 +21,11 @@ from p2pchat.cli import control_socket
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
 from p2pchat.cli.control_socket import encode, parse_request
+from p2pchat.commands.activity_and_unread import ActivityTracker
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
-from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets

@@ -1,4 +1,4 @@
-"""Startup of a peer: its identity, network, database and TLS, opened or created as its options say.
+"""Resources of a peer: its identity, network, database and TLS, opened or created as its options say.
 
 Everything here may wait for the disk, so it runs in a thread. Tests put PeerResources together in memory.
 """

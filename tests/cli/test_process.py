@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from p2pchat.cli.runner import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.process import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
 
 
 def loop_of_a_program() -> str:
@@ -59,10 +59,10 @@ async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -
 # In a process of its own: a second signal may end it.
 TWO_SIGNALS = """
 import asyncio, signal, sys, types
-from p2pchat.cli import runner
-runner.time = types.SimpleNamespace(monotonic=iter(map(float, sys.argv[1:])).__next__)
+from p2pchat.cli import process
+process.time = types.SimpleNamespace(monotonic=iter(map(float, sys.argv[1:])).__next__)
 async def main():
-    shutdown = runner.Shutdown()
+    shutdown = process.Shutdown()
     with shutdown.on_signals():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
@@ -100,7 +100,7 @@ async def test_ignored_signals_stay_ignored() -> None:
 # In a process of its own: a lowered hard limit cannot be raised again.
 LIMITED = """
 import resource, sys
-from p2pchat.cli.runner import allow_descriptors
+from p2pchat.cli.process import allow_descriptors
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 allow_descriptors(400)
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))

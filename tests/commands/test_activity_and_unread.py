@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Message, Receipt, TCPPeer
-from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter, mentions
+from p2pchat.commands.activity_and_unread import ActivityTracker, UnreadCounter, mentions
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageError, TCPPeer, home_directory, login_name
+from p2pchat.cli.chat_startup import ChatOptions, StartupErrors, next_steps, run_setup_wizard
 from p2pchat.cli.profiles import FIRST_PORT, is_free
 from p2pchat.cli.program import program
-from p2pchat.cli.startup import ChatOptions, StartupErrors, next_steps, run_setup_wizard
 from p2pchat.cli.streams import InputEnded
 from p2pchat.commands.endpoints import JOIN_COMMAND
 from p2pchat.commands.exit_codes import CommandError, UsageError

@@ -16,7 +16,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey
-from p2pchat.storage.read import LogQueries
+from p2pchat.storage.log_queries import LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
