@@ -251,7 +251,7 @@ def test_a_message_to_the_room_shares_one_list_of_members() -> None:
     for name in ("cyd", "dan"):
         gate.put(PresenceSet(IDS[name], "online"))
     gate.take()
-    one, other = (gate.node.sync._receipt_members(ROOM, IDS[name]) for name in ("cyd", "dan"))
+    one, other = (gate.node.sync.delivery_receipts.recipients(ROOM, IDS[name]) for name in ("cyd", "dan"))
     assert one[0] is other[0] and one[1] is other[1]
     assert set(one[0]) == set(one[1]) == {IDS["ada"], IDS["cyd"], IDS["dan"]}
 

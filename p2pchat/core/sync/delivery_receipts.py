@@ -1,7 +1,8 @@
-"""Delivery receipts, derived from marks and never stored per message.
+"""Delivery: entries acknowledged to other peers after their commit, and receipts from the acknowledgements of others.
 
-Entry n of a log is delivered to a member when a peer hosting that member has announced that it holds the log up to n,
-or a log that builds on it. AckTracker keeps the positions that members acknowledged; read_receipts.py uses it too.
+An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
+delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
+on it. AckTracker keeps the positions that members acknowledged; read_receipts.py uses it too.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from functools import partial
 from typing import NamedTuple
 
 from p2pchat.core.effects import DeliveryReceipt
-from p2pchat.core.log import Batch, LogId, ref_key
+from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.protocol import Mark, UserId
 
 # ---- acknowledged positions
@@ -236,11 +237,39 @@ class DeliveryReceipts(AckTracker):
         self._combined = None
         self._emit(together or {})
 
+    def recount_acks(self, conversation: ConversationState, user: UserId) -> None:
+        """Recount earlier marks for own entries that came back from others."""
+        for remote in self._sync.remotes.values():
+            marks = remote.acked.get((conversation.id, user))
+            if marks:
+                self.on_marks(remote, conversation, user, list(marks.values()))
+
+    def count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
+        """Recount marks of remotes that were served from storage before this commit returned."""
+        for remote in self._sync.remotes.values():
+            mark = remote.acked.get(batch.log.key, {}).get(batch.log.run)
+            if mark is not None and mark.seq >= batch.first:
+                self.on_marks(remote, conversation, batch.log.user, [mark])
+
     def on_batch_durable(self, batch: Batch) -> None:
         """Remember the chain of a batch written here, since marks of it will come soon."""
         if len(self._chains) >= MAX_CHAINS:
             del self._chains[next(iter(self._chains))]
         self._chains[batch.log, batch.last] = batch.chain[:8].hex()
+
+    def recipients(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
+        """Return the members a receipt waits for, and those of them hosted here.
+
+        In a direct conversation that is the other user (or oneself), in the room everyone who is online now.
+        """
+        conversation, hosted = self._sync.conversations.by_id[conversation_id], self._sync.hosted
+        if conversation.group is not None and conversation.group.state is not None:
+            members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
+        elif conversation.members is not None:
+            members = tuple(sorted(conversation.members - {user})) or (user,)
+        else:
+            return self._sync.presence.expected_recipients(user)
+        return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
 
     def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark. The chain of a mark below the end of a log is looked up in storage, if need be."""
@@ -281,3 +310,49 @@ class DeliveryReceipts(AckTracker):
         for (log, first, _), members in risen.items():
             for member in members:
                 self._on_delivered(log, first, member)
+
+
+# ---- acknowledgements of this peer
+
+
+class Acknowledgements:
+    """The marks that tell other peers what is on disk here, as `have`: to the source of the entries and the peers of
+    their writers at the next step, and within `gossip_within` to peers that are not linked with all of those.
+    """
+
+    def __init__(self, sync: SyncContext) -> None:
+        self._sync = sync
+        self._gossip: set[WriterKey] = set()
+
+    def on_durable(self, transaction: Transaction) -> None:
+        """Acknowledge the entries of a commit that is durable: `have` goes to their source and their writers' peers."""
+        for link, keys in transaction.sources.items():
+            remote = self._sync.remotes.get(link)
+            if remote is not None:
+                self._sync.owe_marks(remote, keys)
+            for key in keys:
+                for host in self._sync.presence.hosts.get(key[1], ()):
+                    if host in self._sync.remotes:
+                        self._sync.owe_marks(self._sync.remotes[host], (key,))
+                self._schedule_gossip(key)
+
+    def _schedule_gossip(self, key: WriterKey) -> None:
+        if not self._gossip:
+            wait = self._sync.ctx.settings.gossip_within * (0.5 + self._sync.ctx.random() / 2)
+            self._sync.after(wait, self._send_gossip)
+        self._gossip.add(key)
+
+    def _send_gossip(self) -> None:
+        """Send marks to links that may not hear them from the writer's own peers."""
+        keys, self._gossip = sorted(self._gossip), set()
+        for key in keys:
+            conversation = self._sync.conversations.by_id[key[0]]
+            hosts = {
+                self._sync.remotes[id].link.peer
+                for id in self._sync.presence.hosts.get(key[1], ())
+                if id in self._sync.remotes
+            }
+            for remote in self._sync.remotes_sharing(conversation):
+                linked = remote.link.linked.keys() | {remote.link.peer}
+                if not hosts or not hosts <= linked:
+                    self._sync.owe_marks(remote, (key,))

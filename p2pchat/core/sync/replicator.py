@@ -26,7 +26,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
-from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
+from p2pchat.core.log import LogId, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
@@ -35,7 +35,7 @@ from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
 from p2pchat.core.sync.conversations import Conversations
-from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
+from p2pchat.core.sync.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.group_editor import GroupEditor
@@ -94,6 +94,7 @@ class Replicator:
         self.causal_order = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
         self.read_receipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
+        self.acknowledgements = Acknowledgements(self.context)
         self.fetcher = Fetcher(self.context)
         self.groups = GroupSync(
             self.context, self.causal_order, self.fetcher, self._send_digest, self._on_group_changed
@@ -110,7 +111,6 @@ class Replicator:
         self.sender = Sender(self.context, self.forks)
         self.typing = TypingTracker(self.context)
         self.group_editor = GroupEditor(self.context, self.appender)
-        self._gossip: set[WriterKey] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._load(stored)
@@ -377,7 +377,7 @@ class Replicator:
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
         for ticket, log_id, first, count, kind in done.transaction.writes:
-            members, here = self._receipt_members(log_id.conversation, log_id.user)
+            members, here = self.delivery_receipts.recipients(log_id.conversation, log_id.user)
             self._ctx.emit(WriteAccepted(ticket, log_id, first, count, members, kind, here))
             is_open = self.conversations.by_id[log_id.conversation].is_operations
             if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
@@ -386,7 +386,7 @@ class Replicator:
             self.read_receipts.on_durable(change.reads)
         for ticket in done.transaction.reads:
             self._ctx.emit(ReadStored(ticket))
-        self._acknowledge(done.transaction)
+        self.acknowledgements.on_durable(done.transaction)
         if done.transaction.imports:
             self.file_import.on_durable(done.transaction.imports.values())
         for batch in change.batches:
@@ -395,7 +395,7 @@ class Replicator:
             if log is not None and log.own:
                 self.delivery_receipts.on_batch_durable(batch)
                 self.sender.push(conversation, log, batch)
-                self._count_early_acks(conversation, batch)
+                self.delivery_receipts.count_early_acks(conversation, batch)
                 if self.typing.local:
                     self.typing.on_own_stored(conversation, batch.log.user)
             elif self.typing.active:
@@ -414,7 +414,7 @@ class Replicator:
             self.read_receipts.tracker.on_fork(fork.log)
         for conversation, log in touched:
             if log.id.user in self.context.hosted and not log.own:
-                self._recount_acks(conversation, log.id.user)
+                self.delivery_receipts.recount_acks(conversation, log.id.user)
             if conversation.drop_if_settled(log):
                 self.causal_order.on_log_dropped(conversation, log)
 
@@ -445,68 +445,6 @@ class Replicator:
             if conversation.is_talk and not conversation.writers[log.id.user].uncut:
                 self.groups.refresh_tips(conversation, conversation.writers[log.id.user])
         return list(touched.values())
-
-    def _receipt_members(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
-        """Return the members a receipt waits for, and those of them hosted here.
-
-        In a direct conversation that is the other user (or oneself), in the room everyone who is online now.
-        """
-        conversation, hosted = self.conversations.by_id[conversation_id], self.context.hosted
-        if conversation.group is not None and conversation.group.state is not None:
-            members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
-        elif conversation.members is not None:
-            members = tuple(sorted(conversation.members - {user})) or (user,)
-        else:
-            return self.context.presence.expected_recipients(user)
-        return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
-
-    def _acknowledge(self, transaction: Transaction) -> None:
-        for link, keys in transaction.sources.items():
-            remote = self.context.remotes.get(link)
-            if remote is not None:
-                self.context.owe_marks(remote, keys)
-            for key in keys:
-                for host in self.context.presence.hosts.get(key[1], ()):
-                    if host in self.context.remotes:
-                        self.context.owe_marks(self.context.remotes[host], (key,))
-                self._schedule_gossip(key)
-
-    def _recount_acks(self, conversation: ConversationState, user: UserId) -> None:
-        """Recount earlier marks for own entries that came back from others."""
-        for remote in self.context.remotes.values():
-            marks = remote.acked.get((conversation.id, user))
-            if marks:
-                self.delivery_receipts.on_marks(remote, conversation, user, list(marks.values()))
-
-    def _count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
-        """Recount marks of remotes that were served from storage before this commit returned."""
-        for remote in self.context.remotes.values():
-            mark = remote.acked.get(batch.log.key, {}).get(batch.log.run)
-            if mark is not None and mark.seq >= batch.first:
-                self.delivery_receipts.on_marks(remote, conversation, batch.log.user, [mark])
-
-    # ---- gossip
-
-    def _schedule_gossip(self, key: WriterKey) -> None:
-        if not self._gossip:
-            wait = self._ctx.settings.gossip_within * (0.5 + self._ctx.random() / 2)
-            self.context.after(wait, self._send_gossip)
-        self._gossip.add(key)
-
-    def _send_gossip(self) -> None:
-        """Send marks to links that may not hear them from the writer's own peers."""
-        keys, self._gossip = sorted(self._gossip), set()
-        for key in keys:
-            conversation = self.conversations.by_id[key[0]]
-            hosts = {
-                self.context.remotes[id].link.peer
-                for id in self.context.presence.hosts.get(key[1], ())
-                if id in self.context.remotes
-            }
-            for remote in self.context.remotes_sharing(conversation):
-                linked = remote.link.linked.keys() | {remote.link.peer}
-                if not hosts or not hosts <= linked:
-                    self.context.owe_marks(remote, (key,))
 
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.lookups.on_result(answer)
