@@ -91,6 +91,11 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
     await ada.line("/away lunch, back at one")
     assert await comes(presence, "idle") == "lunch, back at one"
     bob.set_presence("idle", "in a meeting")
+    asked = 0
+    while "bob: idle" not in ada.text:
+        asked += 1
+        await ada.line("/who")
+        await ada.until(lambda: ada.text.count("-- ada: ") == asked)  # noqa: B023
     await ada.line("/msg bob are you there")
     await ada.shows('-- bob is away: "in a meeting"')
     await ada.line("/back")
