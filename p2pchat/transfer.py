@@ -66,7 +66,7 @@ class Exported:
 
     Attributes:
         entries: The number of entries: messages, names and others.
-        conversations: The number of their conversations.
+        conversations: The number of their conversations; a group is one, with its operations.
         size_bytes: The length of the file.
     """
 
@@ -156,7 +156,7 @@ async def _write_pages(
             gathered.append(encode(frame))
             gathered_bytes += len(gathered[-1])
             if isinstance(frame, Entries):
-                conversations.add(frame.c)
+                conversations |= {talk_id(frame.c) if named.group else frame.c for named in frame.names}
                 entries += 0 if frame.fork else len(frame.e)
         if not page or gathered_bytes >= WRITE_BYTES:
             data = b"".join(gathered)

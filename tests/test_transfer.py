@@ -233,6 +233,16 @@ async def test_open_offline_dials_no_peer_and_forgets_no_address(home: Path) -> 
             await bob.wait_user("ada", timeout=5)
 
 
+async def test_a_group_is_one_conversation_of_an_export(net: Mesh, tmp_path: Path) -> None:
+    ada = net.peers[0]
+    ops = await ada.create_group("ops", ["bob"])
+    await ops.send("to the group")
+    await ada.broadcast("to all")
+    assert (await ada.export(tmp_path / "all")).conversations == 2
+    exported = await ada.export(tmp_path / "ops", ops)
+    assert (exported.entries, exported.conversations) == (2, 1)
+
+
 async def test_only_a_former_export_is_replaced(net: Mesh, tmp_path: Path) -> None:
     ada = net.peers[0]
     await ada.broadcast("one")

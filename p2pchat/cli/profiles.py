@@ -17,7 +17,7 @@ from p2pchat import P2PChatError, home_directory, inspect_profile, known_profile
 from p2pchat.cli.options import ProfileChoice, has_password, profile_choice
 from p2pchat.commands.endpoints import LOOPBACK, command
 from p2pchat.commands.event_text import quote_name
-from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -218,6 +218,7 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
     """
     from p2pchat import TCPPeer
 
+    _warn_of_missing_key(options)
     if options.trace_limit:
         settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:
@@ -240,6 +241,19 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
         )
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from None
+
+
+def _warn_of_missing_key(options: PeerOptions) -> None:
+    """Warn if a history was copied without the key of its user."""
+    if options.is_temporary or options.key:
+        return
+    state = inspect_profile(options.data or options.port)
+    if state.database_path.exists() and not (state.peer_id or state.key_trouble):
+        print_error(
+            f"warning: there is a history in {state.directory}, but not the key of its user: this start makes a new "
+            f"user. To go on as the former one, stop, and put {state.key_path.name} there, from a backup or from where "
+            f"the history came from; `p2pchat backup` copies both"
+        )
 
 
 # ---- ports

@@ -291,7 +291,9 @@ def format_conversation(row: Line) -> str:
     """Return one row of /list."""
     unread = f": {row['unread']} unread" if row["unread"] else ""
     mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
-    return f"-- {quote_conversation(row['conversation'], row['kind'])}{unread}{mentions}{_marks(here=row['current'])}"
+    former = "" if row.get("member", True) else " (you are no longer in it)"
+    where = quote_conversation(row["conversation"], row["kind"])
+    return f"-- {where}{unread}{mentions}{_marks(here=row['current'])}{former}"
 
 
 def format_receipt(row: Line, now: datetime) -> str:

@@ -40,7 +40,8 @@ class Notifier:
         self.on_counted: Callable[[Counter[tuple[str, str]]], None] = self._print_older
         self._older: Counter[tuple[str, str]] = Counter()
         self._older_before = 0  # at the last flush
-        self._undelivered: Counter[str] = Counter()  # direct messages of this run, by conversation id
+        self._undelivered: Counter[str] = Counter()  # messages of this run that lack someone, by conversation id
+        self._completed: Counter[str] = Counter()  # those of them that lack nobody any more
         self.is_at_gateway: Callable[[str], bool] = lambda user_id: False
         self._delivered: Counter[tuple[str, str, bool]] = Counter()  # by user, conversation, whether it is at a gateway
         self._accepted: dict[str, tuple[Conversation, Receipt | Receipts]] = {}  # the newest by recipient
@@ -59,11 +60,12 @@ class Notifier:
         if event["kind"] == "dm" or room:
             self._undelivered[event["conversation_id"]] += 1
 
-    def on_delivered(self, event: dict[str, Any], *, room: bool = False) -> None:
-        """Announce a `delivered` event. `room`: also those of the room or a group."""
+    def on_delivered(self, event: dict[str, Any], *, room: bool = False, last: bool = True) -> None:
+        """Announce a `delivered` event. `room`: also those of the room or a group; `last`: none of it will follow."""
         if room or (event["conversation_id"] not in self.rooms and event.get("of", 1) < 2):
             kept = self.is_at_gateway(event.get("user_id", ""))
             self._delivered[event["user"], event["conversation_id"], kept] += 1
+            self._completed[event["conversation_id"]] += last
             self._flush_soon()
 
     def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
@@ -104,7 +106,8 @@ class Notifier:
         for (user, conversation, kept), count in self._delivered.items():
             to = f"a gateway, kept for {quote_name(user)}, seen or not" if kept else quote_name(user)
             self._notify(f"-- delivered to {to}: {_how_many(count, self._undelivered[conversation])}")
-            self._undelivered[conversation] = max(0, self._undelivered[conversation] - count)
+        self._undelivered -= self._completed
+        self._completed.clear()
         self._delivered.clear()
 
     def _report_offline(self) -> None:

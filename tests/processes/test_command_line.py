@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -99,6 +100,20 @@ def test_a_key_that_others_can_read_is_refused(here: Callable[..., Ran], tmp_pat
     assert f"chmod 600 {key}" in ran.complains()
     key.chmod(0o600)
     assert here("0", "--data", str(ada)).code == 0
+
+
+def test_a_history_without_its_key_is_warned_of(here: Callable[..., Ran], tmp_path: Path) -> None:
+    ada, copy = tmp_path / "ada", tmp_path / "copy"
+    assert here("0", "--data", str(ada), "--name", "ada").code == 0
+    copy.mkdir(0o700)
+    shutil.copy(ada / "history.db", copy)
+    warned = here("0", "--data", str(copy))
+    assert warned.code == 0
+    assert f"p2pchat: warning: there is a history in {copy}, but not the key of its user" in warned.err
+    assert "put identity.pem there" in warned.err
+    shutil.copy(ada / "identity.pem", copy)
+    assert "warning" not in here("0", "--data", str(copy)).err
+    assert "warning" not in here("0", "--data", str(tmp_path / "new")).err
 
 
 def test_a_newer_database_is_refused(here: Callable[..., Ran], tmp_path: Path) -> None:

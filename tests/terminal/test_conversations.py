@@ -32,6 +32,7 @@ async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTe
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     bob, _ = await peer("bob", port), await peer("cyd", port)
+    await ada.shows("bob is here")
     await ada.shows("cyd is here")
     await ada.line("👨\u200d👩\u200d👧\u200d👦 fam")
     await ada.shows("✓ delivered")
@@ -309,6 +310,73 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
     await ada.shows_line(
         r'"who counts\?": delivered 2 of 2, read 1 of 2; bob has read it, gate has it, a gateway keeps it for zoe'
     )
+
+
+async def test_later_deliveries_in_a_group_are_told(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    bob, cyd = await peer("bob", port), await peer("cyd", port)
+    await ada.shows("bob is here")
+    await ada.shows("cyd is here")
+    await ada.line("/group ops bob cyd")
+    await ada.prompts("#ops>")
+    await cyd.aclose()
+    await ada.shows("cyd left")
+    await ada.line("one is here")
+    await ada.shows("one is here  ✓ delivered 1/2")
+    await bob.aclose()
+    await ada.shows("bob left")
+    await ada.line("nobody is here")
+    await ada.shows("nobody is here  · saved")
+    await ada.shows("-- nobody in #ops is online")
+    await everything_is_up(ada)
+    await peer("bob", port)
+    await ada.shows("-- delivered to bob: 1 of 2 messages")
+    await peer("cyd", port)
+    await ada.shows("-- delivered to cyd: all 2 messages")
+
+
+async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    bob, _ = await peer("bob", port), await peer("cyd", port)
+    await ada.shows("bob is here")
+    await ada.shows("cyd is here")
+    group = await bob.create_group("ops", ["ada"])
+    await ada.shows("bob added you to #ops")
+    await group.send("before")
+    await ada.prompts("[#ops 1] room>")
+    await group.add(await bob.wait_user("cyd", timeout=20))
+    await bob.send("ada", "now cyd")
+    await ada.shows("bob -> ada: now cyd")
+    await group.send("after")
+    await ada.prompts("[#ops 2] room>")
+    await ada.line("/go #ops")
+    await ada.prompts("#ops>")
+    await ada.shows("bob: after")
+    lines = without_times(ada)
+    opened = lines[lines.index("──── #ops ────") + 1 : -1]
+    assert opened == ["bob: before", "-- bob added cyd to #ops", "bob: after"]
+
+
+async def test_a_removed_member_sees_nobody_type(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    group = await bob.create_group("ops", ["ada"])
+    await ada.shows("bob added you to #ops")
+    await ada.line("/go #ops")
+    await ada.prompts("#ops>")
+    group.typing()
+    await ada.shows("bob is typing …")
+    await group.remove("ada")
+    await ada.shows("bob removed you from #ops")
+    await ada.type("x")
+    await ada.prompts("#ops> x")
+    assert not [line for line in ada.lines if "typing" in line]
+    await ada.key("c-c")
+    await ada.line("/list")
+    await ada.shows("-- #ops (here) (you are no longer in it)")
 
 
 async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: StartPeer) -> None:

@@ -55,9 +55,11 @@ Examples:
 @click.argument("file", shell_complete=cli.complete_file)
 @cli.profile_options
 @cli.db_option
-@cli.option("--conversation to", "TO", "only this one: room, bob (default: all)", shell_complete=complete_conversation)
+@cli.option(
+    "--conversation to", "TO", "only this one: room, bob, #ops (default: all)", shell_complete=complete_conversation
+)
 def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None) -> int:
-    """Write what is stored here, the room and my direct conversations, into a file that other peers can import.
+    """Write what is stored here, the room, groups and direct conversations, into a file that other peers can import.
 
     A USB stick delivers too. The file holds messages of all their writers as readable text: anyone who has it can read
     it, and nobody can change it unnoticed. FILE - is standard output. Reads beside a running peer.

@@ -224,8 +224,13 @@ class TerminalFrontEnd:
         peer, here = self._peer, open_conversation(self._session)
         if not self.display.typing:
             return None
+        if isinstance(here, Group) and not here.is_member:
+            here = None  # who was removed does not learn who stops
         return self.display.typing.row(
-            "" if here is None else here.id, lambda id: peer.find(id).kind == "dm", self._session.settings, peer.ignores
+            "" if here is None else here.id,
+            lambda id: peer.find(id).kind == "dm",
+            self._session.settings,
+            peer.ignores,
         )
 
     def _members(self) -> list[str]:

@@ -73,7 +73,7 @@ class TerminalDisplay(Display):
         self._seen: dict[str, None] = {}  # messages shown in this run: not repeated by /go without a reason
         # Edits of shown lines, and changes of groups, while elsewhere, by conversation id.
         self._missed: dict[str, deque[EventLine]] = {}
-        self._saved: set[str] = set()  # own messages printed as saved, without a receipt
+        self._incomplete: set[str] = set()  # own messages printed with a mark that later deliveries may exceed
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
@@ -127,21 +127,23 @@ class TerminalDisplay(Display):
         old = next((number for number, line in enumerate(lines) if line["old"] and not seen[number]), start)
         while start and len(lines) - start < HISTORY_LINES and (start > old or not seen[start - 1]):
             start -= 1
-        await self._show_past(lines[start:first])
+        missed = [one for one in self._missed.pop(conversation.id, ()) if not self.hides(one)]
+        news = [one for one in missed if one["event"] == "group"]
+        changes = deque(news)
+        await self._show_past(lines[start:first], changes=changes)
         if page and (start < first or end):
             self._rule("new")
-        await self._show_past(lines[first:])
-        events = self._missed.pop(conversation.id, ())
-        missed = [one for one in events if not (self.hides(one) or self._is_in_history(one))]
+        await self._show_past(lines[first:], changes=changes)
+        for change in changes:
+            self._show_group_change(change)
         for event in missed:
-            if event["event"] == "group":
-                self._show_group_change(event)
-            else:
+            if event["event"] != "group" and not self._edits.includes(event):  # the lines above do not show it
                 await self._show_edit(event)
+                news.append(event)
         if len(page) < len(unread):
             more, to = len(unread) - len(page), quote_conversation(conversation.name, conversation.kind)
             self._screen.print_notice(f"-- {more:,} more unread: /go {to} shows the next ones")
-        if lines and start == len(lines) and not missed:
+        if lines and start == len(lines) and not news:
             self._screen.print_notice("-- nothing new here; /history shows earlier messages")
         elif end and lines:
             self._rule(end)
@@ -187,15 +189,19 @@ class TerminalDisplay(Display):
         return [without_ignored(self._peer, row) for row in rows if not self.hides(row)]
 
     async def _show_past(
-        self, lines: Sequence[EventLine], begin: str = "", end: str = "", *, numbered: bool = False
-    ) -> None:
+        self, lines: Sequence[EventLine], begin: str = "", end: str = "", *, numbered: bool = False,
+        changes: deque[EventLine] | None = None,
+    ) -> None:  # fmt: skip
         """Show older messages between two rules.
 
-        Messages of others are not shown again when their events arrive; own ones are, with their delivery mark.
+        Changes of the group that came before a message are shown above it, and removed from `changes`. Messages of
+        others are not shown again when their events arrive; own ones are, with their delivery mark.
         """
         if lines and begin:
             self._rule(begin)
         for line in lines:
+            while changes and changes[0]["at"] < line["at"]:
+                self._show_group_change(changes.popleft())
             if gap := format_gap(line):
                 self._screen.print_notice(gap)
             await self._show_message(line, elsewhere=False, numbered=numbered)
@@ -240,8 +246,7 @@ class TerminalDisplay(Display):
             await self._show_edit(event)
         elif kind == "delivered":
             if not self._screen.on_delivered(event["id"], event["count"], event["of"]):
-                self.notifier.on_delivered(event, room=event["id"] in self._saved)
-                self._saved.discard(event["id"])
+                self._on_later_delivery(event)
         elif kind == "typing":
             if event["user_id"] != self._own_id:
                 self.typing.on_event(event)
@@ -314,10 +319,6 @@ class TerminalDisplay(Display):
         """Keep an event of another conversation, to show it when the user goes there."""
         self._missed.setdefault(event["conversation_id"], deque(maxlen=HISTORY_LINES)).append(event)
 
-    def _is_in_history(self, event: EventLine) -> bool:
-        """Return whether the lines of the history that were just shown include an edit."""
-        return event["event"] != "group" and self._edits.includes(event)
-
     def _show_presence(self, event: EventLine) -> None:
         if event["event"] == "joined":
             self.notifier.on_joined(event["user_id"])
@@ -352,10 +353,17 @@ class TerminalDisplay(Display):
         self._screen.add_pending(PendingLine(event, fragments, self._screen.now))
 
     def on_settled(self, own: PendingLine) -> None:
-        """Handle an own line that was printed with its final mark: a notice follows if nobody has it yet."""
-        if not own.count:
-            self._saved.add(own.id)
+        """Handle an own line that was printed: notices follow if nobody has it yet, or not all of a small group."""
+        if not own.count or (own.event["kind"] == "group" and own.count < own.of < QUIET_ABOVE):
+            self._incomplete.add(own.id)
             self.notifier.on_sent(own.event, room=True)
+
+    def _on_later_delivery(self, event: EventLine) -> None:
+        """Handle a delivery of an own line that was printed: of the room and of large groups the first one is told."""
+        alone = event["conversation_id"] in self.notifier.rooms or not event["count"] < event["of"] < QUIET_ABOVE
+        self.notifier.on_delivered(event, room=event["id"] in self._incomplete, last=alone)
+        if alone:
+            self._incomplete.discard(event["id"])
 
     # Answers
 
