@@ -137,8 +137,10 @@ async def test_the_terminals_say_it_in_words(tmp_path: Path) -> None:
         peer = p2pchat("0", own, "--name", "tina", "--data", str(tmp_path / "tina"), "--plain", "--drain", "0")
         async with running(*peer, home=tmp_path) as tina:
             await tina.say("/msg bbo lunch?")
-            await tina.until('-- bbo is offline: "nobody has registered this name yet"')
-            assert "-- delivered to a gateway, kept for bbo, seen or not: your message" in tina.shown
+            await tina.until_all(  # the second comes when it is on the gateway's disk
+                '-- bbo is offline: "nobody has registered this name yet"',
+                "-- delivered to a gateway, kept for bbo, seen or not: your message",
+            )
             await tina.say("/msg boo lunch?")  # one letter away from bob and from bbo, which is reserved
             await tina.until("nobody here is called 'boo'; did you mean bob?")
             await tina.say("/msg adda lunch?")
