@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from p2pchat import Settings, TCPPeer
-from p2pchat.cli.gateway import WebSocketProtocol
+from p2pchat.cli.http_server import WebSocketProtocol
 from p2pchat.web import Gateway, WebSettings, create_app
 
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from websockets.asyncio.client import connect
 
 from p2pchat import TCPPeer
-from p2pchat.cli.gateway import WriteTimeout, make_server, wait_until_started
+from p2pchat.cli.http_server import WriteTimeout, make_server, wait_until_started
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.auth import CurrentAccount
 from p2pchat.web.errors import Forbidden

@@ -23,7 +23,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from p2pchat.__main__ import main
-from p2pchat.cli.gateway import CONSOLE_PATIENCE, listen
+from p2pchat.cli.gateway import CONSOLE_PATIENCE
+from p2pchat.cli.http_server import listen
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
 from p2pchat.cli.subcommands.web import web_options

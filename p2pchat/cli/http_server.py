@@ -1,0 +1,263 @@
+"""The HTTP server of a gateway: uvicorn, with limits of its own on connections, heads of requests and WebSockets.
+
+web/security.py limits what a complete request may be; this file limits what a connection may cost before that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from p2pchat.commands.exit_codes import CommandError, print_notice
+from p2pchat.web import WebSettings
+
+BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
+STOP_TIMEOUT = 5  # seconds for requests in progress to end
+MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames, some 10 ms of work
+TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
+MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
+TOO_BIG = 1009  # RFC 6455: a message too big to process
+ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
+PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
+
+
+class WriteTimeout(asyncio.Protocol):
+    """A connection that is aborted when its other end reads nothing for a while, so that its memory is freed."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    drain_timeout = 30.0  # seconds without progress, as on a link between peers
+    _stuck: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(
+            self.drain_timeout, self._check_progress, self.transport.get_write_buffer_size()
+        )
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._drained()
+
+    def _check_progress(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        elif left:
+            self._stuck = self.loop.call_later(self.drain_timeout, self._check_progress, left)
+
+    def _drained(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+
+class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, with limits against clients that cause much work at little cost.
+
+    It sends pings for the application and tells it when they are answered: "p2pchat.ping" in the scope's extensions.
+    What the application sends after a client's Close, such as answers to the frames before it, goes out before the
+    reply to the Close (RFC 6455, section 5.5.1, lets that wait).
+    """
+
+    _close_reply: bytes | None = None  # to the client's Close
+    _pings = 0
+    _unanswered: tuple[bytes, Callable[[], None]] | None = None  # the payload of the last ping
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # of asyncio: how much is read before other connections have their turn
+            transport.max_size = MAX_READ_BYTES
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            self.scope["extensions"]["p2pchat.ping"] = self.ping  # type: ignore[assignment]
+
+    def ping(self, on_pong: Callable[[], None]) -> None:
+        """Send a ping, and call `on_pong` once it is answered: the client has everything sent before it."""
+        if not (self.close_sent or self.transport.is_closing()):
+            self._pings += 1
+            self._unanswered = self._pings.to_bytes(8), on_pong  # uvicorn's own pings have 4 bytes
+            self.conn.send_ping(self._unanswered[0])
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def handle_pong(self, event: Any) -> None:
+        if self._unanswered is not None and bytes(event.data) == self._unanswered[0]:
+            (_, on_pong), self._unanswered = self._unanswered, None
+            on_pong()
+        else:
+            super().handle_pong(event)
+
+    def handle_cont(self, event: Any) -> None:
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self.frames = []
+            self.conn.fail(TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
+        else:
+            super().handle_cont(event)
+
+    def handle_close(self, event: Any) -> None:
+        if self.close_sent or self.transport.is_closing() or not self.handshake_complete:
+            super().handle_close(event)
+            return
+        close = self.conn.close_rcvd
+        assert close is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.close_sent, self._close_reply = True, b"".join(self.conn.data_to_send())
+        self.close_timer = self.loop.call_later(ANSWER_TIMEOUT, self._reply_to_close)
+
+    async def send(self, message: Any) -> None:
+        if self._close_reply is None:
+            await super().send(message)
+            return
+        await self.writable.wait()
+        if self.transport.is_closing():
+            raise ClientDisconnected
+        if message["type"] == "websocket.send":  # websockets itself sends nothing any more
+            from websockets.frames import Frame, Opcode
+
+            text = message.get("text")
+            frame = Frame(Opcode.BINARY, message["bytes"]) if text is None else Frame(Opcode.TEXT, text.encode())
+            self.transport.write(frame.serialize(mask=False, extensions=self.conn.extensions))
+        else:
+            self._reply_to_close()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._reply_to_close()
+
+    def _reply_to_close(self) -> None:
+        if self._close_reply is not None and not self.transport.is_closing():
+            self.transport.write(self._close_reply)
+            self.transport.close()
+
+    def handle_ping(self) -> None:
+        if self.conn.close_rcvd is not None:
+            return  # a Close came with the ping: the pong goes out with the reply to it
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # discard the pong: for a client that does not read, pongs would pile up
+
+
+class RequestProtocol(WriteTimeout, H11Protocol):
+    """uvicorn's HTTP, with a timeout for the head of a request; security.py has one for the body."""
+
+    head_timeout = 10.0  # seconds; make_server says how many
+    peer_port = 0  # of the gateway's peer
+    _has_warned = False  # of TLS, on this server
+    _has_begun = False
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._has_begun and data.startswith(TLS_HANDSHAKE):
+            self._refuse_tls()
+            return
+        self._has_begun = True
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
+        super().handle_websocket_upgrade(event)
+        early, _ = self.conn.trailing_data
+        if early:
+            self.transport.get_protocol().data_received(early)  # type: ignore[attr-defined]
+
+    def _refuse_tls(self) -> None:
+        """Close the connection; say once what it probably is. uvicorn's own line does not, and comes every time."""
+        kind, page = type(self), self.transport.get_extra_info("sockname")[1]
+        if not kind._has_warned:
+            kind._has_warned = True
+            which = f"; peers connect to port {self.peer_port}" if self.peer_port else ""
+            print_notice(f"p2pchat: warning: a p2pchat peer, or a browser with https, calls the web port {page}{which}")
+        self.transport.close()
+
+    def _watch(self) -> None:
+        """Start the timeout when the head of a request is incomplete, stop it when it is complete."""
+        if self.conn.their_state is not h11.IDLE:
+            self._forget()
+        elif self._late is None:
+            self._late = self.loop.call_later(self.head_timeout, self.transport.abort)
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class PageServer(uvicorn.Server):
+    """uvicorn without its signal handlers: Shutdown handles the signals of the whole program."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; "::" listens on IPv4 too, where the system can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CommandError(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
+
+
+def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:
+    """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
+    facts = {"head_timeout": settings.body_timeout, "peer_port": peer_port}
+    protocol = type("InTime", (RequestProtocol,), facts)
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # create_app handles those of named proxies only
+        server_header=False,
+        ws=WebSocketProtocol,
+        ws_max_size=settings.max_body_bytes,
+        ws_ping_interval=PING_INTERVAL,
+        ws_ping_timeout=PING_INTERVAL,
+        ws_per_message_deflate=False,  # its windows take more memory for each user than everything else
+        h11_max_incomplete_event_size=settings.max_header_bytes,
+        timeout_graceful_shutdown=STOP_TIMEOUT,
+        backlog=BACKLOG,
+    )
+    return PageServer(config)
+
+
+async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> None:
+    """Wait until a server accepts connections, or its task has ended."""
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)  # uvicorn has no event for it
+
+
+def url_of(host: str, port: int, root_path: str = "") -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}{root_path}/"
