@@ -10,13 +10,13 @@ only after Committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable
 from itertools import starmap
-from operator import attrgetter
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import SLACK, Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.commits import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
+from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, Reload, WarningIssued, WriteRefused
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
@@ -99,8 +99,7 @@ class Node:
         self._watchdog = CommitWatchdog(self._ctx)
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
-        self._consumers: dict[str, int] = {}
-        self._save_scheduled = False  # a timer will save all of them
+        self._positions = ConsumerPositions(self._ctx)
         self._storage_works = True
         self._disk_low = False
         self._handlers = self._connect_handlers()
@@ -135,7 +134,7 @@ class Node:
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
             MarkedRead: self._on_marked_read,
             ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
-            ConsumerAcked: self._on_consumer_acked,
+            ConsumerAcked: self._positions.on_acked,
         }
 
     # ---- in and out
@@ -171,7 +170,7 @@ class Node:
         if context.quota.must_check:
             context.quota.request_sums()
         context.lookups.flush()
-        if any(_fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
+        if any(fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
             self._commit()
             self._ctx.change = Change()
         self._ctx.emit_wake()
@@ -185,8 +184,7 @@ class Node:
         change.delivered.extend(starmap(DeliveredMark, sync.delivery_receipts.take_unsaved()))
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
-        change.consumers.update(self._consumers)
-        self._consumers.clear()
+        change.consumers.update(self._positions.take())
         ticket = self._ctx.next_ticket()
         sync.on_commit_ordered(ticket, change, sync.context.transaction)
         self._watchdog.on_ordered(ticket)
@@ -337,7 +335,7 @@ class Node:
         self._epoch += 1
         self._storage_works = False
         self._watchdog.on_failed()
-        self._consumers = {**self.sync.fail_all(failed.reason), **self._consumers}
+        self._positions.restore(self.sync.fail_all(failed.reason))
         self._ctx.change = Change()
         self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {failed.reason}"))
         self._ctx.emit(Reload())
@@ -354,7 +352,7 @@ class Node:
         self.sync.take_over(former)
         self.sync.pause(self._disk_low)
         self._storage_works = True
-        self._save_consumers()
+        self._positions.save()
         for link in list(self.links.up):  # frames of the failed time were dropped: links start again
             self.links.close(link, "error", "storage did not work for a while; it does again")
         self._ctx.emit(WarningIssued("storage_works", "storage works again"))
@@ -438,147 +436,12 @@ class Node:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return
         if input.ticket:
-            self._save_consumers()
+            self._positions.save()
         self.sync.read_receipts.on_marked_read(input)
-
-    def _on_consumer_acked(self, input: ConsumerAcked) -> None:
-        if not self._save_scheduled:
-            self._save_scheduled = True
-            self._ctx.after(self.settings.consumer_saved_after, self._save_due)
-        self._consumers[input.consumer] = input.place
-
-    def _save_due(self) -> None:
-        self._save_scheduled = False
-        self._save_consumers()
 
     def _on_stop(self, input: Stop) -> None:
         """Save what programs have taken, since there is no later commit."""
-        self._save_consumers()
+        self._positions.save()
         self._lazy_commit.force()
         self.sync.read_receipts.on_stop()
         self.links.stop(input)
-
-    def _save_consumers(self) -> None:
-        if self._consumers:
-            self._ctx.change.consumers.update(self._consumers)
-
-
-# ---- watchdog of commits
-
-
-# Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
-SUSPENDED_AFTER = 1.0
-
-
-class CommitWatchdog:
-    """Warns when the disk does not answer, and again when it does. Uses one timer for all commits.
-
-    Nothing else follows from a slow disk. Uncommitted entries are neither acknowledged nor sent, links stay alive
-    because the core waits for no disk, and everything continues when the commit returns.
-    """
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
-        self._watching = False
-        self._warned = False
-
-    def on_ordered(self, ticket: int) -> None:
-        """Note an ordered commit."""
-        self._ordered_at[ticket] = self._ctx.now.mono
-        self._watch_oldest()
-
-    def on_committed(self, tickets: Sequence[int]) -> None:
-        """Note commits that are durable."""
-        for ticket in tickets:
-            self._ordered_at.pop(ticket, None)
-        if self._warned and not self._is_slow():
-            self._warned = False
-            self._ctx.emit(WarningIssued("storage_works", "the disk answers again: what waited for it is kept"))
-            self._watch_oldest()
-
-    def on_failed(self) -> None:
-        """Forget all commits in flight. Node warns of their failure, and of its end."""
-        self._ordered_at.clear()
-        self._warned = False
-
-    def _is_slow(self) -> bool:
-        return bool(self._ordered_at) and self._ctx.now.mono >= self._due()
-
-    def _due(self) -> float:
-        return next(iter(self._ordered_at.values())) + self._ctx.settings.slow_storage_after
-
-    def _watch_oldest(self) -> None:
-        if self._ordered_at and not self._watching:
-            self._watching = True
-            due = self._due()
-            self._ctx.after(due - self._ctx.now.mono, lambda: self._check(due))
-
-    def _check(self, due: float) -> None:
-        self._watching = False
-        now = self._ctx.now.mono
-        if now - due > SUSPENDED_AFTER:
-            self._ordered_at = dict.fromkeys(self._ordered_at, now)
-        if not self._is_slow():
-            self._watch_oldest()
-        elif not self._warned:
-            self._warned = True
-            seconds = self._ctx.settings.slow_storage_after
-            self._ctx.emit(
-                WarningIssued(
-                    "storage_slow", f"the disk has not answered for {seconds:g} s: nothing is accepted until it does"
-                )
-            )
-
-
-# ---- lazy commits
-
-
-_fields_of = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
-GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
-_all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
-FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
-LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
-
-
-class LazyCommit:
-    """Delays commits of gossip: addresses and names that other peers will send again.
-
-    Until a few peers are stored, gossip is committed at once, so that a peer killed in its first second finds its mesh
-    again. Afterwards it is committed at most once a second: while a mesh forms every link brings some, and each commit
-    costs an fsync and a thread that competes with the loop. Any other commit takes the gossip along, as does a user's
-    request to forget. A crash loses one second of it.
-
-    Args:
-        book: The peers whose addresses are known, at first those of earlier runs.
-    """
-
-    def __init__(self, ctx: Context, book: Sized) -> None:
-        self._ctx = ctx
-        self._book = book
-        self._saved_peers = len(book)  # number of peers at the last commit
-        self._saved_at = float("-inf")
-        self._scheduled = False  # a timer is set
-        self._forced = False
-
-    def force(self) -> None:
-        """Commit in this step: a user waits for it, or nothing comes after it."""
-        self._forced = True
-
-    def may_defer(self, change: Change) -> bool:
-        """Return whether this change may be committed later, together with what comes until then."""
-        now = self._ctx.now.mono
-        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK
-        if self._forced or is_due or self._saved_peers < FEW_PEERS or any(_all_but_gossip_of(change)):
-            self._saved_at, self._forced = now, False
-            if change.addresses or change.forgotten:
-                self._saved_peers = len(self._book)
-            return False
-        if not self._scheduled:
-            self._scheduled = True
-            self._ctx.after(self._saved_at + LAZY_COMMIT_EVERY - now, self._due)
-        return True
-
-    def _due(self) -> None:
-        """Let this step commit what waits."""
-        self._scheduled = False

@@ -8,6 +8,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
+from p2pchat.core.commits import FEW_PEERS, LazyCommit
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
@@ -22,7 +23,6 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.node import FEW_PEERS, LazyCommit
 from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame

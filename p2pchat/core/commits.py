@@ -1,0 +1,169 @@
+"""Commits of a node: what may wait for the next one, and warnings while the disk does not answer.
+
+Node orders at most one commit for each input. Gossip and the positions of consumers wait for the next one, for a
+limited time (LazyCommit, ConsumerPositions). When a commit is under way for long, people are warned (CommitWatchdog).
+Threads and transactions are in runtime/storage_worker.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from operator import attrgetter
+
+from p2pchat.core.context import SLACK, Context
+from p2pchat.core.effects import WarningIssued
+from p2pchat.core.inputs import ConsumerAcked
+from p2pchat.core.records import Change
+
+# Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
+SUSPENDED_AFTER = 1.0
+
+
+class CommitWatchdog:
+    """Warns when the disk does not answer, and again when it does. Uses one timer for all commits.
+
+    Nothing else follows from a slow disk. Uncommitted entries are neither acknowledged nor sent, links stay alive
+    because the core waits for no disk, and everything continues when the commit returns.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
+        self._watching = False
+        self._warned = False
+
+    def on_ordered(self, ticket: int) -> None:
+        """Note an ordered commit."""
+        self._ordered_at[ticket] = self._ctx.now.mono
+        self._watch_oldest()
+
+    def on_committed(self, tickets: Sequence[int]) -> None:
+        """Note commits that are durable."""
+        for ticket in tickets:
+            self._ordered_at.pop(ticket, None)
+        if self._warned and not self._is_slow():
+            self._warned = False
+            self._ctx.emit(WarningIssued("storage_works", "the disk answers again: what waited for it is kept"))
+            self._watch_oldest()
+
+    def on_failed(self) -> None:
+        """Forget all commits in flight. Node warns of their failure, and of its end."""
+        self._ordered_at.clear()
+        self._warned = False
+
+    def _is_slow(self) -> bool:
+        return bool(self._ordered_at) and self._ctx.now.mono >= self._due()
+
+    def _due(self) -> float:
+        return next(iter(self._ordered_at.values())) + self._ctx.settings.slow_storage_after
+
+    def _watch_oldest(self) -> None:
+        if self._ordered_at and not self._watching:
+            self._watching = True
+            due = self._due()
+            self._ctx.after(due - self._ctx.now.mono, lambda: self._check(due))
+
+    def _check(self, due: float) -> None:
+        self._watching = False
+        now = self._ctx.now.mono
+        if now - due > SUSPENDED_AFTER:
+            self._ordered_at = dict.fromkeys(self._ordered_at, now)
+        if not self._is_slow():
+            self._watch_oldest()
+        elif not self._warned:
+            self._warned = True
+            seconds = self._ctx.settings.slow_storage_after
+            self._ctx.emit(
+                WarningIssued(
+                    "storage_slow", f"the disk has not answered for {seconds:g} s: nothing is accepted until it does"
+                )
+            )
+
+
+# ---- lazy commits
+
+
+fields_of = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
+GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
+_all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
+FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
+LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
+
+
+class LazyCommit:
+    """Delays commits of gossip: addresses and names that other peers will send again.
+
+    Until a few peers are stored, gossip is committed at once, so that a peer killed in its first second finds its mesh
+    again. Afterwards it is committed at most once a second: while a mesh forms every link brings some, and each commit
+    costs an fsync and a thread that competes with the loop. Any other commit takes the gossip along, as does a user's
+    request to forget. A crash loses one second of it.
+
+    Args:
+        book: The peers whose addresses are known, at first those of earlier runs.
+    """
+
+    def __init__(self, ctx: Context, book: Sized) -> None:
+        self._ctx = ctx
+        self._book = book
+        self._saved_peers = len(book)  # number of peers at the last commit
+        self._saved_at = float("-inf")
+        self._scheduled = False  # a timer is set
+        self._forced = False
+
+    def force(self) -> None:
+        """Commit in this step: a user waits for it, or nothing comes after it."""
+        self._forced = True
+
+    def may_defer(self, change: Change) -> bool:
+        """Return whether this change may be committed later, together with what comes until then."""
+        now = self._ctx.now.mono
+        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK
+        if self._forced or is_due or self._saved_peers < FEW_PEERS or any(_all_but_gossip_of(change)):
+            self._saved_at, self._forced = now, False
+            if change.addresses or change.forgotten:
+                self._saved_peers = len(self._book)
+            return False
+        if not self._scheduled:
+            self._scheduled = True
+            self._ctx.after(self._saved_at + LAZY_COMMIT_EVERY - now, self._due)
+        return True
+
+    def _due(self) -> None:
+        """Let this step commit what waits."""
+        self._scheduled = False
+
+
+# ---- positions of consumers
+
+
+class ConsumerPositions:
+    """Positions of consumers that wait for a commit: the next one, or their own after `consumer_saved_after`."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._places: dict[str, int] = {}
+        self._scheduled = False  # a timer will save all of them
+
+    def on_acked(self, input: ConsumerAcked) -> None:
+        """Take the new position of a consumer."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._ctx.after(self._ctx.settings.consumer_saved_after, self._due)
+        self._places[input.consumer] = input.place
+
+    def _due(self) -> None:
+        self._scheduled = False
+        self.save()
+
+    def save(self) -> None:
+        """Let this step commit all positions."""
+        self._ctx.change.consumers.update(self._places)
+
+    def take(self) -> dict[str, int]:
+        """Return what waits, because a commit takes it along."""
+        taken, self._places = self._places, {}
+        return taken
+
+    def restore(self, earlier: dict[str, int]) -> None:
+        """Let positions wait again that a failed commit held, unless newer ones wait."""
+        self._places = {**earlier, **self._places}
