@@ -94,7 +94,7 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
                 raise errors.explain(error) from None
 
 
-SHOWN_WITHIN = 2.0  # seconds in which own messages are shown at the end; a guess
+SHOWN_WITHIN = 5.0  # seconds in which own messages are shown at the end: as long as --drain waits
 
 
 class Chat:

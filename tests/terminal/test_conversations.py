@@ -352,8 +352,8 @@ async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTermina
     await group.send("after")
     await ada.prompts("[#ops 2] room>")
     await ada.line("/go #ops")
-    await ada.prompts("#ops>")
     await ada.shows("bob: after")
+    await ada.prompts("#ops>")
     lines = without_times(ada)
     opened = lines[lines.index("──── #ops ────") + 1 : -1]
     assert opened == ["bob: before", "-- bob added cyd to #ops", "bob: after"]

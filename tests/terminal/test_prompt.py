@@ -346,6 +346,7 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
         await shell.prompts("room> half a li")
         await bob.broadcast(text)
         await shell.shows_line(rf"^\d\d:\d\d bob: {text}$")
+        await shell.prompts("room> half a li")
         assert shell.text.count("room> ") == 1
         if text == "after fg":
             await shell.key("c-z")
@@ -377,6 +378,7 @@ async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: Sta
     await shell.until(lambda: shell.raw.count(b"\x1b[?1004h") > resumed)
     await bob.broadcast("later")
     await shell.shows_line(r"^\d\d:\d\d bob: later$")
+    await shell.prompts("room> half a li")
     assert shell.text.count("room> half a li") == 2  # the first one is of before the stop
     await shell.key("c-c")
     await shell.shows("Ctrl-C again, or /quit, leaves the chat")

@@ -138,8 +138,8 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
         await bob.broadcast(text)
         await ada.until(lambda count=number: f"[room {count}" in ada.prompt)  # type: ignore[misc]
     await ada.line("/go")
-    await ada.prompts("room>")
     await ada.shows("bob: three")
+    await ada.prompts("room>")
     lines = without_times(ada)
     assert lines[lines.index("──── room ────") : -1] == ["──── room ────", "bob: one", "bob: two, ada", "bob: three"]
     four = await bob.broadcast("four")
@@ -301,9 +301,9 @@ async def test_a_mention_marks_nothing_that_a_new_member_was_not_shown(terminal:
     with pytest.raises(DeliveryTimeout):
         await mention.read(timeout=1)
     await bob.line("/go #third")
-    await bob.prompts("#third>")
     await mention.read(timeout=20)
     await bob.shows_line(r"^\d\d:\d\d ada: t3 after bob$")
+    await bob.prompts("#third>")
     lines = without_times(bob)
     assert lines[lines.index("──── #third ────") + 1 : -1] == [
         "ada: t1",
