@@ -344,15 +344,13 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 
 def _bytes(txt: Mapping[bytes, bytes | None], name: bytes, size: int) -> bytes:
-    """Return a hex value of exactly this size, b"" for anything else."""
+    """Return a value of exactly this size, in lower-case hex; b"" for anything else."""
     text = txt.get(name) or b""
-    if len(text) != 2 * size:
-        return b""
     try:
         value = bytes.fromhex(text.decode("ascii"))
     except ValueError:  # not hex, or not ASCII
         return b""
-    return value if len(value) == size else b""  # fromhex ignores blanks
+    return value if len(value) == size and value.hex().encode() == text else b""  # fromhex takes blanks and "AB" too
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,13 @@ def test_every_part_counts(name: str, value: str) -> None:
     assert identify(KEY, txt(SAID, **{name: value}), 8080, HERE) is None
 
 
+@pytest.mark.parametrize("name", ["s", "p", "m"])
+def test_hex_in_upper_case_is_no_announcement(name: str) -> None:
+    said = txt_record(KEY, ADA, 8080, HERE, b"\xab" * 16)
+    assert identify(KEY, txt(said), 8080, HERE) == ADA
+    assert identify(KEY, txt(said, **{name: said[name].upper()}), 8080, HERE) is None
+
+
 @pytest.mark.parametrize("name", ["v", "s", "p", "m"])
 @pytest.mark.parametrize("value", [b"", None, b"zz" * 32, b"\xff" * 64, b"0 " * 32, b"00" * 5000])
 def test_a_malformed_announcement_identifies_no_peer(name: str, value: bytes | None) -> None:
