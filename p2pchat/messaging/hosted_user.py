@@ -258,6 +258,7 @@ class HostedUserRegistry:
                 return
             driver = lifecycle.require_running()
             lifecycle.tracker.unhosted(user.key)
+            self.deliveries.remove(user.key)
             del self.by_id[user.key], self._by_look[skeleton(user.name)]
             driver.put(UserUnhosted(user.key))
             for reader in list(dispatcher.readers):
@@ -377,9 +378,14 @@ class Deliveries:
         """Deliver messages to a user when this consumer takes them; it has taken everything up to this place."""
         if hears is not None:
             self._hears[user] = hears
-        if self._consumers.get(user) != consumer or user not in self._lifecycle.tracker.taken:
+        if self._consumers.get(user) != consumer:
             self._consumers[user] = consumer
             self._lifecycle.tracker.deliver_when_taken(user, place)
+
+    def remove(self, user: UserId) -> None:
+        """Forget a user who is no longer hosted."""
+        for each in (self._consumers, self._hears, self._due):
+            each.pop(user, None)
 
     def on_handed_on(self, user: UserId, consumer: str, place: int) -> bool:
         """Note the new place of a consumer; return whether it is one of these, whose places are stored here."""
@@ -417,8 +423,7 @@ class Deliveries:
     async def _store_due(self, driver: Driver) -> None:
         storage, tracker = driver.disk.storage, self._lifecycle.tracker
         conversations = self._lifecycle.conversations()
-        due = {user: place for user, place in self._due.items() if user in tracker.taken}  # and not unhosted meanwhile
-        self._due = dict(due)
+        due = dict(self._due)
         places = {consumer_name(user, self._consumers[user]): due[user] for user in due}
         entries: dict[UserId, dict[LogId, tuple[int, int]]] = {}
         for user, place in due.items():
@@ -430,9 +435,9 @@ class Deliveries:
                 places.update(self._keep(log.user, "delivered", log.conversation, since))
         await driver.ack_durably(places)
         for user, place in due.items():
-            if self._due[user] == place:
+            if self._due.get(user) == place:
                 del self._due[user]
-            if user in tracker.taken:
+            if user in tracker.taken:  # and not unhosted meanwhile
                 tracker.taken[user] = place
             for log, (first, last) in entries[user].items():
                 if log.user in driver.node.hosted:

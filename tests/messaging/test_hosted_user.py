@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -400,6 +402,31 @@ async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
     event = await asyncio.wait_for(anext(hers), SOON)
     assert (event.id, event.user, event.count, event.of) == (later.id, yan.me, 1, 1)
     assert (await zoe.receipt(later.id)).status == "delivered"
+
+
+async def test_nothing_is_kept_of_an_unhosted_user_who_took_messages(net: Mesh) -> None:
+    """What a program gave deliver_when_taken() is freed, and a user hosted again begins anew."""
+    gate, _ = net.peers
+    zoe, yan = await host_two(gate)
+
+    def hears(kind: object) -> bool:
+        return True
+
+    freed = weakref.ref(hears)
+    yan.deliver_when_taken("phone", hears)
+    del hears
+    secret, psst = yan.secret, await zoe.send("yan", "psst")
+    await taken(yan)
+    await psst.delivered(timeout=SOON)
+    await gate.unhost(yan)
+    gc.collect()
+    assert freed() is None
+    yan = await gate.host("yan", key=secret)
+    yan.deliver_when_taken("phone")
+    later = await zoe.send("yan", "and again")
+    assert later.status == "accepted"
+    await taken(yan)
+    await later.delivered(timeout=SOON)
 
 
 def take(user: HostedUser, post: Message | Sent) -> None:
