@@ -136,7 +136,7 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
     state = inspect_profile(directory)
     is_settled = has_messages or state.network_path.parent == directory
     return ProfileSummary(
-        directory, port, name, _used_at(directory), state.holder, state.held_at, is_settled, state.network == "open"
+        directory, port, name, _used_at(state), state.holder, state.held_at, is_settled, state.network == "open"
     )
 
 
@@ -145,11 +145,11 @@ async def _read(directory: Path) -> tuple[str, bool]:
         return history.me.name, bool(await history.history(limit=1))
 
 
-def _used_at(directory: Path) -> float:
+def _used_at(state: ProfileState) -> float:
     times = [0.0]
-    for name in ("identity.pem", "history.db", "history.db-wal"):
+    for path in (state.key_path, state.database_path, Path(f"{state.database_path}-wal")):
         with suppress(OSError):
-            times.append((directory / name).stat().st_mtime)
+            times.append(path.stat().st_mtime)
     return max(times)
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError
+from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
@@ -48,7 +49,6 @@ FOUND_AT_ONCE = (20, 200)  # hits asked of the index, at least and at most: each
 UPDATE_INTERVAL = 5.0  # seconds between updates of the index while a peer runs; a guess
 CHUNK_PAUSE = 0.2  # seconds between two chunks that nobody waits for: a tenth of one processor
 MAX_BEHIND = 2000  # entries an index may lack and still be the quicker way
-USUAL_DATABASE = "history.db"
 _LAST_ID = (1 << 63) - 1
 _log = logging.getLogger("p2pchat.search")
 
@@ -188,7 +188,7 @@ def index_path(database: Path | None, directory: Path | None = None) -> Path | N
 
     if database is None:
         return None if directory is None else directory / FILE_NAME
-    return database.with_name(FILE_NAME if database.name == USUAL_DATABASE else f"{database.name}.{FILE_NAME}")
+    return database.with_name(FILE_NAME if database.name == DATABASE_NAME else f"{database.name}.{FILE_NAME}")
 
 
 class SearchIndexer:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
+from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, inspect_profile, open_history
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
@@ -298,7 +298,7 @@ def _start_with(source: str, target: str) -> str:
     elif "://" in target:
         db = target
     else:
-        db = f"sqlite:///{(Path(target).expanduser().absolute() / 'history.db').as_posix()}"
+        db = f"sqlite:///{inspect_profile(target).database_path.as_posix()}"
     return command("PORT", "--data", data, "--db", db)
 
 
