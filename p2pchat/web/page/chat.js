@@ -47,7 +47,7 @@ export class Chat {
       list: () => this._soonOnce("list", () => this._list(false)),
       counts: () => this._soonOnce("counts", () => this._list(true)),
       who: () => this._soonOnce("who", () => this._who()),
-      joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this.load(talk)),
+      joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this._joined(talk)),
       sent: (line, talk) => this._onAccepted(line, talk),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
     });
@@ -172,6 +172,17 @@ export class Chat {
       for (let page = 0; page < MAX_SKIPPED && lacks(); page += 1) await (talk.loaded ? this.older(talk) : this.load(talk));
     }
     model.bus.changed("talks");
+  }
+
+  /**
+   * Load the newest message of a group that the user joined, for the list. Opening it loads the others: the gateway may
+   * still be fetching them.
+   * @param {import("./model.js").Talk} talk
+   */
+  async _joined(talk) {
+    talk.loaded = false;
+    if (talk.id === this.model.frontId) await this.load(talk);
+    else this.events.addHistory(talk, await this.connection.request({ do: "history", to: talk.id, limit: 1 }), "newest");
   }
 
   /** @param {string} what @param {() => Promise<void>} ask */
