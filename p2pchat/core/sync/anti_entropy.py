@@ -215,7 +215,7 @@ class AntiEntropy:
         """Send all marks of a conversation within a span of users, in pages that together cover the span."""
         size = self._sync.page_size
         start, page, count = span[0], dict[UserId, list[Mark]](), 0
-        for user, marks in conversation.marks(span).items():
+        for user, marks in conversation.marks(span, self._ctx.settings.max_tips).items():
             if count and count + len(marks) > size:
                 end = max(page)
                 self._sync.send(Have({conversation.id: page}, span=(start, end), ask=ask), remote, conversation.id)

@@ -242,8 +242,15 @@ class WriterLogs:
                     todo.append(below)
         return False
 
-    def marks(self) -> list[Mark]:
-        return [log.mark for log in self.tips()]
+    def marks(self, most: int | None = None) -> list[Mark]:
+        """Return the marks of the tips; of more than `most`, those of the newest, alike on all peers.
+
+        A fork makes tips of what only the forked log covered, so there may be more than one list may hold.
+        """
+        tips = [*self.tips()]
+        if most is not None and len(tips) > most:
+            tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
+        return [log.mark for log in tips]
 
     def tail_tips(self) -> list[LogState]:
         """Return the tips as they will be when everything in flight is durable."""
@@ -388,10 +395,10 @@ class ConversationState:
         """Return whether a peer that hosts these users may hear of this conversation."""
         return self.members is None or (self.concerns_us and any(user in self.members for user in users))
 
-    def marks(self, span: tuple[UserId, UserId]) -> dict[UserId, list[Mark]]:
-        """Return the visible tips of each writer within a span of user ids, by user id in order."""
+    def marks(self, span: tuple[UserId, UserId], most: int) -> dict[UserId, list[Mark]]:
+        """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
         users = sorted(user for user in self.writers if span[0] <= user <= span[1] and self.may_write(user))
-        pairs = ((user, self.writers[user].marks()) for user in users)
+        pairs = ((user, self.writers[user].marks(most)) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
     def on_shown(self, place: int, log: LogState, seq: int, keep: int) -> None:

@@ -157,7 +157,8 @@ class Sender:
             self._sync.owe_marks(remote, (served.key,))
             self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
         else:
-            end = Have({conversation.id: {writer.user: writer.marks()}}, end=served.n)
+            marks = writer.marks(self._ctx.settings.max_tips)
+            end = Have({conversation.id: {writer.user: marks}}, end=served.n)
             self._sync.send(end, remote, conversation.id)
         for id, seq in served.durable.items():  # it held what was durable then, or was sent it
             self._advance_cursor(remote, id, seq)

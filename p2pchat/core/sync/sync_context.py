@@ -425,7 +425,7 @@ class SyncContext:
             if there.group is not None and not self.shares(remote, there):
                 continue  # its users were removed from the group
             writer = there.writers.get(user)
-            marks = writer.marks() if writer else []
+            marks = writer.marks(self.ctx.settings.max_tips) if writer else []
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:

@@ -145,10 +145,7 @@ class ProtocolInvariants:
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """Check that honest peers blame each other for nothing. Note for how long others' entries are refused."""
         other = end.other.owner
-        has_tips = (
-            self._sim.settings.max_tips >= UNLIMITED_TIPS
-        )  # otherwise a fork may make more tips than a list takes
-        if bye.code in BLAMES and has_tips and not (peer.byzantine or other.byzantine):
+        if bye.code in BLAMES and not (peer.byzantine or other.byzantine):
             self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
         if bye.code == "head" and not peer.byzantine:
             until = self._sim.now + 0.99 * self._sim.settings.wrong_head_ban  # clocks drift

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
+from p2pchat.config import Settings
 from p2pchat.core.log import Ref, decode_entry
 from p2pchat.protocol import Digest, Entries, Have
 from p2pchat.testing import Simulation
-from tests.core.scripted_nodes import IDS, ROOM, Author, Far, World, have, page
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
 
 
 def evidence(one: Entries, other: Entries) -> tuple[Entries, Entries]:
@@ -283,6 +284,31 @@ def test_forks_of_one_writer_are_limited_like_tips() -> None:
     for run in ("b1", "b2", "b3"):
         far.say(*evidence(Author("bob", run).say("yes"), Author("bob", run).say("no")))
     assert ada.counted["forks_ignored"] == 1
+
+
+def test_a_fork_may_make_more_tips_than_a_list_may_hold() -> None:
+    """A forked log covers nothing. No list grows too long for its receiver, and the newest tips are in it."""
+    world, most = World(), Settings().max_tips
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    far = ada.far("eve")
+    below = [Author("bob", f"{n:02x}") for n in range(8)]
+    far.say(*(author.say("below", at=START + n) for n, author in enumerate(below)))
+    marks = [author.mark for author in below]
+    far.say(Author("bob", "b1", before=marks).say("yes"))
+    far.say(*(Author("bob", f"{n:02x}").say("beside", at=START + n) for n in range(8, most + 7)))
+    assert "warn fork" in far.say(Author("bob", "b1", before=marks).say("no"))
+    [newest] = [frame.marks[ROOM][IDS["bob"]] for frame in [*_asked_for_all(ada)] if frame.marks]
+    assert [mark.run[:2] for mark in newest] == [f"{n:02x}" for n in range(7, most + 7)]
+    world.link(ada, cyd)
+    world.pass_time(60.0)
+    assert len(ada.texts()) == most + 8 and len(cyd.texts()) == most
+
+
+def _asked_for_all(peer: Peer) -> list[Have]:
+    """Return the marks that a new link gets; each list within the limit of the wire."""
+    far = peer.far("dan", compared=False)
+    far.say(page(ask=True))
+    return [frame for frame in far.heard if isinstance(frame, Have)]
 
 
 # ---- together
