@@ -134,7 +134,8 @@ class GroupEntry(NamedTuple):
 class Fork(Record, frozen=True):
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
-    `one` is None where the stored log is one side of it; storage then takes its newest batch of the log.
+    `one` is None where the stored log is one side of it; storage then takes its batch with the last
+    entry of `other`, or its newest.
     """
 
     log: LogId

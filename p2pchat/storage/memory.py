@@ -243,7 +243,7 @@ class MemoryStorage:
         tables = self._tables
         log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
         log.forked = True
-        tables.forks[fork.log] = (fork.one or log.newest_batch(), fork.other)
+        tables.forks[fork.log] = (fork.one or log.batch_with(fork.other.last), fork.other)
         logs = tables.of_user[log.id.conversation, log.id.user]
         kept = {mark for each in logs if not each.forked for mark in each.before}
         for other in logs:
@@ -622,9 +622,10 @@ class MemoryLog:
             at = end
         return batches
 
-    def newest_batch(self) -> Batch:
-        """Return the part between the last two heads."""
-        return self._batch(self.at(self.heads[-2].seq if len(self.heads) > 1 else 0), self.heads[-1])
+    def batch_with(self, seq: int) -> Batch:
+        """Return the part between two heads with this entry, or the newest."""
+        end = min(bisect_left(self.heads, seq, key=lambda head: head.seq), len(self.heads) - 1)
+        return self._batch(self.at(self.heads[end - 1].seq if end else 0), self.heads[end])
 
     def _batch(self, at: Head, end: Head) -> Batch:
         return Batch(self.id, at.seq + 1, self.raws[at.seq : end.seq], None, at.chain, end.chain, end.sig)

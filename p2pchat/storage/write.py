@@ -170,13 +170,17 @@ class CommitWriter:
         if number is None:
             return None
         found = OpenLog(number, conversation, writer, log.user)
-        newest_first = self._db.all(LAST_HEADS, number * SEQS, (number + 1) * SEQS)
-        last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
-        found.newest, found.anchor = (*last, NOTHING, NOTHING)[:2]
+        found.newest, found.anchor = self.last_heads(number)
         found.waiting = self._db.value("select released from waiting where log = ?", number)
         found.released = found.newest.seq if found.waiting is None else found.waiting
         self.logs[log] = found
         return found
+
+    def last_heads(self, number: int, seq: int = SEQS - 1) -> tuple[Head, Head]:
+        """Return the last two heads of a log up to an entry, the newest first."""
+        newest_first = self._db.all(LAST_HEADS, number * SEQS, number * SEQS + seq + 1)
+        last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
+        return (*last, NOTHING, NOTHING)[0], (*last, NOTHING, NOTHING)[1]
 
     def begin(self, new: NewLog) -> OpenLog:
         if self.find(new.log) is not None:
@@ -327,13 +331,17 @@ class RowBuffer:
     def _add_fork(self, fork: Fork) -> None:
         log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
         self._db.run(FORK, log.number)
-        one = fork.one or self._newest_batch(fork.log, log)
+        one = fork.one or self._batch_with(fork.other.last, fork.log, log)
         self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), Conflict.REPLACE)
         self._uncover_below(fork.log, log)
 
-    def _newest_batch(self, id: LogId, log: OpenLog) -> Batch:
-        """Return the part between the last two heads of a log."""
+    def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
+        """Return the part between two heads of a log with this entry, or the newest."""
         at, end = log.anchor, log.newest
+        if seq <= at.seq:
+            start = log.number * SEQS
+            there = self._db.value("select min(id) from heads where id >= ? and id < ?", start + seq, start + SEQS)
+            end, at = self._writer.last_heads(log.number, there % SEQS)
         rows = self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         raws = [row[0] for row in rows]
         return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
+from p2pchat.core.log import Batch, LogId, contradict, extend_chain, first_chain
 from p2pchat.core.records import (
     Address,
     Change,
@@ -117,17 +117,22 @@ def without_entries(*batches: Batch) -> list[Batch]:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(storage: Storage, together: bool) -> None:
-    """Our side of the fork is the newest stored batch, even if the same commit stores it."""
+@pytest.mark.parametrize(("other", "side"), [(1, 0), (256, 0), (257, 1), (512, 1), (513, 2), (600, 2)])
+def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(
+    storage: Storage, other: int, side: int, together: bool
+) -> None:
+    """Our side of the fork is the stored batch with the last entry of the other, even if the same commit stores it."""
     ada, twin = Author("ada", 1), Author("ada", 1)
-    begins = released(ada.begins(*many(256)), 1)
-    appends = released(ada.appends("two"), 257)
-    fork = Change(forks=[Fork(ada.log, None, twin.write("another one"))])
-    for changes in [[begins, appends, fork]] if together else [[begins], [appends], [fork]]:
+    said = [released(ada.begins(*many(256)), 1), released(ada.appends(*many(256)), 257)]
+    said.append(released(ada.appends("two"), 513))
+    fork = Change(forks=[Fork(ada.log, None, twin.write(*("another" for _ in range(other))))])
+    for changes in [[*said, fork]] if together else [[each] for each in (*said, fork)]:
         storage.commit(changes)
     stored = storage.load([])
     assert (stored.tips, stored.forked) == ([], [ada.log])
-    assert evidence(storage, ada.log) == without_entries(appends.batches[0], fork.forks[0].other)
+    here, there = evidence(storage, ada.log)
+    assert [here, there] == without_entries(said[side].batches[0], fork.forks[0].other)
+    assert contradict(here, there)
     assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
 
 

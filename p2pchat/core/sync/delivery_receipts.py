@@ -285,14 +285,13 @@ class DeliveryReceipts(AckTracker):
         return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
 
     def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Ignore a mark beyond what was written in this run: a copy of this process announced it.
+        """Ignore a mark beyond what is held here: it may be of another version, which a copy of this machine wrote.
 
-        Entries on their way to disk count when they are durable.
+        It counts when those entries are durable here.
         """
         is_other = self._chains.get((log.id, mark.seq), mark.chain8) != mark.chain8
-        is_other |= mark.seq == log.durable_seq and mark != log.mark
-        is_other |= mark.seq > log.durable_seq and log.own
-        return 0 if log.forked or is_other else min(mark.seq, log.durable_seq)
+        is_other |= mark.seq >= log.durable_seq and mark != log.mark
+        return 0 if log.forked or is_other else mark.seq
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
         return facts.chain_at is not None and mark.chain8 != facts.chain_at[:8].hex()

@@ -30,7 +30,7 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.names import KnownPeople
+from p2pchat.core.names import KnownPeople, describe_user
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -80,8 +80,7 @@ class Forks:
         self._on_fork(conversation, log.id)
         if conversation.blocked:
             self._order.retry(conversation)  # no entry waits for it any more
-        name = self._people.names.get(log.id.user)
-        who = f"the user {name!r}" if name else "a user"
+        who = describe_user(self._people.names.get(log.id.user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, log.id.user))
 

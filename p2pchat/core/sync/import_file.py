@@ -196,7 +196,7 @@ class FileImport:
         fault = self._ingest.take_from(source, [frame])
         if fault is not None:
             source.on_fault(fault)
-        if not source.is_held:
+        if not source.waits:
             source.on_done()
 
     def on_durable(self, imports: Iterable[PendingImport]) -> None:
@@ -246,10 +246,10 @@ class FileSource(EntrySource):
     kept_count: int = 0
     known_count: int = 0
     reason: str = "member"  # why the rest is not kept; by default the writer does not belong there
-    is_held: bool = False
+    waits: int = 0  # lookups that it waits for
 
     def may_wait(self, waiting: int) -> bool:
-        self.is_held = True  # the importer waits for answers, so there are never many
+        self.waits += 1  # the importer waits for answers, so there are never many
         return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
@@ -305,7 +305,10 @@ class FileSource(EntrySource):
         self.reason = error.code
 
     def on_done(self) -> None:
-        """Add the counts of this frame to its import."""
+        """Add the counts of this frame to its import, unless it waits again."""
+        self.waits -= 1
+        if self.waits > 0:
+            return
         pending = self.pending
         rest = 0 if self.frame.fork else len(self.frame.e) - self.kept_count - self.known_count
         pending.new += self.kept_count
@@ -315,5 +318,5 @@ class FileSource(EntrySource):
         elif rest:
             pending.refused[self.reason] += rest
         pending.undecided -= 1
-        if self.is_held:
+        if not self.waits:
             self.file_import.finish_if_done(pending)

@@ -227,13 +227,40 @@ class Ingest:
         extension.source.on_refused(error.code)
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
-        """Take a frame without new entries: compare the chain where both end together."""
-        if frame.first + len(frame.e) == extension.next_seq:
-            if extend_chain(bytes.fromhex(frame.prev), frame.e) != extension.chain:
-                self._conflict(extension, frame)
-                return
+        """Take a frame without new entries: compare its chain with the one held at its end."""
+        log, last = extension.log, frame.first + len(frame.e) - 1
+        chain = extend_chain(bytes.fromhex(frame.prev), frame.e)
+        if last == extension.next_seq - 1:
+            self._compare(extension, frame, chain, extension.chain)
+        elif last <= log.durable_seq and extension.source.may_wait(self._held_count):  # only storage knows that chain
+            self._held_count += 1
+            key = LogKey(log.id.conversation, log.ref, last)
+            self._sync.lookups.log(key, partial(self._on_chain_found, extension.source, log.id, frame, chain))
+        else:
+            self._compare(extension, frame, chain, chain)
+
+    def _compare(self, extension: LogExtension, frame: Entries, chain: bytes, held: bytes) -> None:
+        if chain != held:
+            self._conflict(extension, frame)
+            return
         extension.source.on_repeated(len(frame.e))
         self._ctx.emit(Counted("repeated_batch"))
+
+    def _on_chain_found(
+        self, source: EntrySource, id: LogId, frame: Entries, chain: bytes, facts: LogFacts | None
+    ) -> None:
+        self._held_count -= 1
+        conversation = self._sync.conversations.by_id.get(id.conversation)
+        if conversation is not None and facts is not None and source.is_connected:
+            log = conversation.log(id.user, id.run) or conversation.log_from(facts)
+            try:
+                if log.forked:
+                    source.on_forked(log)
+                else:
+                    self._compare(LogExtension(conversation, log, source), frame, chain, facts.chain_at or chain)
+            except LogError as error:
+                source.on_fault(error)
+        source.on_done()
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -255,7 +282,9 @@ class Ingest:
         self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries
     ) -> LogState | None:
         """Return the log that a frame begins; None when storage must be asked first, or the frame is refused."""
-        if conversation.may_be_only_stored(id.user) and not self._new_logs.is_surely_new(conversation, id, frame):
+        checks = self._new_logs
+        is_unsure = conversation.may_be_only_stored(id.user) and not checks.is_surely_new(conversation, id, frame)
+        if is_unsure or checks.names_the_middle(conversation, id, frame):
             if not self._hold(source, id, frame):
                 return None
             ref = LogKey(conversation.id, ref_key(id.user, id.run))

@@ -395,7 +395,7 @@ class ConversationState:
         """Return whether a peer that hosts these users may hear of this conversation."""
         return self.members is None or (self.concerns_us and any(user in self.members for user in users))
 
-    def marks(self, span: tuple[UserId, UserId], most: int) -> dict[UserId, list[Mark]]:
+    def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
         users = sorted(user for user in self.writers if span[0] <= user <= span[1] and self.may_write(user))
         pairs = ((user, self.writers[user].marks(most)) for user in users)

@@ -173,12 +173,22 @@ class NewLogChecks:
             for log, mark in zip(named, before, strict=True)
         )
 
+    def names_the_middle(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
+        """Return whether the log begun by this frame builds on a part of a log in memory. Few do: its writer lost what
+        follows, or signed another version of it.
+        """
+        return any(
+            log is not None and _must_be_looked_up(log, mark)
+            for mark in before_of(frame)[: self._ctx.settings.max_before]
+            for log in [conversation.log(id.user, mark.run)]
+        )
+
     def load_predecessors(
         self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]
     ) -> None:
         """Ask storage for the logs this one builds on that are not in memory, then call `then`."""
         before = before_of(frame)[: self._ctx.settings.max_before]
-        unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
+        unsure = [mark for mark in before if _must_be_looked_up(conversation.log(id.user, mark.run), mark)]
         self._facts[id] = {}
         for mark in unsure:
             key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
@@ -223,13 +233,17 @@ class NewLogChecks:
         if refusals.by_ref and refusals.cut(id.conversation, Ref(ref_key(id.user, mark.run), mark.seq)) is not None:
             return True
         log = conversation.log(id.user, mark.run)
-        if log is not None:
-            same = log.seq != mark.seq or log.chain[:8].hex() == mark.chain8
-            return log.forked or (log.seq >= mark.seq and same)
+        if log is not None and not _must_be_looked_up(log, mark):
+            return log.forked or log.tail_mark == mark
         facts = self._facts.get(id, {}).get(mark.run)
         if facts is None:
             return False
         return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
+
+
+def _must_be_looked_up(log: LogState | None, mark: Mark) -> bool:
+    """Return whether only storage can know the chain of a mark: that of an entry in the middle of a log."""
+    return log is None or (mark.seq < log.seq and not log.forked)
 
 
 def _is_all_there_is(conversation: ConversationState, frame: Entries) -> bool:

@@ -7,8 +7,9 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from p2pchat.config import Settings
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Ref, decode_entry
-from p2pchat.protocol import Digest, Entries, Have
+from p2pchat.protocol import Digest, Entries, Have, Want
 from p2pchat.testing import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
 
@@ -90,6 +91,61 @@ def test_two_versions_of_a_covered_log_are_found_by_a_log_on_the_other() -> None
     world.pass_time(60.0)
     assert [sorted(peer.texts()) for peer in (ada, cyd)] == [
         ["after no", "after yes", "yes"], ["after no", "after yes", "no"]]  # fmt: skip
+
+
+def longer_twin(ada: Peer) -> Author:
+    """Let ada hold three entries of bob; return the author of another version of the first."""
+    bob = Author("bob", "b1")
+    far = ada.far("dan")
+    far.say(bob.say("yes"), bob.say(*["x" * 200] * 250))
+    far.say(bob.say(*["y" * 200] * 250))  # a batch of its own on disk
+    return Author("bob", "b1")
+
+
+def test_a_batch_that_contradicts_the_middle_of_a_held_log_is_a_fork() -> None:
+    world = World()
+    ada = world.peer("ada")
+    other = longer_twin(ada)
+    far, no = ada.far("eve"), other.say("no")
+    assert far.say(no)[:2] == ["look up b1:1", "warn fork"]
+    far.say(no)
+    one, two = heard_evidence(far)
+    assert "warn fork" in world.peer("cyd").far("ada").say(one, two)  # it proves it to others
+
+
+def test_a_file_that_contradicts_the_middle_of_a_held_log_is_a_fork() -> None:
+    ada = World().peer("ada")
+    other = longer_twin(ada)
+    assert {"warn fork", "imported 1 fork"} <= {*ada.carry(other.say("no"))}
+    [warning] = [effect for effect in ada.effects if isinstance(effect, WarningIssued)]
+    assert warning.text.startswith("a user without a name signed two different entries")
+
+
+def test_a_false_batch_in_the_middle_of_a_held_log_ends_the_link() -> None:
+    ada = World().peer("ada")
+    other = longer_twin(ada)
+    far = ada.far("eve")
+    assert far.say(msgspec.structs.replace(other.say("no"), head="0" * 128)) == ["look up b1:1", "close eve: head"]
+    assert ada.storage.load([]).forked == []
+
+
+def test_a_log_on_another_version_of_a_longer_log_is_taken_once_the_fork_is_known() -> None:
+    """Before, its mark would count at the writer as a receipt for entries that are not here."""
+    world = World()
+    ada = world.peer("ada")
+    other = longer_twin(ada)
+    first = other.say("no")
+    later = Author("bob", "b2", before=[other.mark])
+    second = later.say("behind it")
+    far = ada.far("bob")
+    assert not any(line.startswith("commit b2") for line in far.say(second))
+    world.pass_time(2.0)
+    [want] = [frame for frame in far.heard if isinstance(frame, Want)]
+    said = far.say(*(msgspec.structs.replace(each, n=want.n) for each in (first, second)), have(later, end=want.n))
+    assert "warn fork" in said and "behind it" in ada.texts()
+    sent = [frame for frame in far.heard if isinstance(frame, Have) and any(later.mark in marks for users in
+            frame.marks.values() for marks in users.values())]  # fmt: skip
+    assert far.heard.index(heard_evidence(far)[0]) < far.heard.index(sent[0])
 
 
 def test_an_entry_that_waits_for_a_forked_log_is_shown() -> None:

@@ -26,7 +26,7 @@ def test_known_entries_are_not_stored_again() -> None:
     ada.far("bob").say(one)
     assert ada.carry(one, two) == [
         "commit b1:2..2, show b1:2..2", "imported 1 new 1 known", "to bob: have room bob b1:2"]  # fmt: skip
-    assert ada.carry(one, two) == ["imported 2 known"]
+    assert ada.carry(one, two) == ["look up b1:1", "imported 2 known"]
     assert ada.texts() == ["one", "two"]
 
 
