@@ -1,0 +1,334 @@
+"""Rules of level bot about entries: the room and direct conversations, heads, and which entries are valid.
+
+The candidate answers a direct message with its text, and a text `echo X` in the room with `X` (docs/conformance.md).
+"""
+
+from __future__ import annotations
+
+from p2pchat import protocol as wire
+from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat.testing.conformance.scripted_link import (
+    RuleBroken,
+    ScriptedLink,
+    check,
+    now_us,
+)
+
+HOUR_US = 3_600_000_000
+HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
+PAIR, COMPARE, HERE = "protocol.md#one-link-for-each-pair", "protocol.md#compare", "protocol.md#here"
+
+
+# ---- the room and direct conversations
+
+
+@rule(
+    "bot",
+    "protocol.md#acknowledge",
+    "After a commit the new marks MUST go, in one `have` per link, to the link the entries came by",
+)
+async def entries_are_acknowledged(kit: Kit) -> None:
+    link = await kit.join("ada")
+    for conversation in (kit.room, link.member.dm()):
+        log, batch = link.member.say(conversation, "one", "two", "three")
+        link.send(batch)
+        await link.acked(log)
+
+
+@rule("bot", "protocol.md#tail", "A peer sends unasked what its own users write in this run")
+async def the_room_is_answered(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, answer = await link.echoed("hello, room")
+    check(answer["re"] == log.ref(), f"`re` of the answer is {answer.get('re')}, not {log.ref()}")
+    check(answer["k"] == "text", f"the answer is of kind {answer['k']!a}")
+
+
+@rule("bot", "protocol.md#conversations", "Members of the room are all users of the network; of a dm the two users.")
+async def direct_messages_are_answered(kit: Kit) -> None:
+    watcher = await kit.join("bob")
+    link = await kit.join("ada")
+    for text in ("just us", 'ä 世界 \U0001f30d "\\\t\n\x7f e\u0301'):
+        await link.echoed(text, link.member.dm())
+    await watcher.echoed("whom did you tell?")
+    seen = [text for text in watcher.texts if link.member.dm() in text]
+    check(not seen, f"another member was told of the direct conversation: {seen[:1]}")
+
+
+@rule("bot", "protocol.md#tail", "when the entry before was sent on this link, acknowledged or not")
+async def answers_come_unasked(kit: Kit) -> None:
+    link = await kit.join("ada")
+    await link.echoed("first", link.member.dm())
+    link.member.answers -= {"ack", "have"}
+    before = len(link.frames)
+    for n in range(3):
+        _, batch = link.member.say(link.member.dm(), f"again {n}")
+        link.send(batch)
+    await link.answer(link.member.dm(), "again 2")
+    fetched = [
+        one
+        for one in link.frames[before:]
+        if isinstance(one, wire.Entries) and one.n is not None and one.c == link.member.dm()
+    ]
+    check(not fetched, "the candidate sent its answers for a want, of which there was none")
+
+
+@rule("bot", ENTRIES, "of several the 2 shown last")
+async def after_names_what_was_shown_last(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, _ = await link.echoed("nothing before", link.member.dm())
+    _, answer = await link.echoed("what was before?", link.member.dm())
+    check(answer.get("after") == [log.ref()], f"`after` is {answer.get('after')}, not {[log.ref()]}")
+    room, _ = await link.echoed("in the room")
+    others = [await kit.join(name) for name in ("bob", "cyd", "dan")]
+    logs = []
+    for other in others:
+        log, batch = other.member.say(kit.room, "one more")
+        other.send(batch)
+        await other.acked(log)
+        logs.append(log)
+    last, answer = await link.echoed("and now?")
+    after = answer.get("after", [])
+    check(len(after) == 2, f"`after` has {len(after)} items")
+    check(last.ref() in after and room.ref(2) not in after and logs[0].ref() not in after,
+          f"`after` is {after}: not the two entries shown last")  # fmt: skip
+
+
+@rule(
+    "bot",
+    ENTRIES,
+    "the newest other `c` of this conversation held here + 1, where stamps more than 5 minutes ahead of the "
+    "local time do not count",
+)
+async def the_clock_follows_others(kit: Kit) -> None:
+    link = await kit.join("ada")
+    ahead = now_us() + 120_000_000
+    _, answer = await link.echoed("two minutes ahead", link.member.dm(), c=ahead)
+    check(answer["c"] > ahead, f"c of the answer is {answer['c']}, of what it answers {ahead}")
+    other = await kit.join("bob")
+    far = now_us() + HOUR_US
+    _, answer = await other.echoed("an hour ahead", other.member.dm(), c=far)
+    check(answer["c"] < far, "a clock an hour ahead moved the candidate's clock")
+
+
+@rule("bot", "protocol.md#names", "and a receiver MUST take a repeated one like the first")
+async def names_may_be_repeated(kit: Kit) -> None:
+    link = await kit.join("ada")
+    for _ in range(2):
+        log, batch = link.member.say(link.member.dm(), "named again")
+        naming = link.member.naming(link.member.dm())
+        assert naming is not None
+        batch.names = [naming, naming, wire.Naming(room=True)]
+        link.send(batch)
+        await link.acked(log)
+
+
+@rule(
+    "bot",
+    "protocol.md#names",
+    "A conversation id that was never named, or that is not shared with the sender, MUST be ignored",
+)
+async def foreign_conversations_are_ignored(kit: Kit) -> None:
+    link = await kit.join("ada")
+    await link.round_trip()
+    foreign = link.member.dm(kit.identity("eve").peer_id)
+    log = link.member.log(foreign)
+    link.send(log.text("not for you"), wire.Have({foreign: {link.member.id: [log.mark()]}}))
+    users = sorted((link.member.id, kit.identity("zoe").peer_id))
+    named = link.member.log("ab" * 32)
+    link.send(link.changed(named.text("whose?"), names=[{"dm": users}]))
+    await link.echoed("and this?")
+    told = [text for text in link.texts if foreign in text or "ab" * 32 in text]
+    check(not told, f"the candidate speaks of a conversation that is not shared: {told[:1]}")
+
+
+@rule("bot", "protocol.md#compare", "MUST store entries of members only")
+async def a_direct_conversation_has_two_writers(kit: Kit) -> None:
+    link = await kit.join("ada")
+    eve = kit.identity("eve")
+    log = link.member.log(link.member.dm(), user=eve)
+    link.send(log.text("I am no member"))
+    await link.echoed("am I one?", link.member.dm())
+    told = [
+        one for one in link.frames if isinstance(one, wire.Have) and eve.peer_id in one.marks.get(link.member.dm(), {})
+    ]
+    check(not told, "an entry of a user who is no member was acknowledged")
+    answers = [one["b"] for one in link.entries_of(kit.candidate, link.member.dm())]
+    check("I am no member" not in answers, "it was answered")
+
+
+@rule(
+    "bot",
+    "protocol.md#tail",
+    "A batch that leaves a gap (its `first` is above the next number) MUST be dropped and is not buffered; its "
+    "mark counts as heard.",
+)
+async def a_gap_is_fetched(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, _ = await link.echoed("the beginning", link.member.dm())
+    log.text("lost on the way")
+    link.send(log.text("behind the gap"))
+    want = await link.next(wire.Want, "`want` of what the gap lacks",
+                           where=lambda one: one.c == log.id.conversation and one.u == log.id.user)  # fmt: skip
+    check(any(tip == log.mark(1) for tip in want.tips), f"`tips` of the want do not name entry 1: {want.tips}")
+    await link.acked(log)
+    await link.answer(log.id.conversation, "lost on the way")
+    await link.answer(log.id.conversation, "behind the gap")
+
+
+@rule("bot", "protocol.md#pull", "Where the other's mark is ahead, a peer wants what it lacks")
+async def what_was_written_before_is_fetched(kit: Kit) -> None:
+    member = kit.member("ada")
+    room, _ = member.say(kit.room, "echo before we met")
+    direct, _ = member.say(member.dm(), "before we met, for you")
+    link = await kit.link(member)
+    await link.acked(room)
+    await link.acked(direct)
+    await link.answer(kit.room, "before we met", room.ref())
+    await link.answer(member.dm(), "before we met, for you", direct.ref())
+
+
+@rule("bot", "protocol.md#pull", "What a comparison shows is wanted at once.")
+async def a_relayed_log_is_fetched(kit: Kit) -> None:
+    """A member brings the room messages of another who is not here."""
+    member, gone = kit.member("ada"), kit.identity("gone")
+    log = member.log(user=gone)
+    log.text("echo I wrote this and left")
+    link = await kit.link(member)
+    await link.acked(log)
+    await link.answer(kit.room, "I wrote this and left", log.ref())
+
+
+# ---- heads
+
+
+@rule("bot", "protocol.md#heads", "The receiver MUST verify it (chain from `prev`, clock, head)")
+async def a_wrong_head_ends_the_link(kit: Kit) -> None:
+    for wrong in ("head", "prev", "e"):
+        watcher = await kit.join(f"bob-{wrong}")
+        link = await kit.join(f"ada-{wrong}")
+        _, batch = link.member.say(kit.room, "echo signed")
+        values = {"head": "00" * 64, "prev": "ab" * 32, "e": [one.replace("signed", "forged") for one in batch.e]}
+        link.send(link.changed(batch, **{wrong: values[wrong]}))
+        await link.ended("head")
+        await watcher.echoed("what did she say?")
+        haves = [one.marks.get(kit.room, {}) for one in watcher.frames if isinstance(one, wire.Have)]
+        told = any(link.member.id in marks for marks in haves)
+        check(not told, f"entries under a wrong `{wrong}` are in the candidate's marks")
+
+
+@rule("bot", "protocol-entries.md#the-keys", "`c`: not above the `c` of the entry before")
+async def a_clock_that_stands_ends_the_log(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log = link.member.log(link.member.dm())
+    c = now_us()
+    link.send(log.write(log.entry("text", "one", c=c)))
+    await link.acked(log)
+    link.send(log.write(log.entry("text", "two", c=c)))
+    await link.refused(log, 1)
+
+
+@rule("bot", "protocol.md#heads", "A batch that begins with entries held already is taken from the first new one on.")
+async def batches_may_overlap(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, _ = await link.echoed("one", link.member.dm())
+    link.send(log.batch(1))  # has nothing new
+    log.text("two")
+    link.send(log.batch(1))
+    await link.acked(log)
+    await link.answer(log.id.conversation, "two", log.ref())
+    same = [one for one in link.entries_of(kit.candidate, log.id.conversation) if one["b"] == "one"]
+    check(len(same) == 1, "the message that came again was answered again")
+
+
+@rule("bot", "protocol.md#one-link-for-each-pair", "Marks, cursors, wants and names belong to a link and end with it.")
+async def nothing_is_answered_twice(kit: Kit) -> None:
+    member = kit.member("ada")
+    link = await kit.link(member)
+    log, _ = await link.echoed("only once", member.dm())
+    link.cut()
+    again = await kit.link(member)
+    again.send(log.batch(1))
+    await again.echoed("a second link", member.dm())
+    answers = {(one["run"], one["seq"]) for one in [*link.entries_of(kit.candidate, member.dm()),
+               *again.entries_of(kit.candidate, member.dm())] if one["b"] == "only once"}  # fmt: skip
+    check(len(answers) == 1, "the message was answered on each link")
+
+
+# ---- valid entries
+
+
+async def taken(kit: Kit, link: ScriptedLink, *raws: str) -> None:
+    """Send each entry in a log of its own in the room, and await its mark."""
+    for raw in raws:
+        log = link.member.log(profile=False)
+        link.send(log.write(raw))
+        try:
+            await link.acked(log)
+        except RuleBroken as broken:
+            raise RuleBroken(f"{broken}: {raw[:120]}") from None
+
+
+@rule("bot", "protocol-entries.md#the-kinds", "any other kind: any `b`, U+0000 and long strings too")
+async def unknown_kinds_are_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    c = now_us()
+    await taken(
+        kit, link, f'{{"k":"poll","at":{c},"c":{c + 1},"b":{{"q":"\\u0000","n":[1,null]}}}}',
+        f'{{"k":"","at":0,"c":{c + 2}}}', f'{{"k":"poll","at":{c},"c":{c + 3},"b":"{"x" * 40_000}"}}',
+    )  # fmt: skip
+
+
+@rule(
+    "bot",
+    "protocol-entries.md#the-text",
+    "one object, with blanks (space, tab, CR, LF) around and inside, its keys in any order",
+)
+async def odd_json_is_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    c = now_us()
+    await taken(
+        kit, link, f' {{\t"b" : "blanks",\r\n"c":{c + 1},"k":"text","at":{c}}}\n',
+        f'{{"\\u006b":"text","at":{c},"c":{c + 2},"b":"x"}}',
+        f'{{"k":1,"k":"text","at":{c},"c":{c + 3},"b":"last","x":1.5,"K":null,"re":null,"t":null,"g":null}}',
+        f'{{"k":"text","at":{c},"c":{c + 4},"b":"","x":' + "[" * 15 + "]" * 15 + "}",
+        f'{{"k":"text","at":{c},"c":{c + 5},"b":"\\ud83d\\ude00 [[[[[[[[[[[[[[[[[["}}',
+    )  # fmt: skip
+
+
+@rule("bot", "protocol-entries.md#the-kinds", "`edit`, `delete`, `reaction` without `re`")
+async def entries_without_effect_are_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    c = now_us()
+    ref = f'"re":["{"ab" * 16}",7]'
+    await taken(
+        kit, link, f'{{"k":"edit","at":{c},"c":{c + 1},"b":"x"}}',
+        f'{{"k":"delete","at":{c},"c":{c + 2},{ref},"b":"why"}}',
+        f'{{"k":"reaction","at":{c},"c":{c + 3},{ref},"b":"too long for one"}}',
+        f'{{"k":"profile","at":{c},"c":{c + 4},"b":7}}',
+        f'{{"k":"group","at":{c},"c":{c + 5},"b":"?"}}', f'{{"k":"leave","at":{c},"c":{c + 6}}}',
+    )  # fmt: skip
+
+
+@rule(
+    "bot",
+    "protocol.md#refused-entries",
+    "the receiver MUST refuse *the log*, from the first entry of this batch on, and MUST go on with everything "
+    "else on the link",
+)
+async def a_fault_of_an_entry_ends_its_log_only(kit: Kit) -> None:
+    link = await kit.join("ada")
+    for odd in (
+        '{"k":"text","at":%d,"c":%d,"b":"x","t":"yesterday"}', '{"k":"text","at":%d,"c":%d,"b":"\\u0000"}',
+        '{"k":"text","at":%d,"c":%d}', '{"k":"text","at":%d,"c":%d,"b":"' + "x" * 32_769 + '"}',
+        '{"at":%d,"c":%d,"b":"x"}',
+    ):  # fmt: skip
+        log = link.member.log(link.member.dm())
+        link.send(log.text("good"))
+        await link.acked(log)
+        c = log.clock + 1
+        link.send(log.write(odd % (c, c)))
+        try:
+            await link.refused(log, 1)
+        except RuleBroken as broken:
+            raise RuleBroken(f"{broken}, after an entry {odd[:60]}") from None
+        del link.member.held[log.id]

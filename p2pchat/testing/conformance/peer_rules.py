@@ -1,0 +1,583 @@
+"""Rules of level peer: serving what others wrote, tips, forks, refused logs, addresses, the order of what is shown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from p2pchat import protocol as wire
+from p2pchat.core.log import batch_of, contradict
+from p2pchat.testing.conformance.member import ScriptedLog
+from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat.testing.conformance.scripted_link import RuleSkipped, ScriptedLink, check, now_us
+
+VERBATIM = (
+    ' {"b":"blanks" ,"k":"text", "at":%d,"c":%d}\n',
+    '{"k":"poll","at":%d,"c":%d,"b":{"q":[1,2.50,null]},"later":"\\u0061"}',
+    '{"k":"text","at":%d,"c":%d,"re":null,"b":"\\u00e9 \\/"}',
+)  # each would change if it were encoded again
+PULL, FORKS, REFUSED = "protocol.md#pull", "protocol.md#forks", "protocol.md#refused-entries"
+FULL, ORDER, LOGS = "protocol.md#full", "protocol.md#order", "protocol.md#logs-of-one-user"
+
+
+async def sent(link: ScriptedLink, log: ScriptedLog, after: int = 0) -> None:
+    """Send what follows an entry of a log, one batch for each head, and await its mark."""
+    link.send(*log.batches(after))
+    await link.acked(log)
+
+
+async def served(link: ScriptedLink, log: ScriptedLog, **want: Any) -> list[wire.Entries]:
+    """Want everything of the writer of a log in its conversation; return the batches that come."""
+    link.wants += 1
+    number, after = link.wants, len(link.frames)
+    link.send(wire.Want(number, log.id.conversation, log.id.user, **{"tips": [], **want}))
+    await link.end_of(number)
+    return [
+        one for one in link.frames[after:] if isinstance(one, wire.Entries) and one.u == log.id.user and not one.fork
+    ]
+
+
+def numbers(batches: list[wire.Entries]) -> list[tuple[str, int]]:
+    return [(batch.r, seq) for batch in batches for seq, _ in enumerate(batch.e, batch.first)]
+
+
+# ---- serving
+
+
+@rule("peer", "protocol.md#entries", "MUST be hashed, stored and passed on **verbatim**")
+async def others_entries_are_served_verbatim(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log()
+    for place, raw in enumerate(VERBATIM, 1):
+        log.write(raw % (now_us(), log.clock + place))
+    await sent(ada, log)
+    batches = await served(bob, log)
+    raws = [raw for batch in batches for raw in batch.e]
+    check(raws == log.raws, f"of {log.raws} came {raws}")
+
+
+@rule("peer", PULL, "in `entries` with the want's `n`; then with one `have` that has `end: n` and the server's marks")
+async def a_want_is_answered_with_its_number(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log()
+    log.text("one")
+    await sent(ada, log)
+    bob.send(wire.Want(17, kit.room, ada.member.id, []))
+    end = await bob.end_of(17)
+    batches = [one for one in bob.frames if isinstance(one, wire.Entries) and one.u == ada.member.id]
+    check(batches, "nothing was served")
+    check({batch.n for batch in batches} == {17}, f"`n` of the batches is {[batch.n for batch in batches]}")
+    check(bob.frames.index(batches[-1]) < bob.frames.index(end), "a batch came after the end of its want")
+    check(end.marks == {kit.room: {ada.member.id: [log.mark()]}}, f"the marks at the end are {end.marks}")
+
+
+@rule("peer", PULL, "The server MUST answer with everything that user wrote from there on")
+async def what_is_held_already_is_not_served(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log()
+    log.text("two")
+    log.text("three", "four")
+    await sent(ada, log)
+    got = numbers(await served(bob, log, tips=[log.mark(2)]))
+    check(got == [(log.id.run, 3), (log.id.run, 4)], f"after a tip at entry 2 came {got}")
+
+
+@rule(
+    "peer",
+    FORKS,
+    "A server MUST treat a tip or `older` mark whose chain is not its own at that number as one it does not know",
+)
+async def unknown_tips_are_ignored(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log()
+    log.text("two")
+    await sent(ada, log)
+    for tip in (wire.Mark("ab" * 8, 4, "cd" * 8), wire.Mark(log.id.run, 2, "cd" * 8)):
+        got = numbers(await served(bob, log, tips=[tip], older=[tip]))
+        check(got == [(log.id.run, 1), (log.id.run, 2)], f"after the unknown tip {tip} came {got}")
+
+
+@rule("peer", PULL, "so that a server that does not know the tips finds common ground")
+async def older_marks_are_common_ground(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    first = ada.member.log()
+    first.text("in the first run")
+    second = ada.member.log(before=[first.mark()])
+    await sent(ada, first)
+    await sent(ada, second)
+    unknown = wire.Mark("ab" * 8, 4, "cd" * 8)
+    got = numbers(await served(bob, first, tips=[unknown], older=[first.mark()]))
+    check(got == [(second.id.run, 1)], f"with `older` at the first log came {got}")
+    got = numbers(await served(bob, first, tips=[second.mark()]))
+    check(not got, f"after the only tip came {got}")
+
+
+@rule("peer", PULL, "log after log in the order in which it stored them")
+async def logs_are_served_after_those_they_build_on(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    logs = [ada.member.log()]
+    for _ in range(3):
+        logs.append(ada.member.log(before=[logs[-1].mark()]))
+    for log in logs:
+        await sent(ada, log)
+    got = [run for run, _ in numbers(await served(bob, logs[0]))]
+    check(got == [log.id.run for log in logs], f"logs written as {[log.id.run for log in logs]} came as {got}")
+
+
+@rule(
+    "peer",
+    "protocol.md#heads",
+    "sends from where the receiver stands up to the farthest head within 256 entries and 96 KiB",
+)
+async def served_batches_keep_their_limits(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log()
+    for part in range(3):
+        log.text(*(f"{part}.{n}" for n in range(150)))
+    for _ in range(5):
+        log.text("x" * 30_000)
+    await sent(ada, log)
+    batches = await served(bob, log)
+    check(
+        [seq for _, seq in numbers(batches)] == list(range(1, len(log.raws) + 1)), "not every entry came once, in order"
+    )
+    for batch in batches:
+        size = sum(len(raw.encode()) for raw in batch.e)
+        check(len(batch.e) <= 256, f"a batch of {len(batch.e)} entries")
+        check(size <= 96 * 1024, f"a batch of {size} bytes")
+
+
+@rule("peer", PULL, "one conversation and user at a time from one link")
+async def the_same_is_wanted_from_one_link_only(kit: Kit) -> None:
+    log = kit.member("gone").log()
+    log.text("both of us have it")
+    links = [await kit.join(name) for name in ("ada", "bob")]
+    for link in links:
+        link.member.held[log.id] = log
+        link.member.answers -= {"want"}
+        link.send(wire.Have({kit.room: {log.id.user: [log.mark()]}}))
+    asked = [[], []]  # type: list[list[wire.Want]]
+
+    def wants() -> list[list[wire.Want]]:
+        asked[:] = [
+            [one for one in link.frames if isinstance(one, wire.Want) and one.u == log.id.user] for link in links
+        ]
+        return asked
+
+    for link in links:
+        await link.round_trip()
+    try:
+        await links[0].until(lambda: any(wants()), "`want` on one of two links", timeout=min(2.5, kit.timeout))
+    finally:
+        wants()
+    for link in links:
+        await link.echoed(f"asked {link.label}")
+    check([len(found) for found in wants()] in ([1, 0], [0, 1]), "the same was wanted from two links at once")
+    first = links[0] if asked[0] else links[1]
+    for want in (found[0] for found in asked if found):
+        first.member.serve(first, want)
+    await first.acked(log)
+
+
+@rule("peer", "protocol.md#tail", "Entries that have not come 1 s after their mark was heard are wanted.")
+async def a_mark_that_was_heard_is_wanted(kit: Kit) -> None:
+    log = kit.member("gone").log()
+    log.text("echo heard of it")
+    link = await kit.join("ada")
+    await link.echoed("now compared")
+    link.member.held[log.id] = log
+    link.send(wire.Have({kit.room: {log.id.user: [log.mark()]}}))
+    await link.acked(log)
+    await link.answer(kit.room, "heard of it", log.ref())
+
+
+@rule("peer", "protocol.md#compare", "Until everything is compared, a peer MUST send its `sum` again, with `ask`")
+async def the_sum_is_repeated_until_compared(kit: Kit) -> None:
+    member = kit.member("ada")
+    member.answers -= {"digest", "have"}
+    member.log()
+    link = await kit.link(member)
+    await link.next(wire.Digest, "`digest` with `ask`, because the first was not answered",
+                    where=lambda one: one.sum is not None and one.ask)  # fmt: skip
+
+
+# ---- logs of one user
+
+
+@rule("peer", LOGS, "else the batch is dropped like one that leaves a gap")
+async def a_log_without_its_predecessor_is_dropped(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    await ada.echoed("compared")
+    ada.member.answers -= {"want", "have"}
+    first = ada.member.log(ada.member.dm())
+    first.text("of an earlier run")
+    second = ada.member.log(ada.member.dm(), before=[first.mark()])
+    ada.send(second.text("of a later run"))
+    await ada.echoed("and of this one")
+    marks = (await ada.marks_in(ada.member.dm())).get(ada.member.id, [])
+    check(not marks, f"a log was taken without the one it builds on: {marks}")
+    await sent(ada, first)
+    await sent(ada, second)
+
+
+@rule("peer", LOGS, "A log named at its last entry is *covered*; a log that is not covered is a *tip*.")
+async def covered_logs_are_no_tips(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    first, beside = ada.member.log(), ada.member.log()
+    second = ada.member.log(before=[first.mark()])
+    partly = ada.member.log()
+    partly.text("named at entry 1 only")
+    third = ada.member.log(before=[partly.mark(1)])
+    for log in (first, beside, second, partly, third):
+        await sent(ada, log)
+    marks = (await ada.marks_in(kit.room))[ada.member.id]
+    expected = {log.mark() for log in (beside, second, partly, third)}
+    check(set(marks) == expected, f"the tips are {sorted(marks)}, and not {sorted(expected)}")
+
+
+@rule("peer", LOGS, "With 64 tips a further one is refused with `full`.")
+async def a_65th_tip_is_refused(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    ada.member.answers -= {"have"}
+    logs = [ada.member.log(ada.member.dm(), hold=n < 64) for n in range(65)]
+    for log in logs:
+        ada.send(log.text("one more device"))
+    where, user = ada.member.dm(), ada.member.id
+    await ada.next(wire.Have, "`have` with `full`", where=lambda one: user in one.full.get(where, ()))
+    marks = (await ada.marks_in(where))[user]
+    check(len(marks) == 64, f"{len(marks)} tips are held")
+    check(logs[64].mark() not in marks, "the last one was taken in place of another")
+
+
+@rule(
+    "peer",
+    FULL,
+    "MUST NOT push them or send their marks on that link until these marks change or they are wanted again",
+)
+async def nothing_is_pushed_to_who_is_full(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    await ada.echoed("before")
+    await bob.echoed("before, too")
+    bob.member.answers -= {"have"}
+    bob.send(wire.Have({}, full={kit.room: [kit.candidate]}, names=[wire.Naming(room=True)]))
+    await bob.round_trip()
+    known = len(bob.frames)
+    await ada.echoed("while bob is full")
+    await bob.round_trip()
+    later = [one for one in bob.frames[known:] if isinstance(one, wire.Entries) and one.u == kit.candidate]
+    check(not later, "entries were pushed after `full`")
+    number = bob.member.want(bob, kit.room, kit.candidate)
+    await bob.end_of(number)
+    texts = [one.get("b") for one in bob.entries_of(kit.candidate, kit.room)]
+    check("while bob is full" in texts, "it was wanted again, and not served")
+
+
+# ---- forks
+
+
+def forked(kit: Kit, name: str) -> tuple[ScriptedLog, ScriptedLog]:
+    """Return two versions of one log of a made-up member, which differ in entry 2."""
+    member = kit.member(name)
+    one = member.log()
+    other = member.log(run=one.id.run, hold=False, profile=False)
+    other.clock = one.clock
+    other.write(*one.raws)
+    one.text("one thing")
+    other.text("another thing")
+    return one, other
+
+
+def evidence(link: ScriptedLink, log: ScriptedLog) -> list[wire.Entries]:
+    """Return the batches with `fork` of a log that came, if they came one directly after the other."""
+    places = [place for place, one in enumerate(link.frames)
+              if isinstance(one, wire.Entries) and one.fork and (one.c, one.u, one.r) == log.id]  # fmt: skip
+    if len(places) == 2 and places[1] == places[0] + 1:
+        return [one for one in link.frames[places[0] : places[0] + 2] if isinstance(one, wire.Entries)]
+    return []
+
+
+async def proved(link: ScriptedLink, log: ScriptedLog) -> None:
+    """Send a mark of a forked log, and await the two batches that prove it."""
+    link.send(wire.Have({link.kit.room: {log.id.user: [log.mark()]}}))
+    await link.until(lambda: evidence(link, log), "two `entries` with `fork` that prove the fork")
+    check(contradict(*map(batch_of, evidence(link, log))), "the two batches prove nothing")
+
+
+@rule("peer", "protocol.md#heads", "it proves [a fork](#forks) when its head is good, and is a wrong head otherwise")
+async def another_version_of_a_log_proves_a_fork(kit: Kit) -> None:
+    one, other = forked(kit, "twice")
+    ada, bob, cyd = [await kit.join(name) for name in ("ada", "bob", "cyd")]
+    ada.member.answers -= {"have"}
+    await sent(ada, one)
+    bob.send(other.batch(2))
+    await bob.echoed("which of the two?")
+    await proved(cyd, one)
+    marks = await cyd.marks_in(kit.room)
+    check(one.id.user not in marks or not marks[one.id.user], "a forked log is still in the marks")
+
+
+@rule("peer", FORKS, "A peer that gets such a pair MUST check it, and then treats the log as forked too.")
+async def evidence_of_a_log_that_is_not_held_counts(kit: Kit) -> None:
+    one, other = forked(kit, "twice")
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    ada.send(one.batch(2, fork=True), other.batch(2, fork=True))
+    await ada.echoed("you have never seen it")
+    await proved(bob, other)
+
+
+@rule("peer", FORKS, "A pair that proves nothing is answered with `bye` and `head`.")
+async def evidence_that_proves_nothing_ends_the_link(kit: Kit) -> None:
+    for name in ("same", "forged"):
+        link = await kit.join(f"ada-{name}")
+        one, other = forked(kit, name)
+        wrong = link.changed(other.batch(2, fork=True), head="00" * 64) if name == "forged" else one.batch(2, fork=True)
+        link.send(one.batch(2, fork=True), wrong)
+        await link.ended("head")
+
+
+@rule("peer", FORKS, "a peer MUST NOT believe it on another's word")
+async def half_of_the_evidence_proves_nothing(kit: Kit) -> None:
+    one, other = forked(kit, "once")
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    ada.member.answers -= {"have"}
+    await sent(ada, one)
+    bob.send(other.batch(2, fork=True), wire.Ping())
+    await bob.next(wire.Pong)
+    marks = await ada.marks_in(kit.room)
+    check(one.mark() in marks.get(one.id.user, []), "a log left the marks after one batch with `fork`")
+
+
+@rule("peer", FORKS, "Later logs of that writer are accepted, and may name the forked one in `before`.")
+async def later_logs_of_who_forked_are_taken(kit: Kit) -> None:
+    one, other = forked(kit, "twice")
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    ada.send(one.batch(2, fork=True), other.batch(2, fork=True))
+    later = ScriptedLog(one.id._replace(run="cd" * 8), one.author, [one.mark()])
+    later.write(later.entry("profile", {"name": "twice"}))
+    later.text("echo I begin anew")
+    await sent(ada, later)
+    await ada.answer(kit.room, "I begin anew")
+    await served(bob, later)
+    places = [
+        place for place, frame in enumerate(bob.frames) if isinstance(frame, wire.Entries) and frame.u == one.id.user
+    ]
+    check(evidence(bob, one), "what builds on a forked log was served without the evidence")
+    check(
+        isinstance(first := bob.frames[places[0]], wire.Entries) and first.fork,
+        "the evidence came after what builds on it",
+    )
+
+
+@rule("peer", FORKS, "A mark with the number held here and another chain counts as ahead: it is wanted.")
+async def a_mark_with_another_chain_is_wanted(kit: Kit) -> None:
+    one, other = forked(kit, "twice")
+    ada, bob, cyd = [await kit.join(name) for name in ("ada", "bob", "cyd")]
+    ada.member.answers -= {"have"}
+    await sent(ada, one)
+    bob.member.held[other.id] = other
+    bob.send(wire.Have({kit.room: {other.id.user: [other.mark()]}}))
+    await bob.next(wire.Want, "`want` for a mark with another chain", where=lambda want: want.u == other.id.user)
+    await bob.echoed("here is mine")
+    await proved(cyd, one)
+
+
+# ---- refused logs
+
+
+async def poisoned(kit: Kit, link: ScriptedLink) -> ScriptedLog:
+    """Write a log in the room with an odd third entry, and await its refusal."""
+    log = link.member.log()
+    log.text("good")
+    await sent(link, log)
+    log.write(log.entry("text", "odd", t="yesterday"))
+    link.send(log.batch(3))
+    await link.refused(log, 2)
+    return log
+
+
+@rule("peer", REFUSED, "It MUST go before any mark or sum on a link")
+async def refused_logs_are_told_before_marks(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    log = await poisoned(kit, ada)
+    bob = await kit.join("bob")
+    await bob.refused(log, 2)
+    about = [one for one in bob.frames if isinstance(one, wire.Have | wire.Digest)]
+    check(isinstance(about[0], wire.Have) and about[0].refused, "a mark or sum came before `refused`")
+
+
+@rule("peer", REFUSED, "Nothing more of it is wanted, and its further batches are dropped.")
+async def further_batches_of_a_refused_log_are_dropped(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    log = await poisoned(kit, ada)
+    del ada.member.held[log.id]
+    log.text("echo after the odd one")
+    ada.send(log.batch(4))
+    fresh, _ = await ada.echoed("in another log")
+    marks = (await ada.marks_in(kit.room))[ada.member.id]
+    check({mark.run: mark.seq for mark in marks} == {log.id.run: 2, fresh.id.run: len(fresh.raws)}, f"marks: {marks}")
+    texts = [one.get("b") for one in ada.entries_of(kit.candidate, kit.room)]
+    check("after the odd one" not in texts, "a text of the refused part was answered")
+
+
+@rule("peer", REFUSED, "Later logs of that user MUST be accepted")
+async def later_logs_of_a_refused_one_are_taken(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    log = await poisoned(kit, ada)
+    later = ada.member.log(before=[log.mark()])
+    later.text("echo written later")
+    await sent(ada, later)
+    await ada.answer(kit.room, "written later", later.ref())
+
+
+@rule("peer", REFUSED, "send it before the first batch of a later log of that user")
+async def the_refused_batch_is_passed_on(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = await poisoned(kit, ada)
+    later = ada.member.log(before=[log.mark()])
+    await sent(ada, later)
+    got = numbers(await served(bob, log))
+    expected = [(log.id.run, 1), (log.id.run, 2), (log.id.run, 3), (later.id.run, 1)]
+    check(got == expected, f"served were {got}, and not {expected}")
+
+
+@rule("peer", REFUSED, "A refusal MUST be remembered as long as later logs that build on the refused part are held")
+async def a_refusal_survives_a_kill(kit: Kit) -> None:
+    if kit.restart is None:
+        raise RuleSkipped("needs --restart")
+    ada = await kit.join("ada")
+    log = await poisoned(kit, ada)
+    later = ada.member.log(before=[log.mark()])
+    await sent(ada, later)
+    await kit.restarted()
+    bob = await kit.join("bob")
+    await bob.refused(log, 2)
+
+
+# ---- the order in which entries are shown
+
+
+async def waits(kit: Kit, key: str) -> None:
+    """Send a text that refers to one that is not here yet; it must be answered after that one."""
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    missing = ada.member.log()
+    missing.text(f"echo the first {key}")
+    bob.member.answers -= {"want"}
+    ref = missing.ref()
+    log = bob.member.log()
+    log.text(f"echo the second {key}", **{key: ref if key == "re" else [ref]})
+    log.text(f"echo the third {key}")
+    await sent(bob, log)
+    cyd = await kit.join("cyd")
+    await cyd.echoed(f"anything before the first {key}?")
+    early = [str(one.get("b")) for one in cyd.entries_of(kit.candidate, kit.room)]
+    texts = [f"the {place} {key}" for place in ("first", "second", "third")]
+    check(not {*texts} & {*early}, "an entry was shown before what it follows")
+    await sent(ada, missing)
+    for text in texts:
+        await cyd.answer(kit.room, text)
+    order = [one["b"] for one in cyd.entries_of(kit.candidate, kit.room) if one["b"] in texts]
+    check(order == texts, f"the answers came in the order {order}")
+
+
+@rule("peer", ORDER, "an entry whose `re` or `after` is not here waits for it")
+async def an_answer_waits_for_its_question(kit: Kit) -> None:
+    await waits(kit, "re")
+
+
+@rule("peer", ORDER, "Later entries of the same writer wait behind it.")
+async def an_entry_waits_for_what_its_writer_had_seen(kit: Kit) -> None:
+    await waits(kit, "after")
+
+
+# ---- peers and addresses
+
+
+@rule(
+    "peer",
+    "protocol.md#acknowledge",
+    "Within 1 s of a commit they also go to every link whose peer is not known, from `peers`, to be linked",
+)
+async def marks_reach_those_who_miss_the_writer(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    for link in (ada, bob):
+        await link.echoed(f"compared with {link.label}")
+    log, batch = ada.member.say(kit.room, "for everybody")
+    ada.send(batch)
+    await bob.acked(log)
+
+
+@rule(
+    "peer",
+    "protocol.md#addresses",
+    "`linked` are the peers the sender has links with, each with its endpoints; `gone` are the ones it lost.",
+)
+async def links_are_told_to_others(kit: Kit) -> None:
+    bob = await kit.join("bob")
+    ada = kit.member("ada")
+    endpoint = await kit.listen(ada)
+    link = await kit.link(ada)
+    await bob.next(wire.Peers, "`peers` with ada and her endpoint in `linked`",
+                   where=lambda one: any(id == ada.id and endpoint in at for id, at in one.linked))  # fmt: skip
+    link.leave()
+    await bob.next(wire.Peers, "`peers` with ada in `gone`", where=lambda one: ada.id in one.gone)
+
+
+@rule("peer", "protocol.md#addresses", "the first announcement on a link MUST have all links")
+async def a_new_link_is_told_of_all_others(kit: Kit) -> None:
+    others = [await kit.join(name) for name in ("ada", "bob", "cyd")]
+    for other in others:
+        await other.round_trip()
+    link = await kit.join("dan")
+    await link.echoed("whom do you know?")
+    linked = {id for one in link.frames if isinstance(one, wire.Peers) for id, _ in one.linked}
+    check({other.member.id for other in others} <= linked, "a peer that it is linked with is not in `linked`")
+
+
+@rule("peer", "protocol.md#addresses", "not what only others said about them")
+async def hearsay_is_not_passed_on(kit: Kit) -> None:
+    bob, ada = await kit.join("bob"), await kit.join("ada")
+    zoe = kit.member("zoe")
+    ada.send(wire.Peers(0, [], [(zoe.id, ("127.0.0.1:1",))]))
+    await ada.round_trip()
+    cyd = await kit.join("cyd")
+    await bob.next(
+        wire.Peers, "`peers` with cyd in `linked`", where=lambda one: any(id == cyd.member.id for id, _ in one.linked)
+    )
+    check(not any(zoe.id in text for text in bob.texts), "a peer that only ada named was named to bob")
+
+
+@rule("peer", "protocol.md#addresses", "Both are complete in every frame, on each page too.")
+async def its_own_endpoints_are_told(kit: Kit) -> None:
+    link = await kit.join("ada")
+    peers = await link.next(wire.Peers)
+    check(
+        kit.endpoint.endswith(f":{peers.port}") or not kit.endpoint,
+        f"`port` is {peers.port}, and it listens at {kit.endpoint}",
+    )
+    await kit.join("bob")
+    await link.next(wire.Peers, "second `peers`", after=link.frames.index(peers) + 1)
+    told = [json.loads(text) for one, text in zip(link.frames, link.texts, strict=True) if isinstance(one, wire.Peers)]
+    check(len({(one["port"], tuple(one["at"])) for one in told}) == 1, "`port` or `at` changed without a reason")
+
+
+@rule(
+    "peer",
+    "protocol.md#one-link-for-each-pair",
+    "The run is one of the last 8 superseded runs of D, which F MUST remember",
+)
+async def an_older_process_of_the_decider_is_refused(kit: Kit) -> None:
+    ada = kit.member("ada", decides=True)
+    first = await kit.dial(ada)
+    await first.prove()
+    await first.go(1, run="a1" * 8)
+    await first.introduce()
+    second = await kit.dial(ada)
+    await second.prove()
+    await second.go(1, run="b2" * 8)
+    await second.introduce()
+    await first.ended("replaced")
+    late = await kit.dial(ada)
+    await late.prove()
+    await late.go(2, run="a1" * 8)
+    await late.ended("replaced")
+    await second.echoed("the newer process")

@@ -1,0 +1,163 @@
+"""Rules of level bot about synchronisation: comparing what is held, and receipts."""
+
+from __future__ import annotations
+
+from p2pchat import protocol as wire
+from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat.testing.conformance.scripted_link import (
+    HIGHEST,
+    LOWEST,
+    SPAN,
+    check,
+)
+
+HOUR_US = 3_600_000_000
+HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
+PAIR, COMPARE, HERE = "protocol.md#one-link-for-each-pair", "protocol.md#compare", "protocol.md#here"
+
+
+# ---- comparing
+
+
+@rule(
+    "bot",
+    COMPARE,
+    "Different sums: a peer answers with `digest` frames that hold the `sums` of all its shared conversations",
+)
+async def a_different_sum_is_answered_with_sums(kit: Kit) -> None:
+    link = await kit.join("ada")
+    await link.echoed("something in the room")
+    link.member.answers -= {"digest"}
+    before = len(link.frames)
+    link.send(wire.Digest(sum="ab" * 32))
+    page = await link.next(wire.Digest, "`digest` with `sums`", after=before, where=lambda one: one.sums is not None)
+    assert page.span is not None and page.sums is not None
+    check(page.span[0] == LOWEST, f"the first page begins at {page.span[0][:8]}…")
+    check(kit.room in page.sums or page.span[1] < kit.room, "the room is not in the sums")
+    await link.until(lambda: any(one.span and one.span[1] == HIGHEST for one in link.frames[before:]
+                                 if isinstance(one, wire.Digest)), "page of sums up to the highest id")  # fmt: skip
+
+
+@rule("bot", COMPARE, "A digest with `ask` is answered even when it is equal, with the own `sum` and without `ask`.")
+async def an_equal_sum_is_answered_when_asked(kit: Kit) -> None:
+    member = kit.member("ada")
+    member.wants_all = True
+    link = await kit.link(member)
+    await link.echoed("all of it", member.dm())
+    total = await link.in_step()
+    before = len(link.frames)
+    member.answers -= {"digest"}
+    link.send(wire.Digest(sum=total, ask=True))
+    answer = await link.next(wire.Digest, "`digest` with the equal sum", after=before)
+    check(answer.sum == total, f"the sum is {answer.sum} and not {total}")
+    check(not answer.ask, "the answer asks")
+
+
+@rule(
+    "bot",
+    COMPARE,
+    "A peer that gets a `have` with `span` and `ask` answers with its marks of the same conversation and span",
+)
+async def marks_that_are_asked_for_are_sent(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, answer = await link.echoed("marks, please", link.member.dm())
+    link.member.answers -= {"have"}
+    before = len(link.frames)
+    link.send(wire.Have({link.member.dm(): {}}, span=SPAN, ask=True))
+    page = await link.next(wire.Have, "`have` with the span", after=before, where=lambda one: one.span is not None)
+    check(page.span == SPAN and not page.ask, "the answer has another span, or asks")
+    marks = page.marks.get(link.member.dm(), {})
+    check(marks.get(link.member.id) == [log.mark()], f"the marks of the log sent are {marks.get(link.member.id)}")
+    tips = marks.get(kit.candidate, [])
+    check([tip.run for tip in tips] == [answer["run"]] and tips[0].seq >= answer["seq"], "its own mark is missing")
+    alone = (link.member.id, link.member.id)
+    before = len(link.frames)
+    link.send(wire.Have({link.member.dm(): {}}, span=alone, ask=True))
+    page = await link.next(
+        wire.Have, "`have` with the span of one user", after=before, where=lambda one: one.span is not None
+    )
+    check(page.span == alone and set(page.marks[link.member.dm()]) == {link.member.id}, "marks outside the span")
+
+
+@rule(
+    "bot",
+    COMPARE,
+    "For each it sends its marks with `have`, in pages of users in ascending order, with `span` and `ask`.",
+)
+async def a_page_of_sums_is_answered_with_marks(kit: Kit) -> None:
+    link = await kit.join("ada")
+    await link.echoed("sums, please", link.member.dm())
+    link.member.answers -= {"have", "digest"}
+    before = len(link.frames)
+    link.send(wire.Digest(sums={link.member.dm(): "ab" * 32}, span=SPAN))
+    page = await link.next(wire.Have, "`have` with `span` and `ask` for the differing conversation", after=before,
+                           where=lambda one: link.member.dm() in one.marks and one.span is not None)  # fmt: skip
+    check(page.ask, "it does not ask")
+    await link.next(wire.Have, "`have` for the conversation that the page did not list", after=before,
+                    where=lambda one: kit.room in one.marks and one.span is not None)  # fmt: skip
+
+
+@rule("bot", "protocol.md#pull", "That `have` closes the want.")
+async def each_want_gets_an_end(kit: Kit) -> None:
+    link = await kit.join("ada")
+    link.member.answers -= {"have"}
+    nobody = kit.identity("nobody").peer_id
+    link.send(wire.Want(71, kit.room, nobody, []), wire.Want(72, kit.room, kit.candidate, []))
+    for n in (71, 72):
+        await link.end_of(n)
+    foreign = link.member.dm(nobody)
+    link.send(wire.Want(73, foreign, nobody, []))
+    end = await link.end_of(73)
+    check(not end.marks.get(foreign, {}).get(nobody), "marks of a conversation that is not shared")
+
+
+# ---- receipts
+
+
+@rule("bot", "protocol.md#read-marks", "A **read mark** says that a reader has read a log up to an entry")
+async def what_was_answered_is_read(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, _ = await link.echoed("read this", link.member.dm())
+    ref = (log.ref()[0], 1)
+    where = log.id.conversation
+    await link.next(
+        wire.ReadFrame,
+        "`read` of the message that was answered",
+        where=lambda one: ref in one.marks.get(where, {}).get(kit.candidate, []),
+    )
+
+
+@rule(
+    "bot",
+    "protocol.md#read-marks",
+    "A peer that gets a different one answers with a `read` that has empty `marks` and `ask`, and gets all marks",
+)
+async def read_marks_that_are_asked_for_are_sent(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, _ = await link.echoed("read this too", link.member.dm())
+    await link.next(wire.ReadFrame, "`read`", where=lambda one: one.marks)
+    before = len(link.frames)
+    link.send(wire.ReadFrame({}, ask=True))
+    page = await link.next(
+        wire.ReadFrame, "`read` with all marks", after=before, where=lambda one: one.span is not None
+    )
+    assert page.span is not None
+    check(page.span[0] == LOWEST, "the first page does not begin with the lowest id")
+    marks = page.marks.get(log.id.conversation, {}).get(kit.candidate, [])
+    check(
+        [log.ref()[0], 1] in [list(one) for one in marks], "the message that was answered is not among the read marks"
+    )
+
+
+@rule(
+    "bot",
+    "protocol.md#typing",
+    "`typing` in a conversation that is not shared, or of a user who may not write there, MUST be ignored.",
+)
+async def typing_is_no_fault(kit: Kit) -> None:
+    link = await kit.join("ada")
+    link.send(
+        wire.TypingFrame(link.member.dm(), link.member.id, True), wire.TypingFrame("ab" * 32, link.member.id, True)
+    )
+    link.send(wire.TypingFrame(link.member.dm(), link.member.id, False))
+    await link.round_trip()

@@ -1,0 +1,307 @@
+"""Rules that every frame of a candidate must keep, on every link of the kit.
+
+Each is a function that gets a link, a frame and its JSON, and returns what is wrong with it, or "". What it must
+remember of earlier frames is in `link.memory`. The rules are judged at the end of a run, over all frames that came.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from p2pchat import protocol as wire
+from p2pchat.core.groups.state import talk_id
+from p2pchat.core.log import LogId, batch_of, decode_entry, first_chain, head_message, verify
+from p2pchat.core.names import name_fault
+from p2pchat.core.sync.conversations import dm_id
+from p2pchat.errors import LogError
+from p2pchat.testing.conformance.scripted_link import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
+
+Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
+WATCHERS: dict[str, tuple[str, str, str, Watcher]] = {}  # by name: level, section, sentence, function
+
+
+def watch(level: str, section: str, sentence: str) -> Callable[[Watcher], Watcher]:
+    """Register a function as the rule of its own name."""
+
+    def register(watcher: Watcher) -> Watcher:
+        WATCHERS[watcher.__name__.replace("_", "-")] = (level, section, sentence, watcher)
+        return watcher
+
+    return register
+
+
+class FrameWatch:
+    """All frames of a run, judged by every rule. `faults` has what was wrong, by rule."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, list[str]] = defaultdict(list)
+        self.frames = 0
+
+    def on_frame(self, link: ScriptedLink, frame: wire.AnyFrame, text: str) -> None:
+        self.frames += 1
+        for name, (_, _, _, watcher) in WATCHERS.items():
+            fault = watcher(link, frame, text)
+            if fault and len(self.faults[name]) < 8:
+                self.faults[name].append(f"{link.label}: {fault}")
+
+
+def entries_in(frame: wire.AnyFrame, link: ScriptedLink) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the entries that the candidate's own users wrote."""
+    if isinstance(frame, wire.Entries) and frame.u in link.member.told:
+        yield from enumerate(frame.e, frame.first)
+
+
+def as_object(raw: str) -> dict[str, object]:
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@watch("bot", "protocol.md#frames", "A sender MUST NOT send `null`")
+def no_null(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    def has_null(value: object) -> bool:
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return value is None or any(map(has_null, inside))
+
+    return f"a frame with null: {text[:120]}" if has_null(as_object(text)) else ""
+
+
+@watch(
+    "bot",
+    "protocol.md#handshake",
+    "Before `go` a frame has at most 4 KiB, and only `hello`, `welcome`, `go` and `bye` may come.",
+)
+def small_until_go(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if (
+        link.memory.get("go") or link.member.decides
+    ):  # what a candidate that follows sends is judged by a rule of its own
+        return ""
+    link.memory["go"] = isinstance(frame, wire.Go)
+    if not isinstance(frame, wire.Hello | wire.Welcome | wire.Go | wire.Bye):
+        return f"before `go` came {text[:60]}"
+    return "a frame above 4 KiB before `go`" if len(text.encode()) > 4096 else ""
+
+
+@watch("bot", "protocol.md#here", "each end sends all its users, before any frame about conversations")
+def users_come_first(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if isinstance(frame, wire.Here) and not frame.more:
+        link.memory["users"] = True
+    early = isinstance(frame, ABOUT_CONVERSATIONS) and "users" not in link.memory
+    return f"before the list of users was complete came {text[:60]}" if early else ""
+
+
+@watch("bot", "protocol.md#here", "`cert` is required for a user whose id is not the sender's peer id")
+def users_are_certified(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    users = frame.users if isinstance(frame, wire.Here) else ()
+    return next((f"{user.name!a} has no certificate" for user in users
+                 if user.id != link.kit.candidate and user.cert is None), "")  # fmt: skip
+
+
+@watch("bot", "protocol.md#users-peers-networks", "A name is in the normal form NFC and has 1 to 32 visible characters")
+def names_of_users_are_names(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    users = frame.users if isinstance(frame, wire.Here) else ()
+    return next((f"{user.name!a}: {fault}" for user in users if (fault := name_fault(user.name))), "")
+
+
+@watch(
+    "bot",
+    "protocol.md#names",
+    "The first frame on a link (in each direction) that mentions a conversation MUST say what its id stands for",
+)
+def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    named = link.memory.setdefault("named", set())
+    if (
+        isinstance(frame, wire.Here)
+        and link.memory.get("hosted")
+        and {user.id for user in frame.users} - link.memory["hosted"]
+    ):
+        named.clear()  # with one user more, names are said again
+    if isinstance(frame, wire.Here):
+        link.memory["hosted"] = link.memory.get("hosted", set()) | {user.id for user in frame.users}
+    if not isinstance(frame, ABOUT_CONVERSATIONS):
+        return ""
+    for naming in frame.names:
+        if naming.room:
+            named.add(link.kit.room)
+        elif naming.dm:
+            named.add(dm_id(*naming.dm))
+        elif naming.group:
+            named.add(naming.group[0])
+        elif naming.talk:
+            named.add(talk_id(naming.talk))
+    unnamed = [id for id in mentioned(frame) if id not in named]
+    return f"{unnamed[0][:8]}… was never named, in {text[:60]}" if unnamed else ""
+
+
+@watch("bot", "protocol.md#compare", "A peer MUST speak of shared conversations only")
+def only_shared_conversations(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    foreign = [id for id in mentioned(frame) if link.member.naming(id) is None]
+    return f"{foreign[0][:8]}… is not shared with {link.label}: {text[:60]}" if foreign else ""
+
+
+@watch(
+    "bot", "protocol.md#entries", "An author MUST leave out a key whose value is empty, and MUST NOT write a key twice."
+)
+def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    for _, raw in entries_in(frame, link):
+        top = json.loads(raw, object_pairs_hook=list)
+        keys = [key for key, _ in top]
+        if len(keys) != len(set(keys)):
+            return f"a key twice: {raw[:100]}"
+        if any(value is None or value == [] for key, value in top if key != "b"):
+            return f"an empty key: {raw[:100]}"
+    return ""
+
+
+@watch("bot", "protocol-entries.md#which-entries-are-valid", "what they give a code for MUST be refused")
+def entries_are_valid(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    for seq, raw in entries_in(frame, link):
+        try:
+            entry = decode_entry(raw)
+        except LogError as error:
+            return f"{error}: {raw[:100]}"
+        if entry.k in ("text", "action", "edit", "reaction") and (not isinstance(entry.b, str) or "\0" in entry.b):
+            return f"`b` is no text: {raw[:100]}"
+        if (entry.before and seq > 1) or len(entry.before) > 8 or len(entry.after) > 2:
+            return f"`before` or `after`: {raw[:160]}"
+    return ""
+
+
+@watch("bot", "protocol.md#entries", "Inside a log it rises with each entry, across batches too.")
+def clocks_rise(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    clocks = link.memory.setdefault("clocks", {})
+    for seq, raw in entries_in(frame, link):
+        assert isinstance(frame, wire.Entries)
+        c = as_object(raw).get("c", 0)
+        before = clocks.get((frame.c, frame.u, frame.r, seq - 1), 0)
+        clocks[frame.c, frame.u, frame.r, seq] = c
+        if not isinstance(c, int) or c <= before:
+            return f"entry {seq} has c {c}, the one before it {before}"
+    return ""
+
+
+@watch("bot", "protocol.md#entries", "An author MUST begin each log in the room with one")
+def profile_begins_a_room_log(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if not isinstance(frame, wire.Entries) or frame.c != link.kit.room:
+        return ""
+    first = next((raw for seq, raw in entries_in(frame, link) if seq == 1), None)
+    return f"entry 1 is {first[:80]}" if first is not None and as_object(first).get("k") != "profile" else ""
+
+
+@watch("bot", "protocol.md#heads", "A batch on the wire MUST end on an entry with a head.")
+def batches_are_signed(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if not isinstance(frame, wire.Entries):
+        return ""
+    batch = batch_of(frame)
+    if frame.first == 1 and batch.prev != first_chain(batch.log):
+        return f"`prev` of a batch from entry 1 on is not chain_0: {text[:80]}"
+    good = verify(frame.u, batch.head, head_message(LogId(*batch.log), batch.last, batch.chain))
+    return "" if good else f"the head of entries {frame.first} to {batch.last} is wrong: {text[:80]}"
+
+
+@watch("bot", "protocol.md#acknowledge", "A peer MUST NOT acknowledge anything before it is on disk.")
+def marks_are_of_what_was_sent(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    """Compare each mark of a log of the kit with what the kit ever wrote into it."""
+    if not isinstance(frame, wire.Have):
+        return ""
+    for conversation, users in frame.marks.items():
+        for user, tips in users.items():
+            for tip in tips:
+                written = link.kit.written(LogId(conversation, user, tip.run))
+                if written and (tip.seq, tip.chain8) not in written:
+                    return f"a mark of entry {tip.seq} with chain {tip.chain8}, which was never written"
+    return ""
+
+
+@watch("bot", "protocol.md#pull", "one conversation and user at a time from one link")
+def one_want_for_a_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if isinstance(frame, wire.Want):
+        wants = link.memory.setdefault("wants", {})
+        if frame.n in wants.values():
+            return f"number {frame.n} again while its want is open"
+        wants[frame.c, frame.u] = frame.n
+        if len(wants) > 64:
+            return "a 65th open want"
+    return ""
+
+
+@watch("bot", "protocol.md#compare", "The spans together MUST cover all ids")
+def sums_cover_all_ids(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if not isinstance(frame, wire.Digest) or frame.span is None or frame.sums is None:
+        return ""
+    end = link.memory.get("sums", HIGHEST)
+    link.memory["sums"] = frame.span[1]
+    begins = LOWEST if end == HIGHEST else end
+    if frame.span[0] > begins and int(frame.span[0], 16) != int(begins, 16) + 1:
+        return f"a page begins at {frame.span[0][:8]}…, the one before it ended at {begins[:8]}…"
+    outside = [id for id in frame.sums if not frame.span[0] <= id <= frame.span[1]]
+    return "a sum outside the span of its page" if outside else ""
+
+
+@watch("bot", "protocol.md#frames", "With a span, `marks` has exactly one C")
+def marks_are_within_their_span(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if not isinstance(frame, wire.Have) or frame.span is None:
+        return ""
+    users = [user for found in frame.marks.values() for user in found]
+    outside = [user for user in users if not frame.span[0] <= user <= frame.span[1]]
+    return "a user outside the span" if outside or len(frame.marks) != 1 else ""
+
+
+@watch("bot", "protocol.md#read-marks", "`read` MUST go only to peers that host the writer")
+def read_goes_to_the_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if not isinstance(frame, wire.ReadFrame):
+        return ""
+    own = {user[:16] for user in (link.member.id, *link.member.hosted)}
+    for readers in frame.marks.values():
+        if set(readers) - set(link.member.told):
+            return "a reader whom the candidate does not host"
+        for refs in readers.values():
+            if any(log[:16] not in own for log, _ in refs):
+                return f"a read mark of a log that {link.label} did not write: {text[:80]}"
+    return ""
+
+
+@watch("bot", "protocol.md#read-marks", "So nothing is read before it is delivered.")
+def nothing_is_read_before_it_is_delivered(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if isinstance(frame, wire.Have):
+        for conversation, users in frame.marks.items():
+            for user, tips in users.items():
+                for tip in tips:
+                    key = LogId(conversation, user, tip.run)
+                    link.kit.marked[key] = max(tip.seq, link.kit.marked.get(key, 0))
+    for conversation, readers in frame.marks.items() if isinstance(frame, wire.ReadFrame) else ():
+        for ref, seq in (ref for refs in readers.values() for ref in refs):
+            logs = [log for log in link.kit.logs if log.conversation == conversation and log.user[:16] == ref[:16]]
+            if len(logs) == 1 and logs[0].run == ref[16:] and seq > link.kit.marked.get(logs[0], 0):
+                return f"entry {seq} is read, and its mark has not come"
+    return ""
+
+
+@watch("bot", "protocol.md#liveness-and-goodbye", "Each `ping` MUST be answered with one `pong`.")
+def no_pong_without_ping(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if isinstance(frame, wire.Pong):
+        link.memory["pongs"] = link.memory.get("pongs", 0) + 1
+        return "a pong that nobody asked for" if link.memory["pongs"] > link.pings else ""
+    return ""
+
+
+@watch("bot", "protocol.md#frames", "the last frame of its sender")
+def nothing_after_bye(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    after, link.memory["bye"] = link.memory.get("bye", False), isinstance(frame, wire.Bye)
+    return f"after `bye` came {text[:60]}" if after else ""
+
+
+@watch("bot", "protocol.md#addresses", "The receiver itself MUST NOT be in `linked`")
+def receiver_is_not_linked(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    linked = [peer for peer, _ in frame.linked] if isinstance(frame, wire.Peers) else []
+    return "`linked` names the receiver" if link.member.id in linked else ""
+
+
+@watch("bot", "protocol.md#receipts-and-presence", "`typing` is sent by the peer hosting the user")
+def typing_of_hosted_users_only(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    foreign = isinstance(frame, wire.TypingFrame) and frame.u not in link.member.told
+    return f"`typing` of a user whom the candidate does not host: {text[:80]}" if foreign else ""

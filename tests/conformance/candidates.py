@@ -1,0 +1,112 @@
+"""Candidates for the conformance kit as processes of their own, and runs of the kit against them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from p2pchat.identity.network import parse_invite
+from p2pchat.testing.conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 30.0  # seconds for a process to start, on a busy machine
+
+
+class CandidateProcess:
+    """A candidate that can be killed, started again, and asked to stop."""
+
+    def __init__(self, command: Sequence[str], home: Path) -> None:
+        self._command = command
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "P2PCHAT_HOME": str(home / "home")}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> str:
+        """Start it; return the first line it prints."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdout=asyncio.subprocess.PIPE, env=self._environment
+        )
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
+        assert line, "the candidate has ended"
+        return line.decode().strip()
+
+    async def restart(self) -> None:
+        await self.kill()
+        await self.start()
+
+    async def stop(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        if self._process is not None:
+            if self._process.returncode is None:
+                self._process.kill()
+            await self._process.communicate()
+
+
+def python_candidate(home: Path, *options: str) -> CandidateProcess:
+    """Return p2pchat as a candidate, whose data is below `home`."""
+    module = "p2pchat.testing.conformance.candidate"
+    return CandidateProcess([sys.executable, "-m", module, "--data", str(home / "data"), *options], home)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def failures(results: list[RuleResult]) -> list[str]:
+    return [f"{result.rule.name}: {result.why}" for result in results if result.outcome == "failed"]
+
+
+def names(results: list[RuleResult], outcome: str) -> set[str]:
+    return {result.rule.name for result in results if result.outcome == outcome}
+
+
+@asynccontextmanager
+async def ended(process: CandidateProcess) -> AsyncIterator[CandidateProcess]:
+    """End the process at the end of the block, however it ends."""
+    try:
+        yield process
+    finally:
+        await process.kill()
+
+
+async def dialled(process: CandidateProcess, directory: Path, level: str, only: Sequence[str] = ()) -> list[RuleResult]:
+    """Run the rules of a level with the kit as the one that dials."""
+    invite = await process.start()
+    kit = dialling_kit(
+        parse_invite(invite), seed="tests", timeout=PATIENCE / 3, directory=directory, restart=process.restart,
+        stop=process.stop,
+    )  # fmt: skip
+    try:
+        await kit.reach()
+        return await kit.run(chosen(all_rules(), level, only), lambda result: None)
+    finally:
+        await kit.aclose()
+
+
+async def listened(
+    candidate: Callable[[str], CandidateProcess], directory: Path, level: str, only: Sequence[str] = (),
+    timeout: float = PATIENCE / 3,
+) -> list[RuleResult]:  # fmt: skip
+    """Run the rules of a level with the kit as the one that is dialled; `candidate` gets the invite."""
+    kit, invite = await listening_kit(seed="tests", timeout=timeout, directory=directory)
+    try:
+        async with ended(candidate(invite)) as process:
+            kit.restart, kit.stop = process.restart, process.stop
+            await process.start()
+            await kit.reach()
+            return await kit.run(chosen(all_rules(), level, only), lambda result: None)
+    finally:
+        await kit.aclose()

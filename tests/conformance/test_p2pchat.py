@@ -1,0 +1,28 @@
+"""p2pchat keeps each rule of the document, dialled by the conformance kit and dialling it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.candidates import dialled, ended, failures, free_port, listened, names, python_candidate
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
+
+
+async def test_p2pchat_keeps_all_rules_when_it_is_dialled(tmp_path: Path) -> None:
+    async with ended(python_candidate(tmp_path, "--port", str(free_port()))) as process:
+        results = await dialled(process, tmp_path, "full")
+    assert failures(results) == []
+    assert names(results, "skipped") == set()
+
+
+async def test_p2pchat_keeps_the_rules_of_a_client_when_it_dials(tmp_path: Path) -> None:
+    rules = ("the-client-proves-itself", "peers-that-are-named-are-dialled", "the-room-is-answered",
+             "what-was-written-before-is-fetched", "a-lost-peer-is-dialled-again", "the-server-checks-the-proof",
+             "direct-messages-are-answered", "what-was-acknowledged-survives-a-kill")  # fmt: skip
+    results = await listened(lambda invite: python_candidate(tmp_path, "--invite", invite), tmp_path, "bot", rules)
+    assert failures(results) == []
+    assert names(results, "passed") == set(rules)
