@@ -1,47 +1,25 @@
-// Hashes, keys, invites and the JSON of docs/protocol.md, for peer.mjs. Binary values are strings of hex, as on the wire.
+// What peer.mjs builds on, of docs/protocol.md: hashes, keys, invites, frames, connections, entries and logs. Binary
+// values are strings of hex, as on the wire.
 
 import { createHmac, createPrivateKey, createPublicKey, sign as signWith, verify as verifyWith } from "node:crypto";
+import * as tls from "node:tls";
 
 const bytes = (hex) => Buffer.from(hex, "hex");
-export const u64 = (number) => number.toString(16).padStart(16, "0");
+const u64 = (number) => number.toString(16).padStart(16, "0");
 export const tag = (name) => Buffer.from(`p2pchat/${name}\0`).toString("hex");
 
 // BLAKE2b (RFC 7693) with a digest of 32 bytes, which Node does not have. Typed arrays cut each sum to 64 bits.
-const START = BigUint64Array.of(
-  0x6a09e667f3bcc908n,
-  0xbb67ae8584caa73bn,
-  0x3c6ef372fe94f82bn,
-  0xa54ff53a5f1d36f1n,
-  0x510e527fade682d1n,
-  0x9b05688c2b3e6c1fn,
-  0x1f83d9abfb41bd6bn,
-  0x5be0cd19137e2179n,
+const START = BigUint64Array.from(
+  ("6a09e667f3bcc908 bb67ae8584caa73b 3c6ef372fe94f82b a54ff53a5f1d36f1 " +
+    "510e527fade682d1 9b05688c2b3e6c1f 1f83d9abfb41bd6b 5be0cd19137e2179").split(" "),
+  (word) => BigInt(`0x${word}`),
 );
-const ORDER = [
-  "0123456789abcdef",
-  "ea489fd61c02b753",
-  "b8c052fdae367194",
-  "7931dcbe265a40f8",
-  "905724afe1bc683d",
-  "2c6a0b834d75fe19",
-  "c51fed4a0763928b",
-  "db7ec13950f4862a",
-  "6fe9b308c2d714a5",
-  "a2847615fb9e3cd0",
-].map((row) => [...row].map((digit) => parseInt(digit, 16)));
-const COLUMNS = [
-  [0, 4, 8, 12],
-  [1, 5, 9, 13],
-  [2, 6, 10, 14],
-  [3, 7, 11, 15],
-];
-const DIAGONALS = [
-  [0, 5, 10, 15],
-  [1, 6, 11, 12],
-  [2, 7, 8, 13],
-  [3, 4, 9, 14],
-];
-const QUARTERS = [...COLUMNS, ...DIAGONALS];
+const rows = (text) => text.split(" ").map((row) => [...row].map((digit) => parseInt(digit, 16)));
+const ORDER = rows(
+  "0123456789abcdef ea489fd61c02b753 b8c052fdae367194 7931dcbe265a40f8 905724afe1bc683d " +
+    "2c6a0b834d75fe19 c51fed4a0763928b db7ec13950f4862a 6fe9b308c2d714a5 a2847615fb9e3cd0",
+);
+const QUARTERS = rows("048c 159d 26ae 37bf 05af 16bc 278d 349e");
 
 export function blake2b(hex) {
   const message = bytes(hex);
@@ -60,7 +38,7 @@ export function blake2b(hex) {
     v.set(START, 8);
     v[12] ^= BigInt(Math.min(start + 128, message.length));
     if (start + 128 === padded.length) v[14] = ~v[14];
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 12; round++)
       QUARTERS.forEach(([a, b, c, d], step) => {
         const order = ORDER[round % 10];
         v[a] += v[b] + words[order[2 * step]];
@@ -72,23 +50,44 @@ export function blake2b(hex) {
         v[c] += v[d];
         turn(b, c, 63n);
       });
-    }
     for (let word = 0; word < 8; word++) state[word] ^= v[word] ^ v[word + 8];
   }
-  const digest = Buffer.alloc(64);
-  state.forEach((word, place) => digest.writeBigUInt64LE(word, 8 * place));
-  return digest.toString("hex", 0, 32);
+  return Buffer.from(state.buffer).toString("hex", 0, 32); // of a little-endian machine
 }
 
-export const sum = (hashes) =>
-  (hashes.reduce((total, hash) => total + BigInt(`0x${hash}`), 0n) % 2n ** 256n).toString(16).padStart(64, "0");
-export const mac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");
+export const sum = (hashes) => {
+  const total = hashes.reduce((before, hash) => before + BigInt(`0x${hash}`), 0n);
+  return BigInt.asUintN(256, total).toString(16).padStart(64, "0");
+};
 
-// Ed25519 keys with the few bytes of ASN.1 that Node wants before them. A user's id is the public key.
-const publicKey = (id) => createPublicKey({ key: bytes(`302a300506032b6570032100${id}`), format: "der", type: "spki" });
+// Ids of conversations, and what is hashed and signed of a log: its conversation, user and run, one behind the other.
+export const roomId = (network) => blake2b(tag("room/1") + network);
+export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
+export const chainStart = (log) => blake2b(tag("log/1") + log);
+export const chainNext = (chain, text) => blake2b(chain + Buffer.from(text).toString("hex"));
+export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
+export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain.slice(0, 16));
+
+/** The clock of a new entry, from the local time, the clock before it in its log and those of its conversation. */
+export const clock = (now, previous, others) =>
+  others.reduce((latest, c) => (c > now + 300e6 ? latest : Math.max(latest, c + 1)), Math.max(now, previous + 1));
+
+/** The mark at the end of a batch. */
+export function markOf({ r, first, prev, e }) {
+  return [r, first + e.length - 1, e.reduce(chainNext, prev).slice(0, 16)];
+}
+
+// What both ends sign and prove in a handshake.
+export const transcript = (server, client, ...nonces) => tag("link/1") + "0001" + server + client + nonces.join("");
+export const proof = (key, side, transcript) =>
+  createHmac("sha256", bytes(key)).update(bytes(tag(`invite/1 ${side}`) + transcript)).digest("hex");
+
+// Ed25519 keys, with the few bytes of ASN.1 that Node wants before them. The id of a user or peer is the public key.
+const spki = (id) => `302a300506032b6570032100${id}`; // SubjectPublicKeyInfo
+const publicKey = (id) => createPublicKey({ key: bytes(spki(id)), format: "der", type: "spki" });
 const secretKey = (seed) =>
   createPrivateKey({ key: bytes(`302e020100300506032b657004220420${seed}`), format: "der", type: "pkcs8" });
-export const keyOf = (key) => Buffer.from(key.export({ format: "jwk" }).x, "base64url").toString("hex");
+export const keyOf = (key) => key.export({ format: "der", type: "spki" }).toString("hex").slice(24);
 export const userId = (seed) => keyOf(createPublicKey(secretKey(seed)));
 export const sign = (seed, hex) => signWith(null, bytes(hex), secretKey(seed)).toString("hex");
 export function verify(id, hex, signature) {
@@ -99,266 +98,50 @@ export function verify(id, hex, signature) {
   }
 }
 
-// Ids of conversations, and what is hashed and signed of a log.
-export const roomId = (network) => blake2b(tag("room/1") + network);
-export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
-export const chainStart = (log) => blake2b(tag("log/1") + log);
-export const chainNext = (chain, text) => blake2b(chain + Buffer.from(text).toString("hex"));
-export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
-export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain.slice(0, 16));
-export const readHash = (conversation, reader, [reference, number]) =>
-  blake2b(tag("read/1") + conversation + reader + reference + u64(number));
-
-/** The certificate of a user that another peer hosts: valid for at most 7 days, give or take an hour. */
-export function certified(user, peer, { from, until, sig }, now) {
-  const days = until - from;
-  const timely = from < until && days <= 7 * 86_400_000 && from - 3_600_000 <= now && now <= until + 3_600_000;
-  return timely && from >= 0 && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
-}
-
-/** JSON as the protocol has it. Codes of bye are thrown; a number that is no integer comes as a `Number` object. */
-export function readJSON(text) {
-  // Each string gets an s before it and each number becomes a string with an n, so that the token can be judged.
-  const token = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[[\]{}]/gs;
-  let depth = 0;
-  const marked = (found) => {
-    if ("[{".includes(found) && ++depth > 16) throw "malformed";
-    if ("]}".includes(found)) depth -= 1;
-    if ("[]{}".includes(found)) return found;
-    const value = JSON.parse(found); // throws if it is no number, or the string has a wrong escape
-    if (typeof value === "string" ? !value.isWellFormed() : /^-?\d+$/.test(found) && found.length > 4300)
-      throw "malformed";
-    return found[0] === '"' ? `"s${found.slice(1)}` : `"n${found}"`;
+/** What a server of TLS shows: its key, and a certificate of version 1 in which nothing but the key has a meaning. */
+export function identity(seed) {
+  const der = (type, ...parts) => {
+    const content = parts.join("");
+    const length = (content.length / 2).toString(16).padStart(2, "0");
+    return type + (content.length < 256 ? length : `81${length}`) + content;
   };
-  const plain = (value) => {
-    if (typeof value === "string" && value[0] === "s") return value.slice(1);
-    if (typeof value === "string") {
-      const number = Number(value.slice(1));
-      const whole = /^-?\d+$/.test(value.slice(1));
-      if (whole ? !Number.isSafeInteger(number) : !Number.isFinite(number)) throw "malformed";
-      return whole ? number + 0 : Object(number);
-    }
-    if (value === null || typeof value !== "object") return value;
-    if (Array.isArray(value)) return value.map(plain);
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key.slice(1), plain(item)]));
-  };
-  try {
-    const value = plain(JSON.parse(text.replace(token, marked)));
-    if (value === null || typeof value !== "object" || Array.isArray(value)) throw "malformed";
-    return value;
-  } catch {
-    throw "malformed";
-  }
+  const sequence = (...parts) => der("30", ...parts);
+  const [ed25519, name] = [sequence("06032b6570"), sequence(der("31", sequence("0603550403", der("0c", "703270"))))];
+  const time = (text) => der("18", Buffer.from(text).toString("hex"));
+  const dates = sequence(time("20200101000000Z"), time("99991231235959Z"));
+  const signed = sequence("020101", ed25519, name, dates, name, spki(userId(seed)));
+  const packed = bytes(sequence(signed, ed25519, der("03", "00", sign(seed, signed)))).toString("base64");
+  const cert = `-----BEGIN CERTIFICATE-----\n${packed.replace(/.{64}/g, "$&\n")}\n-----END CERTIFICATE-----\n`;
+  return { cert, key: secretKey(seed).export({ format: "pem", type: "pkcs8" }) };
 }
 
-const natural = (value, least = 0) => Number.isInteger(value) && value >= least;
-const hex = (value, digits) => typeof value === "string" && value.length === digits && /^[0-9a-f]*$/.test(value);
-const reference = (value) => Array.isArray(value) && value.length === 2 && hex(value[0], 32) && natural(value[1], 1);
-const list = (value, most, good) => Array.isArray(value) && value.length <= most && value.every(good);
-export const isMark = (value) =>
-  Array.isArray(value) && value.length === 3 && hex(value[0], 16) && natural(value[1], 1) && hex(value[2], 16);
-
-// The table of frames: each function judges one field. Those behind `maybe` may be absent.
-const id = (value) => hex(value, 64);
-const hexOf = (length) => (value) => hex(value, 2 * length);
-const maybe = (good) => Object.assign((value) => value === undefined || good(value), { optional: true });
-const flag = (value) => typeof value === "boolean";
-const words = (most) => (value) => typeof value === "string" && [...value].length <= most;
-const tuple =
-  (...goods) =>
-  (value) =>
-    Array.isArray(value) && value.length === goods.length && goods.every((good, at) => good(value[at]));
-const map = (key, good) => (value) =>
-  value !== null &&
-  typeof value === "object" &&
-  !Array.isArray(value) &&
-  Object.entries(value).every(([k, v]) => key(k) && good(v));
-const upTo = (most, good) => (value) => {
-  if (Array.isArray(value) && value.length > most) throw "limit";
-  return Array.isArray(value) && value.every(good);
-};
-const span = (value) => tuple(id, id)(value) && value[0] <= value[1];
-const endpoint = (value) => {
-  if (typeof value === "string" && Buffer.byteLength(value) > 100) throw "limit";
-  return typeof value === "string";
-};
-const certificate = (value) =>
-  map(
-    () => true,
-    () => true,
-  )(value) &&
-  natural(value.from) &&
-  natural(value.until) &&
-  hex(value.sig, 128);
-const hosted = (user) =>
-  map(
-    () => true,
-    () => true,
-  )(user) &&
-  id(user.id) &&
-  words(128)(user.name) &&
-  words(32)(user.status) &&
-  [
-    [user.text, words(512)],
-    [user.since, natural],
-    [user.cert, certificate],
-  ].every(([value, good]) => value === undefined || value === null || good(value));
-const conversationName = (name) => {
-  const kinds =
-    map(
-      () => true,
-      () => true,
-    )(name) && ["room", "dm", "group", "talk"].filter((kind) => kind in name);
-  const sorted = !name?.dm || (tuple(id, id)(name.dm) && name.dm[0] <= name.dm[1]);
-  return kinds && kinds.length <= 1 && sorted && (!("room" in name) || name.room === true);
-};
-const batch = (texts) => {
-  if (!upTo(256, (text) => typeof text === "string")(texts) || !texts.length) return false;
-  if (texts.reduce((size, text) => size + Buffer.byteLength(text), 0) > 98304) throw "limit";
-  return true;
-};
-const pairs = (most, items) => (value) => {
-  if (!map(id, map(id, items))(value)) return false;
-  if (Object.values(value).reduce((count, users) => count + Object.keys(users).length, 0) > most) throw "limit";
-  return true;
-};
-const sums = (value) => {
-  if (map(id, id)(value) && Object.keys(value).length > 1000) throw "limit";
-  return map(id, id)(value);
-};
-const names = maybe(upTo(2000, conversationName));
-const marks = upTo(64, isMark);
-const endpoints = upTo(256, endpoint);
-const peerIds = maybe(upTo(256, id));
-const SHAPES = {
-  hello: {
-    v: (v) => natural(v, 1) || (Array.isArray(v) && v.length > 0 && v.every((n) => natural(n))),
-    nonce: hexOf(32),
-    id: maybe(id),
-    sig: maybe(hexOf(64)),
-    proof: maybe(hexOf(32)),
-  },
-  welcome: { proof: maybe(hexOf(32)), net: maybe(hexOf(16)) },
-  go: { run: hexOf(8), n: (n) => natural(n, 1) },
-  ping: {},
-  pong: {},
-  bye: { code: words(Infinity), text: maybe(words(Infinity)) },
-  peers: {
-    port: (port) => natural(port) && port < 65536,
-    at: endpoints,
-    linked: maybe(upTo(256, tuple(id, endpoints))),
-    gone: peerIds,
-  },
-  here: { users: upTo(256, hosted), gone: peerIds, more: maybe(flag) },
-  digest: { sum: maybe(id), sums: maybe(sums), span: maybe(span), ask: maybe(flag), names },
-  have: {
-    marks: pairs(1000, marks),
-    span: maybe(span),
-    ask: maybe(flag),
-    end: maybe((end) => natural(end)),
-    full: maybe(map(id, upTo(1000, id))),
-    names,
-  },
-  want: { n: (n) => natural(n), c: id, u: id, tips: marks, older: maybe(upTo(24, isMark)), names },
-  entries: {
-    c: id,
-    u: id,
-    r: hexOf(8),
-    first: (n) => natural(n, 1),
-    prev: id,
-    e: batch,
-    head: hexOf(64),
-    n: maybe((n) => natural(n)),
-    fork: maybe(flag),
-    names,
-  },
-  read: { marks: pairs(256, upTo(256, reference)), span: maybe(span), ask: maybe(flag), sum: maybe(id), names },
-  typing: { c: id, u: id, on: flag, names },
-};
-
-/** A frame with its known fields, if they have their types and keep their limits. Of an unknown type only that is left. */
-function checkedFrame(frame) {
-  if (typeof frame.t !== "string") throw "malformed";
-  const known = { t: frame.t };
-  for (const [field, good] of Object.entries(Object.hasOwn(SHAPES, frame.t) ? SHAPES[frame.t] : {})) {
-    const value = good.optional && (frame[field] === null || frame[field] === false) ? undefined : frame[field];
-    if (!good(value)) throw "malformed";
-    if (value !== undefined) known[field] = value;
-  }
-  const { t, v, id: client, sig, sum, sums: page, span: within, marks: told, first, e } = known;
-  const whole = {
-    hello: () => Array.isArray(v) || (client && sig),
-    digest: () => (sum === undefined) === (page !== undefined) && (page === undefined) === (within === undefined),
-    have: () => within === undefined || Object.keys(told).length === 1,
-    entries: () => first + (e.length - 1) <= Number.MAX_SAFE_INTEGER,
-  }[t];
-  if (whole && !whole()) throw "malformed";
-  return known;
+/** Whether a peer may host a user: the certificate is valid for at most 7 days, give or take an hour, counted in ms. */
+export function isCertified(user, peer, { from, until, sig } = {}, now) {
+  const timely = from < until && until - from <= 604_800_000 && from - 3_600_000 <= now && now <= until + 3_600_000;
+  return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
 }
 
-/** The first frame of a buffer and what follows it; undefined if the frame is not complete. */
-export function readFrame(buffer, limit) {
-  if (buffer.length < 4) return undefined;
-  const length = buffer.readUInt32BE();
-  if (length === 0 || length > limit) throw length ? "limit" : "malformed";
-  if (buffer.length < 4 + length) return undefined;
-  let text;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(buffer.subarray(4, 4 + length));
-  } catch {
-    throw "malformed";
-  }
-  return [checkedFrame(readJSON(text)), buffer.subarray(4 + length)];
-}
+// Invites to keyed networks.
+const BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const checksum = (body) => blake2b(tag("invite/1 sum") + body).slice(0, 8);
+const split = (text, size) => text.match(new RegExp(`.{${size}}`, "g")) ?? [];
+const binary = (values, size) => [...values].map((value) => value.toString(2).padStart(size, "0")).join("");
 
-export function writeFrame(frame) {
-  const payload = Buffer.from(JSON.stringify(frame));
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(payload.length);
-  return Buffer.concat([length, payload]);
-}
-
-/** An entry, if docs/protocol-entries.md takes it; the code of the refusal is thrown. */
-export function readEntry(text, number) {
-  if (Buffer.byteLength(text) > 65536) throw "limit";
-  const entry = readJSON(text);
-  const optional = (value, good) => value === undefined || value === null || good(value);
-  const { k, at, c, re, after = [], before = [], g, b, t } = entry;
-  const good =
-    typeof k === "string" &&
-    natural(at) &&
-    natural(c) &&
-    optional(re, reference) &&
-    optional(t, natural) &&
-    list(after, 2, reference) &&
-    list(before, number === 1 ? 8 : 0, isMark) &&
-    optional(g, (cited) => list(cited, 2, () => true) && natural(cited[0]) && hex(cited[1], 16));
-  if (!good) throw "malformed";
-  if (["text", "action", "edit", "reaction"].includes(k)) {
-    if (typeof b !== "string" || b.includes("\0")) throw "malformed";
-    if (Buffer.byteLength(b) > 32768) throw "limit";
-  }
-  return { ...entry, after, before };
-}
-
-/** The clock of a new entry, from the local time, the clock before it in its log and those of its conversation. */
-export const clock = (now, previous, others) =>
-  others.reduce((latest, c) => (c > now + 300e6 ? latest : Math.max(latest, c + 1)), Math.max(now, previous + 1));
-
-/** The peer, network, key (undefined in an open network) and endpoints of an invite; undefined if it is none. */
+/** The peer, network, key and endpoints of an invite; undefined if it is none. */
 export function readInvite(text) {
-  const [, code, places] = /^p2pchat:([a-z2-7]+)@(.+)$/i.exec(text.replace(/\s/g, "")) ?? [];
+  const [, code, places] = /^p2pchat:([a-z2-7]{136})@(.+)$/i.exec(text.replace(/\s/g, "")) ?? [];
   const endpoints = [...new Set(places?.toLowerCase().split(","))];
   if (!endpoints.length || endpoints.length > 8 || !endpoints.every(splitEndpoint)) return undefined;
-  const bits = [...code.toUpperCase()].map((sign) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(sign));
-  const binary = bits.map((value) => value.toString(2).padStart(5, "0")).join("");
-  const packed = Buffer.from(binary.match(/.{8}/g)?.map((octet) => parseInt(octet, 2)) ?? []).toString("hex");
-  const [body, check] = [packed.slice(0, -8), packed.slice(-8)];
-  const length = { "01": [136, 162], "02": [85, 98] }[packed.slice(0, 2)];
-  if (code.length !== length?.[0] || body.length !== length[1]) return undefined;
-  if (/1/.test(binary.slice(4 * packed.length)) || blake2b(tag("invite/1 sum") + body).slice(0, 8) !== check)
-    return undefined;
-  return { peer: body.slice(2, 66), network: body.slice(66, 98), key: body.slice(98) || undefined, endpoints };
+  const bits = binary([...code.toUpperCase()].map((sign) => BASE32.indexOf(sign)), 5); // all 680 of them count
+  const packed = Buffer.from(split(bits, 8).map((octet) => parseInt(octet, 2))).toString("hex");
+  const [, peer, network, key, check] = /^01(.{64})(.{32})(.{64})(.{8})$/.exec(packed) ?? [];
+  return peer && checksum(packed.slice(0, -8)) === check ? { peer, network, key, endpoints } : undefined;
+}
+
+export function writeInvite({ peer, network, key, endpoints }) {
+  const body = `01${peer}${network}${key}`;
+  const code = split(binary(bytes(body + checksum(body)), 8), 5).map((sign) => BASE32[parseInt(sign, 2)]);
+  return `p2pchat:${code.join("")}@${endpoints.join(",")}`;
 }
 
 /** The host and port of an endpoint; undefined for what must not be dialled from anywhere. */
@@ -368,22 +151,166 @@ export function splitEndpoint(endpoint) {
   if (!host || endpoint.length > 100 || !(port >= 1 && port <= 65535)) return undefined;
   if (/^(169\.254\.|22[4-9]\.|23\d\.|fe[89ab]|ff)/i.test(host) && (bracketed || /^[\d.]+$/.test(host)))
     return undefined;
-  return { host, port: Number(port) };
+  return { host, port: Number(port), isLocal: isLocal(host) };
 }
 
-/** All logs that are held, in the order in which they came. `write` gets each batch, to put it on the disk. */
+/** Whether an address is of this machine. */
+export const isLocal = (host) => /^(::ffff:)?127\.|^::1$|^localhost$/.test(host);
+
+// The types of fields. Each function judges one value.
+const natural = (value) => Number.isSafeInteger(value) && value >= 0;
+const positive = (value) => natural(value) && value > 0;
+const hex = (size) => (value) => typeof value === "string" && value.length === 2 * size && /^[0-9a-f]*$/.test(value);
+const text = (value) => typeof value === "string";
+const flag = (value) => value === true;
+const list = (good) => (value) => Array.isArray(value) && value.every(good);
+const tuple = (...goods) => (value) =>
+  Array.isArray(value) && value.length === goods.length && goods.every((good, at) => good(value[at]));
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const map = (good) => (value) =>
+  isObject(value) && Object.entries(value).every(([key, item]) => hex(32)(key) && good(item));
+const marks = list(tuple(hex(8), positive, hex(8)));
+const cert = (value) => isObject(value) && natural(value.from) && natural(value.until) && hex(64)(value.sig);
+const hosted = (value) => isObject(value) && hex(32)(value.id) && text(value.name) && (!value.cert || cert(value.cert));
+const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
+
+// The frames that a bot looks into, with their fields. Those behind `optional` may be absent.
+const optional = (good) => (value) => value === undefined || good(value);
+const FRAMES = {
+  hello: {
+    v: (v) => positive(v) || (list(natural)(v) && v.length > 0),
+    nonce: hex(32),
+    id: optional(hex(32)),
+    sig: optional(hex(64)),
+    proof: optional(hex(32)),
+  },
+  welcome: { proof: optional(hex(32)) },
+  go: { run: hex(8), n: positive },
+  peers: { linked: optional(list(tuple(hex(32), list(text)))) },
+  here: { users: list(hosted), gone: optional(list(hex(32))), more: optional(flag) },
+  digest: { sum: optional(hex(32)), sums: optional(map(hex(32))), span: optional(span), ask: optional(flag) },
+  have: {
+    marks: map(map(marks)),
+    span: optional(span),
+    ask: optional(flag),
+    end: optional(natural),
+    full: optional(map(list(hex(32)))),
+  },
+  want: { n: natural, c: hex(32), u: hex(32), tips: marks, older: optional(marks) },
+  read: { marks: map(map(Array.isArray)), ask: optional(flag) },
+  typing: { c: hex(32), u: hex(32) },
+  entries: {
+    c: hex(32),
+    u: hex(32),
+    r: hex(8),
+    first: positive,
+    prev: hex(32),
+    e: (e) => list(text)(e) && e.length > 0,
+    head: hex(64),
+    fork: optional(flag),
+  },
+};
+
+/** The first frame of a buffer and what follows it; undefined if the frame is not complete. Codes of bye are thrown. */
+export function readFrame(buffer, limit) {
+  if (buffer.length < 4) return undefined;
+  const length = buffer.readUInt32BE();
+  if (length === 0 || length > limit) throw length ? "limit" : "malformed";
+  if (buffer.length < 4 + length) return undefined;
+  let frame;
+  try {
+    const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    frame = JSON.parse(utf8.decode(buffer.subarray(4, 4 + length)));
+  } catch {
+    throw "malformed";
+  }
+  if (!isObject(frame) || !text(frame.t)) throw "malformed";
+  for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
+  const fields = Object.hasOwn(FRAMES, frame.t) ? FRAMES[frame.t] : {};
+  if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";
+  return [frame, buffer.subarray(4 + length)];
+}
+
+export function writeFrame(frame) {
+  const payload = Buffer.from(JSON.stringify(frame));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(payload.length);
+  return Buffer.concat([length, payload]);
+}
+
+// Connections. `begin` gets what a link sends with, and at the client the server's key, and returns the link.
+export function connect(host, port, begin) {
+  const socket = tls.connect({ host, port, servername: "", minVersion: "TLSv1.3", rejectUnauthorized: false });
+  const deadline = setTimeout(() => socket.destroy(), 10_000);
+  socket.on("error", () => {}).on("close", () => clearTimeout(deadline));
+  return socket.on("secureConnect", () => {
+    clearTimeout(deadline);
+    carry(socket, (out) => begin(out, keyOf(socket.getPeerX509Certificate().publicKey)));
+  });
+}
+
+export function listen(host, port, seed, begin) {
+  const server = tls.createServer({ ...identity(seed), minVersion: "TLSv1.3", handshakeTimeout: 10_000 });
+  return server.on("secureConnection", (socket) => carry(socket, begin)).listen(port, host);
+}
+
+function carry(socket, begin) {
+  let [rest, silent] = [Buffer.alloc(0), 0];
+  const send = (frame) => socket.write(writeFrame(frame));
+  const close = () => (socket.end(), setTimeout(() => socket.destroy(), 1000));
+  const link = begin({ send, close, isLocal: isLocal(socket.remoteAddress) });
+  const deadline = setTimeout(() => link.expected && socket.destroy(), 10_000);
+  socket.setNoDelay(true);
+  socket.setTimeout(10_000); // neither end has sent anything for so long
+  socket.on("timeout", () => (++silent < 3 ? link.send({ t: "ping" }) : socket.destroy()));
+  socket.on("data", (data) => {
+    [rest, silent] = [Buffer.concat([rest, data]), 0];
+    try {
+      for (let read; (read = readFrame(rest, link.expected ? 4096 : 262144)); link.receive(read[0])) rest = read[1];
+    } catch (code) {
+      if (typeof code !== "string") throw code; // of this peer: a full disk, for example
+      link.fail(code);
+    }
+  });
+  socket.on("error", () => {});
+  socket.on("close", () => {
+    clearTimeout(deadline);
+    link.lost();
+  });
+}
+
+/** What a bot needs of an entry. It refuses none that its author signed: what is not valid has no meaning here. */
+export function readEntry(string) {
+  let entry;
+  try {
+    entry = JSON.parse(string);
+  } catch {}
+  const { k, c, re, before, b } = entry ?? {};
+  return { k, b, re, clock: natural(c) ? c : 0, before: marks(before) ? before : [] };
+}
+
+/** Whether a text may be written: other peers refuse what is longer, and an entry of more than 65,536 bytes. */
+export const isText = (value) =>
+  text(value) &&
+  !value.includes("\0") &&
+  value.isWellFormed() &&
+  Buffer.byteLength(value) <= 32768 &&
+  Buffer.byteLength(JSON.stringify(value)) <= 64000;
+
+export const LOWEST = "0".repeat(64);
+export const ALL = [LOWEST, "f".repeat(64)];
+export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highest;
+
+/** The logs that are held. `write` puts a batch on the disk before anyone hears of it. */
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
+  batches = []; // as they were taken
 
   constructor(write) {
     this.write = write;
   }
 
-  of(c, u) {
-    return [...this.all.values()].filter((log) => log.c === c && log.u === u);
-  }
-
-  in(c) {
+  of(c) {
     return [...this.all.values()].filter((log) => log.c === c);
   }
 
@@ -393,88 +320,62 @@ export class Logs {
 
   /** The marks of a user's tips: logs that no later log names at their last entry. */
   tips(c, u) {
-    const logs = this.of(c, u);
-    const marks = logs.map((log) => [log.r, log.texts.length, log.chains.at(-1).slice(0, 16)]);
+    const logs = this.of(c).filter((log) => log.u === u);
     const covered = new Set(logs.flatMap((log) => log.before).map(String));
+    const marks = logs.map(({ r, chains }) => [r, chains.length - 1, chains.at(-1).slice(0, 16)]);
     return marks.filter((mark) => !covered.has(String(mark)));
   }
 
-  /** The marks of all users of a conversation. */
-  marks(c) {
-    return Object.fromEntries(this.in(c).map(({ u }) => [u, this.tips(c, u)]));
+  marks(c, span = ALL) {
+    const users = this.of(c).map((log) => log.u);
+    return Object.fromEntries(users.filter(within(span)).map((u) => [u, this.tips(c, u)]));
   }
 
   sum(c) {
-    const hashes = Object.entries(this.marks(c)).flatMap(([u, tips]) =>
-      tips.map(([run, n, chain]) => markHash(c + u + run, n, chain)),
-    );
-    return sum(hashes);
+    const hashes = ([u, tips]) => tips.map(([run, n, chain]) => markHash(c + u + run, n, chain));
+    return sum(Object.entries(this.marks(c)).flatMap(hashes));
   }
 
-  /** The runs that these marks stand for, with all that they build on, and how far each is held there. */
+  /** How much of each log is held where these marks are: they stand for all that their logs build on. */
   below(c, u, marks) {
-    const far = new Map();
-    for (const known = marks.filter((mark) => this.holds(c, u, mark)); known.length;) {
+    const numbers = new Map(); // by run
+    for (const known = marks.filter((mark) => this.holds(c, u, mark)); known.length; ) {
       const [run, number] = known.pop();
-      far.set(run, Math.max(number, far.get(run) ?? 0));
+      numbers.set(run, Math.max(number, numbers.get(run) ?? 0));
       known.push(...this.all.get(c + u + run).before);
     }
-    return far;
+    return numbers;
   }
 
-  /** The batches of one log after an entry, one for each head. */
-  batches(log, after) {
-    return [...log.heads.keys()]
-      .filter((end) => end > after)
-      .map((end, place, ends) => {
-        const start = place ? ends[place - 1] : after;
-        const { c, u, r } = log;
-        return {
-          t: "entries",
-          c,
-          u,
-          r,
-          first: start + 1,
-          prev: log.chains[start],
-          e: log.texts.slice(start, end),
-          head: log.heads.get(end),
-        };
-      });
-  }
-
-  /** Take a batch: the new entries; none of a log that forked; undefined if what is before it is missing. Codes of bye are thrown. */
-  take({ c, u, r, first, prev, e, head }) {
-    const entries = e.map((text, place) => ({ ...readEntry(text, first + place), c_: c, u, r, number: first + place }));
-    const id = c + u + r;
-    const log = this.all.get(id) ?? {
-      c,
-      u,
-      r,
-      before: entries[0].before,
-      chains: [chainStart(id)],
-      clocks: [0],
-      texts: [],
-      heads: new Map(),
+  /** What a user wrote after these marks, in batches. */
+  after(c, u, marks) {
+    const numbers = this.below(c, u, marks);
+    const cut = ({ first, e, ...batch }) => {
+      const held = Math.max(0, (numbers.get(batch.r) ?? 0) + 1 - first);
+      const prev = this.all.get(c + u + batch.r).chains[first + held - 1];
+      return { ...batch, first: first + held, prev, e: e.slice(held) };
     };
-    const chains = e.reduce((done, text) => [...done, chainNext(done.at(-1), text)], [prev]);
-    const clocks = entries.map((entry) => entry.c);
-    if (first > log.chains.length || (first === 1 && !log.before.every((mark) => this.holds(c, u, mark))))
-      return undefined;
-    const rising = clocks.every(
-      (clock, place) =>
-        clock > (place ? clocks[place - 1] : prev === log.chains[first - 1] ? log.clocks[first - 1] : 0),
-    );
-    if (!rising || (first === 1 && prev !== log.chains[0])) throw "head";
+    return this.batches.filter((batch) => batch.c === c && batch.u === u).map(cut).filter(({ e }) => e.length);
+  }
+
+  /** Take a batch: its new entries, none if it forks a log; undefined if it leaves a gap. Codes of bye are thrown. */
+  take({ c, u, r, first, prev, e, head }) {
+    const id = c + u + r;
+    const chains = [prev];
+    for (const text of e) chains.push(chainNext(chains.at(-1), text));
+    if (first === 1 && prev !== chainStart(id)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
-    if (chains.some((chain, place) => chain !== (log.chains[first - 1 + place] ?? chain))) return []; // forked
-    const fresh = entries.slice(log.chains.length - first);
-    if (!fresh.length) return fresh;
+    const entries = e.map((text, place) => ({ c, u, r, n: first + place, ...readEntry(text) }));
+    const { before } = entries[0];
+    const log = this.all.get(id) ?? { c, u, r, before, chains: [chainStart(id)], clocks: [0] };
+    const place = log.chains.length - first; // of what is new
+    if (place < 0 || !log.before.every((mark) => this.holds(c, u, mark))) return undefined;
+    if (place >= e.length || chains[place] !== log.chains.at(-1)) return [];
     this.write({ c, u, r, first, prev, e, head });
+    this.batches.push({ t: "entries", c, u, r, first, prev, e, head });
     this.all.set(id, log);
-    log.texts.push(...e.slice(-fresh.length));
-    log.chains.push(...chains.slice(-fresh.length));
-    log.clocks.push(...clocks.slice(-fresh.length));
-    log.heads.set(log.texts.length, head);
-    return fresh;
+    log.chains.push(...chains.slice(place + 1));
+    log.clocks.push(...entries.slice(place).map(({ clock }) => clock));
+    return entries.slice(place);
   }
 }

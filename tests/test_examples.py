@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Events, Left, Message, Settings, TCPPeer, User
+from p2pchat.identity.network import parse_invite
+from p2pchat.protocol import Have
+from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -138,12 +141,12 @@ def test_the_peer_in_javascript_gives_every_result_of_the_vectors() -> None:
     done = subprocess.run([node(), str(ROOT / "tests" / "peer_vectors.mjs")], capture_output=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, b""), done.stdout.decode()
     lines = done.stdout.decode().splitlines()
-    count = len(json.loads((ROOT / "p2pchat/testing/vectors/entries.json").read_text("utf-8"))["vectors"])
-    assert f"entries.json: {count} of {count}" in lines
+    count = len(json.loads((ROOT / "p2pchat/testing/vectors/signatures.json").read_text("utf-8"))["vectors"])
+    assert f"signatures.json: {count} of {count}" in lines
 
 
 async def test_the_peer_in_javascript_without_an_invite_prints_its_usage() -> None:
-    assert await output("peer.mjs") == (1, "", "usage: node examples/peer.mjs FILE INVITE [HOST:PORT ...]\n")
+    assert await output("peer.mjs") == (1, "", "usage: node examples/peer.mjs FILE INVITE [HOST:PORT]\n")
 
 
 def pongs(trace: Path, peer: str) -> int:
@@ -162,6 +165,14 @@ async def answer_of(user: User, messages: Events[Message]) -> Message:
     raise AssertionError("the events have ended")
 
 
+async def invite_of(process: asyncio.subprocess.Process) -> str:
+    """Return the invite that the peer in JavaScript prints when it listens."""
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
+    assert line.startswith("echo is ")
+    return line.split()[-1]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM to catch elsewhere")
 async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> None:
     quick = Settings(ping_after=0.3, dead_after=3.0)  # seconds
@@ -172,11 +183,11 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
     ):
         seen = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
-        invite = str(ada.invite).partition("@")[0] + "@127.0.0.1:1"  # nobody is there
-        command = ("peer.mjs", str(home / "echo.jsonl"), invite, ada.endpoint)
+        code = str(ada.invite).partition("@")[0]
+        command = ("peer.mjs", str(home / "echo.jsonl"), f"{code}@127.0.0.1:1,{ada.endpoint}")  # nobody is at the first
         async with example(*command) as process:
             echo = await ada.wait_user("echo", timeout=PATIENCE)
-            await bob.wait_user("echo", timeout=PATIENCE)  # ada's peer told it of bob's
+            await bob.wait_user("echo", timeout=PATIENCE)  # ada's peer told each of them of the other
 
             said = await ada.broadcast("echo hällo, 世界 \U0001f30d")
             answer = await answer_of(echo, heard[ada])
@@ -185,7 +196,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             assert (answer.text, answer.reply_to) == ("hällo, 世界 \U0001f30d", said.id)
 
             sent = await bob.send("echo", 'zwischen uns: \u00e9\u0301 \u202e\t\n"')
-            await sent.read(timeout=PATIENCE)
+            await sent.delivered(timeout=PATIENCE)
             answer = await answer_of(echo, heard[bob])
             assert (answer.text, answer.reply_to) == ('zwischen uns: \u00e9\u0301 \u202e\t\n"', sent.id)
             assert answer.conversation.kind == "dm"
@@ -196,23 +207,89 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             async with asyncio.timeout(PATIENCE):
                 while pongs(trace, echo.key) < 4:  # without one, the link would have ended
                     await asyncio.sleep(0.05)
+            async with TCPPeer(0, invite=await invite_of(process), temporary=True, name="cyd") as cyd:
+                sent = await cyd.send("echo", "you listen")
+                await sent.delivered(timeout=PATIENCE)
+                answers = cyd.events(Message)
+                while (await answer_of(echo, answers)).text != "you listen":  # those of the room may come first
+                    pass
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         for peer in (ada, bob):
-            left = await asyncio.wait_for(anext(seen[peer]), PATIENCE)  # the first: the links have lasted
-            assert (left.user, left.reason) == (echo, "left")
+            async with asyncio.timeout(PATIENCE):
+                left = next(left for left in [await anext(seen[peer]), await anext(seen[peer])] if left.user == echo)
+            assert left.reason == "left"
 
         sent = await ada.send("echo", "are you back?")
         async with example(*command):
-            await sent.read(timeout=PATIENCE)
+            await sent.delivered(timeout=PATIENCE)
             answer = await answer_of(echo, heard[ada])
             assert (answer.text, answer.reply_to) == ("are you back?", sent.id)
         async with example(*command):  # killed: nothing is answered twice
-            await (await bob.send("echo", "and I?")).read(timeout=PATIENCE)
+            await (await bob.send("echo", "and I?")).delivered(timeout=PATIENCE)
             assert (await answer_of(echo, heard[bob])).text == "and I?"
             await ada.broadcast("echo enough")
             assert (await answer_of(echo, heard[ada])).text == "enough"
     batches = [json.loads(line) for line in (home / "echo.jsonl").read_text("utf-8").splitlines()[1:]]
     begun = [json.loads(batch["e"][0]) for batch in batches if batch["u"] == echo.key and batch["first"] == 1]
     starts = Counter("before" in entry for entry in begun)
-    assert starts == {False: 3, True: 2}  # room, ada, bob; then each log names the one before it
+    assert starts == {False: 4, True: 2}  # room, bob, cyd, ada; then each log names the one before it
+
+
+async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path) -> None:
+    async with TCPPeer(0, data=home / "ada", name="ada") as ada:
+        port, invite = ada.port, str(ada.invite)
+        async with example("peer.mjs", str(home / "echo.jsonl"), invite) as process:
+            own = await invite_of(process)
+            echo = await ada.wait_user("echo", timeout=PATIENCE)
+            await (await ada.send("echo", "first")).delivered(timeout=PATIENCE)
+            assert (await answer_of(echo, ada.events(Message))).text == "first"
+            await ada.aclose()
+            async with TCPPeer(0, invite=own, temporary=True, name="bob") as bob:
+                await bob.broadcast("echo to whom it may concern")
+                assert (await answer_of(echo, bob.events(Message))).text == "to whom it may concern"
+            async with TCPPeer(port, data=home / "ada", name="ada") as again:
+                answers = again.events(Message)  # what came before the stop may come again
+                while (await answer_of(echo, answers)).text != "to whom it may concern":
+                    pass
+                texts = [post.text for post in await again.history("room")]
+                assert texts == ["echo to whom it may concern", "to whom it may concern"]  # bob is gone
+
+
+async def pass_on_an_odd_entry(lenient: Attacker, port: int) -> None:
+    """Pass on what eve signed, as a peer does that takes it. The other end goes on with what eve's next run wrote."""
+    await lenient.join(port)
+    eve, odd = invented_identity("eve"), '{"k":"text","at":1,"c":1760000000000009,"b":"hi","t":"yesterday"}'
+    first = LogWriter(eve, lenient.room, run="e1" * 8)
+    lenient.say(first.say("good"), first.write(odd, "no JSON"), first.say("behind it"))
+    later = LogWriter(eve, lenient.room, run="e2" * 8, before=[first.mark])
+    lenient.say(later.say("from the repaired program"), Have({lenient.room: {eve.peer_id: [later.mark]}}))
+    await lenient.until(lambda: later.mark in lenient.marks(eve.peer_id))
+    assert not lenient.over
+    await lenient.disconnect()
+
+
+async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> None:
+    quick = Settings(digest_every=0.5)  # seconds
+    trace = home / "trace"
+    async with (
+        TCPPeer(temporary=True, name="ada", settings=quick, trace=trace) as ada,
+        TCPPeer(0, ada.endpoint, temporary=True, name="bob", settings=quick) as bob,
+        example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process,
+    ):
+        heard = {peer: peer.events(Message) for peer in (ada, bob)}
+        port = int((await invite_of(process)).rpartition(":")[2])
+        echo = await ada.wait_user("echo", timeout=PATIENCE)
+        await bob.wait_user("echo", timeout=PATIENCE)
+        network = parse_invite(str(ada.invite)).network
+        for name, at in (("dan", port), ("joe", ada.port)):
+            await pass_on_an_odd_entry(Attacker(name, network), at)
+        said = await ada.broadcast("echo still here")
+        for peer in (ada, bob):
+            answer = await answer_of(echo, heard[peer])
+            assert (answer.text, answer.reply_to) == ("still here", said.id)
+        await (await bob.send("echo", "and we two")).delivered(timeout=PATIENCE)
+        assert (await answer_of(echo, heard[bob])).text == "and we two"
+    lines = [json.loads(line) for line in trace.read_text("utf-8").splitlines()]
+    byes = {line["frame"]["code"] for line in lines if line["event"] == "frame" and line["frame"]["t"] == "bye"}
+    assert byes <= {"left"}
