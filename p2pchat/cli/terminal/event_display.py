@@ -8,24 +8,29 @@ import asyncio
 import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
+from p2pchat.cli.terminal.chat_lines import (
+    DateRule,
+    PendingLine,
+    change_line,
+    edit_event_line,
+    edited_line,
+    local,
+    message_line,
+    rule_line,
+)
 from p2pchat.cli.terminal.completer import RecentSpeakers
-from p2pchat.cli.terminal.device import DIM, ME, TerminalAlerts, name_style
-from p2pchat.cli.terminal.screen import PendingLine, Screen
+from p2pchat.cli.terminal.device import DIM, TerminalAlerts
+from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.activity_and_unread import is_addressed_to, is_here
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,
-    edit_marks,
-    format_edit,
-    format_event,
     format_gap,
     highlighted_message,
-    message_excerpt,
-    message_text,
     quote_conversation,
     quote_name,
     quote_names,
@@ -38,7 +43,6 @@ from p2pchat.commands.output import Display, EventLogFile, json_line, without_ig
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.wrap import Fragment, Row, fold
-from p2pchat.safe_text import safe_text
 
 NARROW_HELP = 60  # columns
 UNREAD_LINES = 200  # shown at once: what people scroll through; a guess
@@ -422,112 +426,6 @@ def _in_columns(lines: Sequence[str], width: int) -> list[str]:
     if width < NARROW_HELP:
         lines = [_TWO_COLUMNS.sub(r"\1\n   ", line) for line in lines]
     return [fold(line, width, 3) for text in lines for line in text.split("\n")]
-
-
-# ---- coloured lines
-#
-# The words of event_text.py, with times only: days have lines of their own. As there, every line begins with its time
-# and ambiguous names are quoted, so that no line can pass for another speaker's.
-
-
-Event = Mapping[str, Any]
-
-
-def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | None = None) -> list[Fragment]:
-    """Return a `message` or `sent` line.
-
-    Args:
-        me: The own label.
-        elsewhere: The message is of another conversation, so the line names it.
-        related: The line of the message this one replies to, if available.
-    """
-    note = "" if related is None else f"to {message_excerpt(related)}"
-    line = _line_of_text(event, me, message_text(event), elsewhere=elsewhere, action=bool(event["action"]), note=note)
-    if marks := edit_marks(event):
-        line.append((DIM, marks))
-    return line
-
-
-def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None) -> list[Fragment]:
-    """Return an `edited` line: the new text, and when the message was sent.
-
-    Args:
-        edited: The line of the message, if available.
-    """
-    note = "edited" if edited is None else f"edited; first sent {_time(edited)}"
-    action = edited is not None and bool(edited["action"])
-    kind = "sent" if edited is not None and edited["event"] == "sent" else "message"
-    by = {**event, "event": kind, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
-    return _line_of_text(by, me, safe_text(event["text"]), elsewhere=elsewhere, action=action, note=note)
-
-
-def _line_of_text(event: Event, me: str, text: str, *, elsewhere: bool, action: bool, note: str) -> list[Fragment]:
-    """Return a line with a text of its sender; `note` follows the name in parentheses."""
-    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
-    if elsewhere and event["kind"] != "dm":  # of a direct conversation the users' names say it
-        line.append((DIM, f"[{quote_conversation(event['conversation'], event['kind'])}] "))
-    if action:
-        line.append(("", "* "))
-    line += _who(event, me, quote_name if action else quote_speaker)
-    if note:
-        line.append((DIM, f" ({note})"))
-    line.append(("", (" " if action else ": ") + text))
-    return line
-
-
-def edit_event_line(event: Event, me: str, related: Event | None) -> list[Fragment]:
-    """Return a `deleted` or `reaction` line. It is shown in its conversation only, so it does not name that."""
-    return [(DIM, format_edit({**event, "kind": "room"}, me, local(event["sent_at"]), related))]
-
-
-def _time(event: Event) -> str:
-    return f"{local(event['sent_at']):%H:%M}"
-
-
-def _who(event: Event, me: str, show: Any) -> list[Fragment]:
-    mine = event["event"] == "sent"
-    who: list[Fragment] = [(ME if mine else name_style(event["sender_id"]), _unbracketed(show(event["sender"])))]
-    if event["kind"] == "dm":
-        who.append(("", f" -> {_unbracketed(show(event['to'] if mine else me))}"))
-    return who
-
-
-def _unbracketed(name: str) -> str:
-    """Quote a name that looks like the conversation of a line: `[room]`."""
-    return f'"{name}"' if name[:1] == "[" else name
-
-
-def change_line(event: Event, me: str) -> list[Fragment]:
-    """Return a `joined`, `left`, `renamed` or `group` line."""
-    return [(DIM, format_event(event, me, local(event["at"])) or "")]
-
-
-def local(iso: str) -> datetime:
-    """Return the time of an event line in the local zone."""
-    return datetime.fromisoformat(iso).astimezone()
-
-
-def rule_line(text: str, width: int) -> str:
-    """Return a line across the screen with a safe text in it, cut to the width."""
-    line = f"──── {text} ────"
-    return line if len(line) <= width else f"── {text}"[:width]
-
-
-class DateRule:
-    """The day of the line printed last, so that a line needs no date."""
-
-    def __init__(self) -> None:
-        self._last: date | None = None
-
-    def change(self, moment: datetime, today: date) -> str | None:
-        """Return the day to print before a line of this moment; None if the line before was of the same day.
-
-        Before the first line the day counts as today.
-        """
-        before, self._last = self._last or today, moment.date()
-        if before == self._last:
-            return None
-        return f"{self._last:%A} {self._last.day} {self._last:%B %Y}"
 
 
 # ---- typing indicators

@@ -23,9 +23,9 @@ from prompt_toolkit.layout.layout import Layout
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
+from p2pchat.cli.terminal.chat_lines import PendingLine
 from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream
 from p2pchat.commands.endpoints import INDENT, row_of_code
-from p2pchat.commands.event_text import EventLine, delivery_mark
 from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, plain_text, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
@@ -447,60 +447,3 @@ class ResizeGuard:
             drawn = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
             above += max(drawn, default=0) // width + 1
         renderer._cursor_pos = Point(cursor.x % width, above + cursor.x // width)
-
-
-# ---- own lines
-#
-# A line waits for a better delivery mark only for moments.
-
-
-SETTLED_AFTER = 5.0  # seconds: a recipient who has not answered by then is offline
-OVERTAKEN_AFTER = 0.3  # seconds an own line may delay those behind it; a receipt takes some milliseconds
-
-
-@dataclass(slots=True)
-class PendingLine:
-    """An own line whose mark may change.
-
-    Attributes:
-        event: The `sent` line.
-        fragments: The line without its mark.
-        shown_at: When it was shown first, in seconds of the loop's clock.
-        overtaken_at: When another line came behind it; None: none did.
-        count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
-        read: Number of recipients who have read it.
-    """
-
-    event: EventLine
-    fragments: list[Fragment]
-    shown_at: float
-    overtaken_at: float | None = None
-    count: int = 0
-    of: int = 0
-    read: int = 0
-
-    @property
-    def id(self) -> str:
-        id: str = self.event["id"]
-        return id
-
-    @property
-    def mark(self) -> str:
-        return delivery_mark(self.count, self.read, self.of, direct=self.event["kind"] == "dm")
-
-    @property
-    def complete(self) -> bool:
-        """True if the mark is final: everyone has read it."""
-        return 0 < self.of <= self.read
-
-    @property
-    def due_at(self) -> float:
-        """The time at which it is printed with any mark."""
-        by = self.shown_at + SETTLED_AFTER
-        return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
-
-    def on_delivered(self, count: int, of: int) -> None:
-        self.count, self.of = max(count, self.count), max(of, self.of)
-
-    def on_read(self, count: int, of: int) -> None:
-        self.read, self.of = max(count, self.read), max(of, self.of)

@@ -7,14 +7,8 @@ import asyncio
 import pytest
 from prompt_toolkit.output import ColorDepth, DummyOutput
 
-from p2pchat.cli.terminal.screen import (
-    MAX_BATCH_CHARACTERS,
-    MAX_QUEUED,
-    OVERTAKEN_AFTER,
-    SETTLED_AFTER,
-    PendingLine,
-    Screen,
-)
+from p2pchat.cli.terminal.chat_lines import OVERTAKEN_AFTER, SETTLED_AFTER, PendingLine
+from p2pchat.cli.terminal.screen import MAX_BATCH_CHARACTERS, MAX_QUEUED, Screen
 
 LONG = "x" * (MAX_BATCH_CHARACTERS - 1)
 
