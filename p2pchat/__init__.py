@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from p2pchat.errors import TooLong as TooLong
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.identity.addresses import own_addresses as own_addresses
-    from p2pchat.identity.network import Invite as Invite
-    from p2pchat.identity.network import parse_invite as parse_invite
+    from p2pchat.identity.network_and_invites import Invite as Invite
+    from p2pchat.identity.network_and_invites import parse_invite as parse_invite
     from p2pchat.identity.profile import ProfileState as ProfileState
     from p2pchat.identity.profile import home_directory as home_directory
     from p2pchat.identity.profile import inspect_profile as inspect_profile
@@ -103,7 +103,7 @@ _MODULES = {
     "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
     "identity.addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
-    "identity.network": ("Invite", "parse_invite"),
+    "identity.network_and_invites": ("Invite", "parse_invite"),
     "core.names": ("validate_name",),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat.errors import P2PChatError, StorageError
-from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import save_network
+from p2pchat.identity.network_and_invites import FILE_NAME as NETWORK_NAME
+from p2pchat.identity.network_and_invites import save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
     make_private_directory,

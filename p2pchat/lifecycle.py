@@ -22,7 +22,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.network import Network, normal_endpoint
+from p2pchat.identity.network_and_invites import Network, normal_endpoint
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher, Feed
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros

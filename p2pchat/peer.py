@@ -28,7 +28,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
 from p2pchat.identity.addresses import own_endpoints
-from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
+from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros

@@ -25,8 +25,8 @@ from p2pchat.core.mesh.link import quoted
 from p2pchat.core.names import base32
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
-from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import load_network, parse_endpoint
+from p2pchat.identity.network_and_invites import FILE_NAME as NETWORK_NAME
+from p2pchat.identity.network_and_invites import load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.identity.network import parse_invite
+from p2pchat.identity.network_and_invites import parse_invite
 from p2pchat.testing.conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from p2pchat.core.effects import Close, PauseReading, Send
 from p2pchat.core.inputs import Got
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import Network, encode_invite, parse_invite
+from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
 from p2pchat.identity.tls import TlsPipe, client_context, peer_key, server_context
 from p2pchat.protocol import Decoder, Digest, Have, Here, Hosted, Naming, Ping, Pong, Want
 from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, Author, Far, Peer, World, dm, have

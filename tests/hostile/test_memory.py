@@ -20,7 +20,7 @@ from p2pchat.config import KIB, MIB
 from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.identity.network import load_network
+from p2pchat.identity.network_and_invites import load_network
 from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
 from tests.conftest import Tell
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity

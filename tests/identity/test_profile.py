@@ -15,7 +15,7 @@ from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity import profile as profiles
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Network, load_network, login_network, save_network
+from p2pchat.identity.network_and_invites import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import Profile, home_directory, inspect_profile, known_profiles, profile_directory
 
@@ -77,7 +77,7 @@ def test_a_process_that_was_killed_holds_nothing(home: Path) -> None:
 
 def test_processes_that_start_together_agree_on_the_network(home: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from p2pchat.identity.network import login_network\n"
+        "import sys; from pathlib import Path; from p2pchat.identity.network_and_invites import login_network\n"
         "print('ready', flush=True); sys.stdin.readline(); print(login_network(Path(sys.argv[1])).key)"
     )
     started = [

@@ -22,7 +22,7 @@ from p2pchat.config import MIB, Settings
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import load_network
+from p2pchat.identity.network_and_invites import load_network
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
 from tests.conftest import Tell

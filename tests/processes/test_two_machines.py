@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child
-from p2pchat.identity.network import load_network
+from p2pchat.identity.network_and_invites import load_network
 from tests.processes.machines import Lan, Machine, lan_or_skip
 from tests.terminal.pty import Terminal
 

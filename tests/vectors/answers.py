@@ -45,7 +45,7 @@ from p2pchat.core.sync.validation import decode_checked
 from p2pchat.discovery import discovery_key, identify, txt_record
 from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import encode_invite, parse_invite
+from p2pchat.identity.network_and_invites import encode_invite, parse_invite
 from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, RunId, Unknown, encode
 from tests.vectors.files import read
 from tests.vectors.vector_node import VectorNode, decoded, encoded

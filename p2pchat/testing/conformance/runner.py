@@ -25,7 +25,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Invite, Network, encode_invite
+from p2pchat.identity.network_and_invites import Invite, Network, encode_invite
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.testing.conformance.member import ScriptedLog, ScriptedMember
 from p2pchat.testing.conformance.scripted_link import RuleBroken, RuleSkipped, ScriptedLink, check

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
+from p2pchat.identity.network_and_invites import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
 from tests.vectors.files import vectors
 
 VECTOR = vectors("invites")["version 1"]["result"]
