@@ -6,7 +6,7 @@ one warning, and is tried again when the network changes or after a minute. Floo
 MAX_RESOLVES at once, MAX_UNRESOLVED waiting, MAX_TXT_BYTES each, MAX_SERVICES kept. What zeroconf itself remembers it
 bounds itself.
 
-Only members can read whom an announcement is of:
+Only members can see which peer announces itself:
 
     _p2pchat._tcp.local., with random instance and host names, port and addresses as usual, and in TXT
     v = 1

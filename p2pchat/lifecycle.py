@@ -1,7 +1,7 @@
 """Start and stop of a peer.
 
 Starting opens identity, network and database (peer_resources.py), listens, loads what is stored, and then makes the
-core and its driver. What connections report before there is a core waits. Stopping stores what was written, says
+core and its driver. Until there is a core, what connections report is kept. Stopping stores what was written, says
 goodbye to every peer, gives every iterator its last event, and releases files and locks. A start that fails or is
 cancelled ends the same way.
 """

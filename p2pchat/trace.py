@@ -1,10 +1,10 @@
 """The trace of a peer: every frame of its links in both directions, one JSON object a line, in a file.
 
-It is for people who write a peer, and for reports. Signatures and proofs of membership are never in it, because a
-proof and an open network's id let others find or join the network. What people wrote is in it on request only.
-Otherwise strings appear as their size, and hashes of texts as eight digits under a key that is drawn at each start and
-kept nowhere: equal ones look equal, and nobody can confirm a guessed text with them. A field is shown because this file
-knows it, so what a later version adds is hidden too.
+It is for people who write a peer, and for reports. Signatures and proofs of membership are never in it, because a proof
+and an open network's id let others find or join the network. Texts of people are in it on request only. Otherwise
+strings appear as their size, and hashes of texts as eight digits under a key that is drawn at each start and kept
+nowhere: equal ones look equal, and nobody can confirm a guessed text with them. Only fields known to this file are
+shown, so one that a later version adds is hidden.
 
 A line is made in the event loop, which takes 10 to 50 us a frame (0.7 ms for 256 entries), and written by a thread,
 which may wait for the disk. A disk that is too slow costs lines, which are counted; one that fails ends the trace. The

@@ -4,9 +4,9 @@ The files in the profile's directory are created after the peer has locked the p
 it. Any other file with such a name is stale.
 
 On a connection command objects come in and event lines go out, as on a chat's --json. Each connection has a Session of
-its own, and its requests are carried out one after the other; a tail goes on beside them. A client that does not read
-gets a bounded buffer: nothing more is produced for it until it reads. When a client ends its output, the connection
-ends after its requests are answered.
+its own, and its requests are carried out one after the other, while a tail continues. A client that does not read gets
+a bounded buffer: nothing more is produced for it until it reads. When a client ends its output, the connection ends
+after its requests are answered.
 """
 
 from __future__ import annotations

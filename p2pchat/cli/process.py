@@ -3,8 +3,8 @@
 The loop is uvloop's or winloop's where installed (extra `fast`), else asyncio's own. The library itself runs in its
 caller's loop.
 
-Most commands are cancelled by SIGTERM and SIGHUP (run_until_signal). A chat and a gateway leave in good order, for
-several reasons besides signals (Shutdown). signal.signal works on every system (Windows' loops have no
+Most commands are cancelled by SIGTERM and SIGHUP (run_until_signal). A chat and a gateway shut down gracefully, on
+signals and for several other reasons (Shutdown). signal.signal works on every system (Windows' loops have no
 add_signal_handler). Signals that were ignored at the start stay ignored: `nohup` ignores SIGHUP, a shell's `&` ignores
 SIGINT.
 """
@@ -53,7 +53,7 @@ def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int]) -> int:
-    """Run a command, which SIGTERM and SIGHUP end in good order; return its exit code.
+    """Run a command, which SIGTERM and SIGHUP end gracefully; return its exit code.
 
     Args:
         terminated: Returns the exit code after such a signal.

@@ -1,4 +1,4 @@
-"""Profiles and ports of this machine: the profile that is meant, those started before, the peer to run, free ports."""
+"""Profiles and ports of this machine: the profile of a command, those started before, the peer to run, free ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `p2pchat`: the chat, which runs when no command is named, and the commands beside it.
+"""The command `p2pchat`: the chat, which runs when no command is named, and all other commands.
 
 A command is imported when it runs. `p2pchat --help` imports none of them, so their summaries stand here.
 """

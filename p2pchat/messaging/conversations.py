@@ -1,4 +1,4 @@
-"""Conversations as programs hold them, and which of their messages are unread.
+"""The class of conversations, and their unread messages.
 
 A Conversation is a small handle. Its methods call the viewer that made it: a TCPPeer, HostedUser or History, which acts
 for one user.

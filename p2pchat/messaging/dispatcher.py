@@ -3,7 +3,7 @@
 What is worth an event is decided by the core. EventDispatcher gives live events to the open subscriptions and wakes
 calls that wait for users or links. Feed gives subscriptions the messages: from memory at the newest place, from storage
 behind it. It also keeps the place of every consumer, which is stored soon after it changes, at the latest when the peer
-closes in good order.
+closes gracefully.
 """
 
 from __future__ import annotations

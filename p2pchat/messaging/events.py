@@ -114,7 +114,7 @@ class Listening(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
-    """The peer was closed in good order: the last event of a run."""
+    """The peer was closed gracefully: the last event of a run."""
 
     event: ClassVar[str] = "stopped"
     reason: str

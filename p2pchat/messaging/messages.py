@@ -1,4 +1,4 @@
-"""Messages as programs hold them, and the events about their edits, deletions and reactions.
+"""The classes of messages, and the events about their edits, deletions and reactions.
 
 Messages and these events are read from storage, in the order in which they were shown here, and are equally durable. A
 `repr` shows the writer and the id, never a text. Times are aware datetimes in UTC; ids are base32.

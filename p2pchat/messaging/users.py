@@ -1,4 +1,4 @@
-"""Users as programs hold them, facts about a user, and ignored users. Labels and names are in name_resolution.py."""
+"""The class of users, facts about a user, and ignored users. Labels and names are in name_resolution.py."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Statements are SQL with `?` for each value; the dialect turns them into what its
 own cursor, so exceptions are the driver's until `translate_errors` makes sentences of them.
 
 Rows are inserted with cached text and many VALUES, never by executemany: that takes and gives the interpreter's lock
-once a row, and falls to 2,700 rows a second beside a busy loop.
+once a row, and falls to 2,700 rows a second next to a busy event loop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command `p2pchat bench`: how fast the connection to a peer and this machine's disk are, as messages use them.
 
-Nothing is left behind on either side except the messages of --write, which are real: a log only grows. Its own files
-are in the profile's directory meanwhile, on the same disk.
+Nothing is left behind on either side except the messages of --write, which are real: a log only grows. While it runs,
+its files are in the profile's directory, on the same disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Links: the state of a connection, the words for its end, and keepalive.
+"""Links: the state of a connection, the reasons of its end, keepalive, and the limit on received frames.
 
 A link goes PROVING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase. Only
 links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end with

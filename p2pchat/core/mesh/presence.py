@@ -4,7 +4,7 @@ Each peer lists the users it hosts in `here`, with a certificate for every user 
 from the first link whose peer hosts it, and has left when the last such link is gone: at once after a goodbye, after a
 grace period when the connection broke, because a quick reconnect is no departure. A user of a gateway is here while any
 peer says that it is not offline: a user without an open browser has left. When one link replaces another to the same
-peer, what the former link said holds until the new one has said everything.
+peer, the users of the former link stay until the new one has listed its own.
 
 PresenceTracker follows the users of other peers. PresenceAnnouncer tells other peers about the users hosted here.
 """

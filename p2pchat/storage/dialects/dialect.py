@@ -2,7 +2,7 @@
 
 Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share;
 `Dialect.words` lists the exceptions. SQLite and PostgreSQL answer in the order of an index, but MySQL sorts the whole
-table first: questions for the newest few rows are asked within bounds there (`sorts_whole_tables`).
+table first: there, queries for the newest few rows have bounds (`sorts_whole_tables`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SQLite: one file, and this process is its only server.
+"""SQLite: one file, without a server.
 
 One connection writes, one reads. Transactions are begun here and not by the driver: the writer's with `begin
 immediate`, so that it never has to turn from a reader into a writer; the reader's plainly, so that everything read in
