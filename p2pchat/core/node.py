@@ -15,7 +15,7 @@ from itertools import starmap
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.commits import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
+from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
 from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, Reload, WarningIssued, WriteRefused
 from p2pchat.core.groups.group import GroupView

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
-from p2pchat.core.commits import FEW_PEERS, LazyCommit
+from p2pchat.core.commit_timing import FEW_PEERS, LazyCommit
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (

@@ -1,4 +1,4 @@
-"""Commits of a node: what may wait for the next one, and warnings while the disk does not answer.
+"""Timing of commits: what may wait for the next one, and warnings while the disk does not answer.
 
 Node orders at most one commit for each input. Gossip and the positions of consumers wait for the next one, for a
 limited time (LazyCommit, ConsumerPositions). When a commit is under way for long, people are warned (CommitWatchdog).
