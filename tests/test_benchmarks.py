@@ -32,6 +32,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(300)  # it starts some sixty processes
 def test_every_work_adds_rows_to_the_table_and_the_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = place / "found.json"
     assert bench.main([*TINY, f"--dir={place}", f"--json={found}"]) == 0

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +30,7 @@ from p2pchat.trace import FrameTrace
 from tests.deadlines import WAIT, within
 from tests.link_ends import Recorder, make_client
 from tests.messaging.conftest import home as home
+from tests.ports import free_ports
 from tests.web.processes import p2pchat, running
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, FIFOs and limits of POSIX")
@@ -248,8 +248,7 @@ async def test_a_misspelt_proof_is_not_in_it_either(home: Path) -> None:
 
 
 async def test_a_failed_tls_handshake_and_a_failed_dial_are_in_it(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        nobody = server.getsockname()[1]
+    [nobody] = free_ports(1)
     async with TCPPeer(data=home / "1", trace=home / "ada") as ada:
         _, writer = await asyncio.open_connection("127.0.0.1", ada.port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import re
-import socket
-from collections.abc import Collection
+
+from tests.ports import free_ports
 
 _BLANK = re.compile(r"\s+")
 _PORT = re.compile(r"(?<![\w.])80[89]\d(?!\w)")
@@ -21,7 +20,6 @@ _DIFFERS = {
     "port": (_PORT.pattern, ""),
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{page})" for name, (page, _) in _DIFFERS.items()))
-_LOWEST, _HIGHEST = 20_000, 30_000  # below the ports of outgoing connections
 
 
 class Ports:
@@ -35,7 +33,11 @@ class Ports:
         """Return a command with its ports and its invite replaced."""
         if self._invite:
             command = _INVITE.sub(f"{self._invite}@", command)
-        return _PORT.sub(lambda match: self._real.setdefault(match[0], _free_port(self._real.values())), command)
+        return _PORT.sub(lambda match: self._real.get(match[0]) or self._new(match[0]), command)
+
+    def _new(self, port: str) -> str:
+        others = set(free_ports(len(self._real) + 1)) - set(self._real.values())
+        return self._real.setdefault(port, others.pop())
 
     def pattern(self, port: str) -> str:
         """Return a pattern for a port in the output. A port not used before is learned by `learn`."""
@@ -66,15 +68,3 @@ def pattern(shown: list[str], ports: Ports) -> str:
 def squeezed(text: str) -> str:
     """Return a text without blanks and line ends, because terminals fold lines."""
     return _BLANK.sub("", text)
-
-
-def _free_port(taken: Collection[str]) -> str:
-    while True:
-        port = random.randrange(_LOWEST, _HIGHEST)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if str(port) not in taken:
-            return str(port)

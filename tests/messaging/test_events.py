@@ -76,7 +76,17 @@ def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
     assert referred_id(ROOM, Ref(BOB[:16] + RUN, 12)) == id
 
 
-@pytest.mark.parametrize("text", ["", "x", ".1", "A" * 39, "A" * 39 + ".", "A" * 39 + ".0", "A" * 39 + ".x", "A.1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        ".1",
+        "A" * 39,
+        *("A" * 39 + end for end in (".", ".0", ".x", ".9007199254740992", ".00000000000000001" + "0" * 17)),
+        "A.1",
+    ],
+)
 def test_an_invalid_message_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_message_id(text)

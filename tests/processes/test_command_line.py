@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
 from tests.processes.commands import Ran, one_loop, p2pchat, posix, run_forked
 from tests.processes.peers import Cluster
 
@@ -262,13 +263,8 @@ def test_history_of_no_profile_says_so(here: Callable[..., Ran], tmp_path: Path)
 
 
 def test_several_profiles_are_listed_and_a_single_one_is_used(here: Callable[..., Ran]) -> None:
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(str(free.getsockname()[1]))
-        assert here(ports[-1]).code == 0
-        if len(ports) == 1:
-            assert here("history").code == 0
+    ports = free_ports(2)
+    assert [here(ports[0]).code, here("history").code, here(ports[1]).code] == [0, 0, 0]
     ran = here("history")
     assert ran.code == 2
     complaint = ran.complains()

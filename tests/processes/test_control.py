@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from p2pchat.cli.subcommands.demo import Child, Line
+from tests.ports import free_ports
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -349,7 +350,8 @@ async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Comman
 
 async def test_of_several_profiles_the_newest_running_one_is_meant(sock: Commands) -> None:
     """As after the three terminals of the README: `p2pchat send bob` is said by the third."""
-    ada, bob, cyd = (Child(name, sock.home, port=free_port()) for name in ("ada", "bob", "cyd"))
+    names = zip(("ada", "bob", "cyd"), free_ports(3), strict=True)
+    ada, bob, cyd = (Child(name, sock.home, port=int(port)) for name, port in names)
     sock.children += [ada, bob, cyd]
     await ada.start()
     only = await sock.command("", "users")
@@ -375,14 +377,6 @@ async def test_of_several_profiles_the_newest_running_one_is_meant(sock: Command
     assert code == 2 and "there are several profiles (" in err and "and none runs: choose one with --port PORT" in err
     port = str(ada.listening["port"])
     assert (await sock.command("elsewhere", "users", "--port", port))[1].startswith("ada (you)")  # over P2PCHAT_DATA
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 async def test_a_temporary_peer_is_reached_by_its_directory(sock: Commands) -> None:

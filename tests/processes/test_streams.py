@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
+from tests.ports import free_ports
 from tests.processes.commands import TIMEOUT, Ran, environment, one_loop, posix, run_forked
 from tests.processes.peers import Cluster
 
@@ -28,8 +29,7 @@ from tests.processes.peers import Cluster
 async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    closed = f"127.0.0.1:{free_ports(1)[0]}"
     lines = "one\n//two\n/me waves\n/msg ada three\nfour"
     ran = await run_forked(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
     assert ran.code == 0, ran.err

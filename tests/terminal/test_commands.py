@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
+from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 from tests.terminal.test_prompt import texts_of
@@ -134,8 +133,7 @@ async def test_a_taken_name_is_warned_of_before_it_is_used(terminal: OpenTermina
 
 async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada", columns=150)
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    closed = f"127.0.0.1:{free_ports(1)[0]}"
     await ada.prompts("room>")
     await ada.line(f"/connect {closed}")
     await ada.shows(f"-- {closed} does not answer: nobody listens there")

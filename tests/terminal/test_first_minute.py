@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from p2pchat import TCPPeer, profile_invite
+from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal
 from tests.terminal.pty import Terminal
 
@@ -85,11 +85,10 @@ async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: P
 
 
 async def test_a_wrong_endpoint_gets_advice(terminal: OpenTerminal) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        closed = nobody.getsockname()[1]
-    ada = await terminal("0", "--name", "ada", str(closed), columns=150)
+    [closed] = free_ports(1)
+    ada = await terminal("0", "--name", "ada", closed, columns=150)
     await ada.shows(f"-- 127.0.0.1:{closed} does not answer: nobody listens there (is it running, and is {closed} its")
-    bob = await terminal(str(closed), "--temp", "--name", "bob")
+    bob = await terminal(closed, "--temp", "--name", "bob")
     await bob.shows("listens on")
     await ada.shows(f"-- 127.0.0.1:{closed} reached")  # after further attempts
 

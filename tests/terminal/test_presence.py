@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from p2pchat import Events, Presence, Typing
+from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import TIMEOUT, Terminal
-from tests.web.test_restarts import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

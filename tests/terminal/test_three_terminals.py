@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal
 from tests.terminal.pty import Terminal
 
@@ -24,19 +24,11 @@ def commands() -> list[str]:
     return [block for block in found if "--name" in block and "\n" not in block][:3]
 
 
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "any"])
 async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str) -> None:
     typed = commands()
     named = sorted(set(re.findall(r"\b80\d\d\b", " ".join(typed))))
-    instead = dict(zip(named, map(str, free_ports(len(named))), strict=True))
+    instead = dict(zip(named, free_ports(len(named)), strict=True))
     people: dict[str, Terminal] = {}
     lives: dict[str, list[str]] = {}
     for command in typed:

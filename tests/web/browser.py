@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,15 +16,11 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
 
+from tests.ports import free_ports
+
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
 PATIENCE = 45.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
@@ -43,7 +38,7 @@ class GatewayProcess:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.http_port, self.port = free_port(), free_port()
+        self.http_port, self.port = map(int, free_ports(2))
         self.url = f"http://127.0.0.1:{self.http_port}/"
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[bytes] | None = None
@@ -281,7 +276,7 @@ async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]
     try:
         async with chromium() as browser:
             await starting
-            words = (str(free_port()), str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
+            words = (free_ports(1)[0], str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
             terry = Terminal(home, *words)
             await terry.start()
             zoe = await visitor(browser, gateway.url, shots)

@@ -16,13 +16,13 @@ from websockets.asyncio.client import connect
 
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.socketio import engine
+from tests.ports import free_ports
 from tests.processes.proxy import Proxy
 from tests.web.chat_client import Chatter, chatting, drop, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
 from tests.web.socketio_client import SocketUser, socket
 from tests.web.test_event_socket import Lines, calling
-from tests.web.test_restarts import free_ports
 
 WITHIN = 40.0  # seconds for any expected event
 Coming = Callable[[Served, str], AbstractAsyncContextManager[Any]]

@@ -17,9 +17,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from p2pchat.web.session import CONFIRMED_AFTER
+from tests.ports import free_ports
 from tests.web.processes import Program, p2pchat, running
 from tests.web.socketio_client import socket
-from tests.web.test_restarts import free_ports
 
 ADVICE = (
     'POST /accounts {"name": NAME} returns one; '

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import connect
 
+from tests.ports import free_ports
 from tests.web.processes import Program, p2pchat, running
 from tests.web.socketio_client import socket
-from tests.web.test_restarts import free_ports
 
 NEAR = "nobody is called bbo yet: the message waits until someone registers this name; did you mean bob?"
 FAR = "nobody is called dave yet: the message waits until someone registers this name"

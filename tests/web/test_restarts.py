@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,16 +10,9 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
+from tests.ports import free_ports
 from tests.web.chat_client import Chatter
 from tests.web.processes import Program, p2pchat, running
-
-
-def free_ports(count: int) -> list[str]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [str(listener.getsockname()[1]) for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 async def heard(terminal: Program, text: str) -> dict[str, Any]:

@@ -138,7 +138,7 @@ async def test_a_register_that_takes_longer_than_the_time_to_send_it_is_answered
 
 
 async def test_a_socket_that_does_not_register_in_time_is_closed(serve: Any) -> None:
-    served = await serve(WebSettings(token_timeout=0.05))
+    served = await serve(WebSettings(token_timeout=1.0))
     for transport in ("websocket", "polling"):
         async with socket(served.url, transports=[transport]) as stranger:
             assert (await stranger.hear("error"))["code"] == "unauthorized"

@@ -30,9 +30,9 @@ from p2pchat.cli.subcommands import web as web_command
 from p2pchat.cli.subcommands.web import web_options
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.parsing import parse
+from tests.ports import free_ports
 from tests.web.processes import WITHIN, p2pchat, running
 from tests.web.raw_http import UPGRADE, request
-from tests.web.test_restarts import free_ports
 
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")

@@ -16,6 +16,7 @@ from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
+from tests.ports import free_ports
 
 
 async def a_profile(directory: Path, *texts: str) -> None:
@@ -119,8 +120,7 @@ async def test_a_missing_profile_is_not_created(home: Path) -> None:
 
 async def test_the_port_can_be_given(home: Path) -> None:
     await a_profile(home / "ada")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = int(free_ports(1)[0])
     async with connect_or_run(home / "ada", port=port) as control:
         assert control.listening["port"] == port
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from p2pchat.web import WebSettings
+from tests.ports import free_ports
 from tests.web.conftest import Served, serving
 
 
@@ -25,8 +25,5 @@ async def trusting() -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """Return a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+def free_port() -> str:
+    return free_ports(1)[0]

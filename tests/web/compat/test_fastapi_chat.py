@@ -128,12 +128,12 @@ async def test_many_concurrent_connections_do_not_wait_for_each_other(trusting: 
         await asyncio.gather(*(talks(f"user {number}".replace(" ", "-")) for number in range(25)))
 
 
-async def test_multiple_terminals_and_its_former_limitations(home: Path, free_port: int) -> None:
+async def test_multiple_terminals_and_its_former_limitations(home: Path, free_port: str) -> None:
     """Start the server, open terminals. "Messages are lost if the server restarts" no longer holds."""
     client = home.parent / "client.py"
     client.write_text(CLIENT, "utf-8")
     url = f"ws://localhost:{free_port}/chat"
-    server = p2pchat("web", str(free_port), "--trust-loopback", "--port", "0", "--data", str(home.parent / "data"))
+    server = p2pchat("web", free_port, "--trust-loopback", "--port", "0", "--data", str(home.parent / "data"))
     async with running(*server, home=home) as running_server:
         await running_server.until(f":{free_port}")
         async with running(sys.executable, str(client), url, "ada", home=home) as ada:

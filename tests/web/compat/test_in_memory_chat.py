@@ -91,9 +91,9 @@ async def test_key_events_connect_disconnect_buffer_delivery_are_logged(trusting
 
 
 async def test_the_console_of_the_gateway_shows_connect_disconnect_buffer_and_delivery(
-    home: Path, free_port: int
+    home: Path, free_port: str
 ) -> None:
-    server = p2pchat("web", str(free_port), "--trust-loopback", "--port", "0", "--data", str(home.parent / "data"))
+    server = p2pchat("web", free_port, "--trust-loopback", "--port", "0", "--data", str(home.parent / "data"))
     url = f"ws://localhost:{free_port}/chat"
     async with running(*server, home=home) as console:
         await console.until(f"Chat service started on :{free_port}")
