@@ -342,7 +342,7 @@ def parse_message_id(text: str) -> tuple[str, Ref]:
         raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
     except binascii.Error:
         raw = b""
-    if len(raw) != 24 or not dot or not (seq.isascii() and seq.isdigit() and 1 <= int(seq[:17]) < 2**53):
+    if len(raw) != 24 or not dot or not (seq.isascii() and seq.isdigit() and len(seq) <= 16 and 1 <= int(seq) < 2**53):
         raise ValueError(f"{text[:60]!r} is no message id")
     return raw[:8].hex(), Ref(raw[8:].hex(), int(seq))
 
