@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupReplica, GroupView
-from p2pchat.core.log import decode_entry
-from p2pchat.core.records import META_NAME
+from p2pchat.core.log import decode_entry, ref_key
+from p2pchat.core.records import META_NAME, LogKey
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.refusals import parse_refusals
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
@@ -47,6 +48,20 @@ class KnownAddress:
     user: User
     endpoint: str
     answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessages:
+    """What a user's program wrote and this version does not take.
+
+    `kind` is that of the conversation (room, dm, group), `after` the time of the last message before it, None if there
+    is none, and `reason` what is wrong with it, in words.
+    """
+
+    user: User
+    kind: str
+    after: datetime | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,7 @@ class History(Viewer):
         self._profile = Path()
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
+        self._meta: dict[str, str] = {}
         self._former: dict[str, list[FormerName]] = {}  # by user
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
@@ -128,7 +144,7 @@ class History(Viewer):
         namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
-        self._addresses = stored.addresses
+        self._addresses, self._meta = stored.addresses, stored.meta
         for one in stored.former_names:
             self._former.setdefault(one.user, []).append(one)
 
@@ -171,6 +187,23 @@ class History(Viewer):
         ]
 
     # ---- the database
+
+    def refused(self) -> list[RefusedMessages]:
+        """Return what is refused here, by user. A version that takes it fetches it when it runs."""
+        here = parse_refusals(self._meta)
+        keys = [LogKey(each.log.conversation, ref_key(each.log.user, each.log.run)) for each in here]
+        held = self._disk.storage.lookup(keys, [])[0]
+        return [
+            RefusedMessages(
+                self.people.user(each.log.user), self._kind(each.log.conversation),
+                aware(held[key].last_c) if key in held and held[key].seq else None, each.reason,
+            )
+            for each, key in sorted(zip(here, keys, strict=True), key=lambda pair: pair[0].log.user)
+        ]  # fmt: skip
+
+    def _kind(self, id: ConversationId) -> str:
+        naming = self._stored[id].naming if id in self._stored else Naming()
+        return "room" if naming.room else "dm" if naming.dm else "group"
 
     async def check(self) -> Checked:
         """Read the whole database and return whether it is damaged. Cancelling stops it.

@@ -292,11 +292,15 @@ class GapShown(Record, frozen=True):
 
 
 class WarningIssued(Record, frozen=True):
-    """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or ""."""
+    """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or "".
+
+    With a conversation all users of this peer in it hear it.
+    """
 
     code: str
     text: str
     about: str = ""
+    conversation: ConversationId = ""
 
 
 class Counted(Record, frozen=True):

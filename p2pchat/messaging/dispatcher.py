@@ -285,7 +285,9 @@ class EventDispatcher:
         self._emit(None, undelivered, (effect.log.user,))
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
-        audience = None if effect.code in FOR_ALL_USERS else (self._people.me,)
+        mine, there = (self._people.me,), audience_of(self._conversations(), effect.conversation)
+        is_for_all = effect.code in FOR_ALL_USERS or there is None
+        audience = None if is_for_all else (*mine, *(there or ()))
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
         self._emit(None, lambda viewer: warned, audience)
         if effect.code == "internal":  # the core has failed: no call that waits would ever return

@@ -12,8 +12,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from p2pchat import Warned
 from p2pchat import protocol as wire
 from p2pchat.commands.output import json_line
+from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.safe_text import safe_line, safe_text
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK, Honest, Meet
@@ -241,6 +243,21 @@ async def test_an_odd_entry_that_a_member_passes_on_ends_its_log_and_no_link(mee
     assert {"good", "from the repaired program"} <= {post.text for post in posts}
     assert "behind it" not in {post.text for post in posts}
     assert honest.warned == ["entry_refused"]
+
+
+async def test_users_of_a_peer_hear_what_it_refuses_in_their_conversations_only(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    guest = await honest.ada.host("guest")
+    async with guest.events(Warned, consumer=None) as told, honest.ada.events(Warned, consumer=None) as mine:
+        ada = honest.ada.me.key
+        frame = LogWriter(eve.identity, dm_id(eve.id, ada)).say("x" * 32_769)
+        eve.say(msgspec.structs.replace(frame, names=[dm_naming(eve.id, ada)]))
+        private = await anext(mine)
+        long_text(eve, honest)  # in the room
+        public = await anext(told)
+        assert (private.code, public.code) == ("entry_refused", "entry_refused")
+        assert await anext(mine) == public != private
 
 
 async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:

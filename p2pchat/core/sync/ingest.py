@@ -210,7 +210,7 @@ class Ingest:
         if extension.next_seq != held:
             return  # there was no room for those
         conversation, log = extension.conversation, extension.log
-        if self._sync.refusals.refuse(log, batch_of(frame), error.code, str(error).partition(":")[0]):
+        if self._sync.refusals.refuse(log, batch_of(frame), error.code):
             if not log.seq:
                 self._sync.refusals.on_refused_whole(log)
             for later in conversation.writer(log.id.user).logs.values():

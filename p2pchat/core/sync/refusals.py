@@ -80,8 +80,19 @@ class Refusal:
         assert isinstance(frame, Entries)
         return frame
 
+    @property
+    def reason(self) -> str:
+        """What is wrong with the entry, for a person."""
+        return "it is longer than allowed here" if self.code == "limit" else "its form is not known here"
+
     def __str__(self) -> str:
         return f"{self.held} {self.chain8} {self.needed} {self.covered} {self.code} {self.rules}"
+
+
+def parse_refusals(meta: Mapping[str, str]) -> list[Refusal]:
+    """Return the refusals that are stored in `meta`."""
+    names = [name.removeprefix(REFUSED) for name, line in meta.items() if name.startswith(REFUSED) and line]
+    return [Refusal.parse(log, meta[REFUSED + log], meta.get(EVIDENCE + log, "")) for log in names]
 
 
 class Refusals:
@@ -98,10 +109,8 @@ class Refusals:
         self._most_of_writer = min(MAX_REFUSED_OF_WRITER, ctx.settings.max_tips)
         self._warned: set[UserId] = set()
         self.by_ref: dict[tuple[ConversationId, str], Refusal] = {}
-        for name, line in meta.items():
-            if name.startswith(REFUSED) and line:
-                log = name.removeprefix(REFUSED)
-                self._put(Refusal.parse(log, line, meta.get(EVIDENCE + log, "")))
+        for refusal in parse_refusals(meta):
+            self._put(refusal)
 
     def _put(self, refusal: Refusal) -> None:
         self.by_ref[refusal.log.conversation, ref_key(refusal.log.user, refusal.log.run)] = refusal
@@ -144,7 +153,13 @@ class Refusals:
 
     # ---- changes
 
-    def refuse(self, log: LogState, batch: Batch, code: str, reason: str) -> bool:
+    def warn_again(self) -> None:
+        """Warn, at a start, of the logs that are still refused."""
+        for each in [each for each in self.by_ref.values() if not self.is_open(each)]:
+            if each.log.user not in self._warned:
+                self._warn(each)
+
+    def refuse(self, log: LogState, batch: Batch, code: str) -> bool:
         """Refuse a log from its next entry on. Return False if there is no room to remember it."""
         known, evidence = self.find(log.id), encode(frame_of(batch)).hex()
         used = sum(len(each.evidence) for each in self.by_ref.values() if each is not known)
@@ -160,7 +175,7 @@ class Refusals:
         self._ctx.change.meta[EVIDENCE + ",".join(log.id)] = evidence
         self._ctx.emit(Counted("log_refused"))
         if known is None:
-            self._warn(log.id.user, reason)
+            self._warn(refusal)
         return True
 
     def on_named(self, log: LogId, seq: int, *, by_held: bool = True) -> bool:
@@ -194,16 +209,17 @@ class Refusals:
     def _save(self, refusal: Refusal) -> None:
         self._ctx.change.meta[REFUSED + ",".join(refusal.log)] = str(refusal)
 
-    def _warn(self, user: UserId, reason: str) -> None:
+    def _warn(self, refusal: Refusal) -> None:
+        user = refusal.log.user
         if user not in self._warned and len(self._warned) >= MAX_WARNED:
             return
         self._warned.add(user)
         text = (
             f"{describe_user(self._names.get(user))} wrote something that this version of"
-            f" p2pchat does not take ({reason}): it and what follows are refused here, until that program starts anew;"
-            " update p2pchat here or the program there"
+            f" p2pchat does not take ({refusal.reason}): it and what follows are refused here, until that program"
+            " starts anew; update p2pchat here or the program there"
         )
-        self._ctx.emit(WarningIssued("entry_refused", text, user))
+        self._ctx.emit(WarningIssued("entry_refused", text, user, refusal.log.conversation))
 
 
 class Refusers:

@@ -125,6 +125,7 @@ class Replicator:
         self.group_editor.start()
         self.quota.start()
         self._reopen_refused()
+        self.context.refusals.warn_again()
 
     def _reopen_refused(self) -> None:
         """Take logs again that were refused under other rules. Those with nothing built on them need no more than that:

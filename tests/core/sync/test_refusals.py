@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.config import Settings
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Entry, encode_entry, ref_key
 from p2pchat.core.records import LogKey
 from p2pchat.core.sync.refusals import MAX_REFUSED_OF_WRITER
@@ -145,6 +146,19 @@ def test_the_warning_is_given_once_for_each_log_and_to_few_users() -> None:
         bob = Author("bob", f"b{number}")
         assert "warn entry_refused" in far.say(bob.write(ODD))
         assert "warn entry_refused" not in far.say(bob.write(ODD))
+
+
+def test_a_start_warns_again_unless_the_rules_have_changed() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada.far("eve").say(bob.say("one"), long(bob))
+    ada.restart()
+    warned = [effect for effect in ada.effects if isinstance(effect, WarningIssued)]
+    assert [(each.code, each.about, each.conversation) for each in warned] == [("entry_refused", IDS["bob"], ROOM)] * 2
+    assert warned[0].text == warned[1].text and "longer than allowed" in warned[1].text
+    ada.settings = Settings()
+    ada.restart()
+    assert len([effect for effect in ada.effects if isinstance(effect, WarningIssued)]) == 2
 
 
 def test_so_many_logs_of_one_writer_are_remembered() -> None:
