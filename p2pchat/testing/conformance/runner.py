@@ -32,7 +32,16 @@ from p2pchat.testing.conformance.scripted_link import RuleBroken, RuleSkipped, S
 from p2pchat.testing.conformance.watch import WATCHERS, FrameWatch
 
 LEVELS = ("bot", "peer", "full")
-FILES = ("link_rules", "frame_rules", "entry_rules", "sync_rules", "peer_rules")
+FILES = (
+    "link_rules",
+    "frame_rules",
+    "entry_rules",
+    "sync_rules",
+    "peer_rules",
+    "fork_rules",
+    "group_rules",
+    "full_rules",
+)
 RULE_TIMEOUTS = 6  # a rule may take this many times as long as one wait; a guess
 RECORDED = 400  # frames of one rule that are kept
 RECORDED_CHARACTERS = 2000  # of one frame
@@ -169,6 +178,11 @@ class Kit:
     def written(self, log: LogId) -> set[tuple[int, str]]:
         """Return number and chain of all that the kit ever wrote into a log; an empty set for another's log."""
         return {(seq, chain[:8].hex()) for one in self.logs.get(log, ()) for seq, chain in enumerate(one.chains)}
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the candidate is on this machine."""
+        return self._control is not None and self._control.writer.get_extra_info("peername")[0] in ("127.0.0.1", "::1")
 
     # ---- members and links
 

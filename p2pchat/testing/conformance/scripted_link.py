@@ -112,7 +112,7 @@ class ScriptedLink:
         self.over = False
         self.wants = 0
         self.open_wants: dict[int, tuple[ConversationId, UserId]] = {}
-        self.pings = 0
+        self.pings = self.questions = 0
         self.nonce = member.kit.draw(f"nonce {member.name} {dialled}", 32).hex()
         self.memory: dict[str, Any] = {}  # of the watch
         self._decoder = wire.Decoder(max_frame_bytes=wire.MAX_FRAME_BYTES)
@@ -367,9 +367,10 @@ class ScriptedLink:
         """Wait for the `have` that closes a want."""
         return await self.next(wire.Have, f"`have` with `end` {n}", where=lambda one: one.end == n)
 
-    async def marks_in(self, conversation: str, span: tuple[str, str] = SPAN) -> dict[UserId, list[Mark]]:
+    async def marks_in(self, conversation: str, span: tuple[str, str] | None = None) -> dict[UserId, list[Mark]]:
         """Ask for the candidate's marks in a conversation; return them."""
-        after = len(self.frames)
+        after, self.questions = len(self.frames), self.questions + 1
+        span = span or (LOWEST, f"{'f' * 60}{self.questions:04x}")  # tells the answer from those to other questions
         self.send(wire.Have({conversation: {}}, span=span, ask=True))
         page = await self.next(
             wire.Have, "`have` with the span", after=after,

@@ -1,0 +1,294 @@
+"""Rules of level full about hosted users and export files.
+
+The commands of docs/conformance.md host users and name files. The kit and the candidate read each other's files, so
+these rules need both on one machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from p2pchat import protocol as wire
+from p2pchat.core.log import LogId, batch_of, head_message, verify
+from p2pchat.core.mesh.handshake import host_message
+from p2pchat.core.sync.conversations import dm_id
+from p2pchat.protocol import Mark
+from p2pchat.testing.conformance.group_rules import order, ordered
+from p2pchat.testing.conformance.member import ScriptedLog
+from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat.testing.conformance.scripted_link import RuleSkipped, ScriptedLink, check, framed, mentioned, now_us
+
+HOSTING, READING, FORMAT = "protocol.md#hosting", "protocol-files.md#reading", "protocol-files.md#format"
+WEEK_MS = 7 * 24 * 3_600_000
+
+
+# ---- hosted users
+
+
+async def hosted(kit: Kit, link: ScriptedLink) -> tuple[str, wire.Hosted]:
+    """Let the candidate host one more user; return the name and the announcement."""
+    name = f"h{kit.draw('user', 4).hex()}"
+    await ordered(link, f"/host {name}")
+    here = await link.next(
+        wire.Here, f"`here` with {name}", where=lambda one: any(user.name == name for user in one.users)
+    )
+    return name, next(user for user in here.users if user.name == name)
+
+
+@rule("full", HOSTING, "A peer MAY speak for a user with another key than its own when it shows the user's certificate")
+async def hosted_users_are_certified(kit: Kit) -> None:
+    link = await kit.join("ada")
+    _, user = await hosted(kit, link)
+    cert = user.cert
+    check(cert is not None, "it has no certificate")
+    assert cert is not None
+    check(0 < cert.until_ms - cert.from_ms <= WEEK_MS, f"it is good from {cert.from_ms} until {cert.until_ms}")
+    now = now_us() // 1000
+    check(cert.from_ms - 60_000 <= now < cert.until_ms, "it is not good now")
+    message = host_message(user.id, kit.candidate, cert.from_ms, cert.until_ms)
+    check(verify(user.id, bytes.fromhex(cert.sig), message), "its signature is wrong")
+
+
+@rule("full", "protocol.md#presence", "A newly hosted user MUST be announced before any other frame about that user.")
+async def hosted_users_answer_with_their_own_key(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    _, user = await hosted(kit, ada)
+    await bob.until(lambda: user.id in bob.member.told, "`here` with the new user on another link")
+    for link in (ada, bob):
+        conversation = link.member.dm(user.id)
+        log, batch = link.member.say(conversation, f"to the new user from {link.label}")
+        link.send(batch)
+        await link.acked(log)
+        await link.answer(conversation, f"to the new user from {link.label}", log.ref(), user=user.id)
+        first = next(place for place, text in enumerate(link.texts) if user.id in text)
+        check(isinstance(link.frames[first], wire.Here), f"the first frame about the user is {link.texts[first][:80]}")
+
+
+@rule("full", "protocol.md#here", "After `go`, each end sends all its users")
+async def a_new_link_is_told_of_all_users(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    users = [(await hosted(kit, ada))[1] for _ in range(2)]
+    bob = await kit.join("bob")
+    missing = [user.name for user in users if user.id not in bob.member.told]
+    check(not missing and kit.candidate in bob.member.told, f"the first list of users lacks {missing}")
+    await bob.echoed("and you yourself?", bob.member.dm())
+
+
+@rule("full", "protocol.md#here", "`gone`: no longer hosted.")
+async def a_user_that_is_hosted_no_longer_is_gone(kit: Kit) -> None:
+    ada = await kit.join("ada")
+    name, user = await hosted(kit, ada)
+    conversation = ada.member.dm(user.id)
+    await ordered(ada, f"/unhost {name}")
+    await ada.next(wire.Here, "`here` with the user in `gone`", where=lambda one: user.id in one.gone)
+    log = ada.member.log(conversation)
+    before = len(ada.frames)
+    ada.send(log.text("are you there?"))
+    await ada.echoed("who is there?", ada.member.dm())
+    told = [one for one in ada.frames[before:] if conversation in mentioned(one)]
+    check(not told, "a message to a user who is hosted no longer was acknowledged")
+
+
+@rule("full", "protocol.md#names", "after its own `here` with one user more")
+async def conversations_are_named_again_with_one_user_more(kit: Kit) -> None:
+    """What the candidate names again is judged in every frame; here there are frames to judge."""
+    ada = await kit.join("ada")
+    await ada.echoed("before the new user", ada.member.dm())
+    await hosted(kit, ada)
+    await ada.echoed("after it", ada.member.dm())
+    await ada.echoed("after it, in the room")
+
+
+# ---- files the candidate writes
+
+
+def place(kit: Kit, name: str) -> Path:
+    """Return the path of a new file that both can reach."""
+    if not kit.is_near:
+        raise RuleSkipped("the candidate is on another machine")
+    return kit.directory / f"{name}-{kit.draw('file', 4).hex()}"
+
+
+def read_frames(data: bytes) -> list[wire.AnyFrame]:
+    decoder = wire.Decoder(max_frame_bytes=wire.MAX_FRAME_BYTES)
+    frames = decoder.feed(data)
+    check(decoder.fault is None, f"the file cannot be read: {decoder.fault}")
+    return frames
+
+
+async def exported(kit: Kit, link: ScriptedLink) -> list[wire.AnyFrame]:
+    path = place(kit, "export")
+    await ordered(link, f"/export {path}")
+    return read_frames(path.read_bytes())
+
+
+@rule("full", FORMAT, "It MUST be the first frame, and so marks the file as one of p2pchat.")
+async def a_file_begins_and_ends_as_one(kit: Kit) -> None:
+    link = await kit.join("ada")
+    frames = await exported(kit, link)
+    first, last = frames[0], frames[-1]
+    check(isinstance(first, wire.File) and first.v == 1 and first.room == kit.room, f"the first frame is {first}")
+    check(isinstance(last, wire.FileEnd), f"the last frame is {last}")
+    batches = [one for one in frames[1:-1] if isinstance(one, wire.Entries)]
+    check(len(batches) == len(frames) - 2, "a frame between them is no `entries`")
+    count = sum(len(one.e) for one in batches if not one.fork)
+    check(isinstance(last, wire.FileEnd) and last.entries == count, f"`entries` of the last frame is not {count}")
+    check(all(one.n is None for one in batches), "a batch in a file answers no want, and has `n`")
+
+
+@rule(
+    "full",
+    FORMAT,
+    "A log MUST come after those its `before` names. The first frame of each conversation MUST have `names`.",
+)
+async def a_file_has_everything_in_order(kit: Kit) -> None:
+    link = await kit.join("ada")
+    logs = [link.member.log()]
+    logs.append(link.member.log(before=[logs[0].mark()]))
+    direct = link.member.log(link.member.dm())
+    direct.text("in a direct conversation")
+    for log in (*logs, direct):
+        link.send(log.batch(1))
+        await link.acked(log)
+    seen: dict[LogId, int] = {}
+    named: set[str] = set()
+    for one in await exported(kit, link):
+        if not isinstance(one, wire.Entries):
+            continue
+        id, batch = LogId(one.c, one.u, one.r), batch_of(one)
+        check(one.c in named or one.names, "the first frame of a conversation has no `names`")
+        named.add(one.c)
+        if one.fork:
+            continue
+        check(one.first == seen.get(id, 0) + 1, f"a batch begins with entry {one.first} after {seen.get(id, 0)}")
+        check(verify(one.u, batch.head, head_message(id, batch.last, batch.chain)), "a wrong head")
+        seen[id] = batch.last
+        if id == logs[1].id:
+            check(logs[0].id in seen, "a log comes before the one that it builds on")
+    check({log.id for log in (*logs, direct)} <= seen.keys(), "a log that was acknowledged is not in the file")
+
+
+# ---- files the candidate reads
+
+
+def file_of(kit: Kit, *frames: wire.Frame | bytes, room: str = "", v: int = 1, end: bool = True) -> bytes:
+    """Return a file with these frames, each named as the room where it has a conversation."""
+    parts = [wire.encode(wire.File(v, room or kit.room))]
+    for frame in frames:
+        if isinstance(frame, wire.Entries):
+            frame.names = [wire.Naming(room=True)]
+        parts.append(frame if isinstance(frame, bytes) else wire.encode(frame))
+    count = sum(len(one.e) for one in frames if isinstance(one, wire.Entries) and not one.fork)
+    return b"".join([*parts, *([wire.encode(wire.FileEnd(count))] if end else [])])
+
+
+async def imported(kit: Kit, link: ScriptedLink, data: bytes, *, good: bool = True) -> None:
+    path = place(kit, "import")
+    path.write_bytes(data)
+    await (ordered if good else order)(link, f"/import {path}")
+
+
+def writer(kit: Kit, name: str) -> ScriptedLog:
+    """Return a log in the room of somebody who has no link."""
+    log = kit.member(name).log()
+    log.text(f"echo {name} wrote this")
+    return log
+
+
+async def held(kit: Kit, link: ScriptedLink, log: ScriptedLog) -> list[Mark]:
+    return (await link.marks_in(kit.room, (log.id.user, log.id.user))).get(log.id.user, [])
+
+
+@rule("full", READING, "New entries are stored, shown and announced like any other.")
+async def a_file_is_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log = writer(kit, "gone")
+    await imported(kit, link, file_of(kit, log.batch(1)))
+    check(await held(kit, link, log) == [log.mark()], "the log in the file is not held")
+    await link.answer(kit.room, "gone wrote this", log.ref())
+
+
+@rule(
+    "full",
+    READING,
+    "A reader MUST refuse a file that does not begin so, one with a larger `v`, and one of another room",
+)
+async def other_files_are_refused(kit: Kit) -> None:
+    link = await kit.join("ada")
+    for name, changes in (("later", {"v": 2}), ("elsewhere", {"room": "ab" * 32}), ("headless", {})):
+        log = writer(kit, name)
+        data = file_of(kit, log.batch(1), **changes)
+        if name == "headless":
+            data = data[len(wire.encode(wire.File(1, kit.room))) :]
+        await imported(kit, link, data, good=False)
+        check(not await held(kit, link, log), f"something was taken from a file that is {name}")
+
+
+@rule("full", READING, "skipped, the next is read")
+async def a_malformed_frame_of_a_file_is_skipped(kit: Kit) -> None:
+    link = await kit.join("ada")
+    first, second = writer(kit, "first"), writer(kit, "second")
+    odd = (framed('{"t":"entries"}'), framed("[]"), framed('{"t":"hologram"}'), framed("\xff".encode("latin-1")))
+    await imported(kit, link, file_of(kit, first.batch(1), *odd, second.batch(1)))
+    for log in (first, second):
+        check(await held(kit, link, log) == [log.mark()], "what stands beside a malformed frame was not taken")
+
+
+@rule("full", READING, "nothing behind it is read")
+async def nothing_is_read_behind_a_wrong_length(kit: Kit) -> None:
+    for wrong in (wire.LENGTH.pack(0), wire.LENGTH.pack(256 * 1024 + 1)):
+        link = await kit.join(f"ada-{wrong.hex()}")
+        first, second = writer(kit, "first"), writer(kit, "second")
+        await imported(kit, link, file_of(kit, first.batch(1), wrong, second.batch(1)), good=False)
+        check(await held(kit, link, first) == [first.mark()], "what comes before the wrong length was not taken")
+        check(not await held(kit, link, second), "what comes behind a wrong length was read")
+
+
+@rule("full", FORMAT, "A file without it was cut off.")
+async def a_file_that_was_cut_off_is_taken_as_far_as_it_goes(kit: Kit) -> None:
+    link = await kit.join("ada")
+    first, second = writer(kit, "first"), writer(kit, "second")
+    data = file_of(kit, first.batch(1), second.batch(1), end=False)
+    await imported(kit, link, data[:-20], good=False)
+    check(await held(kit, link, first) == [first.mark()], "the batch before the cut was not taken")
+    check(not await held(kit, link, second), "half a batch was taken")
+
+
+@rule("full", READING, "not taken; what came before it counts")
+async def a_wrong_head_in_a_file_blames_nobody(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log = writer(kit, "gone")
+    log.text("and this")
+    wrong = log.batch(3)
+    wrong.head = "00" * 64
+    await imported(kit, link, file_of(kit, log.batch(1, 2), wrong))
+    check(await held(kit, link, log) == [log.mark(2)], "the batch before the wrong head was not taken, or that one was")
+    link.send(log.batch(3))  # who brings it now is not blamed
+    await link.acked(log)
+
+
+@rule("full", READING, "not taken, and not kept for later")
+async def a_gap_in_a_file_is_not_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log = writer(kit, "gone")
+    link.member.answers -= {"want", "have"}
+    await imported(kit, link, file_of(kit, log.batch(2)))
+    check(not await held(kit, link, log), "a batch behind a gap was taken")
+    await imported(kit, link, file_of(kit, log.batch(1, 1)))
+    check(await held(kit, link, log) == [log.mark(1)], "the batch behind the gap was kept for later")
+
+
+@rule("full", READING, "a conversation in which nobody here is a member")
+async def foreign_conversations_in_a_file_are_not_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    one, other = kit.member("gone"), kit.member("away")
+    foreign = one.log(dm_id(one.id, other.id))
+    batch = foreign.text("between the two of us")
+    users = sorted((one.id, other.id))
+    room = writer(kit, "known")
+    named = framed(wire.encode(wire.Entries(batch.c, batch.u, batch.r, 1, batch.prev, batch.e, batch.head, names=[
+        wire.Naming(dm=(users[0], users[1]))]))[4:])  # fmt: skip
+    await imported(kit, link, file_of(kit, named, room.batch(1)))
+    check(await held(kit, link, room) == [room.mark()], "what stands beside it was not taken")
+    frames = await exported(kit, link)
+    check(not [one for one in frames if foreign.id.conversation in mentioned(one)], "it was stored")
