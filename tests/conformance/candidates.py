@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.identity.network_and_invites import parse_invite
+from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
 from p2pchat.testing.conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
+from tests.test_examples import node
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 PATIENCE = 30.0  # seconds for a process to start, on a busy machine
 
 
@@ -57,6 +59,14 @@ def python_candidate(home: Path, *options: str) -> CandidateProcess:
     return CandidateProcess([sys.executable, "-m", module, "--data", str(home / "data"), *options], home)
 
 
+def node_candidate(home: Path, invite: str = "", port: int = 0, examples: Path = EXAMPLES) -> CandidateProcess:
+    """Return the peer in JavaScript, whose file is below `home`; without an invite it knows a network and no peer."""
+    network = Network("ab" * 16, "cd" * 32)
+    invite = invite or encode_invite("ef" * 32, network, ["127.0.0.1:1"])
+    command = [node(), str(examples / "peer.mjs"), str(home / "echo.jsonl"), invite, f"127.0.0.1:{port}"]
+    return CandidateProcess(command, home)
+
+
 def free_port() -> int:
     """Return a port of this machine that nobody uses now."""
     with socket.socket() as one:
@@ -84,11 +94,10 @@ async def ended(process: CandidateProcess) -> AsyncIterator[CandidateProcess]:
 
 async def dialled(process: CandidateProcess, directory: Path, level: str, only: Sequence[str] = ()) -> list[RuleResult]:
     """Run the rules of a level with the kit as the one that dials."""
-    invite = await process.start()
-    kit = dialling_kit(
-        parse_invite(invite), seed="tests", timeout=PATIENCE / 3, directory=directory, restart=process.restart,
-        stop=process.stop,
-    )  # fmt: skip
+    line = await process.start()
+    invite = parse_invite(line[line.index("p2pchat:") :])
+    actions = {"restart": process.restart, "stop": process.stop}
+    kit = dialling_kit(invite, seed="tests", timeout=PATIENCE / 3, directory=directory, **actions)
     try:
         await kit.reach()
         return await kit.run(chosen(all_rules(), level, only), lambda result: None)

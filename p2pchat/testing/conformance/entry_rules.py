@@ -72,7 +72,7 @@ async def answers_come_unasked(kit: Kit) -> None:
     check(not fetched, "the candidate sent its answers for a want, of which there was none")
 
 
-@rule("bot", ENTRIES, "of several the 2 shown last")
+@rule("peer", ENTRIES, "of several the 2 shown last")
 async def after_names_what_was_shown_last(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("nothing before", link.member.dm())
@@ -216,7 +216,7 @@ async def a_wrong_head_ends_the_link(kit: Kit) -> None:
         check(not told, f"entries under a wrong `{wrong}` are in the candidate's marks")
 
 
-@rule("bot", "protocol-entries.md#the-keys", "`c`: not above the `c` of the entry before")
+@rule("peer", "protocol-entries.md#the-keys", "`c`: not above the `c` of the entry before")
 async def a_clock_that_stands_ends_the_log(kit: Kit) -> None:
     link = await kit.join("ada")
     log = link.member.log(link.member.dm())
@@ -309,19 +309,39 @@ async def entries_without_effect_are_taken(kit: Kit) -> None:
     )  # fmt: skip
 
 
+ODD_ENTRIES = (
+    '{"k":"text","at":%d,"c":%d,"b":"x","t":"yesterday"}', '{"k":"text","at":%d,"c":%d,"b":"\\u0000"}',
+    '{"k":"text","at":%d,"c":%d}', '{"k":"text","at":%d,"c":%d,"b":"' + "x" * 32_769 + '"}', '{"at":%d,"c":%d,"b":"x"}',
+    '{"k":"text","at":%d,"c":%d,"b":"x","before":[["", 0]]}', "no JSON at all, %d %d",
+)  # fmt: skip
+
+
+@rule("bot", "protocol.md#a-minimal-peer", "end no link for what is in an entry that its author signed")
+async def an_odd_entry_ends_no_link(kit: Kit) -> None:
+    link = await kit.join("ada")
+    for place, odd in enumerate(ODD_ENTRIES):
+        log = link.member.log(link.member.dm())
+        link.send(log.text("good"))
+        await link.acked(log)
+        c = log.clock + 1
+        link.send(log.write(odd % (c, c)))
+        fresh = link.member.log(link.member.dm())
+        link.send(fresh.text(f"after odd entry {place}"))
+        try:
+            await link.answer(link.member.dm(), f"after odd entry {place}")
+        except RuleBroken as broken:
+            raise RuleBroken(f"{broken}, after an entry {odd[:60]}") from None
+
+
 @rule(
-    "bot",
+    "peer",
     "protocol.md#refused-entries",
     "the receiver MUST refuse *the log*, from the first entry of this batch on, and MUST go on with everything "
     "else on the link",
 )
 async def a_fault_of_an_entry_ends_its_log_only(kit: Kit) -> None:
     link = await kit.join("ada")
-    for odd in (
-        '{"k":"text","at":%d,"c":%d,"b":"x","t":"yesterday"}', '{"k":"text","at":%d,"c":%d,"b":"\\u0000"}',
-        '{"k":"text","at":%d,"c":%d}', '{"k":"text","at":%d,"c":%d,"b":"' + "x" * 32_769 + '"}',
-        '{"at":%d,"c":%d,"b":"x"}',
-    ):  # fmt: skip
+    for odd in ODD_ENTRIES:
         log = link.member.log(link.member.dm())
         link.send(log.text("good"))
         await link.acked(log)

@@ -42,7 +42,7 @@ async def only_tls_1_3_is_accepted(kit: Kit) -> None:
     raise RuleBroken("the candidate accepted TLS 1.2")
 
 
-@rule("bot", HANDSHAKE, "The server MUST NOT issue session tickets")
+@rule("peer", HANDSHAKE, "So the server SHOULD NOT issue session tickets")
 async def no_session_tickets(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     await link.offered()  # tickets come before it
@@ -251,7 +251,7 @@ async def dialled_with(kit: Kit, member: ScriptedMember, context: ssl.SSLContext
     sent: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, HandshakeError):
+        with suppress(OSError, HandshakeError, asyncio.CancelledError):  # the last when the run is over
             while data := await reader.read(65536):
                 try:
                     sent.append(pipe.receive(data))
@@ -261,13 +261,14 @@ async def dialled_with(kit: Kit, member: ScriptedMember, context: ssl.SSLContext
         over.set()
 
     over = asyncio.Event()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        await kit.name(member, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        try:
-            await asyncio.wait_for(over.wait(), kit.timeout)
-        except TimeoutError:
-            raise RuleSkipped("the candidate does not dial what `peers` names") if not kit.dials else RuleBroken(
-                "the candidate did not close the connection") from None  # fmt: skip
+    server = kit.keep(await asyncio.start_server(serve, "127.0.0.1", 0))
+    await kit.name(member, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    try:
+        await asyncio.wait_for(over.wait(), kit.timeout)
+    except TimeoutError:
+        if not kit.dials:
+            raise RuleSkipped("the candidate does not dial what `peers` names") from None
+        raise RuleBroken("the candidate did not close the connection") from None
     return b"".join(sent) if pipe.handshaken else None
 
 

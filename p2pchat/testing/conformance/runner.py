@@ -157,7 +157,7 @@ class Kit:
         self._drawn: dict[str, int] = {}
         self._links: list[ScriptedLink] = []  # of the rule that runs
         self._control: ScriptedLink | None = None
-        self._servers: dict[str, asyncio.Server] = {}
+        self._servers: list[asyncio.Server] = []
         self._accepted: dict[str, asyncio.Queue[ScriptedLink]] = {}
 
     # ---- what members need
@@ -215,19 +215,27 @@ class Kit:
         queue = self._accepted[member.id] = asyncio.Queue[ScriptedLink]()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if member.id not in self._accepted:  # the rule is over
+                writer.close()
+                return
             self.record(member.name, False, "(the candidate dials)")
             queue.put_nowait(self._add(ScriptedLink(member, reader, writer, dialled=False)))
 
         context = context or server_context(member.identity)
-        server = self._servers[member.id] = await asyncio.start_server(accept, host, port, ssl=context)
+        server = self.keep(await asyncio.start_server(accept, host, port, ssl=context))
         member.port = server.sockets[0].getsockname()[1]
         return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{member.port}"
+
+    def keep(self, server: asyncio.Server) -> asyncio.Server:
+        """Keep a server to the end of the run: a candidate that dials a former member must not meet another there."""
+        self._servers.append(server)
+        return server
 
     async def accept(self, member: ScriptedMember, *, context: ssl.SSLContext | None = None) -> ScriptedLink:
         """Let the candidate dial a member, whom another member names as linked. Raises RuleSkipped if it does not."""
         if self.dials is False:
             raise RuleSkipped("the candidate does not dial what `peers` names")
-        if member.id not in self._servers:
+        if member.id not in self._accepted:
             await self.name(member, await self.listen(member, context=context))
         try:
             link = await asyncio.wait_for(self._accepted[member.id].get(), self.timeout)
@@ -386,10 +394,8 @@ class Kit:
             link.leave()
         for link in links:
             await link.aclose()
-        for id, server in list(self._servers.items()):
-            if self.host is None or id != self.host.id:
-                server.close()
-                del self._servers[id], self._accepted[id]
+        host = self.host.id if self.host else ""
+        self._accepted = {id: queue for id, queue in self._accepted.items() if id == host}
         if self._control is not None and links:
             gone = [link.member.id for link in links if not link.dialled]
             if gone and not self._control.over:
@@ -400,7 +406,7 @@ class Kit:
         if self._control is not None:
             self._control.leave()
             await self._control.aclose()
-        for server in self._servers.values():
+        for server in self._servers:
             server.close()
 
     async def run(self, rules: Iterable[ConformanceRule], report: Callable[[RuleResult], None]) -> list[RuleResult]:

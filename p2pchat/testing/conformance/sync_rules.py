@@ -62,21 +62,13 @@ async def marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     link = await kit.join("ada")
     log, answer = await link.echoed("marks, please", link.member.dm())
     link.member.answers -= {"have"}
-    before = len(link.frames)
-    link.send(wire.Have({link.member.dm(): {}}, span=SPAN, ask=True))
-    page = await link.next(wire.Have, "`have` with the span", after=before, where=lambda one: one.span is not None)
-    check(page.span == SPAN and not page.ask, "the answer has another span, or asks")
-    marks = page.marks.get(link.member.dm(), {})
+    marks = await link.marks_in(link.member.dm())
     check(marks.get(link.member.id) == [log.mark()], f"the marks of the log sent are {marks.get(link.member.id)}")
     tips = marks.get(kit.candidate, [])
     check([tip.run for tip in tips] == [answer["run"]] and tips[0].seq >= answer["seq"], "its own mark is missing")
     alone = (link.member.id, link.member.id)
-    before = len(link.frames)
-    link.send(wire.Have({link.member.dm(): {}}, span=alone, ask=True))
-    page = await link.next(
-        wire.Have, "`have` with the span of one user", after=before, where=lambda one: one.span is not None
-    )
-    check(page.span == alone and set(page.marks[link.member.dm()]) == {link.member.id}, "marks outside the span")
+    marks = await link.marks_in(link.member.dm(), alone)
+    check(set(marks) == {link.member.id}, f"of one user were asked the marks, and {len(marks)} came")
 
 
 @rule(
@@ -90,11 +82,10 @@ async def a_page_of_sums_is_answered_with_marks(kit: Kit) -> None:
     link.member.answers -= {"have", "digest"}
     before = len(link.frames)
     link.send(wire.Digest(sums={link.member.dm(): "ab" * 32}, span=SPAN))
-    page = await link.next(wire.Have, "`have` with `span` and `ask` for the differing conversation", after=before,
-                           where=lambda one: link.member.dm() in one.marks and one.span is not None)  # fmt: skip
-    check(page.ask, "it does not ask")
-    await link.next(wire.Have, "`have` for the conversation that the page did not list", after=before,
-                    where=lambda one: kit.room in one.marks and one.span is not None)  # fmt: skip
+    await link.next(wire.Have, "`have` with `span` and `ask` for the differing conversation", after=before,
+                    where=lambda one: link.member.dm() in one.marks and one.span is not None and one.ask)  # fmt: skip
+    await link.next(wire.Have, "`have` that asks for the conversation that the page did not list", after=before,
+                    where=lambda one: kit.room in one.marks and one.span is not None and one.ask)  # fmt: skip
 
 
 @rule("bot", "protocol.md#pull", "That `have` closes the want.")
@@ -114,7 +105,7 @@ async def each_want_gets_an_end(kit: Kit) -> None:
 # ---- receipts
 
 
-@rule("bot", "protocol.md#read-marks", "A **read mark** says that a reader has read a log up to an entry")
+@rule("peer", "protocol.md#read-marks", "A **read mark** says that a reader has read a log up to an entry")
 async def what_was_answered_is_read(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("read this", link.member.dm())
@@ -127,8 +118,18 @@ async def what_was_answered_is_read(kit: Kit) -> None:
     )
 
 
+@rule("bot", "protocol.md#a-minimal-peer", "and each `have` and `read` that asks")
+async def a_read_that_asks_is_answered(kit: Kit) -> None:
+    link = await kit.join("ada")
+    link.send(wire.ReadFrame({}, ask=True))
+    await link.until(
+        lambda: {LOWEST, HIGHEST} <= {end for one in link.frames if isinstance(one, wire.ReadFrame)
+                                      for end in one.span or ()}, "`read` with spans that cover all ids",
+    )  # fmt: skip
+
+
 @rule(
-    "bot",
+    "peer",
     "protocol.md#read-marks",
     "A peer that gets a different one answers with a `read` that has empty `marks` and `ask`, and gets all marks",
 )
