@@ -50,7 +50,7 @@ async def no_session_tickets(kit: Kit) -> None:
     check(session is None or not session.has_ticket, "a session ticket came")
 
 
-@rule("bot", HANDSHAKE, "a client MUST NOT resume a session")
+@rule("bot", HANDSHAKE, "A client MUST NOT resume a session")
 async def no_session_is_resumed(kit: Kit) -> None:
     ada = kit.member("ada")
     context = server_context(ada.identity)

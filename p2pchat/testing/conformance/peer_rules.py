@@ -252,11 +252,7 @@ async def a_65th_tip_is_refused(kit: Kit) -> None:
     check(logs[64].mark() not in marks, "the last one was taken in place of another")
 
 
-@rule(
-    "peer",
-    FULL,
-    "MUST NOT push them or send their marks on that link until these marks change or they are wanted again",
-)
+@rule("peer", FULL, "MUST NOT push them or send their marks on that link until it gets other marks of that user there")
 async def nothing_is_pushed_to_who_is_full(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     await ada.echoed("before")
