@@ -23,15 +23,16 @@ PATIENCE = 30.0  # seconds for a process to start, on a busy machine
 class CandidateProcess:
     """A candidate that can be killed, started again, and asked to stop."""
 
-    def __init__(self, command: Sequence[str], home: Path) -> None:
+    def __init__(self, command: Sequence[str], home: Path, *, quiet: bool = False) -> None:
         self._command = command
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "P2PCHAT_HOME": str(home / "home")}
+        self._errors = asyncio.subprocess.DEVNULL if quiet else None
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> str:
         """Start it; return the first line it prints."""
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdout=asyncio.subprocess.PIPE, env=self._environment
+            *self._command, stdout=asyncio.subprocess.PIPE, stderr=self._errors, env=self._environment
         )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
@@ -64,7 +65,7 @@ def node_candidate(home: Path, invite: str = "", port: int = 0, examples: Path =
     network = Network("ab" * 16, "cd" * 32)
     invite = invite or encode_invite("ef" * 32, network, ["127.0.0.1:1"])
     command = [node(), str(examples / "peer.mjs"), str(home / "echo.jsonl"), invite, f"127.0.0.1:{port}"]
-    return CandidateProcess(command, home)
+    return CandidateProcess(command, home, quiet=examples != EXAMPLES)
 
 
 def free_port() -> int:

@@ -28,7 +28,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Invite, Network, encode_invite
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.testing.conformance.member import ScriptedLog, ScriptedMember
-from p2pchat.testing.conformance.scripted_link import RuleBroken, RuleSkipped, ScriptedLink, check
+from p2pchat.testing.conformance.scripted_link import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
 from p2pchat.testing.conformance.watch import WATCHERS, FrameWatch
 
 LEVELS = ("bot", "peer", "full")
@@ -240,9 +240,11 @@ class Kit:
         try:
             link = await asyncio.wait_for(self._accepted[member.id].get(), self.timeout)
         except TimeoutError:
-            if self.dials is None:
-                self.dials = False
-            raise RuleSkipped(f"the candidate did not dial {member.name}, whom `peers` named") from None
+            why = f"the candidate did not dial {member.name}, whom `peers` named"
+            if self.dials:
+                raise RuleBroken(why) from None
+            self.dials = False
+            raise RuleSkipped(why) from None
         self.dials = True
         return link
 
@@ -380,10 +382,13 @@ class Kit:
         """Judge a rule of every frame, after an exchange of everything usual."""
         if not self.frames.frames or "an echo" not in self._drawn:
             self._drawn["an echo"] = 1
-            link = await self.join("ada")
-            for conversation in ("", link.member.dm()):
-                await link.echoed("an echo", conversation)
-            await link.round_trip()
+            ada, bob = await self.join("ada"), await self.join("bob")
+            await ada.echoed("an echo", ada.member.dm())
+            await ada.echoed(
+                "a minute ahead", c=now_us() + 60_000_000
+            )  # so the candidate's clock has to rise by itself
+            await bob.echoed("an echo")
+            await ada.round_trip()
         faults = self.frames.faults.get(rule.name, [])
         check(not faults, "; ".join(faults[:3]))
 

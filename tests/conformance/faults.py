@@ -1,0 +1,250 @@
+"""Deliberate faults of the peer in JavaScript, each with the rule of the conformance kit that finds it.
+
+`python -m tests.conformance.faults` puts each into a copy of examples/peer.mjs or peer_primitives.mjs, runs the peer
+and its rule, and prints a table; NAME...: only these. A fault is found when the rule fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conformance.candidates import EXAMPLES, free_port, listened, node_candidate
+
+FILES = ("peer.mjs", "peer_primitives.mjs")
+AT_ONCE = 10  # peers that run at the same time; most of the time each waits
+TIMEOUT = 1.5  # seconds in which a rule expects an answer
+
+
+class FaultError(ValueError):
+    """A fault that does not fit the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFault:
+    """One deliberate fault: `old`, which is in one of the files exactly once, becomes `new`."""
+
+    name: str
+    why: str
+    rule: str
+    old: str
+    new: str = ""
+
+    def infect(self, directory: Path) -> None:
+        """Put the fault into the files in a directory. Raises FaultError if it does not fit."""
+        places = [(directory / file, (directory / file).read_text("utf-8")) for file in FILES]
+        if sum(text.count(self.old) for _, text in places) != 1:
+            raise FaultError(f"{self.name}: its text is there {sum(text.count(self.old) for _, text in places)} times")
+        for path, text in places:
+            path.write_text(text.replace(self.old, self.new), "utf-8")
+
+
+FAULTS = (
+    # ---- TLS and the handshake
+    PeerFault("old-tls-offered", "a link could be read that was recorded", "only-tls-1-3-is-offered",
+              'servername: "", minVersion: "TLSv1.3"', 'servername: "", minVersion: "TLSv1.2"'),
+    PeerFault("old-tls-accepted", "the same, of those that dial", "only-tls-1-3-is-accepted",
+              '...identity(seed), minVersion: "TLSv1.3"', '...identity(seed), minVersion: "TLSv1.2"'),
+    PeerFault("version-unchecked", "it goes on in a version that it does not speak",
+              "the-server-refuses-other-versions",
+              'if (v !== 1) throw "version";'),
+    PeerFault("offer-unchecked", "it chooses a version that was not offered", "the-client-refuses-other-versions",
+              'if (!v.includes(1)) throw "version";'),
+    PeerFault("signature-unchecked", "anybody can be anybody", "the-server-checks-the-signature",
+              'if (!p2p.verify(id, this.transcript, sig)) throw "identity";'),
+    PeerFault("transcript-unbound", "a hello of another connection counts", "the-signature-covers-both-nonces-and-ids",
+              'if (!p2p.verify(id, this.transcript, sig)) throw "identity";',
+              'if (!p2p.verify(id, this.transcript, sig) && !p2p.verify(id, p2p.transcript(this.peer.id, id, '
+              '"0".repeat(64), nonce), sig)) throw "identity";'),
+    PeerFault("client-unproven", "whoever connects is a member", "the-server-requires-a-proof",
+              'this.check(proof, "client");'),
+    PeerFault("server-unproven", "it writes to whoever answers", "the-client-checks-the-proof",
+              'this.check(proof, "server");'),
+    PeerFault("pin-ignored", "the first contact may be anybody", "the-client-compares-the-key-with-its-pin",
+              "else if (far === peer.id || far !== pin)", "else if (far === peer.id)"),
+    PeerFault("nonce-fixed", "a hello can be sent again", "nonces-are-fresh",
+              'nonce = randomBytes(32).toString("hex")', 'nonce = "ab".repeat(32)'),
+    PeerFault("order-ignored", "frames before the handshake are passed over", "frames-before-go-are-in-turn",
+              'HANDSHAKE.includes(frame.t)) throw "order";', "HANDSHAKE.includes(frame.t)) return;"),
+    PeerFault("early-frames-large", "a stranger fills its memory", "frames-before-go-are-small",
+              "link.expected ? 4096 : 262144", "262144"),
+    PeerFault("welcome-unsigned", "a client cannot tell that it is in the network", "the-welcome-proves-the-network",
+              'proof: p2p.proof(this.peer.key, "server", this.transcript)', 'proof: p2p.LOWEST'),
+    # ---- one link for each pair
+    PeerFault("speaks-before-go", "it speaks on a link that may not count", "nothing-is-sent-before-go",
+              "if (this.peer.id < this.far) this.begin(this.peer.nextGo(this.far));",
+              "this.begin(this.peer.id < this.far ? this.peer.nextGo(this.far) : undefined);"),
+    PeerFault("go-taken-twice", "a far end that decides nothing moves the link", "go-comes-once-and-from-the-decider",
+              'frame.t !== this.expected : HANDSHAKE.includes(frame.t)) throw "order";',
+              'frame.t !== this.expected : HANDSHAKE.slice(0, 2).includes(frame.t)) throw "order";'),
+    PeerFault("n-does-not-rise", "nobody can tell its newer link", "the-decider-numbers-its-links",
+              "(this.counts.get(id) ?? 0) + 1", "1"),
+    PeerFault("n-unchecked", "an older link replaces a newer one", "the-larger-n-stays",
+              'if (current?.run === run && current.n > n) throw "replaced";'),
+    PeerFault("former-link-kept", "two links with one peer", "the-newer-link-replaces",
+              'this.peer.links.get(this.far)?.fail("replaced");'),
+    PeerFault("never-redials", "one lost connection parts it from a peer", "a-lost-peer-is-dialled-again",
+              "this.dialled.delete(id);", "return;"),
+    PeerFault("dials-nobody", "it meets only those whom it was given", "peers-that-are-named-are-dialled",
+              "this.peer.learn(endpoint, id, this.out.isLocal);", ";"),
+    PeerFault("no-goodbye", "others take its stop for a lost connection", "an-orderly-stop-says-goodbye",
+              'link.fail("left")', 'link.close("left")'),
+    PeerFault("bye-answered", "two peers say goodbye to each other", "a-bye-is-not-answered",
+              "return this.close(frame.code);", 'return this.fail("left");'),
+    # ---- frames
+    PeerFault("one-code-for-lengths", "the sender looks for another fault", "lengths-are-limited",
+              'throw length ? "limit" : "malformed";', 'throw "malformed";'),
+    PeerFault("link-stays-after-a-fault", "what follows a fault is taken", "lengths-are-limited",
+              "const close = () => (socket.end(), setTimeout(() => socket.destroy(), 1000));",
+              "const close = () => {};"),
+    PeerFault("utf-8-repaired", "two peers read different texts", "utf-8-is-strict", "fatal: true", "fatal: false"),
+    PeerFault("byte-order-mark-skipped", "it takes what others refuse", "utf-8-is-strict", "ignoreBOM: true",
+              "ignoreBOM: false"),
+    PeerFault("types-unchecked", "a frame of another shape ends the process", "fields-have-their-types",
+              'if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";'),
+    PeerFault("upper-case-taken", "one id has two spellings", "hex-is-lower-case",
+              "/^[0-9a-f]*$/.test(value)", "/^[0-9a-f]*$/i.test(value)"),
+    PeerFault("mark-of-entry-0", "a mark of nothing is taken", "no-mark-of-entry-0",
+              "tuple(hex(8), positive, hex(8))", "tuple(hex(8), natural, hex(8))"),
+    PeerFault("span-backwards", "a page that covers nothing is taken", "spans-go-upwards", " && value[0] <= value[1]"),
+    PeerFault("unknown-frames-end-it", "a later version ends the process", "unknown-frames-are-ignored",
+              "this[`on_${frame.t}`]?.(frame);", "this[`on_${frame.t}`](frame);"),
+    PeerFault("pings-unanswered", "it is taken for dead", "pings-are-answered", 'this.send({ t: "pong" });'),
+    PeerFault("null-sent", "a strict reader refuses its frames", "no-null", '{ t: "pong" }', '{ t: "pong", at: null }'),
+    PeerFault("names-left-out", "nobody knows what an id stands for", "conversations-are-named",
+              "names.length ? { ...frame, names } : frame", "frame"),
+    # ---- users
+    PeerFault("uncertified-users", "anybody speaks for anybody", "nobody-speaks-for-others-users",
+              'this.peer.now() / 1000)) throw "host";', "this.peer.now() / 1000)) continue;"),
+    PeerFault("typing-of-others", "anybody types for anybody", "nobody-speaks-for-others-users",
+              'if (!this.users.has(u)) throw "host";'),
+    PeerFault("read-of-others", "anybody reads for anybody", "nobody-speaks-for-others-users",
+              'Object.keys(readers).every((u) => this.users.has(u)))) throw "host";',
+              "Object.keys(readers).every((u) => this.users.has(u)))) return;"),
+    PeerFault("certificates-for-ever", "who hosted a user once does so for ever", "wrong-certificates-are-refused",
+              "return timely && verify(user", "return verify(user"),
+    PeerFault("certificates-unsigned", "a peer hosts whom it wants", "wrong-certificates-are-refused",
+              'return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);',
+              "return timely;"),
+    # ---- entries
+    PeerFault("heads-unchecked", "anybody writes in the name of anybody", "a-wrong-head-ends-the-link",
+              'if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";'),
+    PeerFault("other-writers", "a third one writes in a direct conversation", "a-direct-conversation-has-two-writers",
+              "(dm && !dm.includes(u))", "false"),
+    PeerFault("foreign-conversations", "it stores what is not for it", "foreign-conversations-are-ignored",
+              "if (fork || !this.shared.has(c) || (dm", "if (fork || (dm"),
+    PeerFault("odd-entries-end-links", "one odd entry parts it from all", "an-odd-entry-ends-no-link",
+              "    entry = JSON.parse(string);\n  } catch {}",
+              '    entry = JSON.parse(string);\n  } catch {\n    throw "malformed";\n  }'),
+    PeerFault("unacknowledged", "nothing is ever delivered to it", "entries-are-acknowledged",
+              "if (link === from || link.users.has(u)) link.send(mark);", ";"),
+    PeerFault("marks-too-high", "it acknowledges what was never written", "marks-are-of-what-was-sent",
+              "[r, chains.length - 1, chains.at(-1).slice(0, 16)]", "[r, chains.length, chains.at(-1).slice(0, 16)]"),
+    PeerFault("told-to-everyone", "others learn who writes to whom", "direct-messages-are-answered",
+              "if (link === from || link.users.has(u)) link.send(mark);", "link.send(mark);"),
+    PeerFault("sent-to-everyone", "others read what was for one", "direct-messages-are-answered",
+              "if (link.shared.has(c) && !link.full.has(c)) link.send", "if (!link.full.has(c)) link.send"),
+    PeerFault("answers-nothing", "an answer that names no question", "the-room-is-answered",
+              "peer.write(c, said, re);", "peer.write(c, said);"),
+    PeerFault("no-profile", "its user has no name", "profile-begins-a-room-log",
+              "if (c === this.room && !this.logs.all.has(c + this.id + this.run))", "if (false)"),
+    PeerFault("clock-alone", "its answers are sorted before the questions", "the-clock-follows-others",
+              "(c > now + 300e6 ? latest : Math.max(latest, c + 1))", "latest"),
+    PeerFault("clock-led-astray", "one wrong clock moves all", "the-clock-follows-others",
+              "(c > now + 300e6 ? latest : Math.max(latest, c + 1))", "Math.max(latest, c + 1)"),
+    PeerFault("clock-may-stand", "entries of one log have no order", "clocks-rise",
+              "p2p.clock(at, clocks.at(-1), others)", "p2p.clock(at, 0, others)"),
+    PeerFault("entries-encoded-anew", "nobody can verify what it serves", "others-entries-are-served-verbatim",
+              'this.batches.push({ t: "entries", c, u, r, first, prev, e, head });',
+              'e = e.map((one) => JSON.stringify(JSON.parse(one)));\n'
+              '    this.batches.push({ t: "entries", c, u, r, first, prev, e, head });'),
+    PeerFault("not-on-disk", "what it acknowledged is gone after a kill", "what-was-acknowledged-survives-a-kill",
+              'appendFileSync(disk, JSON.stringify(batch) + "\\n");', ";"),
+    PeerFault("run-kept", "two entries with one number after a restart", "a-new-process-begins-new-logs",
+              'run = randomBytes(8).toString("hex")', 'run = "ab".repeat(8)'),
+    PeerFault("before-left-out", "each start makes one more tip", "a-new-process-begins-new-logs",
+              "first === 1 && tips.length ? tips : undefined", "undefined"),
+    # ---- comparing
+    PeerFault("sums-unanswered", "a difference is not found", "a-different-sum-is-answered-with-sums",
+              'this.send({ t: "digest", sums: ours, span: p2p.ALL });', ";"),
+    PeerFault("equal-sums-unanswered", "the other end asks for ever", "an-equal-sum-is-answered-when-asked",
+              'else if (ask) this.send({ t: "digest", sum });'),
+    PeerFault("sum-of-other-bytes", "sums never become equal", "an-equal-sum-is-answered-when-asked",
+              "u64(number) + chain.slice(0, 16))", "u64(number) + chain.slice(16, 32))"),
+    PeerFault("unlisted-conversations", "what only it has is not offered", "a-page-of-sums-is-answered-with-marks",
+              "Object.keys({ ...ours, ...sums })", "Object.keys(sums)"),
+    PeerFault("marks-unanswered", "the other end never knows what it has", "marks-that-are-asked-for-are-sent",
+              "span && ask ? shared : []", "[]"),
+    PeerFault("span-ignored", "a page covers more than it says", "marks-that-are-asked-for-are-sent",
+              "users.filter(within(span)).map", "users.map"),
+    PeerFault("wants-unanswered", "the other end waits for ever", "each-want-gets-an-end", "end: n });",
+              "end: n + 1 });"),
+    PeerFault("wants-nothing", "it misses what was written before", "what-was-written-before-is-fetched",
+              "this.wants.delete(end);\n    this.want();", "this.wants.delete(end);"),
+    PeerFault("gaps-stay", "what was lost on the way stays lost", "a-gap-is-fetched",
+              "this.theirs.set(c + u, [p2p.markOf(frame)]); // the gap is fetched\n    this.want();"),
+    PeerFault("covered-tips", "its sums differ from those of others", "covered-logs-are-no-tips",
+              "return marks.filter((mark) => !covered.has(String(mark)));", "return marks;"),
+    PeerFault("read-unanswered", "the other end asks for ever", "a-read-that-asks-is-answered",
+              'if (ask) this.send({ t: "read", marks: {}, span: p2p.ALL });'),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FaultHunt:
+    """What became of one fault: whether its rule failed, why, and in how many seconds."""
+
+    fault: PeerFault
+    found: bool
+    why: str
+    seconds: float
+
+
+async def hunt(fault: PeerFault, timeout: float = TIMEOUT) -> FaultHunt:
+    """Run the peer with a fault against the rule that is to find it. Raises FaultError if the fault does not fit."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        for file in FILES:
+            shutil.copy(EXAMPLES / file, home / file)
+        fault.infect(home)
+        port = free_port()
+        (result,) = await listened(
+            lambda invite: node_candidate(home, invite, port, examples=home), home, "full", [fault.rule], timeout
+        )
+    return FaultHunt(fault, result.outcome == "failed", f"{result.outcome} {result.why}", time.monotonic() - began)
+
+
+async def hunt_all(faults: Sequence[PeerFault], timeout: float = TIMEOUT) -> list[FaultHunt]:
+    """Hunt these, AT_ONCE at a time."""
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def one(fault: PeerFault) -> FaultHunt:
+        async with limit:
+            return await hunt(fault, timeout)
+
+    return await asyncio.gather(*map(one, faults))
+
+
+def main(names: Sequence[str]) -> int:
+    """Hunt the named faults, or all; print a table. Return 1 if one was not found."""
+    faults = [fault for fault in FAULTS if not names or fault.name in names]
+    hunts = asyncio.run(hunt_all(faults))
+    for one in hunts:
+        by = one.fault.rule if one.found else f"NOTHING ({one.fault.rule}: {one.why})"
+        print(f"{one.fault.name:26} {one.seconds:4.1f} s  {by}")
+        if names:
+            print(f"  {one.why}")
+    found = sum(one.found for one in hunts)
+    print(f"{found} of {len(hunts)} faults found")
+    return 0 if found == len(hunts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
