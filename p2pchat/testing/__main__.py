@@ -3,7 +3,7 @@
 `--seed 123 --verbose` replays one and prints everything that happens. `--shrink` finds the fewest of its steps that
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
-given. The exit code is 1 if a promise was broken.
+given. In histories with --rules-differ someone writes what others refuse. The exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from p2pchat.testing.simulation.scenario import (
 )
 
 
-def replay(seed: int, steps: Steps | None = None) -> str:
+def replay(seed: int, steps: Steps | None = None, *, differ: bool = False) -> str:
     """Return the command that replays a history, or only some of its steps."""
     only = f" --steps {','.join(map(str, steps))}" if steps is not None else ""
-    return f"python -m p2pchat.testing --seed {seed}{only} --verbose"
+    return f"python -m p2pchat.testing --seed {seed}{only}{' --rules-differ' * differ} --verbose"
 
 
 def shrunk(seed: int) -> str:
@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=100, help="number of histories (default 100)")
     parser.add_argument("--minutes", type=float, default=0.0, help="play for this long instead of --count")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes (default 1; 0: one for each core)")
+    parser.add_argument(
+        "--rules-differ", action="store_true", help="someone writes what others refuse, in each history"
+    )
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")
@@ -69,11 +72,12 @@ def _one(options: argparse.Namespace) -> PlayResult:
     counts: Counter[str] = Counter()
     steps = [int(step) for step in options.steps.split(",") if step] if options.steps is not None else None
     if options.shrink:
-        steps = shrink(options.seed)
-        print(f"these steps are enough: {replay(options.seed, steps)}", flush=True)
-    faults = check_history(options.seed, counts, print if options.verbose else None, steps)
+        steps = shrink(options.seed, differ=options.rules_differ)
+        print(f"these steps are enough: {replay(options.seed, steps, differ=options.rules_differ)}", flush=True)
+    tell = print if options.verbose else None
+    faults = check_history(options.seed, counts, tell, steps, differ=options.rules_differ)
     played = PlayResult(1, counts, {options.seed: [str(fault) for fault in faults]} if faults else {})
-    _print_faults(played, 20)
+    _print_faults(played, 20, differ=options.rules_differ)
     return played
 
 
@@ -86,15 +90,16 @@ def _many(options: argparse.Namespace) -> PlayResult:
         return over(played) or (found and not options.keep_going)
 
     total = PlayResult()
-    for played in play_many(seeds, options.jobs, stop=stop):
-        _print_faults(played, 3 if options.keep_going or options.until else 20, options.until)
+    for played in play_many(seeds, options.jobs, stop=stop, differ=options.rules_differ):
+        most = 3 if options.keep_going or options.until else 20
+        _print_faults(played, most, options.until, differ=options.rules_differ)
         total.add(played)
     return total
 
 
-def _print_faults(played: PlayResult, most: int, until: str = "") -> None:
+def _print_faults(played: PlayResult, most: int, until: str = "", *, differ: bool) -> None:
     for seed, faults in sorted(played.broken.items()):
-        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}")
+        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, differ=differ)}")
         for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:
             print(f"  {fault}", flush=True)
 

@@ -199,6 +199,8 @@ class AntiEntropy:
             marks = conversation.writers[user].marks()
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
             self._receipts.on_marks(remote, conversation, user, marks)
+            for log, member in self._sync.refusers.lift((conversation.id, user), remote.refused, remote.link.users):
+                self._receipts.on_refusal_lifted(remote, conversation, log, member)
         for key in [key for key in remote.ahead if key[0] == conversation.id]:
             remote.set_ahead(key, {})
         for each in self._sync.refusals.by_ref.values():  # later logs cover what is missing
@@ -256,7 +258,6 @@ class AntiEntropy:
             for user, logs in users.items() if conversation is not None else ():
                 remote.on_logs_refused((id, user), logs)
                 if user in self._sync.hosted:
-                    self._sync.refusers.on_lifted((id, user), [each.run for each in logs], remote.link.users)
                     for each in logs:
                         key = LogKey(id, ref_key(user, each.run))
                         self._sync.look_up(remote, key, partial(self._on_refused_log_found, remote, each))

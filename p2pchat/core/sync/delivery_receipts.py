@@ -251,6 +251,18 @@ class DeliveryReceipts(AckTracker):
             if mark is not None and mark.seq >= batch.first:
                 self.on_marks(remote, conversation, batch.log.user, [mark])
 
+    def on_refusal_lifted(
+        self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId
+    ) -> None:
+        """Count a log that a member refused before: it holds what builds on all of that log (an equal sum)."""
+        key = LogKey(log.conversation, ref_key(log.user, log.run))
+        ack = Acknowledgement(remote, conversation, log.user, member)
+        self._sync.look_up(None, key, partial(self._on_lifted_found, ack))
+
+    def _on_lifted_found(self, ack: Acknowledgement, facts: LogFacts | None) -> None:
+        if facts is not None and not self._is_forked(facts.log) and facts.covered:
+            self.advance_to(ack, facts.log, facts.seq, facts.before, nothing)
+
     def on_batch_durable(self, batch: Batch) -> None:
         """Remember the chain of a batch written here, since marks of it will come soon."""
         if len(self._chains) >= MAX_CHAINS:
@@ -294,7 +306,7 @@ class DeliveryReceipts(AckTracker):
         return 0 if log.forked or is_other else mark.seq
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        return facts.chain_at is not None and mark.chain8 != facts.chain_at[:8].hex()
+        return facts.chain_at is None or mark.chain8 != facts.chain_at[:8].hex()  # beyond what is held: as above
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         if self._combined is None:

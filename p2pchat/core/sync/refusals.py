@@ -16,7 +16,7 @@ Source: docs/protocol.md, "Refused entries".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
@@ -246,14 +246,16 @@ class Refusers:
             self.logs.add(log)
             self._save(log)
 
-    def on_lifted(self, key: WriterKey, runs: Iterable[str], members: Iterable[UserId]) -> None:
-        """Forget that these members refuse logs of a writer other than those of `runs`."""
-        others, gone = {*runs}, {*members}
-        for log in [log for log in self._held if log.key == key and log.run not in others]:
-            left = {member: held for member, held in self._held[log].items() if member not in gone}
-            if len(left) < len(self._held[log]):
-                self._held[log] = left
+    def lift(self, key: WriterKey, still: Container[LogId], members: Collection[UserId]) -> list[tuple[LogId, UserId]]:
+        """Forget that these members refuse logs of a writer, but for those of `still`. Return what was forgotten."""
+        lifted: list[tuple[LogId, UserId]] = []
+        for log in [log for log in self._held if log.key == key and log not in still]:
+            gone = [member for member in self._held[log] if member in members]
+            if gone:
+                lifted += [(log, member) for member in gone]
+                self._held[log] = {member: held for member, held in self._held[log].items() if member not in gone}
                 self._save(log)
+        return lifted
 
     def _save(self, log: LogId) -> None:
         words = [f"{member}:{held}" for member, held in self._held[log].items()]

@@ -316,8 +316,8 @@ class Invariants:
             log, at, to = written.log, written.at, written.to
             if log is None or at not in honest or self.may_fork(log) or newest[log] < written.seq:
                 continue  # not there, or lost with a disk, and no peer had a copy
-            if self.is_odd_writer(written.user):
-                continue  # those who refuse it, or lack what it builds on, have no receipt
+            if self.is_odd_writer(written.user) and (at.odd or at.restored or any(peer.strict for peer in honest)):
+                continue  # who refuses it gives no receipt before an upgrade; what was refused may be lost with a disk
             if written.user not in at.speaks_for or (to is None and log.conversation != self.room):
                 continue
             for member in honest if to is None else [to]:

@@ -243,5 +243,5 @@ class OddWriter:
 
 
 def is_odd(raw: str) -> bool:
-    """Return whether an entry has an odd text."""
-    return f'"b":"{ODD}' in raw
+    """Return whether an entry has an odd text, or gives a group an odd name."""
+    return f'"b":"{ODD}' in raw or f'"name":"{ODD}' in raw

@@ -72,9 +72,9 @@ def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> l
     return drawn
 
 
-def draw_odd_actions(chance: Random) -> list[str]:
-    """Return the actions of a history in which the rules of peers differ; [] for most."""
-    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES else []
+def draw_odd_actions(chance: Random, *, differ: bool) -> list[str]:
+    """Return the actions of a history in which the rules of peers differ; [] for most, unless they shall `differ`."""
+    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES or differ else []
 
 
 def draw_group_actions(chance: Random) -> list[str]:
@@ -91,8 +91,9 @@ class FaultInjector:
         chance: The randomness of the present step.
     """
 
-    def __init__(self, sim: Simulation, most_peers: int) -> None:
+    def __init__(self, sim: Simulation, most_peers: int, *, differ: bool = False) -> None:
         self.sim = sim
+        self._differ = differ
         self.chance = Random()
         self._most_peers = most_peers
         self._said = 0
@@ -143,6 +144,15 @@ class FaultInjector:
             writer.crash()
             self._start_one(writer)
             self.write(writer, to)
+
+    def say_odd_at_last(self) -> None:
+        """Make sure that someone has written an odd text."""
+        for peer in self.honest:
+            if not self.sim.invariants.odd and not (peer.strict or peer.gone):
+                self.sim.heal()
+                self._start_one(peer)
+                self.say_odd()
+                self.sim.run(5.0)
 
     def dm(self) -> None:
         if not self.sim.honest_up:
@@ -280,6 +290,8 @@ class FaultInjector:
             if self.sim.rules_differ:
                 drawn = Random(f"{self.sim.seed} rules of {peer.name}")
                 peer.strict = drawn.random() < STRICT
+                if self._differ and len(self.honest) <= 2:  # one of each
+                    peer.strict = len(self.honest) == 2
                 peer.odd = None if peer.strict or drawn.random() > ODD_WRITERS else OddWriter(peer, drawn)
             peer.clock.rate = self.chance.choice((1.0, 0.999, 1.001))
             peer.clock.ahead = self.chance.choice((0.0, 0.0, 2.0, -2.0, 400.0))

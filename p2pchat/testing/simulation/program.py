@@ -273,6 +273,8 @@ class SimProgram:
 
     def _counted(self, news: out.Counted) -> None:
         self._sim.counts[news.what] += news.n
+        if news.what == "log_refused":
+            self._sim.counts[f"log_refused_by_{'strict' if self._peer.strict else 'lenient'}"] += 1
 
     def log(self, event: str, **fields: Any) -> None:
         """Add a line to the event log."""

@@ -41,14 +41,20 @@ Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps to play; the first two are always played
 NEVER_HEALS = 0.3  # the part of histories
 WITH_QUOTAS = 0.25
+OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
 UPGRADED = 0.6  # the part of those histories in which rules differ
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
 
 
-def play(seed: int, tell: Tell | None = None, steps: Steps | None = None) -> tuple[Simulation, list[Fault]]:
-    """Play the history of a seed, or only some steps. Return its simulation and every broken promise."""
+def play(
+    seed: int, tell: Tell | None = None, steps: Steps | None = None, *, differ: bool = False
+) -> tuple[Simulation, list[Fault]]:
+    """Play the history of a seed, or only some steps. Return its simulation and every broken promise.
+
+    With `differ` it is one in which the rules of peers differ, and someone writes what others refuse.
+    """
     with cached_signatures():
-        history = Scenario(seed, tell)
+        history = Scenario(seed, tell, differ=differ)
         history.play(steps)
         return history.sim, history.sim.check()
 
@@ -62,7 +68,7 @@ class Scenario:
         heals: True if it comes to rest in the end.
     """
 
-    def __init__(self, seed: int, tell: Tell | None = None) -> None:
+    def __init__(self, seed: int, tell: Tell | None = None, *, differ: bool = False) -> None:
         plan = Random(f"{seed} plan")
         self.heals = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
@@ -78,10 +84,11 @@ class Scenario:
         for name in draw_group_actions(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
         rules = Random(f"{seed} rules")
-        for name in draw_odd_actions(rules):
+        for name in draw_odd_actions(rules, differ=differ):
             self.sim.rules_differ = True
             self.program.insert(rules.randint(self._begun, len(self.program)), name)
-        self._faults = FaultInjector(self.sim, most_peers)
+        self._differ = differ
+        self._faults = FaultInjector(self.sim, most_peers, differ=differ)
         self._chatter = Chatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program)
 
@@ -91,6 +98,8 @@ class Scenario:
             if steps is None or number in steps or number < 2:
                 self._step(number, name)
         self._reseed("end")
+        if self._differ:
+            self._faults.say_odd_at_last()
         if self.heals:
             self._end()
         else:
@@ -120,6 +129,7 @@ class Scenario:
             sim.lift_never()
         if sim.rules_differ and Random(f"{sim.seed} upgrade").random() < UPGRADED:
             sim.note("all strict peers start with the rules of the others")
+            sim.counts["upgraded"] += 1
             for peer in [peer for peer in sim.all_peers if peer.strict]:
                 peer.crash()
                 peer.strict = False
@@ -188,11 +198,12 @@ class PlayResult:
 
 
 def check_history(
-    seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None
-) -> list[Fault]:
+    seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None,
+    *, differ: bool = False,
+) -> list[Fault]:  # fmt: skip
     """Play a history, or some of its steps, and add its counts."""
     try:
-        sim, faults = play(seed, tell, steps)
+        sim, faults = play(seed, tell, steps, differ=differ)
     except Exception as error:  # an error of the core is a fault like others, and other histories are still played
         if tell is not None:
             traceback.print_exc()
@@ -200,14 +211,15 @@ def check_history(
     if counts is not None:
         counts.update(sim.counts)
         counts.update({f"frame {kind}": count for kind, count in sim.frames.items()})
+        counts.update({f"history {what}": 1 for what in OF_RULES if sim.counts[what]})
     return faults
 
 
-def play_some(seeds: Iterable[int]) -> PlayResult:
+def play_some(seeds: Iterable[int], *, differ: bool = False) -> PlayResult:
     """Play these seeds one after the other."""
     played = PlayResult()
     for seed in seeds:
-        faults = check_history(seed, played.counts)
+        faults = check_history(seed, played.counts, differ=differ)
         played.histories += 1
         if faults:
             played.broken[seed] = [str(fault) for fault in faults[:MOST_FAULTS]]
@@ -215,8 +227,9 @@ def play_some(seeds: Iterable[int]) -> PlayResult:
 
 
 def play_many(
-    seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False
-) -> Iterator[PlayResult]:
+    seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False,
+    differ: bool = False,
+) -> Iterator[PlayResult]:  # fmt: skip
     """Play these seeds in `jobs` processes (0: one for each core) and yield the result of each chunk.
 
     Args:
@@ -225,7 +238,7 @@ def play_many(
     jobs = jobs or os.cpu_count() or 1
     dealt = iter(seeds)
     if jobs == 1:
-        yield from _play_here(dealt, stop)
+        yield from _play_here(dealt, stop, differ)
         return
     context = multiprocessing.get_context("spawn")  # the same on every system, and copies no threads
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_rarely) as pool:
@@ -236,7 +249,7 @@ def play_many(
                 chunk = list(islice(dealt, CHUNK))
                 ended = not chunk
                 if chunk:
-                    out.add(pool.submit(play_some, chunk))
+                    out.add(pool.submit(play_some, chunk, differ=differ))
             if not out:
                 return
             done, out = wait(out, return_when=FIRST_COMPLETED)
@@ -252,9 +265,9 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 50, 50)
 
 
-def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool]) -> Iterator[PlayResult]:
+def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool], differ: bool) -> Iterator[PlayResult]:
     for seed in dealt:
-        played = play_some([seed])
+        played = play_some([seed], differ=differ)
         yield played
         if stop(played):
             return
@@ -274,16 +287,16 @@ def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
 SHRUNK_WITHIN = 60.0  # seconds
 
 
-def shrink(seed: int, seconds: float = SHRUNK_WITHIN) -> list[int]:
+def shrink(seed: int, seconds: float = SHRUNK_WITHIN, *, differ: bool = False) -> list[int]:
     """Return the steps of a history needed to break the rule it breaks first; all of its steps if it breaks none."""
-    steps = [*range(len(Scenario(seed).program))]
-    faults = check_history(seed)
+    steps = [*range(len(Scenario(seed, differ=differ).program))]
+    faults = check_history(seed, differ=differ)
     if not faults:
         return steps
     rule, until = faults[0].rule, time.monotonic() + seconds
 
     def breaks(tried: Steps) -> bool:
-        return any(fault.rule == rule for fault in check_history(seed, steps=tried))
+        return any(fault.rule == rule for fault in check_history(seed, steps=tried, differ=differ))
 
     return fewest(steps[2:], breaks, lambda: time.monotonic() >= until)
 

@@ -195,7 +195,8 @@ def test_the_users_own_other_peer_gives_no_receipt() -> None:
     assert all(member != ada.id for _, member in ada.node.sync.delivery_receipts.unsaved)
 
 
-def test_a_mark_of_missing_own_entries_counts_when_they_arrive() -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_mark_of_missing_own_entries_counts_when_they_arrive(in_memory: bool) -> None:
     """Ada's database is an old copy. Bob announces more than she holds, then sends it.
 
     Until then it might be of another version, written by a copy of her machine.
@@ -212,6 +213,8 @@ def test_a_mark_of_missing_own_entries_counts_when_they_arrive() -> None:
     back = lost.write(frames[2])
     ada.storage.restore(old)
     ada.start()
+    if not in_memory:
+        ada.say("later")  # in another log, which covers that one
     far = ada.far("bob")
     assert delivered(announce(far, lost.mark)) == []
     assert delivered(far.say(back)) == ["delivered a1:1..3 to bob"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import msgspec
 import pytest
 
@@ -11,7 +13,12 @@ from p2pchat.core.log import Entry, encode_entry, ref_key
 from p2pchat.core.records import LogKey
 from p2pchat.core.sync.refusals import MAX_REFUSED_OF_WRITER
 from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, Want
+from p2pchat.testing import Simulation
+from p2pchat.testing.simulation.byzantine import OddWriter
+from p2pchat.testing.simulation.faults import ODD_TEXT
+from p2pchat.testing.simulation.peer import SimPeer
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page
+from tests.core.sync.test_groups import SimulatedGroup
 
 STRICT = 1000  # bytes of a text
 ODD = '{"k":"text","at":1,"c":1760000000000999,"b":"hi","t":"yesterday"}'
@@ -201,3 +208,97 @@ def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> 
     ada.say("four")
     assert [member for member, _ in ada.storage.delivered_to(log, 2)] == [IDS["eve"]]
     assert ada.storage.delivered_to(log, 3) == []
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_another(restarts: bool) -> None:
+    """Bob's peer knew nothing but an equal sum: what builds on the entries was acknowledged long ago."""
+    sim = Simulation(5)
+    ada, bob, cyd = sim.peers(3)
+    sim.rules_differ = True
+    sim.run(3)
+    cyd.crash()
+    cyd.strict = True
+    cyd.start()
+    sim.run(5)
+    for text in ("good", ODD_TEXT, "behind it"):
+        bob.say(text)
+    sim.run(5)
+    bob.crash()
+    bob.start()
+    sim.run(10)
+    bob.say("from the repaired program")
+    sim.run(20)
+    assert _texts_without_receipt(sim, bob, cyd) == [ODD_TEXT, "behind it"]
+    if restarts:
+        bob.crash()
+        bob.start()
+    sim.never(bob, cyd)  # first ada gives it what it refused
+    cyd.crash()
+    cyd.strict = False
+    cyd.start()
+    sim.run(40)
+    sim.lift_never()
+    bob.connect(cyd.endpoint)
+    assert sim.settle() and sim.check() == []
+    assert _texts_without_receipt(sim, bob, cyd) == []
+    assert ada.up
+
+
+def _texts_without_receipt(sim: Simulation, writer: SimPeer, member: SimPeer) -> list[str]:
+    """Return what a writer wrote of which it was not told that a member has it."""
+    written = [one for one in sim.invariants.written if one.at is writer]
+    return [one.text for one in written if any(sim.invariants.receipts.lacking(one, member))]
+
+
+# ---- groups
+
+
+def test_a_refused_log_in_a_talk_leaves_the_rest_of_the_group() -> None:
+    sim = Simulation(5)
+    ada, bob, cyd = sim.peers(3)
+    sim.rules_differ = True
+    sim.run(3)
+    cyd.crash()
+    cyd.strict = True
+    cyd.start()
+    sim.run(10)
+    group = SimulatedGroup(sim, bob, cyd)
+    for writer, text in ((bob, "good"), (bob, ODD_TEXT), (bob, "behind it"), (ada, "from ada"), (cyd, "from cyd")):
+        group.say(writer, text)
+    assert group.texts(ada) == group.texts(bob) == ["good", ODD_TEXT, "behind it", "from ada", "from cyd"]
+    assert group.texts(cyd) == ["good", "from ada", "from cyd"]
+    assert {*group.delivered} == {(1, "ada"), (1, "bob"), (1, "cyd"), (2, "ada"), (3, "ada")}
+    for change, members in (({"remove": (bob.user,)}, ["ada", "cyd"]), ({"add": (bob.user,)}, ["ada", "bob", "cyd"])):
+        group.change(**change)
+        assert [group.members(peer) for peer in (ada, bob, cyd)] == [members] * 3
+    bob.crash()
+    bob.start()
+    sim.run(10)
+    group.say(bob, "from the repaired program")
+    assert group.texts(cyd)[-1] == "from the repaired program"
+    assert sim.counts["log_refused"] == 1
+    cyd.crash()
+    cyd.strict = False
+    cyd.start()
+    group.ends_well()
+    assert {*group.texts(cyd)} == {*group.texts(ada)}
+
+
+def test_an_operation_that_is_refused_leaves_the_messages_of_its_group() -> None:
+    """The members stay as they were there. Later operations build on it, so they wait for an update."""
+    sim = Simulation(5)
+    ada, bob, cyd = sim.peers(3)
+    sim.rules_differ = True
+    sim.run(3)
+    group = SimulatedGroup(sim, bob, cyd)
+    ada.odd = OddWriter(ada, Random(1))
+    group.change(name="odd name")
+    for writer, text in ((ada, "from ada"), (bob, "from bob"), (cyd, "from cyd")):
+        group.say(writer, text)
+    assert [group.texts(peer) for peer in (ada, bob, cyd)] == [["from ada", "from bob", "from cyd"]] * 3
+    assert {*group.delivered} == {(1, "ada"), (1, "bob"), (1, "cyd")}
+    assert [group.view(peer).name for peer in (ada, bob, cyd)] == ["odd name", "ops", "ops"]
+    assert [group.members(peer) for peer in (ada, bob, cyd)] == [["ada", "bob", "cyd"]] * 3
+    linked = [len(peer.linked) for peer in (ada, bob, cyd)]
+    assert (linked, sim.counts["log_refused"], sim.counts["bye_malformed"]) == ([2, 2, 2], 2, 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from p2pchat.testing.__main__ import main, replay
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.scenario import Scenario, Steps, fewest, play, shrink
+from p2pchat.testing.simulation.scenario import OF_RULES, Scenario, Steps, fewest, play, shrink
 
 SEED = 11
 
@@ -51,3 +53,12 @@ def test_the_steps_of_a_replay_are_those_of_its_command(capsys: pytest.CaptureFi
     assert replay(7, [2, 5]) == "python -m p2pchat.testing --seed 7 --steps 2,5 --verbose"
     assert main(["--seed", "7", "--steps", "2,5"]) == 0
     assert capsys.readouterr().out.startswith("1 histories in ")
+
+
+def test_in_each_history_of_members_with_other_rules_someone_writes_what_others_refuse() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(12):
+        sim, faults = play(seed, differ=True)
+        assert sim.invariants.odd and faults == []
+        counts.update(what for what in OF_RULES if sim.counts[what])
+    assert min(counts[what] for what in OF_RULES) >= 3
