@@ -190,6 +190,7 @@ class Change(Struct):
     unhosted: list[UserId] = []  # their keys and tokens go
     tokens: list[Token] = []
     revoked: list[bytes] = []  # hashes of tokens
+    is_awaited: bool = False  # a caller waits for a commit, even of nothing: what it asked for may be on its way
 
 
 class LogFacts(Record, frozen=True):

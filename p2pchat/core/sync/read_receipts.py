@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
-from itertools import islice, starmap
+from itertools import starmap
 
 from p2pchat.core.effects import Counted, ReadReceipt, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
@@ -163,10 +163,8 @@ class ReadReceipts:
             return
         self._unanswered.remove(mark.ticket)
         change = self._ctx.change
-        if not (change.reads or change.consumers):  # the mark may be on its way to the disk: a commit follows it
-            any_position = islice(self._positions.positions(*pair).items(), 1)
-            change.reads.extend(ReadMark(log, mark.user, seq) for log, seq in any_position)
-        if change.reads or change.consumers:
+        if change.reads or change.consumers or self._positions.positions(*pair):
+            change.is_awaited = True
             self._sync.transaction.reads.append(mark.ticket)
         else:
             self._ctx.emit(ReadStored(mark.ticket))
