@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.context import HostedIdentity
-from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, ReceiptsChosen, Stop
+from p2pchat.core.effects import Commit, ReadStored
+from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import ReadMark
 from p2pchat.core.sync.read_receipts import MAX_ANNOUNCED, AnnouncedReads, read_sum
@@ -257,6 +258,18 @@ def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
         remote for remote, _ in ada.node.sync.read_receipts.tracker.early.values()
     }  # and its other marks stay
     assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
+
+
+def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
+    """The first may still be on its way to the disk when the second comes."""
+    ada, bob = pair("ada", "bob")
+    bob.say("one")
+    ada.take()
+    shown = ada.storage.places(0, 10_000)[-1]
+    ada.holding = True
+    for ticket in (1, 2):
+        effects = ada.node.handle(MarkedRead(ada.id, shown.log, shown.seq, shown.place, ticket=ticket), ada.world.now)
+        assert [type(each) for each in effects if isinstance(each, (Commit, ReadStored))] == [Commit]
 
 
 def test_a_read_mark_on_a_copy_s_entries_does_not_count() -> None:
