@@ -16,6 +16,7 @@ from p2pchat.core.groups.state import operation_hash, talk_id
 from p2pchat.core.log import LogId
 from p2pchat.protocol import UserId
 from p2pchat.testing.conformance.member import ScriptedLog, ScriptedMember, group_namings
+from p2pchat.testing.conformance.peer_rules import numbers, served
 from p2pchat.testing.conformance.runner import Kit, rule
 from p2pchat.testing.conformance.scripted_link import ScriptedLink, check
 
@@ -272,6 +273,48 @@ async def nothing_is_shown_beyond_a_cut(kit: Kit) -> None:
     check("after the removal" not in texts(ada, group.talk), "an entry beyond the cut was shown")
     marks = (await ada.marks_in(group.talk)).get(bob.member.id)
     check(marks == [held], f"the marks of the removed member are {marks}, and the cut is at {held}")
+    beyond = [seq for _, seq in numbers(await served(ada, log)) if seq > held.seq]
+    check(not beyond, f"entries beyond the cut were served: {beyond}")
+
+
+@rule("full", f"{PAGE}#visibility", "A batch that reaches a cut runs on to the next head")
+async def a_batch_that_reaches_a_cut_is_taken(kit: Kit) -> None:
+    group, (ada, bob) = await founded(kit, "ada", "bob")
+    bob.member.answers -= {"want", "have"}
+    await group.echoed(bob, "what you know of me")
+    log = next(log for id, log in bob.member.held.items() if id[:2] == (group.talk, bob.member.id))
+    cite, first = group.cite, len(log.raws) + 1
+    log.write(log.entry("text", "echo up to the cut", g=cite), log.entry("text", "echo beyond the cut", g=cite))
+    end = log.mark(first)
+    ada.send(group.change(remove=[bob.member.id], cuts=[(bob.member.id, *end)]))
+    await ada.acked(group.log)
+    ada.member.held[log.id] = log
+    ada.send(log.batch(first))  # its writer is no member any more; another brings it
+    await ada.answer(group.talk, "up to the cut", log.ref(first))
+    await group.echoed(ada, "and nothing else")
+    check("beyond the cut" not in texts(ada, group.talk), "an entry beyond the cut was shown")
+    marks = (await ada.marks_in(group.talk)).get(bob.member.id)
+    check(marks == [end], f"the marks of the removed member are {marks}, and the cut is at {end}")
+
+
+@rule("full", f"{PAGE}#removal", "A user who is added again writes in a new run whose `before` names the cuts")
+async def who_is_added_again_cites_the_new_gen(kit: Kit) -> None:
+    group, (ada, bob) = await founded(kit, "ada", "bob")
+    old = group.cite
+    await group.echoed(bob, "the first time")
+    log = next(log for id, log in bob.member.held.items() if id[:2] == (group.talk, bob.member.id))
+    ada.send(group.change(remove=[bob.member.id], cuts=[cut(log)]))
+    ada.send(group.change(add=[bob.member.id]))
+    await ada.acked(group.log)
+    stale = bob.member.log(group.talk, before=[log.mark()])
+    bob.send(stale.text("echo cites the old gen", g=old))
+    fresh = bob.member.log(group.talk, before=[log.mark()])
+    bob.send(fresh.text("echo cites the new gen", g=group.cite))
+    await bob.answer(group.talk, "cites the new gen", fresh.ref())
+    check(
+        "cites the old gen" not in texts(bob, group.talk),
+        "an entry that cites a gen before the writer was added was shown",
+    )
 
 
 @rule("full", f"{PAGE}#two-conversations", "Newcomers get the whole history of the talk.")
