@@ -57,7 +57,7 @@ async def direct_messages_are_answered(kit: Kit) -> None:
 @rule("bot", "protocol.md#tail", "when the entry before was sent on this link, acknowledged or not")
 async def answers_come_unasked(kit: Kit) -> None:
     link = await kit.join("ada")
-    await link.echoed("first", link.member.dm())
+    await link.compared()
     link.member.answers -= {"ack", "have"}
     before = len(link.frames)
     for n in range(3):

@@ -271,6 +271,7 @@ async def a_wrong_head_in_a_file_blames_nobody(kit: Kit) -> None:
 async def a_gap_in_a_file_is_not_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     log = writer(kit, "gone")
+    await link.compared()
     link.member.answers -= {"want", "have"}
     await imported(kit, link, file_of(kit, log.batch(2)))
     check(not await held(kit, link, log), "a batch behind a gap was taken")

@@ -171,6 +171,7 @@ async def an_unknown_citation_waits_for_the_group(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     await group.echoed(bob, "before it")
     change = group.change(add=[kit.identity("cyd").peer_id])
+    await ada.compared()
     ada.member.answers -= {"want", "have", "digest"}
     log, batch = group.say(bob.member, "echo of a later gen")
     bob.send(batch)
@@ -280,8 +281,8 @@ async def nothing_is_shown_beyond_a_cut(kit: Kit) -> None:
 @rule("full", f"{PAGE}#visibility", "A batch that reaches a cut runs on to the next head")
 async def a_batch_that_reaches_a_cut_is_taken(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
-    bob.member.answers -= {"want", "have"}
     await group.echoed(bob, "what you know of me")
+    bob.member.answers -= {"want", "have"}
     log = next(log for id, log in bob.member.held.items() if id[:2] == (group.talk, bob.member.id))
     cite, first = group.cite, len(log.raws) + 1
     log.write(log.entry("text", "echo up to the cut", g=cite), log.entry("text", "echo beyond the cut", g=cite))

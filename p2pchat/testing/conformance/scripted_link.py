@@ -256,12 +256,18 @@ class ScriptedLink:
         )
 
     async def acked(self, log: ScriptedLog, seq: int | None = None, *, after: int = 0) -> None:
-        """Wait for a mark of this log at an entry, None for the last one, or higher."""
+        """Wait for a mark of this log at an entry, None for the last one, or higher, or of a log that builds on it."""
         number, (conversation, user, run) = seq or len(log.raws), log.id
+
+        def covers(tip: Mark) -> bool:
+            if tip.run == run:
+                return tip.seq >= number
+            logs = self.kit.logs.get(LogId(conversation, user, tip.run), ())
+            return any(covers(mark) for one in logs for mark in one.before)
 
         def there() -> bool:
             return any(
-                mark.run == run and mark.seq >= number
+                covers(mark)
                 for frame in self.frames[after:] if isinstance(frame, wire.Have)
                 for mark in frame.marks.get(conversation, {}).get(user, ())
             )  # fmt: skip
@@ -295,6 +301,18 @@ class ScriptedLink:
         self.send(batch)
         await self.acked(log)
         return log, await self.answer(where, text, log.ref())
+
+    async def compared(self) -> None:
+        """Exchange messages until answers come unasked: the candidate counts the room and the dm as compared."""
+        for conversation in (self.kit.room, self.member.dm()):
+            for n in range(50):
+                _, answer = await self.echoed(f"compared? {n}", conversation)
+                pushed = (one for one in self.frames if isinstance(one, wire.Entries) and one.n is None)
+                if any((one.c, one.r) == (conversation, answer["run"])
+                       and one.first <= answer["seq"] < one.first + len(one.e) for one in pushed):  # fmt: skip
+                    break
+            else:
+                raise RuleBroken("no answer of fifty came without a want: the link never counts as compared")
 
     # ---- handshake
 
