@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from p2pchat import AmbiguousName, Conversation, Group, HostedUser, TCPPeer, UnknownName, User
+from p2pchat import AmbiguousName, Conversation, Group, HostedUser, Sent, TCPPeer, UnknownName, User
 from p2pchat.commands.activity_and_unread import UnreadCounter
 from p2pchat.commands.context import CommandContext
-from p2pchat.commands.event_text import EventLine, format_conversation, format_user, quote_conversation, quote_name
+from p2pchat.commands.event_text import (
+    EventLine,
+    excerpt,
+    format_conversation,
+    format_user,
+    quote_conversation,
+    quote_name,
+)
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult
 from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
@@ -160,13 +167,32 @@ async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
         raise UsageError(f"you are no longer in {_shown(there)}{hint}")
     if _is_owner(there) and len(there.members) > 1:
         raise UsageError(f"you own {_shown(there)}: hand it over first{_typed(to, ', /owner NAME')}")
+    is_asked = to is None and not any(user.status in ("online", "idle") for user in _others(there))
+    if is_asked and (lost := await _known_to_nobody(ctx, there)):
+        if not await ctx.display.confirm(
+            f"nobody in {_shown(there)} has {lost}, and nobody gets it once you left: leave?"
+        ):
+            return CommandResult(lines=[f"-- you are still in {_shown(there)}"])
     await there.leave()
     result = _group_result(there)
-    if to is None:
-        await ctx.switch_to(ctx.peer.room)
-        if ctx.display.has_prompt:
-            return result._replace(lines=["-- what you type goes to the room now"])
-    return result
+    if to is not None:
+        return result
+    lost = await _known_to_nobody(ctx, there)
+    await ctx.switch_to(ctx.peer.room)
+    lines = [f"-- nobody in {_shown(there)} has {lost}, and nobody gets it now"] if lost else []
+    return result._replace(lines=lines + ["-- what you type goes to the room now"] * ctx.display.has_prompt)
+
+
+def _others(there: Group) -> list[User]:
+    return [user for user in there.members if not user.is_me]
+
+
+async def _known_to_nobody(ctx: CommandContext, there: Group) -> str:
+    """Return the beginning of the last own message in a group if no other member has it; "" otherwise."""
+    sent = [post for post in await ctx.peer.history(there) if isinstance(post, Sent) and not post.deleted]
+    if not sent or not _others(there) or (await ctx.peer.receipt(sent[-1].mended_id or sent[-1].id)).delivered_to:
+        return ""
+    return excerpt(sent[-1].text)
 
 
 async def rename(ctx: CommandContext, name: str, to: str | None = None) -> CommandResult:

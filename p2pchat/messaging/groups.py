@@ -83,7 +83,11 @@ class Group(Conversation):
         await self._viewer.change_group(self, owner=self._viewer.people.resolve(who).key)
 
     async def leave(self) -> None:
-        """Leave the group. Messages already written stay. An owner hands the group over first."""
+        """Leave the group. An owner hands it over first.
+
+        What was written stays with those who have it. Nobody else is given it by one who left, so this waits up to 3 s
+        until the members who are online have it; `Receipt.delivered_to` of the last message tells whether anybody has.
+        """
         await self._viewer.leave_group(self)
 
     def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:

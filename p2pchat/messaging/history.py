@@ -335,7 +335,7 @@ class Viewer:
         """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
         raise _read_only()
 
-    async def leave_group(self, group: Conversation) -> None:
+    async def leave_group(self, group: Group) -> None:
         """Leave a group; call Group.leave instead."""
         raise _read_only()
 

@@ -31,7 +31,7 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.errors import PeerClosed, UnknownName
+from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.conversations import PAGE, Conversation, unread_among
 from p2pchat.messaging.events import claim_of
 from p2pchat.messaging.groups import Group, Who
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 STATUSES = ("online", "idle", "offline")
 READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
 UNREAD_PAGES = 20  # of unread messages, each PAGE entries: a fifth of a second
+LEAVE_WITHIN = 3.0  # seconds that members who are online have to take what a leaving user wrote; a guess
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
 Start = Literal["now", "beginning"]
@@ -349,9 +350,15 @@ class LocalUser(Viewer):
         new_name = None if name is None else validate_name(name)
         await driver.requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
 
-    async def leave_group(self, group: Conversation) -> None:
+    async def leave_group(self, group: Group) -> None:
         """Leave a group; call Group.leave instead."""
         driver, me, key = self._require_running(), self.people.me, _operations_of(group)
+        if sent := [post for post in await self.history(group, limit=PAGE) if isinstance(post, Sent)]:
+            last = await self.receipt(sent[-1].mended_id or sent[-1].id)
+            online = {user.key for user in group.members if user.status in ("online", "idle")}
+            waits = (last.delivered(by=user, timeout=LEAVE_WITHIN) for user in last.of if user.key in online)
+            with suppress(DeliveryTimeout):
+                await asyncio.gather(*waits)
         await driver.requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
 
     # ---- writing

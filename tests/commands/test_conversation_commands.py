@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from p2pchat import GroupChanged, Message, TCPPeer, Undelivered
+from p2pchat import GroupChanged, Left, Message, TCPPeer, Undelivered
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
@@ -109,6 +109,20 @@ async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
             "you are no longer in #ops: /go switches to another conversation",
         ]
         assert mine.exit_code == theirs.exit_code == USAGE
+
+
+async def test_a_pipe_is_told_what_nobody_gets_after_leaving(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await ada.create_group("ops", ["bob"])
+        await net.settle()
+        left = bob.events(Left, consumer=None)
+        await ada.aclose()
+        await anext(left)
+        session = open_session(bob, shown, as_json=False)
+        await session.execute([b"/go #ops", b"goodbye", b"/leave"])
+        assert shown.new[-1] == '-- nobody in #ops has "goodbye", and nobody gets it now'
+        assert not bob.group("ops").is_member
 
 
 async def test_refusals_of_json_commands_name_people_and_no_typed_commands(shown: Shown) -> None:

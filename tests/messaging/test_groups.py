@@ -209,6 +209,18 @@ async def test_a_change_already_reported_is_not_repeated_after_a_restart() -> No
         assert [type(await anext(events)) for events in again] == [Sent, Message]
 
 
+async def test_what_was_written_right_before_leaving_reaches_who_is_online() -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, _ = net.peers
+        ops = await ada.create_group("ops", ["bob", "cyd"])
+        await net.settle()
+        written = [await bob.send("#ops", text) for text in ("done", "bye")]
+        await bob.group("ops").leave()
+        await net.settle()
+        assert texts_of(await ada.history(ops)) == ["bob: done", "bob: bye"]
+        assert [user.name for user in written[-1].delivered_to] == ["ada", "cyd"]
+
+
 async def test_an_export_of_a_group_contains_its_operations() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers

@@ -460,3 +460,27 @@ async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -
         "bob: after midnight",
         "──── now ────",
     ]
+
+
+async def test_leaving_a_group_is_asked_about_if_nobody_has_the_last_message(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada = await terminal("0", "--name", "ada", columns=120)
+    bob = await peer("bob", await port_of(ada))
+    group = await bob.create_group("ops", ["ada"])
+    await ada.shows("bob added you to #ops")
+    await group.send("anybody?")
+    await ada.line("/go ops")
+    await ada.shows("bob: anybody?")
+    await bob.aclose()
+    await ada.shows("bob left")
+    await ada.line("goodbye")
+    await ada.shows("goodbye  · saved")
+    question = 'nobody in #ops has "goodbye", and nobody gets it once you left: leave? y/n'
+    for key in ("n", "y"):
+        await ada.line("/leave")
+        await ada.until(lambda: ada.prompt.startswith(question), "the question")
+        await ada.key(key)
+        await ada.prompts("#ops>" if key == "n" else "room>")
+    await ada.shows("-- you are still in #ops")
+    await ada.shows("-- you left #ops")
