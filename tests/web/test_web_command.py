@@ -215,6 +215,23 @@ async def test_frames_that_came_with_the_handshake_are_answered(tmp_path: Path) 
             writer.transport.abort()
 
 
+async def test_frames_that_came_with_the_handshake_and_a_close_are_answered_before_the_close(tmp_path: Path) -> None:
+    port, own = free_ports(2)
+    async with running(*p2pchat("web", port, "--port", own, "--trust-loopback"), home=tmp_path) as gate:
+        await gate.until("the page")
+        for target, first in (("/chat?user=ada", []), ("/chat", [b"bob"])):
+            frames = [Frame(Opcode.TEXT, data) for data in (*first, b'{"text": "early", "ref": "1"}')]
+            sent = [frame.serialize(mask=True) for frame in (*frames, Frame(Opcode.CLOSE, b"\x03\xe8"))]
+            head = request(target, *UPGRADE, host=f"127.0.0.1:{port}")
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+            writer.write(head + b"".join(sent))
+            async with asyncio.timeout(WITHIN):
+                answered = await reader.read()
+            assert answered.startswith(b"HTTP/1.1 101 ") and b'"status":"ok"' in answered
+            assert answered.endswith(b'"ref":"1"}\x88\x02\x03\xe8')
+            writer.close()
+
+
 def test_a_taken_port_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(CommandError) as error:
