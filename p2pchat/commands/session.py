@@ -342,7 +342,8 @@ class MessageSender:
         except ValueError:  # raised before any text was accepted
             return False
         except P2PChatError as error:
-            await self._on_error(error, None)
+            for _ in texts:
+                await self._on_error(error, None)
         return True
 
     def add_receipt(self, to: Conversation, receipt: Receipt | Receipts) -> None:

@@ -71,6 +71,20 @@ async def test_a_refused_message_does_not_affect_others(shown: Shown) -> None:
         assert session.exit_code == USAGE
 
 
+async def test_each_of_several_refused_lines_is_an_error(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await ada.create_group("ops", ["bob"])
+        await net.settle()
+        await bob.group("ops").leave()
+        await open_session(bob, shown).execute([b"/go ops", b"one", b"two", b"three"])
+        errors = [line for line in shown.lines if line["event"] == "error"]
+        assert [line["text"] for line in errors] == ["only members can write in this conversation"] * 3
+        capsys.readouterr()
+        await open_session(bob, shown, as_json=False).execute([b"/go ops", b"one", b"two", b"three"])
+        assert capsys.readouterr().err.count("only members can write") == 3
+
+
 async def test_a_mistyped_line_is_never_sent(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, _ = net.peers
