@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
 from p2pchat.testing.conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
+from tests.ports import free_ports
 from tests.test_examples import node
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,11 +69,8 @@ def node_candidate(home: Path, invite: str = "", port: int = 0, examples: Path =
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody uses now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """Return a port of this machine that nobody uses."""
+    return int(free_ports(1)[0])
 
 
 def failures(results: list[RuleResult]) -> list[str]:

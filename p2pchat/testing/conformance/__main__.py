@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import secrets
 import sys
 import time
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     if (options.invite is None) == (options.listen is None):
         print("name an invite, or --listen [HOST:]PORT", file=sys.stderr)
         return UNUSABLE
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a connection that breaks is a result here
     try:
         return asyncio.run(_run(options, rules))
     except (InviteError, Unreachable, ValueError) as error:

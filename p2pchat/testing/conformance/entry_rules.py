@@ -164,12 +164,14 @@ async def a_direct_conversation_has_two_writers(kit: Kit) -> None:
 )
 async def a_gap_is_fetched(kit: Kit) -> None:
     link = await kit.join("ada")
+    await link.compared()
     log, _ = await link.echoed("the beginning", link.member.dm())
+    held, before = log.mark(), len(link.frames)
     log.text("lost on the way")
     link.send(log.text("behind the gap"))
-    want = await link.next(wire.Want, "`want` of what the gap lacks",
+    want = await link.next(wire.Want, "`want` of what the gap lacks", after=before,
                            where=lambda one: one.c == log.id.conversation and one.u == log.id.user)  # fmt: skip
-    check(any(tip == log.mark(1) for tip in want.tips), f"`tips` of the want do not name entry 1: {want.tips}")
+    check(held in want.tips, f"`tips` of the want do not name what is held: {want.tips}")
     await link.acked(log)
     await link.answer(log.id.conversation, "lost on the way")
     await link.answer(log.id.conversation, "behind the gap")

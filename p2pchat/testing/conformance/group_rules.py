@@ -170,9 +170,9 @@ async def a_group_is_told_to_its_members_only(kit: Kit) -> None:
 async def an_unknown_citation_waits_for_the_group(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     await group.echoed(bob, "before it")
-    change = group.change(add=[kit.identity("cyd").peer_id])
     await ada.compared()
     ada.member.answers -= {"want", "have", "digest"}
+    change = group.change(add=[kit.identity("cyd").peer_id])
     log, batch = group.say(bob.member, "echo of a later gen")
     bob.send(batch)
     await ada.echoed("meanwhile")

@@ -276,7 +276,7 @@ async def nothing_is_pushed_to_who_is_full(kit: Kit) -> None:
 async def waits(kit: Kit, key: str) -> None:
     """Send a text that refers to one that is not here yet; it must be answered after that one."""
     ada, bob = await kit.join("ada"), await kit.join("bob")
-    missing = ada.member.log()
+    missing = ada.member.log(hold=False)  # a comparison would bring it
     missing.text(f"echo the first {key}")
     bob.member.answers -= {"want"}
     ref = missing.ref()

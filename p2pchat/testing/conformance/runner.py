@@ -13,7 +13,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
@@ -45,6 +44,7 @@ FILES = (
 RULE_TIMEOUTS = 6  # a rule may take this many times as long as one wait; a guess
 RECORDED = 400  # frames of one rule that are kept
 RECORDED_CHARACTERS = 2000  # of one frame
+FIRST_CONTACT = 10.0  # seconds for each answer of the first link, however short the waits of rules; a guess
 ATTEMPTS_EVERY = 0.1  # seconds between attempts to reach a candidate that starts again
 
 Action = Callable[[], Awaitable[None]]
@@ -283,9 +283,14 @@ class Kit:
 
     async def reach(self) -> None:
         """Meet the candidate for the first time. Raises Unreachable."""
-        with suppress(RuleBroken, OSError, TimeoutError):
+        limit, self.timeout = self.timeout, max(self.timeout, FIRST_CONTACT)
+        try:
             await self.control()
             return
+        except (RuleBroken, OSError, TimeoutError):
+            pass
+        finally:
+            self.timeout = limit
         raise Unreachable(
             "the candidate did not dial: give it the invite"
             if self.host

@@ -313,6 +313,8 @@ class ScriptedLink:
                     break
             else:
                 raise RuleBroken("no answer of fifty came without a want: the link never counts as compared")
+        for _ in range(3):  # sums, marks, wants: what was still asked is answered
+            await self.round_trip()
 
     # ---- handshake
 
