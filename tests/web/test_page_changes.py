@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from tests.web.browser import CHROMIUM, Scene, Visitor, opened
+from playwright.async_api import WebSocketRoute
+
+from tests.web.browser import CHROMIUM, PATIENCE, Scene, Visitor, opened
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -113,6 +117,60 @@ async def test_the_row_of_a_group_shows_what_was_written_before_the_user_joined(
     await zoe.sees("while zoe was out")
     assert await zoe.texts() == ["before anybody came", "while zoe was out"]
     await zoe.go("Room")
+
+
+async def test_a_group_joined_again_is_loaded_even_if_the_list_told_of_it_first(scene: Scene, tmp_path: Path) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    assert zoe.context.browser is not None
+    context = await zoe.context.browser.new_context()
+    vera = Visitor(context, await context.new_page(), zoe.url, tmp_path)
+    lists: list[str | bytes] = []  # requests of the page that are held back
+    added: list[str | bytes] = []  # the line of the gateway that is held back
+    is_out = False
+
+    def on_socket(socket: WebSocketRoute) -> None:
+        """Have the list answered before the line "added", as by a gateway that is busy writing to its disk."""
+        gateway = socket.connect_to_server()
+
+        def to_gateway(line: str | bytes) -> None:
+            if is_out and not added and json.loads(line)["do"] == "list":
+                lists.append(line)
+            else:
+                gateway.send(line)
+
+        def to_page(text: str | bytes) -> None:
+            line = json.loads(text)
+            if is_out and line["event"] == "group" and line["change"] == "added":
+                added.append(text)
+                for one in lists:
+                    gateway.send(one)
+                return
+            socket.send(text)
+            if added and line["event"] == "answer" and line["command"] == "list" and lists:
+                lists.clear()
+                socket.send(added[0])
+
+        socket.on_message(to_gateway)
+        gateway.on_message(to_page)
+
+    await vera.page.route_web_socket("**/lines*", on_socket)
+    await vera.sign_up("vera")
+    terry.say(do="group", name="back", members=["vera", "zoe"], ref="back")
+    group = (await terry.next("answer", ref="back"))["rows"][0]["conversation_id"]
+    await terry.send("before vera went", to=group)
+    await vera.row("#back").get_by_text("terry: before vera went").wait_for()
+    is_out = True
+    terry.say(do="kick", to=group, users=["vera"])
+    await vera.row("#back").get_by_text("no longer a member").wait_for()
+    await terry.send("while vera was out", to=group)
+    await zoe.row("#back").get_by_text("terry: while vera was out").wait_for()  # the gateway has it
+    async with asyncio.timeout(PATIENCE):
+        while not lists:
+            await asyncio.sleep(0.02)  # poll: the page asks for it by itself
+    terry.say(do="add", to=group, users=["vera"])
+    await vera.row("#back").get_by_text("terry: while vera was out").wait_for()
+    assert (vera.troubles, lists) == ([], [])
+    await context.close()
 
 
 async def test_the_form_of_a_new_group_lists_who_joins_meanwhile(scene: Scene) -> None:

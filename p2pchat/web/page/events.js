@@ -253,12 +253,12 @@ export class Events {
 
   /** @param {any} line */
   _group(line) {
-    const wasMember = this._model.talks.get(line.conversation_id)?.member;
     const talk = this._talk({ conversation_id: line.conversation_id, conversation: line.group, kind: "group" });
     talk.name = line.group;
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
-    if (talk.member && !wasMember) this._asks.joined(talk);
+    // Whether the user was a member before is no sign: the list may have told of the group, or of the return, already.
+    if (talk.member && (line.change === "created" || line.target_id === this._model.me.id)) this._asks.joined(talk);
     this._model.changed(talk);
     this._model.bus.changed("talks");
     this._model.bus.emit("group", talk);
