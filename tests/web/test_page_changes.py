@@ -173,6 +173,37 @@ async def test_a_group_joined_again_is_loaded_even_if_the_list_told_of_it_first(
     await context.close()
 
 
+async def test_the_focus_returns_to_a_message_that_changed_under_its_dialog(scene: Scene) -> None:
+    zoe, terry, keys = scene.zoe, scene.terry, scene.zoe.page.keyboard
+    info = zoe.page.get_by_role("dialog", name="Delivery status")
+    focused = "document.activeElement.closest('.message')?.querySelector('.text').textContent"
+    await zoe.go("terry")
+    await zoe.context.set_offline(True)
+    await zoe.page.locator(".connection").wait_for()
+    await zoe.write("looked at")
+    await keys.press("Control+m")
+    await zoe.until(f"{focused} === 'looked at'")
+    await zoe.context.set_offline(False)
+    heard = await terry.next("message", text="looked at")
+    row = await zoe.sees("looked at")
+    await row.locator(".ticks[data-level=delivered]").wait_for()  # it has another row since it waited
+    await zoe.until(f"{focused} === 'looked at'")
+    await keys.press("i")
+    await info.wait_for()
+    terry.say(do="read", id=heard["id"])
+    await row.locator(".ticks[data-level=read]").wait_for()
+    await keys.press("Escape")
+    await zoe.until(f"{focused} === 'looked at'")
+    assert await zoe.page.evaluate("document.activeElement.matches('.message')")
+    await row.locator(".ticks").click()
+    await info.wait_for()
+    terry.say(do="react", id=heard["id"], reaction="+1")
+    await row.get_by_role("button", name="+1 1").wait_for(state="attached")
+    await keys.press("Escape")
+    await zoe.until("document.activeElement.matches('.ticks')")  # the same part, behind a new one
+    await zoe.go("Room")
+
+
 async def test_the_form_of_a_new_group_lists_who_joins_meanwhile(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     assert zoe.context.browser is not None

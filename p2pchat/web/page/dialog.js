@@ -1,6 +1,7 @@
 /** Dialogs, one at a time. Escape, the button or a click outside closes one and returns the focus. */
 
 import { h, iconButton } from "./dom.js";
+import { focusAgain } from "./rows.js";
 
 let made = 0;
 
@@ -22,7 +23,7 @@ export function dialog(title, content, how = {}) {
   element.addEventListener("click", (/** @type {Event} */ event) => event.target === element && element.close());
   element.addEventListener("close", () => {
     element.remove();
-    if (before instanceof HTMLElement && before.isConnected) before.focus();
+    if (before instanceof HTMLElement) focusAgain(before);
   });
   document.body.append(element);
   element.showModal();

@@ -46,8 +46,7 @@ export class Outbox {
    */
   write(talk, text, action, replyTo) {
     const claimedAt = uniqueNow();
-    const ref = `p${claimedAt}`;
-    this._queue({ ref, talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, tried: false });
+    this._queue({ ref: refOf(claimedAt), talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, tried: false });
     this._save();
     this._send(this._items[this._items.length - 1]);
   }
@@ -147,6 +146,11 @@ export class Outbox {
     saveOutbox(this._model.me.id, this._items);
     if (this.count !== this._countTold) this._counted((this._countTold = this.count));
   }
+}
+
+/** Return the ref of a message while it waits. @param {string} claimedAt */
+export function refOf(claimedAt) {
+  return `p${claimedAt}`;
 }
 
 let last = 0;

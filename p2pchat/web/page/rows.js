@@ -3,9 +3,12 @@
  * is pressed: a click ends on the row it began on.
  */
 
-/** @typedef {{key: string, drawn: string, draw: () => HTMLElement}} Item equal `drawn` strings mean equal rows */
+/** @typedef {{key: string, drawn: string, draw: () => HTMLElement, former?: string}} Item equal `drawn` strings mean equal rows; `former`: the key that it had before */
 
 const FOCUSABLE = "button, a, input";
+
+/** @type {WeakMap<Node, HTMLElement>} the row that replaced a row */
+const replacements = new WeakMap();
 
 export class Rows {
   /** @param {HTMLElement} list */
@@ -28,7 +31,9 @@ export class Rows {
   /** Show these rows in this order. @param {Item[]} items */
   draw(items) {
     const previous = this._nodes;
-    this._nodes = new Map(items.map((item) => [item.key, this._row(previous.get(item.key), item)]));
+    const focused = document.activeElement;
+    const isHere = this.list.contains(focused);
+    this._nodes = new Map(items.map((item) => [item.key, this._row(previous.get(item.key) ?? previous.get(item.former ?? ""), item)]));
     const nodes = [...this._nodes.values()].map(({ node }) => node);
     const wanted = new Set(nodes);
     for (const child of [...this.list.children]) if (!wanted.has(/** @type {HTMLElement} */ (child))) child.remove();
@@ -37,16 +42,14 @@ export class Rows {
       if (node === at) at = at.nextElementSibling;
       else this.list.insertBefore(node, at);
     }
+    if (isHere && !focused?.isConnected) queueMicrotask(() => focusAgain(/** @type {HTMLElement} */ (focused), { preventScroll: true }));
   }
 
   /** @param {{drawn: string, node: HTMLElement}|undefined} known @param {Item} item */
   _row(known, { drawn, draw }) {
     if (known?.drawn === drawn) return known;
     const node = draw();
-    if (known?.node.contains(document.activeElement)) {
-      const index = focusIndexOf(known.node, /** @type {Element} */ (document.activeElement));
-      queueMicrotask(() => focusAt(node, index));
-    }
+    if (known) replacements.set(known.node, node);
     return { drawn, node };
   }
 }
@@ -82,13 +85,21 @@ export class Redraw {
   }
 }
 
-/** @param {Element} root @param {Element} inner @returns {number} index among the focusable elements inside; -1 for the root itself */
-function focusIndexOf(root, inner) {
-  return [...root.querySelectorAll(FOCUSABLE)].indexOf(inner);
+/**
+ * Focus an element that had the focus before. If its row was replaced meanwhile, focus the same part of the present row.
+ * @param {HTMLElement} element @param {FocusOptions} [how]
+ */
+export function focusAgain(element, how) {
+  let row = element.getRootNode(); // itself a row, once it was removed from its list
+  for (let next = replacements.get(row); next; next = replacements.get(row)) {
+    const kind = element.classList[0];
+    element = partsOf(next, kind)[partsOf(row, kind).indexOf(element)] ?? next;
+    row = element.getRootNode();
+  }
+  if (element.isConnected) element.focus(how);
 }
 
-/** @param {HTMLElement} root @param {number} at */
-function focusAt(root, at) {
-  const inner = /** @type {HTMLElement|undefined} */ (root.querySelectorAll(FOCUSABLE)[at]);
-  (inner ?? root).focus({ preventScroll: true });
+/** @param {any} row @param {string|undefined} kind the first class @returns {HTMLElement[]} the focusable elements of this kind inside */
+function partsOf(row, kind) {
+  return [...row.querySelectorAll(FOCUSABLE)].filter((one) => one.classList[0] === kind);
 }

@@ -10,6 +10,7 @@ import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
 import { excerpt } from "./markdown.js";
 import { drawMessage, pickReaction, showReceipts } from "./message.js";
+import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
@@ -113,8 +114,8 @@ export class Timeline {
       if (!sameDay) items.push({ key: `day ${dayKey(message.sentAt)}`, drawn: day(message.sentAt), draw: () => h("li", { class: "day" }, h("span", {}, day(message.sentAt))) });
       if (unread) items.push({ key: "unread", drawn: "", draw: () => h("li", { class: "unread-line" }, h("span", {}, "New")) });
       const head = !sameDay || unread || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
-      const drawn = [message.version, head, talk.member, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
-      items.push({ key: message.id || message.ref, drawn, draw: () => drawMessage(message, { model, talk, head }, this._actions) });
+      const drawn = [message.id, message.version, head, talk.member, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
+      items.push({ key: message.id || message.ref, former: message.mine ? refOf(message.claimedAt) : "", drawn, draw: () => drawMessage(message, { model, talk, head }, this._actions) });
       before = message;
     }
     return items;
