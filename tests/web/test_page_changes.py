@@ -181,6 +181,7 @@ async def test_the_focus_returns_to_a_message_that_changed_under_its_dialog(scen
     await zoe.context.set_offline(True)
     await zoe.page.locator(".connection").wait_for()
     await zoe.write("looked at")
+    await zoe.sees("looked at")  # a row is drawn with the next frame
     await keys.press("Control+m")
     await zoe.until(f"{focused} === 'looked at'")
     await zoe.context.set_offline(False)

@@ -13,6 +13,8 @@ import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
+from playwright.async_api import Route
+
 from p2pchat.messaging.name_resolution import is_misspelling
 from tests.web.browser import CHROMIUM, Scene, opened
 
@@ -172,6 +174,27 @@ async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
     await zoe.context.set_offline(False)
     await bar.wait_for(state="hidden")
     await own.wait_for()
+
+
+async def test_a_line_that_was_under_way_does_not_hide_a_lost_network(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    asked = 0
+
+    async def unanswered(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await terry.send("was under way")
+            await zoe.sees("was under way")
+        await route.abort("internetdisconnected")
+
+    await zoe.page.route("**/readyz", unanswered)
+    async with zoe.page.expect_websocket():  # the page gives the connection up, and makes another
+        await zoe.page.evaluate("dispatchEvent(new Event('offline')) && null")
+    assert asked > 1
+    await zoe.page.unroute("**/readyz")
+    await zoe.row("terry").get_by_text("online").wait_for()
 
 
 async def test_settings_wait_for_the_gateway(scene: Scene) -> None:

@@ -17,6 +17,7 @@ const LONGEST_WAIT = 15000;
 const HEARTBEAT = 25000; // a connection without answers is broken, even if the browser does not report it
 const PATIENCE = 10000;
 const DUE_WITHIN = 4000; // milliseconds without a line until the gateway is asked whether it is there; a guess
+const ASK_AGAIN = 1000; // milliseconds, if a line came while a gateway was asked that did not answer; a guess
 const REFUSED = new Set(["unauthorized", "revoked"]); // close reasons after which the token is of no use: do not reconnect
 
 /** @typedef {"connecting"|"open"|"waiting"|"refused"|"closed"} State */
@@ -148,10 +149,13 @@ export class Connection {
   /** Give the connection up if the gateway is not there. */
   async _probe() {
     const socket = this._socket;
-    const before = this._receivedAt;
     this._due.clear(); // an answer that never comes is asked about once
-    const answers = await isAnswering();
-    if (!answers && this._socket === socket && this.state === "open" && this._receivedAt === before) this._giveUp();
+    for (;;) {
+      const before = this._receivedAt;
+      if ((await isAnswering()) || this._socket !== socket || this.state !== "open") return;
+      if (this._receivedAt === before) return this._giveUp();
+      await new Promise((done) => setTimeout(done, ASK_AGAIN)); // the line may have been under way
+    }
   }
 
   _giveUp() {
