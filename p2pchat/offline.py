@@ -52,7 +52,7 @@ class KnownAddress:
 
 @dataclass(frozen=True, slots=True)
 class RefusedMessages:
-    """What a user's program wrote and this version does not take.
+    """Messages of a user's program that this version does not take.
 
     `kind` is that of the conversation (room, dm, group), `after` the time of the last message before it, None if there
     is none, and `reason` what is wrong with it, in words.

@@ -198,7 +198,7 @@ FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class FaultHunt:
-    """What became of one fault: whether its rule failed, why, and in how many seconds."""
+    """The result of one fault: whether its rule failed, why, and in how many seconds."""
 
     fault: PeerFault
     found: bool

@@ -95,7 +95,7 @@ class VectorNode(Peer):
 
     @property
     def forked(self) -> bool:
-        """Whether a log has forked since the last import."""
+        """True if a log has forked since the last import."""
         return any(bool(one.change.forks) for one in self.effects if isinstance(one, out.Commit))
 
 

@@ -82,7 +82,7 @@ class Refusal:
 
     @property
     def reason(self) -> str:
-        """What is wrong with the entry, for a person."""
+        """The fault of the entry, in words for a person."""
         return "it is longer than allowed here" if self.code == "limit" else "its form is not known here"
 
     def __str__(self) -> str:

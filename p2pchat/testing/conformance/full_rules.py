@@ -91,7 +91,7 @@ async def a_user_that_is_hosted_no_longer_is_gone(kit: Kit) -> None:
 
 @rule("full", "protocol.md#names", "after its own `here` with one user more")
 async def conversations_are_named_again_with_one_user_more(kit: Kit) -> None:
-    """What the candidate names again is judged in every frame; here there are frames to judge."""
+    """Let the candidate send names again: each of its frames is judged anyway, and here it sends some."""
     ada = await kit.join("ada")
     await ada.echoed("before the new user", ada.member.dm())
     await hosted(kit, ada)

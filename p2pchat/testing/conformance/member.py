@@ -132,7 +132,7 @@ class ScriptedMember:
 
     @property
     def decides(self) -> bool:
-        """Whether this member is the decider of its pair with the candidate."""
+        """True if this member is the decider of its pair with the candidate."""
         return self.id < self.kit.candidate
 
     # ---- what it writes

@@ -181,7 +181,7 @@ class Kit:
 
     @property
     def is_near(self) -> bool:
-        """Whether the candidate is on this machine."""
+        """True if the candidate is on this machine."""
         return self._control is not None and self._control.writer.get_extra_info("peername")[0] in ("127.0.0.1", "::1")
 
     # ---- members and links

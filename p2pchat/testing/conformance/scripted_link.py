@@ -74,7 +74,7 @@ def mentioned(frame: wire.AnyFrame) -> list[ConversationId]:
 
 
 class KitContext(Protocol):
-    """What members need of the kit."""
+    """The part of the kit that members use."""
 
     network: Network
     room: ConversationId
