@@ -167,7 +167,7 @@ async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
         raise UsageError(f"you are no longer in {_shown(there)}{hint}")
     if _is_owner(there) and len(there.members) > 1:
         raise UsageError(f"you own {_shown(there)}: hand it over first{_typed(to, ', /owner NAME')}")
-    is_asked = to is None and not any(user.status in ("online", "idle") for user in _others(there))
+    is_asked = to is None and set(_others(there)).isdisjoint(ctx.peer.here())
     if is_asked and (lost := await _known_to_nobody(ctx, there)):
         if not await ctx.display.confirm(
             f"nobody in {_shown(there)} has {lost}, and nobody gets it once you left: leave?"

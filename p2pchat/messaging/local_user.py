@@ -355,8 +355,8 @@ class LocalUser(Viewer):
         driver, me, key = self._require_running(), self.people.me, _operations_of(group)
         if sent := [post for post in await self.history(group, limit=PAGE) if isinstance(post, Sent)]:
             last = await self.receipt(sent[-1].mended_id or sent[-1].id)
-            online = {user.key for user in group.members if user.status in ("online", "idle")}
-            waits = (last.delivered(by=user, timeout=LEAVE_WITHIN) for user in last.of if user.key in online)
+            online = set(self.here())
+            waits = (last.delivered(by=user, timeout=LEAVE_WITHIN) for user in last.of if user in online)
             with suppress(DeliveryTimeout):
                 await asyncio.gather(*waits)
         await driver.requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
