@@ -16,6 +16,7 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, Reload, WarningIssued, WriteRefused
 from p2pchat.core.groups.group import GroupView
@@ -91,11 +92,10 @@ class Node:
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
         self.presence = PresenceTracker(self._ctx, users)
-        self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self)
+        self.contacts = Contacts(self._ctx, stored.meta, self._on_contact)
+        self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self, self.contacts)
         self._is_open = network.key is None
-        self.sync = Replicator(
-            self._ctx, network.id, self.presence, self.hosted, stored, self.run, is_open=self._is_open
-        )  # fmt: skip
+        self.sync = self._replicator(stored, self.run)
         self._watchdog = CommitWatchdog(self._ctx)
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
@@ -103,6 +103,11 @@ class Node:
         self._storage_works = True
         self._disk_low = False
         self._handlers = self._connect_handlers()
+
+    def _replicator(self, stored: Stored, run: RunId) -> Replicator:
+        return Replicator(
+            self._ctx, self.network.id, self.presence, self.hosted, self.contacts, stored, run, is_open=self._is_open
+        )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -272,6 +277,7 @@ class Node:
                 fresh = fresh and self.sync.is_unknown(user.id)
                 self.sync.people.on_announced_name(user.id, user.name)
                 self.sync.quota.on_proved(user.id)
+                link.known = link.known or user.id in self.contacts
         users = [user.id for user in frame.users if user.id in there]
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
@@ -289,6 +295,14 @@ class Node:
         """Take the end of a link that was up. Called by Links."""
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
+
+    def is_known(self, link: int) -> bool:
+        """Return whether a link is up to a contact, or to a peer that hosts one."""
+        found = self.links.up.get(link)
+        return found is not None and found.known
+
+    def _on_contact(self, id: PeerId | UserId) -> None:
+        self.links.on_contact(id)
 
     @property
     def storage_works(self) -> bool:
@@ -344,9 +358,8 @@ class Node:
         """Rebuild from what storage holds. Own logs end here, since the fate of their last entries is not certain."""
         run = self._ctx.draw(8).hex()
         former = self.sync
-        self.sync = Replicator(
-            self._ctx, self.network.id, self.presence, self.hosted, input.stored, run, is_open=self._is_open
-        )
+        self.sync = self._replicator(input.stored, run)
+        self.contacts.save()
         self._handlers = self._connect_handlers()
         self.sync.start()
         self.sync.take_over(former)

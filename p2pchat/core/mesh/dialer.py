@@ -253,17 +253,18 @@ class Dialer:
             return None
         return address
 
-    def on_proved(self, dial: int, peer: PeerId) -> None:
-        """The key of this peer, a member, answered there."""
+    def on_proved(self, dial: int, peer: PeerId) -> DialAddress:
+        """The key of this peer, a member, answered there. Return the address."""
         plan, address = self._dials[dial]
         if address.forgotten:
-            return  # forgotten just now: there is a link, and nothing to remember
+            return address  # forgotten just now: there is a link, and nothing to remember
         if plan.peer != peer:
             plan = self._move(dial, plan, address, peer)
         self._failures.pop(address.teller, None)
         address.reached, address.teller = True, ""
         self._learned_dials.discard(dial)
         self._book.on_verified(peer, address.endpoint)
+        return address
 
     def _move(self, dial: int, former: DialPlan, address: DialAddress, peer: PeerId) -> DialPlan:
         """Move an address to the plan of the peer that answered: another one than last time, or the first."""

@@ -43,6 +43,7 @@ class PeerLink:
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
         has_listed_users: The other end has listed all its users once.
+        known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with.
         begun: Position in the order in which connections of this process began, from 1.
         run, n: From the `go` that brought it up.
@@ -60,6 +61,7 @@ class PeerLink:
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
     has_listed_users: bool = False
+    known: bool = False
     linked: KeySet[PeerId] = field(default_factory=dict)
     run: RunId = ""
     n: int = 0

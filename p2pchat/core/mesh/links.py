@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context, NetworkCredentials
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
@@ -59,7 +60,7 @@ from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.records import Address
 from p2pchat.errors import HandshakeError
-from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
+from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
@@ -83,6 +84,7 @@ class Links:
         run: RunId,
         addresses: list[Address],
         listener: LinkListener,
+        contacts: Contacts,
     ) -> None:
         self.up: dict[int, PeerLink] = {}
         self.by_peer: dict[PeerId, PeerLink] = {}
@@ -90,6 +92,7 @@ class Links:
         self._network = network
         self._run = run
         self._listener = listener
+        self._contacts = contacts
         self._links: dict[int, PeerLink] = {}  # in any phase but GONE
         self._decider_states: dict[PeerId, DeciderState] = {}  # of peers for whose links we decide
         self._follower_states: dict[PeerId, FollowerState] = {}  # of peers that decide for us
@@ -157,6 +160,11 @@ class Links:
         if link is not None:
             link.faulted = code in FAULTS
             self._end(link, "lost", Bye(code, text), f"closed by this side: {text}")
+
+    def on_contact(self, id: PeerId | UserId) -> None:
+        """Take a new contact: a peer, or a user that a linked peer may host."""
+        for link in self.up.values():
+            link.known = link.known or id == link.peer or id in link.users
 
     # Inputs
 
@@ -305,7 +313,8 @@ class Links:
     def _on_proved(self, link: PeerLink) -> None:
         """Continue with a link whose far end has proved its identity and membership."""
         if isinstance(link.handshake, ClientSide):
-            self.dialer.on_proved(link.dial, link.peer)
+            if self.dialer.on_proved(link.dial, link.peer).typed:
+                self._contacts.keep([link.peer])
             if link.handshake.found and not self._network.id:
                 self._network.id = link.handshake.found
                 self._listener.network_found(link.handshake.found)
@@ -352,6 +361,7 @@ class Links:
         """Make this link the current one to its peer, and end the former one."""
         former = self.by_peer.get(link.peer)
         link.phase, link.up_at = Phase.UP, self._ctx.now.mono
+        link.known = link.peer in self._contacts
         self.up[link.id] = self.by_peer[link.peer] = link
         for effect in effects:
             self._ctx.emit(effect)

@@ -10,7 +10,7 @@ Source: docs/protocol.md, "Conversations".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
@@ -110,6 +110,13 @@ class Conversations:
             asked = [teller] if teller in users else islice(users, MAX_ASKED_USERS)
             found.members = (found.members or frozenset()).union(asked)
             found.allow_writers((found.allowed_writers or frozenset()) | {owner})
+
+    def written_to_by(self, user: UserId) -> Iterator[UserId]:
+        """Yield the users to whom this user ever wrote directly."""
+        for id in self._dms.get(user, ()):
+            conversation = self.by_id[id]
+            if user in conversation.writers:
+                yield from conversation.naming.dm or ()
 
     def keep(self, id: ConversationId) -> None:
         """Keep a conversation: an entry of it arrived, or a program opened it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import Counted, WriteRefused
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.state import (
@@ -42,10 +43,11 @@ class GroupEditor:
     Source: docs/protocol-groups.md.
     """
 
-    def __init__(self, sync: SyncContext, appender: Appender) -> None:
+    def __init__(self, sync: SyncContext, appender: Appender, contacts: Contacts) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._appender = appender
+        self._contacts = contacts
         self._repairing: set[str] = set()  # groups whose lost operations will be repeated
         self._paused = False  # nothing can be stored now
 
@@ -78,6 +80,10 @@ class GroupEditor:
                 fault = self._change(group, request)
         if fault is not None:
             self._ctx.emit(WriteRefused(request.ticket, *fault))
+        elif isinstance(request, GroupCreateRequest):
+            self._contacts.keep(request.members)
+        elif isinstance(request, GroupChangeRequest):
+            self._contacts.keep(request.add)
 
     def _make(self, request: GroupCreateRequest) -> Refusal | None:
         members = dict.fromkeys((request.user, *request.members), 1)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import (
@@ -72,10 +73,11 @@ class Replicator:
     """Replicates logs: keeps the entries of all peers alike."""
 
     def __init__(
-        self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, stored: Stored,
-        run: RunId, *, is_open: bool,
+        self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
+        stored: Stored, run: RunId, *, is_open: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
+        self.contacts = contacts
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
@@ -110,7 +112,7 @@ class Replicator:
         )
         self.sender = Sender(self.context, self.forks)
         self.typing = TypingTracker(self.context)
-        self.group_editor = GroupEditor(self.context, self.appender)
+        self.group_editor = GroupEditor(self.context, self.appender, contacts)
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._load(stored)
@@ -312,8 +314,12 @@ class Replicator:
         self.appender.write_texts(request)
         if self.typing.local or self.typing.active:
             self.typing.on_end(request.conversation, request.user)
-        conversation = self.conversations.by_id.get(request.conversation) if self.quota.must_check else None
-        if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
+        conversation = self.conversations.by_id.get(request.conversation)
+        if conversation is None or not conversation.members:
+            return
+        if conversation.naming.dm:
+            self.contacts.add(conversation.naming.dm)
+        if self.quota.must_check and self.quota.on_write(conversation.members):
             self.compare_all()
 
     def on_user_hosted(self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
@@ -326,6 +332,7 @@ class Replicator:
             self.appender.on_user_hosted(user)
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
+        self.contacts.add(self.conversations.written_to_by(user))
 
     def before_user_unhosted(self, user: UserId) -> None:
         """Stop speaking for a user, before it is removed from the hosted users."""
@@ -339,6 +346,7 @@ class Replicator:
 
     def lift_quota(self, user: UserId) -> None:
         """Lift a user's limits. Refused entries come with the next comparison."""
+        self.contacts.keep([user])
         self.quota.lift(user)
         for remote in self.context.remotes.values():
             remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
@@ -485,6 +493,8 @@ class Replicator:
             refused_in = self.conversations.by_id.get(refusal.log.conversation)
             if refused_in is not None:
                 self.groups.on_refused(refused_in, refusal.log)
+        for user in self.context.hosted:
+            self.contacts.add(self.conversations.written_to_by(user))
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 

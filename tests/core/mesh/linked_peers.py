@@ -11,6 +11,7 @@ from hashlib import sha256, shake_256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.config import Settings
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context, NetworkCredentials, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
@@ -68,7 +69,8 @@ class Post:
         self.network = network or NetworkCredentials(N, K)
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []
-        self.links = Links(self.ctx, self.network, key.sign, self.run, addresses or [], self)
+        self.contacts = Contacts(self.ctx, {}, lambda id: self.links.on_contact(id))
+        self.links = Links(self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts)
         self.at(0.0)
 
     # LinkListener

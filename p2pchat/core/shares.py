@@ -1,0 +1,137 @@
+"""Shares: how places for unknown parties are divided, whatever names a party takes.
+
+Whoever has one invite can make any number of keys and users. So limits count where those come from: each unknown party
+has a *line* of nodes, from a large part of the Internet down to one peer, and what it takes is counted at every node of
+its line. A *branch* is a node with everything below it. One party may hold a bounded share of each node; and where
+places are few, a newcomer from a light branch takes the place of the newest one of the fullest branch.
+
+Nothing here depends on what the nodes are. Today they are networks and addresses (`address_line`). Known parties
+(contacts.py) have limits of their own and are in no branch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Generic, TypeVar
+
+from p2pchat.protocol import PeerId
+
+Line = tuple[str, ...]  # nodes, the largest first; never empty
+Item = TypeVar("Item", bound=Hashable)
+
+LINES_CACHED = 4096  # lines of peers: some hundred links, told addresses and recent strangers
+
+
+@lru_cache(LINES_CACHED)
+def address_line(host: str, peer: PeerId) -> Line:
+    """Return the line of a peer at an address: its network (IPv4 /24, IPv6 /48), its address (IPv6 /64), the peer.
+
+    Peers on loopback, and hosts that are no IP addresses, share no network: their line is the host and the peer. On
+    loopback it is the peer alone, since all programs of one machine have one address. An empty `peer` adds no node.
+    """
+    try:
+        ip = ip_address(host.partition("%")[0])
+    except ValueError:
+        return tuple(filter(None, (host, peer))) or ("",)
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return (peer or "loopback",)
+    if isinstance(ip, IPv6Address):
+        nodes = [str(ip_network((ip, length), strict=False)) for length in (48, 64)]
+    else:
+        nodes = [str(ip_network((ip, 24), strict=False)), str(ip)]
+    return tuple(filter(None, (*nodes, peer)))
+
+
+class Shares(Generic[Item]):
+    """Amounts that unknown parties take of one thing: links, names, conversations, bytes.
+
+    Args:
+        most: What all of them may take together.
+        each: What may be taken below one node; None for no such limit.
+
+    Attributes:
+        taken: What is taken below each node, by its line; `taken[()]` is what all take together.
+    """
+
+    def __init__(self, most: int, each: int | None = None) -> None:
+        self.taken: Counter[Line] = Counter()
+        self._most = most
+        self._each = most if each is None else each
+        self._items: dict[Item, tuple[Line, int]] = {}  # line and amount
+        self._children: dict[Line, dict[Line, None]] = {}
+        self._items_at: dict[Line, dict[Item, None]] = {}  # the oldest first
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the items, the oldest first."""
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def amount(self, item: Item) -> int:
+        """Return what an item takes, 0 if it is not here."""
+        return self._items[item][1] if item in self._items else 0
+
+    def line(self, item: Item) -> Line:
+        """Return the line in which an item is counted, () if it is not here."""
+        return self._items[item][0] if item in self._items else ()
+
+    def has_room(self, line: Line, amount: int = 1) -> bool:
+        """Return whether there is room for so much more, in all and at every node of this line."""
+        if self.taken[()] + amount > self._most:
+            return False
+        return all(self.taken[line[:depth]] + amount <= self._each for depth in range(1, len(line) + 1))
+
+    def add(self, item: Item, line: Line, amount: int = 1) -> None:
+        """Count an item, or more of it; it stays in its first line. The limits are not checked here."""
+        line, former = self._items.get(item, (line, 0))
+        self._items[item] = line, former + amount
+        self._items_at.setdefault(line, {})[item] = None
+        for depth in range(len(line) + 1):
+            self.taken[line[:depth]] += amount
+            if depth:
+                self._children.setdefault(line[: depth - 1], {})[line[:depth]] = None
+
+    def remove(self, item: Item) -> None:
+        """Give back what an item takes. An item that is not here takes nothing."""
+        if item not in self._items:
+            return
+        line, amount = self._items.pop(item)
+        del self._items_at[line][item]
+        if not self._items_at[line]:
+            del self._items_at[line]
+        for depth in range(len(line), -1, -1):
+            branch = line[:depth]
+            self.taken[branch] -= amount
+            if depth and branch not in self._items_at and branch not in self._children:
+                del self.taken[branch]
+                siblings = self._children[line[: depth - 1]]
+                del siblings[branch]
+                if not siblings:
+                    del self._children[line[: depth - 1]]
+
+    def giving_way(self, line: Line) -> Item | None:
+        """Return the item whose place a newcomer with this line takes; None when the newcomer must be refused.
+
+        It is the newest item of the fullest branch: from the top, at each step the child that takes most, of equal ones
+        the newest. Where its
+        line and the newcomer's part, the newcomer's branch must stay the lighter one. So nobody comes back by the same
+        rule.
+        """
+        branch: Line = ()
+        while children := self._children.get(branch):
+            branch = max(reversed(children), key=self.taken.__getitem__)
+        for depth, (own, other) in enumerate(zip(line, branch, strict=False), start=1):
+            if own != other:
+                if self.taken[line[:depth]] + 1 < self.taken[branch[:depth]]:
+                    return next(reversed(self._items_at[branch]))
+                break
+        return None
