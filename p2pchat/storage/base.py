@@ -31,6 +31,7 @@ from p2pchat.core.records import (
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 MOST_SHOWN = 1000  # logs looked at by logs_shown(); logs farther back were read long ago, or never
+PROFILE_BEGINS = '{"k":"profile"'  # as p2pchat writes one; another that is written differently counts as a message
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
 
 
@@ -341,13 +342,20 @@ def logs_shown(
     return found
 
 
-def recent_logs(newest_first: Iterable[tuple[LogId, int, int]], settings: Settings) -> list[tuple[LogId, int]]:
-    """Return log and last seq of the newest stretches, given as (log, last seq, count); the newest is the last."""
+def recent_logs(newest_first: Iterable[tuple[LogId, int, int, str]], settings: Settings) -> list[tuple[LogId, int]]:
+    """Return log and last seq of the newest stretches; the newest is the last.
+
+    Args:
+        newest_first: (log, last seq, count, last entry) of each, of that entry at least the first 14 characters. A
+            profile at the end does not count: it is the only entry of its stretch, or the one before it counts.
+    """
     recent: list[tuple[LogId, int]] = []
     places = 0
-    for log, last, count in newest_first:
+    for log, last, count, entry in newest_first:
         if places >= settings.recent_places:
             break
         places += count
-        recent.append((log, last))
+        is_profile = entry.startswith(PROFILE_BEGINS)
+        if count > is_profile:
+            recent.append((log, last - is_profile))
     return recent[::-1]

@@ -46,7 +46,8 @@ NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
 """
 RECENT = f"""
-select c.id, u.id, l.run, p.start, p.entries from places p
+select c.id, u.id, l.run, p.start, p.entries, substr(e.body, 1, 14) from places p
+join entries e on e.id = p.start + p.entries - 1
 join logs l on l.number = p.start >> {SEQ_BITS}
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
@@ -140,7 +141,10 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c={conversation.hex(): c for conversation, c in rows(NEWEST_C) if c is not None},
         recent=recent_logs(
-            ((log_of(*row), row[3] % SEQS + row[4] - 1, row[4]) for row in rows(RECENT, settings.recent_places)),
+            (
+                (log_of(*row), row[3] % SEQS + row[4] - 1, row[4], row[5])
+                for row in rows(RECENT, settings.recent_places)
+            ),
             settings,
         ),
         group_entries=[GroupEntry(log_of(*row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],

@@ -123,7 +123,11 @@ class MemoryStorage:
                 consumers=dict(tables.consumers),
                 newest_c=newest_c,
                 recent=recent_logs(
-                    ((each.log, each.first + each.count - 1, each.count) for each in reversed(tables.stretches)),
+                    (
+                        (each.log, last, each.count, tables.logs[each.log].raws[last - 1])
+                        for each in reversed(tables.stretches)
+                        for last in [each.first + each.count - 1]
+                    ),
                     self._settings,
                 ),
                 meta=dict(tables.meta),

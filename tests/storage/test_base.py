@@ -236,6 +236,14 @@ def test_load_returns_the_newest_stretches_oldest_first(storage: Storage) -> Non
     assert storage.load([]).recent == [(bob.log, 3), (ada.log, 2), (bob.log, 4)]  # five places are enough here
 
 
+def test_a_profile_at_the_end_of_a_stretch_is_none_of_the_newest_entries(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([released(ada.begins("1", "2"), 1)])
+    storage.commit([released(bob.begins("3"), 3)])
+    storage.commit([released(ada.renames("countess"), 4)])
+    assert storage.load([]).recent == [(ada.log, 2), (bob.log, 1)]
+
+
 # ---- history
 
 

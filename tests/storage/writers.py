@@ -63,7 +63,9 @@ class Author:
     def write(self, *texts: str, c: int | None = None) -> Batch:
         """Return a batch of these texts. The first one has clock c, by default later than all entries before."""
         begin = MORNING + self.seq * 1000 if c is None else c
-        entries = [self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)]
+        return self._sign([self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)])
+
+    def _sign(self, entries: list[Entry]) -> Batch:
         raws = [encode_entry(entry) for entry in entries]
         first, prev = self.seq + 1, self.chain
         self.chain = extend_chain(prev, raws)
@@ -81,6 +83,11 @@ class Author:
 
     def appends(self, *texts: str, c: int | None = None) -> Change:
         return Change(batches=[self.write(*texts, c=c)])
+
+    def renames(self, name: str) -> Change:
+        """Return the change that appends a profile."""
+        c = MORNING + self.seq * 1000
+        return Change(batches=[self._sign([Entry("profile", c, c, b={"name": name})])])
 
 
 def many(count: int, size: int = 1) -> list[str]:

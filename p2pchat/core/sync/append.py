@@ -157,7 +157,7 @@ class Appender:
         """Append drafts as entries.
 
         A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
-        report a gap before it. The next entries follow what was shown before.
+        report a gap before it, and none follows it. The next entries follow what was shown before.
         """
         after = self._references(conversation, log)
         if conversation.is_talk and conversation.group is not None:

@@ -268,7 +268,7 @@ class CausalOrder:
     def _release(self, conversation: ConversationState, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log."""
         self._stored_released.pop((conversation.id, log.ref), None)
-        end = log.released + count
+        start, end = log.released + 1, log.released + count
         while log.released < end:
             first = log.released + 1
             last, old = self._split_by_age(conversation, log, first, end)
@@ -276,7 +276,7 @@ class CausalOrder:
             log.released = last
         if conversation.boundary.marks:
             self.advance_boundary(conversation, log.id, end)
-        conversation.on_shown(self.next_place - 1, log, end, KEPT_RECENT)
+        conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
 
     def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""

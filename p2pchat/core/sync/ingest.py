@@ -45,6 +45,7 @@ from p2pchat.core.sync.validation import (
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
+KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 MAX_HELD = 1024  # frames that wait for lookups: a quarter of a second at full speed; more are dropped
 HeldFrames = list[tuple[EntrySource, Entries]]
 
@@ -432,8 +433,9 @@ class Ingest:
         if conversation.group is not None:
             self._groups.on_kept(conversation, log, batch)
         if conversation.members is None:
-            for entry in batch.entries:
+            for seq, entry in enumerate(batch.entries, batch.first):
                 if entry.k == "profile":
+                    log.profiles = (*log.profiles[1 - KEPT_PROFILES :], seq)
                     self._people.on_profile(log.id.user, entry)
 
     def _complete(self, log: LogState) -> None:

@@ -39,7 +39,7 @@ class LogState:
 
     __slots__ = (
         "before", "chain", "covered", "forked", "id", "durable_chain", "durable_covered", "durable_seq", "last_c",
-        "own", "queue", "ref", "released", "seq", "shown_hash",
+        "own", "profiles", "queue", "ref", "released", "seq", "shown_hash",
     )  # fmt: skip
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
@@ -54,6 +54,7 @@ class LogState:
         self.covered = self.durable_covered = False
         self.forked = False
         self.released = 0  # entries 1..released have places
+        self.profiles: tuple[int, ...] = ()  # the newest entries of this run that are profiles
         # Entry released + 1, and every later entry that follows another entry.
         self.queue: deque[WaitingEntry] = deque()
         self.shown_hash = 0  # its part of the conversation's sum
@@ -267,8 +268,8 @@ class ConversationState:
 
     __slots__ = (
         "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
-        "named_only_by_void", "naming", "is_newcomer", "newest_c", "boundary", "recently_shown", "is_stored", "sum",
-        "writers",
+        "named_only_by_void", "naming", "is_newcomer", "newest_c", "newest_place", "boundary", "recently_shown",
+        "is_stored", "sum", "writers",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -285,6 +286,7 @@ class ConversationState:
         self.by_ref: dict[str, LogState] = {}
         self.sum = 0
         self.newest_c = 0
+        self.newest_place = 0  # of an entry shown here, or a higher one; 0: none is known
         self.blocked: dict[LogId, LogState] = {}  # logs with waiting entries
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.is_newcomer = False  # no peer has announced what there is, in this run or before
@@ -401,8 +403,13 @@ class ConversationState:
         pairs = ((user, self.writers[user].marks(most)) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
-    def on_shown(self, place: int, log: LogState, seq: int, keep: int) -> None:
-        """Remember the newest shown entry of each of the last few logs."""
+    def on_shown(self, place: int, log: LogState, first: int, seq: int, keep: int) -> None:
+        """Keep the newest shown entry of each of the last few logs; first..seq are new. Profiles do not count."""
+        self.newest_place = place
+        while seq in log.profiles:
+            seq -= 1
+        if seq < first:
+            return
         self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
         self.recently_shown.append((place, log.id.user, log.ref, seq))
 

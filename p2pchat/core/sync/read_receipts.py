@@ -422,7 +422,7 @@ class ReadReceipts:
 
 def _is_newest(conversation: ConversationState, mark: MarkedRead) -> bool:
     """Return whether nothing was shown there after the marked entry."""
-    return bool(conversation.recently_shown) and mark.place >= conversation.recently_shown[-1][0]
+    return 0 < conversation.newest_place <= mark.place
 
 
 # ---- positions of hosted readers

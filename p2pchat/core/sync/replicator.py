@@ -561,6 +561,7 @@ class Replicator:
         conversation = self.conversations.by_id.get(log.conversation)
         if conversation is None:
             return
+        conversation.newest_place = max(place, conversation.newest_place)
         if log.user in self.context.hosted:
             self.appender.note_place(conversation, log.user, place)
         ref = ref_key(log.user, log.run)

@@ -94,10 +94,10 @@ class DisplayInvariants:
             self._newest.pop(key, None)  # of an earlier session
         elif self._invariants.may_fork(log) or is_byzantine:
             self._newest.pop(key, None)  # entries of a forked log are not named
+        elif entry.k == "profile":
+            pass  # a profile is not read, follows nothing and is not followed
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
-        elif entry.k == "profile":
-            pass  # a profile is not read and follows nothing
         elif self._invariants.written_in.get(log) == (peer.name, peer.lives):
             shown, seq = self._newest.pop(key, (log, 0))
             newest = Ref(ref_key(shown.user, shown.run), seq)

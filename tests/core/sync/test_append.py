@@ -91,6 +91,37 @@ def test_the_entries_shown_last_are_known_after_a_restart() -> None:
     assert (profile.k, profile.after, again.after) == ("profile", (), (cyd.ref(1),))
 
 
+def renamed(name: str, c: int) -> str:
+    return encode_entry(Entry("profile", c, c, b={"name": name}))
+
+
+def test_a_profile_is_neither_followed_nor_the_writer_s_previous_entry() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(bob.say("one"), cyd.say("two"))
+    far.say(bob.write(renamed("robert", START + 2)))
+    ada.say("first")
+    assert written(far)[1].after == (bob.ref(1), cyd.ref(1))
+    text = encode_entry(Entry("text", 1, START + 10, b="three"))
+    far.say(cyd.write(text, renamed("cydney", START + 11)))
+    ada.say("second")
+    assert written(far)[0].after == (cyd.ref(2),)
+
+
+def test_after_a_restart_no_profile_is_followed_nor_the_writer_s_previous_entry() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    ada.say("first")
+    far.say(cyd.say("one"), bob.say("two"))
+    far.say(bob.write(renamed("robert", START + 2)))
+    ada.put(UserRenamed(ada.id, "countess"))
+    ada.start()
+    far = ada.far("bob")
+    ada.say("second")
+    (said,) = [entry for shown in ada.storage.places(6, 10) if (entry := decode_entry(shown.raw)).b == "second"]
+    assert said.after == (cyd.ref(1), bob.ref(1))
+
+
 def test_each_process_writes_its_own_log_that_builds_on_the_last() -> None:
     ada = World().peer("ada")
     ada.say("one")
