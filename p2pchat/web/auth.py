@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Unauthorized, WebError
+from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import CALLER, address_of, answer, is_on_loopback
@@ -84,11 +84,13 @@ async def account_of_token(gateway: Gateway, token: str, address: str) -> Accoun
 async def named_account(connection: HTTPConnection, name: str | None) -> Account:
     """Return the account of a caller, by its token or, where it is trusted, by the name it gives.
 
-    Raises Unauthorized, and TooMany if the account or address exceeds a rate limit.
+    Raises Unauthorized, Forbidden if the token is not that of the name, and TooMany if the account or address exceeds a
+    rate limit.
     """
     gateway, token = gateway_of(connection), token_of(connection)
     if token is not None:
         account = await account_of_token(gateway, token, address_of(connection))
+        _check_claim(account, name)
     elif name and may_name_itself(connection):
         account = await gateway.accounts.trusted(name)
     else:
@@ -97,6 +99,12 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
     connection.scope[CALLER] = account  # for the audit log
     gateway.limits.calls.take(account.key)
     return account
+
+
+def _check_claim(account: Account, name: object) -> None:
+    """Raise Forbidden if a caller gives another name beside its token: it would write as somebody it did not mean."""
+    if isinstance(name, str) and name and not account.is_me(name):
+        raise Forbidden("this token belongs to another name: leave the name out, or send its own token")
 
 
 async def current_account(connection: HTTPConnection) -> Account:
@@ -166,13 +174,20 @@ async def _by_first_frame(websocket: WebSocket) -> SignIn:
     first = {} if said is None else said
     if isinstance(token := first.pop("token", None), str):
         account = await account_of_token(gateway, token, address_of(websocket))
+        _check_claim(account, claimed_name(websocket))
+        _check_claim(account, _name_in(first))
         gateway.limits.calls.take(account.key)
         return SignIn(account, first)
-    name = text if said is None else next((first[word] for word in NAME_PARAMETERS if word in first), None)
+    name = text if said is None else _name_in(first)
     if not (isinstance(name, str) and may_name_itself(websocket)):
         gateway.limits.strangers.take(site_of(address_of(websocket)))
         raise missing_token(websocket, 'send {"token": TOKEN} first')
     return SignIn(await named_account(websocket, name.strip()), first)
+
+
+def _name_in(frame: dict[str, Any]) -> object:
+    """Return the name in a first frame, of any type; None without one."""
+    return next((frame[word] for word in NAME_PARAMETERS if word in frame), None)
 
 
 async def _first_text(websocket: WebSocket) -> str:

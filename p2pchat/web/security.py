@@ -43,6 +43,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+DENIAL = "websocket.http.response"  # ASGI's extension of servers that let an application answer before the upgrade
 CALLER = "p2pchat.account"  # key in the scope of a request: its account, once known
 _log = logging.getLogger("p2pchat.web")
 _SINGLE_HEADERS = (b"host", b"origin", b"authorization", b"content-length", b"content-type", b"transfer-encoding")
@@ -68,8 +69,7 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         recorded = _RecordedSend(scope, send, self._gateway)
-        if scope["type"] == "http":
-            send = recorded
+        send = recorded if scope["type"] == "http" else _refuse_with_headers(scope, receive, send)
         try:
             self._check(scope)
             if not self._gateway.started:
@@ -212,10 +212,7 @@ class _RecordedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers[name] = value
-            headers.setdefault("Cache-Control", "no-store")
+            _add_security_headers(message)
             self._record(message["status"])
         await self._send(message)
 
@@ -232,6 +229,34 @@ class _RecordedSend:
             )  # fmt: skip
 
 
+def _add_security_headers(message: Message) -> None:
+    headers = MutableHeaders(scope=message)
+    headers.update(SECURITY_HEADERS)
+    headers.setdefault("Cache-Control", "no-store")
+
+
+def _refuse_with_headers(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Return a `send` for a WebSocket that adds the security headers to an answer before the upgrade.
+
+    A close before the upgrade, which the server would answer by itself, becomes such an answer.
+    """
+    accepted = DENIAL not in scope.get("extensions", {})
+
+    async def send_secured(message: Message) -> None:
+        nonlocal accepted
+        if not accepted:
+            accepted = message["type"] == "websocket.accept"
+            if message["type"] == "websocket.http.response.start":
+                _add_security_headers(message)
+            elif message["type"] == "websocket.close":
+                problem = WebError(403, "forbidden", "there is no WebSocket here for this caller")
+                await answer(problem, scope)(scope, receive, send_secured)
+                return
+        await send(message)
+
+    return send_secured
+
+
 def route_of(scope: Scope) -> str:
     """Return the path pattern of a request's route; "other" if it has none."""
     return str(getattr(scope.get("route"), "path", "other"))
@@ -240,10 +265,8 @@ def route_of(scope: Scope) -> str:
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
     if scope["type"] == "http":
         await answer(problem, scope)(scope, receive, send)
-    elif "websocket.http.response" in scope.get("extensions", {}):
-        response = answer(problem, scope)
-        response.headers.update(SECURITY_HEADERS)
-        await response(scope, receive, send)
+    elif DENIAL in scope.get("extensions", {}):
+        await answer(problem, scope)(scope, receive, send)
     else:
         code = _TRY_AGAIN if problem.status in (429, 503) else 1008  # RFC 6455: against the policy
         await WebSocketClose(code, problem.code)(scope, receive, send)

@@ -335,12 +335,36 @@ async def test_a_name_is_enough_on_a_trusted_machine(serve: Callable[..., Any], 
     assert served.gateway.accounts.find("A") is not None
 
 
-async def test_a_token_beats_a_name_given_with_it(serve: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("word", ["as", "user"])
+async def test_a_name_beside_the_token_of_another_is_refused(serve: Callable[..., Any], word: str) -> None:
     served = await serve(WebSettings(trust_loopback=True))
-    await served.register("eve")
-    async with chatting(served, "bob") as bob, chatting(served, "eve", "?user=ada") as eve:
-        await eve.say("/dm bob it is me, ada")
-        assert (await bob.message())["from"] == "eve"
+    token = await served.register("eve")
+    await served.register("ada")
+    for target in ("/chat", "/lines"):
+        header = {"Authorization": f"Bearer {token}"}
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{served.ws_url}{target}?{word}=ada", additional_headers=header, proxy=None)
+        answered = json.loads(refused.value.response.body or b"")
+        assert (refused.value.response.status_code, answered["code"]) == (403, "forbidden")
+        assert "belongs to another name" in answered["text"]
+    async with served.client("eve") as http:
+        said = await http.post(f"/messages?{word}=ada", json={"to": "room", "content": "it is me, ada"})
+        assert (said.status_code, said.json()["code"]) == (403, "forbidden")
+        said = await http.post(f"/messages?{word}=Eve", json={"to": "room", "content": "it is me"})
+        assert said.status_code == 201
+
+
+@pytest.mark.parametrize(("query", "frame"), [("", {"user": "ada"}), ("?as=ada", {})])
+async def test_a_name_beside_the_token_in_the_first_frame_is_refused(
+    served: Served, query: str, frame: dict[str, str]
+) -> None:
+    token = await served.register("eve")
+    for target in ("/chat", "/lines"):
+        async with connect(f"{served.ws_url}{target}{query}", proxy=None) as socket:
+            await socket.send(json.dumps({"token": token, **frame}))
+            assert json.loads(await socket.recv())["code"] == "forbidden"
+            await socket.wait_closed()
+            assert (socket.close_code, socket.close_reason) == (1008, "forbidden")
 
 
 # ---- the end

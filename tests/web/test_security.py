@@ -294,8 +294,10 @@ async def test_a_wrong_token_is_refused_even_where_names_are_trusted(asked: Serv
 
 async def test_a_token_acts_for_its_own_account_only(asked: Served) -> None:
     token = await asked.register("ada")
-    answer = await sent(asked, "/whoami?as=bob", f"Authorization: Bearer {token}")
-    assert (answer.status, answer.body) == (200, b'"ada"')
+    mine = f"Authorization: Bearer {token}"
+    answer = await sent(asked, "/whoami?as=bob", mine)
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert (await sent(asked, "/whoami?as=ada", mine)).body == (await sent(asked, "/whoami", mine)).body == b'"ada"'
     assert asked.gateway.accounts.find("bob") is None
 
 
@@ -454,8 +456,23 @@ async def test_every_answer_has_the_security_headers(asked: Served) -> None:
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers[name.lower()] == value
         assert answer.headers["cache-control"] == "no-store" and "server" not in answer.headers
-    upgrade = await sent(asked, "/chat", "Origin: http://evil.example", *UPGRADE)
-    assert upgrade.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("target", "header", "status"),
+    [
+        ("/chat", "Origin: http://evil.example", 403), ("/chat", "Authorization: Bearer wrong", 401),
+        ("/lines", "Authorization: Basic eA==", 401), ("/nothing", "A: b", 403),
+        ("/socket.io/?transport=websocket&EIO=3", "A: b", 403),
+    ],
+)  # fmt: skip
+async def test_every_refused_upgrade_has_the_security_headers(
+    asked: Served, target: str, header: str, status: int
+) -> None:
+    answer = await sent(asked, target, header, *UPGRADE)
+    assert answer.status == status and answer.code
+    assert {name: answer.headers.get(name.lower()) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_an_internal_error_is_answered_without_its_text(asked: Served) -> None:
