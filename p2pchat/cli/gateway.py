@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -67,11 +67,20 @@ def web_settings(options: WebOptions) -> WebSettings:
         raise UsageError(str(error)) from None
     return WebSettings(
         sign_up="open" if options.sign_up == "open" else "token" if options.sign_up == "token" else "auto",
+        invites=_invites(options),
         trust_loopback=options.trust_loopback,
         origins=options.origins,
         trusted_proxies=options.trusted_proxies,
         root_path=options.root_path,
     )
+
+
+def _invites(options: WebOptions) -> Literal["auto", "off", "operator", "all"]:
+    """Return who is given invites; without the option nobody, where others than this machine reach the page."""
+    match options.invites:
+        case "off" | "operator" | "all" as given:
+            return given
+    return "auto" if is_loopback(options.http_host) else "off"
 
 
 class GatewayRun:

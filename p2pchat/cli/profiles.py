@@ -198,6 +198,7 @@ class WebOptions(PeerOptions):
     http_port: int = 0
     http_host: str = LOOPBACK
     sign_up: str = ""
+    invites: str = ""
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

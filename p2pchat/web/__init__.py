@@ -36,6 +36,9 @@ class WebSettings:
     Attributes:
         sign_up: Who may register: "open" for everyone; "token" only with a token made by `p2pchat web token NAME`;
             "auto" is "open" for callers on this machine and "token" for all others.
+        invites: Which accounts are given the invite to the peer's network, which nobody can take back: "off" for none,
+            "operator" for those that call from this machine, "all"; "auto" is "off" if sign_up is "open" or there are
+            origins, trusted_proxies or a root_path, otherwise "operator".
         trust_loopback: Callers on this machine may give a name instead of a token.
         origins: Where browsers find this gateway, as "https://chat.example.org" or "http://10.0.0.5:8000". Requests
             with another Host or Origin are refused. (): only the address a connection came in on, and "localhost" on
@@ -63,6 +66,7 @@ class WebSettings:
     """
 
     sign_up: Literal["auto", "open", "token"] = "auto"
+    invites: Literal["auto", "off", "operator", "all"] = "auto"
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

@@ -34,6 +34,17 @@ def may_name_itself(connection: HTTPConnection) -> bool:
     return gateway_of(connection).settings.trust_loopback and is_on_loopback(connection)
 
 
+def may_invite(connection: HTTPConnection) -> bool:
+    """Return whether an account that calls on this connection is given the invite to the network."""
+    settings = gateway_of(connection).settings
+    if settings.invites == "auto":
+        if settings.sign_up == "open" or settings.origins or settings.trusted_proxies or settings.root_path:
+            return False
+    elif settings.invites != "operator":
+        return settings.invites == "all"
+    return is_on_loopback(connection)
+
+
 def claimed_name(connection: HTTPConnection) -> str | None:
     """Return the name a caller gives in its query, or None. Valid only if may_name_itself()."""
     query = connection.query_params

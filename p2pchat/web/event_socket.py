@@ -33,8 +33,8 @@ from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import sign_in
-from p2pchat.web.errors import WebError
+from p2pchat.web.auth import may_invite, sign_in
+from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.session import RECEIPTS, Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame, last_message
 
@@ -99,7 +99,8 @@ class EventSession(WebSocketSession):
         """Send the line `listening`, then what followed `since`, or without it what waits for the account."""
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
-        await self._display.show_event({**listening, "user": me.label, "user_id": me.id, "data": ""})
+        about = {"user": me.label, "user_id": me.id, "data": "", "invites": may_invite(self._websocket)}
+        await self._display.show_event({**listening, **about})
         try:
             last = await last_message(self.user, self._since)
         except WebError as error:
@@ -177,6 +178,8 @@ class EventSession(WebSocketSession):
         elif command.do == "unread":
             await self._answer(command, self._first_unread)
         elif command.do == "invite":
+            if not may_invite(self._websocket):
+                raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
             await self._display.show_answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
         elif command.do == "list":
             await self._commands.count_unread()  # other connections mark messages as read too

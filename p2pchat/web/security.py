@@ -263,9 +263,7 @@ def route_of(scope: Scope) -> str:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
-    if scope["type"] == "http":
-        await answer(problem, scope)(scope, receive, send)
-    elif DENIAL in scope.get("extensions", {}):
+    if scope["type"] == "http" or DENIAL in scope.get("extensions", {}):
         await answer(problem, scope)(scope, receive, send)
     else:
         code = _TRY_AGAIN if problem.status in (429, 503) else 1008  # RFC 6455: against the policy

@@ -36,15 +36,16 @@ async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
 class GatewayProcess:
     """`p2pchat web`, which can be killed and started again on the same ports."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str) -> None:
         self._home = home
+        self._options = options
         self.http_port, self.port = map(int, free_ports(2))
         self.url = f"http://127.0.0.1:{self.http_port}/"
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[bytes] | None = None
 
     async def start(self) -> None:
-        words = ("--port", str(self.port), "--name", "gate", "--data", str(self._home / "g"), "--json")
+        words = ("--port", str(self.port), "--name", "gate", "--data", str(self._home / "g"), "--json", *self._options)
         self._process = process = await started(self._home, "web", str(self.http_port), *words)
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE * 2):

@@ -9,6 +9,7 @@ import asyncio
 import importlib.resources
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from p2pchat.safe_text import safe_line
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from tests.web.browser import CHROMIUM, Scene, Visitor, opened
+from tests.web.browser import CHROMIUM, GatewayProcess, Scene, Visitor, chromium, opened, visitor
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -351,6 +352,23 @@ async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
     assert await dialog.get_by_role("img", name="QR code").count() == 2
     await zoe.shot("invite-light")
     await zoe.page.keyboard.press("Escape")
+
+
+async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path, "--sign-up", "open")
+    await gateway.start()
+    try:
+        async with chromium() as browser:
+            yara = await visitor(browser, gateway.url, tmp_path)
+            await yara.sign_up("yara")
+            await yara.page.get_by_text("No one else is here yet", exact=True).wait_for()
+            assert await yara.page.get_by_role("button", name="Invite people").count() == 0
+            await yara.write("/invite")
+            await yara.page.get_by_text("whoever runs this gateway gives invites").wait_for()
+            assert yara.troubles == []
+    finally:
+        await gateway.stop()
+    assert await scene.zoe.page.get_by_role("button", name="Invite people").is_visible()
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"

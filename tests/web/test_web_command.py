@@ -133,6 +133,41 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         assert await gate.process.wait() == 130
 
 
+BEYOND = ("--http-host", "0.0.0.0")
+ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}  # such a caller never counts as local
+
+
+@pytest.mark.parametrize(
+    ("options", "here", "elsewhere"),
+    [
+        ((), True, False), (BEYOND, False, False), (("--sign-up", "open"), False, False),
+        (("--trusted-proxy", "127.0.0.1"), False, False), (("--invites", "off"), False, False),
+        ((*BEYOND, "--invites", "operator"), True, False), ((*BEYOND, "--invites", "all"), True, True),
+    ],
+)  # fmt: skip
+async def test_accounts_get_an_invite_only_where_nobody_else_can_sign_in(
+    tmp_path: Path, options: tuple[str, ...], here: bool, elsewhere: bool
+) -> None:
+    async with gateway(tmp_path, *options) as gate:
+        url = f"http://127.0.0.1:{gate.url.rpartition(':')[2]}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            token = (await http.post("/accounts", json={"name": "zoe"})).json()["token"]
+        for allowed, more in ((here, {}), (elsewhere, ELSEWHERE)):
+            headers = {"Authorization": f"Bearer {token}", **more}
+            async with connect(f"{url.replace('http', 'ws')}/lines", additional_headers=headers) as lines:
+                first = json.loads(await lines.recv())
+                assert (first["event"], first["invites"]) == ("listening", allowed)
+                await lines.send('{"do":"invite","ref":"1"}')
+                while (line := json.loads(await lines.recv())).get("ref") != "1":
+                    pass
+            assert ("p2pchat:" in json.dumps(line)) == allowed
+            if not allowed:
+                assert (line["event"], line["code"]) == ("error", "forbidden") and "p2pchat invite" in line["text"]
+            async with connect(f"{url.replace('http', 'ws')}/chat", additional_headers=headers) as chat:
+                await chat.send("/invite")
+                assert json.loads(await chat.recv())["code"] == "unknown_command"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe has its least size only there")
 async def test_a_peer_that_dials_the_web_port_is_explained_once(tmp_path: Path) -> None:
     async with gateway(tmp_path) as gate:
@@ -270,6 +305,7 @@ def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
         ("8000 --port 8000", "a port each"),
         ("65535", "--port"),
         ("8000 --sign-up everybody", "is not one of 'open', 'token'"),
+        ("8000 --invites everybody", "is not one of 'off', 'operator', 'all'"),
         ("8000 --temp --data x", "exclude"),
         ("8000 --root-path chat", "begins with a slash"),
         ("8000 nonsense", "not an endpoint"),

@@ -58,6 +58,13 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @cli.option(
     "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])
 )
+@cli.option(
+    "--invites",
+    "WHO",
+    "accounts that get the network's invite, for ever: off (default if others can sign in); operator: those on this "
+    "machine; all",
+    type=click.Choice(["off", "operator", "all"]),
+)
 @cli.option("--trust-loopback", "", "callers on this machine that carry no token say who they are")
 @cli.option(
     "--origin origins", "URL", "where browsers find it, as https://chat.example.org; several with commas", type=LIST
@@ -129,6 +136,11 @@ def web_options(values: dict[str, Any]) -> WebOptions:
         print_error(
             "warning: the page has no TLS: what others send, tokens too, can be read on the way; "
             "put a reverse proxy in front (docs/operations.md)"
+        )
+    if options.invites == "all":
+        print_error(
+            "warning: with --invites all every account can read the network's key: whoever has read it is a member for "
+            "ever, also when the account is revoked or deleted"
         )
     return options
 

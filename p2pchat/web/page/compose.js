@@ -271,5 +271,6 @@ export function parseText(text) {
   const command = /^\/([a-z]+)(?:\s+|$)/iu.exec(text);
   if (!command) return of(text);
   if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
+  if (command[1].toLowerCase() === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");
   return of(text, false, `Unknown command /${command[1]}. Choose people and groups in the list, or start the line with // to send it as text.`);
 }

@@ -89,6 +89,7 @@ export class Model {
     /** @type {Map<string, Talk>} */
     this.talks = new Map();
     this.frontId = "";
+    this.mayInvite = false; // the gateway gives this account the invite to the network
     this.gatewayId = ""; // the user of the gateway's own peer
     this.isFrontShown = () => true; // replaced by the view: a small screen may show the list instead
   }

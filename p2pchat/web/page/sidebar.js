@@ -39,6 +39,7 @@ export class Sidebar {
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
     );
+    this._invite = h("button", { type: "button", class: "invite-button", hidden: true, onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people");
     this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
       h("div", { class: "side-head" },
@@ -48,7 +49,7 @@ export class Sidebar {
       h("div", { class: "side-find" }, icon("search"), this.find),
       this._talks,
       h("div", { class: "side-foot" },
-        h("button", { type: "button", class: "invite-button", onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people"),
+        this._invite,
         this._me,
       ),
     );
@@ -108,9 +109,10 @@ export class Sidebar {
     this._groups.draw(groups.map((talk) => this._row(talk)));
     this._people.draw(near.length ? near.map((person) => this._person(person, false)) : people.slice(0, MAX_PEOPLE).map((person) => this._person(person)));
     this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
-    this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : "No one else is here yet. Invite someone.";
+    this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : model.mayInvite ? "No one else is here yet. Invite someone." : "No one else is here yet";
     const more = people.length - MAX_PEOPLE;
     this._more.textContent = more > 0 ? `${more} more; search by name above` : "";
+    this._invite.hidden = !model.mayInvite;
     for (const hint of [this._noGroups, this._noPeople, this._more]) hint.hidden = !hint.textContent;
     this._drawMe();
   }
