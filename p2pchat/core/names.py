@@ -89,16 +89,18 @@ def is_visible(character: str) -> bool:
     return character == " " or category[0] not in "CZ"  # controls, bidi, zero-width, surrogates; other blanks
 
 
-def validate_name(name: str) -> str:
+def validate_name(name: str, unlike: Iterable[str] = ()) -> str:
     """Return `name` in normal form (NFC).
 
+    Args:
+        unlike: Further names that it may not look like; `room` is always one of them.
     Raises:
         ValueError: The name is not allowed; the text says why, for people.
     """
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
     name = unicodedata.normalize("NFC", name)
-    fault = _fault(name)
+    fault = _fault(name, unlike)
     if fault:
         raise ValueError(fault)
     return name
@@ -109,10 +111,12 @@ def is_valid_name(name: str) -> bool:
     return not _fault(name)
 
 
-def _fault(name: str) -> str:
+def _fault(name: str, unlike: Iterable[str] = ()) -> str:
     """Return why a user here may not have this name, or "". Other peers only apply name_fault."""
     if skeleton(name) == ROOM_SKELETON:
         return f"{name!r} would be taken for the room, where everybody is: choose another name"
+    if any(look_alike(name, other) for other in unlike):
+        return f"{name!r} would be taken for something else than a name: choose another"
     return name_fault(name)
 
 

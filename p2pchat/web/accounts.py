@@ -15,12 +15,12 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat import (
-    AmbiguousName,
     Conversation,
     Group,
     HostedUser,
@@ -31,8 +31,8 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
     User,
+    validate_name,
 )
-from p2pchat import validate_name as valid
 from p2pchat.web import WebSettings
 from p2pchat.web.errors import Forbidden, WebError
 
@@ -43,6 +43,8 @@ REGISTERED = ""  # has a token
 NAMED = "named"  # registered by a trusted caller on this machine, without a token
 REVOKED = "revoked"  # its token was revoked
 RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
+# Names that people, paths, command lines or programs would take for something else, as `room`.
+REFUSED_NAMES = ("everybody", "me", "you", "system", "admin", "p2pchat", ".", "..", "--", "null")
 MAX_SUGGESTED = 3  # names in a "did you mean"
 
 
@@ -100,6 +102,11 @@ class Account:
     def state(self) -> str:
         """registered, reserved or revoked (registered, but its token was revoked)."""
         return "reserved" if self.reserved else "revoked" if self.word == REVOKED else "registered"
+
+
+def valid(name: str) -> str:
+    """Return a name that an account may have, in normal form. Raises ValueError."""
+    return validate_name(name, REFUSED_NAMES)
 
 
 class AccountNameTaken(WebError):
@@ -290,6 +297,15 @@ class Accounts:
                 return None
             return await self._store(account, account.name, random_hash(), REVOKED, "revoked")
 
+    @asynccontextmanager
+    async def renaming(self, account: Account, name: str) -> AsyncIterator[None]:
+        """Check as register that an account may take a name, and keep it free for the block. Raises as register."""
+        async with self._changing(name := valid(name)) as other:
+            if other not in (None, account):
+                raise AccountNameTaken(name)
+            self._check_free(name, {account.key})
+            yield
+
     def on_rename(self, key: str) -> None:
         """Index a renamed user by its new name, if it has an account."""
         account = self._by_key.get(key)
@@ -326,7 +342,7 @@ class Accounts:
     async def _host(self, name: str, tokens: dict[bytes, str], *, allow_hosted: bool) -> HostedUser:
         if len(self._by_key) >= self._settings.max_accounts:
             raise WebError(503, "full", "this gateway has no room for more accounts")
-        self._check_free(name, allow_hosted=allow_hosted)
+        self._check_free(name, {user.key for user in self._peer.hosted} if allow_hosted else set())
         try:
             return await self._peer.host(name, tokens=tokens)
         except NameTaken:  # a similar name is hosted here
@@ -336,15 +352,11 @@ class Accounts:
         except P2PChatError as error:  # the peer hosts no more users
             raise WebError(503, "full", str(error)) from None
 
-    def _check_free(self, name: str, *, allow_hosted: bool) -> None:
-        """Raise AccountNameTaken if a known user has this name, other than a hosted one where that is allowed."""
-        try:
-            found = self._peer.user(name)
-        except UnknownName:
-            return
-        except AmbiguousName:
-            raise AccountNameTaken(name) from None
-        if not (allow_hosted and any(user.key == found.key for user in self._peer.hosted)):
+    def _check_free(self, name: str, but: AbstractSet[str]) -> None:
+        """Raise AccountNameTaken if a known user has this name, other than those with the keys in `but`."""
+        people = self._peer.people
+        alike = people.alike(name) - but
+        if len(alike) > 1 or any(people.name(key).casefold() == name.casefold() for key in alike):
             raise AccountNameTaken(name)
 
     def _add(self, account: Account) -> None:

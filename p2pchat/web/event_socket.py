@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -157,7 +157,7 @@ class EventSession(WebSocketSession):
             await self._handle(JsonCommand(command.do, command.fields, None if ref is None else self.ref_prefix + ref))
         except BadCommand as error:
             await self._display.show_event(_error_line(WebError(400, "usage", str(error)), error.ref))
-        except WebError as error:
+        except (WebError, ValueError) as error:
             await self._display.show_event(_error_line(self.gateway.metrics.problem(error), ref))
 
     def _charge(self, do: str) -> None:
@@ -211,7 +211,10 @@ class EventSession(WebSocketSession):
 
     async def _write(self, command: JsonCommand) -> None:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
-        async with self.gateway.write_locks[self.account.key]:
+        async with AsyncExitStack() as checked:
+            await checked.enter_async_context(self.gateway.write_locks[self.account.key])
+            if command.do == "nick":
+                await checked.enter_async_context(self.gateway.accounts.renaming(self.account, command.fields["name"]))
             await self._commands.execute_command(command)
 
     def _on_presence(self, status: str, text: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import DataLocked, Renamed, Settings, TCPPeer, open_alone
+from p2pchat import DataLocked, Renamed, Settings, TCPPeer, UnknownName, open_alone, validate_name
 from p2pchat.testing import mesh
 from p2pchat.web import WebSettings
-from p2pchat.web.accounts import AccountNameTaken, Accounts, open_accounts
+from p2pchat.web.accounts import REFUSED_NAMES, AccountNameTaken, Accounts, open_accounts
 from p2pchat.web.errors import Forbidden, WebError
 from tests.web.conftest import Served, serving
 
@@ -25,8 +25,9 @@ async def test_a_name_is_registered_once_and_proved_by_its_token(served: Served)
         for name in ("zoe", "ZOE", "gate"):
             again = await http.post("/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (409, "name_taken")
-        for name in ("", "room", " zoe", "a#b", "a/b", "x" * 33, "zo\u200be"):
-            assert (await http.post("/accounts", json={"name": name})).status_code == 400
+        for name in ("", "room", " zoe", "a#b", "a/b", "x" * 33, "zo\u200be", "Adm1n", *REFUSED_NAMES):
+            again = await http.post("/accounts", json={"name": name})
+            assert (again.status_code, again.json()["code"]) == (400, "malformed"), name
     assert await served.gateway.accounts.by_token(token[:-1]) is None
     assert await served.gateway.accounts.by_token("") is None
 
@@ -123,6 +124,18 @@ async def test_a_renamed_account_is_found_by_its_new_name(served: Served) -> Non
     assert await served.gateway.accounts.by_token(token) is zoe
     other, _ = await served.gateway.accounts.register("zoe")  # that name is free again
     assert served.gateway.accounts.find("zoe") is other and served.gateway.accounts.find("zora") is zoe
+
+
+async def test_no_way_leads_to_a_refused_name() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings())
+        for claim in (accounts.register, accounts.reserve, accounts.trusted, accounts.new_token):
+            with pytest.raises(ValueError, match="would be taken for something else"):
+                await claim("admin")
+        ada, _ = await accounts.register("ada")
+        with pytest.raises(UnknownName):
+            await accounts.resolve_conversation(ada, "everybody")
+    assert validate_name("admin") == "admin"  # for a peer of its own
 
 
 async def test_old_names_are_not_indexed(served: Served) -> None:
