@@ -376,8 +376,12 @@ class Node:
         self._disk_low = input.on
         self.sync.pause(input.on)
         if input.on:
-            text = f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted"
-            self._ctx.emit(WarningIssued("disk_low", f"{text}; make room and it goes on by itself"))
+            text = (
+                f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted,"
+                " neither your messages nor those of others; what is stored can be read, and links stay;"
+                " free some space, and it goes on by itself"
+            )
+            self._ctx.emit(WarningIssued("disk_low", text))
         else:
             self._ctx.emit(WarningIssued("disk_enough", "there is enough disk again"))
             self.sync.compare_all()

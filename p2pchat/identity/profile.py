@@ -19,7 +19,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -234,7 +234,7 @@ def _take_lock(directory: Path) -> BaseFileLock:
         # Beside the lock file: on Windows a locked file cannot be read, and some versions of filelock truncate the
         # file before they notice that it is locked.
         fd = os.open(directory / PID_NAME, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        with open(fd, "w", encoding="ascii") as file:
+        with suppress(OSError), open(fd, "w", encoding="ascii") as file:  # on a full disk nobody learns who holds it
             file.write(f"{os.getpid()}\n")
     except Timeout:
         raise DataLocked(str(directory), _lock_pid(directory)) from None

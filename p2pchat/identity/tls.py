@@ -16,6 +16,8 @@ import os
 import ssl
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,22 +80,43 @@ def peer_key(certificate: bytes) -> PeerId:
 def server_context(identity: Identity, directory: Path | None = None) -> ssl.SSLContext:
     """Return the TLS context of the listening side: TLS 1.3 only, this identity, no session tickets.
 
+    The ssl module reads keys from files only. A pipe is one where the system has /dev/fd, so that a peer starts on a
+    full disk; elsewhere the key is in a 0600 file for a moment.
+
     Args:
-        directory: A private directory; None for the system's temporary directory. The ssl module reads keys from files
-            only, so the key is in a 0600 file there for a moment.
+        directory: A private directory for that file; None for the system's temporary directory.
     Raises:
         OSError: The file cannot be written.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _only_tls13(context)
     context.num_tickets = 0  # with a ticket a link could skip the certificate
+    certificate, key = make_certificate(identity), identity.to_pem()
+    try:
+        with _pipe_of(certificate) as first, _pipe_of(key) as second:
+            context.load_cert_chain(first, second)
+        return context
+    except OSError:  # ssl.SSLError too
+        pass
     with tempfile.TemporaryDirectory(prefix=".tls-", dir=directory) as private:  # 0700
         path = Path(private, "pem")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(fd, "wb") as file:
-            file.write(make_certificate(identity) + identity.to_pem())
+            file.write(certificate + key)
         context.load_cert_chain(path)
     return context
+
+
+@contextmanager
+def _pipe_of(content: bytes) -> Iterator[str]:
+    """Yield a path at which these bytes, fewer than a pipe holds, can be read once, where there is /dev/fd."""
+    reading, writing = os.pipe()
+    try:
+        with open(writing, "wb") as file:
+            file.write(content)
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
 
 
 def client_context() -> ssl.SSLContext:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import ssl
 import stat
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -234,8 +236,19 @@ def test_only_ed25519_certificates_have_a_peer_key() -> None:
             peer_key(certificate)
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="a pipe has no name here")
+def test_the_key_is_on_no_disk(tmp_path: Path) -> None:
+    open_files = os.listdir("/dev/fd")
+    context = server_context(ADA, tmp_path / "missing")  # where no file can be written
+    client, server = pair(server=context)
+    shake_hands(client, server)
+    assert peer_key(client.certificate()) == ADA.peer_id and server.handshaken
+    assert os.listdir("/dev/fd") == open_files
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 def test_the_key_file_for_the_ssl_module_is_private_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no pipe can be had, as on Windows."""
     seen: list[tuple[int, int]] = []
     load = ssl.SSLContext.load_cert_chain
 
@@ -243,6 +256,10 @@ def test_the_key_file_for_the_ssl_module_is_private_and_gone(tmp_path: Path, mon
         seen.append((stat.S_IMODE(certfile.stat().st_mode), stat.S_IMODE(certfile.parent.stat().st_mode)))
         load(self, certfile)
 
+    def no_pipe() -> NoReturn:
+        raise OSError(errno.EMFILE, "no pipe")
+
+    monkeypatch.setattr(os, "pipe", no_pipe)
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", look)
     server_context(ADA, tmp_path)
     assert seen == [(0o600, 0o700)] and list(tmp_path.iterdir()) == []

@@ -158,6 +158,38 @@ async def test_low_disk_space_is_reported_before_the_disk_is_full(
     await all_is_well(house.cluster, "ada", "bob")
 
 
+async def test_a_peer_starts_on_a_full_disk_reads_and_stays_linked(house: FaultyPair) -> None:
+    ada = await house.ada()
+    disk = house.small_disk(24)
+    usual, low = changes({**SOON, "min_free_disk_bytes": 0}), changes({**SOON, "min_free_disk_bytes": MIB})
+    bob = house.bob(ada.endpoint, changes=usual)
+    await bob.start()
+    await meet(ada, bob)
+    await write(ada, "before")
+    await bob.event("message", text="before")
+    assert await bob.leave() == 0  # now SQLite needs room for two more files
+    disk.run("sh", "-c", f"cat /dev/zero > {house.data / 'filler'} || true")
+
+    bob = house.bob(ada.endpoint, changes=low)
+    await bob.start()
+    told = (await bob.event("warning"))["text"]
+    assert "nothing is accepted" in told and "can be read, and links stay" in told and "free some space" in told
+    await bob.event("joined", user="ada")
+    await bob.do(do="history", to="room", ref="read")
+    assert [line["text"] for line in (await bob.event("answer", ref="read"))["rows"]] == ["before"]
+    await bob.do(do="send", to="room", text="no room for this", ref="mine")
+    assert "nearly full" in (await bob.event("error", ref="mine"))["text"]
+    await write(ada, "meanwhile")
+    await ada.event("sent", text="meanwhile")
+
+    disk.run("rm", str(house.data / "filler"))
+    await bob.event("message", ARRIVES, text="meanwhile")
+    await write(bob, "now it goes")
+    await ada.event("message", text="now it goes")
+    assert warnings(bob) == ["disk_low", "disk_enough"]
+    await all_is_well(house.cluster, "ada", "bob")
+
+
 async def test_a_read_only_disk_is_reported_at_the_start(house: FaultyPair) -> None:
     disk = house.small_disk(24)
     settings = changes({"min_free_disk_bytes": 0})

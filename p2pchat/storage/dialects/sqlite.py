@@ -26,6 +26,9 @@ PRAGMAS = {
     "checkpoint_fullfsync": "on",
     "foreign_keys": "off",  # rows are never deleted while others name them
 }
+# On a full disk there is no room for the index of the write-ahead log, 32 KiB. This file system of SQLite keeps it in
+# memory; then no other process can read the database.
+EXCLUSIVE = "unix-excl"
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
@@ -36,6 +39,7 @@ DAMAGED = (
 NOT_TEXT = "Could not decode to UTF-8"  # this error of the driver has a text and no code
 SENTENCES = {
     sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_IOERR_SHMSIZE: FULL,
     sqlite3.SQLITE_BUSY: BUSY,
     sqlite3.SQLITE_LOCKED: BUSY,
     sqlite3.SQLITE_CORRUPT: DAMAGED,
@@ -73,17 +77,20 @@ class SQLiteDialect(Dialect):
         """Return a connection; any thread may use it, one at a time."""
         if writes:
             make_private(self.path)
-        driver = _connect(str(self.path), self._busy_timeout)
         try:
-            for name, value in PRAGMAS.items():
-                driver.execute(f"pragma {name} = {value}")
-        except BaseException:  # also when interrupted: do not leak the connection
-            driver.close()
-            raise
-        return driver
+            return _open(str(self.path), self._busy_timeout)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_IOERR_SHMSIZE:
+                raise
+            try:
+                return _open(f"{self.path.absolute().as_uri()}?vfs={EXCLUSIVE}", self._busy_timeout)
+            except sqlite3.Error:
+                raise error from None  # Windows has no such file system
 
     def explain(self, error: BaseException | None) -> str:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits say more, which is not needed
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code != sqlite3.SQLITE_IOERR_SHMSIZE:
+            code &= 0xFF  # the higher bits say more, which is not needed
         known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
         if known is not None:
             return known.format(where=self.where)
@@ -206,8 +213,20 @@ def copy_database(
 
 
 def _connect(name: str, busy_timeout: float) -> sqlite3.Connection:
-    """Open a file, or a temporary one without a name for "". Transactions are begun by us."""
-    return sqlite3.connect(name, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    """Open a file, a URI, or a temporary file without a name for "". Transactions are begun by us."""
+    uri = name.startswith("file:")
+    return sqlite3.connect(name, timeout=busy_timeout, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _open(name: str, busy_timeout: float) -> sqlite3.Connection:
+    driver = _connect(name, busy_timeout)
+    try:
+        for pragma, value in PRAGMAS.items():
+            driver.execute(f"pragma {pragma} = {value}")
+    except BaseException:  # also when interrupted: do not leak the connection
+        driver.close()
+        raise
+    return driver
 
 
 def _write_and_delete(driver: sqlite3.Connection, size_bytes: int) -> None:
