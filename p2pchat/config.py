@@ -73,7 +73,9 @@ class Settings:
     order_wait_most: float = 300.0  # while that entry is on its way
     clock_ahead: float = 300.0  # timestamps further ahead of local time do not advance the clock
     wrong_head_ban: float = 3600.0
-    max_conversations_a_user: int = 10_000  # direct ones; the same number of groups made by one user
+    max_conversations_a_user: int = 10_000  # direct ones with contacts; the same number of groups made by one user
+    max_requests_a_peer: int = 16  # direct conversations that unknown users of one peer begin with one hosted user
+    max_requests: int = 256  # and those of all peers; a guess: more than anybody reads
     max_hosted_users: int = 10_000
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast

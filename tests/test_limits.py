@@ -97,8 +97,12 @@ LIMITS: dict[str, tuple[str, ...]] = {
                     "hostile/attacks: clocks_from_the_future_do_not_advance_others"),
     "wrong_head_ban": ("limits: a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer",),
     "max_conversations_a_user": (
-        "core/sync/anti_entropy: a_user_has_a_limited_number_of_conversations_that_others_name",
+        "core/sync/anti_entropy: a_user_has_a_limited_number_of_conversations_that_contacts_name",
         "core/sync/groups_ingest: groups_made_by_one_user_are_limited"),
+    "max_requests_a_peer": (
+        "core/sync/requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",),
+    "max_requests": (
+        "core/sync/requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",),
     "max_hosted_users": ("core/mesh/presence: hosted_users_of_a_peer_are_limited",),
     "max_uncommitted_entries": ("runtime/driver: reading_pauses_while_storage_is_behind",),
     "buffer_limit_bytes": ("client: below_the_limit_a_link_is_never_full",

@@ -23,11 +23,15 @@ class Contacts:
     Args:
         meta: What storage holds.
         on_added: Called with the id of each new contact.
+
+    Attributes:
+        on_user: Called too, once everything stored is loaded.
     """
 
     def __init__(self, ctx: Context, meta: Mapping[str, str], on_added: Callable[[UserId | PeerId], None]) -> None:
         self._ctx = ctx
         self._on_added = on_added
+        self.on_user: Callable[[UserId], None] | None = None
         self._ids: dict[UserId | PeerId, None] = {}
         self._ids.update(dict.fromkeys(name.removeprefix(CONTACT) for name in meta if name.startswith(CONTACT)))
 
@@ -43,6 +47,8 @@ class Contacts:
             if id not in self._ids:
                 self._ids[id] = None
                 self._on_added(id)
+                if self.on_user is not None:
+                    self.on_user(id)
 
     def keep(self, ids: Iterable[UserId | PeerId]) -> None:
         """Add users or peers for as long as the profile lives: nothing else that is stored says it."""

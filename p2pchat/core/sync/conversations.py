@@ -77,19 +77,27 @@ class Conversations:
         self.keep(conversation)
         return self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
 
-    def open_provisional(self, naming: Naming, most: int) -> bool:
-        """Make a conversation that only a link mentions. Return False when one of its members has `most` already.
+    def open_provisional(self, naming: Naming) -> None:
+        """Make a conversation that only a link or a file mentions.
 
         It is kept once an entry of it is stored or a program opens it. Until then it may be swept.
         """
         named = self.identify(naming)
         if named is None or named[0] in self.by_id or naming.group or naming.talk:
-            return True
-        if any(len(self._dms.get(member, ())) >= most for member in named[1] or ()):
-            return False
+            return
         self._add(ConversationState(named[0], naming, named[1]))
         self.provisional.add(named[0])
-        return True
+
+    def count_direct(self, user: UserId, most: int, counts: Callable[[UserId], bool]) -> int:
+        """Return the number of direct conversations of a user. Above `most`, only those whose users count."""
+        direct = self._dms.get(user, {})
+        if len(direct) < most:
+            return len(direct)
+        return sum(all(map(counts, self.by_id[id].naming.dm or ())) for id in direct)
+
+    def direct(self, user: UserId) -> list[ConversationId]:
+        """Return the direct conversations of a user."""
+        return [*self._dms.get(user, ())]
 
     def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
@@ -171,21 +179,25 @@ class Conversations:
             self._dms.setdefault(user, {})[conversation.id] = None
         return conversation
 
-    def sweep(self, is_shared: Callable[[ConversationState], bool]) -> None:
-        """Forget conversations without stored entries that no link may mention any more."""
-        for id in list(self.provisional):
-            if self.by_id[id].is_stored:
-                self.keep(id)
-            elif not is_shared(self.by_id[id]):
-                self.keep(id)
-                self._forget(self.by_id.pop(id))
-                self.groups.pop(id, None)
+    def sweep(self, is_shared: Callable[[ConversationState], bool]) -> list[ConversationState]:
+        """Forget conversations without stored entries that no link may mention any more. Return them."""
+        unshared = [id for id in self.provisional if not is_shared(self.by_id[id])]
+        for id in [id for id in self.provisional if self.by_id[id].is_stored]:
+            self.keep(id)
+        return [found for id in unshared if (found := self.forget(id)) is not None]
 
-    def _forget(self, conversation: ConversationState) -> None:
+    def forget(self, id: ConversationId) -> ConversationState | None:
+        """Forget and return a conversation that only links mention; None for any other."""
+        if id not in self.provisional or self.by_id[id].is_stored:
+            return None
+        self.keep(id)
+        conversation = self.by_id.pop(id)
+        self.groups.pop(id, None)
         for user in {*(conversation.naming.dm or ())}:
-            del self._dms[user][conversation.id]
+            del self._dms[user][id]
             if not self._dms[user]:
                 del self._dms[user]
+        return conversation
 
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
         """Return (id, members) of a naming; members None is everyone. None for kinds unknown to this version."""

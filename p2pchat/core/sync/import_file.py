@@ -259,7 +259,7 @@ class FileSource(EntrySource):
             if naming.group:
                 conversations.open_group(naming, hosted, "")
             if naming.dm and set(naming.dm) & hosted.keys():
-                conversations.open_provisional(naming, self.sync.ctx.settings.max_conversations_a_user)
+                self.sync.requests.open(naming, "")
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         found = self.sync.conversations.by_id.get(conversation)

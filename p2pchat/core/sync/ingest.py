@@ -418,6 +418,8 @@ class Ingest:
         self._sync.store_naming(conversation)
         if batch.first == 1:
             self._cover_predecessors(conversation, log)
+            if conversation.naming.dm and log.id.user in self._sync.hosted:  # written here, or it came back
+                self._sync.requests.on_answered(conversation.naming.dm)
         elif log.covered:
             log.covered = False
             _uncover(log.id, change)

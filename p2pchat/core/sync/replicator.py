@@ -54,6 +54,7 @@ from p2pchat.core.sync.log_index import (
 from p2pchat.core.sync.quota import Quota, QuotaAccounts, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
+from p2pchat.core.sync.requests import Requests
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
@@ -89,9 +90,14 @@ class Replicator:
             ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, strangers,
             self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
+        self.requests = Requests(
+            ctx, self.conversations, hosted, contacts,
+            lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
+            lambda conversation: self.context.forget_on_links(conversation),
+        )  # fmt: skip
         refusals, refusers = Refusals(ctx, stored.meta, self.people.names), Refusers(ctx, stored.meta)
         self.context = SyncContext(
-            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, refusals, refusers
+            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, refusals, refusers
         )
         self.causal_order = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
@@ -115,7 +121,9 @@ class Replicator:
         self.group_editor = GroupEditor(self.context, self.appender, contacts)
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
+        contacts.on_user = None
         self._load(stored)
+        contacts.on_user = self.requests.on_contact
         self._mark_newcomer()
 
     # ---- start
@@ -317,8 +325,6 @@ class Replicator:
         conversation = self.conversations.by_id.get(request.conversation)
         if conversation is None or not conversation.members:
             return
-        if conversation.naming.dm:
-            self.contacts.add(conversation.naming.dm)
         if self.quota.must_check and self.quota.on_write(conversation.members):
             self.compare_all()
 
@@ -333,6 +339,7 @@ class Replicator:
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.contacts.add(self.conversations.written_to_by(user))
+        self.requests.on_user_hosted(user)
 
     def before_user_unhosted(self, user: UserId) -> None:
         """Stop speaking for a user, before it is removed from the hosted users."""
@@ -343,6 +350,7 @@ class Replicator:
         """Update what concerned only this user, after it was removed from the hosted users."""
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
+        self.requests.on_user_unhosted(user)
 
     def lift_quota(self, user: UserId) -> None:
         """Lift a user's limits. Refused entries come with the next comparison."""
@@ -495,6 +503,7 @@ class Replicator:
                 self.groups.on_refused(refused_in, refusal.log)
         for user in self.context.hosted:
             self.contacts.add(self.conversations.written_to_by(user))
+        self.requests.load()
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 

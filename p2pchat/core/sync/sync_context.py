@@ -18,10 +18,11 @@ from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, LogFacts, LogKey, Start
-from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState, Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.refusals import Refusals, Refusers
+from p2pchat.core.sync.requests import Requests
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
@@ -43,6 +44,7 @@ from p2pchat.protocol import (
 NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of one link that are ahead, and as many being looked up; a guess: 5 MiB
+MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
 
@@ -134,6 +136,7 @@ class RemoteState:
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
+    unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # it named them and there was no place
     told_refused: KeySet[LogId] = field(default_factory=dict)  # logs refused here, as it was told
     refused: dict[LogId, RefusedLog] = field(default_factory=dict)  # logs of which it takes no more
 
@@ -172,6 +175,11 @@ class RemoteState:
             self.refusals[key] = marks
         else:
             self.refusals.pop(key, None)
+
+    def note_unopened(self, conversation: ConversationId, naming: Naming) -> None:
+        """Remember the name of a conversation for which there is no place. A peer sends it once."""
+        if len(self.unopened) < MAX_UNOPENED:
+            self.unopened[conversation] = naming
 
     def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
@@ -221,9 +229,11 @@ class SyncContext:
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
-        hosted: HostedIdentities, run: RunId, quota: Quota, refusals: Refusals, refusers: Refusers,
+        hosted: HostedIdentities, run: RunId, quota: Quota, requests: Requests, refusals: Refusals,
+        refusers: Refusers,
     ) -> None:  # fmt: skip
         self.ctx = ctx
+        self.requests = requests
         self.quota = quota
         self.refusals = refusals
         self.refusers = refusers
@@ -299,11 +309,28 @@ class SyncContext:
         """Store the name behind a conversation id, together with its first entry."""
         if not conversation.is_stored:
             conversation.is_stored = True
+            if conversation.naming.dm:
+                self.requests.on_begun(conversation)
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self) -> None:
         """Forget conversations that peers named and of which nothing is stored."""
-        self.conversations.sweep(lambda conversation: bool(self.remotes_sharing(conversation)))
+        for forgotten in self.conversations.sweep(lambda conversation: bool(self.remotes_sharing(conversation))):
+            self.requests.on_forgotten(forgotten)
+
+    def forget_on_links(self, conversation: ConversationState) -> None:
+        """Forget what links keep of a conversation that is not known any more, but not its name."""
+        id = conversation.id
+        for remote in self.remotes.values():
+            for key in [key for key in (*remote.ahead, *remote.acked, *remote.owed_marks) if key[0] == id]:
+                remote.set_ahead(key, {})
+                remote.acked.pop(key, None)
+                remote.owed_marks.pop(key, None)
+            for known in (remote.named, remote.comparison.compared, remote.comparison.differing):
+                known.pop(id, None)
+            remote.comparison.marks_through.pop(id, None)
+            if any(user in remote.link.users for user in conversation.naming.dm or ()):
+                remote.note_unopened(id, conversation.naming)
 
     def send_full(self, remote: RemoteState, key: WriterKey) -> None:
         """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends."""
@@ -353,6 +380,9 @@ class SyncContext:
         What this node sends about the group goes only to peers with which it `shares` it.
         """
         found = self.conversations.by_id.get(conversation)
+        if found is None and conversation in remote.unopened:  # perhaps there is a place now
+            self.learn_namings(remote, [remote.unopened.pop(conversation)])
+            found = self.conversations.by_id.get(conversation)
         if found is None or not (found.is_operations or self.shares(remote, found)):
             self.ctx.emit(Counted("conversation_ignored"))
             return None
@@ -367,8 +397,9 @@ class SyncContext:
                 continue
             if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
                 continue
-            if not self.conversations.open_provisional(naming, self.ctx.settings.max_conversations_a_user):
+            if naming.dm and not self.requests.open(naming, remote.link.peer):
                 self.ctx.emit(Counted("conversation_refused"))
+                remote.note_unopened(dm_id(*naming.dm), naming)
 
     def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, with the names that this link has not received."""

@@ -207,6 +207,11 @@ def with_quota(drawn: Settings, chance: Random) -> Settings:
     return replace(drawn, max_batch_bytes=QUOTA_BATCH, user_quota_bytes=quota)
 
 
+def with_few_places(drawn: Settings, chance: Random) -> Settings:
+    """Return the settings with a few places for conversations of unknown users."""
+    return replace(drawn, max_requests_a_peer=chance.choice((0, 1, 1, 2)), max_requests=chance.choice((1, 2, 256)))
+
+
 def strict(drawn: Settings) -> Settings:
     """Return the settings of a peer that refuses odd texts (faults.py). All other texts of a history are shorter."""
     return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)

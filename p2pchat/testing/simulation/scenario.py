@@ -25,7 +25,7 @@ from random import Random
 
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.receipts import Chatter
-from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_quota
+from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_few_places, with_quota
 from p2pchat.testing.simulation.faults import (
     WEIGHTS,
     FaultInjector,
@@ -41,6 +41,7 @@ Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps to play; the first two are always played
 NEVER_HEALS = 0.3  # the part of histories
 WITH_QUOTAS = 0.25
+WITH_FEW_PLACES = 0.3
 OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
 UPGRADED = 0.6  # the part of those histories in which rules differ
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
@@ -74,6 +75,9 @@ class Scenario:
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
         if rare.random() < WITH_QUOTAS:
             settings = with_quota(settings, rare)
+        requests = Random(f"{seed} requests")
+        if requests.random() < WITH_FEW_PLACES:
+            settings = with_few_places(settings, requests)
         self.sim = Simulation(seed, settings=settings, tell=tell)
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
         self.program = _draw_beginning(plan, most_peers)

@@ -225,8 +225,9 @@ def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay() -> Non
     assert [opened in ada.node.namings, named in ada.node.namings] == [True, False]
 
 
-def test_a_user_has_a_limited_number_of_conversations_that_others_name() -> None:
+def test_a_user_has_a_limited_number_of_conversations_that_contacts_name() -> None:
     ada = World().peer("ada", max_conversations_a_user=2)
+    ada.node.contacts.add(IDS.values())
     ada.open("dan")
     for name in ("bob", "cyd", "eve"):
         author = Author(name, name[0] + "1", dm("ada", name))
