@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, UserRenamed
+from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import validate_name
 from p2pchat.core.node import Node
@@ -66,6 +67,7 @@ class PeerLifecycle:
         self.host = options.host
         self.port = 0
         self.listening_at = EPOCH
+        self.newest_own: str | None = None  # see Listening
         self.resources: PeerResources | None = None
         self.network: Network | None = None
         self.driver: Driver | None = None
@@ -215,6 +217,8 @@ class PeerLifecycle:
         self.listening_at = aware(now_micros())
         try:
             stored, hosted = await asyncio.to_thread(_load, resources)
+            if resources.storage.durable:
+                self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self._offline:
                 stored.addresses.clear()
             with gc_paused():
@@ -409,6 +413,12 @@ class PeerLifecycle:
             await asyncio.to_thread(resources.close)
         elif resources is not None and self.driver is not None:
             self.driver.disk.when_closed(resources.close)
+
+
+def _newest_own(stored: Stored, me: UserId, recent_places: int) -> str | None:
+    """Return the id of the user's newest entry; "" for none, None if it is older than what was read."""
+    own = next((message_id(log, seq) for log, seq in reversed(stored.recent) if log.user == me), None)
+    return "" if own is None and stored.next_place <= recent_places else own
 
 
 def _load(resources: PeerResources) -> tuple[Stored, list[StoredUser]]:

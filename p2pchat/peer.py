@@ -195,6 +195,7 @@ class TCPPeer(LocalUser):
             user=self.people.user(self.people.me),
             data="" if resources.directory is None else str(resources.directory),
             network="open" if resources.network.is_open else "keyed",
+            newest_own=lifecycle.newest_own,
         )
 
     # ---- links

@@ -97,7 +97,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening(Event):
-    """The peer accepts connections: the first event of every run."""
+    """The peer accepts connections: the first event of every run.
+
+    Attributes:
+        newest_own: The id of the newest entry of this user that was on the disk at the start, "" for none, None when it
+            is not among the newest 1,000 or nothing is kept. `p2pchat check` knows a restored copy by it.
+    """
 
     event: ClassVar[str] = "listening"
     version: str
@@ -107,6 +112,7 @@ class Listening(Event):
     user: User
     data: str
     network: str  # open, keyed
+    newest_own: str | None = None
 
     def _fields(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **super(Listening, self)._fields()}

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from p2pchat.testing.checker import causes as causes
     from p2pchat.testing.checker import check as check
     from p2pchat.testing.eventlog import Fault as Fault
     from p2pchat.testing.eventlog import Log as Log
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Fault": "eventlog",
     "Log": "eventlog",
+    "causes": "checker",
     "check": "checker",
     "Mesh": "meshes",
     "mesh": "meshes",
     "Simulation": "simulation.simulation",
 }
 
-__all__ = ["Fault", "Log", "Mesh", "Simulation", "check", "mesh"]
+__all__ = ["Fault", "Log", "Mesh", "Simulation", "causes", "check", "mesh"]
 
 
 def __getattr__(name: str) -> object:

@@ -25,24 +25,67 @@ missing message is a fault. Times of different logs are compared, so the machine
 | history | two histories that put the same messages in different orders |
 | departure | a peer that left, and another that reported it not at all, twice, too late or with a wrong reason |
 
+A restored disk and a copied directory are no faults: `causes` names them, and what they explain is not reported.
 A fault never contains a message's text: logs are private.
 """
 
 from __future__ import annotations
 
 from base64 import b32decode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import cache, cached_property
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.testing.eventlog import POSTS, Fault, Line, Log, LoggedSession, moment, run_of, seconds
+from p2pchat.testing.eventlog import POSTS, Fault, Line, Log, LoggedSession, copies, moment, run_of, seconds
 
 # Seconds that two peers are connected after which a message must have arrived: order_wait and a redial fit in.
 IN_SIGHT = 60.0
 _FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "reply_to", "after")
+
+
+def causes(logs: Sequence[Log]) -> list[Fault]:
+    """Return what the logs show that is no broken promise, and ends some: restored disks and copied directories.
+
+    The rule is `restored`: a peer started on an older copy of its disk. What it wrote since then, and nobody else had,
+    is lost, and its order with what it writes now is not promised. Or `copied`: two processes had one key.
+    """
+    events = [log for log in logs if not log.is_history]
+    found = []
+    for log in events:
+        if log.restored_at is not None:
+            start, lacking = log.restored_at
+            text = (
+                f"starts on an older disk, without {log.lines[lacking]['id']} ({log.where(lacking)}): a backup or copy"
+            )
+            found.append(Fault("restored", f"{text}; the order across this start is not promised", log.where(start)))
+    for log, number, other in copies(events):
+        text = f"runs beside {other.name} with the same key: a copied directory; stop one of them"
+        found.append(Fault("copied", text, log.where(number)))
+    for log in events:
+        told = {line["about"]: n for n, line in enumerate(log.lines) if _names_copy(line)}
+        found += [Fault("copied", f"two processes used the key of {user}", log.where(n)) for user, n in told.items()]
+    return found
+
+
+def _names_copy(line: Line) -> bool:
+    return line.get("code") == "two_processes" and bool(line.get("about"))
+
+
+def _excused(logs: Sequence[Log]) -> tuple[list[Log], set[str]]:
+    """Return the logs, those of restored and copied peers marked as restored, and the users who were copied."""
+    events = [log for log in logs if not log.is_history]
+    copied = {log.user_id for log, _, _ in copies(events)}
+    copied |= {line["about"] for log in events for line in log.lines if _names_copy(line)}
+    return [
+        replace(log, restored=True)
+        if not log.is_history and (log.restored_at is not None or log.user_id in copied)
+        else log
+        for log in logs
+    ], copied
 
 
 def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -> list[Fault]:
@@ -54,8 +97,9 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
         timely: Nothing was delayed on purpose and every disk had room, so departures must be reported in time and
             messages must arrive while both peers are connected.
     """
+    logs, copied = _excused(logs)
     events = [log for log in logs if not log.is_history]
-    writers = _writers(events, complete, timely)
+    writers = _writers(events, complete, timely, copied)
     found = [fault for log in logs for fault in _form(log)]
     found += [fault for log in logs for fault in _twice(log)]
     found += [fault for log in logs for fault in _numbers(log)]
@@ -174,7 +218,7 @@ def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tup
     message = line["id"]
     if message in log.received:
         yield "receipt", f"{message} is another user's message"
-    elif message not in log.sent and writer is not None and writer.had_to_log(message):
+    elif writer is not None and message not in writer.sent and writer.had_to_log(message):
         yield "invented", f"{message} was never sent here, and is reported {line['event']}"
     sent = log.sent.get(message, line)
     of_two = _dm(log.user_id, line["user_id"])
@@ -196,8 +240,9 @@ class _Span(NamedTuple):
 class _Writer:
     """All event logs of one user, who may write on several peers."""
 
-    def __init__(self, logs: Sequence[Log], complete: bool, timely: bool) -> None:
+    def __init__(self, logs: Sequence[Log], complete: bool, timely: bool, is_copied: bool) -> None:
         self.logs = logs
+        self._is_copied = is_copied  # another process with this key may have written
         self._timely = timely
         self._complete = complete
 
@@ -236,6 +281,8 @@ class _Writer:
 
         They may lack messages of a process that was killed or that kept no log.
         """
+        if self._is_copied:
+            return False
         run, number = run_of(message)
         if run in self._runs:
             low, high, whole = self._runs[run]
@@ -245,12 +292,12 @@ class _Writer:
         return sent_at is not None and any(span.whole and span.begins <= sent_at <= span.ends for span in self._spans)
 
 
-def _writers(events: Sequence[Log], complete: bool, timely: bool) -> dict[str, _Writer]:
+def _writers(events: Sequence[Log], complete: bool, timely: bool, copied: Set[str]) -> dict[str, _Writer]:
     by_user: dict[str, list[Log]] = {}
     for log in events:
         if log.user_id:
             by_user.setdefault(log.user_id, []).append(log)
-    return {user: _Writer(logs, complete, timely) for user, logs in by_user.items()}
+    return {user: _Writer(logs, complete, timely, user in copied) for user, logs in by_user.items()}
 
 
 # ---- all logs

@@ -172,12 +172,68 @@ class Log:
         """True if some session ends without `stopped`: it may have sent messages that it did not log."""
         return any(session.stopped is None for session in self.sessions)
 
+    @cached_property
+    def restored_at(self) -> tuple[int, int] | None:
+        """The lines, from 0, of the first start on a disk that had gone back to an older copy, and of a message that
+        this disk lacked though it was sent here before; None if the log shows no such start.
+        """
+        sent: list[tuple[str, int]] = []
+        for session in self.sessions:
+            for number, line in session.of("listening"):
+                lacking = _sent_after(line.get("newest_own"), sent)
+                if lacking is not None and line["user_id"] == line.get("peer_id"):
+                    return number, lacking
+            known = {id for id, _ in sent}
+            sent += [(line["id"], number) for number, line in session.of("sent") if line["id"] not in known]
+        return None
+
     def where(self, number: int) -> str:
         return f"{self.name}:{number + 1}"
 
     def place_of(self, message: str) -> str:
         """Return the log's name and the line of a message; the name alone if the message is not here."""
         return self.where(self.places[message]) if message in self.places else self.name
+
+
+def _sent_after(newest: str | None, sent: list[tuple[str, int]]) -> int | None:
+    """Return the line of a message that was sent after the newest one on a disk; None if there is none.
+
+    Args:
+        newest: Its id, "" when the disk holds none, None when that is not known.
+        sent: (id, line) of each message sent before, in order.
+    """
+    if newest is None:
+        return None
+    run, number = run_of(newest)
+    ids = [id for id, _ in sent]
+    if newest in ids:
+        later = sent[ids.index(newest) + 1 :]
+    else:  # it is no message, or its line was lost with the process
+        later = [each for each in sent if not newest or (run_of(each[0])[0] == run and run_of(each[0])[1] > number)]
+    return later[0][1] if later else None
+
+
+def copies(logs: list[Log]) -> list[tuple[Log, int, Log]]:
+    """Return (log, line, other log) for each log of a peer that ran while another process with its key did."""
+    found = []
+    for log in logs:
+        for other in logs:
+            if log is not other and (number := _runs_beside(log, other)) is not None:
+                found.append((log, number, other))
+    return found
+
+
+def _runs_beside(log: Log, other: Log) -> int | None:
+    """Return the first line of a session that began while one of the other log ran, with the same key."""
+    for session in log.sessions:
+        for running in other.sessions:
+            (_, one), (_, two) = (next(each.of("listening"), (0, None)) for each in (session, running))
+            if one is None or two is None or one["at"] == two["at"] or not one.get("peer_id"):
+                continue  # equal times: one session, logged twice
+            at = seconds(one)
+            if one["peer_id"] == two.get("peer_id") and seconds(two) <= at < seconds(running.lines[-1]) - 1.0:
+                return session.number
+    return None
 
 
 def run_of(message: str) -> tuple[str, int]:

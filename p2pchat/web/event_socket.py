@@ -100,6 +100,7 @@ class EventSession(WebSocketSession):
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
         about = {"user": me.label, "user_id": me.id, "data": "", "invites": may_invite(self._websocket)}
+        del listening["newest_own"]  # it is the operator's
         await self._display.show_event({**listening, **about})
         try:
             last = await last_message(self.user, self._since)

@@ -161,7 +161,7 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
             ),
             {
                 "event": "listening", "schema": 1, "version": "0.1.0", "host": "h", "port": 1, "peer_id": "P",
-                "user": "bob", "user_id": BOB_ID, "data": "d", "network": "open",
+                "user": "bob", "user_id": BOB_ID, "data": "d", "network": "open", "newest_own": None,
             },
         ),
         (Stopped(at=AT, reason="SIGTERM"), {"event": "stopped", "reason": "SIGTERM"}),

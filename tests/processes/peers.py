@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from p2pchat.testing import Log, check
+from p2pchat.testing import Log, causes, check
 
 if TYPE_CHECKING:
     from tests.processes.fork_server import ForkServer
@@ -94,8 +94,9 @@ class Cluster:
         return self.logs / f"{name}.jsonl"
 
     def faults(self, *names: str, complete: bool) -> list[str]:
-        """Return the faults in the logs of these peers, as `p2pchat check` does."""
-        return [str(fault) for fault in check([Log.read(self.log(name)) for name in names], complete=complete)]
+        """Return the faults in the logs of these peers, and restored or copied disks, as `p2pchat check` does."""
+        logs = [Log.read(self.log(name)) for name in names]
+        return [str(fault) for fault in (*causes(logs), *check(logs, complete=complete))]
 
     async def history(self, name: str) -> list[Line]:
         """Return what a peer has stored, from `p2pchat history --json`; it may run meanwhile."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.testing.checker import check
+from p2pchat.testing.checker import causes, check
 from p2pchat.testing.eventlog import Line, Log
 from tests.testing.event_logs import Writer, ada, bob, id_of, iso, rules
 
@@ -129,6 +129,37 @@ def test_a_reply_after_its_message_or_to_a_missing_one_is_no_fault() -> None:
 
 
 # ---- order with missing messages
+
+
+def test_a_restored_disk_is_named_and_not_blamed_for_what_it_lost() -> None:
+    peer = {"peer_id": "ADA"}
+    one = Writer("ada").listening(**peer, newest_own="").sent("A.2").sent("A.3")
+    one.listening(**peer, newest_own="A.2").sent("B.2")
+    two = bob().message("A.2", "ada").message("B.2", "ada")
+    assert check([one.log(), two.log()]) == []
+    (cause,) = causes([one.log(), two.log()])
+    assert (cause.rule, cause.where) == ("restored", "ada:4") and "A.3 (ada:3)" in cause.text
+    for newest, rule in (("A.3", ["order"]), (None, ["order"]), ("A.9", ["order"]), ("A.1", []), ("", [])):
+        one.lines[3]["newest_own"] = newest
+        assert rules(one, two) == rule
+        assert [fault.rule for fault in causes([one.log()])] == ([] if rule else ["restored"])
+
+
+def test_a_copied_directory_is_named_and_not_blamed_for_what_the_other_wrote() -> None:
+    one = Writer("ada").listening(peer_id="ADA", newest_own="").sent("A.2")
+    two = bob().message("A.2", "ada")
+    again = (
+        Writer("copy").line("listening", at=5.0, user="ada", user_id="ADA", peer_id="ADA").read("A.2", "bob", at=9.0)
+    )
+    assert check([one.log(), again.log(), two.log()]) == []
+    assert causes([one.log(), again.log(), two.log()]) == []  # it was moved
+    one.read("A.2", "bob", at=20.0)
+    assert [str(each).split(":")[:3] for each in causes([one.log(), again.log(), two.log()])] == [
+        ["copy", "1", " copied"]
+    ]
+    two.line("warning", code="two_processes", about="ADA").message("C.2", "ada", sent_at=iso(3))
+    assert check([one.log(), two.log()]) == []
+    assert [(each.rule, each.where) for each in causes([one.log(), two.log()])] == [("copied", "bob:4")]
 
 
 def test_numbers_show_the_order_without_the_writers_log() -> None:
