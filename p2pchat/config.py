@@ -51,6 +51,9 @@ class Settings:
     told_failures_before_slow: int = 16  # of addresses from one peer; then one dial a second
     peers_told_after: float = 0.1
     max_links: int = 256
+    known_links: int = 64  # of them, kept for contacts: a guess at a person's contacts; never more than half
+    busy_pause_least: float = 30.0  # seconds without a dial after `busy`: far above a handshake; a guess, as the next
+    busy_pause_most: float = 300.0
     max_strangers: int = 64
     max_strangers_an_address: int = 8  # an address is an IPv6 /64 or an IPv4 address
     max_strangers_loopback: int = 32

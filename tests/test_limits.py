@@ -73,6 +73,12 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "told_dial_after": (
         "core/mesh/addressbook: the_smaller_id_dials_at_once_and_the_other_a_second_later",),
     "max_links": ("core/mesh/links: one_peer_too_many_is_refused_as_busy",),
+    "known_links": ("core/mesh/link_places: places_kept_for_contacts_are_for_no_one_else",
+                    "core/mesh/link_places: a_contact_finds_a_place_wherever_it_comes_from"),
+    "busy_pause_least": (
+        "core/mesh/link_places: who_gave_way_is_not_dialled_and_does_not_dial_for_a_while",),
+    "busy_pause_most": (
+        "core/mesh/link_places: who_gave_way_is_not_dialled_and_does_not_dial_for_a_while",),
     "max_strangers": ("runtime/connections: all_addresses_together_get_64_places",
                       "processes/strangers: strangers_of_every_kind_are_dropped_without_effect_on_members"),
     "max_strangers_an_address": ("runtime/connections: one_address_gets_eight_places",),

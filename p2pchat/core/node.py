@@ -277,7 +277,8 @@ class Node:
                 fresh = fresh and self.sync.is_unknown(user.id)
                 self.sync.people.on_announced_name(user.id, user.name)
                 self.sync.quota.on_proved(user.id)
-                link.known = link.known or user.id in self.contacts
+                if user.id in self.contacts:
+                    self.links.on_known(link)
         users = [user.id for user in frame.users if user.id in there]
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 

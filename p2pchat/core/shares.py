@@ -122,13 +122,15 @@ class Shares(Generic[Item]):
         """Return the item whose place a newcomer with this line takes; None when the newcomer must be refused.
 
         It is the newest item of the fullest branch: from the top, at each step the child that takes most, of equal ones
-        the newest. Where its
-        line and the newcomer's part, the newcomer's branch must stay the lighter one. So nobody comes back by the same
-        rule.
+        the newest. Where its line and the newcomer's part, the newcomer's branch must stay the lighter one. So nobody
+        comes back by the same rule. A newcomer that is counted in no branch has the line (), and is never refused while
+        anything is here.
         """
         branch: Line = ()
         while children := self._children.get(branch):
             branch = max(reversed(children), key=self.taken.__getitem__)
+        if branch and not line:
+            return next(reversed(self._items_at[branch]))
         for depth, (own, other) in enumerate(zip(line, branch, strict=False), start=1):
             if own != other:
                 if self.taken[line[:depth]] + 1 < self.taken[branch[:depth]]:

@@ -106,6 +106,7 @@ LESS_OFTEN = {
     "undelivered": 6,  # this and the next two: tests/core/sync/test_groups.py
     "operation_redone": 4,
     "cut_off": 1,
+    "link_gave_way": 20,  # in some histories; tests/core/mesh/test_link_places.py
     "log_refused": 50,  # in some histories, as the next; tests/core/sync/test_refusals.py
     "hosted": 50,  # in some histories; this and the next two: tests/core/test_hosted_users.py
     "unhosted": 25,

@@ -89,16 +89,17 @@ class Dialer:
 
     Args:
         is_up: Return whether a link to that peer is up.
-        has_room: Return whether one more link may come up. Without room only endpoints that users named are dialled.
+        may_dial: Return whether a link to a peer at an endpoint would find a place. Otherwise it is dialled only if a
+            user named it.
     """
 
     def __init__(
-        self, ctx: Context, book: AddressBook, is_up: Callable[[PeerId], bool], has_room: Callable[[], bool]
+        self, ctx: Context, book: AddressBook, is_up: Callable[[PeerId], bool], may_dial: Callable[[PeerId, str], bool]
     ) -> None:
         self._ctx = ctx
         self._book = book
         self._is_up = is_up
-        self._has_room = has_room
+        self._may_dial = may_dial
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
@@ -253,6 +254,10 @@ class Dialer:
             return None
         return address
 
+    def is_typed(self, dial: int) -> bool:
+        """Return whether a user named the address of a dial."""
+        return dial in self._dials and self._dials[dial][1].typed
+
     def on_proved(self, dial: int, peer: PeerId) -> DialAddress:
         """The key of this peer, a member, answered there. Return the address."""
         plan, address = self._dials[dial]
@@ -307,7 +312,9 @@ class Dialer:
         if address.teller:
             self._failures[address.teller] += 1
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
-        address.due_at = self._ctx.now.mono + self._pause_after(plan, address)
+        is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
+        pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
+        address.due_at = self._ctx.now.mono + pause
         address.tries += 1
         if plan.peer:
             self._book.on_failed(plan.peer, address.endpoint)
@@ -387,6 +394,19 @@ class Dialer:
             address.tries += 1
         self._schedule(plan)
 
+    def on_busy(self, peer: PeerId) -> None:
+        """The last link to this peer ended because one side gave its place to another peer: dial it much later."""
+        plan = self._plans.get(peer)
+        if plan is not None:
+            due_at = self._ctx.now.mono + self._busy_pause()
+            for address in plan.addresses.values():
+                address.due_at = due_at
+            self._schedule(plan)
+
+    def _busy_pause(self) -> float:
+        least, most = self._ctx.settings.busy_pause_least, self._ctx.settings.busy_pause_most
+        return least + self._ctx.random() * (most - least)
+
     def pause(self, peer: PeerId, seconds: float) -> None:
         """Do not dial this peer for so long."""
         plan = self._plan(peer)
@@ -446,7 +466,7 @@ class Dialer:
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
             del self._unanswered[address.endpoint]
-        elif not address.typed and not self._has_room():
+        elif not address.typed and not self._may_dial(plan.peer, address.endpoint):
             address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
             self._schedule(plan)
         elif address.teller and not address.typed and self._is_held_back(plan, address):

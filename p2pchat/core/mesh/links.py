@@ -33,7 +33,7 @@ from p2pchat.core.inputs import (
     PeerSighted,
     Stop,
 )
-from p2pchat.core.mesh.addressbook import AddressBook, is_shareable
+from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, split_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
     DeciderState,
@@ -51,6 +51,7 @@ from p2pchat.core.mesh.link import (
     REFUSALS,
     Keepalive,
     LinkListener,
+    LinkPlaces,
     PeerLink,
     Phase,
     farewell,
@@ -62,6 +63,9 @@ from p2pchat.core.records import Address
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 
+FULL_WARNED_EVERY = 3600.0  # seconds; a guess
+NO_ROOM = "no room for more links"
+REFUSED_BUSY = "this peer has as many links as it takes"
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
 
@@ -73,6 +77,7 @@ class Links:
         by_peer: The current link to each peer.
         book: The address book.
         dialer: The dials.
+        places: The places of links.
         handlers: The handler of each input about connections. Effects go to ctx.out, changes of links to the listener.
     """
 
@@ -101,7 +106,9 @@ class Links:
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
         self.book = AddressBook(ctx, addresses)
-        self.dialer = Dialer(ctx, self.book, self.by_peer.__contains__, self._has_room)
+        self.places = LinkPlaces(ctx.settings, self.by_peer)
+        self._warned_full_at = float("-inf")
+        self.dialer = Dialer(ctx, self.book, self.by_peer.__contains__, self._may_dial)
         self._handshakes = HandshakeRunner(
             ctx, network, sign, self.dialer, is_welcome=self._is_welcome, on_proved=self._on_proved, end=self._end
         )
@@ -164,7 +171,13 @@ class Links:
     def on_contact(self, id: PeerId | UserId) -> None:
         """Take a new contact: a peer, or a user that a linked peer may host."""
         for link in self.up.values():
-            link.known = link.known or id == link.peer or id in link.users
+            if id == link.peer or id in link.users:
+                self.on_known(link)
+
+    def on_known(self, link: PeerLink) -> None:
+        """Take the news that a link is up to a contact, or to a peer that hosts one."""
+        link.known = True
+        self.places.unknown.remove(link.peer)
 
     # Inputs
 
@@ -213,6 +226,9 @@ class Links:
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
             self.dialer.connect(input.endpoint, input.pin)
+            named = input.pin or self.book.owner(input.endpoint)
+            if named in self.by_peer:
+                self._contacts.keep([named])
 
     def _on_sighted(self, input: PeerSighted) -> None:
         """Take the endpoints at which discovery sees a peer announced; () means that it is no longer announced.
@@ -286,6 +302,8 @@ class Links:
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link):
                 self._duplicates.on_replaced(link.peer, self._ctx.me)
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
+        if bye.code == "busy":
+            self.dialer.on_busy(link.peer)
 
     def _on_early_bye(self, link: PeerLink, bye: Bye) -> None:
         """Handle a goodbye that comes before the link is up."""
@@ -295,6 +313,8 @@ class Links:
         if bye.code == "replaced" and link.phase is Phase.WAITING:
             self._duplicates.on_reported()
         self._end(link, "lost", code=bye.code if bye.code in REFUSALS else "failed", why=farewell(bye))
+        if bye.code == "busy" and not link.dialled:
+            self.dialer.on_busy(link.peer)
 
     # One link per pair
 
@@ -304,11 +324,39 @@ class Links:
         link.begun = self._begun
         link.heard_at = self._ctx.now.mono
 
-    def _has_room(self) -> bool:
-        return len(self.by_peer) < self._ctx.settings.max_links
+    def _may_dial(self, peer: PeerId, endpoint: str) -> bool:
+        """Return whether a link with this peer would find a place."""
+        host, _ = split_endpoint(endpoint)
+        return self.places.giving_way(peer, host, known=peer in self._contacts) is not None
 
-    def _is_welcome(self, peer: PeerId) -> bool:
-        return peer in self.by_peer or self._has_room()
+    def _is_welcome(self, peer: PeerId, link: PeerLink) -> bool:
+        """Return whether there is a place for a link whose far end has just proved to be this peer."""
+        known = peer in self._contacts or (link.dialled and self.dialer.is_typed(link.dial))
+        is_welcome = self.places.giving_way(peer, link.host, known=known) is not None
+        if not is_welcome:
+            self._warn_full()
+        return is_welcome
+
+    def _take_place(self, link: PeerLink) -> bool:
+        """Give a link that comes up its place. End it and return False when there is none any more."""
+        former = self.by_peer.get(link.peer)
+        link.known = link.peer in self._contacts or (former is not None and former.known)
+        gone = self.places.giving_way(link.peer, link.host, known=link.known)
+        if gone is None:
+            self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BUSY, code="full")
+            return False
+        for peer in gone:
+            self._warn_full()
+            self._ctx.emit(Counted("link_gave_way"))
+            self._end(self.by_peer[peer], "lost", Bye("busy", NO_ROOM), "another peer needed its place more")
+            self.dialer.on_busy(peer)
+        return True
+
+    def _warn_full(self) -> None:
+        now = self._ctx.now.mono
+        if now - self._warned_full_at >= FULL_WARNED_EVERY:
+            self._warned_full_at = now
+            self._ctx.emit(WarningIssued("links_full", str(self.places)))
 
     def _on_proved(self, link: PeerLink) -> None:
         """Continue with a link whose far end has proved its identity and membership."""
@@ -323,7 +371,7 @@ class Links:
             self._handshakes.expect(link, self._ctx.settings.go_timeout)
         elif link.peer in self.by_peer and self._duplicates.is_patient(link.peer):
             self._end(link, "lost", Bye("replaced", "two processes with one key; the other one stays for now"))
-        else:
+        elif self._take_place(link):
             self._decide(link)
 
     def _decide(self, link: PeerLink) -> None:
@@ -345,6 +393,8 @@ class Links:
 
     def _on_go(self, link: PeerLink, go: Go) -> None:
         """As the follower, judge the decider's word that this link is the one."""
+        if not self._take_place(link):
+            return
         state = self._follower_states.get(link.peer, FollowerState())
         verdict = follower_take_go(state, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
         self._follower_states[link.peer] = verdict.state
@@ -361,8 +411,8 @@ class Links:
         """Make this link the current one to its peer, and end the former one."""
         former = self.by_peer.get(link.peer)
         link.phase, link.up_at = Phase.UP, self._ctx.now.mono
-        link.known = link.peer in self._contacts
         self.up[link.id] = self.by_peer[link.peer] = link
+        self.places.take(link)
         for effect in effects:
             self._ctx.emit(effect)
         self._handshakes.on_done(link)
@@ -430,6 +480,7 @@ class Links:
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]
+            self.places.unknown.remove(link.peer)
             text = f"{reason}: {why}" if why and reason != "left" else reason
             if quiet:
                 self._ctx.after(self._ctx.settings.left_grace, lambda: self._report_down(link, text))
@@ -455,7 +506,7 @@ class HandshakeRunner:
     handshake.py has the frames and proofs. Which link of a pair stays is decided afterwards.
 
     Args:
-        is_welcome: Return whether there is room for a link with this peer.
+        is_welcome: Return whether there is a place for a link with the peer that has just proved itself on it.
         on_proved: Called with a link whose far end has proved to be a member.
         end: End a link, as Links._end().
     """
@@ -467,7 +518,7 @@ class HandshakeRunner:
         sign: Callable[[bytes], bytes],
         dialer: Dialer,
         *,
-        is_welcome: Callable[[PeerId], bool],
+        is_welcome: Callable[[PeerId, PeerLink], bool],
         on_proved: Callable[[PeerLink], None],
         end: Callable[..., None],
     ) -> None:
@@ -536,9 +587,8 @@ class HandshakeRunner:
             self._on_error(link, error)
             return
         peer = link.handshake.peer
-        if peer and not self._is_welcome(peer):
-            why = "this peer has as many links as it takes"
-            self._end(link, "lost", Bye("busy", "no room for more links"), why, code="full")
+        if peer and not self._is_welcome(peer, link):
+            self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BUSY, code="full")
             return
         if answer is not None:
             self._ctx.emit(Send(answer, [link.id]))

@@ -154,7 +154,7 @@ def signer(identity: Identity) -> Callable[[bytes], bytes]:
 SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
-    recent_places=8,
+    recent_places=8, busy_pause_least=1.0, busy_pause_most=5.0,
 )  # fmt: skip
 
 
@@ -210,6 +210,12 @@ def with_quota(drawn: Settings, chance: Random) -> Settings:
 def with_few_places(drawn: Settings, chance: Random) -> Settings:
     """Return the settings with a few places for conversations of unknown users."""
     return replace(drawn, max_requests_a_peer=chance.choice((0, 1, 1, 2)), max_requests=chance.choice((1, 2, 256)))
+
+
+def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
+    """Return the settings with places for so many honest peers and three others, and one more for a contact."""
+    pause = chance.choice((0.5, 3.0))
+    return replace(drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause)
 
 
 def strict(drawn: Settings) -> Settings:

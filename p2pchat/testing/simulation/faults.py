@@ -45,6 +45,10 @@ CHECK_EVERY = 0.005  # seconds between two checks of a condition
 PATIENCE = 3.0  # seconds
 COPIES = Settings().clone_replacements
 
+WITH_A_CROWD = 0.15  # the part of histories with at most MOST_IN_A_CROWD honest peers that come to rest
+MOST_IN_A_CROWD = 3
+CROWD_NETWORK = "203.0.113"
+
 WITH_OTHER_RULES = 0.15  # the part of histories
 STRICT = 0.4  # the part of their peers, and of the next
 ODD_WRITERS = 0.3
@@ -91,9 +95,10 @@ class FaultInjector:
         chance: The randomness of the present step.
     """
 
-    def __init__(self, sim: Simulation, most_peers: int, *, differ: bool = False) -> None:
+    def __init__(self, sim: Simulation, most_peers: int, *, differ: bool = False, crowded: bool = False) -> None:
         self.sim = sim
         self._differ = differ
+        self._crowded = crowded
         self.chance = Random()
         self._most_peers = most_peers
         self._said = 0
@@ -286,7 +291,7 @@ class FaultInjector:
 
     def join(self) -> None:
         if len(self.honest) < self._most_peers:
-            peer = self.sim.peer()
+            peer = self._next_peer()
             if self.sim.rules_differ:
                 drawn = Random(f"{self.sim.seed} rules of {peer.name}")
                 peer.strict = drawn.random() < STRICT
@@ -298,6 +303,29 @@ class FaultInjector:
             peer.disk.slow = self.chance.choice((0.002, 0.02, 0.2, 1.0))
             self.sim.note(f"{peer.name} starts for the first time")
             self._start_one(peer)
+
+    def _next_peer(self) -> SimPeer:
+        """Return a new honest peer. In a crowded history each has a network of its own, but the second the crowd's."""
+        if not self._crowded:
+            return self.sim.peer()
+        network = CROWD_NETWORK if len(self.honest) == 1 else f"10.{len(self.honest)}.0"
+        return self.sim.peer(network=network)
+
+    def join_crowd(self) -> None:
+        """Add members of one network, more of them than there are places for unknown peers."""
+        self.sim.note("a crowd comes and takes all links")
+        settings = self.sim.settings
+        for _ in range(settings.max_links - settings.known_links + 1):
+            peer = self.sim.peer(network=CROWD_NETWORK)
+            peer.byzantine = True
+            self.sim.crowd[peer.user] = peer
+            self._start_one(peer)
+
+    def press(self) -> None:
+        """Have the crowd dial everybody."""
+        for one in self.sim.crowd.values():
+            for peer in self.honest:
+                one.connect(peer.endpoint)
 
     def join_byzantine(self) -> None:
         peer = self.sim.peer()

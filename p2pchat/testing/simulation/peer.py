@@ -50,7 +50,7 @@ class SimPeer:
 
     def __init__(
         self, sim: Simulation, name: str, identity: Identity, number: int, draw: Callable[[int], bytes],
-        network: NetworkCredentials,
+        network: NetworkCredentials, host: str,
     ) -> None:  # fmt: skip
         self.sim = sim
         self._draw = draw
@@ -59,7 +59,7 @@ class SimPeer:
         self.identity = identity
         self.user: UserId = identity.peer_id
         self._sign = signer(identity)
-        self.host = f"10.0.0.{number}"
+        self.host = host
         self.port = 7000 + number
         self.clock = LocalClock(sim.schedule)
         self.disk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
@@ -289,10 +289,11 @@ class SimPeer:
         self.put(inputs.DiskLow(on))
 
     def allow_all(self) -> None:
-        """Lift the quotas of all users for good."""
+        """Lift the quotas of all users for good, but those of a crowd: they would be contacts."""
         self.allows = True
         for user in (*self.sim.by_user, *self.sim.guests):
-            self.put(inputs.QuotaLifted(user))
+            if user not in self.sim.crowd:
+                self.put(inputs.QuotaLifted(user))
 
     def stop(self) -> None:
         """Leave in good order."""

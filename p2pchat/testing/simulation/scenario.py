@@ -25,9 +25,17 @@ from random import Random
 
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.receipts import Chatter
-from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_few_places, with_quota
+from p2pchat.testing.simulation.environment import (
+    cached_signatures,
+    draw_settings,
+    with_few_links,
+    with_few_places,
+    with_quota,
+)
 from p2pchat.testing.simulation.faults import (
+    MOST_IN_A_CROWD,
     WEIGHTS,
+    WITH_A_CROWD,
     FaultInjector,
     draw_group_actions,
     draw_odd_actions,
@@ -73,13 +81,17 @@ class Scenario:
         plan = Random(f"{seed} plan")
         self.heals = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
-        if rare.random() < WITH_QUOTAS:
-            settings = with_quota(settings, rare)
-        requests = Random(f"{seed} requests")
+        quotas, requests = rare.random() < WITH_QUOTAS, Random(f"{seed} requests")
         if requests.random() < WITH_FEW_PLACES:
             settings = with_few_places(settings, requests)
-        self.sim = Simulation(seed, settings=settings, tell=tell)
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
+        crowd = Random(f"{seed} crowd")
+        self._crowded = self.heals and most_peers <= MOST_IN_A_CROWD and crowd.random() < WITH_A_CROWD
+        if quotas and not self._crowded:
+            settings = with_quota(settings, rare)
+        if self._crowded:
+            settings = with_few_links(settings, most_peers, crowd)
+        self.sim = Simulation(seed, settings=settings, tell=tell)
         self.program = _draw_beginning(plan, most_peers)
         self.program += draw_openings(rare, settings, self.program)
         self._begun = len(self.program)
@@ -87,12 +99,16 @@ class Scenario:
         groups = Random(f"{seed} groups")
         for name in draw_group_actions(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
+        if self._crowded:
+            self.program.insert(crowd.randint(2, self._begun + 4), "join_crowd")
+            for _ in range(crowd.randint(1, 4)):
+                self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "press")
         rules = Random(f"{seed} rules")
         for name in draw_odd_actions(rules, differ=differ):
             self.sim.rules_differ = True
             self.program.insert(rules.randint(self._begun, len(self.program)), name)
         self._differ = differ
-        self._faults = FaultInjector(self.sim, most_peers, differ=differ)
+        self._faults = FaultInjector(self.sim, most_peers, differ=differ, crowded=self._crowded)
         self._chatter = Chatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program)
 
@@ -146,12 +162,22 @@ class Scenario:
             others = [other for other in remaining if other is not peer and sim.can_link(peer, other)]
             if others:
                 peer.connect(others[0].endpoint)
+        if self._crowded:
+            self._meet_again(remaining)
         sim.run(chance.choice((0.0, 1.0, 20.0)))
         for peer in remaining:
             self._faults.write(peer, None)
         self._chatter.write_last()
         self._guests.write_last()
         sim.settle()
+
+    def _meet_again(self, remaining: list[SimPeer]) -> None:
+        """Have all name each other, and the crowd dial everybody: who was named must get a place among it."""
+        self._faults.press()
+        for peer in remaining:
+            for other in remaining:
+                if other is not peer:
+                    peer.connect(other.endpoint)
 
     def _connected(self, peers: list[SimPeer]) -> bool:
         reached = peers[:1]

@@ -50,6 +50,7 @@ class Simulation:
         frames: The number of frames sent, by kind.
         by_user: Every peer by its user id.
         guests: The hosted users besides the peers' own, by user id.
+        crowd: Byzantine peers of one network that take all links they get, by user id.
         now: Virtual seconds since the start.
     """
 
@@ -63,6 +64,7 @@ class Simulation:
         self.frames: Counter[str] = Counter()
         self.by_user: dict[UserId, SimPeer] = {}
         self.guests: dict[UserId, SimHostedUser] = {}
+        self.crowd: dict[UserId, SimPeer] = {}
         self.rules_differ = False  # some peers refuse entries that others sign
         self.invariants = Invariants(self)
         draws = Random(f"{seed} network")
@@ -98,13 +100,19 @@ class Simulation:
         """Add and start so many peers. Each dials one that was there before."""
         return [self.peer(start=True) for _ in range(count)]
 
-    def peer(self, *, start: bool = False, stranger: bool = False) -> SimPeer:
-        """Add a peer, and start it on request. A stranger does not know the network's key."""
+    def peer(self, *, start: bool = False, stranger: bool = False, network: str = "10.0.0") -> SimPeer:
+        """Add a peer, and start it on request.
+
+        Args:
+            stranger: It does not know the network's key.
+            network: The beginning of its address.
+        """
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
         draws = Random(f"{self.seed} peer {number}")  # its own, so that other peers change nothing about it
-        network = NetworkCredentials(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
-        peer = SimPeer(self, name, Identity.from_seed(draws.randbytes(32)), number, draws.randbytes, network)
+        keys = NetworkCredentials(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
+        identity, host = Identity.from_seed(draws.randbytes(32)), f"{network}.{number}"
+        peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
         self.by_user[peer.user] = peer
         self._by_endpoint[peer.endpoint] = peer

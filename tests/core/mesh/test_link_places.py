@@ -1,0 +1,196 @@
+"""Places of links: contacts always find one, and unknown peers share the others by where they come from."""
+
+from __future__ import annotations
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Close, Counted, Dial, Effect, WarningIssued
+from p2pchat.core.inputs import Connect, ListeningAt
+from p2pchat.protocol import Bye, Peers
+from tests.core.mesh.linked_peers import Key, Meeting, Post, byes
+
+SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
+BUSY = Bye("busy", "no room for more links")
+EVIL = "203.0.113"
+
+
+class Place:
+    """A peer with few places, and others that come to it."""
+
+    def __init__(self, settings: Settings = SMALL) -> None:
+        self.ada = Post(Key("ada"), settings=settings)
+        self.ada.handle(ListeningAt(8080))
+        self.met: dict[str, Meeting] = {}
+        self.links: dict[str, int] = {}
+
+    def come(self, name: str, host: str) -> bool:
+        """Let a peer dial ada from an address. Return whether it is linked then."""
+        if name not in self.met:
+            far = Post(Key(name))
+            self.met[name] = Meeting(self.ada, far)
+            self.met[name]._links = 100 * len(self.met)
+            far.at(self.ada.ctx.now.mono)
+            far.handle(ListeningAt(7000))
+        met = self.met[name]
+        (dial,) = dials(met.b.handle(Connect(f"10.9.9.9:{8080 + met._links % 100}")))
+        self.links[name] = met.reach(met.b, dial, host=host)
+        closed = {effect.link: effect for effect in met.said[self.ada.key.id] if isinstance(effect, Close)}
+        for other, link in self.links.items():
+            if link in closed and other != name:
+                self.met[other].carry(self.ada, [closed[link]])
+        return name in self.linked
+
+    def fill(self, count: int, network: str = EVIL) -> list[str]:
+        names = [f"{network} {number}" for number in range(count)]
+        for number, name in enumerate(names):
+            self.come(name, f"{network}.{number + 1}")
+        return names
+
+    @property
+    def linked(self) -> set[str]:
+        return {name for name in self.met if Key(name).id in self.ada.links.by_peer}
+
+    def said(self) -> list[Effect]:
+        return [effect for met in self.met.values() for effect in met.take(self.ada)]
+
+
+def dials(effects: list[Effect]) -> list[Dial]:
+    return [effect for effect in effects if isinstance(effect, Dial)]
+
+
+def test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_branch() -> None:
+    place = Place()
+    place.come("cyd", "192.0.2.1")
+    evil = place.fill(5)
+    place.said()
+    assert place.come("bob", "198.51.100.1")
+    assert place.linked == {"cyd", *evil[:4], "bob"}
+    said = place.said()
+    assert BUSY in byes(said) and said.count(Counted("link_gave_way")) == 1
+    far = place.met[evil[4]].b
+    assert far.heard[-1] == ("down", Key("ada").id, "lost")
+
+
+def test_places_kept_for_contacts_are_for_no_one_else() -> None:
+    place = Place()
+    assert place.fill(9) != []
+    assert len(place.linked) == 6
+    assert place.said().count(Counted("link_gave_way")) == 0
+
+
+def test_of_places_at_most_half_are_kept_for_contacts() -> None:
+    for most, unknown in ((1, 1), (2, 1), (3, 2)):
+        place = Place(Settings(max_links=most))
+        place.fill(4)
+        assert len(place.linked) == unknown
+
+
+def test_who_gave_way_does_not_come_back_by_the_same_rule() -> None:
+    """Otherwise the two would take turns, each time with a comparison of everything."""
+    place = Place()
+    evil = place.fill(3)
+    honest = [f"honest {number}" for number in range(4)]
+    for number, name in enumerate(honest):
+        place.come(name, f"198.51.{number}.1")
+    linked = {*evil[:2], *honest}
+    assert place.linked == linked
+    place.said()
+    assert not place.come(evil[2], f"{EVIL}.3")
+    assert not place.come("late", "198.51.0.9")
+    assert place.linked == linked
+    assert place.said().count(Counted("link_gave_way")) == 0
+
+
+def test_who_gave_way_is_not_dialled_and_does_not_dial_for_a_while() -> None:
+    place = Place()
+    evil = place.fill(6)
+    place.ada.at(10.0)
+    place.come("bob", "198.51.100.1")
+    assert evil[5] not in place.linked
+    far = place.met[evil[5]].b
+    far.at(10.0)
+    assert [dial for dial in dials(far.wake(39.0)) if dial.endpoint.startswith("10.9.9.9")] == []
+    assert [dial for dial in dials(far.wake(310.0)) if dial.endpoint.startswith("10.9.9.9")] != []
+    assert f"{EVIL}.6:7000" not in [dial.endpoint for dial in dials(place.ada.wake(39.0))]
+
+
+def test_a_contact_finds_a_place_wherever_it_comes_from() -> None:
+    place = Place()
+    evil = place.fill(6)
+    friends = ["friend 1", "friend 2", "friend 3"]
+    place.ada.contacts.keep([Key(name).id for name in (*friends, *(f"single {number}" for number in range(9)))])
+    assert [place.come(name, f"{EVIL}.9") for name in friends] == [True, True, True]
+    assert place.linked == {*evil[:5], *friends}  # two had places of their own, the third took an unknown peer's
+    for number in range(5):
+        assert place.come(f"single {number}", f"10.0.{number}.1")
+    assert place.linked == {*friends, *(f"single {number}" for number in range(5))}
+    assert not place.come("single 5", "10.0.5.1")
+    assert not place.come("bob", "198.51.100.1")
+
+
+def test_a_link_that_becomes_a_contact_s_leaves_its_branch() -> None:
+    place = Place()
+    evil = place.fill(6)
+    place.ada.contacts.keep([Key(evil[5]).id])
+    assert place.come("one more", f"{EVIL}.77")
+    assert place.come("bob", "198.51.100.1")
+    assert place.linked == {*evil, "bob"}  # the newest of those still unknown gave way
+
+
+def test_a_contact_stays_one_while_a_new_link_replaces_its_link() -> None:
+    """A peer is a contact also for the users that it hosts, and it names them only later."""
+    place = Place()
+    place.fill(6)
+    assert place.come("bob", "198.51.100.1")
+    link = place.ada.links.by_peer[Key("bob").id]
+    place.ada.links.on_known(link)
+    assert place.come("bob", f"{EVIL}.1")
+    assert place.ada.links.by_peer[Key("bob").id].known
+    assert Key("bob").id not in place.ada.links.places.unknown
+
+
+def test_a_peer_that_comes_from_elsewhere_is_counted_there() -> None:
+    place = Place()
+    evil = place.fill(5)
+    place.come("bob", "198.51.100.1")
+    place.come("bob", f"{EVIL}.40")
+    place.come("cyd", "192.0.2.1")
+    assert place.linked == {*evil, "cyd"}
+
+
+def test_a_contact_is_dialled_also_when_no_place_is_free_and_others_only_if_one_would_give_way() -> None:
+    place = Place()
+    place.fill(6)
+    friend, near, light = (Key(name).id for name in ("friend", "near", "light"))
+    place.ada.contacts.keep([friend])
+    told: list[tuple[str, tuple[str, ...]]] = [
+        (friend, (f"{EVIL}.90:1",)),
+        (near, (f"{EVIL}.91:1",)),
+        (light, ("198.51.100.9:1",)),
+    ]
+    place.ada.got(min(place.ada.links.up), Peers(port=0, at=[], linked=told))
+    dialled = {dial.endpoint for dial in dials(place.ada.wake(20.0))}
+    assert dialled == {f"{EVIL}.90:1", "198.51.100.9:1"}
+
+
+def test_a_peer_whose_endpoint_is_named_again_is_a_contact_though_it_is_linked() -> None:
+    place = Place()
+    far = Post(Key("bob"))
+    far.at(0.0)
+    met = Meeting(place.ada, far)
+    (dial,) = dials(place.ada.handle(Connect("10.0.0.2:1")))
+    met.reach(place.ada, dial)
+    place.ada.contacts._ids.clear()
+    place.ada.handle(Connect("10.0.0.2:1"))
+    assert far.key.id in place.ada.contacts
+
+
+def test_full_places_are_reported_once_an_hour_with_the_fullest_branch() -> None:
+    place = Place()
+    place.come("bob", "198.51.100.1")
+    place.fill(9)
+    warned = [effect for effect in place.said() if isinstance(effect, WarningIssued)]
+    text = "6 of 6 places for peers nobody here knows are taken, 5 of them from 203.0.113.0/24"
+    assert [(warning.code, warning.text) for warning in warned] == [("links_full", text)]
+    place.ada.at(3600.0)
+    place.come("late", f"{EVIL}.200")
+    assert [effect.code for effect in place.said() if isinstance(effect, WarningIssued)] == ["links_full"]
