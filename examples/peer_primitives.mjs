@@ -84,6 +84,15 @@ export const proof = (key, side, transcript) =>
 
 // Ed25519 keys, with the few bytes of ASN.1 that Node wants before them. The id of a user or peer is the public key.
 const spki = (id) => `302a300506032b6570032100${id}`; // SubjectPublicKeyInfo
+/** Whether 32 bytes may be a key: y is below p, and none of the five of the points of small order. */
+export function isKey(id) {
+  const y = BigInt(`0x${bytes(id).reverse().toString("hex")}`) & ((1n << 255n) - 1n);
+  return y < P && !SMALL.has(y);
+}
+const P = (1n << 255n) - 19n;
+const EIGHTH = 0x7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7n; // of a point of order 8
+const SMALL = new Set([0n, 1n, P - 1n, EIGHTH, P - EIGHTH]); // anyone can sign for these points
+
 const publicKey = (id) => createPublicKey({ key: bytes(spki(id)), format: "der", type: "spki" });
 const secretKey = (seed) =>
   createPrivateKey({ key: bytes(`302e020100300506032b657004220420${seed}`), format: "der", type: "pkcs8" });
@@ -92,6 +101,7 @@ export const userId = (seed) => keyOf(createPublicKey(secretKey(seed)));
 export const sign = (seed, hex) => signWith(null, bytes(hex), secretKey(seed)).toString("hex");
 export function verify(id, hex, signature) {
   try {
+    if (!isKey(id) || !isKey(signature.slice(0, 64))) return false;
     return verifyWith(null, bytes(hex), publicKey(id), bytes(signature));
   } catch {
     return false; // no point of the curve
@@ -161,6 +171,7 @@ export const isLocal = (host) => /^(::ffff:)?127\.|^::1$|^localhost$/.test(host)
 const natural = (value) => Number.isSafeInteger(value) && value >= 0;
 const positive = (value) => natural(value) && value > 0;
 const hex = (size) => (value) => typeof value === "string" && value.length === 2 * size && /^[0-9a-f]*$/.test(value);
+const key = (value) => hex(32)(value) && isKey(value);
 const text = (value) => typeof value === "string";
 const flag = (value) => value === true;
 const list = (good) => (value) => Array.isArray(value) && value.every(good);
@@ -171,7 +182,7 @@ const map = (good) => (value) =>
   isObject(value) && Object.entries(value).every(([key, item]) => hex(32)(key) && good(item));
 const marks = list(tuple(hex(8), positive, hex(8)));
 const cert = (value) => isObject(value) && natural(value.from) && natural(value.until) && hex(64)(value.sig);
-const hosted = (value) => isObject(value) && hex(32)(value.id) && text(value.name) && (!value.cert || cert(value.cert));
+const hosted = (value) => isObject(value) && key(value.id) && text(value.name) && (!value.cert || cert(value.cert));
 const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
 
 // The frames that a bot looks into, with their fields. Those behind `optional` may be absent.
@@ -180,7 +191,7 @@ const FRAMES = {
   hello: {
     v: (v) => positive(v) || (list(natural)(v) && v.length > 0),
     nonce: hex(32),
-    id: optional(hex(32)),
+    id: optional(key),
     sig: optional(hex(64)),
     proof: optional(hex(32)),
   },
@@ -245,7 +256,9 @@ export function connect(host, port, begin) {
   socket.on("error", () => {}).on("close", () => clearTimeout(deadline));
   return socket.on("secureConnect", () => {
     clearTimeout(deadline);
-    carry(socket, (out) => begin(out, keyOf(socket.getPeerX509Certificate().publicKey)));
+    const far = keyOf(socket.getPeerX509Certificate().publicKey);
+    if (isKey(far)) carry(socket, (out) => begin(out, far));
+    else socket.destroy();
   });
 }
 

@@ -13,6 +13,7 @@ not pay for the rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct as Packed
 from typing import Annotated, Any, NamedTuple
@@ -38,6 +39,16 @@ Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a
 Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Hex64 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{128}\Z")]
+# A key of Ed25519: y, little-endian, with the sign of x on top. Refused are a y of p or more (ed..ff ff..ff 7f), and
+# the points of small order, for which anyone can sign: y is 0, 1, -1 or one of two others.
+# Source: docs/protocol-entries.md, "Signatures".
+_NO_KEY = (
+    "0[01]0{60}[08]0|(?:e[c-f]|f[0-9a-f])f{60}[7f]f"
+    "|26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc[08]5"
+    "|c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03[7f]a"
+)
+_KEY = rf"\A(?!(?:{_NO_KEY})\Z)[0-9a-f]{{64}}\Z"
+Key32 = Annotated[str, Meta(pattern=_KEY)]
 # The same for `entries`, the one frame that comes by the million. The type checks the length only; the Decoder checks
 # all digits at once (0.25 us a frame; five patterns take 1.8).
 Long8 = Annotated[str, Meta(min_length=16, max_length=16)]
@@ -50,6 +61,13 @@ UserId = str  # hex32: an Ed25519 public key
 PeerId = str  # hex32: an Ed25519 public key
 ConversationId = str  # hex32
 RunId = str  # hex8
+
+_find_key = re.compile(_KEY).match
+
+
+def is_key(id: str) -> bool:
+    """Return whether a hex32 may be the public key of a user or a peer. False for points of small order too."""
+    return _find_key(id) is not None
 
 
 class Mark(NamedTuple):
@@ -95,7 +113,7 @@ class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     Names are checked elsewhere. The lengths here, in code points, only keep 10,000 users from filling the memory.
     """
 
-    id: Hex32
+    id: Key32
     name: Annotated[str, Meta(max_length=128)]
     status: Annotated[str, Meta(max_length=32)]
     text: Annotated[str, Meta(max_length=MAX_STATUS_CHARACTERS)] | None = None
@@ -115,7 +133,7 @@ class Hello(Frame, tag="hello"):
 
     v: Annotated[list[Seq], Meta(min_length=1)] | Seq
     nonce: Hex32
-    id: Hex32 | None = None
+    id: Key32 | None = None
     sig: Hex64 | None = None
     proof: Hex32 | None = None
 
@@ -573,4 +591,4 @@ def check_values(said: object) -> None:
 
 def _short(error: Exception) -> str:
     """Return an error as one line that is safe to show: it may quote a remote value."""
-    return ascii(str(error))[1:-1][:200]
+    return ascii(str(error).replace(_NO_KEY, "..."))[1:-1][:200]

@@ -46,6 +46,7 @@ from p2pchat.protocol import (
     Welcome,
     _read_by_rules,
     encode,
+    is_key,
 )
 from tests.vectors.files import vectors
 
@@ -86,7 +87,7 @@ def entries(*texts: str, first: int = 1) -> Entries:
 
 
 def ids(count: int) -> list[str]:
-    return [f"{number:064x}" for number in range(count)]
+    return [f"{number:064x}" for number in range(256, 256 + count)]  # below are no keys, 0 for one
 
 
 # The test vectors; tests/vectors/test_vectors.py reads all of them
@@ -307,6 +308,7 @@ def test_integers_end_below_2_to_the_53() -> None:
 # Whatever comes: properties
 
 HEX32 = st.binary(min_size=32, max_size=32).map(bytes.hex)
+KEY = HEX32.filter(is_key)
 HEX8 = st.binary(min_size=8, max_size=8).map(bytes.hex)
 HEX64 = st.binary(min_size=64, max_size=64).map(bytes.hex)
 SEQ = st.integers(1, MAX_INT)
@@ -330,12 +332,12 @@ NAMES = st.lists(
 ENDPOINTS = st.lists(TEXT, max_size=3)
 LINKED = st.tuples(HEX32, ENDPOINTS.map(tuple))
 HOSTED = st.builds(
-    Hosted, HEX32, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
+    Hosted, KEY, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
     cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),
 )  # fmt: skip
 KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, st.lists(SEQ, min_size=1, max_size=3), HEX32),
-    st.builds(Hello, SEQ, HEX32, id=HEX32, sig=HEX64, proof=st.none() | HEX32),
+    st.builds(Hello, SEQ, HEX32, id=KEY, sig=HEX64, proof=st.none() | HEX32),
     st.builds(Welcome, proof=st.none() | HEX32, net=st.none() | HEX8.map(lambda half: half * 2)),
     st.builds(Go, HEX8, SEQ),
     st.just(Ping()),

@@ -36,6 +36,7 @@ from p2pchat.protocol import (
     Seq,
     UserId,
     check_values,
+    is_key,
 )
 
 HEAD_TAG = b"p2pchat/head/1\0"
@@ -236,16 +237,22 @@ def head_message(log: LogId, seq: int, chain: bytes) -> bytes:
 
 
 def verify(user: UserId, signature: bytes, message: bytes) -> bool:
-    """Return whether `signature` is the user's over `message`; False as well for an invalid key."""
+    """Return whether `signature` counts as the user's over `message`. Every signature is checked here.
+
+    The library refuses S >= L, verifies without the cofactor and compares R as bytes (signatures.json proves it).
+    Source: docs/protocol-entries.md, "Signatures".
+    """
     try:
         _public_key(user).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
-    return True
+    return is_key(signature[:32].hex())
 
 
 @lru_cache(maxsize=1024)
 def _public_key(user: UserId) -> Ed25519PublicKey:
+    if not is_key(user):
+        raise ValueError("no key, or one with which anybody can sign")
     return Ed25519PublicKey.from_public_bytes(bytes.fromhex(user))
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.private_files import read_private, write_private
@@ -56,15 +55,6 @@ class Identity:
 
     def __reduce__(self) -> str:
         raise TypeError("an Identity cannot be pickled: it holds a secret")
-
-
-def verify(public: str, signature: bytes, data: bytes) -> bool:
-    """Return whether `signature` is a valid signature of `data` by that key. Malformed values are not."""
-    try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, data)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def load_identity(path: Path) -> Identity:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import PeerId, is_key
 
 FEED_BYTES = 16 * 1024
 RECORD_BYTES = 16 * 1024  # the most that TLS allows
@@ -62,7 +62,7 @@ def peer_key(certificate: bytes) -> PeerId:
     """Return the Ed25519 public key (hex32) in a DER certificate.
 
     Raises:
-        HandshakeError: Not a certificate, or not an Ed25519 key.
+        HandshakeError: Not a certificate, not an Ed25519 key, or one with which anybody can sign.
     """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -74,7 +74,9 @@ def peer_key(certificate: bytes) -> PeerId:
         raise HandshakeError("the far end's certificate cannot be read", "identity") from None
     if not isinstance(key, Ed25519PublicKey):
         raise HandshakeError("the far end's key is not Ed25519", "identity")
-    return key.public_bytes_raw().hex()
+    if not is_key(id := key.public_bytes_raw().hex()):
+        raise HandshakeError("the far end's key is one with which anybody can sign", "identity")
+    return id
 
 
 def server_context(identity: Identity, directory: Path | None = None) -> ssl.SSLContext:

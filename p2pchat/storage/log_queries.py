@@ -24,7 +24,7 @@ from p2pchat.core.records import (
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
 from p2pchat.storage.base import Head, NumberedLog, batch_ends, logs_shown, members_at, position_of
 from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
@@ -286,7 +286,7 @@ class BatchQueries:
         if isinstance(start, ForkStart):
             evidence = self._reader.evidence(LogId(*self._names, start.run))
             return [_signed(_chained(batch)) for batch in evidence], None
-        if not all(self._whose):
+        if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
             return [], None
         position = position_of(start, self._find, self._chain, self._stranded)
         if position is None:

@@ -20,7 +20,7 @@ from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.core.records import Change, Position, Start
 from p2pchat.errors import LogError, StorageError
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import ConversationId, UserId, is_key
 from p2pchat.storage import schema
 from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, dialect_of, translate_errors
 from p2pchat.storage.load import (
@@ -336,6 +336,8 @@ def _fault(database: Database, row: Any) -> str:
     if conversation is None or user is None:
         return "has no writer or no conversation"
     log = log_of(conversation, user, run)
+    if not is_key(log.user):
+        return f"is by {log.user}, a key with which anybody can sign: nothing of it is sent or taken any more"
     seq, chain, clock = 0, first_chain(log), -1
     for id, signed, sig in database.all(HEADS, number * SEQS, (number + 1) * SEQS):
         stretch = list(_entries(database, number * SEQS + seq, id, conversation_number))

@@ -58,6 +58,8 @@ FAULTS = (
               'if (!v.includes(1)) throw "version";'),
     PeerFault("signature-unchecked", "anybody can be anybody", "the-server-checks-the-signature",
               'if (!p2p.verify(id, this.transcript, sig)) throw "identity";'),
+    PeerFault("small-order-taken", "anybody can sign for such a key", "keys-of-small-order-are-no-ids",
+              "return y < P && !SMALL.has(y);", "return true;"),
     PeerFault("transcript-unbound", "a hello of another connection counts", "the-signature-covers-both-nonces-and-ids",
               'if (!p2p.verify(id, this.transcript, sig)) throw "identity";',
               'if (!p2p.verify(id, this.transcript, sig) && !p2p.verify(id, p2p.transcript(this.peer.id, id, '

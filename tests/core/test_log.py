@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from p2pchat.core.log import (
     Batch,
@@ -16,6 +17,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.errors import LogError
+from p2pchat.protocol import is_key
 from tests.core.scripted_nodes import Author
 from tests.vectors.files import vectors
 
@@ -50,6 +52,27 @@ def test_a_head_is_of_one_user_one_log_one_number_and_one_chain() -> None:
             verify("00" * 31 + "zz", head, head_message(log, 1, author.chain)),
         ]
     )
+
+
+def test_a_key_of_small_order_signs_nothing_although_the_library_takes_it() -> None:
+    made = [one["given"] for name, one in vectors("signatures").items() if name.startswith("the key ")]
+    small = [given for given in made if given["user"] not in {f"f{n}{'f' * 60}7f" for n in "012"}]
+    assert (len(made), len(small)) == (17, 14)
+    for given in small:
+        public, signature = bytes.fromhex(given["user"]), bytes.fromhex(given["signature"])
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, bytes.fromhex(given["message"]))  # raises nothing
+        assert not verify(given["user"], signature, bytes.fromhex(given["message"]))
+
+
+def test_only_points_of_small_order_and_high_numbers_are_no_keys() -> None:
+    names = [name for name in vectors("signatures") if name.startswith("the key ")]
+    small = {vectors("signatures")[name]["given"]["user"] for name in names}
+    p = 2**255 - 19
+    above = {(y | sign << 255).to_bytes(32, "little").hex() for y in range(p, 2**255) for sign in (0, 1)}
+    assert len(small | above) == 48 and not any(map(is_key, small | above))
+    beside = {id[:n] + ("1" if id[n] == "0" else "0") + id[n + 1 :] for id in small | above for n in range(64)}
+    assert all(map(is_key, beside - small - above)) and len(beside) > 2_000
+    assert not is_key("0" * 63) and not is_key("0" * 65) and not is_key("A" * 64)
 
 
 def entry_with(fields: str) -> str:

@@ -224,6 +224,7 @@ def test_only_ed25519_certificates_have_a_peer_key() -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ADA.peer_id)])
@@ -231,7 +232,11 @@ def test_only_ed25519_certificates_have_a_peer_key() -> None:
     now = datetime.now(UTC)
     builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
     der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    for certificate in (der, der[:-5], b"", b"noise"):
+    neutral = Ed25519PublicKey.from_public_bytes(b"\1" + bytes(31))  # anyone can sign for it, in TLS as elsewhere
+    builder = x509.CertificateBuilder(name, name, neutral, 1)
+    builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    small = builder.sign(ADA.private_key, None).public_bytes(serialization.Encoding.DER)
+    for certificate in (small, der, der[:-5], b"", b"noise"):
         with pytest.raises(HandshakeError):
             peer_key(certificate)
 

@@ -32,6 +32,7 @@ from tests.vectors.material import (
     sum_of,
     tip,
 )
+from tests.vectors.proofs import no_keys
 
 # Frames
 
@@ -287,6 +288,13 @@ def _refused() -> list[Row]:
         "An item of names has one kind, and the users of a dm are sorted.": [
             ("a naming of two kinds", having("digest_sum", names=[{"room": True, "talk": room}])),
             ("a dm with its users not sorted", having("digest_sum", names=[{"dm": NAMINGS["dm"]["dm"][::-1]}])),
+        ],
+        "The id of a client or a hosted user is a key: not of small order, y below p.": [
+            ("a hosted user of small order", having("here_gateway", users=[guest | {"id": no_keys()["1 T"].hex()}])),
+            *(
+                (f"a hello of the key {name}", having("hello_client_keyed", id=id.hex()))
+                for name, id in no_keys().items()
+            ),
         ],
         "A client's hello has id and sig, a server's at least one version.": [
             ("a client's hello without sig", without("hello_client_open", "sig")),

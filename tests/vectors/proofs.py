@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tests.vectors.material import (
@@ -196,6 +197,24 @@ def order_8() -> Point:
         y += 1
 
 
+def no_keys() -> dict[str, bytes]:
+    """Return the 14 encodings of the 8 points of small order, T being one of order 8, and three keys with y >= p."""
+    small, made = order_8(), {}
+    for count in range(8):
+        x, y = times(count, small)
+        for name, number in (("", y), (", y + p", y + P)):
+            for sign in (0, 1) if x == 0 else (x & 1,):
+                if number < 2**255:
+                    code = (number | sign << 255).to_bytes(32, "little")
+                    made[f"{count} T{name}{', the sign of x set' if x == 0 and sign else ''}"] = code
+    for y in range(2, 19):  # 2^255 - p
+        with suppress(AssertionError):
+            with_y(y, 0)
+            made[f"y = p + {y}"] = (P + y).to_bytes(32, "little")
+    assert len(made) > 17
+    return dict(list(made.items())[:17])
+
+
 def hash_of(r: bytes, key: bytes, message: bytes) -> int:
     return int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % L
 
@@ -228,10 +247,15 @@ def signatures() -> list[Row]:
     neutral, neutral_again = packed(NEUTRAL), le(P + 1)  # y = 1, and 1 + p for the same point
     signed_neutral = le(1 | 1 << 255)  # y = 1 with the sign of x, which is 0
     shifted = packed(add(unpacked(key), small))  # the key and a point of order 8
-    order_2, order_4 = le(P - 1), le(P)  # y = -1, and y = 0 written as p
     zero, not_zero = (lambda k: k % 8 == 0), (lambda k: k % 8 != 0)
     by_shifted, by_shifted_only_times_8 = of_nonce(shifted, zero, a), of_nonce(shifted, not_zero, a)
-    by_small, by_small_only_times_8 = of_nonce(packed(small), zero), of_nonce(packed(small), not_zero)
+    small_r, over_small_r = next(
+        (code, over)
+        for over in (message[:-1] + bytes([last]) for last in range(256))
+        for count in range(1, 8)
+        if (hash_of(code := packed(times(count, small)), shifted, over) + count) % 8 == 0
+    )
+    by_small_r = small_r + le(hash_of(small_r, shifted, over_small_r) * a % L)
     neutral_r = [code + le(hash_of(code, key, message) * a % L) for code in (neutral, neutral_again, signed_neutral)]
     off = packed(add(unpacked(r), small))
     off_by_8 = off + le((s + (hash_of(off, key, message) - hash_of(r, key, message)) * a) % L)
@@ -258,8 +282,8 @@ def signatures() -> list[Row]:
             )
         )
     assert rows[1]["result"]["signature"] == head.hex()
+    small_why = "A key is not of small order: anyone can sign for it, and the equation holds."
     cofactor = "The equation has no cofactor: it must hold, and not only times 8."
-    of_key = "The y of a key may be above p, and x may be -0. Its bytes go into k as they are."
     equal = "The verifier computes [S]B - [k]A and compares its encoding with the bytes of R."
     return [
         *rows,
@@ -274,22 +298,21 @@ def signatures() -> list[Row]:
         judged("63 bytes", "A signature has 64 bytes.", False, head[:63]),
         judged("a key that is no point", "No x belongs to this y.", False, head, no_point),
         judged("a point of order 8 added to R", f"{equal} They differ.", False, off_by_8),
-        judged("R is the neutral point", f"{equal} Its order does not matter.", True, neutral_r[0]),
+        judged("R is the neutral point", "R is not of small order, although the equation holds.", False, neutral_r[0]),
         judged("R is the neutral point, written as p + 1", f"{equal} They differ.", False, neutral_r[1]),
         judged("R is the neutral point, with the sign bit", f"{equal} They differ.", False, neutral_r[2]),
-        judged("a key with a part of order 8, k divisible by 8", "All keys count.", True, by_shifted, shifted),
+        judged(
+            "R is of small order, a key with a part of order 8", "The same.", False, by_small_r, shifted, over_small_r
+        ),
+        judged("a key with a part of order 8, k divisible by 8", "Its order is not small.", True, by_shifted, shifted),
         judged("a key with a part of order 8", cofactor, False, by_shifted_only_times_8, shifted),
-        judged(
-            "a key of order 8, k divisible by 8", "Keys of small order are not refused.", True, by_small, packed(small)
+        *(
+            judged(
+                f"the key {name}", small_why if " T" in name else "The y of a key is below p.", False, signature, code
+            )
+            for name, code in no_keys().items()
+            for signature in [of_nonce(code, zero) if " T" in name else head]
         ),
-        judged("a key of order 8", cofactor, False, by_small_only_times_8, packed(small)),
-        judged("a key of order 2", "The same.", True, of_nonce(order_2, zero), order_2),
-        judged("the neutral point as key", "The same.", True, neutral + le(0), neutral),
-        judged("the neutral point as key, written as p + 1", of_key, True, neutral + le(0), neutral_again),
-        judged(
-            "the neutral point as key, with the sign bit", f"{of_key} -0 is 0.", True, neutral + le(0), signed_neutral
-        ),
-        judged("a key of order 4, written as p", of_key, True, of_nonce(order_4, zero), order_4),
     ]
 
 

@@ -22,7 +22,7 @@ from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_vis
 from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, WriterKey, extend_chain, first_chain, mark_hash, ref_key
 from p2pchat.core.records import EVERYTHING, Cite, LogFacts, LogKey, Relation, ShownKey, Start
-from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 
 class WaitingEntry(NamedTuple):
@@ -67,7 +67,7 @@ class LogState:
         log.seq = log.durable_seq = facts.seq
         log.last_c = facts.last_c
         log.covered = log.durable_covered = facts.covered
-        log.forked = facts.forked
+        log.forked = facts.forked or not is_key(facts.log.user)  # stored before such keys were refused: frozen
         log.released = facts.released
         return log
 

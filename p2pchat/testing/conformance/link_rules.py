@@ -111,6 +111,18 @@ async def the_server_checks_the_signature(kit: Kit) -> None:
     await refused(kit, lambda hello: replaced(hello, sig=kit.identity("eve").sign(b"another thing").hex()), "identity")
 
 
+@rule("bot", "protocol-entries.md#signatures", "An `id` in `hello` or `here` that is no such key is `malformed`.")
+async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    offer = await link.offered()
+    neutral = "01" + "00" * 31  # with this key, the base point as R and 1 as S sign everything
+    hello = replaced(link.hello(offer), id=neutral, sig="58" + "66" * 31 + neutral)
+    if kit.network.key is not None:
+        hello.proof = proof(kit.network.key, "client", transcript(1, link.server, neutral, offer.nonce, link.nonce))
+    link.send(hello)
+    await link.ended("malformed")
+
+
 @rule("bot", HANDSHAKE, "T names both ends, so that a `hello` cannot be forwarded to another server")
 async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))

@@ -8,7 +8,8 @@ from _pytest.mark import ParameterSet
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import WarningIssued
-from p2pchat.core.log import Ref, decode_entry
+from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of
+from p2pchat.core.records import Change, NewLog, Stretch
 from p2pchat.protocol import Digest, Entries, Have, Want
 from p2pchat.testing import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
@@ -412,3 +413,21 @@ def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
     ada.say("and now")
     [said] = [batch for batch in far.heard if isinstance(batch, Entries) and batch.u == IDS["ada"]]
     assert decode_entry(said.e[1]).after == (cyd.ref(1), dan.ref(1))
+
+
+def test_a_stored_log_of_a_key_of_small_order_is_frozen() -> None:
+    """A version that took such keys stored it. It is shown, and nothing of it is announced or served."""
+    ada = World().peer("ada")
+    sum = ada.node.sync.conversations.by_id[ROOM].sum
+    log = LogId(ROOM, "01" + "00" * 31, "11" * 8)
+    raw = encode_entry(Entry("text", START, START, b="anyone"))
+    chain = extend_chain(first_chain(log), [raw])
+    head = bytes.fromhex("58" + "66" * 31 + log.user)  # the base point and 1
+    place = ada.storage.load([]).next_place
+    batch = Batch(log, 1, [raw], None, first_chain(log), chain, head)
+    stretch = Stretch(place, log, 1, 1, START)
+    ada.storage.commit([Change(logs=[NewLog(log, (), True)], batches=[batch], stretches=[stretch])])
+    ada.restart()
+    assert ada.texts() == ["anyone"] and ada.node.sync.conversations.by_id[ROOM].sum == sum
+    new = msgspec.structs.replace(frame_of(batch), r="22" * 8, prev=first_chain(log._replace(run="22" * 8)).hex())
+    assert ada.far("eve").say(new) == ["close eve: head"]
