@@ -309,18 +309,21 @@ class TCPPeer(LocalUser):
         """
         return await run_to_completion(self._lifecycle.hosted.host(validate_name(name), key, tokens))
 
-    async def unhost(self, user: HostedUser) -> None:
+    async def unhost(self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None) -> None:
         """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted.
 
+        Args:
+            tokens: As set_tokens, stored in the same step: a program may keep what it has to know of a former user.
         Raises:
-            StorageError: It could not be removed from the disk, and is hosted again at the next start.
+            StorageError: It could not be removed from the disk, and is still hosted.
         """
-        await run_to_completion(self._lifecycle.hosted.unhost(user))
+        await run_to_completion(self._lifecycle.hosted.unhost(user, tokens))
 
-    async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+    async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
         """Store the tokens by which programs may act for a hosted user, in place of the former ones.
 
         Args:
+            user: A hosted user, or the id (hex) of one that is or was hosted.
             tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's choice.
         Raises:
             ValueError: A hash is invalid. StorageError. PeerClosed: The peer is not running, or the user not hosted.
@@ -328,7 +331,7 @@ class TCPPeer(LocalUser):
         await self._lifecycle.hosted.set_tokens(user, tokens)
 
     async def tokens(self) -> dict[UserId, dict[bytes, str]]:
-        """Return the hashes of tokens with their labels, by the ids (hex) of the hosted users that have any."""
+        """Return the hashes of tokens with their labels, by the ids (hex) of the users, former ones too."""
         return await self._lifecycle.hosted.tokens()
 
     def acquainted(self, user: User) -> list[User]:

@@ -18,11 +18,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.cli.control_socket import (
@@ -381,7 +381,7 @@ class ControlConnection:
             from p2pchat.web.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
-        rows = await run_account_request(self._accounts, request.do, request.fields.get("name", ""))
+        rows = await run_account_request(self._accounts, request.do, request.fields)
         await self._display.show_answer(request.do, rows, [], request.ref)
 
     async def _start_tail(self, request: JsonCommand) -> None:
@@ -438,36 +438,54 @@ def _log_unexpected_error(task: asyncio.Task[None]) -> None:
 # ---- accounts of a gateway, carried out with or without a running one
 
 
-async def _token(accounts: Accounts, name: str) -> list[EventLine]:
-    account, token = await accounts.new_token(name)
+Fields = Mapping[str, Any]
+
+
+async def _token(accounts: Accounts, fields: Fields) -> list[EventLine]:
+    account, token = await accounts.new_token(fields["name"])
     return [{**_row(account), "token": token}]
 
 
-async def _users(accounts: Accounts, name: str) -> list[EventLine]:
+async def _users(accounts: Accounts, fields: Fields) -> list[EventLine]:
     return [_row(account) for account in accounts.list()]
 
 
-async def _revoke(accounts: Accounts, name: str) -> list[EventLine]:
-    account = await accounts.revoke(name)
+async def _revoke(accounts: Accounts, fields: Fields) -> list[EventLine]:
+    account = await accounts.revoke(fields["name"])
     return [] if account is None else [_row(account)]
 
 
+async def _delete(accounts: Accounts, fields: Fields) -> list[EventLine]:
+    account = accounts.find(fields["name"])
+    row = [] if account is None else [_row(account)]
+    return row if account is not None and await accounts.delete(account) else []
+
+
+async def _purge(accounts: Accounts, fields: Fields) -> list[EventLine]:
+    return [_row(account) for account in await accounts.purge(fields["idle"])]
+
+
 def _row(account: Account) -> EventLine:
-    return {"user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions}
+    return {
+        "user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions,
+        "used": account.used.isoformat(),
+    }  # fmt: skip
 
 
-ACCOUNT_REQUESTS: dict[str, Callable[[Accounts, str], Awaitable[list[EventLine]]]] = {
+ACCOUNT_REQUESTS: dict[str, Callable[[Accounts, Fields], Awaitable[list[EventLine]]]] = {
     "web_token": _token,
     "web_users": _users,
     "web_revoke": _revoke,
+    "web_delete": _delete,
+    "web_purge": _purge,
 }
 
 
-async def run_account_request(accounts: Accounts, do: str, name: str) -> list[EventLine]:
+async def run_account_request(accounts: Accounts, do: str, fields: Fields) -> list[EventLine]:
     """Carry out one of ACCOUNT_REQUESTS. Raises CommandError: It was refused, because the name is taken for example."""
     from p2pchat.web.errors import WebError
 
     try:
-        return await ACCOUNT_REQUESTS[do](accounts, name)
+        return await ACCOUNT_REQUESTS[do](accounts, fields)
     except WebError as error:
         raise CommandError(error.text) from None

@@ -138,6 +138,8 @@ REQUESTS: CommandFields = {
     "web_token": {"name": (str, True)},
     "web_users": {},
     "web_revoke": {"name": (str, True)},
+    "web_delete": {"name": (str, True)},
+    "web_purge": {"idle": (int, True)},
 }
 
 

@@ -405,4 +405,6 @@ _CHANGES = {
     "reserved": "reserved, because someone wrote to this name",
     "token": "new token",
     "revoked": "token revoked",
+    "deleted": "deleted",
+    "released": "no longer reserved",
 }

@@ -250,13 +250,14 @@ class HostedUserRegistry:
                 lifecycle.tracker.hosted(new.id)
             return user
 
-    async def unhost(self, user: HostedUser) -> None:
+    async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None) -> None:
         """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
         lifecycle, dispatcher = self._lifecycle, self._lifecycle.dispatcher
         async with self.lock:
             if self.by_id.get(user.key) is not user:
                 return
             driver = lifecycle.require_running()
+            await driver.disk.write(Change(unhosted=[user.key], tokens=_tokens_of(user.key, tokens or {})))
             lifecycle.tracker.unhosted(user.key)
             self.deliveries.remove(user.key)
             del self.by_id[user.key], self._by_look[skeleton(user.name)]
@@ -266,26 +267,27 @@ class HostedUserRegistry:
                     reader.end()
             user._gone = True
             dispatcher.wake_waiters()
-            await driver.disk.write(Change(unhosted=[user.key]))
 
-    async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+    async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
         """Replace the tokens of a user; see TCPPeer.set_tokens."""
         async with self.lock:  # two calls at once would each keep the tokens of the other
             await self._store_tokens(user, tokens)
 
-    async def _store_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
-        disk = user._require_running().disk
-        former = await disk.read(lambda: disk.storage.tokens(user.key))
+    async def _store_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
+        if isinstance(user, str):
+            key, disk = user, self._lifecycle.require_running().disk
+        else:
+            key, disk = user.key, user._require_running().disk
+        former = await disk.read(lambda: disk.storage.tokens(key))
         revoked = [token.hash for token in former if token.hash not in tokens]
-        await disk.write(Change(tokens=_tokens_of(user.key, tokens), revoked=revoked))
+        await disk.write(Change(tokens=_tokens_of(key, tokens), revoked=revoked))
 
     async def tokens(self) -> dict[UserId, dict[bytes, str]]:
         """Return all tokens; see TCPPeer.tokens."""
         disk = self._lifecycle.require_running().disk
         found: dict[UserId, dict[bytes, str]] = {}
         for token in await disk.read(disk.storage.tokens):
-            if token.user in self.by_id:
-                found.setdefault(token.user, {})[token.hash] = token.label
+            found.setdefault(token.user, {})[token.hash] = token.label
         return found
 
     def stream(self, types: tuple[type[Any], ...]) -> Events[tuple[AnyEvent, Users]]:

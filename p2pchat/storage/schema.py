@@ -228,7 +228,7 @@ tokens = Table(  # what lets programs act for hosted users
     "tokens",
     (
         _key("hash", BYTES, 32),
-        Column("owner", BYTES, 32),  # the id of a hosted user
+        Column("owner", BYTES, 32),  # the id of a hosted user, or of a former one
         Column("created_at"),
         Column("label", TEXT),
     ),

@@ -53,12 +53,19 @@ class WebSettings:
         max_sessions, max_sessions_of_account: Sessions at once, in all and of one account.
         outbox_frames, outbox_bytes: Limits of the send queue of one session. A session that exceeds one is closed, and
             its client reconnects.
-        max_reserved_by_account: Names that one account may reserve by writing to them.
-        max_accounts: Accounts, reserved names included; a peer cannot host more users.
+        max_reserved, max_reserved_by_account: Names that are reserved because someone wrote to them, in all and by one
+            account. Beyond them the oldest is no longer reserved.
+        max_accounts: Accounts. With the reserved names and the users of programs, a peer hosts 10,000 users.
+        name_kept_days: Days for which nobody gets the name of a deleted account, so that nobody is taken for its former
+            owner by those who have not noticed; a guess.
+        reservations: Names that one account reserves.
         calls: Requests, and frames of WebSockets, of one account.
         messages: Messages written by one account.
         small: Typing, read and presence notifications of one account.
-        sign_ups: Registrations from one address.
+        sign_ups: Attempts to register from one address.
+        sign_ups_of_address, sign_ups_of_network, sign_ups_a_day: Accounts that are registered within 24 hours from one
+            address, from one network (a /24 of IPv4, a /48 of IPv6), and in all; not by callers on this machine.
+            Guesses: a class or an office behind one address, and in all what an operator can look through.
         strangers: Calls from one address with a wrong token, or without a token where one is needed.
         addresses: All calls from one address. Callers on this machine are limited by account and by `strangers` only.
         health_every: Seconds between round trips through core and storage.
@@ -79,12 +86,18 @@ class WebSettings:
     max_sessions_of_account: int = 32
     outbox_frames: int = 4096
     outbox_bytes: int = 4 * 1024 * 1024
-    max_reserved_by_account: int = 64
-    max_accounts: int = 10_000
+    max_reserved: int = 1000
+    max_reserved_by_account: int = 8
+    max_accounts: int = 8_990
+    name_kept_days: int = 90
+    reservations: Pace = field(default=Pace(1 / 3600, 32))
     calls: Pace = field(default=Pace(50.0, 200))
     messages: Pace = field(default=Pace(20.0, 200))
     small: Pace = field(default=Pace(20.0, 100))
     sign_ups: Pace = field(default=Pace(0.1, 20))
+    sign_ups_of_address: int = 20
+    sign_ups_of_network: int = 60
+    sign_ups_a_day: int = 500
     strangers: Pace = field(default=Pace(5.0, 50))
     addresses: Pace = field(default=Pace(100.0, 1000))
     health_every: float = 2.0

@@ -45,6 +45,7 @@ class Gateway:
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears
         self.hub.on_rename = self.accounts.on_rename
+        self.hub.on_close = self.accounts.use
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
         self._keeping: set[asyncio.Task[None]] = set()
@@ -68,6 +69,9 @@ class Gateway:
         self.audit_log.record("account", change=change, user=account.name, user_id=account.id)
         if change in ("token", "revoked"):  # sessions opened with the old token end with it
             self.hub.end_sessions_of(account, "revoked")
+        elif change == "deleted":
+            self.hub.forget(account)
+            self.write_locks.pop(account.key, None)
 
     def _on_message(self, envelope: Envelope) -> None:
         """Log a direct or group message, by receiver: sent to the sessions here, or waiting for one."""

@@ -24,8 +24,10 @@ from p2pchat.web.errors import Forbidden, WebError
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
-Ending = Literal["slow", "stopping", "revoked", "failed"]  # reasons for which the hub ends a session
-CLOSE_CODES: dict[Ending, int] = {"slow": 1013, "stopping": 1012, "revoked": 1008, "failed": 1011}  # RFC 6455, IANA
+Ending = Literal["slow", "stopping", "revoked", "deleted", "failed"]  # reasons for which the hub ends a session
+CLOSE_CODES: dict[Ending, int] = {  # RFC 6455, IANA
+    "slow": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "failed": 1011,
+}  # fmt: skip
 CROWD = 100  # sessions up to which everyone hears everyone's presence
 _log = logging.getLogger("p2pchat.web")
 
@@ -91,6 +93,7 @@ class Hub:
         ended: Sessions that the hub has ended, by reason.
         observers: Callbacks by event class, called for each such event whether or not a session receives it.
         on_rename: Called with the key of a user that was renamed.
+        on_close: Called with the account of a session that has ended.
     """
 
     def __init__(self, peer: TCPPeer, settings: WebSettings, record: Callable[..., None]) -> None:
@@ -109,6 +112,7 @@ class Hub:
         self.ended: Counter[str] = Counter()
         self.observers: dict[type, Callable[[Envelope], object]] = {}
         self.on_rename: Callable[[str], None] = lambda key: None
+        self.on_close: Callable[[Account], None] = lambda account: None
 
     @property
     def count(self) -> int:
@@ -158,8 +162,11 @@ class Hub:
         self.start()
         if self.stopping:
             raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
-        if account.state == "revoked":  # between signing in and this call
-            raise Forbidden("this account was revoked", "revoked")
+        match account.state:  # between signing in and this call
+            case "revoked":
+                raise Forbidden("this account was revoked", "revoked")
+            case "deleted":
+                raise Forbidden("this account was deleted", "deleted")
         sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
@@ -189,6 +196,7 @@ class Hub:
         self.open_by_kind[kind] -= 1
         account.sessions -= 1
         self.refresh_presence(account)
+        self.on_close(account)
         self._record("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
         return True
 
@@ -203,6 +211,12 @@ class Hub:
         if self.close(session, why):
             self.ended[why] += 1
             session.on_end(why)
+
+    def forget(self, account: Account) -> None:
+        """End every session of an account that was deleted, and forget its presence."""
+        self.end_sessions_of(account, "deleted")
+        self._statuses.pop(account.key, None)
+        self._away.pop(account.key, None)
 
     def end_sessions_of(self, account: Account, why: Ending) -> None:
         """End every session of an account."""

@@ -5,25 +5,32 @@ A full bucket carries no information, so it may be forgotten; memory is for call
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.errors import WebError
 
 _MAX_BUCKETS = 65_536  # a few MiB; the least recently used is dropped first
+DAY = 86_400.0
 ROWS_A_CALL = 50  # rows that take as long to make as the rest of a call, 1 to 2 ms
 
 
 class TooMany(WebError):
-    """A rate limit was exceeded; `wait` is the number of seconds until the request will work."""
+    """A rate limit was exceeded; `wait` is the number of seconds until the request will work, `what` the reason."""
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: float, what: str = "too many requests") -> None:
         seconds = max(1, round(wait + 0.5))
-        super().__init__(429, "too_many", f"too many requests: try again in {seconds} s", {"Retry-After": str(seconds)})
+        super().__init__(429, "too_many", f"{what}: try again in {_duration(seconds)}", {"Retry-After": str(seconds)})
         self.wait = wait
+
+
+def _duration(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{-(-seconds // 60)} min" if seconds < 7200 else f"{-(-seconds // 3600)} h"
 
 
 class RateLimiter:
@@ -58,6 +65,42 @@ class RateLimiter:
         self._buckets[key] = (max(left - count, -float(self._pace.burst)), at)
 
 
+SignUp = tuple[float, str, str]  # when, the site and the network
+
+
+class DailySignUps:
+    """Accounts that callers signed up in the last 24 hours: so many of one address, of one network and in all.
+
+    They are few, so they are counted one by one, and there is room again a day after the oldest.
+    """
+
+    def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._last: deque[SignUp] = deque()
+
+    def take(self, address: str) -> SignUp:
+        """Count a sign-up and return it. Raises TooMany, and counts nothing, if there were enough."""
+        now, site, network = self._clock(), site_of(address), network_of(address)
+        while self._last and self._last[0][0] <= now - DAY:
+            self._last.popleft()
+        mine, near = [one for one in self._last if one[1] == site], [one for one in self._last if one[2] == network]
+        settings = self._settings
+        for most, counted, where in (
+            (settings.sign_ups_of_address, mine, "from your address"),
+            (settings.sign_ups_of_network, near, "from your network"),
+            (settings.sign_ups_a_day, self._last, "here"),
+        ):
+            if len(counted) >= most:
+                raise TooMany(counted[-most][0] + DAY - now, f"{most} accounts were made {where} within a day")
+        self._last.append(taken := (now, site, network))
+        return taken
+
+    def give_back(self, taken: SignUp) -> None:
+        """Count a sign-up no longer, because no account was made."""
+        self._last.remove(taken)
+
+
 class RateLimits:
     """The limiters of a gateway. The keys of calls, messages and small are user keys (hex), of the others sites."""
 
@@ -66,6 +109,7 @@ class RateLimits:
         self.messages = RateLimiter(settings.messages, clock)
         self.small = RateLimiter(settings.small, clock)
         self.sign_ups = RateLimiter(settings.sign_ups, clock)
+        self.daily_sign_ups = DailySignUps(settings, clock)
         self.strangers = RateLimiter(settings.strangers, clock)
         self.addresses = RateLimiter(settings.addresses, clock)
 
@@ -84,3 +128,12 @@ def site_of(address: str) -> str:
     if isinstance(found, IPv6Address):
         return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
     return str(found)
+
+
+def network_of(address: str) -> str:
+    """Return the network of a caller, which one customer may have many sites of: a /24 of IPv4, a /48 of IPv6."""
+    site = site_of(address)
+    try:
+        return str(ip_network((site, 48 if ":" in site else 24), strict=False))
+    except ValueError:
+        return site

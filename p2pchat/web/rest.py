@@ -330,7 +330,7 @@ async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group
 async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Create a group."""
     gateway.limits.messages.take(account.key)
-    members = [await _user(gateway, account, name) for name in wanted.members]
+    members = await _new_members(gateway, account, wanted.members)
     return _with_new_members(gateway, account, await account.user.create_group(wanted.name, members), members)
 
 
@@ -357,7 +357,7 @@ async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway:
     """Add members to a group of the caller."""
     gateway.limits.messages.take(account.key)
     found = account.group(name)
-    members = [await _user(gateway, account, member) for member in wanted.members]
+    members = await _new_members(gateway, account, wanted.members)
     await _changed(found.add(*members))
     return _with_new_members(gateway, account, found, members)
 
@@ -382,6 +382,15 @@ async def remove(
     else:
         await _changed(found.remove(account.user.user(member)))
     return Done()
+
+
+async def _new_members(gateway: Gateway, account: Account, names: Sequence[str]) -> list[User]:
+    """Return the users of these names. Raises Forbidden if they are more free names than one account may reserve."""
+    found = [(user := await _user(gateway, account, name), gateway.accounts.of(user.key)) for name in names]
+    if any(gateway.accounts.of(user.key) is not reserved for user, reserved in found):
+        most = gateway.settings.max_reserved_by_account
+        raise Forbidden(f"at most {most} members may be names that nobody has registered", "reserved")
+    return [user for user, _ in found]
 
 
 async def _user(gateway: Gateway, account: Account, name: str) -> User:
@@ -458,10 +467,29 @@ async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> 
     way = gateway.settings.sign_up
     if way == "token" or (way == "auto" and not is_on_loopback(request)):
         raise Forbidden("sign-up is closed here: ask the operator of this gateway for a token", "sign_up_closed")
-    if not is_on_loopback(request):
-        gateway.limits.sign_ups.take(site_of(address_of(request)))
-    account, token = await gateway.accounts.register(wanted.name)
+    if is_on_loopback(request):
+        account, token = await gateway.accounts.register(wanted.name)
+        return NewAccount(name=account.name, token=token)
+    address, limits = address_of(request), gateway.limits
+    taken = limits.daily_sign_ups.take(address)
+    try:
+        limits.sign_ups.take(site_of(address))
+        account, token = await gateway.accounts.register(wanted.name)
+    except BaseException:
+        limits.daily_sign_ups.give_back(taken)
+        raise
     return NewAccount(name=account.name, token=token)
+
+
+@signup_router.delete("/accounts/me", responses=problems(), dependencies=AUTHENTICATED)
+async def delete_account(account: CurrentAccount, gateway: CurrentGateway) -> Done:
+    """Delete the account of the caller: its key and token, and its place here. What it wrote stays where it is.
+
+    Its connections end with 1008 `deleted`. Nobody gets the name for 90 days, then anyone, with another key. It cannot
+    be undone.
+    """
+    await gateway.accounts.delete(account)
+    return Done()
 
 
 # ---- operations

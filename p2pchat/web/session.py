@@ -176,7 +176,7 @@ class WebSocketSession(ClientSession):
         except QueueFull:
             self.on_end("slow")
         except PeerClosed:
-            self.on_end("stopping")
+            self.on_end("deleted" if self.account.state == "deleted" else "stopping")
         except StorageError as error:  # missed messages cannot be read: the client reconnects and asks again
             self.queue.put(self.error_frame(self.gateway.metrics.problem(error)), bounded=False)
             self.queue.close(CLOSE_CODES["slow"], "storage")

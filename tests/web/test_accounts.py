@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from p2pchat import DataLocked, Renamed, Settings, TCPPeer, UnknownName, open_alone, validate_name
+from p2pchat import DataLocked, Renamed, Settings, StorageError, TCPPeer, UnknownName, open_alone, validate_name
+from p2pchat.core.names import base32
 from p2pchat.testing import mesh
-from p2pchat.web import WebSettings
+from p2pchat.web import Pace, WebSettings
 from p2pchat.web.accounts import REFUSED_NAMES, AccountNameTaken, Accounts, open_accounts
 from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.rate_limit import TooMany
 from tests.web.conftest import Served, serving
 
 
@@ -63,17 +66,14 @@ async def test_a_user_that_a_program_hosts_cannot_be_registered() -> None:
 
 async def test_registering_a_reserved_name_gets_its_waiting_messages() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(max_reserved_by_account=1))
+        accounts = Accounts(peer, WebSettings())
         ada, _ = await accounts.register("ada")
         yet = await accounts.reserve("bob", ada)
         assert (yet.state, await accounts.reserve("bob", ada)) == ("reserved", yet)
         await ada.user.send("bob", "for when you come")
-        with pytest.raises(Forbidden):
-            await accounts.reserve("cyd", ada)
         bob, token = await accounts.register("bob")
         assert bob is yet and bob.state == "registered" and await accounts.by_token(token) is bob
         assert [post.text for post in await bob.user.history("ada")] == ["for when you come"]
-        await accounts.reserve("cyd", ada)  # the earlier one was registered, so it no longer counts
 
 
 async def test_accounts_survive_a_restart_and_no_token_is_on_disk(tmp_path: Path) -> None:
@@ -165,6 +165,172 @@ async def test_a_peer_without_room_is_reported_as_full_not_as_name_taken() -> No
         with pytest.raises(WebError) as full:
             await accounts.register("bob")
         assert (full.value.status, full.value.code) == (503, "full")
+
+
+# ---- reserved names give way
+
+
+def reserved(accounts: Accounts) -> set[str]:
+    return {account.name for account in accounts.list() if account.reserved}
+
+
+async def test_the_oldest_name_that_an_account_reserved_gives_way_and_can_be_written_to_again() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(max_reserved_by_account=2))
+        ada, _ = await accounts.register("ada")
+        bea, _ = await accounts.register("bea")
+        await accounts.reserve("hers", bea)
+        first = await accounts.resolve_conversation(ada, "one")
+        for name in ("two", "three"):
+            await accounts.reserve(name, ada)
+        assert reserved(accounts) == {"hers", "two", "three"}
+        assert first.user is not None and first.user.key not in {user.key for user in peer.hosted}
+        again = await accounts.resolve_conversation(ada, "one")  # under another key
+        assert again.user != first.user and accounts.reservation(ada, again)["reserved"] is True
+        assert accounts.find_conversation(ada, "one") is again and reserved(accounts) == {"hers", "three", "one"}
+        one, token = await accounts.register("one")
+        assert again.user is not None and one.key == again.user.key and await accounts.by_token(token) is one
+        assert [account.name for account in accounts.list()] == ["ada", "bea", "hers", "one", "three"]
+
+
+async def test_a_full_table_takes_from_the_account_that_reserved_most() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(max_reserved=4))
+        ada, _ = await accounts.register("ada")
+        mallory, _ = await accounts.register("mallory")
+        await accounts.reserve("bob", ada)
+        for number in range(3):
+            await accounts.reserve(f"m{number}", mallory)
+        await accounts.reserve("cyd", ada)
+        assert reserved(accounts) == {"bob", "cyd", "m1", "m2"}
+        for number in range(3, 9):
+            await accounts.reserve(f"m{number}", mallory)
+        assert reserved(accounts) == {"bob", "cyd", "m7", "m8"}
+
+
+async def test_reserved_names_take_no_place_of_an_account() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(max_accounts=2))
+        ada, _ = await accounts.register("ada")
+        for name in ("x", "y", "z"):
+            await accounts.reserve(name, ada)
+        await accounts.register("x")
+        with pytest.raises(WebError) as full:
+            await accounts.register("y")
+        assert (full.value.status, full.value.code) == (503, "full")
+
+
+async def test_an_account_reserves_names_no_faster_than_it_may() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        now = 0.0
+        accounts = Accounts(peer, WebSettings(reservations=Pace(0.001, 2)), steady=lambda: now)
+        ada, _ = await accounts.register("ada")
+        for name in ("one", "two", "one"):
+            await accounts.reserve(name, ada)
+        with pytest.raises(TooMany, match="too many names that nobody has: try again in 17 min") as refused:
+            await accounts.reserve("three", ada)
+        assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1000"})
+        assert reserved(accounts) == {"one", "two"}
+        now = 1001.0
+        await accounts.reserve("three", ada)
+
+
+# ---- deleted accounts
+
+NOON = 1_795_348_800.0  # 2026-11-22, 12:00 UTC
+DAYS = 86_400.0
+
+
+async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_path: Path) -> None:
+    async with TCPPeer(data=tmp_path, name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(), lambda: NOON)
+        ada, _ = await accounts.register("ada")
+        zoe, token = await accounts.register("zoe")
+        key, secret = zoe.key, zoe.user.secret
+        await zoe.user.broadcast("hello")
+        await zoe.user.send("ada", "psst")
+        assert await accounts.delete(zoe) and not await accounts.delete(zoe)
+        assert await accounts.by_token(token) is None and not zoe.user.is_hosted and accounts.find("zoe") is None
+        assert [post.text for post in await ada.user.history("room")] == ["hello"]
+        with pytest.raises(WebError) as gone:
+            await accounts.resolve_conversation(ada, "zoe")
+        assert (gone.value.status, gone.value.code) == (404, "unknown_name")
+    assert not [path.name for path in tmp_path.iterdir() if path.is_file() and secret in path.read_bytes()]
+    for days, is_free in ((0, False), (89, False), (90, True)):
+        async with TCPPeer(data=tmp_path) as peer:
+            accounts = Accounts(peer, WebSettings(), lambda: NOON + days * DAYS)  # noqa: B023
+            await accounts.load()
+            assert await accounts.by_token(token) is None
+            if is_free:
+                other, _ = await accounts.register("Zoe")
+                assert other.key != key
+                ada = accounts.find("ada") or ada
+                assert [post.text for post in await ada.user.history(f"zoe#{base32(key)[:8]}")] == ["psst"]
+                mine = await accounts.resolve_conversation(ada, "zoe")  # the name means who has it now
+                assert mine.user is not None and mine.user.key == other.key
+            else:
+                with pytest.raises(AccountNameTaken):
+                    await accounts.register("zoe")
+                with pytest.raises(AccountNameTaken):
+                    async with accounts.renaming(await accounts.trusted("yan"), "zoe"):
+                        pass
+
+
+async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path) -> None:
+    now = NOON
+    async with TCPPeer(data=tmp_path, name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(), lambda: now)
+        ada, token = await accounts.register("ada")
+        for name in ("idle", "blocked", "open"):
+            await accounts.register(name)
+        await accounts.revoke("blocked")
+        await accounts.reserve("bob", ada)
+        now += 30 * DAYS
+        assert await accounts.purge(31) == []
+        assert await accounts.by_token(token) is ada  # used, which is stored soon
+        while (await peer.tokens())[ada.key] != {ada.hash: "@2026-12-22"}:
+            await asyncio.sleep(0)  # poll: nobody waits for it
+    async with TCPPeer(data=tmp_path) as peer:
+        accounts = Accounts(peer, WebSettings(), lambda: now)
+        await accounts.load()
+        found = accounts.find("open")
+        assert found is not None
+        found.sessions = 1
+        assert [account.name for account in await accounts.purge(30)] == ["bob", "idle"]
+        assert [account.name for account in accounts.list()] == ["ada", "blocked", "open"]
+        await accounts.register("bob")  # a reserved name is free at once
+
+
+async def test_accounts_of_an_older_database_are_idle_from_now_on(tmp_path: Path) -> None:
+    async with TCPPeer(data=tmp_path, name="gate") as peer:
+        accounts = Accounts(peer, WebSettings(), lambda: NOON)
+        zoe, token = await accounts.register("zoe")
+        yet = await accounts.reserve("bob", zoe)
+        for account in (zoe, yet):
+            await peer.set_tokens(account.user, {account.hash: account.word})  # as they were stored
+        accounts = Accounts(peer, WebSettings(), lambda: NOON)
+        again = await accounts.by_token(token)
+        assert again is not None and (again.used, accounts.find("bob")) == (date(2026, 11, 22), accounts.of(yet.key))
+        assert await accounts.purge(1) == []
+        while {label for labels in (await peer.tokens()).values() for label in labels.values()} != {
+            "@2026-11-22", f"reserved:{zoe.key}@2026-11-22",
+        }:  # fmt: skip
+            await asyncio.sleep(0)  # poll: nobody waits for it
+
+
+async def test_an_account_is_still_there_after_its_deletion_could_not_be_stored(tmp_path: Path) -> None:
+    async with TCPPeer(data=tmp_path, name="gate") as peer:
+        accounts = Accounts(peer, WebSettings())
+        zoe, token = await accounts.register("zoe")
+        [database] = [path for path in tmp_path.glob("*.db") if path.name != "search.db"]
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("create trigger refuse before delete on hosted begin select raise(abort, 'no'); end")
+            with pytest.raises(StorageError):
+                await accounts.delete(zoe)
+            other.execute("drop trigger refuse")
+        assert await accounts.by_token(token) is zoe and zoe.user.is_hosted
+        await zoe.user.broadcast("still here")
+        assert await accounts.delete(zoe)
 
 
 @pytest.mark.parametrize(("way", "status"), [("open", 201), ("auto", 403), ("token", 403)])

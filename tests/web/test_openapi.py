@@ -51,7 +51,8 @@ def compare_all(url: str, token: str) -> set[str]:
     tried = set()
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {token}"
-        described = schemathesis.openapi.from_url(f"{url}/openapi.json").exclude(path="/v1/events")  # it has no end
+        whole = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        described = whole.exclude(path=["/v1/events", "/v1/accounts/me"])  # has no end; is the end of the caller
         for result in described.get_all_operations():
             assert isinstance(result, Ok), result
             compare(result.ok(), session)

@@ -371,6 +371,41 @@ async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_p
     assert await scene.zoe.page.get_by_role("button", name="Invite people").is_visible()
 
 
+async def test_an_account_is_deleted_after_its_name_was_asked_for(scene: Scene) -> None:
+    async with chromium() as browser:
+        xena = await visitor(browser, scene.gateway.url, scene.zoe._shots)
+        await xena.sign_up("xena")
+        page, tab = xena.page, await xena.tab()
+        await xena.write("so long")
+        await scene.zoe.sees("so long")
+        await page.locator("button.me").click()
+        await page.get_by_role("button", name="Delete my account…").click()
+        asked = page.get_by_role("dialog", name="Delete your account?")
+        await asked.get_by_text("Nobody can undo that").wait_for()
+        await xena.shot("delete-light")
+        button = asked.get_by_role("button", name="Delete my account")
+        await asked.get_by_label("Type your name to confirm").fill("zoe")
+        await button.click()
+        await asked.get_by_text("That is not your name.").wait_for()
+        await asked.get_by_role("button", name="Cancel").click()
+        await xena.write("still here")
+        await scene.zoe.sees("still here")
+        await page.locator("button.me").click()
+        await page.get_by_role("button", name="Delete my account…").click()
+        await asked.get_by_label("Type your name to confirm").fill("xena")
+        await button.click()
+        for one in (page, tab.page):
+            await one.get_by_text("This account was deleted.").wait_for()
+            assert await one.get_by_label("Your token").input_value() == ""
+        await xena.shot("deleted-light")
+        await page.get_by_label("Choose a name").fill("xena")
+        await page.get_by_role("button", name="Join").click()
+        await page.get_by_text("the name 'xena' is taken").wait_for()
+        xena.troubles = [trouble for trouble in xena.troubles if "409" not in trouble]
+        assert xena.troubles == []
+    await scene.zoe.sees("so long")
+
+
 HOSTILE = "<img src=x onerror=alert(1)>"
 DISGUISED = ["bob\u202egnp", "a\u200bb", "x\u0300\u0301\u0302\u0303\u0304\u0305", "tab\there", "\u2066y", "é ü 漢 🎉"]
 DISGUISED += ["👩🏽\u200d💻", "می\u200cخواهم", "र\u200d्य", "ad\u200dmin", "👩\u200dx", "\u200c\u200d", "می\u200c"]

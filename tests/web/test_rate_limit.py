@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from p2pchat.web import Pace
-from p2pchat.web.rate_limit import RateLimiter, site_of
+import pytest
+
+from p2pchat.web import Pace, WebSettings
+from p2pchat.web.rate_limit import DailySignUps, RateLimiter, TooMany, network_of, site_of
 
 
 def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
@@ -17,6 +19,47 @@ def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
     now = 1000.0
     assert buckets.wait("ada", 3) == 0.0  # never more than the burst
     assert buckets.wait("ada") == 0.5
+
+
+def test_so_many_accounts_are_signed_up_in_a_day() -> None:
+    now = 0.0
+    limits = DailySignUps(WebSettings(sign_ups_of_address=2, sign_ups_of_network=3, sign_ups_a_day=5), lambda: now)
+
+    def refusal(address: str) -> tuple[str, str]:
+        with pytest.raises(TooMany) as refused:
+            limits.take(address)
+        return refused.value.text, refused.value.headers["Retry-After"]
+
+    limits.take("203.0.113.9")
+    now = 100.0
+    limits.give_back(limits.take("203.0.113.9"))  # the name was taken, for example
+    limits.take("203.0.113.9")
+    assert refusal("::ffff:203.0.113.9") == (
+        "2 accounts were made from your address within a day: try again in 24 h", "86300"
+    )  # fmt: skip
+    limits.take("203.0.113.10")
+    assert refusal("203.0.113.11")[0].startswith("3 accounts were made from your network within a day")
+    now = 200.0
+    limits.take("2001:db8:1:1::1")
+    limits.take("2001:db8:1:1:2::1")  # the same /64
+    assert refusal("2001:db8:1:1::9")[0].startswith("2 accounts were made from your address within a day")
+    assert refusal("2001:db8:1:2::9")[0].startswith("5 accounts were made here within a day")
+    now = 86_400.0  # a day after the first
+    limits.take("2001:db8:1:2::1")
+    assert refusal("198.51.100.1") == ("5 accounts were made here within a day: try again in 100 s", "100")
+    now = 86_500.0
+    assert refusal("2001:db8:1:3::1")[0].startswith("3 accounts were made from your network")
+    limits.take("203.0.113.11")
+    now = 1e6
+    for _ in range(2):
+        limits.take("198.51.100.1")
+    assert refusal("198.51.100.1")[1] == "86400"
+
+
+def test_networks_of_callers_have_24_or_48_bits() -> None:
+    assert network_of("203.0.113.9") == network_of("203.0.113.200") == "203.0.113.0/24" != network_of("203.0.114.9")
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:3::1") != network_of("2001:db8:2:2::1")
+    assert network_of("a socket") == "a socket"
 
 
 def test_callers_are_counted_by_ipv4_address_or_ipv6_network() -> None:

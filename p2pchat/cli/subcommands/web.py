@@ -19,8 +19,10 @@ from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import json_line
+from p2pchat.web import WebSettings
 
 USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one
+MAX_IDLE = 36_500  # days: a hundred years
 MAX_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
 
 
@@ -38,7 +40,8 @@ LIST = cli.ParsedType("list", _parse_list)
 
 EPILOG = """\
 `web token NAME` makes an account, or gives one a new token, which is shown once; `web users` lists accounts; \
-`web revoke NAME` ends a token and all sessions opened with it. They work with or without a running gateway.
+`web revoke NAME` ends a token and all sessions opened with it; `web accounts` deletes accounts. They work with or \
+without a running gateway.
 
 \b
 Examples:
@@ -182,7 +185,7 @@ web.default = serve
 @cli.json_option
 def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """Make an account, or a new token for one. The token is shown once; an older one ends."""
-    [row] = _request(profile, db, "web_token", name)
+    [row] = _request(profile, db, "web_token", name=name)
     if as_json:
         print(json_line(row), flush=True)
         return DONE
@@ -210,7 +213,7 @@ def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
 @cli.json_option
 def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """End the token of an account, and all sessions opened with it."""
-    rows = _request(profile, db, "web_revoke", name)
+    rows = _request(profile, db, "web_revoke", name=name)
     if not rows:
         print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
         return NO_SUCH_NAME
@@ -221,17 +224,84 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
     return DONE
 
 
-def _request(profile: cli.ProfileChoice, db: str, do: str, name: str = "") -> list[EventLine]:
+@web.group("accounts", cls=cli.CommandGroup)
+def accounts() -> None:
+    """List accounts and reserved names, or delete some.
+
+    The user of a deleted account is gone: its key is deleted, its token is of no use, its connections end. Nobody gets
+    the name for 90 days, then anyone, with another key. What it wrote stays where it is.
+    """
+
+
+@accounts.command("list")
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
+    """List the accounts and reserved names, with the day (UTC) on which each was used last."""
+    for row in _request(profile, db, "web_users"):
+        open_now = f", {row['sessions']} open" if row["sessions"] else ""
+        text = f"{quote_name(row['user'])}  {row['state']}, used {row['used']}{open_now}"
+        print(json_line(row) if as_json else text, flush=True)
+    return DONE
+
+
+@accounts.command("delete")
+@click.argument("name")
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
+    """Delete an account, or give up a reserved name. It cannot be undone."""
+    rows = _request(profile, db, "web_delete", name=name)
+    if not rows:
+        print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
+        return NO_SUCH_NAME
+    _show_deleted(rows, as_json)
+    return DONE
+
+
+@accounts.command("purge")
+@cli.option(
+    "--idle", "DAYS", "delete what nobody has used for so many days", type=click.IntRange(1, MAX_IDLE), required=True
+)
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def accounts_purge(profile: cli.ProfileChoice, idle: int, db: str, as_json: bool) -> int:
+    """Delete the accounts and reserved names that nobody has used for some days. It cannot be undone.
+
+    Accounts with open connections stay, and so do revoked ones, whose names nobody may get.
+    """
+    rows = _request(profile, db, "web_purge", idle=idle)
+    _show_deleted(rows, as_json)
+    if not rows and not as_json:
+        print_notice(f"-- nothing here is idle for {idle} days")
+    return DONE
+
+
+def _show_deleted(rows: list[EventLine], as_json: bool) -> None:
+    for row in rows:
+        if as_json:
+            print(json_line(row), flush=True)
+        elif row["state"] == "reserved":
+            print_notice(f"-- {quote_name(row['user'])} is no longer reserved")
+        else:
+            days = WebSettings().name_kept_days
+            print_notice(f"-- {quote_name(row['user'])} is deleted; nobody gets the name for {days} days")
+
+
+def _request(profile: cli.ProfileChoice, db: str, do: str, **fields: Any) -> list[EventLine]:
     """Have the running peer of a profile carry out a request about accounts; do it here when none runs."""
     if db.startswith("memory:"):
         raise UsageError(
             "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
         )
-    return asyncio.run(_carry_out(find_profile(profile), db, do, name))
+    return asyncio.run(_carry_out(find_profile(profile), db, do, fields))
 
 
-async def _carry_out(directory: Path, db: str, do: str, name: str) -> list[EventLine]:
-    rows = await ask_running_peer(directory, do, **({"name": name} if name else {}))
+async def _carry_out(directory: Path, db: str, do: str, fields: dict[str, Any]) -> list[EventLine]:
+    rows = await ask_running_peer(directory, do, **fields)
     if rows is not None:
         return rows
     from p2pchat import open_alone
@@ -239,6 +309,6 @@ async def _carry_out(directory: Path, db: str, do: str, name: str) -> list[Event
 
     try:
         async with open_alone(directory, db=db or None) as peer:
-            return await run_account_request(await open_accounts(peer), do, name)
+            return await run_account_request(await open_accounts(peer), do, fields)
     except DataLocked as locked:
         raise profile_in_use(directory, locked) from None

@@ -24,6 +24,7 @@ PRAGMAS = {
     "synchronous": "full",  # a commit that has returned is on the disk
     "fullfsync": "on",  # macOS: only this makes the disk itself write; nothing elsewhere
     "checkpoint_fullfsync": "on",
+    "secure_delete": "on",  # a deleted key leaves the file; so is Debian's SQLite built, others are not
     "foreign_keys": "off",  # rows are never deleted while others name them
 }
 # On a full disk there is no room for the index of the write-ahead log, 32 KiB. This file system of SQLite keeps it in

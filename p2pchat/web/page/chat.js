@@ -6,6 +6,7 @@
 import { Attention } from "./attention.js";
 import { Connection, CommandError } from "./connection.js";
 import { Events } from "./events.js";
+import { deleteAccount } from "./http.js";
 import { Model } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { preferences } from "./storage.js";
@@ -25,6 +26,7 @@ export class Chat {
     this.token = token;
     this.model = new Model();
     this._left = left;
+    this._hasLeft = false;
     this._tabs = new BroadcastChannel("p2pchat"); // to the other tabs of this browser, which may be of other users
     this._tabs.onmessage = ({ data }) => data.user && data.user === this.model.me.id && this._onTab(data);
     this._tabId = Math.random();
@@ -81,6 +83,20 @@ export class Chat {
     this._onTab({ signedOut: true });
   }
 
+  /** Delete the account of this user, and leave. Raises what the gateway answers. */
+  async deleteAccount() {
+    await deleteAccount(this.token);
+    this._leave("deleted"); // the gateway has closed the connection, or will not open it again
+  }
+
+  /** Leave the chat, once. @param {string} why as in the constructor */
+  _leave(why) {
+    if (this._hasLeft) return;
+    this._hasLeft = true;
+    if (!why || why === "deleted") this.outbox.forget();
+    this._left(why);
+  }
+
   /** Ask all tabs of this user to count their messages that were not sent yet. "waiting" is emitted now, and with every change. */
   countWaiting() {
     this._waiting.clear();
@@ -102,10 +118,8 @@ export class Chat {
 
   /** Handle what another tab of this user tells. @param {any} told */
   _onTab({ signedOut, asksWaiting, tabId, waiting, read, unread, mentions }) {
-    if (signedOut) {
-      this.outbox.forget();
-      this._left("");
-    } else if (asksWaiting) this._tabs.postMessage({ user: this.model.me.id, tabId: this._tabId, waiting: this.outbox.count });
+    if (signedOut) this._leave("");
+    else if (asksWaiting) this._tabs.postMessage({ user: this.model.me.id, tabId: this._tabId, waiting: this.outbox.count });
     else if (tabId) this._onWaiting(tabId, waiting);
     else this._onRead(read, unread, mentions);
   }
@@ -126,7 +140,7 @@ export class Chat {
     this.model.state = state;
     if (state === "open") this._onOpen(line);
     if (state === "waiting") this.events.forgetPresence();
-    if (state === "refused") this._left(this.connection.why);
+    if (state === "refused") this._leave(this.connection.why);
     this.model.bus.emit("state");
   }
 

@@ -40,6 +40,12 @@ export async function signUp(name) {
   return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers, credentials: "omit" }));
 }
 
+/** Delete the account of a token. @param {string} token @throws {Refused} the gateway refuses or does not answer */
+export async function deleteAccount(token) {
+  const headers = { Authorization: `Bearer ${token}` };
+  await readAnswer(fetch(urlOf("accounts/me"), { method: "DELETE", headers, credentials: "omit" }));
+}
+
 /** @returns {Promise<boolean>} whether the gateway answers within 4 s */
 export async function isAnswering() {
   try {

@@ -13,7 +13,7 @@ const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));
 
 /** @type {Record<string, string>} */
-const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway." };
+const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway.", deleted: "This account was deleted." };
 
 /** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
 function start(why = "", tried = "") {
@@ -43,9 +43,10 @@ function leave(chat, why) {
   chat.stop();
   closeDialogs();
   region.replaceChildren(); // it holds what others wrote
-  const tried = why ? loadToken() : "";
+  const isOver = !why || why === "deleted"; // whoever comes next starts afresh
+  const tried = isOver ? "" : loadToken();
   deleteToken();
-  if (!why) forgetAddress(); // signed out: whoever comes next starts afresh
+  if (isOver) forgetAddress();
   document.title = "p2pchat";
   showBadge(0);
   start(REASONS[why] ?? why, tried);

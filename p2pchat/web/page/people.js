@@ -4,6 +4,7 @@ import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { canNotify, wantNotifications, wantedNotifications } from "./notifications.js";
 import { safeLine, safeText } from "./safe_text.js";
+import { askToDelete } from "./signin.js";
 import { preferences, setPreference } from "./storage.js";
 import { when } from "./times.js";
 
@@ -130,7 +131,9 @@ export function showProfile(chat, signOut) {
     h("label", { class: "check" }, sound, " Notify with a sound"),
     !canNotify() && h("p", { class: "hint" }, "Browsers show notifications only of pages with https, or of this computer."),
     h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name: \"Sign out\" shows it."),
-    h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), signOut()) }, "Sign out")),
+    h("div", { class: "row end" },
+      h("button", { type: "button", onclick: () => (shown.close(), askToDelete(chat)) }, "Delete my account…"),
+      h("button", { type: "button", class: "danger", onclick: () => (shown.close(), signOut()) }, "Sign out")),
   ]);
   shown.addEventListener("close", model.bus.on("state", () => load().catch(() => {})));
   load().catch(() => {});

@@ -1,6 +1,6 @@
 /** Signing in: register a name and get a token, or use an existing token. And signing out, which asks first. */
 
-import { confirm } from "./dialog.js";
+import { confirm, dialog } from "./dialog.js";
 import { copyButton, h } from "./dom.js";
 import { signUp } from "./http.js";
 import { safeLine } from "./safe_text.js";
@@ -104,6 +104,32 @@ export async function confirmSignOut(chat, token) {
   ], "Sign out", isSaid);
   ended();
   return confirmed;
+}
+
+/**
+ * Say what deleting the account does, ask for the name, and delete it.
+ * @param {import("./chat.js").Chat} chat
+ */
+export function askToDelete(chat) {
+  const trouble = h("p", { class: "trouble", id: "delete-trouble", role: "alert" });
+  const name = h("input", { id: "delete-name", autocomplete: "off", required: true, spellcheck: "false", "aria-describedby": "delete-trouble", oninput: () => (trouble.textContent = "") });
+  const button = h("button", { class: "danger" }, "Delete my account");
+  const deleting = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (name.value.trim() !== chat.model.me.name) {
+      trouble.textContent = "That is not your name.";
+      return;
+    }
+    button.disabled = true;
+    trouble.textContent = await chat.deleteAccount().then(() => "", (error) => /** @type {Error} */ (error).message);
+    button.disabled = false;
+  };
+  const shown = dialog("Delete your account?", h("form", { onsubmit: deleting },
+    h("div", { class: "paragraphs" }, h("p", {}, "The name ", h("bdi", {}, safeLine(chat.model.me.name)), ", its key and its token are deleted, and you are signed out everywhere. Nobody can undo that, not even whoever runs this gateway."),
+    h("p", {}, "What you wrote stays with everyone who has it, under your name, and so does your place in groups. Messages that were not sent yet are lost. For 90 days nobody gets the name; after that anyone may take it, with another key.")),
+    h("label", { for: "delete-name" }, "Type your name to confirm"), name, trouble,
+    h("div", { class: "row end" }, h("button", { type: "button", onclick: () => shown.close() }, "Cancel"), button),
+  ));
 }
 
 /** @param {number} count of messages that were not sent yet @returns {string} what becomes of them; "" for none */

@@ -181,8 +181,11 @@ class SocketClient(ClientSession):
             self._mark_room_read()
 
     def on_end(self, why: Ending) -> None:
-        """Close the connection; only a client whose token was revoked is told not to come back."""
-        self.registry.spawn(self.connection.end(away=why == "revoked", flush=why != "slow"))
+        """Close the connection; only a client whose token is of no use is told why, and not to come back."""
+        if why in ("revoked", "deleted"):
+            with suppress(QueueFull):
+                self._put(event_packet("error", {"code": why, "text": f"this account was {why}"}))
+        self.registry.spawn(self.connection.end(away=why in ("revoked", "deleted"), flush=why != "slow"))
 
 
 class ClientRegistry:

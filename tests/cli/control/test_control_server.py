@@ -512,7 +512,7 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
 
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
-OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke"}
+OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke", "web_delete", "web_purge"}
 
 
 def test_every_object_in_the_docs_can_be_read() -> None:
