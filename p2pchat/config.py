@@ -55,6 +55,7 @@ class Settings:
     busy_pause_least: float = 30.0  # seconds without a dial after `busy`: far above a handshake; a guess, as the next
     busy_pause_most: float = 300.0
     max_strangers: int = 64
+    known_strangers: int = 16  # of them, kept for private addresses and those of the address book; a guess
     max_strangers_an_address: int = 8  # an address is an IPv6 /64 or an IPv4 address
     max_strangers_loopback: int = 32
     strangers_a_second: int = 20  # of one address

@@ -79,8 +79,11 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/link_places: who_gave_way_is_not_dialled_and_does_not_dial_for_a_while",),
     "busy_pause_most": (
         "core/mesh/link_places: who_gave_way_is_not_dialled_and_does_not_dial_for_a_while",),
-    "max_strangers": ("runtime/connections: all_addresses_together_get_64_places",
+    "max_strangers": ("runtime/connections: all_addresses_together_get_64_places_and_16_are_for_known_and_near_ones",
                       "processes/strangers: strangers_of_every_kind_are_dropped_without_effect_on_members"),
+    "known_strangers": (
+        "runtime/connections: all_addresses_together_get_64_places_and_16_are_for_known_and_near_ones",
+        "runtime/connections: a_known_address_takes_a_place_of_the_others_when_its_own_are_taken"),
     "max_strangers_an_address": ("runtime/connections: one_address_gets_eight_places",),
     "max_strangers_loopback": ("runtime/connections: loopback_gets_32_places",),
     "strangers_a_second": ("runtime/connections: new_connections_of_an_address_are_admitted_at_a_rate",),

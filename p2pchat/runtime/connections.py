@@ -36,7 +36,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
-from p2pchat.runtime.strangers import StrangerLimiter, address_of
+from p2pchat.runtime.strangers import Stranger, StrangerLimiter
 from p2pchat.server import Server
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class ConnectionManager:
             on_drained=lambda link: self.put(LinkDrained(link)),
         )
         self._clients: dict[int, Client] = {}
-        self._stranger_addresses: dict[int, str] = {}  # by link
+        self._strangers: dict[int, Stranger] = {}  # by link
         self._last_link = 0
         self._handshakes: set[asyncio.Task[None]] = set()  # dials included
         self._goodbyes: set[asyncio.Task[None]] = set()
@@ -144,18 +144,23 @@ class ConnectionManager:
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peername = writer.get_extra_info("peername")
         host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
-        if self._closed or not self.strangers.admit(address_of(host), asyncio.get_running_loop().time()):
+        now, stranger = asyncio.get_running_loop().time(), None
+        if not self._closed:
+            stranger = self.strangers.admit(host, now, writer.transport.abort)
+        if stranger is None:
             if self._trace is not None:
                 self._trace.put(event="refused", address=host)
             writer.transport.abort()
             return
-        task = self._spawn(self._accept(reader, writer, host), self._handshakes)
+        task = self._spawn(self._accept(reader, writer, host, stranger), self._handshakes)
         # A task that is cancelled before its first step runs nothing, and would leave the connection open.
         task.add_done_callback(lambda task: writer.transport.abort() if task.cancelled() else None)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+    async def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, stranger: Stranger
+    ) -> None:
         client = self._make_client(reader, writer, host, server_side=True)
-        self._stranger_addresses[client.link_id] = address_of(host)
+        self._strangers[client.link_id] = stranger
         loop = asyncio.get_running_loop()
         accepted_at = loop.time()
         try:
@@ -167,9 +172,9 @@ class ConnectionManager:
 
     def _release_place(self, link: int) -> None:
         """Stop counting a link as a stranger's: it became a member's, or ended."""
-        address = self._stranger_addresses.pop(link, None)
-        if address is not None:
-            self.strangers.release(address)
+        stranger = self._strangers.pop(link, None)
+        if stranger is not None:
+            self.strangers.release(stranger)
 
     def _make_client(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, *, server_side: bool
@@ -195,6 +200,8 @@ class ConnectionManager:
         client.start()
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
+        if self._strangers and frames and link in self._strangers:
+            self._strangers[link].heard_at = asyncio.get_running_loop().time()
         self.put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
 
     def _on_down(self, link: int, reason: str) -> None:

@@ -90,6 +90,7 @@ class Driver:
         """
         self.node = node
         self.connections = connections
+        connections.strangers.knows = node.links.book.knows_host
         self.recent = recent
         self.counted: dict[str, int] = {}
         self.broken: BaseException | None = None

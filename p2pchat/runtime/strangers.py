@@ -1,66 +1,111 @@
 """Limits on strangers: accepted connections that have not finished their handshake.
 
 StrangerLimiter caps strangers, in total and per address, and the rate of new ones. A connection above a cap is closed
-before a byte is read. This bounds what strangers cost, and keeps one address from taking every place.
+before a byte is read. This bounds what strangers cost. When all places are taken, a newcomer takes that of a silent
+stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out.
 """
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.mesh.addressbook import is_loopback
+from p2pchat.core.mesh.addressbook import is_loopback, is_private
+from p2pchat.core.shares import Line, Shares, address_line
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number the idle ones are forgotten
+SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
+
+
+@dataclass(slots=True, eq=False)
+class Stranger:
+    """One accepted connection.
+
+    Attributes:
+        line: Where it comes from.
+        close: Ends the connection at once.
+        heard_at: When it began or last sent a whole valid frame, monotonic seconds.
+    """
+
+    line: Line
+    close: Callable[[], None]
+    heard_at: float
 
 
 class StrangerLimiter:
     """Caps on strangers, in total and per address, and a token bucket for new ones from each address.
 
-    An address is what one party controls: an IPv4 address, or the /64 network of an IPv6 address. A bucket holds the
-    tokens of one second.
+    An address is what one party controls: an IPv4 address, or the /64 network of an IPv6 address; all of loopback is
+    one. A bucket holds the tokens of one second. Some places are kept for addresses that are near: private ones, those
+    of this machine, and those at which the address book has a peer.
 
     Attributes:
-        count: Number of strangers now.
+        knows: Returns whether the address book has a peer at a host; replaced once there is a node.
         refused: Number of connections refused since the start.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._counts: dict[str, int] = {}  # strangers by address
+        self._near: Shares[Stranger] = Shares(settings.max_strangers)
+        self._far: Shares[Stranger] = Shares(max(0, settings.max_strangers - settings.known_strangers))
         self._buckets: dict[str, tuple[float, float]] = {}  # by address: (tokens, time of the last update)
-        self.count = 0
+        self.knows: Callable[[str], bool] = lambda host: False
         self.refused = 0
 
-    def admit(self, address: str, now: float) -> bool:
-        """Count one more stranger and return True, or return False: the connection must be closed.
+    @property
+    def count(self) -> int:
+        """Number of strangers now."""
+        return len(self._near) + len(self._far)
+
+    def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
+        """Count one more stranger, perhaps in place of another one. None: the connection must be closed.
 
         Args:
-            address: As returned by address_of().
+            host: The address of its far end.
             now: Seconds on a monotonic clock.
+            close: Called when another stranger takes its place, which then is free already.
         """
-        s = self._settings
-        if is_loopback(address):  # one machine's own peers and tests: trusted a little more, still bounded
+        s, line = self._settings, address_line(host, "")
+        if is_loopback(host):  # one machine's own peers and tests: trusted a little more, still bounded
             max_strangers, rate = s.max_strangers_loopback, s.strangers_a_second_loopback
         else:
             max_strangers, rate = s.max_strangers_an_address, s.strangers_a_second
-        count = self._counts.get(address, 0)
-        has_room = self.count < s.max_strangers and count < max_strangers
-        if not self._take_token(address, now, rate) or not has_room:
+        near = is_loopback(host) or is_private(host) or self.knows(host)
+        shares = self._near if near else self._far
+        has_token = self._take_token(line[-1], now, rate)
+        if not has_token or shares.taken[line] >= max_strangers or not self._has_place(line, now, near=near):
             self.refused += 1
-            return False
-        self.count += 1
-        self._counts[address] = count + 1
-        return True
+            return None
+        stranger = Stranger(line, close, now)
+        shares.add(stranger, line)
+        return stranger
 
-    def release(self, address: str) -> None:
-        """Uncount one admitted stranger: it became a member, or its connection ended."""
-        self.count -= 1
-        remaining = self._counts[address] - 1
-        if remaining:
-            self._counts[address] = remaining
-        else:
-            del self._counts[address]
+    def release(self, stranger: Stranger) -> None:
+        """Uncount an admitted stranger: it became a member, or its connection ended. Once is enough."""
+        self._near.remove(stranger)
+        self._far.remove(stranger)
+
+    def _has_place(self, line: Line, now: float, *, near: bool) -> bool:
+        """Return whether there is a place for a newcomer, after a silent stranger was closed for it if need be."""
+        if self.count < self._settings.max_strangers and (near or self._far.has_room(line)):
+            return True
+        if near:
+            return self._make_room(self._far, (), now) or self._make_room(self._near, line, now)
+        return self._make_room(self._far, line, now)
+
+    def _make_room(self, shares: Shares[Stranger], line: Line, now: float) -> bool:
+        """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place."""
+        newest = shares.giving_way(line)
+        if newest is None:
+            return False
+        silent = [one for one in shares if one.line == newest.line and now - one.heard_at >= SILENT_AFTER]
+        if not silent:
+            return False
+        longest = min(silent, key=lambda one: one.heard_at)
+        self.release(longest)
+        longest.close()
+        return True
 
     def _take_token(self, address: str, now: float, rate: int) -> bool:
         tokens, updated_at = self._buckets.get(address, (float(rate), now))
@@ -73,17 +118,3 @@ class StrangerLimiter:
     def _sweep(self, now: float) -> None:
         """Forget full buckets. A bucket is full after a second without a connection."""
         self._buckets = {address: bucket for address, bucket in self._buckets.items() if now - bucket[1] < 1.0}
-
-
-def address_of(host: str) -> str:
-    """Return the address that counts for caps: IPv4 as it is, also when mapped into IPv6, and IPv6 as its /64."""
-    try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host  # an in-memory pipe, or a Unix socket
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        if not ip.is_loopback:
-            return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)

@@ -27,7 +27,7 @@ from p2pchat.runtime.connections import (
     TCPTransport,
     gc_paused,
 )
-from p2pchat.runtime.strangers import SWEEP_ABOVE, StrangerLimiter, address_of
+from p2pchat.runtime.strangers import SWEEP_ABOVE, Stranger, StrangerLimiter
 from tests.deadlines import WAIT, within
 from tests.link_ends import CLIENT, SERVER, SETTINGS, Recorder, Streams, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
@@ -133,28 +133,92 @@ def test_whenever_a_side_ends_while_they_connect_nothing_is_left_open(end: str) 
 # Strangers: by the clock they are given
 
 
-def admitted(strangers: StrangerLimiter, address: str, count: int, now: float) -> int:
-    return sum(strangers.admit(address, now) for _ in range(count))
+def admitted(strangers: StrangerLimiter, host: str, count: int, now: float) -> int:
+    return sum(strangers.admit(host, now, no_one) is not None for _ in range(count))
+
+
+def no_one() -> None:
+    raise AssertionError("closed for a newcomer")
 
 
 def test_one_address_gets_eight_places() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    assert admitted(strangers, ABROAD, 20, now=0.0) == 8
+    first = strangers.admit(ABROAD, 0.0, no_one)
+    assert first is not None and admitted(strangers, ABROAD, 20, now=0.0) == 7
     assert admitted(strangers, ELSEWHERE, 1, now=0.0) == 1
-    strangers.release(ABROAD)
+    strangers.release(first)
     assert admitted(strangers, ABROAD, 2, now=60.0) == 1
 
 
 def test_loopback_gets_32_places() -> None:
-    assert admitted(StrangerLimiter(SETTINGS), HOME, 100, now=0.0) == 32
+    strangers = StrangerLimiter(SETTINGS)
+    assert admitted(strangers, HOME, 20, now=0.0) == 20
+    assert admitted(strangers, "127.0.0.2", 100, now=0.0) == 12  # all of loopback is one machine
     assert admitted(StrangerLimiter(SETTINGS), "::1", 100, now=0.0) == 32
 
 
-def test_all_addresses_together_get_64_places() -> None:
+def test_all_addresses_together_get_64_places_and_16_are_for_known_and_near_ones() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    assert sum(admitted(strangers, f"192.0.2.{n}", 1, now=0.0) for n in range(100)) == strangers.count == 64
-    strangers.release("192.0.2.0")
-    assert strangers.admit(ABROAD, 1.0) and not strangers.admit(ELSEWHERE, 1.0)
+    strangers.knows = lambda host: host == ELSEWHERE
+    assert sum(admitted(strangers, f"192.0.{n}.1", 1, now=0.0) for n in range(100)) == strangers.count == 48
+    assert admitted(strangers, ELSEWHERE, 9, now=0.5) == 8
+    assert sum(admitted(strangers, f"192.168.1.{n}", 1, now=0.5) for n in range(100)) == 8
+    assert strangers.count == 64
+    assert admitted(strangers, ABROAD, 1, now=0.5) == 0
+
+
+class Callers:
+    """Strangers with names, and those that were closed for others."""
+
+    def __init__(self) -> None:
+        self.limiter = StrangerLimiter(SETTINGS)
+        self.all: dict[str, Stranger] = {}
+        self.closed: list[str] = []
+
+    def call(self, name: str, host: str, now: float) -> bool:
+        stranger = self.limiter.admit(host, now, lambda: self.closed.append(name))
+        if stranger is not None:
+            self.all[name] = stranger
+        return stranger is not None
+
+    def hold_all(self) -> None:
+        """Eight addresses of one network take the places that are for anybody."""
+        for number in range(48):
+            assert self.call(f"evil {number}", f"203.0.113.{number % 8}", number / 100)
+
+
+def test_a_newcomer_takes_the_place_of_who_was_silent_longest_in_the_fullest_network() -> None:
+    callers = Callers()
+    callers.hold_all()
+    assert not callers.call("bob", ABROAD, 0.9)  # nobody was silent for a second
+    callers.all["evil 7"].heard_at = 1.0  # it said something
+    assert callers.call("bob", ABROAD, 2.0)
+    assert callers.closed == ["evil 15"]  # of the newest one's address
+    assert callers.limiter.count == 48
+    callers.limiter.release(callers.all["evil 15"])  # its connection ends a moment later
+    assert callers.limiter.count == 48
+
+
+def test_who_holds_all_places_gets_none_of_those_of_newcomers() -> None:
+    """Eight addresses come again and again for ten seconds, and so do forty honest ones from elsewhere."""
+    callers = Callers()
+    callers.hold_all()
+    honest = [f"honest {number}" for number in range(20)]
+    for number, name in enumerate(honest):
+        assert callers.call(name, f"198.51.{number}.1", 3.0 + number / 10)
+    for step in range(100):
+        callers.call(f"again {step}", f"203.0.113.{step % 8}", 5.0 + step / 10)
+    assert not any(name.startswith("honest") for name in callers.closed)
+    assert {*honest} <= {name for name, one in callers.all.items() if one in callers.limiter._far}
+
+
+def test_a_known_address_takes_a_place_of_the_others_when_its_own_are_taken() -> None:
+    callers = Callers()
+    callers.hold_all()
+    for number in range(16):
+        assert callers.call(f"near {number}", f"10.0.0.{number}", 2.0)
+    assert callers.call("friend", "10.0.0.77", 2.0)
+    assert len(callers.closed) == 1 and callers.closed[0].startswith("evil")
 
 
 @pytest.mark.parametrize("address, rate", [(ABROAD, 20), (HOME, 500)])
@@ -164,8 +228,8 @@ def test_new_connections_of_an_address_are_admitted_at_a_rate(address: str, rate
     def visits(count: int, now: float) -> int:
         welcome = 0
         for _ in range(count):
-            if strangers.admit(address, now):
-                strangers.release(address)
+            if stranger := strangers.admit(address, now, no_one):
+                strangers.release(stranger)
                 welcome += 1
         return welcome
 
@@ -178,27 +242,11 @@ def test_idle_addresses_are_forgotten() -> None:
     strangers = StrangerLimiter(SETTINGS)
     for n in range(3 * SWEEP_ABOVE):
         address = f"10.{n >> 8}.{n & 255}.1"
-        assert strangers.admit(address, now=n / 100)
-        strangers.release(address)
+        stranger = strangers.admit(address, n / 100, no_one)
+        assert stranger is not None
+        strangers.release(stranger)
         assert len(strangers._buckets) <= SWEEP_ABOVE
-    assert strangers.count == 0 and not strangers._counts
-
-
-@pytest.mark.parametrize(
-    "host, address",
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::1", "::1"),
-        ("", ""),
-        ("pipe", "pipe"),
-    ],
-)
-def test_an_ipv6_network_counts_as_one_address(host: str, address: str) -> None:
-    assert address_of(host) == address
+    assert strangers.count == 0
 
 
 # Strangers on a real port
@@ -209,9 +257,13 @@ class CountedStrangers(StrangerLimiter):
 
     most = 0
 
-    def admit(self, address: str, now: float) -> bool:
-        assert address == HOME
-        admitted = super().admit(address, now)
+    def host_of(self, host: str) -> str:
+        """Return the address that a stranger counts for."""
+        assert host == HOME
+        return host
+
+    def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
+        admitted = super().admit(self.host_of(host), now, close)
         self.most = max(self.most, self.count)
         return admitted
 
@@ -335,6 +387,26 @@ async def test_a_member_frees_its_place_as_a_stranger() -> None:
     assert host.strangers.count == 0 and host.strangers.refused == 0
     for client, _ in joined:
         client.abort()
+    await host.connections.cut_all()
+
+
+async def test_a_silent_stranger_is_closed_for_a_newcomer_from_elsewhere() -> None:
+    host = Host(replace(SETTINGS, max_strangers=2, known_strangers=0))
+    await host.listen()
+    far = iter(["203.0.113.1", "203.0.113.1", ABROAD, ABROAD])
+    host.strangers.host_of = lambda host: next(far)  # type: ignore[method-assign]
+    silent = [await dial(HOME, host.port, timeout=5) for _ in range(2)]
+    async with within(WAIT, "two silent strangers"):
+        while host.strangers.count < 2:
+            await asyncio.sleep(0.01)
+    for stranger in host.strangers._far:
+        stranger.heard_at -= 1.0
+    client, recorder = await join(host)
+    assert await hang_up(silent[0]) == b""
+    await talk(host, client, recorder)
+    assert host.strangers.count == 1 and host.strangers.refused == 0
+    client.abort()
+    silent[1][1].transport.abort()
     await host.connections.cut_all()
 
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context
 from p2pchat.core.records import Address
+from p2pchat.core.shares import address_line
 from p2pchat.protocol import PeerId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
+# RFC 1918, RFC 6598 (carriers and VPNs), RFC 3927; RFC 4193 and RFC 4291 for IPv6
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
 CACHE_SIZE = 4096  # endpoints; while a mesh forms, each peer checks the same few addresses once for every other one
 
 
@@ -33,6 +37,7 @@ class AddressBook:
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.touched: set[PeerId] = set()
         self._unverified: Counter[PeerId] = Counter()  # addresses by teller
+        self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
             self._put(address)
 
@@ -54,6 +59,10 @@ class AddressBook:
     def worth(self, peer: PeerId) -> tuple[bool, bool, int]:
         """Return a sort key of peers: one that answered last, and still did then, is worth most."""
         return max(map(_worth, self._book[peer].values()))
+
+    def knows_host(self, host: str) -> bool:
+        """Return whether some peer answered at this host, or its /64, or a user named it for a peer."""
+        return address_line(host, "")[-1] in self._hosts
 
     def owner(self, endpoint: str) -> PeerId:
         """Return the peer that last answered at this endpoint, "" for none."""
@@ -153,6 +162,11 @@ class AddressBook:
             self._unverified[address.teller] += by
             if not self._unverified[address.teller]:
                 del self._unverified[address.teller]
+        else:
+            host = address_line(split_endpoint(address.endpoint)[0], "")[-1]
+            self._hosts[host] += by
+            if not self._hosts[host]:
+                del self._hosts[host]
 
     def _has_room(self, peer: PeerId) -> bool:
         settings = self._ctx.settings
@@ -215,6 +229,13 @@ def is_loopback(host: str) -> bool:
         return _unmapped(address).is_loopback
     name = host.rstrip(".").lower()
     return name == "localhost" or name.endswith(".localhost")
+
+
+@lru_cache(CACHE_SIZE)
+def is_private(host: str) -> bool:
+    """Return whether a host is an address of a private range, which means different machines in different networks."""
+    address = _address(host.partition("%")[0])
+    return address is not None and any(_unmapped(address) in network for network in PRIVATE_NETWORKS)
 
 
 def is_shareable(endpoint: str, *, from_loopback: bool, settings: Settings) -> bool:
