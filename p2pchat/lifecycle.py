@@ -217,6 +217,7 @@ class PeerLifecycle:
         self.listening_at = aware(now_micros())
         try:
             stored, hosted = await asyncio.to_thread(_load, resources)
+            lost = await asyncio.to_thread(resources.storage.lost)
             if resources.storage.durable:
                 self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self._offline:
@@ -230,6 +231,8 @@ class PeerLifecycle:
             self.groups.load()
             self.feed.open(driver, list(self.dispatcher.readers))
             driver.start()
+            if lost:
+                self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))
             self.indexer = open_indexer(resources.storage, self.settings, resources.directory)
             if self.indexer is not None:
                 self.indexer.keep_up(lambda: driver.idle)

@@ -66,10 +66,14 @@ class RefusedMessages:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of History.check. `faults` are the messages of SQLite; () for an undamaged database."""
+    """The result of History.check. `faults` are the messages of SQLite; () for an undamaged database.
+
+    `lost` is a sentence about messages that the disk lost before this start; "" if it lost none.
+    """
 
     size_bytes: int
     faults: tuple[str, ...]
+    lost: str = ""
 
 
 class _OpenStorage(NamedTuple):
@@ -223,7 +227,8 @@ class History(Viewer):
                 await asyncio.wait([checking], timeout=INTERRUPT_INTERVAL)
             checking.exception()  # retrieve it, so that asyncio does not log the interrupt
             raise
-        return Checked(await asyncio.to_thread(storage.size_on_disk), tuple(faults))
+        size_bytes, lost = await asyncio.to_thread(lambda: (storage.size_on_disk(), storage.lost()))
+        return Checked(size_bytes, tuple(faults), lost)
 
     async def export(
         self,

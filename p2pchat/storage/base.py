@@ -69,6 +69,9 @@ class Storage(Protocol):
 
     durable: bool  # False for memory: accepted then means "held by this process"
 
+    def lost(self) -> str:
+        """Return a sentence about commits that the disk lost, found when it was opened; "" if none were."""
+
     def load(self, hosted: Sequence[UserId]) -> Stored:
         """Return what a starting node needs; `delivered` only for logs of the hosted users."""
 

@@ -95,6 +95,9 @@ class MemoryStorage:
 
     # ---- starting
 
+    def lost(self) -> str:
+        return ""
+
     def load(self, hosted: Sequence[UserId]) -> Stored:
         with self._lock:
             tables, logs = self._tables, self._tables.logs.values()

@@ -256,6 +256,9 @@ class SqlStorage:
         """Its file; None if a server keeps it."""
         return self._dialect.path
 
+    def lost(self) -> str:
+        return self._dialect.lost()
+
     def another_reader(self) -> SqlStorage:
         """Open the same database once more, for reading in a thread of its own."""
         return SqlStorage(self._url, self._settings, read_only=True)

@@ -229,6 +229,10 @@ def from_check(found: Checked) -> Finding:
     if found.faults:
         more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
         return wrong("database", f"it is damaged ({safe_line(found.faults[0])}{more})", RESTORE)
+    if found.lost:
+        return warning(
+            "database", f"whole, {size(found.size_bytes)}, but {found.lost}", "check the disk, then delete it"
+        )
     return ok("database", f"whole, {size(found.size_bytes)}")
 
 

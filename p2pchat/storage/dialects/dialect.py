@@ -187,6 +187,10 @@ class Dialect(ABC):
     def size_on_disk(self, database: Database) -> int:
         """Return about how many bytes the database takes."""
 
+    def lost(self) -> str:
+        """Return what became of commits that the disk changed afterwards; "" for nothing. A server looks after that."""
+        return ""
+
     def faults(self, database: Database, most: int) -> list[str]:
         """Check the structure of the database; return at most so many faults. A server does that itself."""
         return []

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from struct import pack, unpack
 from urllib.parse import quote
 
 from p2pchat.errors import StorageError
@@ -69,6 +71,7 @@ class SQLiteDialect(Dialect):
         self.where = str(self.path)
         self.damaged = DAMAGED.format(where=self.where)
         self._busy_timeout = busy_timeout
+        self._connected = False  # once, by this or an earlier connection
 
     def require(self) -> None:
         if not self.path.exists():
@@ -78,6 +81,9 @@ class SQLiteDialect(Dialect):
         """Return a connection; any thread may use it, one at a time."""
         if writes:
             make_private(self.path)
+        if not self._connected:
+            self._keep_damaged_log()
+            self._connected = True
         try:
             return _open(str(self.path), self._busy_timeout)
         except sqlite3.OperationalError as error:
@@ -87,6 +93,40 @@ class SQLiteDialect(Dialect):
                 return _open(f"{self.path.absolute().as_uri()}?vfs={EXCLUSIVE}", self._busy_timeout)
             except sqlite3.Error:
                 raise error from None  # Windows has no such file system
+
+    def _keep_damaged_log(self) -> None:
+        """Copy a write-ahead log that lost commits, before SQLite takes it for a short one and deletes it.
+
+        The index of the log must not be opened here: closing it would drop the locks that SQLite has there.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        try:
+            content = log.read_bytes()
+            found = damage_of(content)
+            if found is None or damage_of(again := log.read_bytes()) != found or again[:32] != content[:32]:
+                return  # or another process was writing meanwhile
+            make_private(self._damaged_log)
+            self._damaged_log.write_bytes(content)
+        except (OSError, StorageError):
+            pass  # there is no log, or no room for a copy
+
+    @property
+    def _damaged_log(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal.damaged")
+
+    def lost(self) -> str:
+        copy = self._damaged_log
+        try:
+            found, at = damage_of(copy.read_bytes()), datetime.fromtimestamp(copy.stat().st_mtime).astimezone()
+        except OSError:
+            return ""
+        if found is None:
+            return ""
+        return (
+            f"the disk changed the write-ahead log of {self.where}, so the last {found[1]} commits before"
+            f" {at:%Y-%m-%d %H:%M} are lost here, with what you had written (the log is kept as {copy.name}):"
+            " what other peers have comes back by itself"
+        )
 
     def explain(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlite_errorcode", 0)
@@ -179,6 +219,78 @@ class SQLiteDialect(Dialect):
 
     def facts(self, database: Database) -> dict[str, str]:
         return {name: str(database.value(f"pragma {name}")) for name in SHOWN_PRAGMAS}
+
+
+# ---- the write-ahead log
+#
+# SQLite reads the log up to the first frame that does not fit the checksum of those before it. After a crash this is
+# the end of a commit that nobody was told of. But each commit is synced before the next one is written: if a frame
+# that fits follows a later end of a commit, then what lies between was on the disk, and the disk changed it.
+#
+# Source: https://sqlite.org/fileformat2.html#the_write_ahead_log, https://sqlite.org/walformat.html
+
+LOG_HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
+USUAL_PAGE_BYTES = 4096
+LOG_MAGICS = (0x377F0682, 0x377F0683)  # the second has checksums of big-endian words
+
+
+def damage_of(log: bytes) -> tuple[int, int] | None:
+    """Return the first frame that the disk changed, from 0, and how many commits went with it; None for no damage."""
+    frames, whole = _Frames(log), 0
+    while frames.follows(whole):
+        whole += 1
+    later = [number for number in range(whole, frames.count) if frames.is_of_this_log(number)]
+    if not any(frames.is_end(number) and frames.follows(number + 1) for number in later):
+        return None
+    return whole, sum(map(frames.is_end, later))
+
+
+class _Frames:
+    """The frames of a write-ahead log, numbered from 0."""
+
+    def __init__(self, log: bytes) -> None:
+        self._log = log
+        if len(log) < LOG_HEADER_BYTES + FRAME_HEADER_BYTES:
+            self.count = 0
+            return
+        magic, _, page_bytes = unpack(">3I", log[:12])
+        self._order = ">" if magic == LOG_MAGICS[1] else "<"
+        self._sum, self._salts = log[24:32], log[16:24]
+        if magic not in LOG_MAGICS or self._checksum((0, 0), log[:24]) != self._sum:  # then SQLite reads nothing of it
+            page_bytes, self._salts, self._sum = USUAL_PAGE_BYTES, log[40:48], b""
+            self._order = "="  # SQLite writes in the order of the machine
+        self._bytes = FRAME_HEADER_BYTES + page_bytes
+        self.count = (len(log) - LOG_HEADER_BYTES) // self._bytes
+
+    def _frame(self, number: int) -> bytes:
+        start = LOG_HEADER_BYTES + number * self._bytes
+        return self._log[start : start + self._bytes]
+
+    def is_of_this_log(self, number: int) -> bool:
+        """Return whether a frame was written since the log began anew, and is none left over from before."""
+        return number < self.count and self._frame(number)[8:16] == self._salts
+
+    def is_end(self, number: int) -> bool:
+        """Return whether a frame is the last one of a commit."""
+        return self._frame(number)[4:8] != bytes(4)
+
+    def follows(self, number: int) -> bool:
+        """Return whether a frame fits the checksum that the one before it, whole or not, carries."""
+        if not self.is_of_this_log(number):
+            return False
+        former, frame = self._frame(number - 1)[16:24] if number else self._sum, self._frame(number)
+        if len(former) < 8:
+            return False
+        return self._checksum(unpack(">2I", former), frame[:8] + frame[FRAME_HEADER_BYTES:]) == frame[16:24]
+
+    def _checksum(self, former: tuple[int, ...], content: bytes) -> bytes:
+        one, two = former
+        words = iter(unpack(f"{self._order}{len(content) // 4}I", content))
+        for word in words:
+            one = (one + word + two) & 0xFFFFFFFF
+            two = (two + next(words) + one) & 0xFFFFFFFF
+        return pack(">2I", one, two)
 
 
 def sqlite_url(path: Path) -> str:
