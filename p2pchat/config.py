@@ -12,6 +12,10 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+# Times min_free_disk_bytes: below the one nothing of unknown users is stored, below the other nothing of others.
+KNOWN_ONLY_FACTOR = 4
+OWN_ONLY_FACTOR = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -86,14 +90,10 @@ class Settings:
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 
     # storage
-    user_quota_bytes: int = GIB  # stored for one user; also for all never met users whose entries one peer brought
-    max_unanswered: int = (
-        16  # direct conversations started by one user in an open network, until a user here writes to it
-    )
-    unanswered_talk_bytes: int = MIB  # stored in each of them
-    unanswered_bytes: int = 256 * MIB  # stored in all of them, of all such users
-    unmet_users_bytes: int = 4 * GIB  # in an open network: stored for all users that never had a link here
-    min_free_disk_bytes: int = 256 * MIB
+    user_quota_bytes: int = GIB  # stored for one user
+    branch_bytes: int = 256 * MIB  # stored for unknown users of one peer, one address, one network (core/shares.py)
+    unknown_bytes: int = 4 * GIB  # stored for all unknown users
+    min_free_disk_bytes: int = 256 * MIB  # below it nothing is stored; for others, see the factors above
     slow_storage_after: float = 5.0  # a commit that takes this long is reported; a guess: busy disks take up to 2
     wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle; the next commits cost half
 

@@ -14,11 +14,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context
 from p2pchat.core.mesh.election import FollowerState, follower_take_go
-from p2pchat.core.sync.conversations import Conversations, dm_naming
-from p2pchat.core.sync.quota import QuotaAccounts, UnknownUserQuota
-from tests.core.scripted_nodes import IDS, Author, N, World
+from tests.core.scripted_nodes import Author, World
 
 TESTS = Path(__file__).resolve().parent
 
@@ -120,14 +117,12 @@ LIMITS: dict[str, tuple[str, ...]] = {
     # storage
     "user_quota_bytes": ("core/sync/quota: up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused",
                          "core/sync/quota: a_warning_comes_with_the_batch_that_passes_80_percent_once",
-                         "core/sync/quota: one_peer_s_users_never_met_have_the_quota_of_a_user"),
-    "unanswered_talk_bytes": (
-        "core/sync/quota: a_stranger_s_direct_conversation_has_its_own_limit_until_it_is_answered",),
-    "max_unanswered": ("limits: direct_conversations_of_a_stranger_are_limited",),
-    "unanswered_bytes": ("core/sync/quota: all_unknown_users_together_have_a_limit",),
-    "unmet_users_bytes": (
-        "core/sync/quota: users_never_met_share_a_limit_and_meeting_one_makes_room",),
+                         ),
+    "branch_bytes": ("core/sync/quota: unknown_users_of_one_peer_share_a_limit_and_those_of_another_have_their_own",
+                     "core/sync/quota: peers_of_one_network_share_its_limit"),
+    "unknown_bytes": ("core/sync/quota: all_unknown_users_share_a_limit",),
     "min_free_disk_bytes": ("runtime/driver: low_disk_space_is_reported",
+                            "core/sync/quota: with_little_disk_space_unknown_users_are_refused_first_then_all_others",
                             "core/node: a_disk_nearly_full_takes_nothing_until_there_is_room"),
     "slow_storage_after": ("processes/disk: a_hanging_disk_is_reported_once_and_no_link_is_lost",),
     # presence and programs
@@ -235,20 +230,3 @@ def test_as_many_superseded_runs_are_remembered_as_the_setting_says(runs: int, r
         standing = follower_take_go(standing, link, link, f"{link:016x}", 1, most).state
     verdict = follower_take_go(standing, link + 1, link + 1, f"{1:016x}", 9, most)
     assert (verdict.closes == link + 1) == refused
-
-
-def test_direct_conversations_of_a_stranger_are_limited() -> None:
-    """A stranger writes to three users of one gateway, where two conversations are open to it."""
-    ctx = Context(Settings(max_unanswered=2), IDS["ada"], lambda n: bytes(n))
-    conversations, hosted = Conversations(N), [IDS["ada"], IDS["bob"], IDS["cyd"]]
-    strangers = UnknownUserQuota(ctx, QuotaAccounts(ctx, {}), conversations, hosted, lambda user: True)
-    keys = []
-    for user in hosted:
-        conversation = conversations.open(dm_naming(user, IDS["eve"]))
-        assert conversation is not None
-        keys.append((conversation.id, IDS["eve"]))
-    assert [strangers.charge("", key, 100) for key in keys] == ["", "", "talk"]
-    assert [strangers.charge("", key, 100) for key in keys] == ["", "", "talk"]
-    assert strangers.refuses("", keys[2]) and not strangers.refuses("", keys[0])
-    assert strangers.on_write([IDS["eve"]])
-    assert strangers.charge("", keys[2], 100) == ""

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Position, ReadMark, Record, ShownKey, Stored
+from p2pchat.core.records import (
+    DeliveredMark,
+    DiskLevel,
+    LogFacts,
+    LogKey,
+    Position,
+    ReadMark,
+    Record,
+    ShownKey,
+    Stored,
+)
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
@@ -161,9 +171,9 @@ class FetchResult(Record, frozen=True):
 
 
 class DiskLow(Record, frozen=True):
-    """Free disk space fell below the limit (on=True), or suffices again."""
+    """Free disk space fell below a limit, or rose above one."""
 
-    on: bool
+    level: DiskLevel
 
 
 # ---- users and programs

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import starmap
 from typing import Any
 
-from p2pchat.config import Settings
+from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
@@ -53,12 +53,21 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import META_NETWORK, Change, DeliveredMark, Stored
+from p2pchat.core.records import META_NETWORK, Change, DeliveredMark, DiskLevel, Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, TypingFrame, UserId, Want
+
+REFUSED = {  # times the least free disk space, and what is refused below it
+    DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
+    DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
+    DiskLevel.NOTHING: (
+        1,
+        "nothing is accepted, neither your messages nor those of others; what is stored can be read, and links stay",
+    ),
+}
 
 
 class Node:
@@ -94,20 +103,17 @@ class Node:
         self.presence = PresenceTracker(self._ctx, users)
         self.contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self, self.contacts)
-        self._is_open = network.key is None
         self.sync = self._replicator(stored, self.run)
         self._watchdog = CommitWatchdog(self._ctx)
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
         self._positions = ConsumerPositions(self._ctx)
         self._storage_works = True
-        self._disk_low = False
+        self._disk = DiskLevel.ENOUGH
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
-        return Replicator(
-            self._ctx, self.network.id, self.presence, self.hosted, self.contacts, stored, run, is_open=self._is_open
-        )  # fmt: skip
+        return Replicator(self._ctx, self.network.id, self.presence, self.hosted, self.contacts, stored, run)
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -249,7 +255,7 @@ class Node:
             return
         if not self._storage_works:
             return  # nothing can be stored, so nothing is taken in or acknowledged
-        if self._disk_low:
+        if self._disk is DiskLevel.NOTHING:
             self.sync.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, (Want, TypingFrame))]  # they need no disk space
         fault = self.sync.on_frames(link, frames)
@@ -276,7 +282,6 @@ class Node:
             if user.id in there:
                 fresh = fresh and self.sync.is_unknown(user.id)
                 self.sync.people.on_announced_name(user.id, user.name)
-                self.sync.quota.on_proved(user.id)
                 if user.id in self.contacts:
                     self.links.on_known(link)
         users = [user.id for user in frame.users if user.id in there]
@@ -313,7 +318,7 @@ class Node:
     @property
     def accepts_writes(self) -> bool:
         """Return whether writes are accepted: storage works, and there is enough disk space."""
-        return self._storage_works and not self._disk_low
+        return self._storage_works and self._disk is not DiskLevel.NOTHING
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
         """Return the position of this user's next entry if it is the next input; None if that is not certain."""
@@ -364,7 +369,7 @@ class Node:
         self._handlers = self._connect_handlers()
         self.sync.start()
         self.sync.take_over(former)
-        self.sync.pause(self._disk_low)
+        self.sync.set_disk(self._disk)
         self._storage_works = True
         self._positions.save()
         for link in list(self.links.up):  # frames of the failed time were dropped: links start again
@@ -372,19 +377,18 @@ class Node:
         self._ctx.emit(WarningIssued("storage_works", "storage works again"))
 
     def _on_disk_low(self, input: DiskLow) -> None:
-        if input.on == self._disk_low:
+        former, self._disk = self._disk, input.level
+        if input.level == former:
             return
-        self._disk_low = input.on
-        self.sync.pause(input.on)
-        if input.on:
-            text = (
-                f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted,"
-                " neither your messages nor those of others; what is stored can be read, and links stay;"
-                " free some space, and it goes on by itself"
-            )
+        self.sync.set_disk(input.level)
+        if input.level is not DiskLevel.ENOUGH:
+            factor, what = REFUSED[input.level]
+            free = (factor * self.settings.min_free_disk_bytes) >> 20
+            text = f"less than {free} MiB of disk are free: {what}; free some space, and it goes on by itself"
             self._ctx.emit(WarningIssued("disk_low", text))
         else:
             self._ctx.emit(WarningIssued("disk_enough", "there is enough disk again"))
+        if input.level < former:
             self.sync.compare_all()
 
     # ---- users and programs
@@ -401,14 +405,14 @@ class Node:
         """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
         if not self._storage_works:
             self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
-        elif self._disk_low:
+        elif self._disk is DiskLevel.NOTHING:
             self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
         return self.accepts_writes
 
     def _on_import(self, input: ImportRequest) -> None:
         if not self._storage_works:
             self._ctx.emit(ImportResult(input.ticket, failed="storage does not work: nothing is accepted"))
-        elif self._disk_low:
+        elif self._disk >= DiskLevel.OWN_ONLY:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
             self.sync.file_import.import_frames(input)

@@ -7,6 +7,7 @@ starting node gets: tips and small records, never the entries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Self
 
 from msgspec import Struct, structs
@@ -27,6 +28,15 @@ class Record(Struct, frozen=True):
     def replace(self, **changes: Any) -> Self:
         """Return a copy with these fields changed."""
         return structs.replace(self, **changes)
+
+
+class DiskLevel(IntEnum):
+    """What there is disk space for."""
+
+    ENOUGH = 0  # everything
+    KNOWN_ONLY = 1  # nothing of unknown users
+    OWN_ONLY = 2  # nothing of users of other peers
+    NOTHING = 3
 
 
 EVERYTHING = -1  # in Change.visible: all of a log may be read

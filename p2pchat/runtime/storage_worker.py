@@ -22,11 +22,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from p2pchat.config import Settings
+from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node
-from p2pchat.core.records import Change, Stored
+from p2pchat.core.records import Change, DiskLevel, Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage
@@ -82,7 +82,7 @@ class StorageWorker:
         self._reload_pause = 0.0  # before the last reload
         self._disk_checked_at = float("-inf")
         self._disk_check_scheduled = False
-        self._disk_low = False
+        self._disk = DiskLevel.ENOUGH
         self._warm = False
         self._closed = False
         self._threads: list[threading.Thread] = []  # none with storage in memory
@@ -280,18 +280,18 @@ class StorageWorker:
             put(Committed([commit.ticket for commit in valid]))
 
     def _check_disk(self) -> None:
-        """Compare free disk space with the limit, and tell the core when it crosses it."""
+        """Compare free disk space with the limits, and tell the core when it crosses one."""
         if self._directory is None:
             return
         self._disk_checked_at = time.monotonic()
         try:
-            low = shutil.disk_usage(self._directory).free < self._settings.min_free_disk_bytes
+            level = disk_level(shutil.disk_usage(self._directory).free, self._settings.min_free_disk_bytes)
         except OSError:
-            low = self._disk_low  # the next commit will report the error
-        if low != self._disk_low:
-            self._disk_low = low
-            self._answer(lambda: self._put(DiskLow(low)))
-        if low:
+            level = self._disk  # the next commit will report the error
+        if level != self._disk:
+            self._disk = level
+            self._answer(lambda: self._put(DiskLow(level)))
+        if level is not DiskLevel.ENOUGH:
             self._answer(self._schedule_disk_check)
 
     def _schedule_disk_check(self) -> None:
@@ -321,6 +321,15 @@ class StorageWorker:
             self._answer(partial(job.done, None, error))
         else:
             self._answer(partial(job.done, result, None))
+
+
+def disk_level(free: int, least: int) -> DiskLevel:
+    """Return what there is space for with so many free bytes."""
+    if free < least:
+        return DiskLevel.NOTHING
+    if free < OWN_ONLY_FACTOR * least:
+        return DiskLevel.OWN_ONLY
+    return DiskLevel.KNOWN_ONLY if free < KNOWN_ONLY_FACTOR * least else DiskLevel.ENOUGH
 
 
 def _start_daemon(run: Callable[[], None]) -> threading.Thread:

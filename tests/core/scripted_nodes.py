@@ -407,13 +407,13 @@ class Peer:
     def connect_to(self, other: Peer) -> None:
         self.put(Connect(f"10.0.0.1:{1 + self.world.peers.index(other)}", other.id))
 
-    def far(self, name: str, *authors: Author, compared: bool = True) -> Far:
+    def far(self, name: str, *authors: Author, compared: bool = True, host: str = "10.0.0.9") -> Far:
         """Link with a far end that holds these logs and, if `compared`, has announced them."""
         far = Far(name)
         far.peer, far.link = self, self._next
         self._next += 1
         self.links[far.link] = far
-        self.put(LinkAccepted(far.link, "10.0.0.9"))
+        self.put(LinkAccepted(far.link, host))
         client = ClientSide(
             IDS[name], IDENTITIES[name].sign, NetworkCredentials(N), server=self.id, pin="", nonce=b"1" * 32
         )

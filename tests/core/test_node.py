@@ -23,7 +23,7 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.records import Address, Change
+from p2pchat.core.records import Address, Change, DiskLevel
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage
@@ -235,12 +235,12 @@ def test_open_conversations_survive_a_failure_of_storage() -> None:
 def test_a_disk_nearly_full_takes_nothing_until_there_is_room() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
-    ada.put(DiskLow(True))
-    ada.put(DiskLow(True))
+    ada.put(DiskLow(DiskLevel.NOTHING))
+    ada.put(DiskLow(DiskLevel.NOTHING))
     assert ada.take() == ["warn disk_low"]
     one = bob.say("one")
     assert [ada.say("no room"), far.say(one)] == [["refused disk_low"], []]
-    ada.put(DiskLow(False))
+    ada.put(DiskLow(DiskLevel.ENOUGH))
     assert ada.take() == ["warn disk_enough", "to bob: digest"]
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
 
@@ -251,11 +251,11 @@ def test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end() -> None:
     ada = world.peer("ada", max_wants=1)
     far = ada.far("bob")
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
-    ada.put(DiskLow(True))
+    ada.put(DiskLow(DiskLevel.NOTHING))
     far.say(Have({}, end=1))
     world.pass_time(20.0)
     assert [line for line in ada.take() if "want" in line] == []
-    ada.put(DiskLow(False))
+    ada.put(DiskLow(DiskLevel.ENOUGH))
     ada.take()
     assert far.say(page(cyd)) == ["to bob: want 2 room cyd from nothing"]
 

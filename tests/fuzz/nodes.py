@@ -38,6 +38,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import LogId
+from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
 from tests.core.scripted_nodes import IDS, ROOM, Far, World
 from tests.fuzz.checked_node import CheckedNode
@@ -200,7 +201,7 @@ class NodeSession:
             case 4:
                 peer.fail()
             case 5:
-                peer.put(DiskLow(self.supply.yes(2)))
+                peer.put(DiskLow(DiskLevel.NOTHING if self.supply.yes(2) else DiskLevel.ENOUGH))
             case 6:
                 peer.crash()
                 peer.start()

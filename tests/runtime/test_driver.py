@@ -17,18 +17,18 @@ import pytest
 
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
-from p2pchat.config import Settings
+from p2pchat.config import MIB, Settings
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
-from p2pchat.core.records import Change, Position, Start, Stretch
+from p2pchat.core.records import Change, DiskLevel, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.runtime.connections import Transport
 from p2pchat.runtime.driver import CommitsInFlight, OutgoingFrames
 from p2pchat.runtime.recent import MAX_BYTES, MAX_ENTRIES, EntrySpan, RecentEntries, spans_of
-from p2pchat.runtime.storage_worker import StorageWorker
+from p2pchat.runtime.storage_worker import StorageWorker, disk_level
 from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
@@ -587,8 +587,16 @@ async def test_low_disk_space_is_reported(storage: GatedStorage, tmp_path: Path)
     disk = StorageWorker(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, inputs.append)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: Committed([1]) in inputs)
-    assert inputs == [DiskLow(True), Committed([1])]
+    assert inputs == [DiskLow(DiskLevel.NOTHING), Committed([1])]
     await disk.close()
+
+
+@pytest.mark.parametrize(("mib", "level"), [
+    (1024, DiskLevel.ENOUGH), (1023, DiskLevel.KNOWN_ONLY), (900, DiskLevel.KNOWN_ONLY), (512, DiskLevel.KNOWN_ONLY),
+    (511, DiskLevel.OWN_ONLY), (256, DiskLevel.OWN_ONLY), (255, DiskLevel.NOTHING),
+])  # fmt: skip
+def test_free_disk_space_is_kept_for_what_people_here_know_and_write(mib: int, level: DiskLevel) -> None:
+    assert disk_level(mib * MIB, Settings().min_free_disk_bytes) is level
 
 
 # ---- entries in memory

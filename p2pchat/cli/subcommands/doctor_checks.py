@@ -238,7 +238,7 @@ def from_check(found: Checked) -> Finding:
 
 # ---- disk
 
-LOW_FACTOR = 4  # times the limit, below which the library accepts nothing: warn before that
+LOW_FACTOR = 4  # times the limit, below which the library accepts nothing of unknown people
 
 
 def free_bytes(directory: Path) -> int:
@@ -252,7 +252,12 @@ def check_disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) 
     if free < limit:
         return wrong("disk", f"{text}: below {size(limit)} nothing is accepted", "free some space on that disk")
     if free < LOW_FACTOR * limit:
-        return warning("disk", f"{text}; below {size(limit)} nothing is accepted", "free some space on that disk")
+        return warning(
+            "disk",
+            f"{text}: nothing of people unknown here is accepted, below {size(2 * limit)} nothing of others; below"
+            f" {size(limit)} nothing is accepted",
+            "free some space on that disk",
+        )
     return ok("disk", text)
 
 

@@ -143,7 +143,7 @@ class Ingest:
 
     def _check_quota(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Return whether the quota admits a frame now. It may have to wait, or its writer is refused."""
-        room = self._sync.quota.check(source.payer, id.key)
+        room = self._sync.quota.check(source.link, id.key)
         if room is Admission.REFUSE:
             source.on_full(id.key)
         elif room is Admission.DEFER and self._hold(source, id, frame):
@@ -381,7 +381,7 @@ class Ingest:
         if extension.conversation.is_talk and not self._groups.accepts(extension, frames):
             return False
         size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)
-        room = self._sync.quota.charge(extension.source.payer, log.id.key, size)
+        room = self._sync.quota.charge(extension.source.link, log.id.key, size)
         if room is not Admission.ACCEPT:
             if room is Admission.REFUSE:
                 extension.source.on_full(log.id.key)

@@ -7,14 +7,15 @@ on its way to disk, so the answer is exact and no limit is ever exceeded.
 
 A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
 `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries arrive.
-Hosted users have no limits at home. In an open network unknown users have limits of their own.
+Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from.
+While the disk is nearly full, nothing of unknown users is stored, then nothing of others.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -22,10 +23,12 @@ from functools import partial
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import WriterKey
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.records import DiskLevel
+from p2pchat.core.shares import Line, Shares, address_line
 from p2pchat.core.sync.log_index import Lookups
-from p2pchat.protocol import ConversationId, PeerId, UserId
+from p2pchat.protocol import PeerId, UserId
 
 Then = Callable[[], None]
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
@@ -46,7 +49,9 @@ class Quota:
     Args:
         stored_bytes: At least as many as all stored entries have together; counting begins with it.
         hosted, names: Live views of the hosted users and of names.
-        strangers: None in a network with a key.
+        contacts: A live view of the known users.
+        payer: Returns where the bytes of a user count who is unknown (UnknownBytes), by the link that brings them;
+            None for a file.
         has_uncommitted: Returns whether entries of a user are on their way to disk.
         on_full: Called with each user whose quota becomes full.
 
@@ -57,94 +62,89 @@ class Quota:
 
     def __init__(
         self, ctx: Context, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
-        hosted: Mapping[UserId, object], names: Mapping[UserId, str], strangers: UnknownUserQuota | None,
-        has_uncommitted: Callable[[UserId], bool], on_full: Callable[[UserId], None],
+        hosted: Mapping[UserId, object], names: Mapping[UserId, str], contacts: Container[UserId],
+        payer: Callable[[UserId, PeerLink | None], str], has_uncommitted: Callable[[UserId], bool],
+        on_full: Callable[[UserId], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._lookups = lookups
         self._hosted = hosted
         self._names = names
-        self._unknown = strangers
+        self._contacts = contacts
+        self._payer = payer
         self._most = ctx.settings.user_quota_bytes
         self._warned_from = int(WARNED_AT * self._most)
         self._stored_most = stored_bytes  # upper bound for one user: everything stored at the start
-        self._free_until = -1 if strangers else self._warned_from - self._stored_most
+        self._free_until = self._warned_from - self._stored_most
         self._accounts = accounts
+        self._unknown = UnknownBytes(ctx, accounts)
+        self._disk = DiskLevel.ENOUGH
         self._base: dict[UserId, int] = {}  # what storage had of a user besides `_added`, where it was asked
         self._added: dict[UserId, int] = {}  # stored since the start
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
         self._asked: set[UserId] = set()
         self._full: set[UserId] = set()
         self._warned: set[UserId] = set()
-        self.must_check = strangers is not None
+        self.must_check = False
         self._on_full = on_full
         self._has_uncommitted = has_uncommitted
-        self._talks_asked = 0  # lookups of the bytes of direct conversations, at the start
-        self._after_talks: list[Then] = []
         self._unknown_warned = 0
 
     def start(self) -> None:
-        """Ask for the bytes of unknown users' direct conversations. Until they are known, more entries of
-        those wait.
-        """
-        keys = self._unknown.unanswered() if self._unknown is not None else []
-        self._talks_asked = len(keys)
-        for conversation, user in keys:
-            self._lookups.size((user, conversation), partial(self._on_talk_size, (conversation, user)))
-
-    def _on_talk_size(self, key: WriterKey, size: int) -> None:
-        assert self._unknown is not None
-        self._unknown.on_size(key, size)
-        self._talks_asked -= 1
-        if not self._talks_asked:
-            waiting, self._after_talks = self._after_talks, []
-            for then in waiting:
-                then()
+        """Take the stored charges, once the contacts are known."""
+        self._unknown.load(self._is_unknown)
 
     # ---- checking
 
-    def check(self, payer: PeerId, key: WriterKey) -> Admission:
-        """Return whether a batch of this user may be decoded. `payer` is the peer that brought it, "" for a file."""
+    def check(self, link: PeerLink | None, key: WriterKey) -> Admission:
+        """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
         user = key[1]
         if user in self._waiting:
             return Admission.DEFER
         if user in self._full:
             return Admission.REFUSE
-        if self._unknown is None or self._is_free(user):
-            return Admission.ACCEPT
-        if self._talks_asked and self._unknown.is_unanswered(key):
-            return Admission.DEFER
-        return Admission.REFUSE if self._unknown.refuses(payer, key) else Admission.ACCEPT
+        if self._disk is not DiskLevel.ENOUGH and user not in self._hosted:
+            if self._disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
+                return Admission.REFUSE
+        if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link)):
+            return Admission.REFUSE
+        return Admission.ACCEPT
 
-    def refuses(self, peer: PeerId, key: WriterKey) -> bool:
+    def refuses(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
-        return self.must_check and self.check(peer, key) is Admission.REFUSE
+        return self.must_check and self.check(link, key) is Admission.REFUSE
 
     def when_known(self, user: UserId, then: Then) -> None:
         """Call `then` when what `check` deferred is known."""
-        waiting = self._waiting.get(user)
-        (self._after_talks if waiting is None else waiting).append(then)
+        self._waiting[user].append(then)
+
+    def set_disk(self, level: DiskLevel) -> None:
+        """Refuse what there is no disk space for."""
+        self._disk = level
+        self._update_must_check()
 
     # ---- charging
 
-    def charge(self, payer: PeerId, key: WriterKey, size: int) -> Admission:
+    def charge(self, link: PeerLink | None, key: WriterKey, size: int) -> Admission:
         """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored."""
         user = key[1]
         added = self._added.get(user, 0) + size
-        if added <= self._free_until:
-            self._added[user] = added
-            return Admission.ACCEPT
         if self._is_free(user):
+            if added <= self._free_until:
+                self._added[user] = added
             return Admission.ACCEPT
-        room = self._check_room(user, added)
-        if room is Admission.ACCEPT and self._unknown is not None:
-            refused = self._unknown.charge(payer, key, size)
-            if refused:
-                self._warn_of_unknown(user, refused)
+        room = Admission.ACCEPT if added <= self._free_until else self._check_room(user, added)
+        if room is Admission.ACCEPT and user not in self._contacts:
+            if not self._unknown.charge(self._payer(user, link), user, size):
+                self._warn_of_unknown(user)
+                self.must_check = True
                 room = Admission.REFUSE
         if room is Admission.ACCEPT:
             self._added[user] = added
         return room
+
+    def _is_unknown(self, user: UserId) -> bool:
+        return not (user in self._contacts or self._is_free(user))
 
     def _is_free(self, user: UserId) -> bool:
         return user in self._hosted or self._accounts.is_allowed(user)
@@ -189,8 +189,8 @@ class Quota:
         )
         self._on_full(user)
 
-    def _warn_of_unknown(self, user: UserId, refused: str) -> None:
-        self._ctx.emit(Counted(f"stranger_full_{refused}"))
+    def _warn_of_unknown(self, user: UserId) -> None:
+        self._ctx.emit(Counted("unknown_full"))
         if user in self._warned or self._unknown_warned >= MAX_UNKNOWN_WARNED:
             return
         self._warned.add(user)
@@ -199,7 +199,7 @@ class Quota:
             WarningIssued(
                 "full",
                 f"{self._who(user)} has exceeded the space for unknown users: further messages are refused until"
-                " someone here writes to or meets that user, or /allow NAME lifts the limit; then they arrive",
+                " someone here writes to that user, or /allow NAME lifts the limit; then they arrive",
                 user,
             )
         )
@@ -226,15 +226,16 @@ class Quota:
             then()
 
     def _update_must_check(self) -> None:
-        self.must_check = bool(self._unknown or self._waiting or self._full)
+        self.must_check = bool(
+            self._waiting or self._full or self._unknown.any_full or self._disk is not DiskLevel.ENOUGH
+        )
 
     # ---- lifting
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
         self._accounts.allow(user)
-        if self._unknown is not None:
-            self._unknown.lift(user)
+        self._unknown.release(user)
         self._full.discard(user)
         self._update_must_check()
 
@@ -245,14 +246,11 @@ class Quota:
     def is_allowed(self, user: UserId) -> bool:
         return self._accounts.is_allowed(user)
 
-    def on_proved(self, user: UserId) -> None:
-        """Note that a user proved itself on a link, so it is not unknown any more."""
-        if self._unknown is not None:
-            self._unknown.on_proved(user)
-
-    def on_write(self, members: frozenset[UserId]) -> bool:
-        """Note that a hosted user wrote to these members. Return True if there is room now for refused entries."""
-        return self._unknown is not None and self._unknown.on_write(members - self._hosted.keys())
+    def on_contact(self, user: UserId) -> bool:
+        """Count a user no more among the unknown ones. Return True if there is room now for refused entries."""
+        made_room = self._unknown.release(user)
+        self._update_must_check()
+        return made_room
 
 
 def _mib(size: int) -> str:
@@ -264,43 +262,41 @@ def _mib(size: int) -> str:
 
 PREFIX = "quota:"  # in meta, before the user id
 ALLOWED = "allowed"
-PROVEN = "proven"
-BY_FILE = "file"  # payer of entries from files
+IN_NO_BRANCH = "file"  # payer of what files and contacts bring
+SAVED_AHEAD = 1024  # bytes: a charge is stored when it exceeds what was stored, and then with so much more
 
 
 @dataclass(slots=True)
 class QuotaAccount:
-    """The state of one user's quota: `allowed` (limits lifted), `proven` (met on a link), and charges.
+    """The state of one user's quota: `allowed` (limits lifted), and charges.
 
-    `charges`: peer (or BY_FILE) -> bytes it brought before the user proved itself on a link here.
+    `charges`: payer -> at least the bytes that count there. A payer is a peer and its address, or IN_NO_BRANCH. Earlier
+    versions wrote the peer alone, and words that say nothing today.
     """
 
     allowed: bool = False
-    proven: bool = False
-    charges: dict[PeerId, int] = field(default_factory=dict)
+    charges: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, line: str) -> QuotaAccount:
         account = cls()
         for word in line.split():
-            peer, _, size = word.partition(":")
+            payer, _, size = word.partition(":")
             if size.isdecimal():
-                account.charges[peer] = int(size)
+                account.charges[payer] = int(size)
             else:
                 account.allowed |= word == ALLOWED
-                account.proven |= word == PROVEN
         return account
 
     def __str__(self) -> str:
-        words = [ALLOWED] * self.allowed + [PROVEN] * self.proven
-        return " ".join(words + [f"{peer}:{size}" for peer, size in self.charges.items()])
+        words = [ALLOWED] * self.allowed
+        return " ".join(words + [f"{payer}:{size}" for payer, size in self.charges.items()])
 
 
 class QuotaAccounts:
     """The accounts of all users with something to remember.
 
-    Each is one short line in `meta`, written with the commit that changes it. In a network with a key only allowed
-    users have one.
+    Each is one short line in `meta`, written with the commit that changes it.
     """
 
     def __init__(self, ctx: Context, meta: dict[str, str]) -> None:
@@ -335,186 +331,71 @@ class QuotaAccounts:
 # ---- unknown users
 
 
-MAX_MET = 100_000  # users met of whom nothing is stored; a guess: 10 MiB
+class UnknownBytes:
+    """The bytes of unknown users, counted where those come from (shares.py).
 
+    A user is counted at the peer that hosts it, or else at the one that brings its entries: at that peer, its address
+    and its network. What contacts and files bring of unknown users is in no branch. Whoever becomes known is counted
+    here no more.
 
-class UnknownUserQuota:
-    """Limits on unknown users in an open network, where anyone can connect under many names.
-
-    A user to whom no hosted user ever wrote may have 16 direct conversations of 1 MiB each here, and all such users
-    together 256 MiB. The logs of users who never proved themselves on a link here have 4 GiB together; they are charged
-    to the peer that brought them, and one peer's charges have the quota of a user. Writing to a user lifts the first
-    limit, meeting it the second, `lift` both.
-
-    The bytes of such conversations are requested from storage at the start. The charges are stored with the entries.
+    What is stored of a charge is a little more than it is, so that it is written rarely.
     """
 
-    def __init__(
-        self,
-        ctx: Context,
-        accounts: QuotaAccounts,
-        conversations: Conversations,
-        hosted: Iterable[UserId],
-        is_here: Callable[[UserId], bool],
-    ) -> None:
-        """Begin with the stored accounts. `is_here` returns whether a link is up to a peer that hosts this user."""
-        self._ctx = ctx
-        self._conversations = conversations
-        self._hosted = hosted
-        self._is_here = is_here
+    def __init__(self, ctx: Context, accounts: QuotaAccounts) -> None:
         self._accounts = accounts
-        self._met: set[UserId] = set()
-        # Direct conversations without an answer.
-        self._written_to: set[UserId] | None = None  # None: not computed yet
-        self._talks: dict[UserId, dict[ConversationId, int]] = {}  # bytes
-        self._talks_bytes = 0
-        self._full_talks: set[WriterKey] = set()
-        self._talks_full = False
-        # Users who were never met.
-        self._charged: dict[PeerId, int] = {}
-        self._charged_bytes = 0
-        self._full_payers: set[PeerId] = set()
-        self._unmet_full = False
-        for account in accounts.by_user.values():
-            if not account.allowed:
-                for peer, size in account.charges.items():
-                    self._charge(peer, size)
+        self._shares: Shares[tuple[UserId, str]] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)
+        self._each = ctx.settings.branch_bytes
+        self._full: set[Line] = set()  # nodes without room for something that came; () for all together
 
-    # ---- checking
+    def load(self, is_unknown: Callable[[UserId], bool]) -> None:
+        """Take the stored charges of users who are unknown still."""
+        for user, account in self._accounts.by_user.items():
+            for payer, size in account.charges.items() if is_unknown(user) else ():
+                self._shares.add((user, payer), _line_of(payer), size)
 
-    def refuses(self, payer: PeerId, key: WriterKey) -> bool:
-        """Return whether there was no room for one of these, and nothing has changed since."""
-        if key in self._full_talks or (self._talks_full and self.is_unanswered(key)):
-            return True
-        if self._unmet_full or self._full_payers:
-            return (self._unmet_full or payer in self._full_payers) and not self._is_met(key[1])
-        return False
+    @property
+    def any_full(self) -> bool:
+        return bool(self._full)
 
-    def charge(self, payer: PeerId, key: WriterKey, size: int) -> str:
-        """Charge a batch if there is room for it. Return "", or which limit was reached: "talk" or "unmet"."""
-        unanswered = self.is_unanswered(key)
-        if unanswered and not self._has_room(key, size):
-            return "talk"
-        if not self._is_met(key[1]) and not self._charge_payer(payer or BY_FILE, key[1], size):
-            return "unmet"
-        if unanswered:
-            talks = self._talks.setdefault(key[1], {})
-            talks[key[0]] = talks.get(key[0], 0) + size
-            self._talks_bytes += size
-        return ""
+    def refuses(self, payer: str) -> bool:
+        """Return whether there was no room for something from there, and nothing has changed since."""
+        line = _line_of(payer)
+        return any(line[:depth] in self._full for depth in range(len(line) + 1))
 
-    # ---- direct conversations without an answer
-
-    def is_unanswered(self, key: WriterKey) -> bool:
-        """Return whether this is a direct conversation with a user to whom no hosted user ever wrote."""
-        conversation = self._conversations.by_id.get(key[0])
-        return conversation is not None and conversation.members is not None and key[1] not in self._known()
-
-    def _known(self) -> set[UserId]:
-        if self._written_to is None:
-            hosted = set(self._hosted)
-            self._written_to = set()
-            for conversation in self._conversations.by_id.values():
-                if conversation.members is not None and not hosted.isdisjoint(conversation.writers):
-                    self._written_to |= conversation.members
-        return self._written_to
-
-    def unanswered(self) -> list[WriterKey]:
-        """Return the direct conversations with entries in which no hosted user wrote."""
-        hosted = set(self._hosted)
-        return [
-            (conversation.id, user)
-            for conversation in self._conversations.by_id.values()
-            if conversation.members is not None
-            for user in conversation.writers.keys() - hosted
-            if user not in self._known()
-        ]
-
-    def on_size(self, key: WriterKey, size: int) -> None:
-        """Take the bytes stored of one of these."""
-        if size and self.is_unanswered(key):
-            self._talks.setdefault(key[1], {})[key[0]] = size
-            self._talks_bytes += size
-
-    def _has_room(self, key: WriterKey, size: int) -> bool:
-        settings = self._ctx.settings
-        talks = self._talks.get(key[1], {})
-        if self._talks_bytes + size > settings.unanswered_bytes:
-            self._talks_full = True
+    def charge(self, payer: str, user: UserId, size: int) -> bool:
+        """Charge a batch if there is room for it."""
+        line = self._shares.line((user, payer)) or _line_of(payer)
+        if not self._shares.has_room(line, size):
+            nodes = [line[:depth] for depth in range(1, len(line) + 1)]
+            full = [node for node in nodes if self._shares.taken[node] + size > self._each]
+            self._full.update(full or [()])
             return False
-        too_many = key[0] not in talks and len(talks) >= settings.max_unanswered
-        if too_many or talks.get(key[0], 0) + size > settings.unanswered_talk_bytes:
-            if len(self._full_talks) < MAX_MET:
-                self._full_talks.add(key)
-            return False
-        return True
-
-    def on_write(self, users: Iterable[UserId]) -> bool:
-        """Note that a hosted user wrote to these users. Return True if there is room now where there was none."""
-        made_room = False
-        for user in users:
-            if user not in self._known():
-                made_room |= self._on_answered(user)
-        return made_room
-
-    def _on_answered(self, user: UserId) -> bool:
-        self._known().add(user)
-        self._talks_bytes -= sum(self._talks.pop(user, {}).values())
-        full = {key for key in self._full_talks if key[1] == user}
-        self._full_talks -= full
-        refused = bool(full) or self._talks_full
-        self._talks_full = False
-        return refused
-
-    # ---- users who were never met
-
-    def _is_met(self, user: UserId) -> bool:
-        account = self._accounts.by_user.get(user)
-        if account is not None and account.proven:
-            return True
-        if user in self._met or self._is_here(user):
-            self._accounts.get(user).proven = True
+        self._shares.add((user, payer), line, size)
+        taken, charges = self._shares.amount((user, payer)), self._accounts.get(user).charges
+        if taken > charges.get(payer, 0):
+            charges[payer] = taken + max(taken // 4, SAVED_AHEAD)
             self._accounts.save(user)
-            return True
-        return False
-
-    def _charge_payer(self, payer: PeerId, user: UserId, size: int) -> bool:
-        settings = self._ctx.settings
-        if self._charged_bytes + size > settings.unmet_users_bytes:
-            self._unmet_full = True
-            return False
-        if payer != BY_FILE and self._charged.get(payer, 0) + size > settings.user_quota_bytes:
-            self._full_payers.add(payer)
-            return False
-        self._charge(payer, size)
-        charges = self._accounts.get(user).charges
-        charges[payer] = charges.get(payer, 0) + size
-        self._accounts.save(user)
         return True
 
-    def _charge(self, payer: PeerId, size: int) -> None:
-        self._charged[payer] = self._charged.get(payer, 0) + size
-        self._charged_bytes += size
-
-    def on_proved(self, user: UserId) -> None:
-        """Release the charges of a user who proved itself on a link."""
-        if len(self._met) < MAX_MET:
-            self._met.add(user)
+    def release(self, user: UserId) -> bool:
+        """Charge a user no more. Return whether there may be room now where there was none."""
         account = self._accounts.by_user.get(user)
-        if account is not None and account.charges:
-            account.proven = True
-            self._release(user)
-
-    def _release(self, user: UserId) -> None:
-        account = self._accounts.get(user)
-        for payer, size in account.charges.items():
-            self._charge(payer, -size)
-            self._full_payers.discard(payer)
-        self._unmet_full = False
+        if account is None or not account.charges:
+            return False
+        for payer in account.charges:
+            self._shares.remove((user, payer))
         account.charges = {}
         self._accounts.save(user)
+        was_full = bool(self._full)
+        self._full.clear()
+        return was_full
 
-    def lift(self, user: UserId) -> None:
-        """Lift both limits for a user."""
-        self._on_answered(user)
-        self._release(user)
+
+def payer_of(host: str, peer: PeerId) -> str:
+    """Return how an account names the peer at an address: without the character that stands before a number."""
+    return f"{peer}@{host.replace(':', '_')}"
+
+
+def _line_of(payer: str) -> Line:
+    peer, _, host = payer.partition("@")
+    return () if payer == IN_NO_BRANCH else address_line(host.replace("_", ":"), peer) if host else (peer,)

@@ -31,7 +31,7 @@ from p2pchat.core.log import LogId, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored
+from p2pchat.core.records import Change, DeliveredMark, DiskLevel, LogFacts, LogKey, ReadMark, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
@@ -51,7 +51,7 @@ from p2pchat.core.sync.log_index import (
     Lookups,
     WaitingEntry,
 )
-from p2pchat.core.sync.quota import Quota, QuotaAccounts, UnknownUserQuota
+from p2pchat.core.sync.quota import IN_NO_BRANCH, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.requests import Requests
@@ -75,7 +75,7 @@ class Replicator:
 
     def __init__(
         self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
-        stored: Stored, run: RunId, *, is_open: bool,
+        stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -84,10 +84,8 @@ class Replicator:
         self.lookups = Lookups(ctx)
         self.people = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
         accounts = QuotaAccounts(ctx, stored.meta)
-        is_here = presence.hosts.__contains__
-        strangers = UnknownUserQuota(ctx, accounts, self.conversations, hosted, is_here) if is_open else None
         self.quota = Quota(
-            ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, strangers,
+            ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts, self._payer,
             self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
         self.requests = Requests(
@@ -123,7 +121,7 @@ class Replicator:
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         contacts.on_user = None
         self._load(stored)
-        contacts.on_user = self.requests.on_contact
+        contacts.on_user = self._on_contact
         self._mark_newcomer()
 
     # ---- start
@@ -192,10 +190,13 @@ class Replicator:
         self.conversations.set_network(network)
         self._mark_newcomer()
 
-    def pause(self, on: bool) -> None:
-        """Fetch nothing and write nothing unasked while nothing can be stored, or resume."""
-        self.fetcher.pause(on)
-        self.group_editor.pause(on)
+    def set_disk(self, level: DiskLevel) -> None:
+        """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
+        self.fetcher.pause(level is DiskLevel.NOTHING)
+        self.group_editor.pause(level is DiskLevel.NOTHING)
+        self.quota.set_disk(level)
+        for remote in self.context.remotes.values():
+            remote.full_sent_at.clear()
 
     # ---- links
 
@@ -322,11 +323,6 @@ class Replicator:
         self.appender.write_texts(request)
         if self.typing.local or self.typing.active:
             self.typing.on_end(request.conversation, request.user)
-        conversation = self.conversations.by_id.get(request.conversation)
-        if conversation is None or not conversation.members:
-            return
-        if self.quota.must_check and self.quota.on_write(conversation.members):
-            self.compare_all()
 
     def on_user_hosted(self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
         if not self.is_unknown(user):
@@ -340,6 +336,23 @@ class Replicator:
         self.conversations.update_concern(user, self.context.hosted)
         self.contacts.add(self.conversations.written_to_by(user))
         self.requests.on_user_hosted(user)
+
+    def _payer(self, user: UserId, link: PeerLink | None) -> str:
+        """Return where the bytes of an unknown user count: at a peer that hosts it, else at the one that brings them.
+
+        Contacts answer for nobody: all of a room's history may come from the peer that invited this one.
+        """
+        hosts = self.context.presence.hosts.get(user)
+        if hosts and (host := self.context.remotes.get(min(hosts))) is not None:
+            link = host.link
+        elif link is None or link.known:
+            return IN_NO_BRANCH
+        return payer_of(link.host, link.peer)
+
+    def _on_contact(self, user: UserId) -> None:
+        self.requests.on_contact(user)
+        if self.quota.on_contact(user):
+            self.context.after(0.0, self.compare_all)
 
     def before_user_unhosted(self, user: UserId) -> None:
         """Stop speaking for a user, before it is removed from the hosted users."""

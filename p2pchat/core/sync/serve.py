@@ -67,8 +67,8 @@ class Sender:
             self._warn_refused(
                 remote,
                 key,
-                "a peer refuses further messages written here: its limit for one user is reached; someone there"
-                " can lift it with /allow",
+                "a peer refuses further messages written here: its limit for one user is reached, which someone"
+                " there can lift with /allow, or its disk is nearly full",
             )
 
     def on_logs_refused(self, remote: RemoteState) -> None:

@@ -25,13 +25,14 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
+from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
 
 TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is a text
 
@@ -274,9 +275,9 @@ class EntrySource:
         return self
 
     @property
-    def payer(self) -> PeerId:
-        """The peer to which bytes of unknown users are charged; "" for none."""
-        return ""
+    def link(self) -> PeerLink | None:
+        """The link that brings the entries; None for a file."""
+        return None
 
     @property
     def is_connected(self) -> bool:
@@ -357,8 +358,8 @@ class LinkSource(EntrySource):
         return self.remote.link.id
 
     @property
-    def payer(self) -> PeerId:
-        return self.remote.link.peer
+    def link(self) -> PeerLink:
+        return self.remote.link
 
     @property
     def is_connected(self) -> bool:

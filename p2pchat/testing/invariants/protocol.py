@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class ProtocolInvariants:
 
     def _wanted(self, peer: SimPeer, want: Want, end: WireEnd) -> None:
         other, now = end.other.owner, self._sim.now
-        if (peer.fails or peer.low) and peer.handling is not LookupResult:
+        if (peer.fails or peer.low is DiskLevel.NOTHING) and peer.handling is not LookupResult:
             self._invariants.fail("storage", peer, f"asked {other.name} for entries it cannot store")
         if want.u != other.user and now < self._banned.get((peer.name, peer.lives, other.user), 0.0):
             self._invariants.fail("banned", peer, f"asked {other.name}, which sent a wrong head, for entries of others")
@@ -154,8 +155,12 @@ class ProtocolInvariants:
     def ordered(self, peer: SimPeer, order: Commit) -> None:
         """Check that a peer accepts no entries that it cannot store."""
         late = peer.handling is LookupResult  # it came earlier and waited for a lookup
-        if order.change.batches and (peer.fails or peer.low) and not (peer.byzantine or late):
-            why = "its disk has no room" if peer.low else "its storage does not work"
+        no_room = peer.low is DiskLevel.NOTHING or (
+            peer.low is DiskLevel.OWN_ONLY
+            and any(not peer.ever_spoke_for(batch.log.user) for batch in order.change.batches)
+        )
+        if order.change.batches and (peer.fails or no_room) and not (peer.byzantine or late):
+            why = "its disk has no room" if no_room else "its storage does not work"
             self._invariants.fail("storage", peer, f"accepts entries while {why}")
         for batch in order.change.batches:
             self._progress(peer, batch)

@@ -208,8 +208,14 @@ def with_quota(drawn: Settings, chance: Random) -> Settings:
 
 
 def with_few_places(drawn: Settings, chance: Random) -> Settings:
-    """Return the settings with a few places for conversations of unknown users."""
-    return replace(drawn, max_requests_a_peer=chance.choice((0, 1, 1, 2)), max_requests=chance.choice((1, 2, 256)))
+    """Return the settings with a few places for conversations of unknown users, and little room for their entries."""
+    return replace(
+        drawn,
+        max_requests_a_peer=chance.choice((0, 1, 1, 2)),
+        max_requests=chance.choice((1, 2, 256)),
+        branch_bytes=chance.choice((2_000, 10_000, drawn.branch_bytes)),
+        unknown_bytes=chance.choice((5_000, 20_000, drawn.unknown_bytes)),
+    )
 
 
 def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:

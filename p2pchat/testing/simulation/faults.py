@@ -17,6 +17,7 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
+from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
 from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter
@@ -286,8 +287,9 @@ class FaultInjector:
     def low(self) -> None:
         if self.sim.up:
             peer, on = self.chance.choice(self.sim.up), self.chance.random() < 0.6
-            self.sim.note(f"{peer.name}'s disk has {'little' if on else 'enough'} room")
-            peer.disk_low(on)
+            level = self.chance.choice([*DiskLevel][1:]) if on else DiskLevel.ENOUGH
+            self.sim.note(f"{peer.name}'s disk has room: {level.name}")
+            peer.disk_low(level)
 
     def join(self) -> None:
         if len(self.honest) < self._most_peers:

@@ -16,6 +16,7 @@ from p2pchat.core.context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.node import Node
+from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
@@ -73,7 +74,7 @@ class SimPeer:
         self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
         self.fails = False  # storage failed and was not reloaded yet
         self.allows = False  # its user lifted all quotas
-        self.low = False  # its disk is reported low
+        self.low = DiskLevel.ENOUGH  # as its disk is reported
         self.kept_from = 0.0  # when it last began to store again after a failed or low disk
         self.program = SimProgram(self)
         self.lives = 0
@@ -168,7 +169,7 @@ class SimPeer:
         self.lives += 1
         self.loads += 1
         self.status = ("online", "")
-        self.fails = self.low = False
+        self.fails, self.low = False, DiskLevel.ENOUGH
         self._fuse = None
         self._links = {}
         stored = self.disk.storage.load(self.speaks_for)
@@ -279,14 +280,14 @@ class SimPeer:
         for end in list(self._links.values()):
             end.pause(seconds)
 
-    def disk_low(self, on: bool) -> None:
-        """Report that its disk has little room left, or enough again."""
-        if self.low:
+    def disk_low(self, level: DiskLevel) -> None:
+        """Report for what its disk has room left."""
+        if self.low is not DiskLevel.ENOUGH:
             self.kept_from = self.sim.now
-        self.low = on
-        if on:
+        self.low = level
+        if level is DiskLevel.NOTHING:
             self.sim.invariants.protocol.rests(self)
-        self.put(inputs.DiskLow(on))
+        self.put(inputs.DiskLow(level))
 
     def allow_all(self) -> None:
         """Lift the quotas of all users for good, but those of a crowd: they would be contacts."""

@@ -82,13 +82,13 @@ class Scenario:
         self.heals = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
         quotas, requests = rare.random() < WITH_QUOTAS, Random(f"{seed} requests")
-        if requests.random() < WITH_FEW_PLACES:
-            settings = with_few_places(settings, requests)
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
         crowd = Random(f"{seed} crowd")
         self._crowded = self.heals and most_peers <= MOST_IN_A_CROWD and crowd.random() < WITH_A_CROWD
         if quotas and not self._crowded:
             settings = with_quota(settings, rare)
+        if requests.random() < WITH_FEW_PLACES and not self._crowded:  # nobody allows the users of a crowd
+            settings = with_few_places(settings, requests)
         if self._crowded:
             settings = with_few_links(settings, most_peers, crowd)
         self.sim = Simulation(seed, settings=settings, tell=tell)

@@ -24,6 +24,7 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Input
+from p2pchat.core.records import DiskLevel
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log
@@ -188,7 +189,7 @@ class Simulation:
         self._apart.clear()
         for peer in self.up:
             peer.disk.broken = False
-            peer.disk_low(False)
+            peer.disk_low(DiskLevel.ENOUGH)
             for other in self.all_peers:
                 for end in peer.wires_to(other):
                     self._heal_wire(end.wire)

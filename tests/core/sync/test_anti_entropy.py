@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import DiskLow, LinkFilled
+from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
@@ -17,8 +18,8 @@ def digest(*authors: Author, ask: bool = False) -> Digest:
 
 def begin_again(peer: Peer) -> list[str]:
     """Let a peer start a comparison with all its links."""
-    peer.put(DiskLow(True))
-    peer.put(DiskLow(False))
+    peer.put(DiskLow(DiskLevel.NOTHING))
+    peer.put(DiskLow(DiskLevel.ENOUGH))
     return peer.take()[2:]
 
 

@@ -13,6 +13,7 @@ from p2pchat.core import inputs
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import Ref, decode_entry, ref_key
+from p2pchat.core.records import DiskLevel
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.peer import SimPeer
 
@@ -302,10 +303,10 @@ def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulat
     assert ada.node is not None
     while not ada.node.sync.conversations.groups[group.id].lost_operations(ada.user):
         sim.run(0.01)  # until it gets its own operations from bob
-    ada.disk_low(True)
+    ada.disk_low(DiskLevel.NOTHING)
     sim.run(30)
     assert sim.counts["operation_redone"] == 0
-    ada.disk_low(False)
+    ada.disk_low(DiskLevel.ENOUGH)
     sim.run(30)
     assert sim.counts["operation_redone"] == 1 and group.members(bob) == ["ada", "bob", "cyd"]
     group.ends_well()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
+from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
@@ -138,10 +139,10 @@ def test_imported_entries_that_wait_are_stored_and_shown_later() -> None:
 
 def test_nothing_is_imported_while_nothing_can_be_stored() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
-    ada.put(DiskLow(True))
+    ada.put(DiskLow(DiskLevel.NOTHING))
     ada.take()
     assert ada.carry(bob.say("one")) == ["imported the disk is nearly full: make room, then import again"]
-    ada.put(DiskLow(False))
+    ada.put(DiskLow(DiskLevel.ENOUGH))
     ada.take()
     ada.holding = True
     ada.carry(bob.say("two"))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import pytest
 
-from p2pchat.core.context import HostedIdentity, NetworkCredentials
-from p2pchat.core.inputs import CommitFailed, Loaded, QuotaLifted
+from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, QuotaLifted
 from p2pchat.core.log import size_bytes
-from p2pchat.core.node import Node
+from p2pchat.core.records import Change, DiskLevel
 from p2pchat.core.sync.quota import QuotaAccount
 from p2pchat.protocol import Entries, Have
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.environment import SMALL
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
 
 FULL = "to bob: have nothing full"
@@ -286,143 +284,136 @@ def test_a_quota_lifted_while_storage_fails_stays_lifted() -> None:
     assert "allowed" in ada.storage.load([]).meta[f"quota:{IDS['bob']}"]
 
 
-# ---- an open network: strangers without an answer
-
-TALK: dict[str, Any] = {"unanswered_talk_bytes": 600, "max_unanswered": 2, "unanswered_bytes": 1_000}
+# ---- unknown users
 
 
-def test_a_stranger_s_direct_conversation_has_its_own_limit_until_it_is_answered() -> None:
-    ada = World().peer("ada", **TALK)
-    eve = Author("eve", "e1", dm("ada", "eve"))
-    far = ada.far("eve")
-    fits, refused = beyond(600, eve)
-    assert len([frame for frame in fits if kept(far.say(frame))]) == len(fits) > 1
-    done = far.say(refused)
-    assert done == ["warn full", "to eve: have nothing full"]
-    room = Author("eve", "e2")
-    assert kept(far.say(room.say("x" * 700)))  # the room has no such limit
-    ada.say("who are you?", to=dm("ada", "eve"))
-    assert kept(far.say(refused))
-
-
-def test_answering_a_stranger_compares_again() -> None:
-    ada = World().peer("ada", **TALK)
-    eve = Author("eve", "e1", dm("ada", "eve"))
-    far = ada.far("eve")
-    far.say(*lines(eve, 10))
-    assert "to eve: digest" in ada.say("who are you?", to=dm("ada", "eve"))
-
-
-def test_all_unknown_users_together_have_a_limit() -> None:
-    ada = World().peer("ada", **TALK)
-    for name, counts in (("bob", True), ("cyd", True), ("dan", False)):
-        author = Author(name, name[0] + "1", dm("ada", name))
-        assert bool(kept(ada.far(name).say(author.say("x" * 300)))) == counts
-    ada.say("hi", to=ada.open("bob"))
-    dan = Author("dan", "d1", dm("ada", "dan"))
-    assert kept(ada.far("dan").say(dan.say("x" * 300)))
-
-
-def test_bytes_of_unknown_users_are_known_after_a_restart() -> None:
-    first = World().peer("ada", **TALK)
-    eve = Author("eve", "e1", dm("ada", "eve"))
-    fits, refused = beyond(600, eve)
-    first.far("eve").say(*fits)
-    ada = World().peer("ada", first.storage, **TALK)
-    assert "to eve: have nothing full" in ada.far("eve").say(refused)
-
-
-def test_entries_of_unknown_users_wait_until_their_bytes_are_known() -> None:
-    first = World().peer("ada", **TALK)
-    eve = Author("eve", "e1", dm("ada", "eve"))
-    fits, refused = beyond(600, eve)
-    first.far("eve").say(*fits[:-1])
-    ada = World().peer("ada", first.storage, **TALK)  # requested at its start; the answer is in flight
-    ada.hold_lookups = True
-    answer = ada.world.under_way.popleft()
-    far = ada.far("eve")
-    assert kept(far.say(fits[-1])) == []
-    ada.put(answer[1])
-    assert kept(ada.take())
-    assert "to eve: have nothing full" in far.say(refused)
-
-
-def test_in_a_network_with_a_key_unknown_users_have_no_special_limits() -> None:
-    peer = World().peer("ada", **TALK)
-    node = Node(
-        settings=peer.settings, peer=peer.id, sign=IDENTITIES["ada"].sign,
-        users=[HostedIdentity(peer.id, "ada", IDENTITIES["ada"].sign)], network=NetworkCredentials("0a" * 16,
-        "0b" * 32), draw=peer._draw, stored=peer.storage.load([peer.id]),
-    )  # fmt: skip
-    assert not node.sync.quota.must_check
-
-
-# ---- an open network: users never met
-
-UNMET: dict[str, Any] = {"user_quota_bytes": 1_000, "unmet_users_bytes": 1_500}
-
-
-def unmet(number: int) -> Author:
+def brought(number: int) -> Author:
     """Return the author of an unknown user, who is on no link."""
     return Author(("bob", "cyd", "dan")[number], f"{number}a")
 
 
-def test_one_peer_s_users_never_met_have_the_quota_of_a_user() -> None:
-    ada = World().peer("ada", **UNMET)
-    eve = ada.far("eve")
-    assert kept(eve.say(unmet(0).say("x" * 500)))
-    assert kept(eve.say(unmet(1).say("x" * 300)))
-    assert "to eve: have nothing full" in eve.say(unmet(2).say("x" * 300))
-    assert kept(ada.far("dan").say(unmet(2).say("x" * 300)))  # a peer is not charged for its own users
+def test_unknown_users_of_one_peer_share_a_limit_and_those_of_another_have_their_own() -> None:
+    ada = World().peer("ada", branch_bytes=1_000)
+    eve = ada.far("eve", host="10.0.1.9")
+    assert kept(eve.say(brought(0).say("x" * 500)))
+    assert kept(eve.say(brought(1).say("x" * 300)))
+    assert eve.say(brought(2).say("x" * 300)) == ["warn full", "to eve: have nothing full"]
+    assert kept(ada.far("dan", host="10.0.2.9").say(brought(2).say("x" * 300)))
 
 
-def test_users_never_met_share_a_limit_and_meeting_one_makes_room() -> None:
-    ada = World().peer("ada", user_quota_bytes=5_000, unmet_users_bytes=1_500)
-    eve = ada.far("eve")
-    assert kept(eve.say(unmet(0).say("x" * 800)))
-    cyd = unmet(1)
-    assert "to eve: have nothing full" in eve.say(big := cyd.say("x" * 800))
-    ada.far("bob")
-    assert kept(eve.say(big))
+def test_peers_of_one_network_share_its_limit() -> None:
+    ada = World().peer("ada", branch_bytes=1_000)
+    assert kept(ada.far("eve", host="10.0.1.8").say(Author("eve", "e1").say("x" * 700)))
+    bob = Author("bob", "b1").say("x" * 300)
+    far = ada.far("bob", host="10.0.1.9")
+    assert far.say(bob) == ["warn full", "to bob: have nothing full"]
+    assert "to bob: digest" not in ada.say("hello")
+    ada.say("who are you?", to=ada.open("eve"))  # she counts no more
+    ada.world.pass_time(0.0)
+    assert kept(far.say(bob))
 
 
-def test_a_user_met_before_a_restart_is_known_afterwards() -> None:
-    first = World().peer("ada", **UNMET)
-    bob = Author("bob", "b1")
-    first.far("bob").say(bob.say("x"))
-    ada = World().peer("ada", first.storage, **UNMET)
-    eve = ada.far("eve")
-    assert kept(eve.say(bob.say("x" * 700)))
-    assert ada.storage.load([]).meta[f"quota:{IDS['bob']}"] == "proven"
-    assert kept(eve.say(unmet(1).say("x" * 700)))  # nothing was charged for bob
+def test_on_one_machine_each_peer_has_a_share() -> None:
+    ada = World().peer("ada", branch_bytes=1_000)
+    for name in ("bob", "cyd"):
+        assert kept(ada.far(name, host="127.0.0.1").say(Author(name, name[0] + "1").say("x" * 700)))
 
 
-def test_charges_survive_a_restart() -> None:
-    first = World().peer("ada", **UNMET)
-    first.far("eve").say(unmet(0).say("x" * 700))
-    ada = World().peer("ada", first.storage, user_quota_bytes=10_000, unmet_users_bytes=1_000)
-    assert "to eve: have nothing full" in ada.far("eve").say(unmet(1).say("x" * 700))
+def test_all_unknown_users_share_a_limit() -> None:
+    ada = World().peer("ada", unknown_bytes=1_000)
+    assert kept(ada.far("eve", host="10.0.1.9").say(Author("eve", "e1").say("x" * 700)))
+    assert "warn full" in ada.far("bob", host="10.0.2.9").say(Author("bob", "b1").say("x" * 300))
 
 
-def test_lifting_a_quota_lifts_every_limit() -> None:
-    ada = World().peer("ada", **UNMET)
-    eve = ada.far("eve")
+def test_a_user_counts_at_the_peer_that_hosts_it_whoever_brings_its_entries() -> None:
+    ada = World().peer("ada", branch_bytes=1_000)
+    ada.far("bob", host="10.0.1.9")
+    eve = ada.far("eve", host="10.0.2.9")
+    assert kept(eve.say(Author("bob", "b1").say("x" * 700)))
+    assert kept(eve.say(Author("eve", "e1").say("x" * 700)))
+
+
+def test_what_a_contact_brings_of_others_counts_in_no_branch() -> None:
+    ada = World().peer("ada", branch_bytes=1_000)
+    ada.node.contacts.add([IDS["eve"]])
+    far = ada.far("eve")
+    assert all(kept(far.say(frame)) for frame in lines(brought(0), 20))
+    assert all(kept(far.say(frame)) for frame in lines(Author("eve", "e1"), 20))
+
+
+def test_known_users_are_counted_in_no_branch() -> None:
+    ada = World().peer("ada", branch_bytes=1_000)
     allow(ada, "bob")
-    author = unmet(0)
-    assert all(kept(eve.say(frame)) for frame in lines(author, 40))
-    assert kept(eve.say(unmet(1).say("x" * 700)))
+    far = ada.far("eve")
+    assert all(kept(far.say(frame)) for frame in lines(brought(0), 20))
+    assert kept(far.say(brought(1).say("x" * 700)))
+
+
+def test_who_is_answered_gives_room_and_everything_is_compared_again() -> None:
+    ada = World().peer("ada", branch_bytes=600)
+    eve = Author("eve", "e1", dm("ada", "eve"))
+    far = ada.far("eve")
+    fits, refused = beyond(600, eve)
+    far.say(*fits)
+    assert "to eve: have nothing full" in far.say(refused)
+    ada.say("who are you?", to=dm("ada", "eve"))
+    ada.world.pass_time(0.0)
+    assert "to eve: digest" in ada.take()
+    assert kept(far.say(refused))
+
+
+def test_charges_survive_a_restart_and_are_stored_rarely() -> None:
+    first = World().peer("ada", branch_bytes=100_000)
+    far, pen = first.far("eve", host="fe80::7%eth0"), Author("eve", "e1")
+    saved = [first.storage.meta().get(f"quota:{IDS['eve']}") for frame in lines(pen, 40, 500) if far.say(frame)]
+    assert 1 < len(set(saved)) < 12
+    ada = World().peer("ada", first.storage, branch_bytes=15_000)
+    cyd = ada.far("cyd", host="fe80::8")
+    assert "to cyd: have nothing full" in cyd.say(Author("cyd", "c1").say("x"))
+    assert kept(ada.far("bob", host="127.0.0.1").say(Author("bob", "b1").say("x")))
+
+
+def test_charges_of_an_earlier_version_count_at_the_peer_alone() -> None:
+    first = World().peer("ada")
+    first.storage.commit([Change(meta={f"quota:{IDS['bob']}": f"proven {IDS['eve']}:900"})])
+    ada = World().peer("ada", first.storage, branch_bytes=1_000)
+    assert "warn full" in ada.far("eve", host="127.0.0.1").say(Author("eve", "e1").say("x" * 300))
+    assert kept(ada.far("cyd", host="127.0.0.1").say(Author("cyd", "c1").say("x" * 300)))
 
 
 def test_made_up_users_do_not_flood_the_screen() -> None:
-    ada = World().peer("ada", unmet_users_bytes=1)
+    ada = World().peer("ada", branch_bytes=1)
     far = ada.far("eve")
     done = [line for name in ("bob", "cyd", "dan") for line in far.say(Author(name, "f1").say("x"))]
     assert done == ["warn full", *["to eve: have nothing full"] * 3]
 
 
-@pytest.mark.parametrize("line", ["", "allowed", "proven", "allowed proven", f"{'ab' * 32}:17 file:3", "proven file:0"])
+@pytest.mark.parametrize("line", ["", "allowed", f"allowed {'ab' * 32}@10.0.0.9:17 file:3", f"{'ab' * 32}@fe80__1:0"])
 def test_accounts_are_read_as_they_were_written(line: str) -> None:
     assert str(QuotaAccount.parse(line)) == line
+
+
+# ---- little disk space
+
+
+def test_with_little_disk_space_unknown_users_are_refused_first_then_all_others() -> None:
+    ada = World().peer("ada")
+    ada.node.contacts.add([IDS["bob"]])
+    bob, eve = Author("bob", "b1"), Author("eve", "e1")
+    known, unknown = ada.far("bob"), ada.far("eve")
+    ada.put(DiskLow(DiskLevel.KNOWN_ONLY))
+    assert ada.take() == ["warn disk_low"]
+    refused = eve.say("one")
+    assert kept(known.say(bob.say("one"))) and unknown.say(refused) == ["to eve: have nothing full"]
+    assert unknown.say(page(eve)) == []  # nothing is fetched
+    ada.put(DiskLow(DiskLevel.OWN_ONLY))
+    two = bob.say("two")
+    assert known.say(two)[-1] == "to bob: have nothing full" and kept(ada.say("my own"))
+    ada.take()
+    ada.put(DiskLow(DiskLevel.ENOUGH))
+    done = ada.take()
+    assert {"warn disk_enough", "to bob: digest", "to eve: digest"} <= set(done)
+    assert kept(known.say(two)) and kept(unknown.say(refused))
 
 
 # ---- whole histories
