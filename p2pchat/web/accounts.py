@@ -244,11 +244,11 @@ class Accounts:
         """
         try:
             found = self.find_conversation(account, to)
-            if found.user is None or found.user.key not in self._former:
-                return found
-            problem: Exception = WebError(404, "unknown_name", f"{found.user.label} is gone: this account was deleted")
-        except (UnknownName, AmbiguousName) as error:
+            self.check_receiver(found)
+        except (UnknownName, AmbiguousName, WebError) as error:
             problem = error
+        else:
+            return found
         try:
             name = valid(to.strip().removeprefix("@"))
             return account.user.find((await self.reserve(name, account)).user.me)
@@ -259,6 +259,15 @@ class Accounts:
             if isinstance(problem, UnknownName):
                 problem = UnknownName(to)
         raise problem
+
+    def check_receiver(self, to: Conversation) -> None:
+        """Raise WebError if a message there would reach nobody: the account was deleted, or the name released."""
+        if to.user is None or to.user.key not in self._former:
+            return
+        label, (word, _) = to.user.label, self._former[to.user.key]
+        if word == DELETED:
+            raise WebError(404, "unknown_name", f"{label} is gone: this account was deleted")
+        raise WebError(404, "unknown_name", f"{label} is gone: nobody has registered this name; write to it anew")
 
     def reservation(self, by: Account, to: Conversation) -> dict[str, Any]:
         """Return what the answer to a direct message says of a reserved name: `reserved` and `text`; {} for others."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -214,9 +214,15 @@ class EventSession(WebSocketSession):
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
         async with AsyncExitStack() as checked:
             await checked.enter_async_context(self.gateway.write_locks[self.account.key])
-            if command.do == "nick":
+            if command.do == "send":
+                self._check_receiver(command.fields.get("to", "room"))
+            elif command.do == "nick":
                 await checked.enter_async_context(self.gateway.accounts.renaming(self.account, command.fields["name"]))
             await self._commands.execute_command(command)
+
+    def _check_receiver(self, address: str) -> None:
+        with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
+            self.gateway.accounts.check_receiver(self.user.find(address))
 
     def _on_presence(self, status: str, text: str) -> None:
         """Take over a presence set by command; it counts for all connections of the account, later ones too."""

@@ -100,6 +100,13 @@ async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(tmp_path: Pa
                 assert (again.status_code, again.json()["code"]) == (409, "name_taken")
             told = await http.post("/messages", json={"to": "zoe", "content": "are you there?"})
             assert (told.status_code, told.json()["code"]) == (404, "unknown_name") and "deleted" in told.json()["text"]
+            async with connect(
+                f"{url.replace('http', 'ws')}/lines", additional_headers={"Authorization": f"Bearer {other}"}
+            ) as lines_of_yan:
+                await lines_of_yan.send('{"do":"send","to":"zoe","text":"are you there?","ref":"1"}')
+                while (line := json.loads(await lines_of_yan.recv())).get("ref") != "1":
+                    pass
+                assert (line["event"], line["code"], line["text"]) == ("error", "unknown_name", told.json()["text"])
             kept = await http.get("/messages", params={"conversation": "zoe"})
             assert [row["content"] for row in kept.json()] == ["psst"]
         assert await run("users") == (0, ["yan  registered"])

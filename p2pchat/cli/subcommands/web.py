@@ -224,7 +224,7 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
     return DONE
 
 
-@web.group("accounts", cls=cli.CommandGroup)
+@web.group("accounts", cls=cli.CommandGroup, no_args_is_help=False)
 def accounts() -> None:
     """List accounts and reserved names, or delete some.
 
