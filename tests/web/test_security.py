@@ -389,7 +389,7 @@ async def test_concurrent_writes_reserve_no_more_names_than_allowed() -> None:
         async with served.client("loud") as http:
             asked = [http.post("/messages", json={"to": f"nobody{n}", "content": "hi"}) for n in range(12)]
             statuses = sorted(answer.status_code for answer in await asyncio.gather(*asked))
-        assert statuses == [201] * 3 + [403] * 9
+        assert statuses == [201] * 12  # the oldest gave way
         assert sum(account.reserved for account in served.gateway.accounts.list()) == 3
 
 
