@@ -5,6 +5,7 @@ characters or by what they look like, is quoted. So no line can pass for another
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
     12:04 [#ops] bob: text     12:05 -- ada added carol to #ops     12:05 bob (edited; first sent 12:04): text
+    12:04 bob (came 14:02): text
     12:06 -- bob deleted a message sent 12:04     12:07 -- bob reacted 👍 to ada: "are…"
 """
 
@@ -112,11 +113,23 @@ def format_message(event: Line, me: str, now: datetime | None, related: Line | N
     who = show(event["sender"])
     if event["kind"] == "dm":
         who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
-    if related is not None:
-        who = f"{who} (to {message_excerpt(related)})"
+    if note := message_note(event, now, related):
+        who = f"{who} ({note})"
     time = format_time(event["sent_at"], now) + _in_group(event)
     text = message_text(event) + edit_marks(event)
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
+
+
+def message_note(event: Line, now: datetime | None, related: Line | None) -> str:
+    """Return what stands in parentheses behind the writer: that the message came late, and which one it answers.
+
+    The date it came is left out if it is that of the message. "" if there is nothing to say.
+    """
+    notes = [] if related is None else [f"to {message_excerpt(related)}"]
+    if "came" in event:
+        sent = datetime.fromisoformat(event["sent_at"]).astimezone(now.tzinfo if now else None)
+        notes.insert(0, f"came {format_time(event['came'], sent)}")
+    return ", ".join(notes)
 
 
 def _in_group(event: Line) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.receipts import Receipt
 
 SHOWN_KINDS = ("text", "action")
+LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
 NOT_SHOWN = RELATION_KINDS | {"profile", "group", "leave"}  # kinds of entries that are no messages
 
 
@@ -181,6 +182,15 @@ class Post:
     at = received_at
 
     @property
+    def came(self) -> datetime | None:
+        """The time this peer received it, if that was more than 10 minutes after `sent_at`; otherwise None.
+
+        The writer was away then, or this peer, or the writer claims an earlier time. None for own and `old` messages.
+        """
+        is_late = self._received_at - self._entry.at > LATE_AFTER and not self.old and not isinstance(self, Sent)
+        return self.received_at if is_late else None
+
+    @property
     def reply_to(self) -> str | None:
         """The id of the message that it answers; None if it answers none."""
         return None if self._entry.re is None else referred_id(self.log.conversation, self._entry.re)
@@ -257,6 +267,8 @@ class Post:
             line["group"] = conversation.name
         if self._entry.t is not None:
             line["claimed_at"] = iso(self._entry.t)
+        if self.came is not None:
+            line["came"] = iso(self._received_at)
         if self.gap:
             line["gap"] = True
         if self.unsupported is not None:

@@ -91,6 +91,7 @@ class MessageOut(
     group: str | None = Field(None, description="The group it was written to.")
     content: str = Field(description='The current text; "" once deleted.')
     timestamp: str = Field(description="When it was written, in UTC; it never changes.")
+    came: str | None = Field(None, description="When it came to this gateway, if more than 10 minutes later.")
     id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
     action: bool | None = Field(None, description="The text describes an action of the writer.")
@@ -290,6 +291,8 @@ def message_json(post: Message | Sent) -> dict[str, Any]:
     elif conversation.kind == "group":
         found["group"] = conversation.name
     found |= {"content": post.text, "timestamp": iso(post.sent_at)}
+    if post.came is not None:
+        found["came"] = iso(post.came)
     if post.reply_to is not None:
         found["reply_to"] = post.reply_to
     return found | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}

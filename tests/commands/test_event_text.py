@@ -38,6 +38,13 @@ def said(**fields: Any) -> dict[str, Any]:
         (said(text="\x1b[31mred"), "11:30 ada: \\u{1b}[31mred"),
         (said(sender="bob: yes", text="no"), '11:30 "bob: yes": no'),
         (said(sender="-- bob left", text=""), '11:30 "-- bob left": '),
+        (said(came="2026-11-20T11:58:00.000000Z"), "11:30 ada (came 11:58): hi"),
+        (said(came="2026-11-21T00:01:00.000000Z", kind="dm"), "11:30 ada -> me (came 2026-11-21 00:01): hi"),
+        (said(came="2026-11-20T11:58:00.000000Z", action=True, text="waves"), "11:30 * ada (came 11:58) waves"),
+        (
+            said(sent_at="2026-11-19T23:59:59.000000Z", came="2026-11-20T11:58:00.000000Z"),
+            "2026-11-19 23:59 ada (came 2026-11-20 11:58): hi",
+        ),
         (said(unsupported="file", text=""), "11:30 ada: [unsupported: file]"),
     ],
 )
@@ -80,6 +87,11 @@ def test_warnings_and_errors_are_notices() -> None:
 )
 def test_ambiguous_names_are_quoted(label: str, shown: str) -> None:
     assert quote_name(label) == shown
+
+
+def test_a_late_answer_says_both() -> None:
+    late = said(came="2026-11-20T11:58:00.000000Z")
+    assert format_message(late, "me", NOW, said(sender="bob")) == '11:30 ada (came 11:58, to bob: "hi"): hi'
 
 
 def test_times_are_local() -> None:

@@ -30,12 +30,13 @@ from p2pchat.messaging.events import (
     iso,
     micros_of,
 )
-from p2pchat.messaging.messages import Message, Sent, parse_message_id
+from p2pchat.messaging.messages import Message, Sent, parse_message_id, post_of
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.users import User
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import ReleasedEntry
+from tests.core.scripted_nodes import START, Author, Peer, World
 
 ADA, BOB = "a1" * 32, "b0" * 32
 ROOM, DM = "c0" * 32, "d0" * 32
@@ -63,6 +64,7 @@ VIEWER = Viewer()
 
 
 def post(kind: type[Message] | type[Sent], conversation: str, entry: Entry, *, old: bool = False) -> Message | Sent:
+    """Return a message that was received at AT."""
     user = ADA if kind is Sent else BOB
     return kind(VIEWER, LogId(conversation, user, RUN), 7, entry, 3, micros_of(AT), old, False)
 
@@ -128,6 +130,38 @@ def test_a_claimed_time_is_shown_beside_the_time_of_writing() -> None:
     line = claimed.to_json()
     assert (line["claimed_at"], line["sent_at"]) == ("1970-01-01T00:00:00.000000Z", AT_JSON)
     assert post(Message, ROOM, Entry("text", 1, 1, b="hi")).claimed_at is None
+
+
+def test_a_message_that_came_much_later_than_it_claims_says_when() -> None:
+    ten_minutes = micros_of(AT) - 600 * 1_000_000
+    on_time, late = (Entry("text", at, ten_minutes, b="hi") for at in (ten_minutes, ten_minutes - 1))
+    assert post(Message, ROOM, on_time).came is None and "came" not in post(Message, ROOM, on_time).to_json()
+    for conversation in (ROOM, DM):
+        assert post(Message, conversation, late).came == AT
+        assert post(Message, conversation, late).to_json()["came"] == AT_JSON
+    for other in (post(Message, ROOM, late, old=True), post(Sent, ROOM, late)):  # history of a newcomer, and one's own
+        assert other.came is None and "came" not in other.to_json()
+
+
+def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> None:
+    """The times are those of a core: when it stored the entry, and what the entry claims."""
+    hour = 3600 * 1_000_000
+
+    def came(peer: Peer) -> list[tuple[str, int | None]]:
+        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in one.raw[:16]]
+        posts = [post_of(VIEWER, one, mine=one.log.user == peer.id) for one in shown]
+        return [(one.text, None if one.came is None else (micros_of(one.came) - START) // hour) for one in posts]
+
+    world, bob, file = World(), Author("bob", "b1"), Author("cyd", "c1")
+    history = bob.say("before ada", at=START - hour)
+    ada = world.peer("ada")
+    ada.carry(file.say("a file for a newcomer", at=START - hour))
+    far = ada.far("bob", bob, file)  # both logs are its first marks
+    world.seconds = 7200
+    far.say(history, bob.say("on the way for two hours"))
+    assert came(ada) == [("a file for a newcomer", None), ("before ada", None), ("on the way for two hours", 2)]
+    ada.carry(file.say("a file for a member"))
+    assert came(ada)[-1] == ("a file for a member", 2)
 
 
 def test_a_kind_of_a_later_version_is_shown_as_unsupported() -> None:

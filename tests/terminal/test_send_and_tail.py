@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminal.conftest import OpenTerminal
+from tests.processes.settings_override import altered, changes
+from tests.terminal.conftest import P2PCHAT, OpenTerminal
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -34,6 +35,28 @@ async def test_send_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: P
     await tail.shows_line(r"ada: half a line")
     await tail.key("c-c")
     assert await tail.ended() == 130
+
+
+async def test_a_message_written_long_ago_says_when_it_came(terminal: OpenTerminal, home: Path) -> None:
+    clock, here = home.parent / "clock", ("--data", str(home / "ada"))
+    clock.write_text("-7200")  # bob claims two hours ago
+    ada = await terminal("0", "--name", "ada", *here)
+    await ada.shows("ada listens on")
+    off = (*altered(changes({}, clock=clock)), *P2PCHAT)
+    bob = await terminal("0", str(port_of(ada.lines)), "--name", "bob", "--data", str(home / "bob"), command=off)
+    await ada.shows("bob is here")
+    await bob.shows("ada is here")
+    await bob.type("on the way\r")
+    late = r"\d\d:\d\d bob \(came [-0-9 ]*\d\d:\d\d\): on the way"
+    await ada.shows_line(late)
+    history = await terminal("history", *here)
+    await history.shows_line(late)
+    assert await history.ended() == 0
+    rows = await terminal("history", "--json", *here)
+    await rows.shows_line(r'"came": ?"20')
+    await ada.type("seen at once\r")
+    await bob.shows_line(r"\d\d:\d\d ada: seen at once")  # two hours in bob's future, which is not late
+    await bob.shows_line(r"\d\d:\d\d bob: on the way")  # one's own
 
 
 async def test_send_reads_a_message_until_ctrl_d(terminal: OpenTerminal, home: Path) -> None:

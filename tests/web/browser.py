@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,12 @@ PATIENCE = 45.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
-    """Start `python -m p2pchat` with these arguments."""
+async def started(home: Path, *words: str, before: Sequence[str] = ()) -> asyncio.subprocess.Process:
+    """Start `python -m p2pchat` with these arguments; words before it may alter it (settings_override.py)."""
     environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONPATH": str(ROOT)}
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "p2pchat", *words), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL,
+        *(*before, sys.executable, "-m", "p2pchat", *words), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL,
         env=environment, limit=1 << 20,
     )  # fmt: skip
 
@@ -37,7 +37,7 @@ class GatewayProcess:
     """`p2pchat web`, which can be killed and started again on the same ports."""
 
     def __init__(self, home: Path, *options: str) -> None:
-        self._home = home
+        self.home = home
         self._options = options
         self.http_port, self.port = map(int, free_ports(2))
         self.url = f"http://127.0.0.1:{self.http_port}/"
@@ -45,8 +45,8 @@ class GatewayProcess:
         self._reading: asyncio.Task[bytes] | None = None
 
     async def start(self) -> None:
-        words = ("--port", str(self.port), "--name", "gate", "--data", str(self._home / "g"), "--json", *self._options)
-        self._process = process = await started(self._home, "web", str(self.http_port), *words)
+        words = ("--port", str(self.port), "--name", "gate", "--data", str(self.home / "g"), "--json", *self._options)
+        self._process = process = await started(self.home, "web", str(self.http_port), *words)
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE * 2):
             while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
@@ -56,7 +56,7 @@ class GatewayProcess:
 
     async def send(self, to: str, text: str) -> None:
         """Write as the user of the gateway's own peer, with `p2pchat send`."""
-        process = await started(self._home, "send", to, text, "--data", str(self._home / "g"))
+        process = await started(self.home, "send", to, text, "--data", str(self.home / "g"))
         assert await process.wait() in (0, 3)
 
     async def kill(self) -> None:
@@ -92,9 +92,10 @@ class GatewayProcess:
 class Terminal:
     """`p2pchat PORT GATEWAY --json`: a user without a browser."""
 
-    def __init__(self, home: Path, *words: str) -> None:
-        self._home = home
+    def __init__(self, home: Path, *words: str, before: Sequence[str] = ()) -> None:
+        self.home = home
         self._words = words
+        self._before = before
         self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
@@ -102,7 +103,7 @@ class Terminal:
     async def start(self) -> None:
         """Start or restart it; lines of an earlier run that were not read are dropped."""
         self._lines = asyncio.Queue()
-        self._process = await started(self._home, *self._words)
+        self._process = await started(self.home, *self._words, before=self._before)
         self._reading = asyncio.create_task(self._read())
 
     async def kill(self) -> None:

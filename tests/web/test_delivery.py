@@ -18,6 +18,7 @@ from p2pchat.web import Pace, WebSettings
 from p2pchat.web.socketio import engine
 from tests.ports import free_ports
 from tests.processes.proxy import Proxy
+from tests.processes.settings_override import altered, changes
 from tests.web.chat_client import Chatter, chatting, drop, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
@@ -766,3 +767,28 @@ async def test_a_writer_who_was_away_is_told_of_what_happened_just_before_a_kill
             while (await bob.message())["id"] != last:
                 pass
             assert (await ada.next("delivered"))["id"] == last
+
+
+async def test_a_message_that_came_long_after_it_claims_says_so_at_every_interface(
+    served: Served, tmp_path: Path
+) -> None:
+    (clock := tmp_path / "clock").write_text("-1500", "ascii")  # below the hour that certificates allow
+    words = p2pchat("0", "--invite", served.peer.invite, "--name", "slow", "--data", str(tmp_path / "slow"))
+    async with (
+        chatting(served, "zoe") as chat,
+        socket(served.url, "zoe", served.tokens["zoe"]) as io,
+        running(*altered(changes({}, clock=clock)), *words, home=tmp_path) as slow,
+        served.client("zoe") as http,
+    ):
+        await slow.until("zoe is here")
+        await slow.say("half an hour on the way")
+        said = await chat.next("message")
+        assert said["content"] == "half an hour on the way" and said["came"] > said["timestamp"]
+        assert (await io.hear("newMessage"))["came"] == said["came"]
+        [row] = [
+            row for row in (await http.get("/messages", params={"with": "room"})).json() if row["id"] == said["id"]
+        ]
+        assert (row["came"], row["timestamp"]) == (said["came"], said["timestamp"])
+        answer = await http.post("/messages", json={"to": "room", "content": "at once"})
+        [row] = [row for row in (await http.get("/messages")).json() if row["id"] == answer.json()["id"]]
+        assert "came" not in row

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +17,9 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 from playwright.async_api import Route
 
 from p2pchat.messaging.name_resolution import is_misspelling
-from tests.web.browser import CHROMIUM, Scene, opened
+from tests.ports import free_ports
+from tests.processes.settings_override import altered, changes
+from tests.web.browser import CHROMIUM, Scene, Terminal, opened
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -678,3 +681,24 @@ async def test_a_result_too_far_back_says_how_to_read_it(scene: Scene) -> None:
     found = zoe.page.get_by_role("region", name="Search").get_by_role("button", name="the first of many")
     await found.click()
     await zoe.page.get_by_role("alert").get_by_text("Scroll back to it; search shows its text.").wait_for()
+
+
+async def test_a_message_that_came_long_after_it_claims_says_so_beside_its_time(scene: Scene, tmp_path: Path) -> None:
+    (clock := tmp_path / "clock").write_text("-1500", "ascii")  # below the hour that certificates allow
+    words = (free_ports(1)[0], str(scene.gateway.port), "--name", "slow", "--json", "--data", str(tmp_path / "slow"))
+    slow = Terminal(scene.gateway.home, *words, before=altered(changes({}, clock=clock)))
+    await slow.start()
+    try:
+        await scene.zoe.go("Room")
+        await scene.zoe.row("slow").wait_for()
+        sent = await slow.send("half an hour on the way")
+        foot = (await scene.zoe.sees("half an hour on the way")).locator(".foot")
+        time, came = foot.locator("time").first, foot.locator(".came")
+        assert await time.get_attribute("datetime") == sent["sent_at"]
+        assert re.fullmatch(r"came ([^,]+, )?\d\d:\d\d", await came.inner_text())
+        assert (await came.get_attribute("title") or "").startswith("It came here ")
+        assert (await came.locator("time").get_attribute("datetime") or "") > sent["sent_at"]
+        await scene.terry.send("at once")
+        assert await (await scene.zoe.sees("at once")).locator(".came").count() == 0
+    finally:
+        await slow.end()

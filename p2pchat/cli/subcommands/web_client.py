@@ -327,6 +327,7 @@ def _line(frame: Frame, me: str) -> Frame:
         "to": frame.get("to", ""),
         "text": frame["content"],
         "sent_at": frame["timestamp"],
+        **({"came": frame["came"]} if "came" in frame else {}),
         "action": frame.get("action", False),
         "edited": frame.get("edited", False),
         "deleted": frame.get("deleted", False),

@@ -19,7 +19,7 @@ from p2pchat.commands.event_text import (
     edit_marks,
     format_edit,
     format_event,
-    message_excerpt,
+    message_note,
     message_text,
     quote_conversation,
     quote_name,
@@ -39,8 +39,8 @@ def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | Non
         elsewhere: The message is of another conversation, so the line names it.
         related: The line of the message this one replies to, if available.
     """
-    note = "" if related is None else f"to {message_excerpt(related)}"
-    line = _line_of_text(event, me, message_text(event), elsewhere=elsewhere, action=bool(event["action"]), note=note)
+    note, action = message_note(event, None, related), bool(event["action"])
+    line = _line_of_text(event, me, message_text(event), elsewhere=elsewhere, action=action, note=note)
     if marks := edit_marks(event):
         line.append((DIM, marks))
     return line

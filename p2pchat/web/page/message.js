@@ -88,13 +88,14 @@ function reactions(message, talk, model, actions) {
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {Actions} actions */
 function foot(message, talk, actions) {
   if (message.ref) return waitingFoot(message, actions);
-  const { sentAt, mendedAt } = message;
+  const { sentAt, came, mendedAt } = message;
   const written = writtenAt(message);
   const late = Date.parse(sentAt) - Date.parse(written) > LATE;
   const shown = late && clock(written) !== clock(sentAt) ? `${when(written, new Date(sentAt))}, sent ${clock(sentAt)}` : clock(written);
   const { mark, said } = ticksOf(message, talk.kind === "dm");
   return h("p", { class: "foot" },
     h("time", { datetime: written, title: late ? `written ${whole(written)}, sent ${whole(sentAt)}` : whole(written) }, shown),
+    came && h("span", { class: "came", title: `It came here ${whole(came)}. Somebody was away, or it was written later than it claims.` }, "came ", h("time", { datetime: came }, when(came, new Date(sentAt)))),
     message.edited && !message.deleted && h("span", { class: "edited", title: mendedAt && `edited ${whole(mendedAt)}` }, "edited ", mendedAt && h("time", { datetime: mendedAt }, when(mendedAt))),
     message.mine && mark && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said} (show who)`, "aria-label": `${said}: show who`, onclick: () => actions.info(message) }, mark),
   );

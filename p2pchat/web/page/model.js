@@ -21,6 +21,7 @@
  * @property {string} id "" while it waits to be sent
  * @property {boolean} mine @property {string} sender @property {string} senderId
  * @property {string} text @property {string} sentAt @property {string} claimedAt "" for none
+ * @property {string} came when it came here, if much later than it was sent; else ""
  * @property {boolean} action @property {string|null} replyTo
  * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
  * @property {string} mendedAt when it was edited, "" for never
@@ -184,6 +185,7 @@ export function messageOf(line) {
     text: line.text,
     sentAt: line.sent_at,
     claimedAt: line.claimed_at ?? "",
+    came: line.came ?? "",
     action: line.action,
     replyTo: line.reply_to,
     edited: line.edited ?? false,

@@ -305,6 +305,8 @@ def message_json(accounts: Accounts, post: Message | Sent) -> dict[str, Any]:
         found["group"] = talk.name
     if post.action:
         found["action"] = True
+    if post.came is not None:
+        found["came"] = iso(post.came)
     if post.claimed_at is not None:
         found["clientTimestamp"] = iso(post.claimed_at)
     return found
