@@ -196,6 +196,8 @@ def split_label(text: str) -> tuple[str, str]:
 MAX_NAMES = 100_000  # names of users who never wrote, which a hosting peer can invent; a guess: 30 MiB
 MAX_FORMER = 64  # earlier names of one user
 OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may differ (Settings.clock_ahead)
+WARNINGS_AT_ONCE = 16  # about equal names; then one a minute, since a member can invent users. A guess
+WARNING_EVERY = 60.0  # seconds
 MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
@@ -219,6 +221,8 @@ class KnownPeople:
         self._named_c: dict[UserId, int] = {}
         self._keys: dict[str, UserId] = {}
         self._warned: set[tuple[UserId, str]] = set()
+        self._warnings_left, self._counted_at = float(WARNINGS_AT_ONCE), ctx.now.mono
+        self._unwarned = 0  # since the last warning
         for user in known:
             self.names[user.id] = user.name
             self._set_about(user.id, user.about)
@@ -288,9 +292,20 @@ class KnownPeople:
             text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
             if not is_used:
                 text = f"another key used the name {name!r} before: /whois tells them apart"
-            self._warned.add((user, name))
-            self._ctx.emit(WarningIssued("name", text, user))
+            self._warn(user, name, text)
         self._ctx.emit(UserNamed(user, name, about, old))
+
+    def _warn(self, user: UserId, name: str, text: str) -> None:
+        now = self._ctx.now.mono
+        earned = (now - self._counted_at) / WARNING_EVERY
+        self._warnings_left, self._counted_at = min(self._warnings_left + earned, WARNINGS_AT_ONCE), now
+        if self._warnings_left < 1:
+            self._unwarned += 1
+            return
+        more = f" ({self._unwarned} more such names were not reported)" if self._unwarned else ""
+        self._warnings_left, self._unwarned = self._warnings_left - 1, 0
+        self._warned.add((user, name))
+        self._ctx.emit(WarningIssued("name", text + more, user))
 
 
 def _about(text: object) -> str:

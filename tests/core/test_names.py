@@ -8,7 +8,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from p2pchat.config import Settings
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.names import (
+    KnownPeople,
     base32,
     default_name,
     full_label,
@@ -139,3 +143,21 @@ def test_an_address_is_split_in_any_spelling_of_its_suffix() -> None:
 )
 def test_the_default_name_is_made_of_login_and_port(login: str, port: int, name: str) -> None:
     assert default_name(login, port) == name and is_valid_name(name)
+
+
+def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> None:
+    context = Context(Settings(), ADA, bytes)
+    people = KnownPeople(context, [], [], [])
+
+    def warned(first: int, count: int, seconds: float) -> list[str]:
+        context.now, context.out = Now(seconds, 0), []
+        for number in range(first, first + count):
+            people.on_announced_name(f"{number:064x}", "bob")
+        return [effect.text for effect in context.out if isinstance(effect, WarningIssued)]
+
+    alike = "another key uses the name 'bob': the two are shown with the beginnings of their ids"
+    assert warned(0, 1 + 16 + 500, 1.0) == [alike] * 16  # the first one has the name alone
+    assert [warned(1000 * second, 10, second) for second in range(2, 61)] == [[]] * 59
+    assert warned(61_000, 10, 61.0) == [f"{alike} (1090 more such names were not reported)"]
+    assert warned(62_000, 1, 62.0) == []
+    assert warned(70_000, 100, 2000.0) == [f"{alike} (10 more such names were not reported)", *[alike] * 15]
