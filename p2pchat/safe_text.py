@@ -2,8 +2,8 @@
 
 Harmful characters are shown as `\\u{..}`: controls (C0 except newline, DEL, C1), bidi controls, zero-width characters,
 tags, and others that break lines or displays; also all but the first few marks on one letter, which would be drawn over
-neighbouring lines. Storage keeps the original. Each further line of a text begins with CONTINUED, so that no line looks
-like one of the program.
+neighbouring lines. A tab is shown as spaces. Storage keeps the original. Each further line of a text begins with
+CONTINUED, so that no line looks like one of the program.
 
 The joiners ZWJ and ZWNJ stay where they change what is drawn: one of them between letters of a script whose letters
 join or form clusters (Persian, Hindi), ZWJ also behind such a letter, and between two emoji. In any other place they
@@ -19,6 +19,7 @@ import unicodedata
 from collections.abc import Callable
 
 CONTINUED = "    | "  # before each further line of a text; no line of the program begins so
+TAB = "    "  # for a tab, whose width would depend on where it stands
 MAX_MARKS = 4  # on one letter: no script has more (UTS 39, section 5.4)
 
 JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ
@@ -66,7 +67,7 @@ def _few_marks(run: str, shown: Callable[[str], str]) -> str:
 
 
 def _shown(character: str) -> str:
-    return f"\\u{{{ord(character):x}}}"
+    return TAB if character == "\t" else f"\\u{{{ord(character):x}}}"
 
 
 def safe_text(text: str) -> str:

@@ -14,7 +14,7 @@ from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
     [
         ("plain", "Grüße, 世界 👋", "Grüße, 世界 👋"),
         ("escape sequence", "\x1b[2Jgone", "\\u{1b}[2Jgone"),
-        ("tab and return", "a\tb\rc", "a\\u{9}b\\u{d}c"),
+        ("tab and return", "a\tb\rc", "a    b\\u{d}c"),
         ("delete", "\x7f", "\\u{7f}"),
         ("C1 control sequence", "\x9b2J", "\\u{9b}2J"),
         ("bidi override", "\u202etxt.exe", "\\u{202e}txt.exe"),

@@ -200,6 +200,19 @@ async def test_the_reason_why_a_long_line_is_refused_can_be_seen(terminal: OpenT
     await ada.until(lambda: "".join(ada.lines).endswith("word end"), "the line")
 
 
+async def test_a_pasted_tab_is_sent_and_shown_as_spaces(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.paste("all:\n\techo /wh\tx")
+    await ada.until(lambda: ada.lines[-1] == "    echo /wh    x", "the paste, nothing completed")
+    await ada.key("enter")
+    assert await texts_of(bob, 1) == ["all:\n\techo /wh\tx"]
+    await ada.shows_line(r"^    \|     echo /wh    x  ✓")
+    await bob.broadcast("\tback")
+    await ada.shows_line(r"bob:     back$")
+
+
 async def test_a_paste_never_runs_as_a_command(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))

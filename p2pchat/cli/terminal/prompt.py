@@ -29,6 +29,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
@@ -118,6 +119,7 @@ class Prompt:
             enable_suspend=False,
             history=history,
             key_bindings=self._keys(),
+            input_processors=[TabsProcessor(char1=" ", char2=" ")],  # of a paste; otherwise ^I would be shown
             reserve_space_for_menu=MENU_ROWS,
             prompt_continuation=lambda width, row, wraps: "",
             include_default_pygments_style=False,
@@ -358,7 +360,7 @@ def pasted_text(pasted: str, before: str) -> str:
 
     A slash at the beginning of the line is doubled, so that the line is a text and no command.
     """
-    text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").replace("\t", "    ")
+    text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     return _SLASH + text if not before and text.startswith(_SLASH) else text
 
 

@@ -28,7 +28,7 @@ from p2pchat.commands.wrap import plain_text
     [
         ("one", "one"),
         ("one\r\ntwo\rthree\n\n", "one\ntwo\nthree"),
-        ("a\tb", "a    b"),
+        ("a\tb", "a\tb"),
         ("/quit", "//quit"),
         ("//quit", "///quit"),
         ("/quit\nnow", "//quit\nnow"),
