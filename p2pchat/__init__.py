@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
     from p2pchat.messaging.conversations import Conversation as Conversation
+    from p2pchat.messaging.conversations import DeletedHistory as DeletedHistory
+    from p2pchat.messaging.conversations import DeletedMessages as DeletedMessages
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import Failed as Failed
@@ -91,7 +93,7 @@ _MODULES = {
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "transfer": ("Exported", "Imported"),
-    "messaging.conversations": ("Conversation",),
+    "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages"),
     "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),

@@ -164,6 +164,11 @@ class PeerLifecycle:
         """Neither listen nor dial, to work on a profile that is not running; call it before start()."""
         self._offline = True
 
+    @property
+    def is_offline(self) -> bool:
+        """True if it works on a profile without a network."""
+        return self._offline
+
     # ---- start
 
     async def start(self) -> None:

@@ -26,7 +26,7 @@ from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import Batch, decode_entry, frame_of
-from p2pchat.core.records import ForkStart, Start, WantStart
+from p2pchat.core.records import ForkStart, Start, StoredStart
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import AtomicFile
@@ -284,11 +284,11 @@ def _merged(storage: Storage, conversation: ConversationId, writers: tuple[UserI
         heappush(cursors, Cursor(c, next(numbers), user, held, more))
 
     for user in writers:
-        first, more = storage.fetch(conversation, user, WantStart(()), batches=most)
+        first, more = storage.fetch(conversation, user, StoredStart(), batches=most)
         if first and len(writers) <= MOST_HELD:
             put(_first_c(first[0]), user, first, more)
         elif first:  # too many writers to keep what was read: it is read again when it is due
-            put(_first_c(first[0]), user, [], WantStart(()))
+            put(_first_c(first[0]), user, [], StoredStart())
     while cursors:
         cursor = heappop(cursors)
         batches, rest = cursor.held, cursor.more

@@ -223,7 +223,7 @@ class CommandContext:
         return [await with_gap(self.peer, message) for message in messages]
 
     async def to_lines(self, rows: Sequence[EventLine]) -> list[str]:
-        """Return rows as numbered lines for people; [] for programs."""
+        """Return rows as numbered lines for people, with the lines `above` and `below` each; [] for programs."""
         if not self.for_people:
             return []
         now = datetime.now().astimezone()
@@ -233,9 +233,10 @@ class CommandContext:
         width = len(str(len(shown)))
         for row in shown:
             gap = format_gap(row)
-            lines += [gap] if gap else []
+            lines += [*row.get("above", ()), *([gap] if gap else [])]
             number = f"{self.display.numbers[row['id']]:>{width}}"
             lines.append(f"{number} {format_message(row, self.display.me, now, await self.related_message(row))}")
+            lines += row.get("below", ())
         return lines
 
     # Names

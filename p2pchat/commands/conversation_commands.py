@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from p2pchat import AmbiguousName, Conversation, Group, HostedUser, Sent, TCPPeer, UnknownName, User
+from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
 from p2pchat.commands.activity_and_unread import UnreadCounter
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.event_text import (
     EventLine,
     excerpt,
     format_conversation,
+    format_deletion,
     format_user,
     quote_conversation,
     quote_name,
 )
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.message_commands import parse_time
 from p2pchat.commands.output import CommandResult
 from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
 
@@ -111,6 +113,38 @@ def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
         "mentions": ctx.unread.mentions(conversation.id),
         "current": ctx.is_current(conversation),
     }
+
+
+# ---- deletion
+
+
+async def delete_conversation_here(ctx: CommandContext, to: str = "") -> CommandResult:
+    """/delete-conversation: the current conversation, or another one. The user is asked first."""
+    there = await ctx.resolve(to) if to else ctx.current
+    shown = "the room" if there.kind == "room" else quote_conversation(there.name, there.kind)
+    peer = ctx.tcp_peer  # refuses others before it asks
+    question = f"delete everything stored here of {shown}, which the others keep?"
+    if not await ctx.display.confirm(question):
+        return CommandResult(lines=["-- nothing was deleted"])
+    return await _delete(ctx, await peer.delete_history(there.id), there)
+
+
+async def delete_history(
+    ctx: CommandContext, to: str, sender: str | None = None, before: str | None = None
+) -> CommandResult:
+    there = await ctx.resolve(to)
+    writer = None if sender is None else await ctx.resolve_user(sender)
+    moment = None if before is None else parse_time(before, "before")
+    return await _delete(ctx, await ctx.tcp_peer.delete_history(there.id, sender=writer, before=moment), there)
+
+
+async def _delete(ctx: CommandContext, deleted: DeletedHistory, there: Conversation) -> CommandResult:
+    await ctx.recount_unread()
+    row: EventLine = {
+        "conversation": there.name, "conversation_id": there.id, "messages": deleted.messages,
+        "size_bytes": deleted.size_bytes, "kept": deleted.kept,
+    }  # fmt: skip
+    return CommandResult([row], [f"-- {line}" for line in format_deletion(row)])
 
 
 # ---- groups

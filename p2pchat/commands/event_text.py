@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from p2pchat import History, HostedUser, Message, Sent, TCPPeer, where_found
+from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Fragment
 from p2pchat.safe_text import JOINERS, safe_line, safe_text
@@ -349,6 +349,45 @@ async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> 
     if gap is not None:
         line |= {"missing": list(gap.missing), "last_seen_with": list(gap.last_seen_with)}
     return line
+
+
+# ---- deleted history
+
+
+class DeletedLines:
+    """The lines that stand in a history for messages that were deleted here, given in their order."""
+
+    def __init__(self, deleted: Sequence[DeletedMessages]) -> None:
+        self._left = list(deleted)
+
+    def before(self, post: Message | Sent) -> list[str]:
+        """Return the line for those before a message; [] for none. Call it with one message after the other."""
+        count = sum(each.sort_key < post.sort_key for each in self._left)
+        passed, self._left = self._left[:count], self._left[count:]
+        return deleted_line(passed)
+
+    def rest(self) -> list[str]:
+        """Return the line for those behind all messages; [] for none."""
+        return deleted_line(self._left)
+
+
+def deleted_line(deleted: Sequence[DeletedMessages]) -> list[str]:
+    count = sum(each.messages for each in deleted)
+    whose = {each.user.label for each in deleted}
+    of = f" of {quote_names(list(whose))}" if len(whose) == 1 else ""
+    were = "message was" if count == 1 else "messages were"
+    return [f"-- {count:,} {were.replace(' ', f'{of} ')} deleted here"] if count else []
+
+
+def format_deletion(row: Line) -> list[str]:
+    """Return what was deleted, and what was not, as sentences."""
+    count, kept, where = row["messages"], row["kept"], quote_name(row["conversation"])
+    messages = "1 message" if count == 1 else f"{count:,} messages"
+    lines = [f"deleted {messages} of {where} here, {row['size_bytes']:,} bytes; others keep theirs"]
+    if kept:
+        yours = "1 message" if kept == 1 else f"{kept:,} messages"
+        lines.append(f"kept {yours} of yours: nobody else has {'it' if kept == 1 else 'them'} yet")
+    return lines
 
 
 # ---- search hits

@@ -53,6 +53,7 @@ JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "add": {"to": (str, True), "users": (list, True)},
     "kick": {"to": (str, True), "users": (list, True)},
     "leave": {"to": (str, True)},
+    "delete_history": {"to": (str, True), "sender": (str, False), "before": (str, False)},
     "rename": {"to": (str, True), "name": (str, True)},
     "owner": {"to": (str, True), "user": (str, True)},
     "members": {"to": (str, True)},

@@ -15,7 +15,15 @@ from datetime import datetime
 
 from p2pchat import Conversation, HostedUser, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.context import CommandContext
-from p2pchat.commands.event_text import EventLine, excerpt, format_receipt, format_time, found_line, quote_conversation
+from p2pchat.commands.event_text import (
+    DeletedLines,
+    EventLine,
+    excerpt,
+    format_receipt,
+    format_time,
+    found_line,
+    quote_conversation,
+)
 from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.output import CommandResult, iso
 from p2pchat.safe_text import safe_line
@@ -64,17 +72,18 @@ async def send(
     claimed_at: str | None = None, ref: str | None = None,
 ) -> OutgoingMessage:  # fmt: skip
     """JSON command `send`."""
-    claimed = None if claimed_at is None else _parse_time(claimed_at)
+    claimed = None if claimed_at is None else parse_time(claimed_at, "claimed_at")
     return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed)
 
 
-def _parse_time(text: str) -> datetime:
+def parse_time(text: str, field: str) -> datetime:
+    """Return the moment in a field of a JSON command."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = datetime.min
     if moment.tzinfo is None:
-        raise UsageError("`claimed_at` must be a time with a zone, such as 2026-11-20T11:42:31.689337Z")
+        raise UsageError(f"`{field}` must be a time with a zone, such as 2026-11-20T11:42:31.689337Z")
     return moment
 
 
@@ -221,8 +230,19 @@ async def history(
 ) -> CommandResult:
     where = await _conversation(ctx, to)
     first, last = await _message(ctx, before), await _message(ctx, after)
-    rows = await ctx.to_rows(await ctx.peer.history(where, before=first, after=last, limit=_cap(limit)))
-    return CommandResult(rows, await ctx.to_lines(rows))
+    messages = await ctx.peer.history(where, before=first, after=last, limit=_cap(limit))
+    rows = await ctx.to_rows(messages)
+    if not ctx.for_people:
+        return CommandResult(rows)
+    deleted = DeletedLines(await ctx.peer.deleted_messages(where))
+    if len(messages) >= limit:
+        deleted.before(messages[0])  # they stand above the first line
+    for row, message in zip(rows, messages, strict=True):
+        row["above"] = deleted.before(message)
+    if rows:
+        rows[-1]["below"] = deleted.rest()
+        return CommandResult(rows, await ctx.to_lines(rows))
+    return CommandResult(rows, deleted.rest())
 
 
 async def search_here(ctx: CommandContext, words: str) -> CommandResult:

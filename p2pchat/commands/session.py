@@ -85,6 +85,7 @@ TYPED_COMMANDS: dict[str, Handler] = {
     **SHARED_COMMANDS,
     "go": conversation.go,
     "group": conversation.group_here,
+    "delete-conversation": conversation.delete_conversation_here,
     "history": messages.history_here,
     "search": messages.search_here,
     "receipts": messages.receipts_here,
@@ -106,6 +107,7 @@ JSON_HANDLERS: dict[str, Handler] = {
     "read": messages.read,
     "typing": people.typing,
     "group": conversation.group,
+    "delete_history": conversation.delete_history,
 }
 
 

@@ -126,6 +126,16 @@ COMMANDS = (
         details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS),
     ),
     TypedCommand(
+        "delete-conversation", "[CONVERSATION]", "delete what is stored here of a conversation",
+        "/delete-conversation bob",
+        most=1, kinds=("conversation",),
+        details=(
+            "asks first; with no name: the current one. The others keep theirs",
+            "your messages that nobody else has yet stay, and new ones come as before",
+            "`p2pchat delete` can delete what one person wrote, or what is older",
+        ),
+    ),
+    TypedCommand(
         "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
         most=1, kinds=("",),
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT),

@@ -7,7 +7,7 @@ a link that has closed itself; both then do nothing.
 from __future__ import annotations
 
 from p2pchat.core.log import LogId
-from p2pchat.core.records import Change, LogKey, Record, ShownKey, Start, Stretch
+from p2pchat.core.records import Change, LogKey, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 # ---- links
@@ -83,6 +83,7 @@ class Lookup(Record, frozen=True):
         sizes: Asks for the bytes of entries stored of a user in one conversation, or ("") in all.
         shown: Asks how far logs had been shown at a place.
         all_logs: Asks for all logs of a user in one conversation.
+        prunable: Asks what a deletion may delete next.
     """
 
     ticket: int
@@ -91,6 +92,7 @@ class Lookup(Record, frozen=True):
     sizes: list[tuple[UserId, ConversationId]] = []
     shown: list[ShownKey] = []
     all_logs: list[tuple[ConversationId, UserId]] = []
+    prunable: list[PruneKey] = []
 
 
 class Fetch(Record, frozen=True):
@@ -155,6 +157,20 @@ class ImportResult(Record, frozen=True):
     foreign: int = 0
     refused: dict[str, int] = {}
     failed: str = ""
+
+
+class PruneResult(Record, frozen=True):
+    """The result of a PruneRequest, durable: so many messages and bytes are deleted.
+
+    `kept` of the writer's own messages stay, because no other peer has them. `more` asks for the request again: one
+    step deletes a bounded part.
+    """
+
+    ticket: int
+    messages: int = 0
+    size_bytes: int = 0
+    kept: int = 0
+    more: bool = False
 
 
 class Released(Record, frozen=True):
@@ -316,7 +332,7 @@ class NodeStopped(Record, frozen=True):
 
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | WriteAccepted
-    | WriteRefused | ReadStored | ImportResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate
+    | WriteRefused | ReadStored | ImportResult | PruneResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate
     | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | TypingChanged | UserNamed | GapShown
     | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

@@ -16,6 +16,8 @@ from p2pchat.core.records import (
     LogFacts,
     LogKey,
     Position,
+    PruneKey,
+    PrunePlan,
     ReadMark,
     Record,
     ShownKey,
@@ -159,6 +161,7 @@ class LookupResult(Record, frozen=True):
     sizes: dict[tuple[UserId, ConversationId], int] = {}
     shown: dict[ShownKey, list[tuple[LogId, int]]] = {}  # log, last seq shown by then
     all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = {}
+    prunable: dict[PruneKey, PrunePlan] = {}
 
 
 class FetchResult(Record, frozen=True):
@@ -258,6 +261,21 @@ class ImportRequest(Record, frozen=True):
     frames: list[Entries]
 
 
+class PruneRequest(Record, frozen=True):
+    """Delete here what was written in a conversation. Answered by PruneResult or WriteRefused (codes: conversation,
+    storage).
+
+    Attributes:
+        user: Delete only what this user wrote; "" for everybody.
+        before: Delete only what was written before this clock; 0 for all.
+    """
+
+    ticket: int
+    conversation: ConversationId
+    user: UserId = ""
+    before: int = 0
+
+
 class UserRenamed(Record, frozen=True):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
@@ -347,6 +365,6 @@ Input = (
     LinkAccepted | LinkDialled | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
     | ListeningAt | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded | LookupResult
     | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted | ImportRequest
-    | PresenceSet | TypingSet | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest
+    | PruneRequest | PresenceSet | TypingSet | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest
     | GroupChangeRequest | GroupLeaveRequest | UserHosted | UserUnhosted | Woke
 )  # fmt: skip

@@ -39,6 +39,7 @@ from p2pchat.core.inputs import (
     LookupResult,
     MarkedRead,
     PresenceSet,
+    PruneRequest,
     QuotaLifted,
     ReceiptsChosen,
     Stop,
@@ -137,6 +138,7 @@ class Node:
             GroupChangeRequest: self._on_group_request,
             GroupLeaveRequest: self._on_group_request,
             ImportRequest: self._on_import,
+            PruneRequest: self._on_prune,
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
@@ -416,6 +418,13 @@ class Node:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
             self.sync.file_import.import_frames(input)
+
+    def _on_prune(self, request: PruneRequest) -> None:
+        """Delete, also on a full disk: it gives room."""
+        if self._storage_works:
+            self.sync.pruner.on_request(request)
+        else:
+            self._check_writable(request.ticket)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users

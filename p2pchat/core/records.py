@@ -153,6 +153,23 @@ class Fork(Record, frozen=True):
     other: Batch
 
 
+class Prune(Record, frozen=True):
+    """Entries 1..upto of a log were deleted here: their texts and places are gone, the log goes on behind them.
+
+    The rest says of those entries what storage can no longer compute from them. What was deleted of a log before is
+    part of it.
+    """
+
+    log: LogId
+    upto: int
+    size: int  # their bytes
+    c: int  # clock of the last one
+    chain: bytes  # at the last one
+    messages: int
+    place: int  # of the last one
+    received_at: int  # of the first one, UTC microseconds
+
+
 class StoredUser(Record, frozen=True):
     """A user hosted here, hosted again at every start. `secret` is the seed of its key, 32 bytes."""
 
@@ -196,6 +213,7 @@ class Change(Struct):
     meta: dict[str, str] = {}
     cites: list[tuple[LogId, Cite]] = []  # of logs of group talks, in order
     visible: dict[LogId, int] = {}  # only 1..n may be read; EVERYTHING: all of it
+    pruned: list[Prune] = []  # entries to be deleted; nothing happens where as much of a log is deleted already
     hosted: list[StoredUser] = []  # new ones, and those with another name
     unhosted: list[UserId] = []  # their keys and tokens go
     tokens: list[Token] = []
@@ -216,7 +234,12 @@ class LogFacts(Record, frozen=True):
     before: tuple[Mark, ...] = ()
     cites: tuple[Cite, ...] = ()
     visible: int = EVERYTHING  # see Change.visible
-    chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
+    chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held, or was deleted
+    pruned: int = 0  # entries 1..pruned were deleted here
+
+    def is_deleted(self, seq: int) -> bool:
+        """Return whether this entry and the chain at it were deleted here."""
+        return seq < self.pruned
 
 
 class UnreleasedEntry(Record, frozen=True):
@@ -265,6 +288,34 @@ class ShownKey(NamedTuple):
     logs: tuple[LogId, ...]
 
 
+class PruneKey(Record, frozen=True):
+    """Asks what a deletion in one conversation may delete next.
+
+    Attributes:
+        user: Delete only what this user wrote; "" for everybody.
+        before: Delete only entries with a lower clock; 0 for all.
+        own: The users whose entries stay while no other peer has them.
+    """
+
+    conversation: ConversationId
+    user: UserId = ""
+    before: int = 0
+    own: frozenset[UserId] = frozenset()
+
+
+class PrunePlan(Record, frozen=True):
+    """The answer to a PruneKey: a bounded step. It deletes so many `messages`, and of each user so many bytes.
+
+    `kept` messages of `own` stay, because no other peer has them; counted in the last step, when `more` is False.
+    """
+
+    pruned: list[Prune] = []
+    messages: int = 0
+    freed: dict[UserId, int] = {}
+    kept: int = 0
+    more: bool = False
+
+
 class WantStart(Record, frozen=True):
     """Start of serving a want: what the asker holds (docs/protocol.md, "Pull")."""
 
@@ -298,7 +349,11 @@ class Position(Record, frozen=True):
     next_seq: int
 
 
-Start = WantStart | TailStart | ForkStart | Position
+class StoredStart(Record, frozen=True):
+    """Serve all that is stored, the rest of logs whose beginning was deleted here too: for an export."""
+
+
+Start = WantStart | TailStart | ForkStart | StoredStart | Position
 
 META_NAME = "name"  # in Change.meta: the name chosen for the peer's own user
 META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user

@@ -7,6 +7,7 @@ for one user.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
     from p2pchat.messaging.receipts import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedHistory:
+    """The result of Conversation.delete_history.
+
+    Attributes:
+        messages: The number of messages deleted.
+        size_bytes: The bytes of their entries, and of edits, reactions and the like.
+        kept: The number of own messages that were not deleted, because no other peer has them yet.
+    """
+
+    messages: int
+    size_bytes: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedMessages:
+    """Messages of one user that were deleted here. They stood before and at `sort_key` (see Message.sort_key)."""
+
+    user: User
+    messages: int
+    sort_key: tuple[int, str, str, int]
 
 
 class Conversation:
@@ -128,6 +153,28 @@ class Conversation:
             for post in page:
                 yield post
             page = await self._viewer.history(self, after=page[-1], limit=PAGE)
+
+    async def delete_history(
+        self, *, sender: User | str | None = None, before: datetime | None = None
+    ) -> DeletedHistory:
+        """Delete here what was written in this conversation: its texts leave this disk, for all users of this peer.
+
+        Others keep what they have, and are not told. Nothing that was deleted comes back, no receipt changes, and new
+        messages come as before. Own messages that no other peer has yet stay. If it is interrupted, what was deleted
+        until then is, and the next call goes on.
+
+        Args:
+            sender: Delete only what this user wrote.
+            before: Delete only what was written before this moment.
+        Raises:
+            P2PChatError: The own user is not the peer's own one. UnknownName, AmbiguousName: `sender` names nobody, or
+                several. StorageError, PeerClosed.
+        """
+        return await self._viewer.delete_history(self, sender=sender, before=before)
+
+    async def deleted_messages(self) -> list[DeletedMessages]:
+        """Return which messages were deleted here with delete_history, in the order of history."""
+        return await self._viewer.deleted_messages(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Conversation) and other.key == self.key

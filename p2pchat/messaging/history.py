@@ -17,7 +17,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, referred_id
 from p2pchat.core.records import LogKey
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Conversation
+from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages
 from p2pchat.messaging.events import Gap, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
@@ -261,6 +261,19 @@ class Viewer:
             raise UnknownName(message_id, text="there is no message with this id here")
         return post_of(self, shown)
 
+    async def deleted_messages(self, conversation: To | None = None) -> list[DeletedMessages]:
+        """Return which messages were deleted here with Conversation.delete_history, in the order of history.
+
+        Args:
+            conversation: As history.
+        Raises:
+            UnknownName, AmbiguousName, StorageError, PeerClosed.
+        """
+        disk, keys = self._disk, self._keys() if conversation is None else [self.find(conversation).key]
+        parts = await disk.read(lambda: [part for key in keys for part in disk.storage.deleted(key)])
+        found = (DeletedMessages(self.people.user(part.user), part.messages, part.key) for part in parts)
+        return sorted(found, key=lambda each: each.sort_key)
+
     async def missing(self, post: Post) -> Gap | None:
         """Return which entries that a message follows are not here, and who had them; None if none is missing.
 
@@ -310,6 +323,12 @@ class Viewer:
     async def delete(self, message: Post | str) -> Receipt:
         """Delete one's own message; see TCPPeer.delete."""
         raise _read_only()
+
+    async def delete_history(
+        self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
+    ) -> DeletedHistory:
+        """Delete what was written in a conversation; call Conversation.delete_history instead."""
+        raise _read_only("delete messages")
 
     async def react(self, message: Post | str, reaction: str) -> Receipt:
         """React to a message; see TCPPeer.react."""

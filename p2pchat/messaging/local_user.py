@@ -23,6 +23,7 @@ from p2pchat.core.inputs import (
     GroupLeaveRequest,
     MarkedRead,
     PresenceSet,
+    PruneRequest,
     ReceiptsChosen,
     TypingSet,
     UserRenamed,
@@ -31,9 +32,9 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
-from p2pchat.messaging.conversations import PAGE, Conversation, unread_among
-from p2pchat.messaging.events import claim_of
+from p2pchat.errors import DeliveryTimeout, P2PChatError, PeerClosed, StorageError, UnknownName
+from p2pchat.messaging.conversations import PAGE, Conversation, DeletedHistory, unread_among
+from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
 from p2pchat.messaging.history import To, Viewer
 from p2pchat.messaging.messages import (
@@ -447,6 +448,32 @@ class LocalUser(Viewer):
     async def delete(self, message: Post | str, *, ref: str | None = None) -> Receipt:
         """Delete one's own message for everyone. Its text is no longer shown, though logs keep it. See edit."""
         return await self._change_message("delete", message, "", ref)
+
+    async def delete_history(
+        self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
+    ) -> DeletedHistory:
+        """Delete here what was written in a conversation; see Conversation.delete_history.
+
+        Args:
+            conversation: A conversation, user or address.
+        """
+        driver, key = self._require_running(), self.find(conversation).key
+        if self.people.me != driver.node.peer:
+            raise P2PChatError("all users of a peer share what it stores: only its operator can delete there")
+        writer = "" if sender is None else self.people.resolve(sender).key
+        clock = 0 if before is None else max(1, micros_of(before))
+        messages = size = 0
+        while True:
+            step = await driver.requests.prune(lambda ticket: PruneRequest(ticket, key, writer, clock))
+            messages, size = messages + step.messages, size + step.size_bytes
+            if not step.more:
+                break
+        if size:
+            with suppress(StorageError):  # the room is used again all the same
+                await driver.disk.compact(all=self._lifecycle.is_offline)
+            if self._indexer is not None:
+                await self._indexer.check_deleted()
+        return DeletedHistory(messages, size, step.kept)
 
     async def react(self, message: Post | str, reaction: str, *, ref: str | None = None) -> Receipt:
         """React to a message with at most 8 characters, which replace the own former reaction; "" removes that.

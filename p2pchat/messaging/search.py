@@ -238,6 +238,12 @@ class SearchIndexer:
         query, conversation, writer = request.query, request.conversation, request.writer
         return await self._run(lambda: self._opened()[0].find(query, conversation, writer, below, above, limit), None)
 
+    async def check_deleted(self) -> None:
+        """Clear the index if it has words of entries that were deleted."""
+        if self._path.exists():
+            await self._run(self._close, None)
+            await self._run(lambda: self._opened() and None, None)
+
     async def aclose(self) -> None:
         """Close the file."""
         self._closed = True
@@ -295,7 +301,7 @@ class SearchIndexer:
             self._reader = self._storage.another_reader()
             self._index = SearchIndex(self._path)
             if not self._index.belongs_to(self._reader):
-                self._index.forget()
+                self._index.forget(self._reader)
         return self._index, self._reader
 
     def _behind(self) -> int:

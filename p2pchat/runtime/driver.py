@@ -128,6 +128,7 @@ class Driver:
             fx.WriteAccepted: self.requests.on_accepted,
             fx.WriteRefused: self.requests.on_refused,
             fx.ImportResult: self.requests.on_answered,
+            fx.PruneResult: self.requests.on_answered,
             fx.ReadStored: self.requests.on_answered,
             fx.Released: self._on_released,
             fx.Counted: self._count,
@@ -283,6 +284,8 @@ class Driver:
                 self._committed_batches.setdefault(batch.log, []).append(batch)
             if change.relations:
                 self.recent.note_edited(change.relations)
+            if change.pruned:
+                self.recent.skip(self.recent.newest)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing."""

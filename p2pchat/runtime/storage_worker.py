@@ -115,6 +115,10 @@ class StorageWorker:
         """Make a change that is not the core's durable, after every commit before it. Raises StorageError."""
         await self._run_in(self._writes, lambda: self.storage.commit([change]))
 
+    async def compact(self, *, all: bool) -> None:
+        """Give the room of deleted entries back to the disk, after every commit before. Raises StorageError."""
+        await self._run_in(self._writes, partial(self.storage.compact, all=all))
+
     async def _run_in(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
         if self._closed:
             raise PeerClosed("the peer was closed")
@@ -396,6 +400,7 @@ class CoreReads:
                 {whose: storage.size_bytes(*whose) for whose in effect.sizes},
                 {key: storage.shown_by(key) for key in effect.shown},
                 {whose: storage.logs_of(*whose) for whose in effect.all_logs},
+                {key: storage.prunable(key) for key in effect.prunable},
             ),
         )
 

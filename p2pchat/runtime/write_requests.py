@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from p2pchat.core.effects import Effect, ImportResult, ReadStored, WriteAccepted, WriteRefused
+from p2pchat.core.effects import Effect, ImportResult, PruneResult, ReadStored, WriteAccepted, WriteRefused
 from p2pchat.core.inputs import ImportRequest, Input, WriteRequest
 from p2pchat.core.log import LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
@@ -136,6 +136,16 @@ class RequestQueue:
         self._add(FutureRequest(future, lambda result: result), lambda ticket: ImportRequest(ticket, frames))
         return future
 
+    def prune(self, make: MakeInput) -> asyncio.Future[PruneResult]:
+        """Give a PruneRequest to the core. The future gets what was deleted, durably.
+
+        It fails with StorageError, PeerClosed or P2PChatError.
+        """
+        future: asyncio.Future[PruneResult] = self._loop.create_future()
+        future.add_done_callback(_retrieve_exception)  # the client may be gone
+        self._add(FutureRequest(future, lambda result: result), make)
+        return future
+
     def mark_read(self, make: MakeInput) -> asyncio.Future[None]:
         """Give a MarkedRead to the core. The future gets None when the mark is durable.
 
@@ -177,7 +187,7 @@ class RequestQueue:
             kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
             request.fail(lambda: kind(effect.text))
 
-    def on_answered(self, effect: ImportResult | ReadStored) -> None:
+    def on_answered(self, effect: ImportResult | PruneResult | ReadStored) -> None:
         request = self._pending.pop(effect.ticket, None)
         if isinstance(request, FutureRequest):
             request.resolve(effect)

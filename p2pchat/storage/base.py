@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
 
-from p2pchat.config import Settings
+from p2pchat.config import MIB, Settings
 from p2pchat.core.edits import Edits
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry, is_one_batch
 from p2pchat.core.records import (
@@ -20,9 +20,12 @@ from p2pchat.core.records import (
     LogFacts,
     LogKey,
     Position,
+    PruneKey,
+    PrunePlan,
     ShownKey,
     Start,
     Stored,
+    StoredStart,
     StoredUser,
     TailStart,
     Token,
@@ -30,6 +33,8 @@ from p2pchat.core.records import (
 )
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
+PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms
+PRUNED_BYTES = 4 * MIB  # the same, of large entries
 MOST_SHOWN = 1000  # logs looked at by logs_shown(); logs farther back were read long ago, or never
 PROFILE_BEGINS = '{"k":"profile"'  # as p2pchat writes one; another that is written differently counts as a message
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -62,6 +67,15 @@ class StoredConversation:
     conversation: KnownConversation
     writers: tuple[UserId, ...]
     forked: tuple[LogId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedPart:
+    """The beginning of a log, deleted here: so many messages of its user. `c` and `key` sort it in history."""
+
+    user: UserId
+    messages: int
+    key: SortKey  # of its last entry
 
 
 class Storage(Protocol):
@@ -117,13 +131,26 @@ class Storage(Protocol):
 
         Logs come in the order they were stored. Each batch runs from the cursor to the farthest head within the batch
         limits, independent of the received batches. Forked logs are left out, except for the evidence that a ForkStart
-        asks for. A tip is unknown if its chain differs from the one stored here at its seq.
+        asks for. So are logs of which the asker lacks a part that was deleted here, and those that build on such a
+        part.
+        A tip is unknown if its chain differs from the one stored here at its seq.
 
         Args:
             batches: Most batches to return.
         Returns:
             The batches, with Batch.entries None, and where to continue; None at the end.
         """
+
+    def prunable(self, key: PruneKey) -> PrunePlan:
+        """Return what a deletion may delete next, of at most PRUNED_ENTRIES entries: released entries, of each log the
+        first ones.
+        """
+
+    def deleted(self, conversation: ConversationId) -> list[DeletedPart]:
+        """Return what was deleted here of a conversation: the parts with messages, in the order of history."""
+
+    def compact(self, *, all: bool) -> None:
+        """Give the room of deleted entries back to the disk; a large database only if `all` may take minutes."""
 
     def stored_conversations(self) -> list[StoredConversation]:
         """Return the conversations that `fetch` can be asked for, in the order they came."""
@@ -186,6 +213,23 @@ class Storage(Protocol):
         """Close the storage; idempotent."""
 
 
+def count_messages(raws: Iterable[str]) -> int:
+    """Return how many of these entries are messages."""
+    return sum(decode_entry(raw).k in ("text", "action") for raw in raws)
+
+
+def fitting(raws: Iterable[str], entries: int, size: int) -> list[str]:
+    """Return the first of these entries, as many as one step deletes with what it holds already."""
+    found: list[str] = []
+    for raw in raws:
+        if entries >= PRUNED_ENTRIES or size >= PRUNED_BYTES:
+            break
+        found.append(raw)
+        entries += 1
+        size += len(raw)
+    return found
+
+
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     """Return the body of an entry as it is now: the newest one, None once it is deleted."""
     if shown.edits is None or shown.edits.newest is None:
@@ -236,11 +280,36 @@ def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -
         seq, size = end.seq, end.size
 
 
+def unservable(logs: Iterable[NumberedLog], pruned: Mapping[int, int], position: Position) -> frozenset[int]:
+    """Return the numbers of logs that cannot be served from a position: what the asker lacks of them was deleted here,
+    or they build on such a part, so that it could not take them.
+
+    Args:
+        logs: All logs of the writer there, by number in order.
+        pruned: How much of each log was deleted, by number.
+    """
+    if position.floor < 0:
+        is_gone = pruned.get(position.next_number, 0) >= position.next_seq
+        return frozenset([position.next_number] if is_gone else ())
+    held, found = dict(position.held), set[int]()
+    ends: dict[RunId, int] = {}  # of these logs: how far the asker can have them
+    for log in logs:
+        have = held.get(log.number, 0)
+        lacks = pruned.get(log.number, 0) > have or (
+            not have and any(mark.seq > ends.get(mark.run, mark.seq) for mark in log.before)
+        )
+        if log.number > position.floor and lacks:
+            found.add(log.number)
+            ends[log.run] = have
+    return frozenset(found)
+
+
 def position_of(
-    start: Position | TailStart | WantStart,
+    start: Position | TailStart | WantStart | StoredStart,
     find: Callable[[RunId], NumberedLog | None],
     chain: Callable[[NumberedLog, int], bytes | None],
     stranded: Callable[[], Sequence[int]],
+    pruned: Mapping[int, int],
 ) -> Position | None:
     """Return where serving begins; None for the tail of a log that is not here.
 
@@ -255,9 +324,12 @@ def position_of(
         stranded: Returns the numbers of all tips if a log of this writer there forked, otherwise none. A log that a
             forked one built on is a tip again; a peer that holds a later log need not hold it, so only a mark of its
             own counts.
+        pruned: How much of each log was deleted here, by number: a mark there is taken as known.
     """
     if isinstance(start, Position):
         return start
+    if isinstance(start, StoredStart):
+        return Position(0, tuple(sorted(pruned.items())), 1, pruned.get(1, 0) + 1)
     if isinstance(start, TailStart):
         tail = find(start.run)
         return Position(-tail.number, (), tail.number, start.after_seq + 1) if tail else None

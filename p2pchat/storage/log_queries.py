@@ -19,19 +19,35 @@ from p2pchat.core.records import (
     LogFacts,
     LogKey,
     Position,
+    Prune,
+    PruneKey,
+    PrunePlan,
     ShownKey,
     Start,
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
-from p2pchat.storage.base import Head, NumberedLog, batch_ends, logs_shown, members_at, position_of
+from p2pchat.storage.base import (
+    PRUNED_ENTRIES,
+    DeletedPart,
+    Head,
+    NumberedLog,
+    batch_ends,
+    count_messages,
+    fitting,
+    logs_shown,
+    members_at,
+    position_of,
+    unservable,
+)
 from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
     MAX_LOG,
     NEWEST_HEAD,
+    SEQ_BITS,
     SEQS,
     CorruptRow,
     batch_of_text,
@@ -42,12 +58,13 @@ from p2pchat.storage.schema import (
 MOST_IDS = 50_000  # remembered
 
 FACTS = f"""
-select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released
+select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released, p.upto
 from logs l
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 {NEWEST_HEAD}
 left join waiting w on w.log = l.number
+left join pruned p on p.log = l.number
 """
 NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
 HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
@@ -68,7 +85,24 @@ select first_place, start, entries from places where start > ? and start < ? and
 order by start desc limit 1
 """
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
-SIZE = f"select coalesce(sum(h.size), 0) from logs l {NEWEST_HEAD} where l.writer = ?"
+LAST_PRUNED = "select max(place) from pruned"
+SIZE = f"""
+select coalesce(sum(h.size - coalesce(p.size, 0)), 0) from logs l {NEWEST_HEAD} left join pruned p on p.log = l.number
+where l.writer = ?
+"""
+PRUNED_OF = """
+select p.log, p.upto from pruned p join logs l on l.number = p.log where l.writer = ? and l.conversation = ?
+"""
+PRUNED = "select size, c, chain, messages, place, received_at, upto from pruned where log = ?"
+DELETED = """
+select u.id, l.run, p.messages, p.c, p.upto from pruned p
+join logs l on l.number = p.log join users u on u.number = l.writer
+where l.conversation = ? and p.messages > 0
+"""
+BELOW_CLOCK = "select max(id) from entries where id > ? and id <= ? and c < ?"
+FIRST_BODIES = f"select id, c, body from entries where id > ? and id <= ? order by id limit {PRUNED_ENTRIES}"
+PLACE_OF = "select first_place + ? - start from places where start <= ? order by start desc limit 1"
+FIRST_RECEIVED = "select received_at from places where start = ?"  # a log is released from its first entry on
 SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
 
@@ -85,7 +119,7 @@ def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
 
 def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING) -> LogFacts:
     """Return the facts in a row of FACTS."""
-    _, conversation, user, run, state, builds_on, head, c, chain, released = row
+    _, conversation, user, run, state, builds_on, head, c, chain, released, upto = row
     log = log_of(conversation, user, run)
     seq = 0 if head is None else head % SEQS
     if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
@@ -101,6 +135,7 @@ def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING)
         marks_of_bytes(builds_on),
         cites,
         visible,
+        pruned=upto or 0,
     )
 
 
@@ -146,7 +181,7 @@ class LogQueries:
         for row in rows:
             if row[2].startswith(user):
                 facts = self._facts(row)
-                if 0 < key.seq <= facts.seq:
+                if 0 < key.seq <= facts.seq and not facts.is_deleted(key.seq):
                     return facts.replace(chain_at=self.head_at(row[0], facts.log, key.seq).chain)
                 return facts
         return None
@@ -176,13 +211,16 @@ class LogQueries:
         return marks
 
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
-        """Return size and chain at seq, computed from the nearest head below."""
+        """Return size and chain at seq, computed from the nearest head below; nothing before it may be deleted."""
         if seq == 0:
             return Head(0, 0, 0, first_chain(log), b"")
         row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
         below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(log), b"")
         if below.seq == seq:
             return below
+        if deleted := self.db.first(PRUNED, number):
+            size, c, chain, *_, upto = deleted
+            below = max(below, Head(upto, size, c, chain, b""), key=attrgetter("seq"))
         raws = [each[0] for each in self.db.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
         return Head(seq, below.size + size_bytes(raws), 0, extend_chain(below.chain, raws), b"")
 
@@ -215,6 +253,9 @@ class LogQueries:
             number = self.log_number(log)
             row = self.db.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
             if row is None:
+                deleted = self.db.first(PRUNED, number) if number else None
+                if deleted is not None and deleted[4] <= key.place:
+                    return int(deleted[-1])
                 return 0 if number else None
             first_place, start, count = row
             return int(start % SEQS + min(count, key.place - first_place + 1) - 1)
@@ -235,7 +276,7 @@ class LogQueries:
 
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""
-        return int(self.db.value(LAST_PLACE) or 0)
+        return int(max(self.db.value(LAST_PLACE) or 0, self.db.value(LAST_PRUNED) or 0))
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
@@ -243,6 +284,68 @@ class LogQueries:
         if not conversation:
             return int(self.db.value(SIZE, number))
         return int(self.db.value(SIZE_THERE, number, self.db.number("conversations", conversation)))
+
+    # ---- deletion
+
+    def prunable(self, key: PruneKey) -> PrunePlan:
+        conversation, user = self.db.number("conversations", key.conversation), self.db.number("users", key.user)
+        only = f"and l.writer = {user}" if key.user else ""
+        found: list[Prune] = []
+        freed: dict[UserId, int] = {}
+        entries = size = messages = kept = 0
+        for row in self.db.all(f"{FACTS} where l.conversation = ? {only} order by l.number", conversation):
+            facts, start = log_facts(row), row[0] * SEQS
+            last = facts.released
+            if key.before and last > facts.pruned:
+                last = (self.db.value(BELOW_CLOCK, start + facts.pruned, start + last, key.before) or 0) % SEQS
+            if last <= facts.pruned:
+                continue
+            if facts.log.user in key.own:
+                held = max((seq for _, seq in self.delivered_to(facts.log, 1)), default=0)
+                if held < last:
+                    bodies = self.db.all(BODIES, start + max(held, facts.pruned), start + last)
+                    kept += count_messages(body for (body,) in bodies)
+                    last = held
+                if last <= facts.pruned:
+                    continue
+            rows = self.db.all(FIRST_BODIES, start + facts.pruned, start + last)
+            raws = fitting((row[2] for row in rows), entries, size)
+            if raws:
+                found.append(self._prune(start, facts, rows[: len(raws)], raws))
+                messages += self._visible_messages(row[0], facts, raws)
+                entries, size = entries + len(raws), size + (given := size_bytes(raws))
+                freed[facts.log.user] = freed.get(facts.log.user, 0) + given
+            if facts.pruned + len(raws) < last:
+                return PrunePlan(found, messages, freed, 0, more=True)
+        return PrunePlan(found, messages, freed, kept)
+
+    def _prune(self, start: int, facts: LogFacts, rows: Sequence[Any], raws: Sequence[str]) -> Prune:
+        """Return the deletion of these next entries of a log, whose ids begin above `start`."""
+        deleted = self.db.first(PRUNED, start >> SEQ_BITS)
+        size, _, chain, messages, _, received_at, _ = deleted or (0, 0, first_chain(facts.log), 0, 0, 0, 0)
+        if not deleted:
+            received_at = self.db.value(FIRST_RECEIVED, start + 1)
+        last, c, _ = rows[-1]
+        place = self.db.value(PLACE_OF, last, last)
+        messages += self._visible_messages(start >> SEQ_BITS, facts, raws)
+        chain = extend_chain(chain, raws)
+        return Prune(facts.log, last % SEQS, size + size_bytes(raws), c, chain, messages, place, received_at)
+
+    def _visible_messages(self, number: int, facts: LogFacts, raws: Sequence[str]) -> int:
+        """Return how many of the next entries to be deleted are messages that programs may read."""
+        visible = self.db.value("select upto from seen where log = ?", number)
+        return count_messages(raws if visible is None else raws[: max(0, visible - facts.pruned)])
+
+    def count_deleted(self) -> int:
+        """Return how many entries were ever deleted here."""
+        return int(self.db.value("select coalesce(sum(upto), 0) from pruned"))
+
+    def deleted(self, conversation: ConversationId) -> list[DeletedPart]:
+        rows = self.db.all(DELETED, self.db.number("conversations", conversation))
+        parts = [
+            DeletedPart(user.hex(), messages, (c, user.hex(), run.hex(), upto)) for user, run, messages, c, upto in rows
+        ]
+        return sorted(parts, key=attrgetter("key"))
 
 
 def _numbered(row: Any) -> NumberedLog:
@@ -281,6 +384,8 @@ class BatchQueries:
         self._reader = reader
         self._names = (conversation, user)
         self._whose = (reader.db.number("users", user), reader.db.number("conversations", conversation))
+        self._pruned: dict[int, int] = {}
+        self._unservable: frozenset[int] = frozenset()
 
     def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
         if isinstance(start, ForkStart):
@@ -288,9 +393,13 @@ class BatchQueries:
             return [_signed(_chained(batch)) for batch in evidence], None
         if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
             return [], None
-        position = position_of(start, self._find, self._chain, self._stranded)
+        self._pruned = dict(tuple(row) for row in self._reader.db.all(PRUNED_OF, *self._whose))
+        position = position_of(start, self._find, self._chain, self._stranded, self._pruned)
         if position is None:
             return [], None
+        if self._pruned:
+            logs = map(_numbered, self._reader.db.all(f"{NUMBERED} order by number", *self._whose))
+            self._unservable = unservable(logs, self._pruned, position)
         planned = list(islice(self._plan(position, batches), batches + 1))
         more = planned[batches] if len(planned) > batches else None
         served = self._read(planned[:batches])
@@ -309,7 +418,7 @@ class BatchQueries:
         return []
 
     def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
-        if seq > self._reader.last(log.number):
+        if seq > self._reader.last(log.number) or seq < self._pruned.get(log.number, 0):
             return None
         return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
@@ -330,7 +439,8 @@ class BatchQueries:
         while True:
             rows = self._reader.db.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
             for log_number, group in groupby(rows, key=itemgetter(0)):
-                yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
+                if log_number not in self._unservable:
+                    yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
             if len(rows) < page:
                 return
             number, seq = rows[-1][0], rows[-1][2] % SEQS

@@ -43,6 +43,9 @@ from p2pchat.core.records import (
     LogKey,
     NewLog,
     Position,
+    Prune,
+    PruneKey,
+    PrunePlan,
     ReadMark,
     Relation,
     ShownKey,
@@ -56,16 +59,20 @@ from p2pchat.core.records import (
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 from p2pchat.storage.base import (
+    DeletedPart,
     Head,
     NumberedLog,
     ReleasedEntry,
     SortKey,
     StoredConversation,
     batch_ends,
+    count_messages,
+    fitting,
     logs_shown,
     members_at,
     position_of,
     recent_logs,
+    unservable,
 )
 
 Marks = dict[LogId, dict[UserId, int]]  # how high the mark of each member is in each log
@@ -102,10 +109,9 @@ class MemoryStorage:
         with self._lock:
             tables, logs = self._tables, self._tables.logs.values()
             unreleased = [log for log in logs if log.released < len(log.raws)]
-            newest = tables.stretches[-1] if tables.stretches else None
             newest_c: dict[ConversationId, int] = {}
             for log in logs:
-                if log.clocks:
+                if len(log.clocks) > log.pruned_to:
                     newest_c[log.id.conversation] = max(newest_c.get(log.id.conversation, 0), log.clocks[-1])
             return Stored(
                 tips=[log.facts() for log in logs if log.is_tip],
@@ -116,7 +122,7 @@ class MemoryStorage:
                     for log in unreleased
                     for seq in range(log.released + 1, len(log.raws) + 1)
                 ],
-                next_place=newest.first_place + newest.count if newest else 1,
+                next_place=tables.last_place() + 1,
                 conversations=[KnownConversation(id, naming) for id, naming in tables.conversations.items()],
                 users=list(tables.users.values()),
                 former_names=list(tables.former_names.values()),
@@ -244,6 +250,10 @@ class MemoryStorage:
             tables.logs[log_id].visible = seq
         for relation in change.relations:
             tables.relations.setdefault((relation.log.conversation, relation.re), []).append(relation)
+        for prune in change.pruned:
+            if prune.upto > tables.logs[prune.log].pruned_to:
+                tables.logs[prune.log].prune(prune)
+                tables.stretches = [kept for each in tables.stretches if (kept := _behind(each, prune)) is not None]
 
     def _add_fork(self, fork: Fork) -> None:
         """Mark a log as forked. What it covered, and no other log does, is a tip again."""
@@ -302,6 +312,9 @@ class MemoryStorage:
     def tidy(self) -> None:
         """Do nothing: nothing is left for later."""
 
+    def compact(self, *, all: bool) -> None:
+        """Do nothing: Python has the memory again."""
+
     def check_writable(self) -> None:
         """Do nothing: memory has no separate limit."""
 
@@ -340,7 +353,7 @@ class MemoryStorage:
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         with self._lock:
             logs = (log for log in self._tables.logs.values() if log.id.user == user)
-            return sum(log.size for log in logs if conversation in ("", log.id.conversation))
+            return sum(log.size - log.pruned_size for log in logs if conversation in ("", log.id.conversation))
 
     # ---- serving: batches of what a user wrote, in the order the logs were begun here
 
@@ -358,13 +371,17 @@ class MemoryStorage:
 
             def chain(numbered: NumberedLog, seq: int) -> bytes | None:
                 log = tables.logs[LogId(conversation, user, numbered.run)]
-                return log.at(seq).chain if seq <= len(log.raws) else None
+                return log.at(seq).chain if log.pruned_to <= seq <= len(log.raws) else None
 
             def stranded() -> list[int]:
                 return [log.number for log in logs if log.is_tip] if any(log.forked for log in logs) else []
 
-            position = position_of(start, find, chain, stranded)
-            return ([], None) if position is None else self._serve(logs, position, batches)
+            pruned = {log.number: log.pruned_to for log in logs if log.pruned_to}
+            position = position_of(start, find, chain, stranded, pruned)
+            if position is None:
+                return [], None
+            left_out = unservable((log.numbered for log in logs), pruned, position) if pruned else frozenset[int]()
+            return self._serve([log for log in logs if log.number not in left_out], position, batches)
 
     def _serve(self, logs: list[MemoryLog], position: Position, most: int) -> tuple[list[Batch], Position | None]:
         held = dict(position.held)
@@ -442,7 +459,44 @@ class MemoryStorage:
     def first_received_at(self, user: UserId) -> int:
         with self._lock:
             first = next((log for log in self._tables.logs.values() if log.id.user == user), None)
-            return first.entry(1).received_at if first is not None and first.released else 0
+            if first is None or not first.released:
+                return 0
+            return first.pruned.received_at if first.pruned is not None else first.entry(1).received_at
+
+    # ---- deletion
+
+    def prunable(self, key: PruneKey) -> PrunePlan:
+        with self._lock:
+            found: list[Prune] = []
+            freed: dict[UserId, int] = {}
+            entries = size = messages = kept = 0
+            for log in self._tables.logs.values():
+                if log.id.conversation != key.conversation or key.user not in ("", log.id.user):
+                    continue
+                last = log.released if not key.before else min(log.released, bisect_left(log.clocks, key.before))
+                if log.id.user in key.own and last > log.pruned_to:
+                    held = max((seq for _, seq in self._at_or_above(self._tables.delivered, log.id, 1)), default=0)
+                    kept += count_messages(log.raws[max(held, log.pruned_to) : last])
+                    last = min(last, held)
+                raws = fitting(log.raws[log.pruned_to : last], entries, size)
+                if raws:
+                    found.append(log.pruned_by(raws))
+                    messages += log.visible_messages(raws)
+                    entries, size = entries + len(raws), size + (given := size_bytes(raws))
+                    freed[log.id.user] = freed.get(log.id.user, 0) + given
+                if log.pruned_to + len(raws) < last:
+                    return PrunePlan(found, messages, freed, 0, more=True)
+            return PrunePlan(found, messages, freed, kept)
+
+    def deleted(self, conversation: ConversationId) -> list[DeletedPart]:
+        with self._lock:
+            pruned = [log.pruned for log in self._tables.logs.values() if log.id.conversation == conversation]
+            parts = [
+                DeletedPart(each.log.user, each.messages, (each.c, each.log.user, each.log.run, each.upto))
+                for each in pruned
+                if each is not None and each.messages
+            ]
+            return sorted(parts, key=lambda part: part.key)
 
     def _with_edits(self, page: Iterable[ReleasedEntry]) -> list[ReleasedEntry]:
         """Return these entries with what became of them."""
@@ -507,6 +561,11 @@ class MemoryTables:
     hosted: dict[UserId, StoredUser] = field(default_factory=dict)
     tokens: dict[bytes, Token] = field(default_factory=dict)
 
+    def last_place(self) -> int:
+        newest = self.stretches[-1] if self.stretches else None
+        deleted = max((log.pruned.place for log in self.logs.values() if log.pruned is not None), default=0)
+        return max(deleted, newest.first_place + newest.count - 1 if newest else 0)
+
     def begin(self, new: NewLog) -> MemoryLog:
         return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
 
@@ -549,6 +608,34 @@ class MemoryLog:
     heads: list[Head] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     cites: list[Cite] = field(default_factory=list)
+    pruned: Prune | None = None  # those entries are "" in `raws`
+
+    @property
+    def pruned_to(self) -> int:
+        return self.pruned.upto if self.pruned is not None else 0
+
+    @property
+    def pruned_size(self) -> int:
+        return self.pruned.size if self.pruned is not None else 0
+
+    def visible_messages(self, raws: list[str]) -> int:
+        """Return how many of the next entries to be deleted are messages that programs may read."""
+        return count_messages(raws if self.visible == EVERYTHING else raws[: max(0, self.visible - self.pruned_to)])
+
+    def pruned_by(self, raws: list[str]) -> Prune:
+        """Return the deletion of these next entries."""
+        old, seq = self.pruned, self.pruned_to + len(raws)
+        chain = extend_chain(old.chain if old is not None else first_chain(self.id), raws)
+        messages = self.visible_messages(raws) + (old.messages if old is not None else 0)
+        received_at = old.received_at if old is not None else self.entry(1).received_at
+        size, place = self.pruned_size + size_bytes(raws), self.entry(seq).place
+        return Prune(self.id, seq, size, self.clocks[seq - 1], chain, messages, place, received_at)
+
+    def prune(self, prune: Prune) -> None:
+        self.raws[: prune.upto] = [""] * prune.upto
+        self.heads = [head for head in self.heads if head.seq > prune.upto or head is self.heads[-1]]
+        self.stretches = [kept for each in self.stretches if (kept := _behind(each, prune)) is not None]
+        self.pruned = prune
 
     @property
     def numbered(self) -> NumberedLog:
@@ -582,7 +669,7 @@ class MemoryLog:
         self.clocks += batch.clocks
         size = self.size + size_bytes(batch.raws)
         head = Head(batch.last, size, self.clocks[-1], batch.chain, batch.head)
-        anchor = self.heads[-2] if len(self.heads) > 1 else Head(0, 0, 0, b"", b"")
+        anchor = self.heads[-2] if len(self.heads) > 1 else Head(self.pruned_to, self.pruned_size, 0, b"", b"")
         if self.heads and is_one_batch(head.seq - anchor.seq, head.size - anchor.size, settings):
             self.heads[-1] = head
         else:
@@ -602,15 +689,21 @@ class MemoryLog:
             self.before,
             tuple(self.cites),
             self.visible,
-            self.at(seq).chain if 0 < seq <= last.seq else None,
+            self.at(seq).chain if 0 < seq <= last.seq and seq >= self.pruned_to else None,
+            self.pruned_to,
         )
 
     # ---- batches
 
     def _head_below(self, seq: int) -> Head:
-        """Return the newest stored head at or below seq, one of seq 0 if there is none."""
+        """Return the newest stored head at or below seq, one of where the entries begin if there is none."""
         at = bisect_right(self.heads, seq, key=lambda head: head.seq)
-        return self.heads[at - 1] if at else Head(0, 0, 0, first_chain(self.id), b"")
+        if at:
+            return self.heads[at - 1]
+        deleted = self.pruned
+        if deleted is not None:
+            return Head(deleted.upto, deleted.size, deleted.c, deleted.chain, b"")
+        return Head(0, 0, 0, first_chain(self.id), b"")
 
     def at(self, seq: int) -> Head:
         """Return size and chain at seq, recomputed from the head below; its signature is empty."""
@@ -632,7 +725,7 @@ class MemoryLog:
     def batch_with(self, seq: int) -> Batch:
         """Return the part between two heads with this entry, or the newest."""
         end = min(bisect_left(self.heads, seq, key=lambda head: head.seq), len(self.heads) - 1)
-        return self._batch(self.at(self.heads[end - 1].seq if end else 0), self.heads[end])
+        return self._batch(self.at(self.heads[end - 1].seq if end else self.pruned_to), self.heads[end])
 
     def _batch(self, at: Head, end: Head) -> Batch:
         return Batch(self.id, at.seq + 1, self.raws[at.seq : end.seq], None, at.chain, end.chain, end.sig)
@@ -640,7 +733,7 @@ class MemoryLog:
     # ---- released entries
 
     def may_be_read(self, seq: int) -> bool:
-        return self.visible == EVERYTHING or seq <= self.visible
+        return seq > self.pruned_to and (self.visible == EVERYTHING or seq <= self.visible)
 
     def entry(self, seq: int) -> ReleasedEntry:
         """Return a released entry, without what became of it."""
@@ -652,7 +745,7 @@ class MemoryLog:
         """Return the last entry that was released when this place was given, 0 for none."""
         at = bisect_right(self.stretches, place, key=lambda each: each.first_place)
         if not at:
-            return 0
+            return self.pruned_to if self.pruned is not None and self.pruned.place <= place else 0
         last = self.stretches[at - 1]
         return last.first + min(last.count, place - last.first_place + 1) - 1
 
@@ -662,7 +755,9 @@ class MemoryLog:
         """Yield the sort keys of the released entries between these bounds, in the order asked for."""
         readable = self.released if self.visible == EVERYTHING else min(self.released, self.visible)
         end = readable if before is None else min(readable, self._first_not_below(before))
-        begin = 0 if after is None else self._first_not_below((*after[:3], after[3] + 1))
+        begin = self.pruned_to
+        if after is not None:
+            begin = max(begin, self._first_not_below((*after[:3], after[3] + 1)))
         if since is not None:
             begin = max(begin, bisect_left(self.clocks, since))
         order = range(end - 1, begin - 1, -1) if newest_first else range(begin, end)
@@ -673,3 +768,12 @@ class MemoryLog:
         at = bisect_left(self.clocks, key[0])
         same_clock = at < len(self.clocks) and self.clocks[at] == key[0]
         return at + (same_clock and (self.id.user, self.id.run, at + 1) < key[1:])
+
+
+def _behind(stretch: Stretch, prune: Prune) -> Stretch | None:
+    """Return what a deletion leaves of a stretch; None for nothing."""
+    gone = min(stretch.count, prune.upto + 1 - stretch.first) if stretch.log == prune.log else 0
+    if gone <= 0:
+        return stretch
+    first_place, first, left = stretch.first_place + gone, stretch.first + gone, stretch.count - gone
+    return stretch.replace(first_place=first_place, first=first, count=left) if left else None

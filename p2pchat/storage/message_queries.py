@@ -16,7 +16,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey
-from p2pchat.storage.log_queries import LogQueries
+from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
@@ -42,7 +42,6 @@ join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer
 """
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
-FIRST_RECEIVED = "select received_at from places where start = ?"  # a log is released from its first entry on
 ALL = 1 << 62  # rows
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
 ANY_RELATION = "select 1 from mendings where conversation = ? limit 1"
@@ -94,7 +93,10 @@ class MessageQueries(LogQueries):
     def first_received_at(self, user: UserId) -> int:
         """Return when something of a user was first received, in UTC microseconds; 0 for never."""
         number = self.db.value(FIRST_LOG, self.db.number("users", user))
-        return int(self.db.value(FIRST_RECEIVED, number * SEQS + 1) or 0) if number else 0
+        if not number:
+            return 0
+        deleted = self.db.value("select received_at from pruned where log = ?", number)
+        return int(deleted or self.db.value(FIRST_RECEIVED, number * SEQS + 1) or 0)
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         number = self.log_number(log)

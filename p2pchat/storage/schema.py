@@ -1,4 +1,4 @@
-"""The tables of schema version 3, the values in their columns, and the migration of databases of earlier versions.
+"""The tables of schema version 4, the values in their columns, and the migration of databases of earlier versions.
 
 Conversations, users and logs have a number of their own, given in the order they came; other tables name them by it.
 The id of an entry is `log << 40 | seq`: one integer key, entries of a log next to each other. The same id names the
@@ -30,7 +30,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
 OWN_KEYS = (SCHEMA_KEY, WRITER_KEY)  # the core may not use these keys
@@ -214,6 +214,19 @@ former_names = Table(
 consumers = Table("consumers", (_key("name", NAME), Column("place")))
 cites = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain8", BYTES, 8)))
 seen = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
+pruned = Table(  # entries 1..upto of these logs were deleted, with their heads and places; what is left of them
+    "pruned",
+    (
+        _key("log"),
+        Column("size"),
+        Column("c"),
+        Column("chain", BYTES, 32),
+        Column("messages"),
+        Column("place"),
+        Column("received_at"),
+        Column("upto"),
+    ),
+)
 forks = Table("forks", (_key("log"), Column("one", LONG_TEXT), Column("other", LONG_TEXT)))
 hosted = Table(  # users of a gateway; their keys are stored nowhere else
     "hosted",
@@ -235,7 +248,7 @@ tokens = Table(  # what lets programs act for hosted users
     {"ix_tokens_owner": ("owner",)},
 )
 TABLES = (addresses, cites, consumers, conversations, entries, forks, former_names, heads, heard, hosted, logs,
-          mendings, meta, places, read_marks, seen, tokens, users, waiting)  # fmt: skip
+          mendings, meta, places, pruned, read_marks, seen, tokens, users, waiting)  # fmt: skip
 
 
 # ---- parts of statements that dialects replace; they find them by their text
@@ -360,7 +373,13 @@ def add_hosted(database: Database) -> None:
     database.dialect.make_tables(database)
 
 
-MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted)  # MIGRATIONS[n - 1] turns version n into n + 1
+def add_pruned(database: Database) -> None:
+    """Migrate to version 4, which has a table for what was deleted."""
+    database.dialect.make_tables(database)
+
+
+# MIGRATIONS[n - 1] turns version n into n + 1
+MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted, add_pruned)
 
 
 def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

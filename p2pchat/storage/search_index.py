@@ -2,8 +2,8 @@
 
 The index is SQLite's FTS5 in a file of its own, `search.db`. It may be deleted at any time and is made again. It takes
 released entries in order of place, about a thousand per transaction, and remembers the last one. If the database has
-another entry at that place, because it was restored or replaced, the index is cleared. Several processes may feed the
-index at once: each transaction begins where the last one ended.
+another entry at that place, because it was restored or replaced, or if entries were deleted there, the index is
+cleared. Several processes may feed the index at once: each transaction begins where the last one ended.
 
 The index stores no texts, only the places of words. It finds entries that once had the words; whether the current
 text has them is decided by `Query.matches`, so that the index and a plain search give the same answers.
@@ -156,16 +156,24 @@ class SearchIndex:
             raise sqlite3.DatabaseError("an index with a place that cannot be read") from None
 
     def belongs_to(self, source: SqlStorage) -> bool:
-        """Return whether the last entry it took is still at its place there; then all entries before are the same."""
+        """Return whether the last entry it took is still at its place there, and nothing was deleted since the index
+        was begun; then all entries before are the same.
+        """
         last = self.position()
+        row = self._db.execute("select value from state where name = 'deleted'").fetchone()
+        if (row[0] if row is not None else "0") != str(source.count_deleted()):
+            return False
         return last == NOWHERE or next(map(place_of, source.places(last.place - 1, 1, hidden=True)), NOWHERE) == last
 
-    def forget(self) -> None:
-        """Clear the index."""
+    def forget(self, source: SqlStorage) -> None:
+        """Clear the index, and let it begin anew. No word stays in the file."""
         self._db.execute("pragma user_version = 0")
         self._names.clear()
         self._logs.clear()
         self._make(self._db)
+        self._db.execute("insert or replace into state values ('deleted', ?)", (str(source.count_deleted()),))
+        self._db.execute("vacuum")
+        self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def feed(self, source: SqlStorage, most: int = CHUNK) -> int:
         """Take at most so many more entries in one transaction; return how many there were, 0 at the end."""

@@ -170,6 +170,11 @@ class SqlStorage:
             with translate_errors(self._dialect):
                 self._dialect.tidy(self._write)
 
+    def compact(self, *, all: bool) -> None:
+        self._writing()
+        with translate_errors(self._dialect):
+            self._dialect.compact(self._write, all=all)
+
     def check_writable(self) -> None:
         writer = self._writing()
         with translate_errors(self._dialect):
@@ -236,6 +241,9 @@ class SqlStorage:
     delivered_to = _query(MessageQueries.delivered_to)
     readers = _query(MessageQueries.readers)
     shown_by = _query(MessageQueries.shown_by)
+    prunable = _query(MessageQueries.prunable)
+    deleted = _query(MessageQueries.deleted)
+    count_deleted = _query(MessageQueries.count_deleted)
     size_bytes = _query(MessageQueries.size_bytes)
 
     def fetch(
@@ -301,10 +309,12 @@ LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation from logs l
 left join conversations c on c.number = l.conversation left join users u on u.number = l.writer order by l.number
 """
+DELETED_TO = "select c, chain, upto from pruned where log = ?"
 HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
 ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
 STRAYS = f"""
 select (select count(*) from entries) - (select coalesce(sum(h.id - l.number * {SEQS}), 0) from logs l {NEWEST_HEAD})
++ (select coalesce(sum(upto), 0) from pruned)
 """  # 0 if every log has all entries its heads cover
 UNPLACED = """
 select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
@@ -341,8 +351,8 @@ def _fault(database: Database, row: Any) -> str:
     log = log_of(conversation, user, run)
     if not is_key(log.user):
         return f"is by {log.user}, a key with which anybody can sign: nothing of it is sent or taken any more"
-    seq, chain, clock = 0, first_chain(log), -1
-    for id, signed, sig in database.all(HEADS, number * SEQS, (number + 1) * SEQS):
+    clock, chain, seq = database.first(DELETED_TO, number) or (-1, first_chain(log), 0)
+    for id, signed, sig in database.all(HEADS, number * SEQS + max(0, seq - 1), (number + 1) * SEQS):
         stretch = list(_entries(database, number * SEQS + seq, id, conversation_number))
         clocks = [clock, *(c for c, _ in stretch)]
         if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):

@@ -25,6 +25,7 @@ from p2pchat.core.records import (
     DeliveredMark,
     Fork,
     NewLog,
+    Prune,
     ReadMark,
     Relation,
     Stretch,
@@ -64,6 +65,7 @@ from p2pchat.storage.schema import (
     meta,
     naming_to_text,
     places,
+    pruned,
     read_marks,
     relation_row,
     seen,
@@ -81,6 +83,8 @@ FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
 NAME_USER = "update users set name = ?, named_c = ?, about = ? where number = ?"
 MOVE_HEAD = "update heads set id = ?, size = ?, c = ?, chain = ?, sig = ? where id = ?"
+PLACES_FROM = "select first_place, start, entries from places where start > ? and start <= ?"
+SHORTEN = "update places set first_place = ?, start = ?, entries = ? where first_place = ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
@@ -171,6 +175,7 @@ class CommitWriter:
             return None
         found = OpenLog(number, conversation, writer, log.user)
         found.newest, found.anchor = self.last_heads(number)
+        found.anchor = max(found.anchor, self.deleted_to(number))
         found.waiting = self._db.value("select released from waiting where log = ?", number)
         found.released = found.newest.seq if found.waiting is None else found.waiting
         self.logs[log] = found
@@ -181,6 +186,11 @@ class CommitWriter:
         newest_first = self._db.all(LAST_HEADS, number * SEQS, number * SEQS + seq + 1)
         last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
         return (*last, NOTHING, NOTHING)[0], (*last, NOTHING, NOTHING)[1]
+
+    def deleted_to(self, number: int) -> Head:
+        """Return where the entries of a log begin that are not deleted."""
+        row = self._db.first("select upto, size, c, chain from pruned where log = ?", number)
+        return Head(row[0], row[1], row[2], row[3], b"") if row else NOTHING
 
     def begin(self, new: NewLog) -> OpenLog:
         if self.find(new.log) is not None:
@@ -210,6 +220,7 @@ class RowBuffer:
         self._relations: list[object] = []
         self._delivered: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
+        self._pruned: list[Prune] = []
 
     def add(self, change: Change) -> None:
         """Collect the rows of one change; rare rows are written at once."""
@@ -222,6 +233,7 @@ class RowBuffer:
         for covered in change.covered:
             self._db.run(COVER, self._writer.log(covered).number)
         self._forks += change.forks
+        self._pruned += change.pruned
         for id, cite in change.cites:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))
             self._db.insert(cites, row)
@@ -249,6 +261,8 @@ class RowBuffer:
         self._db.insert(heard, delivered, Conflict.HIGHER)
         for fork in self._forks:
             self._add_fork(fork)
+        for prune in self._pruned:
+            self._prune(prune)
 
     # ---- entries and heads
 
@@ -321,6 +335,26 @@ class RowBuffer:
             self._db.insert(waiting, (log.number, wanted), Conflict.REPLACE)
         log.waiting = wanted
 
+    # ---- deletion
+
+    def _prune(self, prune: Prune) -> None:
+        """Delete the beginning of a log, and its heads but the newest, where its next batches begin."""
+        log, run = self._writer.log(prune.log), self._db.run
+        start = log.number * SEQS
+        last = start + prune.upto
+        if prune.upto <= self._writer.deleted_to(log.number).seq:
+            return
+        row = (log.number, prune.size, prune.c, prune.chain, prune.messages, prune.place, prune.received_at, prune.upto)
+        self._db.insert(pruned, row, Conflict.REPLACE)
+        run("delete from entries where id > ? and id <= ?", start, last)
+        run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
+        run("delete from mendings where id > ? and id <= ?", start, last)
+        run("delete from places where start > ? and start + entries <= ?", start, last + 1)
+        for place, first, count in self._db.all(PLACES_FROM, start, last):
+            gone = last + 1 - first
+            run(SHORTEN, place + gone, last + 1, count - gone, place)
+        log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b""))
+
     # ---- states
 
     def _uncover(self, log: OpenLog) -> None:
@@ -342,6 +376,7 @@ class RowBuffer:
             start = log.number * SEQS
             there = self._db.value("select min(id) from heads where id >= ? and id < ?", start + seq, start + SEQS)
             end, at = self._writer.last_heads(log.number, there % SEQS)
+            at = max(at, self._writer.deleted_to(log.number))
         rows = self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         raws = [row[0] for row in rows]
         return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)

@@ -3,7 +3,8 @@
 `--seed 123 --verbose` replays one and prints everything that happens. `--shrink` finds the fewest of its steps that
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
-given. In histories with --rules-differ someone writes what others refuse. The exit code is 1 if a promise was broken.
+given. In histories with --rules-differ someone writes what others refuse,
+with --deletions someone deletes what is stored. The exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from p2pchat.testing.simulation.scenario import (
 )
 
 
-def replay(seed: int, steps: Steps | None = None, *, differ: bool = False) -> str:
+def replay(seed: int, steps: Steps | None = None, *, differ: bool = False, pruned: bool = False) -> str:
     """Return the command that replays a history, or only some of its steps."""
     only = f" --steps {','.join(map(str, steps))}" if steps is not None else ""
-    return f"python -m p2pchat.testing --seed {seed}{only}{' --rules-differ' * differ} --verbose"
+    also = " --rules-differ" * differ + " --deletions" * pruned
+    return f"python -m p2pchat.testing --seed {seed}{only}{also} --verbose"
 
 
 def shrunk(seed: int) -> str:
@@ -61,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rules-differ", action="store_true", help="someone writes what others refuse, in each history"
     )
+    parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")
@@ -72,12 +75,13 @@ def _one(options: argparse.Namespace) -> PlayResult:
     counts: Counter[str] = Counter()
     steps = [int(step) for step in options.steps.split(",") if step] if options.steps is not None else None
     if options.shrink:
-        steps = shrink(options.seed, differ=options.rules_differ)
-        print(f"these steps are enough: {replay(options.seed, steps, differ=options.rules_differ)}", flush=True)
+        steps = shrink(options.seed, differ=options.rules_differ, pruned=options.deletions)
+        again = replay(options.seed, steps, differ=options.rules_differ, pruned=options.deletions)
+        print(f"these steps are enough: {again}", flush=True)
     tell = print if options.verbose else None
-    faults = check_history(options.seed, counts, tell, steps, differ=options.rules_differ)
+    faults = check_history(options.seed, counts, tell, steps, differ=options.rules_differ, pruned=options.deletions)
     played = PlayResult(1, counts, {options.seed: [str(fault) for fault in faults]} if faults else {})
-    _print_faults(played, 20, differ=options.rules_differ)
+    _print_faults(played, 20, differ=options.rules_differ, pruned=options.deletions)
     return played
 
 
@@ -90,16 +94,16 @@ def _many(options: argparse.Namespace) -> PlayResult:
         return over(played) or (found and not options.keep_going)
 
     total = PlayResult()
-    for played in play_many(seeds, options.jobs, stop=stop, differ=options.rules_differ):
+    for played in play_many(seeds, options.jobs, stop=stop, differ=options.rules_differ, pruned=options.deletions):
         most = 3 if options.keep_going or options.until else 20
-        _print_faults(played, most, options.until, differ=options.rules_differ)
+        _print_faults(played, most, options.until, differ=options.rules_differ, pruned=options.deletions)
         total.add(played)
     return total
 
 
-def _print_faults(played: PlayResult, most: int, until: str = "", *, differ: bool) -> None:
+def _print_faults(played: PlayResult, most: int, until: str = "", *, differ: bool, pruned: bool) -> None:
     for seed, faults in sorted(played.broken.items()):
-        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, differ=differ)}")
+        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, differ=differ, pruned=pruned)}")
         for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:
             print(f"  {fault}", flush=True)
 

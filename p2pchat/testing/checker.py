@@ -383,7 +383,7 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
 
 
 def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bool) -> Iterator[Fault]:
-    """Check that messages arrive in order and none is skipped. A gap is no excuse: it concerns other writers."""
+    """Check that messages arrive in order and none is skipped. A gap is no excuse: it mostly concerns other writers."""
     if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
         return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
@@ -395,6 +395,9 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
                     left_out = left_out or message
                 continue
+            if _follows_deleted(reader.received[message], left_out or latest_id):
+                latest, latest_id, left_out = at, message, ""
+                continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
                 text = f"{message} came before {latest_id}, which was sent before it ({writer.place_of(latest_id)})"
                 yield Fault("order", text, reader.place_of(message))
@@ -404,6 +407,15 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 left_out = ""
             if at > latest:
                 latest, latest_id = at, message
+
+
+def _follows_deleted(line: Line, missing: str) -> bool:
+    """Return whether a message was shown without an earlier one of its writer, which it follows by `after` and not
+    by being behind it in a log: so begins what is written after a deletion. It has a gap mark.
+    """
+    run = run_of(missing)[0]
+    is_next = bool(missing) and run != run_of(line["id"])[0]
+    return is_next and bool(line.get("gap")) and any(run_of(named)[0] == run for named in line.get("after") or ())
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:

@@ -38,7 +38,7 @@ from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.session import RECEIPTS, Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame, last_message
 
-PEER_COMMANDS = frozenset({"connect", "forget", "allow", "quit"})
+PEER_COMMANDS = frozenset({"connect", "forget", "allow", "delete_history", "quit"})
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     **{do: fields for do, fields in JSON_COMMANDS.items() if do not in PEER_COMMANDS},
     "find": {"to": (str, True)},

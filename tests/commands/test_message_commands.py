@@ -413,3 +413,38 @@ async def test_a_name_with_blanks_is_quoted(shown: Shown, typed: str) -> None:
         ada, anna = net.peers
         await open_session(ada, shown).execute([f"/msg {typed} hi there".encode()])
         assert [(post.conversation.name, post.text) for post in await got(anna, 1)] == [("ada", "hi there")]
+
+
+# ---- deleting a conversation
+
+
+async def test_a_conversation_is_deleted_here_and_history_says_so(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(ada, shown, as_json=False)
+        await (await bob.send("ada", "psst")).delivered(timeout=5)
+        await (await ada.send("bob", "yes?")).delivered(timeout=5)
+        await session.execute([b"/go bob", b"/delete-conversation"])
+        assert "-- deleted 2 messages of bob here, " in shown.text and "kept" not in shown.text
+        await (await bob.send("ada", "again")).delivered(timeout=5)
+        await session.execute([b"/history"])
+        assert [line for line in shown.text.splitlines() if "deleted here" in line] == [
+            "-- 2 messages were deleted here"
+        ]
+        assert shown.text.index("-- 2 messages were deleted here") < shown.text.rindex("again")
+        assert [post.text for post in await ada.history("bob")] == ["again"]
+        assert len(await bob.history("ada")) == 3
+
+
+async def test_programs_delete_what_one_user_wrote_before_a_moment(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(ada, shown)
+        for text in ("one", "two"):
+            await (await bob.send("ada", text)).delivered(timeout=5)
+        await (await ada.send("bob", "three")).delivered(timeout=5)
+        moment = (await ada.history("bob"))[1].sent_at.isoformat()
+        await session.execute([f'{{"do":"delete_history","to":"bob","sender":"bob","before":"{moment}"}}'.encode()])
+        assert [post.text for post in await ada.history("bob")] == ["two", "three"]
+        await session.execute([b'{"do":"delete_history","to":"bob","before":"yesterday"}'])
+        assert session.exit_code == USAGE

@@ -494,7 +494,8 @@ class Peer:
         sizes = {whose: self.storage.size_bytes(*whose) for whose in asked.sizes}
         shown = {key: self.storage.shown_by(key) for key in asked.shown}
         every = {whose: self.storage.logs_of(*whose) for whose in asked.all_logs}
-        return LookupResult(asked.ticket, logs, older, sizes, shown, every)
+        plans = {key: self.storage.prunable(key) for key in asked.prunable}
+        return LookupResult(asked.ticket, logs, older, sizes, shown, every, plans)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):

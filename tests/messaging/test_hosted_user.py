@@ -683,3 +683,15 @@ async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None
     assert gate.acquainted(mallory.me) == []
     await group.remove(zoe.me)
     assert {user.name for user in gate.acquainted(zoe.me)} == {"bob"}
+
+
+async def test_only_the_peer_s_own_user_deletes_what_all_share(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await host_two(gate)
+    zoe.set_presence("online")
+    events = zoe.events(Message)
+    await bob.send(await bob.wait_user("zoe", timeout=SOON), "psst")
+    assert (await asyncio.wait_for(anext(events), SOON)).text == "psst"
+    with pytest.raises(P2PChatError, match="only its operator can delete"):
+        await zoe.find("bob").delete_history()
+    assert [post.text for post in await zoe.history("bob")] == ["psst"] and await yan.history() == []

@@ -12,15 +12,15 @@ from random import Random
 import pytest
 
 from p2pchat.backup import copy_rows
-from p2pchat.core.records import Address, Change, FormerName, KnownConversation, KnownUser, Stored
+from p2pchat.core.records import Address, Change, FormerName, KnownConversation, KnownUser, PruneKey, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
-from tests.storage.test_agreement import GROUP, KINDS, Story, everything_read
-from tests.storage.writers import ROOM, Author, many, released, user
+from tests.storage.test_agreement import GROUP, KINDS, Story, everything_read, resolved
+from tests.storage.writers import MORNING, ROOM, Author, many, released, user
 
 NewDatabase = Callable[[str], str]
 
@@ -37,17 +37,17 @@ def made(tmp_path: Path, new_database: NewDatabase) -> NewDatabase:
     return make
 
 
-def of_everything(story: Story) -> list[Change]:
+def of_everything(story: Story) -> list[Change | PruneKey]:
     """Return changes that fill every table."""
-    random, kinds = Random(7), KINDS.split()
+    random, kinds = Random(8), KINDS.split()
     changes = [story.change(random.choice(kinds), random.randrange(10), random.randint(1, 9)) for _ in range(60)]
     more = Change(
-        conversations=[GROUP, KnownConversation(ROOM, Naming(room=True))], users=[KnownUser(user("ada"), "Ada", 5, "")]
+        conversations=[KnownConversation(ROOM, Naming(room=True)), GROUP], users=[KnownUser(user("ada"), "Ada", 5, "")]
     )
     more.former_names = [FormerName(user("ada"), "Äda ", 3)]
     more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0, "cd" * 32)]
     more.consumers, more.meta = {"bot": 3}, {"network": "k"}
-    return [*changes, more]
+    return [*changes, more, PruneKey(ROOM, before=MORNING + 2)]
 
 
 def read(url: str, story: Story) -> list[object]:
@@ -60,17 +60,21 @@ def test_a_copy_from_any_kind_to_any_other_is_complete_and_equal(made: NewDataba
     way = ["sqlite", "mariadb", "postgresql", "sqlite", "postgresql", "mariadb", "sqlite"]
     urls = [made(way[0])]
     with closing(SqlStorage(urls[0], SMALL)) as storage:
-        for change in of_everything(story):
+        for step in of_everything(story):
+            change = resolved(step, memory, storage)
             storage.commit([change])
             memory.commit([change])
     wanted = everything_read(memory, story, [1, 2, 3])
     assert read(urls[0], story) == wanted
+    deleted = sum(facts.pruned for facts in memory.logs_of(ROOM, user("ada")) + memory.logs_of(ROOM, user("bob")))
+    assert deleted
     for kind in way[1:]:
         urls.append(made(kind))
     for source, target in pairwise(urls):
         progress: list[tuple[int, int]] = []
         copied = copy_rows(source, target, lambda *step, progress=progress: progress.append(step))
-        assert progress[-1] == (copied.rows, copied.rows) and copied.entries == sum(one.seq for one in story.authors)
+        held = sum(one.seq for one in story.authors) - deleted
+        assert progress[-1] == (copied.rows, copied.rows) and copied.entries == held
         assert read(target, story) == wanted
 
 

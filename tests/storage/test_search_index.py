@@ -56,7 +56,7 @@ def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: Sq
     assert found(index, "tea", conversation=ROOM) == ["ada1.2", "ada1.1", "bob1.1"]
     assert found(index, "tea", writer="bob") == ["bob1.1"] and found(index, "tea", DM, "bob") == []
     assert [clock_of(hit.id) - MORNING for hit in index.find(parse_query("tea"), None, None, LAST, 0, 2)] == [11, 11]
-    index.forget()
+    index.forget(storage)
     assert index.position() == NOWHERE and found(index, "tea") == []
 
 

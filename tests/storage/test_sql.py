@@ -191,10 +191,10 @@ def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '4' where name = 'schema'")
+        database.execute("update meta set value = '5' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 4\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 5\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
 def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
-        database.executescript(Path(__file__).with_name("version3.sql").read_text("utf-8"))
+        database.executescript(Path(__file__).with_name("version4.sql").read_text("utf-8"))
     made = []
     for each in (path, tmp_path / "other.db"):
         with closing(sqlite3.connect(each)) as database:
@@ -243,12 +243,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-3")
+    copy = path.with_name("chat.db.version-4")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert all_entries(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # already migrated
-    with pytest.raises(StorageError, match="schema 4"):
+    with pytest.raises(StorageError, match="schema 5"):
         opened(path)
 
 

@@ -98,3 +98,20 @@ async def test_edits_made_meanwhile_are_shown_on_return(terminal: OpenTerminal, 
     await ada.line("/go")
     await ada.shows("-- nothing new here")
     assert ada.text.count("noon") == 1
+
+
+async def test_a_whole_conversation_is_deleted_after_a_question(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await (await bob.send("ada", "psst")).delivered(timeout=30)
+    await ada.shows("psst")
+    for key, told in (("n", "-- nothing was deleted"), ("y", "-- deleted 1 message of bob here")):
+        await ada.line("/delete-conversation bob")
+        await ada.until(lambda: ada.prompt.startswith("delete everything stored here of bob"), "the question")
+        await ada.key(key)
+        await ada.shows(told)
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    await ada.line("/history")
+    await ada.shows("-- 1 message of bob was deleted here")

@@ -23,6 +23,7 @@ from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.streams import Progress
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
+    DeletedLines,
     EventLine,
     format_event,
     format_gap,
@@ -103,7 +104,12 @@ async def _print(options: HistoryOptions, directory: str) -> int:
     async with open_history(directory, db=options.db or None) as history:
         where = history.find(options.to) if options.to else None
         me = history.people.label(history.people.me)
+        deleted = DeletedLines([] if options.as_json or options.search else await history.deleted_messages(where))
+        is_first = options.limit > 0 or options.since is not None  # what stands above it was not asked for
         async for post in _wanted(history, where, options):
+            above, is_first = [] if is_first and deleted.before(post) else deleted.before(post), False
+            for text in above:
+                await output.write(text)
             line = found_line(post, options.search) if options.search else await with_gap(history, post)
             if options.as_json:
                 await output.write(json_line(line))
@@ -114,6 +120,8 @@ async def _print(options: HistoryOptions, directory: str) -> int:
                 await output.write_fragments(highlighted_message(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break
+        for text in deleted.rest() if options.before is None else ():
+            await output.write(text)
     return DONE
 
 

@@ -206,9 +206,11 @@ class TerminalDisplay(Display):
         for line in lines:
             while changes and changes[0]["at"] < line["at"]:
                 self._show_group_change(changes.popleft())
-            if gap := format_gap(line):
-                self._screen.print_notice(gap)
+            for notice in (*line.get("above", ()), *filter(None, [format_gap(line)])):
+                self._screen.print_notice(notice)
             await self._show_message(line, elsewhere=False, numbered=numbered)
+            for notice in line.get("below", ()):
+                self._screen.print_notice(notice)
             self._edits.add(line)
             if line["id"] not in self._received and (line["event"] == "message" or line["at"] < self._since):
                 self._shown.add(line["id"])
@@ -378,7 +380,8 @@ class TerminalDisplay(Display):
         if command == "history":
             async with self._turn:
                 await self._show_past(self._without_ignored(rows), "history", "now", numbered=True)
-            return
+            if rows:
+                return
         if command == "search":
             for row in self._without_ignored(rows):  # with full dates: hits may be of any day
                 related = await self._related(row)

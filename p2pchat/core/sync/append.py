@@ -145,9 +145,11 @@ class Appender:
         writer = conversation.writer(user)
         most = self._ctx.settings.max_before
         if conversation.is_talk:
-            log.before = tuple(writer.visible_marks()[-most:])
+            marks = [mark for mark in writer.visible_marks() if mark.run not in writer.sealed]
+            log.before = tuple(marks[-most:])
         else:
-            tips = sorted(writer.tail_tips(), key=lambda tip: tip.last_c, reverse=True)
+            tips = [tip for tip in writer.tail_tips() if tip.id.run not in writer.sealed]
+            tips.sort(key=lambda tip: tip.last_c, reverse=True)
             log.before = tuple(tip.tail_mark for tip in tips[:most])
         return log
 
@@ -185,8 +187,10 @@ class Appender:
 
     def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
         user = log.id.user
-        since = self._last_place.get((conversation.id, user), 0)
-        return _newest_references(conversation, user, since, self._ctx.settings.max_after)
+        since, most = self._last_place.get((conversation.id, user), 0), self._ctx.settings.max_after
+        is_first = not log.before and log.seq <= (conversation.members is None)  # in the room behind a profile
+        own = _sealed_reference(conversation, log) if is_first else ()
+        return (*own, *_newest_references(conversation, user, since, most - len(own)))
 
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
         """Split new entries into batches."""
@@ -211,6 +215,14 @@ class Appender:
         sign = self._sync.hosted[log.id.user].sign
         head = sign(head_message(log.id, log.seq + len(raws), chain))
         self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+
+
+def _sealed_reference(conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
+    """Return what a log follows that begins behind sealed ones (prune.py): it does not build on them."""
+    writer = conversation.writer(log.id.user)
+    sealed = [each for run in writer.sealed if (each := writer.logs.get(run)) is not None and not each.forked]
+    newest = max(sealed, key=lambda each: each.last_c, default=None)
+    return (Ref(newest.ref, newest.show_limit),) if newest is not None and newest.show_limit else ()
 
 
 def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:

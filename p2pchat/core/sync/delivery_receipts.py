@@ -306,6 +306,8 @@ class DeliveryReceipts(AckTracker):
         return 0 if log.forked or is_other else mark.seq
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
+        if facts.is_deleted(mark.seq):
+            return False  # nothing is left to compare with
         return facts.chain_at is None or mark.chain8 != facts.chain_at[:8].hex()  # beyond what is held: as above
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:

@@ -65,7 +65,10 @@ class Forks:
     # ---- detection
 
     def on_contradiction(self, conversation: ConversationState, log: LogState, other: Batch) -> None:
-        """Take a signed batch that contradicts its stored log."""
+        """Take a signed batch that contradicts its stored log. Where all of that was deleted, nothing can be proven."""
+        if log.seq and log.pruned == log.seq:
+            self._ctx.emit(Counted("fork_unproven"))
+            return
         self._mark_forked(conversation, log, Fork(log.id, None, other))
 
     def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:

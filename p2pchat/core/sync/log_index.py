@@ -21,7 +21,17 @@ from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, WriterKey, extend_chain, first_chain, mark_hash, ref_key
-from p2pchat.core.records import EVERYTHING, Cite, LogFacts, LogKey, Relation, ShownKey, Start
+from p2pchat.core.records import (
+    EVERYTHING,
+    Cite,
+    LogFacts,
+    LogKey,
+    PruneKey,
+    PrunePlan,
+    Relation,
+    ShownKey,
+    Start,
+)
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 
@@ -39,7 +49,7 @@ class LogState:
 
     __slots__ = (
         "before", "chain", "covered", "forked", "id", "durable_chain", "durable_covered", "durable_seq", "last_c",
-        "own", "profiles", "queue", "ref", "released", "seq", "shown_hash",
+        "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
     )  # fmt: skip
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
@@ -55,6 +65,7 @@ class LogState:
         self.forked = False
         self.released = 0  # entries 1..released have places
         self.profiles: tuple[int, ...] = ()  # the newest entries of this run that are profiles
+        self.pruned = 0  # entries 1..pruned were deleted here
         # Entry released + 1, and every later entry that follows another entry.
         self.queue: deque[WaitingEntry] = deque()
         self.shown_hash = 0  # its part of the conversation's sum
@@ -69,6 +80,7 @@ class LogState:
         log.covered = log.durable_covered = facts.covered
         log.forked = facts.forked or not is_key(facts.log.user)  # stored before such keys were refused: frozen
         log.released = facts.released
+        log.pruned = facts.pruned
         return log
 
     def extend(self, seq: int, chain: bytes, last_c: int) -> None:
@@ -203,7 +215,7 @@ class TalkLog(LogState):
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("may_have_stored", "logs", "uncut", "user", "all_loaded")
+    __slots__ = ("may_have_stored", "logs", "sealed", "sealed_c", "uncut", "user", "all_loaded")
 
     def __init__(self, user: UserId) -> None:
         self.user = user
@@ -211,6 +223,8 @@ class WriterLogs:
         self.may_have_stored = False  # a log builds on another, so there may be logs that only storage has
         self.uncut = True  # of a talk: nothing was ever cut off
         self.all_loaded = False  # of a talk: all its logs are in memory, and stay there
+        self.sealed: dict[RunId, None] = {}  # logs on which no new one of this user builds (prune.py)
+        self.sealed_c = 0  # the highest clock in them
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
@@ -529,9 +543,11 @@ class HistoryBoundary:
 
 SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
 Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
-NOT_HELD: dict[str, Any] = {"logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": []}
+NOT_HELD: dict[str, Any] = {
+    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan()
+}  # fmt: skip
 # Fields of Lookup that are asked for together. Nothing else shall wait for a sum over a million logs.
-ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("logs", "older"))
+ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("logs", "older"))
 
 
 class Lookups:
@@ -566,6 +582,10 @@ class Lookups:
     def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
         """Ask how far logs, or logs they build on, had been shown when a place was assigned."""
         self._ask("shown", key, then)
+
+    def prunable(self, key: PruneKey, then: Callable[[PrunePlan], None]) -> None:
+        """Ask what a deletion may delete next."""
+        self._ask("prunable", key, then)
 
     def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
         self._waiting.setdefault(field, []).append((key, then))

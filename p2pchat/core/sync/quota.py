@@ -239,6 +239,16 @@ class Quota:
         self._full.discard(user)
         self._update_must_check()
 
+    def on_deleted(self, user: UserId, size: int) -> bool:
+        """Give bytes back that were deleted. Return True if there is room now for refused entries."""
+        added = self._added[user] = self._added.get(user, 0) - size
+        if user not in self._full or self._base.get(user, 0) + added > self._most:
+            return False
+        self._full.discard(user)
+        self._warned.discard(user)
+        self._update_must_check()
+        return True
+
     def take_over(self, former: Quota) -> None:
         """Take over the limits lifted before storage failed."""
         self._accounts.take_over(former._accounts)

@@ -51,6 +51,7 @@ from p2pchat.core.sync.log_index import (
     Lookups,
     WaitingEntry,
 )
+from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
@@ -117,6 +118,7 @@ class Replicator:
         self.sender = Sender(self.context, self.forks)
         self.typing = TypingTracker(self.context)
         self.group_editor = GroupEditor(self.context, self.appender, contacts)
+        self.pruner = Pruner(self.context, self.on_quota_freed)
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         contacts.on_user = None
@@ -369,6 +371,10 @@ class Replicator:
         """Lift a user's limits. Refused entries come with the next comparison."""
         self.contacts.keep([user])
         self.quota.lift(user)
+        self.on_quota_freed(user)
+
+    def on_quota_freed(self, user: UserId) -> None:
+        """Have what was refused of a user come again."""
         for remote in self.context.remotes.values():
             remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
         self.compare_all()
@@ -416,6 +422,8 @@ class Replicator:
             self.read_receipts.on_durable(change.reads)
         for ticket in done.transaction.reads:
             self._ctx.emit(ReadStored(ticket))
+        for request, plan in done.transaction.prunes:
+            self.pruner.on_durable(request, plan)
         self.acknowledgements.on_durable(done.transaction)
         if done.transaction.imports:
             self.file_import.on_durable(done.transaction.imports.values())
@@ -489,6 +497,7 @@ class Replicator:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
         self.read_receipts.refuse_unanswered(reason)
         self.file_import.fail_all(reason)
+        self.pruner.fail_all(reason)
         self.typing.clear()
         self._pending_commits.clear()
         self.fetcher.pause(True)
@@ -506,6 +515,7 @@ class Replicator:
                 if known.naming.dm:  # perhaps of a user who was hosted once
                     conversation.concerns_us = not self.context.hosted.keys().isdisjoint(known.naming.dm)
         self.groups.load(stored.group_entries, stored.forked)
+        self.pruner.load(stored.meta)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for id in stored.forked:

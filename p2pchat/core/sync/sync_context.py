@@ -14,10 +14,11 @@ from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
 from p2pchat.core.effects import Counted, Effect, Send
+from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import KnownConversation, LogFacts, LogKey, Start
+from p2pchat.core.records import KnownConversation, LogFacts, LogKey, PrunePlan, Start
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState, Lookups
 from p2pchat.core.sync.quota import Quota
@@ -221,6 +222,7 @@ class Transaction:
     sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
     effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
     reads: list[int] = field(default_factory=list)  # tickets of marks of readers
+    prunes: list[tuple[PruneRequest, PrunePlan | None]] = field(default_factory=list)  # None: before the first look
     completed: list[LogId] = field(default_factory=list)  # logs that were refused once, and lack nothing any more
 
 

@@ -239,7 +239,9 @@ class NewLogChecks:
         facts = self._facts.get(id, {}).get(mark.run)
         if facts is None:
             return False
-        return facts.forked or (facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8)
+        if facts.forked or facts.is_deleted(mark.seq):
+            return True
+        return facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8
 
 
 def _must_be_looked_up(log: LogState | None, mark: Mark) -> bool:

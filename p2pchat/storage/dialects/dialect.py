@@ -175,6 +175,9 @@ class Dialect(ABC):
     def tidy(self, database: Database) -> None:  # noqa: B027
         """Do what a later commit would otherwise do for many before it."""
 
+    def compact(self, database: Database, *, all: bool) -> None:  # noqa: B027
+        """Give the room of deleted rows back to the disk; a large database only if `all` may take minutes."""
+
     @abstractmethod
     def check_writable(self, database: Database, size_bytes: int) -> None:
         """Write about so many bytes and delete them; raise what a commit would."""

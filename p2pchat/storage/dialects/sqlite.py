@@ -15,6 +15,7 @@ from pathlib import Path
 from struct import pack, unpack
 from urllib.parse import quote
 
+from p2pchat.config import MIB
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database
@@ -26,12 +27,13 @@ PRAGMAS = {
     "synchronous": "full",  # a commit that has returned is on the disk
     "fullfsync": "on",  # macOS: only this makes the disk itself write; nothing elsewhere
     "checkpoint_fullfsync": "on",
-    "secure_delete": "on",  # a deleted key leaves the file; so is Debian's SQLite built, others are not
+    "secure_delete": "on",  # a deleted key or text leaves the file; so is Debian's SQLite built, others are not
     "foreign_keys": "off",  # rows are never deleted while others name them
 }
 # On a full disk there is no room for the index of the write-ahead log, 32 KiB. This file system of SQLite keeps it in
 # memory; then no other process can read the database.
 EXCLUSIVE = "unix-excl"
+COMPACTED_AT_ONCE = 64 * MIB  # written in less than a second
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
@@ -184,6 +186,16 @@ class SQLiteDialect(Dialect):
         damage the database (SQLite before 3.51.3, https://sqlite.org/wal.html, "WAL-reset bug").
         """
         database.driver.execute("pragma wal_checkpoint(passive)").fetchall()
+
+    def compact(self, database: Database, *, all: bool) -> None:
+        """Write the database anew without its free pages, then empty the write-ahead log, which holds old pages too.
+
+        A small one takes less than a second, also beside readers: they read what they began with.
+        """
+        driver = database.driver
+        if database.value("pragma freelist_count") and (all or self.size_on_disk(database) <= COMPACTED_AT_ONCE):
+            driver.execute("vacuum")
+        driver.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def check_writable(self, database: Database, size_bytes: int) -> None:
         """Write and delete so many bytes. The log is emptied first, as far as it can be."""

@@ -120,6 +120,8 @@ class DisplayInvariants:
         if one.log.user in self._claimed.get(peer.name, ()):
             return  # a log that does not exist is not shown, and others may be older
         is_late = one.old and known is not None and written > known
+        if self._invariants.deletions.any and not decode_entry(peer.disk.logs[one.log][0]).before:
+            return  # it begins behind a deletion: it cannot be told from an ancestor of the logs that were announced
         if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
             self._invariants.fail("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
 

@@ -28,7 +28,7 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.records import Stored, WantStart
+from p2pchat.core.records import Stored, StoredStart
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
@@ -37,7 +37,7 @@ from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.protocol import ProtocolInvariants, log_name
-from p2pchat.testing.invariants.receipts import PresenceInvariants, ReceiptInvariants
+from p2pchat.testing.invariants.receipts import DeletionInvariants, PresenceInvariants, ReceiptInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Invariants:
         self.display = DisplayInvariants(self)
         self.presence = PresenceInvariants(self)
         self.groups = GroupInvariants(self)
+        self.deletions = DeletionInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -257,6 +258,8 @@ class Invariants:
             for other in honest[n + 1 :]:
                 if self.odd:
                     continue  # who refuses a log holds another part of it
+                if self.deletions.lacks_deleted(one) or self.deletions.lacks_deleted(other):
+                    continue
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
                     if self._of_many_forks(one) | self._of_many_forks(other):
                         continue  # logs that build on forks without evidence are not stored
@@ -281,6 +284,9 @@ class Invariants:
         holders = [
             one for one in self._sim.honest_up if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held
         ]
+        if self.deletions.any:
+            holders = [one for one in holders if self.deletions.can_serve(one, peer, log)]
+            return any(self._sim.can_link(peer, one) for one in holders)  # others on the way are judged themselves
         if self.is_odd_writer(log.user):  # those who refuse some of it pass on neither that nor what builds on it
             holders = [one for one in holders if self._has_all_of(one, log)]
         elif log.conversation == self.room:
@@ -306,7 +312,7 @@ class Invariants:
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
-        stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer)
+        stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer) - sum(peer.disk.pruned.values())
         if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are not shown", peer.name)
 
@@ -320,18 +326,24 @@ class Invariants:
                 continue  # who refuses it gives no receipt before an upgrade; what was refused may be lost with a disk
             if written.user not in at.speaks_for or (to is None and log.conversation != self.room):
                 continue
+            if self.deletions.any and not at.disk.has(log, written.seq):
+                continue  # lost with its disk, and deleted by those who held it
             for member in honest if to is None else [to]:
+                if self.deletions.any and not member.disk.has(log, written.seq):
+                    continue  # judged as `lost` if it could have it
                 if member is not at and member in honest and self._sim.can_link(at, member):
                     yield from self.receipts.lacking(written, member)
             for guest in self._sim.guests.values() if to is None and written.user == at.user else ():
-                if any(host is not at and host in honest and self._sim.can_link(host, at) for host in guest.here()):
+                hosts = [host for host in guest.here() if not self.deletions.any or host.disk.has(log, written.seq)]
+                if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
                     yield from self.receipts.lacking(written, guest)
 
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Check the traffic of a quiet minute."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._sim.honest_up):
             self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
-        if any(peer.byzantine for peer in self._sim.up) or self.odd:
+        lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
+        if any(peer.byzantine for peer in self._sim.up) or self.odd or lacking:
             return  # a byzantine peer may cause traffic, and so do sums that differ
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
         if loud:
@@ -350,6 +362,7 @@ class Invariants:
         for peer in self._sim.honest_up:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
+            found += self.deletions.faults(peer)
             found += view_faults(peer)
             found += self.presence.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)
@@ -384,8 +397,9 @@ class Invariants:
                 yield Fault("profile", f"{self._name(log)} does not begin with a profile", peer.name)
             if log in forked or (self._sim.person(log.user).byzantine and log.user in {fork.user for fork in forked}):
                 continue
-            served: list[str] = []
-            chain = first_chain(log)
+            deleted = peer.disk.pruned.get(log, 0)
+            served = raws[:deleted]
+            chain = extend_chain(first_chain(log), served)
             for batch in self._served(peer, log):
                 served += batch.raws
                 chain = extend_chain(chain, batch.raws)
@@ -403,7 +417,7 @@ class Invariants:
         return peer.disk.storage.load([peer.user]).forked
 
     def _served(self, peer: SimPeer, log: LogId) -> Iterator[Batch]:
-        start, storage = WantStart(()), peer.disk.storage
+        start, storage = StoredStart(), peer.disk.storage
         batches, more = storage.fetch(log.conversation, log.user, start, batches=1 << 20)
         assert more is None, "one fetch is enough for all"
         return (batch for batch in batches if batch.log == log)
@@ -416,7 +430,8 @@ class Invariants:
         def missing(conversation: ConversationId, refs: Iterable[Ref | None]) -> list[Ref]:
             unseen = [ref for ref in refs if ref and (conversation, *ref) not in seen]
             honest = [ref for ref in unseen if not ref.log.startswith(suspects)]
-            return [ref for ref in honest if not self.groups.is_cut(peer, conversation, ref)]
+            kept = [ref for ref in honest if not self.groups.is_cut(peer, conversation, ref)]
+            return [ref for ref in kept if not self.deletions.is_gone(peer, conversation, ref)]
 
         for one in peer.disk.storage.places(0, 1 << 30):
             log, entry = one.log, decode_entry(one.raw)
@@ -459,7 +474,7 @@ class Invariants:
                     if not (one.log.user in byzantines or self.may_fork(one.log) or self.is_odd_writer(one.log.user))
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
-                if byzantines:  # they may release withheld entries at any moment
+                if byzantines or self.deletions.any:  # they may release withheld entries at any moment
                     both = {*shown} & {*known}
                     shown, known = [one for one in shown if one in both], [one for one in known if one in both]
                 apart = conversation != self.room and peer is not other and not self._sim.can_link(peer, other)

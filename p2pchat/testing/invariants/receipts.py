@@ -24,11 +24,12 @@ from p2pchat.core.effects import (
     TypingChanged,
 )
 from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen, Stop
-from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.records import ReadMark, Stored
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
+from p2pchat.core.records import Change, Prune, ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, TypingFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.protocol import log_name
 
@@ -160,6 +161,7 @@ class ReceiptInvariants:
             reader, news.log
         )  # after an upgrade
         is_marked = self._said.get((news.member, news.log), 0) >= news.last
+        is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
         if not (is_marked or is_late or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
@@ -182,6 +184,8 @@ class ReceiptInvariants:
             for mark in marks[reader.user]:
                 writer = self._sim.by_user.get(mark.log.user)
                 is_known = writer is None or writer not in honest or self._knows(writer, mark)
+                if writer is not None and self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
+                    continue  # lost with its disk, and deleted by those who held it
                 if writer is not None and mark.reader == reader.user and not is_known:
                     text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
                     yield Fault("unread", text, writer.name)
@@ -359,3 +363,85 @@ class PresenceInvariants:
         byzantines = {other.name for other in self._sim.all_peers if other.byzantine}  # may type again at any time
         for name in sorted({user for (user, _), on in types.items() if on} - byzantines):
             yield Fault("typing", f"{name} types for ever", peer.name)
+
+
+# ---- deletion
+#
+# What is deleted on one peer changes no mark, no sum and no receipt, and stays away. In a history with deletions some
+# entries are nowhere any more: a peer that lacks them, or what builds on them, is not expected to get them.
+
+SAME = ("forked", "delivered", "reads", "next_place", "users", "consumers", "group_entries")  # fields of Stored
+
+
+class DeletionInvariants:
+    """The invariants of deletion.
+
+    Attributes:
+        any: True once something was deleted in this history.
+    """
+
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
+        self.any = False
+
+    def stored(self, peer: SimPeer, prune: Prune) -> None:
+        """Check a deletion that becomes durable: what hosted users wrote is held by another peer."""
+        self.any = True
+        if peer.byzantine or prune.log.user not in peer.speaks_for or self._invariants.may_fork(prune.log):
+            return
+        others = [other for other in self._sim.all_peers if other is not peer]
+        is_claimed = any(other.byzantine for other in others)  # it may have lied
+        if not is_claimed and all(other.disk.ever.get(prune.log, 0) < prune.upto for other in others):
+            self._invariants.fail("kept", peer, f"deletes {prune.upto} entries of {prune.log.run[:6]} that nobody has")
+
+    def faults(self, peer: SimPeer) -> Iterator[Fault]:
+        """Compare a disk with what it would be without its deletions."""
+        if not peer.disk.pruned:
+            return
+        whole, storage = MemoryStorage(self._sim.settings), peer.disk.storage
+        bare = [_without_deletions(change) for change in peer.disk.changes]
+        whole.commit(bare)
+        expected, found = whole.load(peer.speaks_for), storage.load(peer.speaks_for)
+        tips = [facts.replace(pruned=0) for facts in found.tips]
+        if tips != expected.tips or any(getattr(found, name) != getattr(expected, name) for name in SAME):
+            yield Fault("marks_stay", "a deletion has changed marks or receipts", peer.name)
+        here = {(one.log, one.seq, one.place, one.raw) for one in storage.places(0, 1 << 30)}
+        entries = whole.places(0, 1 << 30)
+        left = {
+            (one.log, one.seq, one.place, one.raw) for one in entries if not self.is_deleted(peer, one.log, one.seq)
+        }
+        if here != left:
+            yield Fault("deleted", f"shows {len(here)} entries and not the {len(left)} it did not delete", peer.name)
+
+    def is_deleted(self, peer: SimPeer, log: LogId, seq: int) -> bool:
+        """Return whether a peer deleted this entry."""
+        return seq <= peer.disk.pruned.get(log, 0)
+
+    def is_gone(self, peer: SimPeer, conversation: ConversationId, ref: Ref) -> bool:
+        """Return whether a peer deleted the entry that a reference names."""
+        return any(
+            log.conversation == conversation and ref_key(log.user, log.run) == ref.log and ref.seq <= upto
+            for log, upto in peer.disk.pruned.items()
+        )
+
+    def can_serve(self, one: SimPeer, peer: SimPeer, log: LogId) -> bool:
+        """Return whether a peer that holds more of a log can serve it to another, which can take it."""
+        held = len(peer.disk.logs.get(log, ()))
+        if one.disk.pruned.get(log, 0) > held:
+            return False
+        before = decode_entry(one.disk.logs[log][0]).before if not held else ()
+        return all(len(peer.disk.logs.get(log._replace(run=mark.run), ())) >= mark.seq for mark in before)
+
+    def lacks_deleted(self, peer: SimPeer) -> bool:
+        """Return whether a peer lacks entries that another one holds, and that nobody can serve to it."""
+        return self.any and any(
+            len(raws) > len(peer.disk.logs.get(log, ())) and self._invariants.concerns(peer, log)
+            for other in self._sim.honest_up
+            for log, raws in other.disk.logs.items()
+        )
+
+
+def _without_deletions(change: Change) -> Change:
+    fields = {name: getattr(change, name) for name in change.__struct_fields__}
+    return Change(**fields | {"pruned": []})

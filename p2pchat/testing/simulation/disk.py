@@ -16,7 +16,7 @@ from p2pchat.core.context import Timer
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change
+from p2pchat.core.records import Change, Prune
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.simulation.environment import Schedule
 
@@ -34,6 +34,9 @@ class SimDisk:
         broken: While True, every commit fails.
         failed: True after a commit of this process failed.
         on_batch: Called with every batch when it becomes durable.
+        pruned: The entries 1..n of each log that were deleted here.
+        on_prune: Called with every deletion when it becomes durable.
+        changes: Everything durable, in order.
     """
 
     def __init__(self, schedule: Schedule, chance: Random, counts: Counter[str], settings: Settings) -> None:
@@ -48,7 +51,9 @@ class SimDisk:
         self.broken = False
         self.failed = False
         self.on_batch: Callable[[Batch], None] = lambda batch: None
-        self._changes: list[Change] = []  # everything durable, in order
+        self.pruned: dict[LogId, int] = {}
+        self.on_prune: Callable[[Prune], None] = lambda prune: None
+        self.changes: list[Change] = []
         self._answer: Answer | None = None
         self._waiting: list[Commit] = []
         self._writing: list[Commit] = []  # not durable yet
@@ -67,7 +72,11 @@ class SimDisk:
 
     def __len__(self) -> int:
         """Return the number of durable changes, the unit of restore()."""
-        return len(self._changes)
+        return len(self.changes)
+
+    def has(self, log: LogId, seq: int) -> bool:
+        """Return whether an entry was stored here since the last restore."""
+        return len(self.logs.get(log, ())) >= seq
 
     def open(self, answer: Answer) -> None:
         """Start to serve a process, which is answered through `answer`."""
@@ -106,13 +115,19 @@ class SimDisk:
 
     def restore(self, length: int) -> None:
         """Restore the first `length` changes. Only while no process uses this disk."""
-        self._changes = self._changes[:length]
+        self.changes = self.changes[:length]
         self.storage = MemoryStorage(self._settings)
-        self.storage.commit(self._changes)
+        self.storage.commit(self.changes)
         self.logs = {}
-        for change in self._changes:
+        self.pruned = {}
+        for change in self.changes:
             for batch in change.batches:
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
+            self._note_pruned(change)
+
+    def _note_pruned(self, change: Change) -> None:
+        for prune in change.pruned:
+            self.pruned[prune.log] = max(self.pruned.get(prune.log, 0), prune.upto)
 
     # ---- the writer
 
@@ -137,7 +152,10 @@ class SimDisk:
                 self.on_batch(batch)
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
                 self.ever[batch.log] = max(self.ever.get(batch.log, 0), batch.last)
-        self._changes += changes
+            self._note_pruned(change)
+            for prune in change.pruned:
+                self.on_prune(prune)
+        self.changes += changes
         self._unreported, self._writing = self._writing, []
 
     def _report(self) -> None:

@@ -18,6 +18,7 @@ from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.core.records import DiskLevel
+from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
 from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter
@@ -55,6 +56,8 @@ STRICT = 0.4  # the part of their peers, and of the next
 ODD_WRITERS = 0.3
 ODD_TEXT = ODD + "x" * 1650  # above the limit of strict peers; with its entry still within a small batch
 
+WITH_DELETIONS = 0.15  # the part of histories
+
 WITH_GROUPS = 0.35  # the part of histories
 MOST_GROUPS = 3
 GROUP_WEIGHTS = {
@@ -87,6 +90,11 @@ def draw_group_actions(chance: Random) -> list[str]:
     if chance.random() >= WITH_GROUPS:
         return []
     return ["group_make", *chance.choices([*GROUP_WEIGHTS], [*GROUP_WEIGHTS.values()], k=chance.randint(6, 24))]
+
+
+def draw_deletions(chance: Random, *, always: bool) -> list[str]:
+    """Return the deletions of a history; [] for most, unless there shall `always` be some."""
+    return ["delete_here"] * chance.randint(1, 6) if chance.random() < WITH_DELETIONS or always else []
 
 
 class FaultInjector:
@@ -159,6 +167,25 @@ class FaultInjector:
                 self._start_one(peer)
                 self.say_odd()
                 self.sim.run(5.0)
+
+    def delete_here(self) -> None:
+        """Have a peer delete what it stores of a conversation: all, of one writer, or up to a time."""
+        peers = [peer for peer in self.sim.honest_up if peer.disk.logs]
+        if not peers:
+            return
+        peer = self.chance.choice(peers)
+        talks = {peer.sim.invariants.room, *(dm_id(peer.user, other.user) for other in self.honest)}
+        there = sorted({log.conversation for log in peer.disk.logs} & talks)
+        if there:
+            conversation = self.chance.choice(there)
+            writers = sorted({log.user for log in peer.disk.logs if log.conversation == conversation})
+            clocks = [decode_entry(one.raw).c for one in peer.disk.storage.history(conversation, limit=RECENT)]
+            user = self.chance.choice(["", "", *writers])
+            before = self.chance.choice(
+                [0, 0, *clocks[:1], *clocks[-1:], *self.chance.sample(clocks, min(1, len(clocks)))]
+            )
+            self.sim.note(f"{peer.name} deletes in {conversation[:8]}")
+            peer.program.delete(conversation, user, before)
 
     def dm(self) -> None:
         if not self.sim.honest_up:

@@ -65,6 +65,7 @@ class SimPeer:
         self.clock = LocalClock(sim.schedule)
         self.disk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
+        self.disk.on_prune = lambda prune: sim.invariants.deletions.stored(self, prune)
         self.node: Node | None = None
         self.gone = False
         self.restored = False
@@ -485,7 +486,8 @@ class SimPeer:
             sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
             shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
             every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
-            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every))
+            plans = {key: self.disk.storage.prunable(key) for key in order.prunable}
+            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans))
 
         self.soon(self.disk.quick, self.disk.slow, read)
 

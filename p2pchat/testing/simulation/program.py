@@ -60,6 +60,7 @@ class SimProgram:
         self._asked: dict[int, tuple[int, list[Written]]] = {}  # how many entries, and those expected to arrive
         self._gathered: list[tuple[ConversationId, list[Written]]] = []  # texts of its own user
         self._writing = 0  # the ticket of those in flight; 0 for none
+        self._deletions: dict[int, inputs.PruneRequest] = {}  # under way, by ticket
         self._imports: dict[int, tuple[ExportReader, list[Entries]]] = {}  # the frames handed in, by ticket
         self.handlers: dict[type, Callable[[Any], None]] = {
             out.WriteAccepted: self._kept, out.WriteRefused: self._refused, out.ImportResult: self._imported,
@@ -67,13 +68,13 @@ class SimProgram:
             out.UserJoined: self._joined, out.UserLeft: self._left, out.PresenceChanged: self._presence,
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
-            out.DeliveryRevoked: self._undelivered,
+            out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned,
         }  # fmt: skip
 
     def begin(self, place: int) -> None:
         """Begin a session. Everything up to this place was taken before."""
         self._place = place
-        self._asked, self._gathered, self._writing, self._imports = {}, [], 0, {}
+        self._asked, self._gathered, self._writing, self._imports, self._deletions = {}, [], 0, {}, {}
 
     # ---- requests
 
@@ -123,6 +124,12 @@ class SimProgram:
             self._imports[ticket] = reader, frames
             self._peer.put(inputs.ImportRequest(ticket, frames))
 
+    def delete(self, conversation: ConversationId, user: UserId, before: int) -> None:
+        """Delete what is stored of a conversation, step by step."""
+        ticket = self._ticket()
+        self._deletions[ticket] = inputs.PruneRequest(ticket, conversation, user, before)
+        self._peer.put(self._deletions[ticket])
+
     def _ticket(self) -> int:
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
         return ticket
@@ -146,6 +153,8 @@ class SimProgram:
         if answer.ticket < 0:
             self._sim.counts[f"group_refused_{answer.code}"] += 1
             return
+        if self._deletions.pop(answer.ticket, None) is not None:
+            return
         del self._asked[answer.ticket]
         if answer.ticket == self._writing:
             self._writing = 0
@@ -165,6 +174,13 @@ class SimProgram:
             counts["export_failed"] += 1
         else:
             self._peer.soon(0.0, 0.1, lambda: self._import_more(reader))
+
+    def _pruned(self, answer: out.PruneResult) -> None:
+        request = self._deletions.pop(answer.ticket)
+        self._sim.counts["deleted"] += answer.messages
+        self._sim.counts["deletion_kept"] += answer.kept
+        if answer.more:
+            self._peer.soon(0.0, 0.1, lambda: self.delete(request.conversation, request.user, request.before))
 
     def _delivered(self, news: out.DeliveryReceipt) -> None:
         for member in (news.member, *news.others):

@@ -37,6 +37,7 @@ from p2pchat.testing.simulation.faults import (
     WEIGHTS,
     WITH_A_CROWD,
     FaultInjector,
+    draw_deletions,
     draw_group_actions,
     draw_odd_actions,
     draw_openings,
@@ -56,14 +57,14 @@ SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers ->
 
 
 def play(
-    seed: int, tell: Tell | None = None, steps: Steps | None = None, *, differ: bool = False
+    seed: int, tell: Tell | None = None, steps: Steps | None = None, *, differ: bool = False, pruned: bool = False
 ) -> tuple[Simulation, list[Fault]]:
     """Play the history of a seed, or only some steps. Return its simulation and every broken promise.
 
     With `differ` it is one in which the rules of peers differ, and someone writes what others refuse.
     """
     with cached_signatures():
-        history = Scenario(seed, tell, differ=differ)
+        history = Scenario(seed, tell, differ=differ, pruned=pruned)
         history.play(steps)
         return history.sim, history.sim.check()
 
@@ -77,7 +78,7 @@ class Scenario:
         heals: True if it comes to rest in the end.
     """
 
-    def __init__(self, seed: int, tell: Tell | None = None, *, differ: bool = False) -> None:
+    def __init__(self, seed: int, tell: Tell | None = None, *, differ: bool = False, pruned: bool = False) -> None:
         plan = Random(f"{seed} plan")
         self.heals = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
@@ -107,6 +108,9 @@ class Scenario:
         for name in draw_odd_actions(rules, differ=differ):
             self.sim.rules_differ = True
             self.program.insert(rules.randint(self._begun, len(self.program)), name)
+        deletions = Random(f"{seed} deletions")
+        for name in draw_deletions(deletions, always=pruned):
+            self.program.insert(deletions.randint(self._begun, len(self.program)), name)
         self._differ = differ
         self._faults = FaultInjector(self.sim, most_peers, differ=differ, crowded=self._crowded)
         self._chatter = Chatter(self.sim)
@@ -229,11 +233,11 @@ class PlayResult:
 
 def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None,
-    *, differ: bool = False,
+    *, differ: bool = False, pruned: bool = False,
 ) -> list[Fault]:  # fmt: skip
     """Play a history, or some of its steps, and add its counts."""
     try:
-        sim, faults = play(seed, tell, steps, differ=differ)
+        sim, faults = play(seed, tell, steps, differ=differ, pruned=pruned)
     except Exception as error:  # an error of the core is a fault like others, and other histories are still played
         if tell is not None:
             traceback.print_exc()
@@ -245,11 +249,11 @@ def check_history(
     return faults
 
 
-def play_some(seeds: Iterable[int], *, differ: bool = False) -> PlayResult:
+def play_some(seeds: Iterable[int], *, differ: bool = False, pruned: bool = False) -> PlayResult:
     """Play these seeds one after the other."""
     played = PlayResult()
     for seed in seeds:
-        faults = check_history(seed, played.counts, differ=differ)
+        faults = check_history(seed, played.counts, differ=differ, pruned=pruned)
         played.histories += 1
         if faults:
             played.broken[seed] = [str(fault) for fault in faults[:MOST_FAULTS]]
@@ -258,7 +262,7 @@ def play_some(seeds: Iterable[int], *, differ: bool = False) -> PlayResult:
 
 def play_many(
     seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False,
-    differ: bool = False,
+    differ: bool = False, pruned: bool = False,
 ) -> Iterator[PlayResult]:  # fmt: skip
     """Play these seeds in `jobs` processes (0: one for each core) and yield the result of each chunk.
 
@@ -268,7 +272,7 @@ def play_many(
     jobs = jobs or os.cpu_count() or 1
     dealt = iter(seeds)
     if jobs == 1:
-        yield from _play_here(dealt, stop, differ)
+        yield from _play_here(dealt, stop, differ, pruned)
         return
     context = multiprocessing.get_context("spawn")  # the same on every system, and copies no threads
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_rarely) as pool:
@@ -279,7 +283,7 @@ def play_many(
                 chunk = list(islice(dealt, CHUNK))
                 ended = not chunk
                 if chunk:
-                    out.add(pool.submit(play_some, chunk, differ=differ))
+                    out.add(pool.submit(play_some, chunk, differ=differ, pruned=pruned))
             if not out:
                 return
             done, out = wait(out, return_when=FIRST_COMPLETED)
@@ -295,9 +299,11 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 50, 50)
 
 
-def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool], differ: bool) -> Iterator[PlayResult]:
+def _play_here(
+    dealt: Iterator[int], stop: Callable[[PlayResult], bool], differ: bool, pruned: bool
+) -> Iterator[PlayResult]:
     for seed in dealt:
-        played = play_some([seed], differ=differ)
+        played = play_some([seed], differ=differ, pruned=pruned)
         yield played
         if stop(played):
             return
@@ -317,16 +323,16 @@ def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
 SHRUNK_WITHIN = 60.0  # seconds
 
 
-def shrink(seed: int, seconds: float = SHRUNK_WITHIN, *, differ: bool = False) -> list[int]:
+def shrink(seed: int, seconds: float = SHRUNK_WITHIN, *, differ: bool = False, pruned: bool = False) -> list[int]:
     """Return the steps of a history needed to break the rule it breaks first; all of its steps if it breaks none."""
-    steps = [*range(len(Scenario(seed, differ=differ).program))]
-    faults = check_history(seed, differ=differ)
+    steps = [*range(len(Scenario(seed, differ=differ, pruned=pruned).program))]
+    faults = check_history(seed, differ=differ, pruned=pruned)
     if not faults:
         return steps
     rule, until = faults[0].rule, time.monotonic() + seconds
 
     def breaks(tried: Steps) -> bool:
-        return any(fault.rule == rule for fault in check_history(seed, steps=tried, differ=differ))
+        return any(fault.rule == rule for fault in check_history(seed, steps=tried, differ=differ, pruned=pruned))
 
     return fewest(steps[2:], breaks, lambda: time.monotonic() >= until)
 

@@ -105,6 +105,17 @@ CREATE TABLE places (
 	PRIMARY KEY (first_place), 
 	UNIQUE (start)
 );
+CREATE TABLE pruned (
+	log INTEGER NOT NULL, 
+	size INTEGER NOT NULL, 
+	c INTEGER NOT NULL, 
+	chain BLOB NOT NULL, 
+	messages INTEGER NOT NULL, 
+	place INTEGER NOT NULL, 
+	received_at INTEGER NOT NULL, 
+	upto INTEGER NOT NULL, 
+	PRIMARY KEY (log)
+);
 CREATE TABLE read_marks (
 	log INTEGER NOT NULL, 
 	reader INTEGER NOT NULL, 

@@ -1,0 +1,134 @@
+"""Deletion of what is stored here: the entries of a conversation, of one writer or of all, up to a clock or all.
+
+Deleted are the texts and places of the first entries of each log. The log itself stays, with its end, its chain and
+what it builds on. So its mark, every sum and every receipt stay as they are, and nothing that was deleted comes again:
+to other peers and to files this peer holds the log as before. Who wants entries that were deleted here is served
+nothing of that log, and of what builds on it (storage/base.py, `unservable`), and gets them from others. Nothing on the
+wire says so.
+
+One request deletes a bounded part in one transaction; its sender repeats it while there is more. So a kill between two
+steps leaves a beginning that is deleted and a rest that is whole.
+
+Entries of hosted users stay while no other peer has them. A commit comes first, so that storage knows all deliveries
+that were heard of.
+
+A peer that lost its disk cannot take a log which builds on something that only this peer held and has deleted. So once
+entries of a hosted user are deleted, its logs there are *sealed*: its next log does not build on them, and anybody can
+take it. The sealed logs stay tips. There are at most MAX_SEALED of them; afterwards such a peer has to get the deleted
+entries from others.
+
+Source: docs/guarantees.md, "Deletion".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from p2pchat.core.effects import PruneResult, WriteRefused
+from p2pchat.core.inputs import PruneRequest
+from p2pchat.core.records import Prune, PruneKey, PrunePlan
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.protocol import UserId
+
+MAX_SEALED = 32  # half of the tips that a writer may have
+SEALED = "sealed:"  # in meta, before a conversation and a user: the highest clock in the sealed logs, and their runs
+
+
+class Pruner:
+    """Deletes what programs ask it to.
+
+    Args:
+        on_quota_freed: Called with a user of whom more can be stored now.
+    """
+
+    def __init__(self, sync: SyncContext, on_quota_freed: Callable[[UserId], None]) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._on_quota_freed = on_quota_freed
+        self._requests: dict[int, PruneRequest] = {}  # not answered yet, by ticket; one after the other
+
+    def load(self, meta: dict[str, str]) -> None:
+        """Load which logs are sealed."""
+        for name, line in meta.items():
+            if name.startswith(SEALED):
+                id, _, user = name.removeprefix(SEALED).partition(",")
+                conversation, (c, *runs) = self._sync.conversations.by_id.get(id), line.split()
+                if conversation is not None:
+                    writer = conversation.writer(user)
+                    writer.sealed, writer.sealed_c = dict.fromkeys(runs), int(c)
+
+    # ---- one step
+
+    def on_request(self, request: PruneRequest) -> None:
+        """Begin one step. Deliveries that were heard of are stored first."""
+        conversation = self._sync.conversations.by_id.get(request.conversation)
+        if conversation is None or conversation.is_operations:
+            self._ctx.emit(WriteRefused(request.ticket, "conversation", "no such conversation here"))
+            return
+        self._requests[request.ticket] = request
+        if len(self._requests) == 1:
+            self._begin(request)
+
+    def _begin(self, request: PruneRequest) -> None:
+        self._ctx.change.is_awaited = True
+        self._sync.transaction.prunes.append((request, None))
+
+    def on_durable(self, request: PruneRequest, plan: PrunePlan | None) -> None:
+        """Continue when a commit of a step is durable: the one before it, or the deletion itself."""
+        conversation = self._sync.conversations.by_id[request.conversation]
+        if plan is None:
+            key = PruneKey(conversation.id, request.user, request.before, self._protected(conversation))
+            self._sync.lookups.prunable(key, partial(self._on_plan, conversation, request))
+            return
+        for prune in plan.pruned:
+            log = conversation.log(prune.log.user, prune.log.run)
+            if log is not None:
+                log.pruned = max(log.pruned, prune.upto)
+        self._answer(request, plan)
+        for user, size in plan.freed.items():
+            if self._sync.quota.on_deleted(user, size):
+                self._on_quota_freed(user)
+
+    def _protected(self, conversation: ConversationState) -> frozenset[UserId]:
+        """Return the users whose entries stay while no other peer has them; none if all members are hosted here."""
+        hosted, members = frozenset(self._sync.hosted), conversation.members
+        return frozenset() if members is not None and members <= hosted else hosted
+
+    def _on_plan(self, conversation: ConversationState, request: PruneRequest, plan: PrunePlan) -> None:
+        if request.ticket not in self._requests:
+            return
+        if not plan.pruned:
+            self._answer(request, plan)
+            return
+        self._ctx.change.pruned += plan.pruned
+        self._sync.transaction.prunes.append((request, plan))
+        for user in sorted({prune.log.user for prune in plan.pruned} & self._sync.hosted.keys()):
+            self._seal(conversation, user, [prune for prune in plan.pruned if prune.log.user == user])
+
+    def _answer(self, request: PruneRequest, plan: PrunePlan) -> None:
+        del self._requests[request.ticket]
+        size = sum(plan.freed.values())
+        self._ctx.emit(PruneResult(request.ticket, plan.messages, size, plan.kept, plan.more))
+        if self._requests:
+            self._begin(next(iter(self._requests.values())))
+
+    def fail_all(self, reason: str) -> None:
+        """Refuse everything under way, since storage failed."""
+        for ticket in self._requests:
+            self._ctx.emit(WriteRefused(ticket, "storage", f"not deleted: {reason}"))
+        self._requests.clear()
+
+    # ---- sealed logs
+
+    def _seal(self, conversation: ConversationState, user: UserId, prunes: list[Prune]) -> None:
+        """Seal the logs of a hosted user, unless they were when the deleted entries came to stand below new ones."""
+        writer = conversation.writer(user)
+        if max(prune.c for prune in prunes) <= writer.sealed_c or len(writer.sealed) >= MAX_SEALED:
+            return
+        for log in writer.tail_tips():
+            writer.sealed[log.id.run] = None
+            writer.sealed_c = max(writer.sealed_c, log.last_c)
+            log.own = False  # the next entry begins another log
+        self._ctx.change.meta[f"{SEALED}{conversation.id},{user}"] = " ".join([str(writer.sealed_c), *writer.sealed])

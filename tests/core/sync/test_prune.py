@@ -1,0 +1,156 @@
+"""Deletion: what it keeps, what others can still get, and what a deletion leaves to receipts, forks and the disk."""
+
+from __future__ import annotations
+
+from p2pchat.core.effects import WriteRefused
+from p2pchat.core.inputs import PruneRequest
+from p2pchat.core.log import decode_entry
+from p2pchat.core.sync.conversations import dm_id
+from p2pchat.testing import Simulation
+from p2pchat.testing.simulation.peer import SimPeer
+from tests.core.scripted_nodes import IDS, ROOM, Author, World
+from tests.core.sync.test_quota import FULL
+
+CALM = 5.0  # seconds in which everything that can arrive does
+
+
+def linked(*names: str, seed: int = 1) -> tuple[Simulation, list[SimPeer]]:
+    """Return peers that all have met."""
+    sim = Simulation(seed)
+    peers = sim.peers(len(names))
+    sim.run(CALM)
+    return sim, peers
+
+
+def texts(peer: SimPeer, conversation: str) -> list[str]:
+    entries = (decode_entry(one.raw) for one in peer.disk.storage.history(conversation, limit=0))
+    return [entry.b for entry in entries if entry.k == "text"]
+
+
+def delete(sim: Simulation, peer: SimPeer, conversation: str, *, user: str = "", before: int = 0) -> None:
+    peer.program.delete(conversation, user, before)
+    sim.run(CALM)
+
+
+def sums(peer: SimPeer, other: SimPeer) -> str | None:
+    return peer.digest_for(other)
+
+
+def test_a_deletion_changes_no_sum_and_nothing_comes_back() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    for n in range(5):
+        ada.say(f"a{n}", bob)
+        bob.say(f"b{n}", ada)
+        sim.run(1.0)
+    there, before = dm_id(ada.user, bob.user), sums(ada, bob)
+    delete(sim, ada, there)
+    assert texts(ada, there) == [] and len(texts(bob, there)) == 10
+    assert sums(ada, bob) == before == sums(bob, ada)
+    ada.crash()
+    ada.start(bob.endpoint)
+    sim.run(60.0)
+    assert texts(ada, there) == [] and sums(ada, bob) == before == sums(bob, ada)
+    bob.say("again", ada)
+    sim.run(CALM)
+    ada.say("yes", bob)
+    sim.run(CALM)
+    assert texts(ada, there) == ["again", "yes"] and texts(bob, there)[-2:] == ["again", "yes"]
+    assert sim.settle() and sim.check() == []
+
+
+def test_an_own_message_that_nobody_else_has_stays_until_somebody_has_it() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    ada.say("here", bob)
+    sim.run(CALM)
+    sim.partition([ada], [bob])
+    ada.say("not yet", bob)
+    sim.run(CALM)
+    there = dm_id(ada.user, bob.user)
+    delete(sim, ada, there)
+    assert texts(ada, there) == ["not yet"] and sim.counts["deletion_kept"] == 1
+    sim.heal()
+    sim.run(30.0)
+    assert texts(bob, there) == ["here", "not yet"]
+    delete(sim, ada, there)
+    assert texts(ada, there) == [] and texts(bob, there) == ["here", "not yet"]
+
+
+def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    ada.say("old", bob)
+    sim.run(CALM)
+    there = dm_id(ada.user, bob.user)
+    delete(sim, ada, there)
+    bob.crash()
+    bob.restore(0)
+    ada.say("while bob has nothing", bob)
+    sim.run(CALM)
+    bob.start(ada.endpoint)
+    sim.run(90.0)  # it waits for what was deleted, then shows it with a gap mark
+    ada.say("new", bob)
+    sim.run(CALM)
+    assert texts(bob, there) == ["while bob has nothing", "new"]
+
+
+def test_a_second_deletion_of_older_messages_begins_no_further_log() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    ada.say("one", bob)
+    sim.run(CALM)
+    clock = decode_entry(ada.disk.storage.history(dm_id(ada.user, bob.user))[-1].raw).c
+    ada.say("two", bob)
+    sim.run(CALM)
+    there = dm_id(ada.user, bob.user)
+    delete(sim, ada, there, before=clock + 1)
+    ada.say("three", bob)
+    sim.run(CALM)
+    assert texts(ada, there) == ["two", "three"] and len(_logs(ada, there)) == 2
+    delete(sim, ada, there, before=clock + 1)
+    delete(sim, ada, there, before=decode_entry(ada.disk.storage.history(there)[-1].raw).c)
+    ada.say("four", bob)
+    sim.run(CALM)
+    assert texts(ada, there) == ["three", "four"] and len(_logs(ada, there)) == 2
+    assert texts(bob, there) == ["one", "two", "three", "four"]
+
+
+def _logs(peer: SimPeer, conversation: str) -> set[str]:
+    return {log.run for log in peer.disk.logs if log.conversation == conversation and log.user == peer.user}
+
+
+def test_a_kill_between_two_steps_leaves_a_state_from_which_the_next_deletion_goes_on() -> None:
+    for effects in range(1, 12):
+        sim, (ada, bob) = linked("ada", "bob", seed=effects)
+        for n in range(4):
+            bob.say(f"b{n}", ada)
+        sim.run(CALM)
+        there = dm_id(ada.user, bob.user)
+        ada.crash_within(effects)
+        delete(sim, ada, there)
+        ada.crash_never()
+        if not ada.up:
+            ada.start(bob.endpoint)
+        sim.run(CALM)
+        assert texts(ada, there) in ([], ["b0", "b1", "b2", "b3"])
+        delete(sim, ada, there)
+        assert texts(ada, there) == [] and len(texts(bob, there)) == 4
+        assert sim.settle() and sim.check() == []
+
+
+def test_an_unknown_conversation_is_refused() -> None:
+    ada = World().peer("ada")
+    answers = ada.node.handle(PruneRequest(7, "ee" * 32), ada.world.now)
+    assert answers == [WriteRefused(7, "conversation", "no such conversation here")]
+
+
+def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
+    world, author = World(), Author("bob", "b1")
+    ada = world.peer("ada", user_quota_bytes=1000)
+    bob = ada.far("bob")
+    frames = [author.say("x" * 100) for _ in range(12)]
+    told = [line for frame in frames for line in bob.say(frame)]
+    assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000 and FULL in told
+    ada.put(PruneRequest(1, ROOM, IDS["bob"]))
+    world.settle()
+    assert ada.storage.size_bytes(IDS["bob"]) == 0
+    for frame in frames:
+        bob.say(frame)
+    assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000
