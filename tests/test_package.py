@@ -7,9 +7,13 @@ import pydoc
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import p2pchat
 import p2pchat.testing
@@ -69,3 +73,25 @@ def test_users_of_a_peer_share_their_calls_and_a_history_has_some_of_them() -> N
         assert {name: member for name, member in public_calls(cls).items() if name in shared} == shared
     offline_only = {"addresses", "check", "refused"}
     assert public_calls(History).keys() - offline_only <= public_calls(TCPPeer).keys()
+
+
+# The first version without the fault. Those of which we import no name come with FastAPI and uvicorn.
+MENDED = {
+    "cryptography": "44.0.1",  # CVE-2024-12797: OpenSSL in its wheels
+    "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701: symbolic links in place of a lock
+    "h11": "0.16.0",  # CVE-2025-43859: two readings of one chunked body
+    "PyMySQL": "1.1.1",  # CVE-2024-36039: keys of a dict in a statement
+    "python-socketio": "5.14.0",  # CVE-2025-61765: pickled messages of a queue
+    "starlette": "0.49.1",  # CVE-2024-47874, CVE-2025-54121, CVE-2025-62727: forms, large files, ranges
+}
+
+
+def test_no_version_with_a_known_fault_is_installed_for_p2pchat() -> None:
+    project = tomllib.loads(Path(__file__).parent.with_name("pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in ("web", "mysql", "dev"))]
+    wanted = [Requirement(text) for each in lists for text in each]
+    assert MENDED.keys() <= {each.name for each in wanted}
+    for one in wanted:
+        (lowest,) = [Version(each.version) for each in one.specifier if each.operator == ">="]
+        assert lowest >= Version(MENDED.get(one.name, "0")), one
