@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
     from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import Many as Many
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -100,7 +101,7 @@ _MODULES = {
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence", "Read"),
+        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Many", "Presence", "Read"),
         *("Renamed", "Stopped", "Typing", "Warned"),
     ),
     "messaging.groups": ("Group", "GroupChanged", "Undelivered"),

@@ -85,6 +85,7 @@ class Settings:
     max_requests_a_peer: int = 16  # direct conversations that unknown users of one peer begin with one hosted user
     max_requests: int = 256  # and those of all peers; a guess: more than anybody reads
     max_hosted_users: int = 10_000
+    max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
@@ -101,6 +102,7 @@ class Settings:
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0
+    unknown_events_a_second: int = 20  # about users of unknown peers who never wrote, and 40 at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 

@@ -109,6 +109,9 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/sync/requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",),
     "max_requests": (
         "core/sync/requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",),
+    "max_unwritten_users": (
+        "core/mesh/unwritten_users: one_unknown_peer_may_tell_as_many_users_as_there_are_places",
+        "core/mesh/unwritten_users: a_newcomer_from_another_branch_takes_the_place_of_the_newest_user_of_the_fullest"),
     "max_hosted_users": ("core/mesh/presence: hosted_users_of_a_peer_are_limited",),
     "max_uncommitted_entries": ("runtime/driver: reading_pauses_while_storage_is_behind",),
     "buffer_limit_bytes": ("client: below_the_limit_a_link_is_never_full",
@@ -128,6 +131,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
     # presence and programs
     "left_grace": ("core/mesh/presence: a_broken_link_is_a_departure_after_two_seconds",
                    "core/mesh/presence: a_quick_reconnect_is_silent"),
+    "unknown_events_a_second": (
+        "core/mesh/unwritten_users: events_about_them_have_a_rate_and_the_others_are_counted",),
     "presence_told_after": (
         "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
     "typing_every": ("core/sync/typing: typing_is_repeated_at_most_once_in_three_seconds",),

@@ -276,6 +276,23 @@ class PresenceChanged(Record, frozen=True):
     since: int
 
 
+class ManyChanged(Record, frozen=True):
+    """What was not reported one by one of users who never wrote and whom nobody here knows.
+
+    So many joined, left, and changed their status.
+    """
+
+    joined: int
+    left: int
+    changed: int
+
+
+class UserForgotten(Record, frozen=True):
+    """Nothing is known of a user any more: it is gone, never wrote, and is no contact."""
+
+    user: UserId
+
+
 class TypingChanged(Record, frozen=True):
     """A user on another peer started or stopped typing in a conversation."""
 
@@ -333,6 +350,6 @@ class NodeStopped(Record, frozen=True):
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | WriteAccepted
     | WriteRefused | ReadStored | ImportResult | PruneResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate
-    | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | TypingChanged | UserNamed | GapShown
-    | WarningIssued | Counted | NodeStopped
+    | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged | UserForgotten
+    | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

@@ -303,6 +303,12 @@ class UserHosted(Record, frozen=True):
     reads: tuple[ReadMark, ...] = ()
 
 
+class NameKept(Record, frozen=True):
+    """Store the name of a user who may have been announced only: somebody here chose something about it."""
+
+    user: UserId
+
+
 class UserUnhosted(Record, frozen=True):
     """This peer no longer hosts that user. The user's entries stay."""
 
@@ -366,5 +372,5 @@ Input = (
     | ListeningAt | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded | LookupResult
     | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted | ImportRequest
     | PruneRequest | PresenceSet | TypingSet | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest
-    | GroupChangeRequest | GroupLeaveRequest | UserHosted | UserUnhosted | Woke
+    | GroupChangeRequest | GroupLeaveRequest | NameKept | UserHosted | UserUnhosted | Woke
 )  # fmt: skip

@@ -10,7 +10,8 @@ and Lisu; small phonetic letters that are drawn like Latin ones; and marks of ot
 all. Too many matches are better than too few: a false match only shows a suffix.
 
 A user's name comes from the newest profile entry, or until there is one from the user's peer. A name is bound to a key
-on first sight; another key with that name raises a warning, once.
+on first sight; another key with that name raises a warning, once. The name of a user who never wrote and is no contact
+is not stored, and forgotten when that user is gone (presence.py).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from p2pchat.core.context import Context, HostedIdentity
-from p2pchat.core.effects import UserNamed, WarningIssued
+from p2pchat.core.context import Context, HostedIdentity, KeySet
+from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.records import FormerName, KnownUser
 from p2pchat.protocol import UserId
@@ -193,7 +194,6 @@ def split_label(text: str) -> tuple[str, str]:
 # ---- the names of all known users
 
 
-MAX_NAMES = 100_000  # names of users who never wrote, which a hosting peer can invent; a guess: 30 MiB
 MAX_FORMER = 64  # earlier names of one user
 OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may differ (Settings.clock_ahead)
 WARNINGS_AT_ONCE = 16  # about equal names; then one a minute, since a member can invent users. A guess
@@ -220,6 +220,7 @@ class KnownPeople:
         self.former: dict[UserId, dict[str, int]] = {}
         self._named_c: dict[UserId, int] = {}
         self._keys: dict[str, UserId] = {}
+        self._unwritten: KeySet[UserId] = {}  # their names are not stored
         self._warned: set[tuple[UserId, str]] = set()
         self._warnings_left, self._counted_at = float(WARNINGS_AT_ONCE), ctx.now.mono
         self._unwarned = 0  # since the last warning
@@ -252,22 +253,62 @@ class KnownPeople:
             self._keep_former(user, before, before_c)
         about = _about(entry.b.get("about"))
         self._named_c[user] = entry.c
+        self._store_former(user)
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
         self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
 
-    def on_announced_name(self, user: UserId, name: str) -> None:
+    def on_announced_name(self, user: UserId, name: str, *, stays: bool = True, old: bool = False) -> None:
         """Take a name that a peer announces for a user it hosts. A profile entry outweighs it.
 
-        The name is stored, so that after a restart absent users who never wrote can be addressed by name.
+        stays: The user wrote here or is a contact, so the name is stored. Otherwise it is kept until `forget`.
+        old: A new name of a known user is no news.
         """
-        if user in self._named_c or name_fault(name) or (user not in self.names and len(self.names) >= MAX_NAMES):
+        if user in self._named_c or name_fault(name):
             return
         before = self.names.get(user)
+        if stays:
+            self.keep(user)
+        elif before is None or user in self._unwritten:
+            self._unwritten[user] = None
+            if before is not None and before != name:
+                self._release_key(user, before)
+                self.former.setdefault(user, {before: 0})
+            self._set_name(user, name, "", old=old)
+            return
         if before != name:
             self._ctx.change.users.append(KnownUser(user, name, 0))
             if before is not None:
                 self._keep_former(user, before, 0)
         self._set_name(user, name, "", old=False)
+
+    def has_profile(self, user: UserId) -> bool:
+        """Return whether a profile entry of this user is stored."""
+        return user in self._named_c
+
+    def keep(self, user: UserId) -> None:
+        """Store the name of a user who was announced: it is a contact now, or wrote."""
+        if user in self._unwritten:
+            self._ctx.change.users.append(KnownUser(user, self.names[user], 0))
+            self._store_former(user)
+
+    def _store_former(self, user: UserId) -> None:
+        if user in self._unwritten:
+            del self._unwritten[user]
+            former = self.former.get(user, {})
+            self._ctx.change.former_names.extend(FormerName(user, name, c) for name, c in former.items())
+
+    def forget(self, user: UserId) -> None:
+        """Forget a user whose name is not stored."""
+        if user in self._unwritten:
+            del self._unwritten[user]
+            self._release_key(user, self.names.pop(user))
+            self.former.pop(user, None)
+        if user not in self.names:
+            self._ctx.emit(UserForgotten(user))
+
+    def _release_key(self, user: UserId, name: str) -> None:
+        if self._keys.get(name) == user:
+            del self._keys[name]
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})

@@ -38,6 +38,7 @@ from p2pchat.core.inputs import (
     Loaded,
     LookupResult,
     MarkedRead,
+    NameKept,
     PresenceSet,
     PruneRequest,
     QuotaLifted,
@@ -101,7 +102,7 @@ class Node:
         self.hosted = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
-        self.presence = PresenceTracker(self._ctx, users)
+        self.presence = PresenceTracker(self._ctx, users, self._stays, lambda user: self.sync.people.forget(user))
         self.contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self, self.contacts)
         self.sync = self._replicator(stored, self.run)
@@ -142,6 +143,7 @@ class Node:
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
+            NameKept: lambda input: sync.people.keep(input.user),
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
@@ -283,11 +285,23 @@ class Node:
         for user in frame.users:
             if user.id in there:
                 fresh = fresh and self.sync.is_unknown(user.id)
-                self.sync.people.on_announced_name(user.id, user.name)
+                self._on_announced(user.id, user.name)
                 if user.id in self.contacts:
                     self.links.on_known(link)
         users = [user.id for user in frame.users if user.id in there]
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
+
+    def _on_announced(self, user: UserId, name: str) -> None:
+        before, stays = self.names.get(user), self._stays(user)
+        is_news = stays or before is None or before == name or self.presence.may_report(user)
+        self.sync.people.on_announced_name(user, name, stays=stays, old=not is_news)
+
+    def _stays(self, user: UserId) -> bool:
+        """Return whether a user is a contact, wrote here, or is hosted here, so that its name outlives its links."""
+        sync = self.sync
+        if user in self.contacts or user in self.hosted or sync.people.has_profile(user):
+            return True
+        return sync.conversations.has_entries_of(user)
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""

@@ -78,6 +78,8 @@ class EventDispatcher:
             fx.UserJoined: self._on_joined,
             fx.UserLeft: self._on_left,
             fx.PresenceChanged: self._on_presence,
+            fx.ManyChanged: self._on_many,
+            fx.UserForgotten: self._on_forgotten,
             fx.TypingChanged: self._on_typing,
             fx.UserNamed: self._on_named,
             fx.GapShown: self._on_gap,
@@ -232,6 +234,14 @@ class EventDispatcher:
 
         self._emit(("presence", effect.user), presence)
         self.wake_waiters()
+
+    def _on_many(self, effect: fx.ManyChanged) -> None:
+        many = ev.Many(joined=effect.joined, left=effect.left, changed=effect.changed)
+        self._emit(None, lambda viewer: many)
+        self.wake_waiters()
+
+    def _on_forgotten(self, effect: fx.UserForgotten) -> None:
+        self._people.forget(effect.user)
 
     def _on_typing(self, effect: fx.TypingChanged) -> None:
         key, user = effect.conversation, effect.user

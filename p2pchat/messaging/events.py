@@ -158,7 +158,7 @@ class Joined(Event):
     """A user came online.
 
     Attributes:
-        first: This peer has never met the user, nor received anything they wrote.
+        first: Nothing is known of the user here: nothing they wrote was received, and they were not met lately.
         address: The address from which the user's own peer is linked, without its port; "" for a hosted user.
     """
 
@@ -175,6 +175,20 @@ class Left(Event):
     event: ClassVar[str] = "left"
     user: User
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Many(Event):
+    """So many users `joined`, `left` and `changed` their presence, besides those reported one by one.
+
+    At most 20 events a second are reported of users who never wrote and whom nobody here knows, and 40 at once. What
+    goes beyond that is counted for a second.
+    """
+
+    event: ClassVar[str] = "many"
+    joined: int
+    left: int
+    changed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from p2pchat.core.inputs import (
     GroupCreateRequest,
     GroupLeaveRequest,
     MarkedRead,
+    NameKept,
     PresenceSet,
     PruneRequest,
     ReceiptsChosen,
@@ -171,9 +172,11 @@ class LocalUser(Viewer):
         return await self._set_ignored(self._resolve(who), False)
 
     async def _set_ignored(self, user: User, on: bool) -> User:
-        disk, ignored = self._require_running().disk, self.people.ignored
+        driver, ignored = self._require_running(), self.people.ignored
+        if on:
+            driver.put(NameKept(user.key))
         (ignored.add if on else ignored.discard)(user.key)
-        await disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.people.ignored))}))
+        await driver.disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.people.ignored))}))
         return user
 
     @property

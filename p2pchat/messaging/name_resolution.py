@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
+MIN_SWEEP = 1000  # User objects; sweeping fewer is not worth it
 MAX_LISTED = 8  # names in an error; the same
 
 
@@ -117,7 +118,7 @@ class UserDirectory:
         abouts: What users tell about themselves.
     """
 
-    __slots__ = ("_index", "_users", "abouts", "ignored", "me", "status")
+    __slots__ = ("_index", "_sweep_at", "_users", "abouts", "ignored", "me", "status")
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
         self.me = me
@@ -126,6 +127,7 @@ class UserDirectory:
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
+        self._sweep_at = MIN_SWEEP  # users; those that were forgotten are dropped when there are so many
 
     def seen_by(self, me: UserId) -> UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
@@ -157,10 +159,19 @@ class UserDirectory:
         else:
             self.abouts.pop(id, None)
 
+    def forget(self, id: UserId) -> None:
+        """Forget a user of whom nothing is known any more."""
+        self._index.forget(id)
+        self.abouts.pop(id, None)
+        self._users.pop(id, None)
+
     def user(self, id: UserId) -> User:
-        """Return the one User object of an id, known or not."""
+        """Return the User object of an id, known or not; the same one as long as the user has a name."""
         user = self._users.get(id)
         if user is None:
+            if len(self._users) >= self._sweep_at:
+                self._users = {id: user for id, user in self._users.items() if id in self._index.names}
+                self._sweep_at = max(MIN_SWEEP, 2 * len(self._users))
             user = self._users[id] = User(self, id)
         return user
 
@@ -342,13 +353,18 @@ class NameIndex:
         self.looks: dict[str, str] = {}  # skeletons, by id
         self.alike: dict[str, set[str]] = {}  # ids, by skeleton
 
-    def learn(self, id: str, name: str) -> None:
-        """Set the name of an id. A former name leaves nothing behind."""
-        former = self.looks.get(id)
+    def forget(self, id: str) -> None:
+        """Remove an id and its name."""
+        former = self.looks.pop(id, None)
         if former is not None:
+            del self.names[id]
             self.alike[former].discard(id)
             if not self.alike[former]:
                 del self.alike[former]
+
+    def learn(self, id: str, name: str) -> None:
+        """Set the name of an id. A former name leaves nothing behind."""
+        self.forget(id)
         self.names[id] = name
         self.looks[id] = look = skeleton(name)
         self.alike.setdefault(look, set()).add(id)

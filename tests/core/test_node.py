@@ -9,6 +9,7 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.commit_timing import FEW_PEERS, LazyCommit
+from p2pchat.core.contacts import CONTACT
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
@@ -309,9 +310,9 @@ def test_a_consumer_s_place_is_saved_at_stop() -> None:
 def knowing_a_few() -> MemoryStorage:
     """Return a storage with so many known peers that gossip is committed lazily."""
     storage = MemoryStorage()
-    storage.commit(
-        [Change(addresses=[Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)])]
-    )
+    contacts = {CONTACT + IDS[name]: "1" for name in ("bob", "cyd", "dan")}  # the names of others are not stored
+    addresses = [Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)]
+    storage.commit([Change(addresses=addresses, meta=contacts)])
     return storage
 
 

@@ -213,3 +213,82 @@ async def test_a_link_that_reads_nothing_costs_no_more_than_the_buffer(cluster: 
     assert grown < 10 * 4 * MIB
     for eve in attackers:
         await eve.disconnect()
+
+
+ATTACKED_FOR = 30.0  # seconds; memory does not grow after the first of them
+TOLD_AT_ONCE = 100  # users in one frame
+PEAK_BOUND = 160 * MIB  # of the whole process; docs/guarantees.md
+LEFT_BOUND = 10 * MIB  # kept after the attack
+
+
+async def made_up_users(eve: Attacker, until: float) -> int:
+    """Announce other users all the time, as many at once as a peer may host; return how many."""
+    told: list[str] = []
+    count = 0
+    while time.monotonic() < until and not eve.over:
+        now = time.time_ns() // 1_000_000
+        users = [invented_identity(f"{eve.name} {count + n}") for n in range(TOLD_AT_ONCE)]
+        page = [
+            Hosted(user.peer_id, f"{eve.name} {count + n}", "online", "\u65e5" * 300, None,
+                   make_cert(user.peer_id, user.sign, eve.id, now))
+            for n, user in enumerate(users)
+        ]  # fmt: skip
+        count += len(page)
+        told += [user.peer_id for user in users]
+        gone = told[:TOLD_AT_ONCE] if len(told) > 2_000 else []
+        del told[: len(gone)]
+        await asyncio.wait_for(eve.flood([Here(page, gone)]), 30)
+    return count
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
+@pytest.mark.timeout(240)
+async def test_made_up_users_cost_a_bounded_amount_and_nothing_afterwards(cluster: Cluster, tell: Tell) -> None:
+    """Three members make up users for a minute. A newcomer is seen and addressed meanwhile, and little is printed."""
+    ada, bob = await two_members(cluster)
+    network = load_network(cluster.home / "network")
+    assert network is not None
+    for n in range(20):  # so that the memory of a peer that has worked is compared
+        await chat(ada, bob, f"warming {n}")
+    first = Attacker("first", network)
+    await first.join(ada.listening["port"])
+    await made_up_users(first, time.monotonic() + 1)
+    await first.disconnect()
+    async with asyncio.timeout(TAKEN_IN_WITHIN):
+        while not any(line["event"] == "many" and line["left"] for line in ada.lines):
+            await asyncio.sleep(0.1)
+    began = memory(ada, "VmRSS")
+    attackers = [Attacker(f"eve {n}", network) for n in range(3)]
+    for eve in attackers:
+        await eve.join(ada.listening["port"])
+    printed = sum(line["event"] in CROWD for line in ada.lines)
+    start = time.monotonic()
+    floods = [asyncio.create_task(made_up_users(eve, start + ATTACKED_FOR)) for eve in attackers]
+    cyd = cluster.child("cyd", ada.endpoint)
+    await asyncio.sleep(ATTACKED_FOR / 2)
+    await cyd.start()
+    await cyd.event("joined", TAKEN_IN_WITHIN, user="ada")
+    await ada.do(do="send", to="cyd", text="welcome")
+    await cyd.event("message", TAKEN_IN_WITHIN, text="welcome")
+    told = sum(await asyncio.gather(*floods))
+    lines = sum(line["event"] in CROWD for line in ada.lines) - printed
+    seconds = time.monotonic() - start
+    peak = memory(ada, "VmHWM")
+    for eve in attackers:
+        await eve.disconnect()
+    await chat(ada, bob, "afterwards", TAKEN_IN_WITHIN)
+    waited = time.monotonic()
+    while memory(ada, "VmRSS") > began + LEFT_BOUND and time.monotonic() < waited + 30:
+        await asyncio.sleep(0.5)
+    left = memory(ada, "VmRSS") - began
+    tell(
+        f"{told} made-up users in {seconds:.0f} s: peak {peak / MIB:.0f} MiB, {left / MIB:.1f} MiB more afterwards,"
+        f" {lines} lines"
+    )
+    assert told > 10_000  # more than there are places
+    assert peak < PEAK_BOUND
+    assert left <= LEFT_BOUND
+    assert lines <= 21 * seconds + 50
+
+
+CROWD = ("joined", "left", "presence", "renamed", "many", "warning")

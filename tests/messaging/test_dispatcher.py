@@ -18,11 +18,13 @@ async def test_a_joining_user_is_new_once_and_has_an_address(home: Path) -> None
     joined, links = ada.events(Joined), ada.events(Link, consumer="links")
     async with ada:
         for first in (True, False):
-            async with TCPPeer(0, ada.port, data=home / "bob", name="bob"):
+            async with TCPPeer(0, ada.port, data=home / "bob", name="bob") as bob:
                 came = await anext(joined)
                 assert (came.user.name, came.first, came.address) == ("bob", first, "127.0.0.1")
                 up = await anext(links)
                 assert (up.state, up.endpoint, up.address, up.code) == ("up", "", "127.0.0.1", "")
+                if not first:  # who never wrote is new after a restart
+                    await (await bob.broadcast("hello")).delivered(timeout=5)
             assert (await anext(links)).state == "down"
     async with TCPPeer(data=home / "ada") as ada:
         joined = ada.events(Joined)

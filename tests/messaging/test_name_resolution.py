@@ -9,7 +9,7 @@ import pytest
 from p2pchat import AmbiguousName, TCPPeer, UnknownName
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.names import suffix
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory, id_of, is_misspelling
+from p2pchat.messaging.name_resolution import MIN_SWEEP, GroupDirectory, UserDirectory, id_of, is_misspelling
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
 
@@ -160,3 +160,27 @@ def test_a_renamed_group_is_found_by_its_new_name_only() -> None:
 )
 def test_a_user_never_met_is_named_by_the_full_id(text: str, id: str) -> None:
     assert id_of(text) == id
+
+
+def people_of(**users: str) -> UserDirectory:
+    people = UserDirectory(ADA, lambda id: ("unknown", "", 0))
+    people.learn((id, name) for name, id in users.items())
+    return people
+
+
+def test_a_forgotten_user_leaves_nothing_behind() -> None:
+    people = people_of(bob=BOB)
+    assert people.find("bob") == people.user(BOB)
+    people.forget(BOB)
+    people.forget(BOB)
+    assert (people.name(BOB), set(people.alike("bob")), BOB in people.known) == ("", set(), False)
+    with pytest.raises(UnknownName):
+        people.find("bob")
+
+
+def test_user_objects_of_forgotten_users_are_dropped_in_time() -> None:
+    people = people_of(bob=BOB)
+    bob = people.user(BOB)
+    for number in range(10 * MIN_SWEEP):
+        people.user(f"{number:064x}")
+    assert len(people._users) <= MIN_SWEEP and people.user(BOB) is bob

@@ -260,7 +260,7 @@ class TerminalDisplay(Display):
             self._screen.on_read(event["id"], event["count"], event["of"])
         elif kind == "group":
             self._show_group_change(event)
-        elif kind in ("joined", "left", "renamed"):
+        elif kind in ("joined", "left", "many", "renamed"):
             self._show_presence(event)
 
     def shows(self, line: EventLine) -> bool:
@@ -326,6 +326,8 @@ class TerminalDisplay(Display):
         self._missed.setdefault(event["conversation_id"], deque(maxlen=HISTORY_LINES)).append(event)
 
     def _show_presence(self, event: EventLine) -> None:
+        if event["event"] == "many" and not (event["joined"] or event["left"]):
+            return
         if event["event"] == "joined":
             self.notifier.on_joined(event["user_id"])
             event = {**event, "first": event["first"] and not self.joining}

@@ -18,7 +18,7 @@ from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.shares import Shares, address_line
-from p2pchat.protocol import Bye, Entries, Frame, Have, Hosted, PeerId, Ping, RunId, Unknown, UserId
+from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Ping, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
@@ -45,6 +45,9 @@ class PeerLink:
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
         has_listed_users: The other end has listed all its users once.
+        unwritten: Those of `users` that take a place of users who never wrote, the newest last (presence.py).
+        users_told: Users that the other end named for the first time, as far as that is free of charge.
+        omits_users: Some of its users found no place, so what it says about others is no fault.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with.
         begun: Position in the order in which connections of this process began, from 1.
@@ -63,6 +66,9 @@ class PeerLink:
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
     has_listed_users: bool = False
+    unwritten: KeySet[UserId] = field(default_factory=dict)
+    users_told: int = 0
+    omits_users: bool = False
     known: bool = False
     linked: KeySet[PeerId] = field(default_factory=dict)
     run: RunId = ""
@@ -197,7 +203,9 @@ class Keepalive:
     machine.
 
     Frames other than entries and have, which storage slows down, take tokens from a bucket. When it is overdrawn,
-    reading pauses.
+    reading pauses. A frame about users takes one for each of them, since a certificate may have to be checked. Telling
+    users for the first time is free up to the number that a peer may host, and the bucket holds one more token for each
+    user that the peer hosts: all of them may change at one moment.
 
     Args:
         up: The links that are up.
@@ -229,12 +237,20 @@ class Keepalive:
         if not charged:
             return
         settings, now = self._ctx.settings, self._ctx.now.mono
+        charged += sum(self._charged_users(link, frame) for frame in frames if isinstance(frame, Here))
         earned = (now - link.tokens_at) * settings.flood_a_second
-        link.tokens = min(link.tokens + earned, float(settings.flood_burst)) - charged
+        link.tokens = min(link.tokens + earned, float(settings.flood_burst + len(link.users))) - charged
         link.tokens_at = now
         if link.tokens < 0:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, -link.tokens / settings.flood_a_second))
+
+    def _charged_users(self, link: PeerLink, frame: Here) -> int:
+        """Return for how many users a frame is charged, besides the frame itself."""
+        new = sum(user.id not in link.users for user in frame.users)
+        free = min(new, self._ctx.settings.max_hosted_users - link.users_told)
+        link.users_told += free
+        return max(0, len(frame.users) + len(frame.gone or ()) - free - 1)
 
     def _check_by(self, link: PeerLink, due: float) -> None:
         """Set the time of the next check: the tick before `due` for the decider, the one after for the follower."""

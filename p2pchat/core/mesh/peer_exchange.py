@@ -23,6 +23,7 @@ from p2pchat.protocol import PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
+MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
 MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
 
 Endpoints = tuple[str, ...]
@@ -205,7 +206,7 @@ class PeerExchange:
         """Take the news that the far end of `link` is linked with `peer`."""
         if peer == self._ctx.me:
             self._on_copy()
-        elif len(link.linked) < self._ctx.settings.max_addresses:
+        elif len(link.linked) < MAX_LINKED:
             current = self._by_peer.get(peer)
             if current is not None:  # a linked peer tells its addresses itself; its id is shared by all links' tables
                 link.linked[current.peer] = None

@@ -6,26 +6,35 @@ grace period when the connection broke, because a quick reconnect is no departur
 peer says that it is not offline: a user without an open browser has left. When one link replaces another to the same
 peer, the users of the former link stay until the new one has listed its own.
 
+Anybody can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
+that tell it, and a moment longer for a peer's own user. All such users told by unknown peers share a number of places
+(shares.py): when they are taken, the newest user of the fullest branch is left out. Their arrivals and departures are
+reported one by one up to a rate, and beyond it as a count.
+
 PresenceTracker follows the users of other peers. PresenceAnnouncer tells other peers about the users hosted here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, HostedIdentity, KeySet, Timer
-from p2pchat.core.effects import PresenceChanged, Send, UserJoined, UserLeft
+from p2pchat.core.effects import Counted, Effect, ManyChanged, PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.shares import Shares, address_line
 from p2pchat.errors import ProtocolError
-from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, Cert, Here, Hosted, PeerId, UserId
 
 STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several statuses of a user the best counts
 UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
+MAX_DEPARTED = 256  # own users of unknown peers who never wrote and are gone, so that they can be written to; a guess
+MAX_UNWRITTEN_TEXT = 64  # characters of the status of a user who never wrote; a guess
+EVENTS_BURST = 2.0  # seconds' worth of events about unknown users at once; a mesh of some dozen peers needs that
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 
@@ -33,13 +42,29 @@ Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 class PresenceTracker:
     """Presence of all users, as far as links tell it.
 
+    Args:
+        stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
+        on_gone: Called with each user that does not stay, when nothing is known of it any more.
+
     Attributes:
         announcer: Announces the users hosted here to other peers.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
     """
 
-    def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        users: Iterable[HostedIdentity],
+        stays: Callable[[UserId], bool],
+        on_gone: Callable[[UserId], None],
+    ) -> None:
         self._ctx = ctx
+        self._stays = stays
+        self._on_gone = on_gone
+        self._places: Shares[int] = Shares(ctx.settings.max_unwritten_users)  # links, by the number of such users
+        self._departed: Shares[UserId] = Shares(MAX_DEPARTED)
+        self._crowd = CrowdEvents(ctx)
+        self._familiar: set[UserId] = set()  # users that a known peer told and does not any more, until they are gone
         self.announcer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
@@ -140,7 +165,9 @@ class PresenceTracker:
         """
         self._check(link, frame)
         for hosted in frame.users:
-            link.users[hosted.id] = hosted
+            if hosted.id not in link.users and not self._take_place(link, hosted.id):
+                continue
+            link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             self._on_hosted(hosted.id)
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
@@ -163,9 +190,15 @@ class PresenceTracker:
         self.announcer.link_down(link.id)
         del self._links[link.id]
         users = set(link.users)
+        if link.known:
+            self._familiar |= users
         link.users.clear()
+        link.unwritten.clear()
+        self._places.remove(link.id)
         for user in users:
             self._unhost(user, link.id)
+        if link.peer in users and not self._stays(link.peer):
+            self._keep_departed(link)
         if reason == "replaced":
             self._awaited.setdefault(link.peer, set()).update(users)
         else:
@@ -174,8 +207,12 @@ class PresenceTracker:
             self._after_loss(users, reason)
 
     def _unhost_all(self, link: PeerLink, users: AbstractSet[UserId], reason: str) -> None:
+        if link.known:
+            self._familiar |= users
         for user in list(users):
             del link.users[user]
+            if user in link.unwritten:
+                self._give_place(link, user)
             self._unhost(user, link.id)
         self._after_loss(users, reason)
 
@@ -185,9 +222,81 @@ class PresenceTracker:
         if not hosts:
             del self.hosts[user]
 
+    # Users who never wrote
+
+    def _take_place(self, link: PeerLink, user: UserId) -> bool:
+        """Return whether there is a place for a user that a link tells for the first time."""
+        if link.known or self._stays(user):
+            return True
+        line = address_line(link.host, link.peer)
+        while not self._places.has_room(line):
+            fullest = self._places.giving_way(line)
+            if fullest is None:
+                link.omits_users = True
+                self._ctx.emit(Counted("user_left_out"))
+                return False
+            self._leave_out_newest(self._links[fullest])
+        self._places.add(link.id, line)
+        link.unwritten[user] = None
+        return True
+
+    def _give_place(self, link: PeerLink, user: UserId) -> None:
+        del link.unwritten[user]
+        line = self._places.line(link.id)
+        self._places.remove(link.id)
+        if link.unwritten:
+            self._places.add(link.id, line, len(link.unwritten))
+
+    def _leave_out_newest(self, link: PeerLink) -> None:
+        """Make room in the fullest branch. Users who wrote meanwhile, or whose peer is known now, need no place."""
+        user = next(reversed(link.unwritten))
+        if link.known or self._stays(user):
+            self._give_place(link, user)
+        else:
+            link.omits_users = True
+            self._ctx.emit(Counted("user_left_out"))
+            self._unhost_all(link, {user}, "left")
+
+    def _keep_departed(self, link: PeerLink) -> None:
+        """Remember the own user of a peer that is gone, in place of another if need be."""
+        line = address_line(link.host, link.peer)
+        if not self._departed.has_room(line):
+            other = self._departed.giving_way(line)
+            if other is None:
+                return
+            self._departed.remove(other)
+            self._forget_if_gone(other)
+        self._departed.add(link.peer, line)
+
+    def _forget_if_gone(self, user: UserId) -> None:
+        """Forget a user that no link tells any more, unless it stays."""
+        if user in self.hosts or user in self._own or user in self._here:
+            return
+        self._familiar.discard(user)
+        if user not in self._departed and not self._is_awaited(user) and not self._stays(user):
+            self._reported.pop(user, None)
+            self._on_gone(user)
+
+    def is_limited(self, user: UserId) -> bool:
+        """Return whether only unknown peers tell this user, who never wrote, so that events about it are limited."""
+        if user in self._familiar or any(self._links[link].known for link in self.hosts.get(user, ())):
+            return False
+        return not self._stays(user)
+
+    def may_report(self, user: UserId) -> bool:
+        """Return whether an event about a user may be reported now; one that may is counted."""
+        return not self.is_limited(user) or self._crowd.take()
+
+    def _emit(self, user: UserId, effect: Effect) -> None:
+        if self.may_report(user):
+            self._ctx.emit(effect)
+        else:
+            self._crowd.count(effect)
+
     # Arrivals and departures
 
     def _on_hosted(self, user: UserId) -> None:
+        self._departed.remove(user)
         timer = self._grace_timers.pop(user, None)
         if timer is not None:
             timer.cancel()
@@ -200,11 +309,11 @@ class PresenceTracker:
             if is_here and user not in self._here:
                 self._expected = None
                 self._here.add(user)
-                self._ctx.emit(UserJoined(user))
+                self._emit(user, UserJoined(user))
             elif not is_here and user in self._here:
                 self._expected = None
                 self._here.discard(user)
-                self._ctx.emit(UserLeft(user, "left"))
+                self._emit(user, UserLeft(user, "left"))
         self._report(user)
 
     def _is_at_home(self, user: UserId) -> bool:
@@ -218,7 +327,9 @@ class PresenceTracker:
                 self._update_here(user)
             elif user in self.hosts or user in self._own or self._is_awaited(user):
                 self._report(user)
-            elif user not in self._here or user in self._grace_timers:
+            elif user not in self._here:
+                self._forget_if_gone(user)
+            elif user in self._grace_timers:
                 continue
             elif reason == "left":
                 self._leave(user, reason)
@@ -235,8 +346,9 @@ class PresenceTracker:
         self._grace_timers.pop(user, None)
         self._expected = None
         self._here.discard(user)
-        self._ctx.emit(UserLeft(user, reason))
+        self._emit(user, UserLeft(user, reason))
         self._report_status(user, ("offline", "", self._ctx.now.utc))
+        self._forget_if_gone(user)
 
     def _status_of(self, user: UserId) -> Status:
         """Return the best status that any host gives for a user, the newest of equal ones."""
@@ -254,7 +366,50 @@ class PresenceTracker:
         if self._reported.get(user) != status:
             self._expected = None
             self._reported[user] = status
-            self._ctx.emit(PresenceChanged(user, *status))
+            self._emit(user, PresenceChanged(user, *status))
+
+
+class CrowdEvents:
+    """The rate of events about users whom nobody here knows. Those beyond it are counted, for a second."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._rate = float(ctx.settings.unknown_events_a_second)
+        self._tokens = EVENTS_BURST * self._rate
+        self._at = 0.0  # when `_tokens` was last updated, monotonic
+        self._joined = self._left = self._changed = 0
+        self._timer: Timer | None = None
+
+    def take(self) -> bool:
+        """Return whether one more event may be reported now."""
+        now = self._ctx.now.mono
+        self._tokens = min(self._tokens + (now - self._at) * self._rate, EVENTS_BURST * self._rate)
+        self._at = now
+        if self._timer is not None or self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def count(self, effect: Effect) -> None:
+        """Count an event that is not reported."""
+        self._joined += isinstance(effect, UserJoined)
+        self._left += isinstance(effect, UserLeft)
+        self._changed += isinstance(effect, PresenceChanged)
+        if self._timer is None:
+            self._timer = self._ctx.after(1.0, self._report)
+
+    def _report(self) -> None:
+        self._timer = None
+        self.take()
+        self._ctx.emit(ManyChanged(self._joined, self._left, self._changed))
+        self._joined = self._left = self._changed = 0
+
+
+def _without_text(hosted: Hosted) -> Hosted:
+    """Return what is kept of a user who never wrote: a short text, and of the certificate only its time."""
+    cert = None if hosted.cert is None else Cert(hosted.cert.from_ms, hosted.cert.until_ms, "")
+    text = hosted.text and hosted.text[:MAX_UNWRITTEN_TEXT]
+    return Hosted(hosted.id, hosted.name, hosted.status, text, hosted.since, cert)
 
 
 def _announced_status(hosted: Hosted) -> Status:

@@ -150,6 +150,14 @@ class Conversations:
         """Return whether this user has a conversation besides the room."""
         return user in self._dms or any(user in group.named for group in self.groups.values())
 
+    def has_entries_of(self, user: UserId) -> bool:
+        """Return whether this user wrote in the room or a group, or has a direct conversation that is kept."""
+        for id in (self.room, *(group.talk for group in self.groups.values())):
+            conversation = self.by_id.get(id)
+            if conversation is not None and user in conversation.writers:
+                return True
+        return any(id not in self.provisional for id in self._dms.get(user, ()))
+
     def visible(self) -> list[ConversationId]:
         """Return all conversations except those of group operations."""
         return [id for id, conversation in self.by_id.items() if not conversation.naming.group]

@@ -417,6 +417,7 @@ class Ingest:
         change = self._ctx.change
         self._sync.store_naming(conversation)
         if batch.first == 1:
+            self._people.keep(log.id.user)
             self._cover_predecessors(conversation, log)
             if conversation.naming.dm and log.id.user in self._sync.hosted:  # written here, or it came back
                 self._sync.requests.on_answered(conversation.naming.dm)

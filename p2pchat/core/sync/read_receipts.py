@@ -366,6 +366,8 @@ class ReadReceipts:
         self._sync.learn_namings(remote, frame.names)
         hosted = remote.link.users
         if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
+            if remote.link.omits_users:
+                return None
             return LogError("read: a user not hosted there", code="host")
         announced = self._announced_by(remote)
         if frame.ask and remote.accepts_marks:  # otherwise the sum is repeated

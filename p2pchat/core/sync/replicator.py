@@ -232,6 +232,9 @@ class Replicator:
             return
         for user in gone:
             remote.comparison.known_users.pop(user, None)
+        if len(remote.comparison.known_users) > len(link.users):  # some lost their places to others
+            for user in remote.comparison.known_users.keys() - link.users.keys():
+                del remote.comparison.known_users[user]
         if remote.comparison.begun and (fresh or all(user in remote.comparison.known_users for user in users)):
             remote.comparison.known_users.update(dict.fromkeys(users))
         else:
@@ -352,6 +355,7 @@ class Replicator:
         return payer_of(link.host, link.peer)
 
     def _on_contact(self, user: UserId) -> None:
+        self.people.keep(user)
         self.requests.on_contact(user)
         if self.quota.on_contact(user):
             self.context.after(0.0, self.compare_all)

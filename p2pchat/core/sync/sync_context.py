@@ -44,7 +44,8 @@ from p2pchat.protocol import (
 
 NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
-MAX_REMEMBERED = 10_000  # marks of one link that are ahead, and as many being looked up; a guess: 5 MiB
+MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, and of any being looked up; a guess: 5 MiB
+MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
@@ -187,7 +188,7 @@ class RemoteState:
         self.ahead_count -= len(self.ahead.pop(key, ()))
         if not marks:
             return True
-        if self.ahead_count + len(marks) > MAX_REMEMBERED:
+        if self.ahead_count + len(marks) > (MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN):
             return False
         self.ahead[key] = marks
         self.ahead_count += len(marks)

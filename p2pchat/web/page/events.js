@@ -33,6 +33,7 @@ export class Events {
       presence: (line) => this._presence(line.user_id, line.user, { status: line.status, text: line.text, since: line.since }),
       joined: (line) => this._presence(line.user_id, line.user, { status: "online" }),
       left: (line) => this._presence(line.user_id, line.user, { status: "offline" }),
+      many: () => this._asks.who(),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),
       group: (line) => this._group(line),
@@ -84,6 +85,8 @@ export class Events {
 
   /** @param {any[]} rows of `who` */
   setPeople(rows) {
+    const known = new Set(rows.map((row) => row.user_id));
+    for (const [id, person] of this._model.people) if (!known.has(id)) Object.assign(person, { status: "", text: "" });
     for (const row of rows) this._person(row);
     this._model.bus.changed("people");
   }

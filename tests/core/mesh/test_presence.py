@@ -33,11 +33,17 @@ class Here_:
 
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
-        self.presence = PresenceTracker(self.ctx, users or [HostedIdentity(ADA.id, "ada", ADA.sign)])
+        self.stays: set[str] | None = None  # None: everybody
+        self.gone: list[str] = []
+        own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
+        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
+
+    def _stays(self, user: str) -> bool:
+        return self.stays is None or user in self.stays
 
     def take(self) -> list[Effect]:
         out, self.ctx.out = self.ctx.out, []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import DiskLow, LinkFilled
+from p2pchat.core.inputs import DiskLow, LinkFilled, QuotaLifted
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.sync_context import MAX_REMEMBERED
+from p2pchat.core.sync.sync_context import MAX_AHEAD_UNKNOWN, MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 
@@ -179,14 +179,18 @@ def test_announced_entries_are_wanted_after_a_second() -> None:
     assert [line for line in ada.take() if "want" in line] == ["to bob: want 1 room cyd from nothing"]
 
 
-def test_marks_of_missing_entries_are_limited() -> None:
+@pytest.mark.parametrize(("known", "most"), [(False, MAX_AHEAD_UNKNOWN), (True, MAX_REMEMBERED)])
+def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
     ada = World().peer("ada")
     far = ada.far("eve")
+    if known:
+        ada.put(QuotaLifted(IDS["eve"]))
+        ada.take()
     for n in range(0, 2 * MAX_REMEMBERED, 500):
         users = {f"{user:064x}": [Mark("00" * 8, 1, "00" * 8)] for user in range(n, n + 500)}
         far.peer.put_frames(far, Have({ROOM: users}))
     (remote,) = ada.node.sync.context.remotes.values()
-    assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [MAX_REMEMBERED, MAX_REMEMBERED, 0]
+    assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [most, most, 0]
     assert far.say(page()) == []
     assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [0, 0, 0]
 
