@@ -65,6 +65,18 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "max_told_unverified": ("core/mesh/addressbook: one_peer_may_send_64_unverified_addresses",
                             "hostile/attacks: 64_addresses_of_one_peer_are_stored"),
     "max_told_dials": ("core/mesh/addressbook: learned_addresses_are_dialled_8_at_once_and_slowly_after_16_failures",),
+    "max_told": ("core/mesh/hearsay: an_unknown_network_may_have_64_told_and_all_together_512",),
+    "told_dials_a_second": (
+        "core/mesh/hearsay: the_hosts_of_one_network_are_dialled_with_pauses_and_all_hosts_twice_a_second",),
+    "told_host_pause": (
+        "core/mesh/hearsay: members_cannot_have_a_third_host_flooded_nor_dialled_after_they_left",),
+    "told_network_pause": (
+        "core/mesh/hearsay: the_hosts_of_one_network_are_dialled_with_pauses_and_all_hosts_twice_a_second",),
+    "told_tries": (
+        "core/mesh/hearsay: three_failures_without_anybody_who_vouches_are_the_end_of_an_address",
+        "core/mesh/hearsay: while_somebody_linked_vouches_an_address_is_tried_on"),
+    "told_kept": (
+        "core/mesh/hearsay: members_cannot_have_a_third_host_flooded_nor_dialled_after_they_left",),
     "told_failures_before_slow": (
         "core/mesh/addressbook: learned_addresses_are_dialled_8_at_once_and_slowly_after_16_failures",),
     "told_dial_after": (

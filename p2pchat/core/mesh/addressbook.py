@@ -1,8 +1,11 @@
 """Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
 An address is *verified* once that peer's key answered there. Addresses learned from other peers are unverified until
-then, and bounded: per peer that sent them, per peer they belong to, and in the number of peers. dialer.py decides when
-an address is dialled. Changes worth storing go to ctx.change. Host names are not resolved here.
+then, and bounded: per peer they belong to, and in the number of peers. Those that only somebody's word supports are
+*hearsay*: what third peers tell, and what an unknown peer tells of itself about other hosts than the one its link comes
+from. Hearsay may name anybody, so it is bounded in all and along lines of its tellers (core/shares.py), never stored,
+and dialled slowly. dialer.py decides when an address is dialled. Changes worth storing go to ctx.change. Host names are
+not resolved here.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from p2pchat.config import Settings
 from p2pchat.core.context import Context
 from p2pchat.core.records import Address
-from p2pchat.core.shares import address_line
+from p2pchat.core.shares import Line, Shares, address_line
 from p2pchat.protocol import PeerId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
@@ -30,16 +33,21 @@ class AddressBook:
 
     Attributes:
         touched: Peers whose entries changed. PeerExchange, which sends the changes, empties it.
+        hearsay: The addresses that are hearsay, as (peer, endpoint).
     """
 
     def __init__(self, ctx: Context, stored: Iterable[Address]) -> None:
         self._ctx = ctx
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.touched: set[PeerId] = set()
-        self._unverified: Counter[PeerId] = Counter()  # addresses by teller
+        settings = ctx.settings
+        self.hearsay: Shares[tuple[PeerId, str]] = Shares(settings.max_told, settings.max_told_unverified)
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
-            self._put(address)
+            if address.verified_at or address.teller in ("", address.peer):
+                self._put(address)
+            else:  # of an earlier version, which stored hearsay
+                ctx.change.forgotten.append((address.peer, address.endpoint))
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._book
@@ -75,27 +83,38 @@ class AddressBook:
 
     # Changes
 
-    def learn(self, peer: PeerId, endpoint: str, teller: PeerId) -> bool:
+    def learn(self, peer: PeerId, endpoint: str, teller: PeerId, line: Line | None = None) -> bool:
         """Store an endpoint that `teller` says is this peer's, if there is room. Return whether it is news.
 
         The caller has checked the form. Two tellers count for more than others: the peer itself, and this node, which
         saw the peer announced. Their address replaces the least useful one, since the peer may use a new port every
         day. It also clears failures at a known address: the peer is back, and other peers need its address. An
         address from a third peer only is not shared, so it is new again when the peer itself sends it.
+
+        Args:
+            line: Where the teller is, if this is hearsay. None: the peer itself is at this host, or is a contact.
         """
         is_there = teller in (peer, self._ctx.me)
+        if line is None and teller != peer:
+            line = (teller,)
         known = self.get(peer, endpoint)
         if known is not None:
             own_word = teller == peer and not known.verified_at
-            if not is_there or not (known.failing_since or (own_word and known.teller != teller)):
+            is_news = known.failing_since or (own_word and known.teller != teller)
+            is_seen = line is None and (peer, endpoint) in self.hearsay
+            if not is_there or not (is_news or is_seen):
                 return False
+            if is_seen:
+                self.hearsay.remove((peer, endpoint))
             now = known.replace(failing_since=0, teller=teller if own_word else known.teller)
             self._keep(now)
             return True
         if is_there and peer in self._book:
             self._make_room(peer)
-        if self._unverified[teller] >= self._ctx.settings.max_told_unverified or not self._has_room(peer):
+        if not self._has_room(peer) or (line is not None and not self._make_room_for_hearsay(line)):
             return False
+        if line is not None:
+            self.hearsay.add((peer, endpoint), line)
         self._keep(Address(peer, endpoint, teller=teller))
         return True
 
@@ -113,6 +132,7 @@ class AddressBook:
             self._make_room(peer)
         elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
             return
+        self.hearsay.remove((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
     def on_failed(self, peer: PeerId, endpoint: str) -> bool:
@@ -136,6 +156,9 @@ class AddressBook:
         self._count(known, -1)
         if not self._book[peer]:
             del self._book[peer]
+        if (peer, endpoint) in self.hearsay:
+            self.hearsay.remove((peer, endpoint))
+            return
         changed = self._ctx.change.addresses
         changed[:] = [address for address in changed if (address.peer, address.endpoint) != (peer, endpoint)]
         self._ctx.change.forgotten.append((peer, endpoint))
@@ -145,6 +168,8 @@ class AddressBook:
     def _keep(self, address: Address) -> None:
         self._put(address)
         self.touched.add(address.peer)
+        if (address.peer, address.endpoint) in self.hearsay:
+            return
         change = self._ctx.change
         change.forgotten[:] = [gone for gone in change.forgotten if gone != (address.peer, address.endpoint)]
         change.addresses.append(address)
@@ -158,15 +183,22 @@ class AddressBook:
         self._count(address, +1)
 
     def _count(self, address: Address, by: int) -> None:
-        if address.teller and not address.verified_at:
-            self._unverified[address.teller] += by
-            if not self._unverified[address.teller]:
-                del self._unverified[address.teller]
-        else:
+        if address.verified_at or not address.teller:
             host = address_line(split_endpoint(address.endpoint)[0], "")[-1]
             self._hosts[host] += by
             if not self._hosts[host]:
                 del self._hosts[host]
+
+    def _make_room_for_hearsay(self, line: Line) -> bool:
+        """Return whether one more may come from there. When all is full, the newest of the fullest branch goes."""
+        if self.hearsay.has_room(line):
+            return True
+        if len(self.hearsay) < self._ctx.settings.max_told:
+            return False
+        gone = self.hearsay.giving_way(line)
+        if gone is not None:
+            self.forget(*gone)
+        return gone is not None
 
     def _has_room(self, peer: PeerId) -> bool:
         settings = self._ctx.settings
@@ -238,6 +270,15 @@ def is_private(host: str) -> bool:
     return address is not None and any(_unmapped(address) in network for network in PRIVATE_NETWORKS)
 
 
+def is_in_one_network(host: str, other: str) -> bool:
+    """Return whether two addresses may be of one local network: an IPv4 /16, an IPv6 /64."""
+    one, two = _address(host), _address(other)
+    if one is None or two is None:
+        return False
+    one, two = _unmapped(one), _unmapped(two)
+    return two in ip_network((one, 16 if isinstance(one, IPv4Address) else 64), strict=False)
+
+
 def is_shareable(endpoint: str, *, from_loopback: bool, settings: Settings) -> bool:
     """Return whether an endpoint learned from another peer may be stored, dialled and shared.
 
@@ -262,6 +303,11 @@ def _is_for(endpoint: str, from_loopback: bool) -> bool:
         return not host.replace(".", "").isdecimal()  # "127.1" is not a name: resolvers take it for an address
     address = _unmapped(address)
     return not (address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved)
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address, not a name."""
+    return _address(host.partition("%")[0]) is not None
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -13,21 +13,24 @@ a peer is seen on the local network while its only dial hangs, most likely at th
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
 forms, it waits for as long as links come up, because the other peer is busy, but at most 8 s, or a quarter of a second
 for each known peer. Addresses learned from other peers are dialled a few at a time, and slowly once many addresses from
-one peer have failed. So a peer that spreads nonsense, or wants someone flooded, gains little.
+one network have failed. Hearsay (addressbook.py) has a pace of its own: two failing dials a second in all, one host
+once in 30 s, one network once in 5 s; three failures, or ten minutes without anybody linked who vouches for it, and it
+is forgotten. So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import SLACK, Context, KeySet, Timer
 from p2pchat.core.effects import Dial, LinkChanged
-from p2pchat.core.mesh.addressbook import AddressBook, split_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, split_endpoint
 from p2pchat.core.mesh.election import is_decider
-from p2pchat.core.mesh.link import REFUSALS
+from p2pchat.core.mesh.link import REFUSALS, PeerLink
 from p2pchat.core.records import Address
+from p2pchat.core.shares import address_line
 from p2pchat.protocol import PeerId
 
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
@@ -35,6 +38,7 @@ SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers t
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
+HEARSAY_CHECKED_EVERY = 30.0  # seconds
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
@@ -49,11 +53,13 @@ class DialAddress:
         typed: A user named it in this run, so it is never given up.
         reached: The peer's key answered there once.
         teller: The peer that it was learned from; "" when a user named it, or once it is reached.
+        branch: The teller, or its network, under which failures are counted.
         tries: Failures since the pauses were last reset.
         due_at: When it may be dialled, monotonic seconds.
         deferred_since: When the other peer was first left to dial us, or NEVER.
         has_slot: It has its turn among the addresses of a teller of nonsense.
         reported: (state, reason) as last reported to people, ("", "") for nothing.
+        held: It waits for the pace of hearsay.
         forgotten: It is not wanted any more, but a dial to it is under way.
     """
 
@@ -62,11 +68,13 @@ class DialAddress:
     typed: bool = False
     reached: bool = False
     teller: PeerId = ""
+    branch: str = ""
     tries: int = 0
     due_at: float = 0.0
     deferred_since: float = NEVER
     has_slot: bool = False
     reported: tuple[str, str] = ("", "")
+    held: bool = False
     forgotten: bool = False
 
 
@@ -88,17 +96,22 @@ class Dialer:
     """All dials of a node.
 
     Args:
-        is_up: Return whether a link to that peer is up.
+        by_peer: The links that are up.
         may_dial: Return whether a link to a peer at an endpoint would find a place. Otherwise it is dialled only if a
             user named it.
     """
 
     def __init__(
-        self, ctx: Context, book: AddressBook, is_up: Callable[[PeerId], bool], may_dial: Callable[[PeerId, str], bool]
+        self,
+        ctx: Context,
+        book: AddressBook,
+        by_peer: Mapping[PeerId, PeerLink],
+        may_dial: Callable[[PeerId, str], bool],
     ) -> None:
         self._ctx = ctx
         self._book = book
-        self._is_up = is_up
+        self._by_peer = by_peer
+        self._is_up = by_peer.__contains__
         self._may_dial = may_dial
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
@@ -106,8 +119,11 @@ class Dialer:
         self._last_dial = 0
         self._learned_dials: set[int] = set()  # under way to addresses learned from peers and never reached
         self._queue: deque[DialPlan] = deque()  # wait until fewer of those dials are under way
-        self._failures: Counter[PeerId] = Counter()  # of addresses, by teller
-        self._next_slot: dict[PeerId, float] = {}
+        self._failures: Counter[str] = Counter()  # of addresses, by branch of the teller
+        self._next_slot: dict[str, float] = {}
+        self._pace = HearsayPace(ctx)
+        self._hearsay_timer: Timer | None = None
+        self._unvouched_since: dict[tuple[PeerId, str], float] = {}  # hearsay
         self._came_up_at = NEVER  # when a link last came up, to any peer
         self._stopped = False
 
@@ -166,6 +182,8 @@ class Dialer:
         forming mesh would be for links that are replaced right away.
         """
         settings = self._ctx.settings
+        if self._hearsay_timer is None and len(self._book.hearsay):
+            self._hearsay_timer = self._ctx.after(HEARSAY_CHECKED_EVERY, self._check_hearsay)
         plan = self._plan(address.peer)
         wait = self._pause(0, settings.redial_first)
         entry = self._address(plan, address)
@@ -265,11 +283,23 @@ class Dialer:
             return address  # forgotten just now: there is a link, and nothing to remember
         if plan.peer != peer:
             plan = self._move(dial, plan, address, peer)
-        self._failures.pop(address.teller, None)
+        self._failures.pop(address.branch, None)
+        was_hearsay = (peer, address.endpoint) in self._book.hearsay
         address.reached, address.teller = True, ""
         self._learned_dials.discard(dial)
         self._book.on_verified(peer, address.endpoint)
+        if was_hearsay:
+            self._pace.on_answered(address.endpoint)
+            self._retry_held()
         return address
+
+    def _retry_held(self) -> None:
+        """Try hearsay again that waits: an answer may have ended the pause."""
+        for plan in [*self._plans.values()]:
+            for address in [*plan.addresses.values()]:
+                if address.held:
+                    address.held, address.due_at = False, self._ctx.now.mono
+                    self._schedule(plan)
 
     def _move(self, dial: int, former: DialPlan, address: DialAddress, peer: PeerId) -> DialPlan:
         """Move an address to the plan of the peer that answered: another one than last time, or the first."""
@@ -310,7 +340,7 @@ class Dialer:
             self._schedule(plan)
             return
         if address.teller:
-            self._failures[address.teller] += 1
+            self._failures[address.branch] += 1
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -320,6 +350,9 @@ class Dialer:
             self._book.on_failed(plan.peer, address.endpoint)
             if not address.typed and self._book.get(plan.peer, address.endpoint) is None:
                 plan.addresses.pop(address.endpoint, None)
+            elif self._is_hearsay(plan, address) and address.tries >= self._ctx.settings.told_tries:
+                if not self._is_vouched(plan.peer, address.teller):
+                    self._forget(plan.peer, address.endpoint)
         self._schedule(plan)
 
     def on_self(self, dial: int) -> None:
@@ -438,7 +471,8 @@ class Dialer:
         if address is None:
             reached = bool(stored.verified_at)
             teller = "" if reached else stored.teller
-            address = DialAddress(stored.endpoint, pin=stored.peer, reached=reached, teller=teller)
+            branch = (*self._book.hearsay.line((stored.peer, stored.endpoint)), teller)[0]
+            address = DialAddress(stored.endpoint, stored.peer, reached=reached, teller=teller, branch=branch)
             plan.addresses[stored.endpoint] = address
         return address
 
@@ -469,6 +503,8 @@ class Dialer:
         elif not address.typed and not self._may_dial(plan.peer, address.endpoint):
             address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
             self._schedule(plan)
+        elif address.teller and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
+            self._drop(plan, address.endpoint)  # it gave way to another one in the book
         elif address.teller and not address.typed and self._is_held_back(plan, address):
             return
         else:
@@ -494,10 +530,17 @@ class Dialer:
     def _is_held_back(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address learned from a peer must wait; then it is tried again by itself."""
         settings, now = self._ctx.settings, self._ctx.now.mono
-        if self._failures[address.teller] >= settings.told_failures_before_slow and not address.has_slot:
+        is_hearsay = self._is_hearsay(plan, address)
+        if is_hearsay:
+            wait = self._pace.wait(address.endpoint, self._linked_networks(), len(self._book.hearsay))
+            if wait > SLACK:
+                address.due_at, address.held = now + wait, True
+                self._schedule(plan)
+                return True
+        if self._failures[address.branch] >= settings.told_failures_before_slow and not address.has_slot:
             address.has_slot = True
-            address.due_at = max(now, self._next_slot.get(address.teller, now))
-            self._next_slot[address.teller] = address.due_at + 1.0
+            address.due_at = max(now, self._next_slot.get(address.branch, now))
+            self._next_slot[address.branch] = address.due_at + 1.0
             if address.due_at > now + SLACK:
                 self._schedule(plan)
                 return True
@@ -506,10 +549,101 @@ class Dialer:
                 plan.queued = True
                 self._queue.append(plan)
             return True
+        if is_hearsay:
+            self._pace.on_dial(address.endpoint)
         return False
+
+    def _is_hearsay(self, plan: DialPlan, address: DialAddress) -> bool:
+        return not address.typed and (plan.peer, address.endpoint) in self._book.hearsay
+
+    def _is_vouched(self, peer: PeerId, teller: PeerId) -> bool:
+        """Return whether somebody linked stands for an address of this peer.
+
+        Peers tell only changes. So what is forgotten while they are linked is not told again, and two peers that a
+        broken network kept apart would never meet.
+        """
+        if teller == self._ctx.me or self._is_up(teller):
+            return True
+        return any(peer in link.linked for link in self._by_peer.values())
+
+    def _linked_networks(self) -> set[str]:
+        return {address_line(link.host, "")[0] for link in self._by_peer.values()}
+
+    def _check_hearsay(self) -> None:
+        """Forget what nobody linked has vouched for in ten minutes, counted from the check before the last word."""
+        self._hearsay_timer = None
+        now, kept, since = self._ctx.now.mono, self._ctx.settings.told_kept - 2 * HEARSAY_CHECKED_EVERY, {}
+        for peer, endpoint in [*self._book.hearsay]:
+            address = self._book.get(peer, endpoint)
+            if address is not None and not self._is_vouched(peer, address.teller):
+                since[peer, endpoint] = self._unvouched_since.get((peer, endpoint), now)
+                if now - since[peer, endpoint] >= kept:
+                    self._forget(peer, endpoint)
+        self._unvouched_since = since
+        if len(self._book.hearsay) and not self._stopped:
+            self._hearsay_timer = self._ctx.after(HEARSAY_CHECKED_EVERY, self._check_hearsay)
 
     def _run_queue(self) -> None:
         while self._queue and len(self._learned_dials) < self._ctx.settings.max_told_dials:
             plan = self._queue.popleft()
             plan.queued = False
             self._schedule(plan)
+
+
+class HearsayPace:
+    """Times of dials to hearsay: few of those that fail in all, and rarely to one host or network.
+
+    All names are one host here, since many names may mean one address. On loopback there is no pace: only peers of this
+    machine are believed about it. An answer by the right key gives everything back, so an honest mesh forms at once.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._tokens = float(ctx.settings.max_told_dials)
+        self._tokens_at = NEVER
+        self._ready_at: dict[str, float] = {}  # by host and network
+
+    def wait(self, endpoint: str, linked_networks: Container[str], waiting: int) -> float:
+        """Return the seconds until this endpoint may be dialled, 0 for now. More than one wait if many do.
+
+        Args:
+            linked_networks: Those with a link there: a mesh on a local network needs no pause between its hosts.
+            waiting: The number of all such addresses; they spread over the time that their dials take.
+        """
+        if is_loopback(split_endpoint(endpoint)[0]):
+            return 0.0
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        network, host = _nodes(endpoint)
+        ready_at = self._ready_at.get(host, now)
+        if network not in linked_networks:
+            ready_at = max(ready_at, self._ready_at.get(network, now))
+        if ready_at > now:
+            return ready_at - now
+        earned = (now - max(self._tokens_at, now - 3600.0)) * settings.told_dials_a_second
+        self._tokens, self._tokens_at = min(self._tokens + earned, float(settings.max_told_dials)), now
+        if self._tokens >= 1:
+            return 0.0
+        return (1 - self._tokens + self._ctx.random() * waiting) / settings.told_dials_a_second
+
+    def on_dial(self, endpoint: str) -> None:
+        """Note a dial that wait() allowed."""
+        if is_loopback(split_endpoint(endpoint)[0]):
+            return
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        network, host = _nodes(endpoint)
+        self._tokens -= 1
+        self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
+        self._ready_at[network] = now + settings.told_network_pause
+        self._ready_at[host] = now + settings.told_host_pause
+
+    def on_answered(self, endpoint: str) -> None:
+        """Note that the right key answered there."""
+        self._tokens += 1
+        for node in _nodes(endpoint):
+            self._ready_at.pop(node, None)
+
+
+def _nodes(endpoint: str) -> tuple[str, str]:
+    """Return the network and the address of an endpoint; the same word for all names."""
+    line = address_line(split_endpoint(endpoint)[0], "")
+    return (line[0], line[-1]) if len(line) > 1 else ("names", "names")

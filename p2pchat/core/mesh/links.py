@@ -108,7 +108,7 @@ class Links:
         self.book = AddressBook(ctx, addresses)
         self.places = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
-        self.dialer = Dialer(ctx, self.book, self.by_peer.__contains__, self._may_dial)
+        self.dialer = Dialer(ctx, self.book, self.by_peer, self._may_dial)
         self._handshakes = HandshakeRunner(
             ctx, network, sign, self.dialer, is_welcome=self._is_welcome, on_proved=self._on_proved, end=self._end
         )
@@ -245,7 +245,7 @@ class Links:
                 self.dialer.forget_endpoint(address.endpoint, input.peer)
         for endpoint in input.at[: settings.max_endpoints_a_peer]:
             may_keep = is_shareable(endpoint, from_loopback=False, settings=settings)
-            if may_keep and self.book.learn(input.peer, endpoint, me):
+            if may_keep and self.book.learn(input.peer, endpoint, me, (me,)):
                 learned = self.book.get(input.peer, endpoint)
                 if learned is not None:
                     self.dialer.on_seen(learned)

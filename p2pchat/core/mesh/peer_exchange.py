@@ -16,9 +16,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from p2pchat.core.context import SLACK, Context, Timer
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, is_shareable, join_endpoint
+from p2pchat.core.mesh.addressbook import (
+    AddressBook,
+    is_address,
+    is_in_one_network,
+    is_loopback,
+    is_private,
+    is_shareable,
+    join_endpoint,
+    split_endpoint,
+)
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.shares import address_line
 from p2pchat.protocol import PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
@@ -217,14 +227,34 @@ class PeerExchange:
                     self._learn(link, peer, endpoint, near)
 
     def _learn(self, link: PeerLink, peer: PeerId, endpoint: str, near: bool) -> None:
-        if not self._is_shareable(endpoint, near):
+        if not self._is_shareable(endpoint, near) or not self._is_within_reach(endpoint, link.host):
             self._ctx.emit(Counted("address_refused"))
-        elif self._book.learn(peer, endpoint, link.peer):
+            return
+        here = address_line(link.host, link.peer)
+        is_there = peer == link.peer and (link.known or _place(endpoint) == address_line(link.host, "")[-1])
+        line = None if is_there else (link.peer,) if link.known else here
+        if self._book.learn(peer, endpoint, link.peer, line):
             address = self._book.get(peer, endpoint)
             if address is not None:
                 self._dialer.on_learned(address)
                 if peer == link.peer:
                     self._on_linked(peer)
+
+    def _is_within_reach(self, endpoint: str, teller: str) -> bool:
+        """Return whether an endpoint means the same machine here as at a teller with this address.
+
+        A private address that comes from the Internet most likely means a machine of another network, or is meant to
+        have this peer dial its neighbours.
+        """
+        host = split_endpoint(endpoint)[0]
+        if not is_private(host) or is_private(teller) or not is_address(teller) or is_loopback(teller):
+            return True
+        return any(is_in_one_network(host, split_endpoint(own)[0]) for own in self._own[False][1])
+
+
+def _place(endpoint: str) -> str:
+    """Return the address or /64 of an endpoint."""
+    return address_line(split_endpoint(endpoint)[0], "")[-1]
 
 
 class PeerChanges:

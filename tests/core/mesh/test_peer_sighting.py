@@ -59,7 +59,7 @@ def test_a_peer_that_vanished_and_never_answered_is_forgotten() -> None:
 
 
 def test_verified_and_learned_addresses_stay_known() -> None:
-    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, teller=CYD.id)])
+    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, teller=BOB.id)])
     ada.start()
     ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
     ada.handle(PeerSighted(BOB.id))

@@ -1,0 +1,216 @@
+"""Hearsay: addresses that only somebody's word supports are few, dialled slowly, and soon forgotten."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Counted, Dial, Effect
+from p2pchat.core.inputs import DialFailed, LinkDown, ListeningAt
+from p2pchat.core.records import Address
+from p2pchat.protocol import Peers
+from tests.core.mesh.linked_peers import START, Key, Meeting, Post
+
+VICTIM = "198.51.100.7"
+ATTACKERS = 12
+
+
+class Attack:
+    """Ada, members that name others' addresses, and a log of all dials; none of them is answered."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.ada = Post(Key("ada"), settings=settings)
+        self.ada.handle(ListeningAt(8080, ("192.168.7.2:8080",)))
+        self.links: list[int] = []
+        self.dials: list[tuple[float, str]] = []
+        self._ids = 0
+
+    def join(self, number: int, host: str = "") -> int:
+        met = Meeting(self.ada, Post(Key(f"mallory {number}")))
+        met._links = 100 * number
+        self.links.append(met.connect(met.b, host=host or f"203.0.113.{number + 1}"))
+        return self.links[-1]
+
+    def tell(self, link: int, *endpoints: str) -> list[Effect]:
+        """Have the far end name endpoints, each as another invented peer's and as its own."""
+        linked: list[tuple[str, tuple[str, ...]]] = []
+        for endpoint in endpoints:
+            self._ids += 1
+            linked.append((f"{self._ids:064x}" if self._ids % 2 else f"{'f' * 60}{self._ids:04x}", (endpoint,)))
+        return self._take(self.ada.got(link, Peers(0, [*endpoints[:4]], linked=linked)))
+
+    def _take(self, effects: list[Effect]) -> list[Effect]:
+        for effect in effects:
+            if isinstance(effect, Dial):
+                self.dials.append((self.ada.ctx.now.mono, effect.endpoint))
+                self._take(self.ada.handle(DialFailed(effect.dial, "nobody")))
+        return effects
+
+    def run(self, until: float, *, alive: bool = True) -> None:
+        """Let time pass. While `alive`, the attackers answer pings."""
+        now = self.ada.ctx.now.mono
+        while now < until:
+            now = min(now + 0.25, until)
+            self._take(self.ada.wake(now))
+            for link in self.links if alive else ():
+                self.ada.got(link)
+
+    def leave(self) -> None:
+        for link in self.links:
+            self.ada.handle(LinkDown(link, "lost"))
+
+    def dialled(self, host: str, since: float = 0.0) -> list[float]:
+        return [at for at, endpoint in self.dials if endpoint.rpartition(":")[0] == host and at >= since]
+
+
+def test_members_cannot_have_a_third_host_flooded_nor_dialled_after_they_left() -> None:
+    """Before: 2,130 connections in 30 s, and 663 after the attackers had left."""
+    attack = Attack()
+    for number in range(ATTACKERS):
+        attack.tell(attack.join(number), *(f"{VICTIM}:{1 + 64 * number + port}" for port in range(64)))
+    attack.run(59.9)
+    assert 1 <= len(attack.dialled(VICTIM)) <= 2
+    for second in range(60, 300, 20):  # they repeat it
+        for number, link in enumerate(attack.links):
+            attack.tell(link, *(f"{VICTIM}:{1 + 64 * number + port}" for port in range(second % 60, 64)))
+        attack.run(second + 20.0)
+    dialled = attack.dialled(VICTIM)
+    assert all(later - at >= 29.5 for at, later in pairwise(dialled))  # the log is 0.25 s late at most
+    attack.leave()
+    attack.run(900.0, alive=False)
+    assert len(attack.ada.links.book.hearsay) == 0
+    attack.run(2400.0, alive=False)
+    assert attack.dialled(VICTIM, since=900.0) == []
+
+
+def test_names_are_one_host_since_many_may_mean_one_address() -> None:
+    attack = Attack()
+    link = attack.join(0)
+    attack.tell(link, *(f"a{number}.example:80" for number in range(60)))
+    attack.run(59.9)
+    assert 1 <= len(attack.dials) <= 2
+
+
+def test_the_hosts_of_one_network_are_dialled_with_pauses_and_all_hosts_twice_a_second() -> None:
+    attack = Attack()
+    links = [attack.join(number, f"10.{number}.0.1") for number in range(8)]
+    attack.tell(links[0], *(f"198.51.100.{number}:80" for number in range(1, 60)))
+    attack.run(60.0)
+    assert 8 <= len(attack.dials) <= 13  # one in 5 s
+    attack.dials.clear()
+    for number, link in enumerate(links[1:]):
+        attack.tell(link, *(f"198.{number}.{host}.1:80" for host in range(60)))
+    attack.run(120.0)
+    assert 60 <= len(attack.dials) <= 8 + 2 * 60
+
+
+def test_an_answer_by_the_right_key_gives_a_dial_back() -> None:
+    """So a mesh of honest peers forms as fast as its handshakes, also when many of them are at one address."""
+    ada, bob = Post(Key("ada")), Post(Key("bob"))
+    met = Meeting(ada, bob)
+    link = met.connect(bob, host="192.0.2.1")
+    others = [Post(Key(f"other {number}")) for number in range(30)]
+    told: list[tuple[str, tuple[str, ...]]] = [
+        (other.key.id, (f"192.0.2.9:{number + 1}",)) for number, other in enumerate(others)
+    ]
+    waiting = [effect for effect in ada.got(link, Peers(0, [], linked=told)) if isinstance(effect, Dial)]
+    now, linked = 0.0, 0
+    while linked < len(others) and now < 12.0:
+        now += 0.05
+        waiting += [effect for effect in ada.wake(now) if isinstance(effect, Dial)]
+        while waiting:
+            dial = waiting.pop(0)
+            other = others[int(dial.endpoint.rpartition(":")[2]) - 1]
+            pair = Meeting(ada, other)
+            pair._links = 1000 + 10 * dial.dial
+            other.at(now)
+            pair.reach(ada, dial, host="192.0.2.9")
+            waiting += [effect for effect in pair.take(ada) if isinstance(effect, Dial)]
+            linked += 1
+    assert linked == len(others)
+
+
+def test_an_unknown_network_may_have_64_told_and_all_together_512() -> None:
+    attack = Attack()
+    book = attack.ada.links.book
+    for number in range(4):
+        attack.tell(attack.join(number), *(f"192.0.{number}.{port}:80" for port in range(64)))
+    assert len(book.hearsay) == 64
+    for number in range(4, 12):
+        attack.tell(attack.join(number, f"10.{number}.0.1"), *(f"192.1.{number}.{port}:80" for port in range(64)))
+    assert len(book.hearsay) == 512
+    late = attack.join(50, "10.50.0.1")
+    attack.tell(late, "192.2.0.1:80")
+    assert len(book.hearsay) == 512 and [line for line in book.hearsay.taken if line[:1] == ("10.50.0.0/24",)]
+
+
+def test_three_failures_without_anybody_who_vouches_are_the_end_of_an_address() -> None:
+    attack = Attack()
+    link = attack.join(0)
+    attack.ada.got(link, Peers(0, [], linked=[("ab" * 32, ("198.51.100.9:80",))]))
+    attack.run(20.0)
+    attack.leave()
+    attack.run(400.0, alive=False)
+    assert len(attack.dialled("198.51.100.9")) == 3
+    assert len(attack.ada.links.book.hearsay) == 0
+
+
+def test_while_somebody_linked_vouches_an_address_is_tried_on() -> None:
+    """Peers tell only changes: two whom a broken network kept apart for a while would never meet."""
+    attack = Attack()
+    link = attack.join(0)
+    attack.tell(link, "198.51.100.9:80")
+    attack.run(3600.0)
+    assert len(attack.dialled("198.51.100.9")) > 6
+
+
+@pytest.mark.parametrize(
+    "teller, endpoint, taken",
+    [
+        ("203.0.113.9", "10.1.2.3:80", False),
+        ("203.0.113.9", "172.16.9.9:80", False),
+        ("203.0.113.9", "[fd00::1]:80", False),
+        ("203.0.113.9", "192.168.7.9:80", True),  # this machine has an address there
+        ("203.0.113.9", "198.51.100.1:80", True),
+        ("10.9.9.9", "192.168.9.9:80", True),
+        ("127.0.0.1", "192.168.9.9:80", True),
+    ],
+)
+def test_a_private_address_from_the_internet_is_not_taken(teller: str, endpoint: str, taken: bool) -> None:
+    attack = Attack()
+    said = attack.tell(attack.join(0, teller), endpoint)
+    assert (Counted("address_refused") in said) is not taken
+    assert bool(len(attack.ada.links.book.hearsay)) is taken
+
+
+def test_hearsay_is_not_stored_but_what_a_peer_says_of_where_it_is() -> None:
+    attack = Attack()
+    link = attack.join(0)
+    attack.ada.ctx.change.addresses.clear()
+    attack.ada.got(link, Peers(7, ["198.51.100.9:80"], linked=[("ab" * 32, ("198.51.100.10:80",))]))
+    assert [address.endpoint for address in attack.ada.ctx.change.addresses] == ["203.0.113.1:7"]
+
+
+def test_stored_hearsay_of_an_earlier_version_is_dropped() -> None:
+    bob, cyd = Key("bob").id, Key("cyd").id
+    kept = Address(bob, "10.0.0.1:1", teller=bob), Address(bob, "10.0.0.1:2", START, teller=cyd)
+    ada = Post(Key("ada"), addresses=[*kept, Address(bob, "10.0.0.1:3", teller=cyd)])
+    assert ada.links.book.addresses(bob) == [*kept]
+    assert ada.ctx.change.forgotten == [(bob, "10.0.0.1:3")]
+
+
+def test_an_address_becomes_known_when_its_peer_comes_from_there() -> None:
+    attack = Attack()
+    bob = Post(Key("bob"))
+    attack.ada.got(attack.join(0), Peers(0, [], linked=[(bob.key.id, ("198.51.100.9:7",))]))
+    assert len(attack.ada.links.book.hearsay) == 1
+    met = Meeting(attack.ada, bob)
+    met._links = 9000
+    bob.handle(ListeningAt(7))
+    met.connect(bob, host="198.51.100.9")
+    assert len(attack.ada.links.book.hearsay) == 0
+    assert attack.ada.links.book.get(bob.key.id, "198.51.100.9:7") == Address(
+        bob.key.id, "198.51.100.9:7", teller=bob.key.id
+    )
