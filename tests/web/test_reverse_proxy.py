@@ -1,0 +1,173 @@
+"""The configurations of docs/operations.md in nginx and Caddy, where they are installed, before a real gateway.
+
+P2PCHAT_TEST_NGINX and P2PCHAT_TEST_CADDY name programs that are not in PATH. Only ports, paths and certificates of the
+documented files are replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.ports import free_ports
+from tests.web.test_web_command import gateway, posix, run
+
+SITE = "chat.example.org"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+STARTS_WITHIN = 20.0  # seconds
+
+
+def documented(file: str) -> str:
+    """Return the block of the page with this file name."""
+    (found,) = re.findall(rf'```\w+ file="{re.escape(file)}"\n(.*?)```', OPERATIONS.read_text("utf-8"), re.DOTALL)
+    return str(found)
+
+
+def replaced(text: str, *pairs: tuple[str, str]) -> str:
+    for old, new in pairs:
+        assert old in text, f"{old!r} is no longer documented"
+        text = text.replace(old, new)
+    return text
+
+
+def installed(name: str) -> str:
+    program = os.environ.get(f"P2PCHAT_TEST_{name.upper()}") or shutil.which(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    return program
+
+
+def certify(directory: Path) -> ssl.SSLContext:
+    """Write a certificate of the site and its key there; return a client that trusts it."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, SITE)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(SITE)]), critical=False)
+        .sign(key, SHA256())
+    )
+    (directory / "fullchain.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (directory / "privkey.pem").write_bytes(private)
+    return ssl.create_default_context(cafile=str(directory / "fullchain.pem"))
+
+
+@asynccontextmanager
+async def running(port: str, *words: str) -> AsyncIterator[None]:
+    """Run a proxy in the foreground; it listens when this begins."""
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        async with asyncio.timeout(STARTS_WITHIN):
+            while True:
+                if process.poll() is not None and process.stdout is not None:
+                    raise AssertionError(process.stdout.read().decode())
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", int(port))
+                    writer.close()
+                    break
+                except OSError:
+                    await asyncio.sleep(0.05)  # poll: a proxy reports its start to nobody
+        yield
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.communicate)
+
+
+async def check_site(port: str, trusted: ssl.SSLContext, token: str, refused: int) -> None:
+    """Use the page, the API and a WebSocket as somebody elsewhere does; `refused` is the status of /metrics."""
+    origin = {"Host": SITE, "Origin": f"https://{SITE}"}
+    async with httpx.AsyncClient(
+        base_url=f"https://127.0.0.1:{port}", headers=origin, verify=trusted, trust_env=False
+    ) as http:
+        sni = {"sni_hostname": SITE}
+        page = await http.get("/", extensions=sni)
+        assert page.status_code == 200 and "<html" in page.text
+        assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert (await http.get("/metrics", extensions=sni)).status_code == refused
+        call = await http.post("/v1/accounts", json={"name": ""}, extensions=sni)  # as the page says
+        assert call.json()["code"] == "sign_up_closed"
+    offered = ssl.create_default_context()
+    offered.check_hostname, offered.verify_mode = False, ssl.CERT_NONE
+    offered.set_alpn_protocols(["h2", "http/1.1"])
+    _, writer = await asyncio.open_connection("127.0.0.1", int(port), ssl=offered, server_hostname=SITE)
+    assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+    writer.close()
+    bearer = {"Authorization": f"Bearer {token}"}
+    async with websockets.connect(
+        f"wss://{SITE}/chat", host="127.0.0.1", port=int(port), ssl=trusted, additional_headers=bearer, proxy=None
+    ) as socket, asyncio.timeout(STARTS_WITHIN):  # fmt: skip
+        await socket.send(json.dumps({"text": "hello", "ref": "1"}))
+        while (answer := json.loads(await socket.recv())).get("ref") != "1":
+            pass
+        assert answer["status"] == "ok"
+
+
+@asynccontextmanager
+async def site(tmp_path: Path) -> AsyncIterator[tuple[str, str]]:
+    """Run a gateway for the site; yield its port and a user's token."""
+    words = ("--origin", f"https://{SITE}", "--trusted-proxy", "127.0.0.1", "--sign-up", "token")
+    async with gateway(tmp_path, *words) as gate:
+        code, token, _ = await run(tmp_path, "web", "token", "zoe", "--data", str(tmp_path / "gate"))
+        assert code == 0
+        yield str(gate.lines[-1]["http_port"]), token.strip()
+
+
+@posix
+async def test_the_documented_nginx_serves_page_api_and_websocket(tmp_path: Path) -> None:
+    nginx, trusted, (port,) = installed("nginx"), certify(tmp_path), free_ports(1)
+    async with site(tmp_path) as (behind, token):
+        text = replaced(
+            documented("nginx.conf"),
+            ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+            (f"/etc/letsencrypt/live/{SITE}", str(tmp_path)),
+            ("http://127.0.0.1:8000", f"http://127.0.0.1:{behind}"),
+        )
+        places = "".join(
+            f"{each}_temp_path {tmp_path}/{each};" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (tmp_path / "nginx.conf").write_text(
+            f"pid {tmp_path}/pid; error_log stderr; daemon off; events {{}}\n"
+            f"http {{ access_log off; {places}\n{text}\n}}\n"
+        )
+        command = (nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"))
+        tried = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+        assert tried.returncode == 0, tried.stderr
+        async with running(port, *command):
+            await check_site(port, trusted, token, refused=403)
+
+
+@posix
+async def test_the_documented_caddyfile_serves_page_api_and_websocket(tmp_path: Path) -> None:
+    caddy, trusted, (port,) = installed("caddy"), certify(tmp_path), free_ports(1)
+    async with site(tmp_path) as (behind, token):
+        text = replaced(
+            documented("Caddyfile"),
+            (f"{SITE} {{", f"https://{SITE}:{port} {{\n    tls {tmp_path}/fullchain.pem {tmp_path}/privkey.pem"),
+            ("127.0.0.1:8000", f"127.0.0.1:{behind}"),
+        )
+        (tmp_path / "Caddyfile").write_text(
+            f"{{\n    admin off\n    auto_https off\n    persist_config off\n"
+            f"    storage file_system {tmp_path}/caddy\n}}\n{text}"
+        )
+        async with running(port, caddy, "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"):
+            await check_site(port, trusted, token, refused=404)
