@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, PeerClosed, StorageError, TCPPeer, Warned, open_history
+from p2pchat import Message, PeerClosed, StorageError, TCPPeer, Warned, open_alone, open_history
+from p2pchat.storage.dialects import sqlite
 from tests.messaging.conftest import home as home
 
 PAGE_BYTES = 4096
@@ -110,3 +111,20 @@ async def test_known_addresses_are_stored(tmp_path: Path) -> None:
         database.execute("update addresses set verified_at = 0")
     async with open_history(tmp_path / "bob") as history:
         assert [address.answered_at for address in history.addresses()] == [None]
+
+
+async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "COMPACTED_AT_ONCE", 0)  # as if the database were large
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada") as ada:
+        async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="bob", invite=ada.invite) as bob:
+            to = await bob.wait_user("ada", timeout=10)
+            receipts = await bob.send_many(to, ["x" * 1000] * 1000)
+            await receipts.delivered(timeout=10)
+        assert (await ada.find("bob").delete_history()).messages == 1000
+    file = tmp_path / "ada" / "history.db"
+    before = file.stat().st_size
+    async with open_alone(tmp_path / "ada") as at_rest:
+        assert (await at_rest.find("bob").delete_history()).messages == 0
+    assert file.stat().st_size < before / 4

@@ -471,9 +471,10 @@ class LocalUser(Viewer):
             messages, size = messages + step.messages, size + step.size_bytes
             if not step.more:
                 break
-        if size:
+        is_offline = self._lifecycle.is_offline
+        if size or is_offline:  # an earlier deletion beside a running peer may have left the file as large as it was
             with suppress(StorageError):  # the room is used again all the same
-                await driver.disk.compact(all=self._lifecycle.is_offline)
+                await driver.disk.compact(all=is_offline)
             if self._indexer is not None:
                 await self._indexer.check_deleted()
         return DeletedHistory(messages, size, step.kept)
