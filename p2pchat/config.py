@@ -72,6 +72,8 @@ class Settings:
     strangers_a_second_loopback: int = 500
     flood_a_second: int = 100  # frames other than entries and have
     flood_burst: int = 500
+    new_logs_a_second: int = 128  # that came from one branch of unknown peers; a guess: 30,000 take four minutes
+    new_logs_burst: int = 256
     max_endpoint_bytes: int = 100
     superseded_runs: int = 8
     clone_replacements: int = 3  # of one link within clone_window: two processes use one key
@@ -93,6 +95,8 @@ class Settings:
     max_hosted_users: int = 10_000
     max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
+    max_uncommitted_flood_units: int = 2048  # of work; above it, frames of links that are not to contacts wait
+    turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 

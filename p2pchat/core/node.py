@@ -180,6 +180,8 @@ class Node:
             self._close_for(remote.link, error)
         context.faults.clear()
         context.send_owed_marks()
+        if context.has_new_logs:
+            context.limit_new_logs()
         if reads.is_due:
             reads.send_pending()
         if context.quota.must_check:

@@ -137,3 +137,32 @@ class Shares(Generic[Item]):
                     return next(reversed(self._items_at[branch]))
                 break
         return None
+
+
+class RateLimit:
+    """How often unknown parties may do one thing, counted at every node of their lines.
+
+    Args:
+        a_second: For one node, in the long run.
+        burst: So many at once.
+    """
+
+    def __init__(self, a_second: int, burst: int) -> None:
+        self._a_second = a_second
+        self._burst = burst
+        self._counted: dict[Line, tuple[float, float]] = {}  # what is not worked off yet, and when that was
+
+    def charge(self, line: Line, count: int, now: float) -> float:
+        """Count what a party did; return the seconds for which it must do no more, 0 if it may go on."""
+        most = 0.0
+        for depth in range(1, len(line) + 1):
+            total = self._left(line[:depth], now) + count
+            self._counted[line[:depth]] = total, now
+            most = max(most, total)
+        if len(self._counted) > LINES_CACHED:
+            self._counted = {node: item for node, item in self._counted.items() if self._left(node, now) > 0}
+        return max(0.0, (most - self._burst) / self._a_second)
+
+    def _left(self, node: Line, now: float) -> float:
+        count, at = self._counted.get(node, (0.0, now))
+        return max(0.0, count - (now - at) * self._a_second)

@@ -1,9 +1,10 @@
 """The driver of the core: feeds it inputs and executes its effects.
 
 The driver is the only code that touches the core. It has one pump, and no task or queue to wait on. Whatever happens is
-put into the inbox, and the next turn of the loop gives the inbox to the core and executes what the core returns. The
-driver waits for nobody: commits and reads run in threads (storage_worker.py), links take bytes without waiting
-(connections.py), programs get futures (write_requests.py). The results of all that return as inputs.
+put into the inbox, and the next turn of the loop gives the inbox to the core and executes what the core returns. Only
+what links received waits for the turn of its link (turns.py). The driver waits for nobody: commits and reads run in
+threads (storage_worker.py), links take bytes without waiting (connections.py), programs get futures
+(write_requests.py). The results of all that return as inputs.
 
 Three things make it fast. Texts written while an own commit is under way go in as one input, so that one signature and
 one transaction serve them all (write_requests.py). A frame is encoded once for all its links, and each link gets one
@@ -24,12 +25,14 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.context import Now
-from p2pchat.core.effects import Commit, Fetch, Send
+from p2pchat.core.effects import Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
     ConsumerAcked,
+    Faulted,
     FetchResult,
+    Got,
     Input,
     LinkDown,
     LinkDrained,
@@ -46,6 +49,7 @@ from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager, gc_paused
 from p2pchat.runtime.recent import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
+from p2pchat.runtime.turns import CommitsInFlight, Turns
 from p2pchat.runtime.write_requests import RequestQueue
 from p2pchat.storage.base import ReleasedEntry, Storage
 
@@ -109,7 +113,11 @@ class Driver:
         self._cut_task: asyncio.Task[None] | None = None
         self.requests = RequestQueue(node.next_entry, self.put, self._schedule, emit, promises=not storage.durable)
         self.writes = self.requests.writes
-        self._in_flight = CommitsInFlight(settings.max_uncommitted_entries, connections.pause_all)
+        self._in_flight = CommitsInFlight(
+            settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
+        )
+        self._resume_timers: dict[int, asyncio.TimerHandle] = {}  # by link
+        self._turns = Turns(settings, node.is_known, connections.hold)
         self._outgoing = OutgoingFrames()
         self.disk = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
         self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
@@ -152,9 +160,13 @@ class Driver:
     def put(self, input: Input) -> None:
         """Have an input handled in the next turn of the loop.
 
-        LinkFilled goes first, because inputs before it could write more to that link.
+        LinkFilled goes first, because inputs before it could write more to that link. What a link received waits for
+        its turn; everything else is handled before.
         """
-        if type(input) is LinkFilled:
+        kind = type(input)
+        if kind is Got or kind is LinkDown or kind is Faulted:
+            self._turns.put(input)  # type: ignore[arg-type]
+        elif kind is LinkFilled:
             self._inbox.appendleft(input)
         else:
             self._inbox.append(input)
@@ -180,6 +192,8 @@ class Driver:
             if self._acked and not self._stopped:
                 self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
+            if self._turns:
+                self._handle_links()
             while self.writes and not self._in_flight.own and not self._stopped:
                 self._handle_writes(self.writes.take())
                 self._handle_inbox()  # storage in memory has answered already
@@ -195,7 +209,7 @@ class Driver:
             self._execute(self.node.handle(request, self._now()))
 
     def _handle_inbox(self) -> None:
-        inbox, handle = self._inbox, self.node.handle
+        inbox = self._inbox
         while inbox:
             input = inbox.popleft()
             kind = type(input)
@@ -205,15 +219,28 @@ class Driver:
                 self._in_flight.fail(input.epoch)  # type: ignore[union-attr]
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
-            self._execute(handle(input, self._now()))
+            self._handle(input)
             if self._committed_batches:
                 self._committed_batches = {}
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
-            elif kind is LinkDown:
-                self._cancel_fetches(input.link)  # type: ignore[union-attr]
-            if self._outgoing.size_bytes >= FLUSH_ABOVE_BYTES:
-                self._flush_links()
+
+    def _handle_links(self) -> None:
+        """Handle what links received, or a part of it while more waits than one turn of the loop may take."""
+        turns, in_flight = self._turns, self._in_flight
+        for input in turns.take(disk_is_behind=in_flight.is_behind):
+            self._handle(input)
+            if type(input) is LinkDown:
+                self._cancel_fetches(input.link)
+            if self._inbox:
+                self._handle_inbox()  # storage in memory has answered already
+        if turns.may_take(disk_is_behind=in_flight.is_behind):
+            self._schedule()
+
+    def _handle(self, input: Input) -> None:
+        self._execute(self.node.handle(input, self._now()))
+        if self._outgoing.size_bytes >= FLUSH_ABOVE_BYTES:
+            self._flush_links()
 
     def _execute(self, effects: list[fx.Effect]) -> None:
         handlers = self._effect_handlers
@@ -258,8 +285,20 @@ class Driver:
         self.connections.close(effect.link, None if effect.bye is None else encode(effect.bye))
 
     def _pause_reading(self, effect: fx.PauseReading) -> None:
-        self.connections.hold(effect.link, True)
-        self._loop.call_later(effect.seconds, self.connections.hold, effect.link, False)
+        """Stop handling and reading a link for a while. Of two pauses, the longer one counts."""
+        resume_at = self._loop.time() + effect.seconds
+        former = self._resume_timers.get(effect.link)
+        if former is not None and former.when() >= resume_at:
+            return
+        if former is not None:
+            former.cancel()
+        self._resume_timers[effect.link] = self._loop.call_at(resume_at, self._resume_reading, effect.link)
+        self._turns.hold(effect.link)
+
+    def _resume_reading(self, link: int) -> None:
+        del self._resume_timers[link]
+        self._turns.release(link)
+        self._schedule()
 
     def _wake_at(self, effect: fx.WakeAt) -> None:
         if self._wake_timer is not None:
@@ -353,7 +392,7 @@ class Driver:
     @property
     def idle(self) -> bool:
         """True if nothing is on its way to the disk or into the core."""
-        return not (self.writes or self._in_flight or self._inbox or self._acked)
+        return not (self.writes or self._in_flight or self._inbox or self._turns or self._acked)
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
@@ -368,6 +407,8 @@ class Driver:
         """Leave in order: make written entries durable, and say goodbye on all links. Call close() next."""
         self._stop_deadline = self._loop.time() + STOP_TIMEOUT
         await self.finish()
+        if self.broken is None:
+            self._pump_now()  # receipts that have come before the goodbye count
         self.put(Stop())
         if self.broken is None:
             self._pump_now()
@@ -428,7 +469,7 @@ class Driver:
 
     def _cancel_timers(self) -> None:
         self._reads.stop()
-        for handle in (self._wake_timer, self._pump_handle):
+        for handle in (self._wake_timer, self._pump_handle, *self._resume_timers.values()):
             if handle is not None:
                 handle.cancel()
 
@@ -475,65 +516,6 @@ class OutgoingFrames:
         self.size_bytes = 0
         for link, parts in out.items():
             write(link, parts[0] if len(parts) == 1 else b"".join(parts))
-
-
-class CommitsInFlight:
-    """Commits that storage has not answered yet, and the back-pressure they cause.
-
-    While more than `limit` received entries are in flight, no link is read. Reading resumes at half of the limit. Own
-    entries do not count: their writers wait for them.
-
-    Args:
-        limit: Number of received entries.
-        pause: Called with True to pause reading, with False to resume it.
-    Attributes:
-        own: Number of commits in flight with entries of our users.
-        paused: Whether reading is paused.
-    """
-
-    def __init__(self, limit: int, pause: Callable[[bool], None]) -> None:
-        self.own = 0
-        self.paused = False
-        self._limit = limit
-        self._pause = pause
-        self._commits: dict[int, Commit] = {}  # by ticket
-        self._received = 0  # entries
-
-    def __bool__(self) -> bool:
-        """Return whether anything is on its way to the disk."""
-        return bool(self._commits)
-
-    def add(self, commit: Commit) -> None:
-        """Add a commit that goes to storage now."""
-        self._commits[commit.ticket] = commit
-        if commit.own:
-            self.own += 1
-            return
-        self._received += _entries_in(commit.change)
-        if not self.paused and self._received > self._limit:
-            self.paused = True
-            self._pause(True)
-
-    def fail(self, epoch: int) -> None:
-        """Remove the commits of this epoch and earlier ones: they will not be stored."""
-        for ticket in [ticket for ticket, commit in self._commits.items() if commit.epoch <= epoch]:
-            self.remove(ticket)
-
-    def remove(self, ticket: int) -> Change:
-        """Remove a commit that was answered; return its change."""
-        commit = self._commits.pop(ticket)
-        if commit.own:
-            self.own -= 1
-            return commit.change
-        self._received -= _entries_in(commit.change)
-        if self.paused and self._received <= self._limit // 2:
-            self.paused = False
-            self._pause(False)
-        return commit.change
-
-
-def _entries_in(change: Change) -> int:
-    return sum(len(batch.raws) for batch in change.batches)
 
 
 class PageQueue:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from p2pchat.core.shares import Line, Shares, address_line
+from p2pchat.core.shares import LINES_CACHED, Line, RateLimit, Shares, address_line
 
 
 @pytest.mark.parametrize(
@@ -146,3 +146,18 @@ def test_all_honest_branches_get_in_and_stay_in(seed: int) -> None:
     assert {name for name in honest if name not in shares} == set()
     assert all(name.startswith("m") for name in out)
     assert len(shares) == 192
+
+
+def test_a_rate_counts_at_every_node_and_says_how_long_to_wait() -> None:
+    rate = RateLimit(a_second=2, burst=10)
+    assert [rate.charge(("net", "host", peer), 5, now=0.0) for peer in "abc"] == [0.0, 0.0, 2.5]
+    assert rate.charge(("other", "host", "d"), 10, now=0.0) == 0.0
+    assert rate.charge(("net", "host", "a"), 1, now=2.5) == 0.5
+    assert rate.charge(("net", "host", "a"), 10, now=100.0) == 0.0  # a long silence is worth a burst and no more
+
+
+def test_nodes_that_have_waited_enough_are_forgotten() -> None:
+    rate = RateLimit(a_second=1, burst=1)
+    for number in range(2 * LINES_CACHED):
+        rate.charge((f"net {number}",), 1, now=float(2 * number))
+    assert len(rate._counted) <= LINES_CACHED

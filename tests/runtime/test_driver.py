@@ -26,9 +26,10 @@ from p2pchat.identity.keys import Identity
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.runtime.connections import Transport
-from p2pchat.runtime.driver import CommitsInFlight, OutgoingFrames
+from p2pchat.runtime.driver import OutgoingFrames
 from p2pchat.runtime.recent import MAX_BYTES, MAX_ENTRIES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
+from p2pchat.runtime.turns import CommitsInFlight
 from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
@@ -646,7 +647,7 @@ def commit(ticket: int, entries: int, *, own: bool = False, epoch: int = 0) -> C
 
 def test_reading_stops_above_the_limit_and_resumes_at_half_of_it() -> None:
     said: list[bool] = []
-    book = CommitsInFlight(100, said.append)
+    book = CommitsInFlight(100, 1000, said.append)
     for ticket, entries in enumerate((60, 40, 1, 30)):
         book.add(commit(ticket, entries))
         assert (book.paused, said) == ((False, []) if ticket < 2 else (True, [True]))
@@ -655,9 +656,19 @@ def test_reading_stops_above_the_limit_and_resumes_at_half_of_it() -> None:
         assert (book.paused, said) == (still, inputs)
 
 
+def test_while_the_disk_is_behind_floods_wait() -> None:
+    book = CommitsInFlight(100, 30, lambda on: None)
+    for ticket in (1, 2, 3):
+        book.add(commit(ticket, 6))  # 10 units each: a batch is work, too
+        assert book.is_behind == (ticket == 3)
+    book.add(commit(4, 1000, own=True))
+    book.remove(1)
+    assert not book.is_behind
+
+
 def test_own_writes_never_pause_reading_and_count_until_durable() -> None:
     said: list[bool] = []
-    book = CommitsInFlight(100, said.append)
+    book = CommitsInFlight(100, 1000, said.append)
     book.add(commit(1, 1000, own=True))
     book.add(commit(2, 1, own=True))
     assert (book.own, book.paused) == (2, False)
@@ -669,7 +680,7 @@ def test_own_writes_never_pause_reading_and_count_until_durable() -> None:
 
 def test_a_failure_removes_commits_of_its_epoch_and_resumes_reading() -> None:
     said: list[bool] = []
-    book = CommitsInFlight(100, said.append)
+    book = CommitsInFlight(100, 1000, said.append)
     for ticket, epoch in ((1, 0), (2, 1), (3, 2)):
         book.add(commit(ticket, 50, epoch=epoch))
     book.add(commit(4, 1, own=True, epoch=1))

@@ -402,6 +402,8 @@ class Ingest:
             )
         self._sync.change_run_if_cloned(log.id)
         extension.source.on_kept(log.id.key, len(raws))
+        if batch.first == 1:
+            extension.source.on_log_begun()
         self.append(extension.conversation, log, batch)
         if extension.source.is_history and extension.conversation.is_newcomer and log.id.user not in self._sync.hosted:
             extension.conversation.boundary.on_imported(log.id, batch.last, log.before, self._ctx.settings.max_tips)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
-from p2pchat.core.effects import Counted, Effect, Send
+from p2pchat.core.effects import Counted, Effect, PauseReading, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, LogFacts, LogKey, PrunePlan, Start
+from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState, Lookups
 from p2pchat.core.sync.quota import Quota
@@ -247,6 +248,8 @@ class SyncContext:
         self.hosted = hosted
         self.remotes: dict[int, RemoteState] = {}
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
+        self._new_logs: dict[int, int] = {}  # by link: logs that came by it in this step
+        self._new_log_rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
         self.transaction = Transaction()
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
@@ -437,6 +440,26 @@ class SyncContext:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
         self._owing[remote.link.id] = remote
+
+    @property
+    def has_new_logs(self) -> bool:
+        """True if a log came in this step by the link of an unknown peer."""
+        return bool(self._new_logs)
+
+    def count_new_log(self, remote: RemoteState) -> None:
+        """Count a log that came by the link of an unknown peer."""
+        self._new_logs[remote.link.id] = self._new_logs.get(remote.link.id, 0) + 1
+
+    def limit_new_logs(self) -> None:
+        """Order pauses of links by which more logs came than their branches may begin."""
+        counted, self._new_logs = self._new_logs, {}
+        for id, count in counted.items():
+            if id in self.remotes:
+                link = self.remotes[id].link
+                wait = self._new_log_rate.charge(address_line(link.host, link.peer), count, self.ctx.now.mono)
+                if wait > 0:
+                    self.ctx.emit(Counted("new_logs"))
+                    self.ctx.emit(PauseReading(id, wait))
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""

@@ -336,6 +336,9 @@ class EntrySource:
     def on_kept(self, key: WriterKey, count: int) -> None:
         """So many of its entries are proven, new and about to be stored."""
 
+    def on_log_begun(self) -> None:
+        """A new log is about to be stored."""
+
     def on_fault(self, error: LogError) -> None:
         """The frame broke a rule of logs. Called if that was found after storage was asked."""
 
@@ -404,6 +407,10 @@ class LinkSource(EntrySource):
         self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
         if key in self._fetcher.requests:
             self._fetcher.on_progress(key, self.remote.link.id)
+
+    def on_log_begun(self) -> None:
+        if not self.remote.link.known:
+            self._sync.count_new_log(self.remote)
 
     def on_fault(self, error: LogError) -> None:
         self._sync.fail(self.remote, error)

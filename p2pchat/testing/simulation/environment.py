@@ -225,6 +225,17 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
     return replace(drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause)
 
 
+def with_short_turns(drawn: Settings, chance: Random) -> Settings:
+    """Return the settings with turns of a few frames, and few new logs a second."""
+    return replace(
+        drawn,
+        turn_units=chance.choice((8, 16, 512)),
+        max_uncommitted_flood_units=chance.choice((8, 32, 2048)),
+        new_logs_a_second=chance.choice((5, 128)),
+        new_logs_burst=chance.choice((2, 256)),
+    )
+
+
 def strict(drawn: Settings) -> Settings:
     """Return the settings of a peer that refuses odd texts (faults.py). All other texts of a history are shorter."""
     return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)

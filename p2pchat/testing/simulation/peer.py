@@ -6,6 +6,7 @@ Effects for programs go to its SimProgram.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
+from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
+from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer, strict
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.byzantine import ByzantinePeer, OddWriter
     from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.simulation import Simulation
+
+
+TURN_WITHIN = 0.01  # seconds until a peer that has not handled everything goes on
 
 
 class SimPeer:
@@ -89,6 +94,12 @@ class SimPeer:
         self.here_before: set[UserId] = set()  # users that were online before this step
         self.name_told = name
         self._links: dict[int, WireEnd] = {}
+        self._all_links: dict[int, WireEnd] = {}  # of this process: frames of a link that ended may wait for their turn
+        self._turns: Turns
+        self._turn_is_due = False
+        self._arrived: dict[int, deque[Frame | Unknown]] = {}  # by link: frames that were not handled yet
+        self._held_until: dict[int, float] = {}  # by link
+        self._in_flight: CommitsInFlight
         self._next_link = 1
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
@@ -172,7 +183,8 @@ class SimPeer:
         self.status = ("online", "")
         self.fails, self.low = False, DiskLevel.ENOUGH
         self._fuse = None
-        self._links = {}
+        self._links, self._all_links, self._held_until, self._arrived = {}, {}, {}, {}
+        self._turn_is_due = False
         stored = self.disk.storage.load(self.speaks_for)
         self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedIdentity(self.user, self.name_told, self._sign)
@@ -180,6 +192,12 @@ class SimPeer:
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
+        self._turns = Turns(
+            self.settings, self.node.is_known, lambda link, on: None
+        )  # the network keeps what is unread
+        self._in_flight = CommitsInFlight(
+            self.settings.max_uncommitted_entries, self.settings.max_uncommitted_flood_units, lambda on: None
+        )
         self.sim.invariants.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
@@ -336,14 +354,63 @@ class SimPeer:
     # ---- the driver's loop
 
     def put(self, input: Input) -> None:
-        """Hand an input to the node and carry out its effects."""
+        """Hand an input to the node and carry out its effects; what links received waits for its turn."""
         if self.node is None:
             return
+        if isinstance(input, LinkInput):
+            if isinstance(input, inputs.Got):
+                self._arrived.setdefault(input.link, deque()).extend(input.frames)
+            self._turns.put(input)
+            self._take_turn()
+            return
+        if isinstance(input, inputs.CommitFailed):
+            self._in_flight.fail(input.epoch)
+        elif isinstance(input, inputs.Committed):
+            for ticket in input.tickets:
+                self._in_flight.remove(ticket)
+        self._handle(input)
+        if self._turns:
+            self._take_turn_soon()
+
+    def _take_turn(self) -> None:
+        life = self.lives
+        for input in self._turns.take(disk_is_behind=self._in_flight.is_behind):
+            self._check_order(input)
+            self._handle(input)
+            if not self.up or self.lives != life:
+                return
+        if self._turns:
+            self.sim.counts["turn_ended"] += 1
+            if self._in_flight.is_behind:  # some wait for the disk, which may be slow
+                for end in [end for link, end in self._links.items() if self._arrived.get(link)]:
+                    end.wire.calm = False
+            self._take_turn_soon()
+
+    def _check_order(self, input: Input) -> None:
+        """Check that frames of a link are handled as they arrived."""
+        if isinstance(input, inputs.LinkDown):
+            self._arrived.pop(input.link, None)  # the rest of a held link is not handled
+        elif isinstance(input, inputs.Got):
+            arrived = self._arrived[input.link]
+            if any(frame is not arrived.popleft() for frame in input.frames):
+                self.sim.invariants.fail("turn", self, "handles the frames of a link in another order")
+
+    def _take_turn_soon(self) -> None:
+        if not self._turn_is_due and self._turns.may_take(disk_is_behind=self._in_flight.is_behind):
+            self._turn_is_due = True
+            self.soon(0.0, TURN_WITHIN, self._on_turn_due)
+
+    def _on_turn_due(self) -> None:
+        self._turn_is_due = False
+        self._take_turn()
+
+    def _handle(self, input: Input) -> None:
+        assert self.node is not None
         self.sim.trace(self, input)
         if self.odd is not None and isinstance(input, (inputs.Got, inputs.ImportRequest)):
             input = input.replace(frames=list(map(self.odd.got, input.frames)))
-        if isinstance(input, inputs.Got) and input.link in self._links:
-            self.sim.invariants.frames_got(self, self._links[input.link], input.frames)
+        if isinstance(input, inputs.Got) and input.link in self._all_links:
+            self.sim.invariants.frames_got(self, self._all_links[input.link], input.frames)
         elif isinstance(input, inputs.ImportRequest):
             self.sim.invariants.came(self, input.frames)
         if isinstance(input, inputs.Loaded):
@@ -361,7 +428,7 @@ class SimPeer:
     def attach(self, wire: SimWire) -> WireEnd:
         """Return its end of a new connection."""
         end = WireEnd(wire, self._next_link, self, self._later(self.put), self.settings)
-        self._links[self._next_link] = end
+        self._links[self._next_link] = self._all_links[self._next_link] = end
         self._next_link += 1
         return end
 
@@ -451,9 +518,19 @@ class SimPeer:
             end.decoder.max_frame_bytes = self.sim.settings.max_frame_bytes
 
     def _pause_reading(self, order: out.PauseReading) -> None:
+        until = max(self.sim.now + order.seconds, self._held_until.get(order.link, 0.0))
+        self._held_until[order.link] = until
+        self._turns.hold(order.link)
+        release = self._later(self._release)
+        self.sim.schedule.at(until, lambda: release(order.link))
         end = self._links.get(order.link)
         if end is not None:
             self.soon(0, 0, lambda: end.pause(order.seconds))
+
+    def _release(self, link: int) -> None:
+        if self.sim.now >= self._held_until[link]:
+            self._turns.release(link)
+            self._take_turn_soon()
 
     def _wake_at(self, order: out.WakeAt) -> None:
         if self._wake is not None:
@@ -465,6 +542,7 @@ class SimPeer:
 
     def _commit(self, order: out.Commit) -> None:
         self.sim.invariants.protocol.ordered(self, order)
+        self._in_flight.add(order)
         self.disk.commit(order)
 
     def _reload(self, _: out.Reload) -> None:

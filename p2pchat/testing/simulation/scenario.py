@@ -31,6 +31,7 @@ from p2pchat.testing.simulation.environment import (
     with_few_links,
     with_few_places,
     with_quota,
+    with_short_turns,
 )
 from p2pchat.testing.simulation.faults import (
     MOST_IN_A_CROWD,
@@ -92,6 +93,7 @@ class Scenario:
             settings = with_few_places(settings, requests)
         if self._crowded:
             settings = with_few_links(settings, most_peers, crowd)
+        settings = with_short_turns(settings, Random(f"{seed} turns"))
         self.sim = Simulation(seed, settings=settings, tell=tell)
         self.program = _draw_beginning(plan, most_peers)
         self.program += draw_openings(rare, settings, self.program)

@@ -1,0 +1,252 @@
+"""Turns of links: whose frames the core handles next, and how much waits for the disk.
+
+Each link has a queue of its own here, and its inputs stay in order. While little waits, all of it is handled at once.
+While more waits, frames are handled up to a limit in each turn of the loop: those of one contact after the other, then
+those of one unknown peer after the other. While much is on its way to the disk, links to unknown peers wait, and those
+to contacts that have frames left from their last turn. So who floods a peer waits for itself. A link with frames left
+is not read until they are handled, so that what waits here is bounded.
+
+The driver of a real peer and that of a simulated one use the same classes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from p2pchat.config import Settings
+from p2pchat.core.effects import Commit
+from p2pchat.core.inputs import Faulted, Got, LinkDown
+from p2pchat.core.records import Change
+from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Peers, ReadFrame, Unknown
+
+# Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
+BATCH_UNITS = 4
+NEW_LOG_UNITS = 8
+ITEMS_A_UNIT = 4  # users, marks or addresses in one frame
+
+FEW_PART = 8  # few frames: at most this part of the units of a turn, even if each of them begins a log
+
+LinkInput = Got | Faulted | LinkDown
+
+
+def units_of(frame: Frame | Unknown) -> int:
+    """Return the work of a frame: at least 1."""
+    if isinstance(frame, Entries):
+        return len(frame.e) + (BATCH_UNITS + NEW_LOG_UNITS if frame.first == 1 else BATCH_UNITS)
+    if isinstance(frame, Here):
+        items = len(frame.users) + len(frame.gone)
+    elif isinstance(frame, (Have, ReadFrame)):
+        items = sum(map(len, frame.marks.values()))
+    elif isinstance(frame, Digest):
+        items = len(frame.sums or ())
+    elif isinstance(frame, Peers):
+        items = len(frame.linked)
+    else:
+        return 1
+    return 1 + items // ITEMS_A_UNIT
+
+
+class Turns:
+    """Inputs of links that wait for the core.
+
+    Args:
+        settings: Says how much is handled in one turn.
+        is_known: Return whether a link is one to a contact.
+        pause: Called with a link and True to stop reading it, with False to resume. It may be called again with the
+            same value.
+    Attributes:
+        frames: Number of frames that wait, without those of held links.
+    """
+
+    def __init__(self, settings: Settings, is_known: Callable[[int], bool], pause: Callable[[int, bool], None]) -> None:
+        self.frames = 0
+        self._units = settings.turn_units
+        self._few = settings.turn_units // FEW_PART
+        self._is_known = is_known
+        self._pause = pause
+        self._queues: dict[int, deque[LinkInput]] = {}  # by link, the next one first; never an empty deque
+        self._held: dict[int, deque[LinkInput]] = {}  # of links that may not go on now
+        self._unread: set[int] = set()  # links that are not read until their queue is empty
+
+    def __bool__(self) -> bool:
+        """Return whether anything waits, held links aside."""
+        return bool(self._queues)
+
+    def put(self, input: LinkInput) -> None:
+        """Add an input behind the others of its link."""
+        link = input.link
+        if self._held and link in self._held:
+            if type(input) is not LinkDown:
+                self._held[link].append(input)
+                return
+            del self._held[link]  # like bytes that were not read when a connection ended: the next link brings them
+        queue = self._queues.get(link)
+        if queue is None:
+            self._queues[link] = deque((input,))
+        else:
+            queue.append(input)
+        if type(input) is Got:
+            self.frames += len(input.frames)
+
+    def take(self, *, disk_is_behind: bool = False) -> list[LinkInput]:
+        """Remove and return what is handled in this turn, in order.
+
+        While the disk is behind, nothing is taken but what contacts sent who had sent little before.
+        """
+        if self.frames <= self._few and not disk_is_behind:
+            taken = [input for queue in self._queues.values() for input in queue]
+            self._queues.clear()
+            self.frames = 0
+        else:
+            known = [link for link in self._queues if self._is_known(link)]
+            if disk_is_behind:
+                taken = self._take_part([link for link in known if link not in self._unread])
+            else:
+                unknown = [link for link in self._queues if not self._is_known(link)]
+                taken = self._take_part(known) + self._take_part(unknown)
+        self._pause_behind()
+        return taken
+
+    def may_take(self, *, disk_is_behind: bool) -> bool:
+        """Return whether take() would return anything."""
+        if not disk_is_behind:
+            return bool(self._queues)
+        return any(link not in self._unread and self._is_known(link) for link in self._queues)
+
+    def _take_part(self, links: list[int]) -> list[LinkInput]:
+        """Take from one link after the other, each once, up to the units of a turn. Those that had theirs come last."""
+        taken: list[LinkInput] = []
+        left = self._units
+        for link in links:
+            queue = self._queues.pop(link)
+            while queue and left > 0:
+                input, units = _split(queue, left)
+                taken.append(input)
+                left -= units
+                if type(input) is Got:
+                    self.frames -= len(input.frames)
+            if queue:
+                self._queues[link] = queue
+            if left <= 0:
+                break
+        return taken
+
+    def _pause_behind(self) -> None:
+        """Read no link of which something waits, and the others again."""
+        if not self._queues and not self._unread:
+            return
+        for link in self._queues.keys() - self._unread:
+            self._pause(link, True)
+        for link in self._unread - self._queues.keys() - self._held.keys():
+            self._pause(link, False)
+        self._unread = set(self._queues)
+
+    def hold(self, link: int) -> None:
+        """Handle and read nothing more of a link until release()."""
+        if link not in self._held:
+            queue = self._held[link] = self._queues.pop(link, deque())
+            self.frames -= sum(len(input.frames) for input in queue if type(input) is Got)
+            self._pause(link, True)
+
+    def release(self, link: int) -> None:
+        """Let a link go on; does nothing when it is not held."""
+        queue = self._held.pop(link, None)
+        if queue is None:
+            return
+        if queue:
+            self._queues[link] = queue
+            self._unread.add(link)
+            self.frames += sum(len(input.frames) for input in queue if type(input) is Got)
+        else:
+            self._pause(link, False)
+
+
+def _split(queue: deque[LinkInput], most: int) -> tuple[LinkInput, int]:
+    """Remove the next input, or its first frames when it takes more than `most` units. Return it with its units."""
+    input = queue.popleft()
+    if type(input) is not Got or not input.frames:
+        return input, 1
+    units = count = 0
+    while units < most and count < len(input.frames):
+        units += units_of(input.frames[count])
+        count += 1
+    if count < len(input.frames):
+        queue.appendleft(Got(input.link, input.frames[count:]))
+        input = Got(input.link, input.frames[:count])
+    return input, units
+
+
+class CommitsInFlight:
+    """Commits that storage has not answered yet, and the back-pressure they cause.
+
+    While more than `limit` received entries are in flight, no link is read. Reading resumes at half of the limit. Own
+    entries do not count: their writers wait for them.
+
+    Args:
+        limit: Number of received entries.
+        flood_units: While received commits have so many units of work, `is_behind` is true.
+        pause: Called with True to pause reading, with False to resume it.
+    Attributes:
+        own: Number of commits in flight with entries of our users.
+        paused: Whether reading is paused.
+    """
+
+    def __init__(self, limit: int, flood_units: int, pause: Callable[[bool], None]) -> None:
+        self.own = 0
+        self.paused = False
+        self._limit = limit
+        self._flood_units = flood_units
+        self._pause = pause
+        self._commits: dict[int, Commit] = {}  # by ticket
+        self._received = 0  # entries
+        self._units = 0  # of the same commits
+
+    def __bool__(self) -> bool:
+        """Return whether anything is on its way to the disk."""
+        return bool(self._commits)
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the disk has enough to do: who floods waits."""
+        return self._units >= self._flood_units
+
+    def add(self, commit: Commit) -> None:
+        """Add a commit that goes to storage now."""
+        self._commits[commit.ticket] = commit
+        if commit.own:
+            self.own += 1
+            return
+        entries = _entries_in(commit.change)
+        self._received += entries
+        self._units += _units_in(commit.change, entries)
+        if not self.paused and self._received > self._limit:
+            self.paused = True
+            self._pause(True)
+
+    def fail(self, epoch: int) -> None:
+        """Remove the commits of this epoch and earlier ones: they will not be stored."""
+        for ticket in [ticket for ticket, commit in self._commits.items() if commit.epoch <= epoch]:
+            self.remove(ticket)
+
+    def remove(self, ticket: int) -> Change:
+        """Remove a commit that was answered; return its change."""
+        commit = self._commits.pop(ticket)
+        if commit.own:
+            self.own -= 1
+            return commit.change
+        entries = _entries_in(commit.change)
+        self._received -= entries
+        self._units -= _units_in(commit.change, entries)
+        if self.paused and self._received <= self._limit // 2:
+            self.paused = False
+            self._pause(False)
+        return commit.change
+
+
+def _entries_in(change: Change) -> int:
+    return sum(len(batch.raws) for batch in change.batches)
+
+
+def _units_in(change: Change, entries: int) -> int:
+    return entries + BATCH_UNITS * len(change.batches) + NEW_LOG_UNITS * len(change.logs)

@@ -1,0 +1,221 @@
+"""Turns of links: who floods waits for itself, and the frames of a link stay in order."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from random import Random
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.context import Now
+from p2pchat.core.effects import Effect, PauseReading
+from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
+from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
+from p2pchat.runtime.turns import LinkInput, Turns, units_of
+from p2pchat.testing import mesh
+
+FLOOD, OTHER, FRIEND, SECOND = 1, 2, 3, 4
+UNITS = Settings().turn_units
+
+
+def begin_log(number: int) -> Entries:
+    return Entries("c0" * 32, f"{number:064x}", "ab" * 8, 1, "00" * 32, ["{}"], "00" * 64)
+
+
+def logs(link: int, many: int) -> Got:
+    return Got(link, [begin_log(number) for number in range(many)])
+
+
+class Pauses(dict[int, bool]):
+    """Links that are not read."""
+
+    def note(self, link: int, on: bool) -> None:
+        self[link] = on
+
+    @property
+    def unread(self) -> set[int]:
+        return {link for link, on in self.items() if on}
+
+
+def make(pauses: Pauses | None = None) -> Turns:
+    return Turns(Settings(), lambda link: link in (FRIEND, SECOND), (Pauses() if pauses is None else pauses).note)
+
+
+def links_of(taken: list[LinkInput]) -> list[int]:
+    return [input.link for input in taken]
+
+
+def work(taken: list[LinkInput], link: int) -> int:
+    frames = [frame for input in taken if isinstance(input, Got) and input.link == link for frame in input.frames]
+    return sum(map(units_of, frames))
+
+
+@pytest.mark.parametrize(
+    ("frame", "units"),
+    [
+        (begin_log(1), 13),
+        (Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, ["{}"] * 256, "00" * 64), 260),
+        (Here([Hosted("ab" * 32, "x", "online")] * 8), 3),
+        (Have({"c0" * 32: {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 8)] for n in range(400)}}), 101),
+        (Digest(sums={f"{n:064x}": "00" * 32 for n in range(40)}), 11),
+        (Peers(0, [], linked=[("ab" * 32, ())] * 4), 2),
+        (Want(1, "c0" * 32, "ab" * 32, []), 1),
+        (Ping(), 1),
+    ],
+)
+def test_a_frame_is_as_much_work_as_what_it_holds(frame: Frame, units: int) -> None:
+    assert units_of(frame) == units
+
+
+def test_while_little_waits_all_of_it_is_handled_unchanged() -> None:
+    turns = make()
+    inputs: list[LinkInput] = [logs(FLOOD, 40), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")]
+    for input in inputs:
+        turns.put(input)
+    taken = turns.take()
+    assert all(input is one for input, one in zip(taken, inputs, strict=True))
+    assert not turns
+
+
+def test_a_flood_has_its_part_of_a_turn_behind_contacts_and_others_have_theirs() -> None:
+    turns = make()
+    turns.put(logs(FLOOD, 1000))
+    turns.put(Got(FRIEND, [Ping()]))
+    taken = turns.take()
+    assert links_of(taken) == [FRIEND, FLOOD]
+    assert UNITS <= work(taken, FLOOD) < UNITS + 13
+    turns.put(Got(OTHER, [Pong()]))  # it came later, and yet it is next
+    taken = turns.take()
+    assert links_of(taken) == [FLOOD]  # it was the only one
+    assert links_of(turns.take()) == [OTHER, FLOOD]
+
+
+def test_all_unknown_links_together_have_one_part_and_take_turns() -> None:
+    turns = make()
+    for link in (FLOOD, OTHER):
+        turns.put(logs(link, 1000))
+    turns.put(logs(FRIEND, 1000))
+    turns.put(logs(SECOND, 1000))
+    assert [links_of(turns.take()) for _ in range(3)] == [[FRIEND, FLOOD], [SECOND, OTHER], [FRIEND, FLOOD]]
+
+
+def test_while_the_disk_is_behind_floods_wait_and_messages_of_contacts_do_not() -> None:
+    turns = make()
+    turns.put(logs(FLOOD, 1000))
+    turns.put(logs(FRIEND, 1000))
+    turns.take()
+    assert not turns.may_take(disk_is_behind=True)
+    turns.put(Got(SECOND, [Ping()]))
+    assert turns.may_take(disk_is_behind=True)
+    assert links_of(turns.take(disk_is_behind=True)) == [SECOND]
+    assert turns.take(disk_is_behind=True) == []
+    assert links_of(turns.take()) == [FRIEND, FLOOD]
+
+
+def test_a_link_is_not_read_while_frames_of_it_wait() -> None:
+    pauses = Pauses()
+    turns = make(pauses)
+    turns.put(logs(FLOOD, 80))
+    turns.take()
+    assert pauses.unread == {FLOOD}
+    while turns:
+        turns.take()
+    assert pauses.unread == set()
+
+
+def test_a_held_link_is_neither_handled_nor_read() -> None:
+    pauses = Pauses()
+    turns = make(pauses)
+    turns.put(Got(FLOOD, [Ping()]))
+    turns.hold(FLOOD)
+    turns.put(Got(FLOOD, [Pong()]))
+    assert not turns
+    assert (turns.take(), pauses.unread, turns.frames) == ([], {FLOOD}, 0)
+    turns.release(FLOOD)
+    assert turns.frames == 2
+    assert turns.take() == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
+    assert (pauses.unread, turns.frames) == (set(), 0)
+
+
+def test_frames_of_a_held_link_that_ends_count_as_unread() -> None:
+    turns = make()
+    turns.put(logs(FLOOD, 1000))
+    turns.hold(FLOOD)
+    turns.put(LinkDown(FLOOD, "lost"))
+    assert turns.take() == [LinkDown(FLOOD, "lost")]
+    turns.release(FLOOD)
+    assert (turns.take(), turns.frames) == ([], 0)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_each_link_has_all_of_its_frames_in_order_whatever_happens(seed: int) -> None:
+    chance, numbers = Random(seed), count()
+    pauses = Pauses()
+    turns = make(pauses)
+    sent: dict[int, list[str]] = {link: [] for link in (FLOOD, OTHER, FRIEND, SECOND)}
+    taken: dict[int, list[str]] = {link: [] for link in sent}
+
+    def take(*, behind: bool) -> None:
+        for input in turns.take(disk_is_behind=behind):
+            assert isinstance(input, Got)
+            taken[input.link] += [frame.u for frame in input.frames if isinstance(frame, Entries)]
+
+    for _ in range(200):
+        link = chance.choice([*sent])
+        match chance.choice(("put", "put", "take", "hold", "release")):
+            case "put":
+                frames = [begin_log(next(numbers)) for _ in range(chance.choice((0, 1, 20, 300)))]
+                sent[link] += [frame.u for frame in frames]
+                turns.put(Got(link, [*frames]))
+            case "take":
+                take(behind=chance.random() < 0.3)
+            case "hold":
+                turns.hold(link)
+            case "release":
+                turns.release(link)
+    for link in sent:
+        turns.release(link)
+    while turns:
+        take(behind=False)
+    assert taken == sent
+    assert (turns.frames, pauses.unread) == (0, set())
+
+
+async def test_a_flood_of_one_link_delays_neither_own_texts_nor_other_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mesh("ada") as net:
+        [ada] = net.peers
+        driver, handled = ada._driver, list[Input]()
+        handle = driver.node.handle
+
+        def watch(input: Input, now: Now) -> list[Effect]:
+            handled.append(input)
+            return handle(input, now)
+
+        monkeypatch.setattr(driver.node, "handle", watch)
+        driver.put(logs(FLOOD, 5000))
+        driver.put(Got(OTHER, [Ping()]))
+        writing = asyncio.ensure_future(ada.broadcast("not behind it"))
+        for _ in range(4):  # turns of the loop: far fewer than the flood takes
+            await asyncio.sleep(0)
+        assert [input for input in handled if isinstance(input, WriteRequest)]
+        assert [input for input in handled if isinstance(input, Got) and input.link == OTHER]
+        assert sum(len(input.frames) for input in handled if isinstance(input, Got)) < 500
+        await writing
+        while driver._turns:
+            await asyncio.sleep(0)
+        came = [frame for input in handled if isinstance(input, Got) and input.link == FLOOD for frame in input.frames]
+        assert came == logs(FLOOD, 5000).frames
+
+
+async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
+    async with mesh("ada") as net:
+        driver = net.peers[0]._driver
+        driver._pause_reading(PauseReading(FLOOD, 0.05))
+        driver._pause_reading(PauseReading(FLOOD, 30.0))
+        driver._pause_reading(PauseReading(FLOOD, 0.01))
+        driver.put(Got(FLOOD, [Ping()]))
+        assert not driver._turns
+        [timer] = driver._resume_timers.values()
+        assert timer.when() - asyncio.get_running_loop().time() > 20
