@@ -167,8 +167,10 @@ class CausalOrder:
             self._start_timer(conversation, log)
 
     def _start_timer(self, conversation: ConversationState, log: LogState) -> None:
-        seq, _, since, _ = log.queue[0]
+        seq, refs, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
+        if self._sync.quota.refused_all(self._missing(conversation, log, seq, refs)):
+            wait = min(wait, self._ctx.settings.want_after)  # enough for storage to say what is held
         self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
 
     def _on_overdue(self, conversation: ConversationState, log: LogState, seq: int) -> None:
@@ -220,6 +222,8 @@ class CausalOrder:
         return any(each is not None and each.queue for each in earlier)
 
     def _is_coming(self, conversation: ConversationState, ref: Ref) -> bool:
+        if (conversation.id, ref.log) in self._asking:
+            return True  # storage has not answered yet
         found = conversation.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
             # It waits for another entry, or (hidden) for logs that a cut names.

@@ -15,14 +15,14 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
-from p2pchat.core.log import WriterKey
+from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.records import DiskLevel
@@ -32,6 +32,7 @@ from p2pchat.protocol import PeerId, UserId
 
 Then = Callable[[], None]
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
+MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
 MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
 
 
@@ -84,6 +85,7 @@ class Quota:
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
         self._asked: set[UserId] = set()
         self._full: set[UserId] = set()
+        self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
         self.must_check = False
         self._on_full = on_full
@@ -98,7 +100,12 @@ class Quota:
 
     def check(self, link: PeerLink | None, key: WriterKey) -> Admission:
         """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
-        user = key[1]
+        room = self._check(link, key[1])
+        if room is Admission.REFUSE:
+            self._note_refused(key[1])
+        return room
+
+    def _check(self, link: PeerLink | None, user: UserId) -> Admission:
         if user in self._waiting:
             return Admission.DEFER
         if user in self._full:
@@ -121,6 +128,7 @@ class Quota:
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
         self._disk = level
+        self._refused.clear()
         self._update_must_check()
 
     # ---- charging
@@ -141,7 +149,18 @@ class Quota:
                 room = Admission.REFUSE
         if room is Admission.ACCEPT:
             self._added[user] = added
+        elif room is Admission.REFUSE:
+            self._note_refused(user)
         return room
+
+    def _note_refused(self, user: UserId) -> None:
+        if len(self._refused) >= MAX_REFUSED:
+            self._refused.clear()
+        self._refused.add(user[:16])
+
+    def refused_all(self, refs: Iterable[Ref]) -> bool:
+        """Return whether all of these entries are of users refused here. Then no entry that follows them waits."""
+        return bool(self._refused) and all(ref.log[:16] in self._refused for ref in refs)
 
     def _is_unknown(self, user: UserId) -> bool:
         return not (user in self._contacts or self._is_free(user))
@@ -236,6 +255,7 @@ class Quota:
         """Lift the quota of this user permanently."""
         self._accounts.allow(user)
         self._unknown.release(user)
+        self._refused.discard(user[:16])
         self._full.discard(user)
         self._update_must_check()
 
@@ -259,6 +279,7 @@ class Quota:
     def on_contact(self, user: UserId) -> bool:
         """Count a user no more among the unknown ones. Return True if there is room now for refused entries."""
         made_room = self._unknown.release(user)
+        self._refused.discard(user[:16])
         self._update_must_check()
         return made_room
 

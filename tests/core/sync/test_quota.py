@@ -341,6 +341,18 @@ def test_what_a_contact_brings_of_others_counts_in_no_branch() -> None:
     assert all(kept(far.say(frame)) for frame in lines(Author("eve", "e1"), 20))
 
 
+def test_nobody_waits_for_what_is_refused() -> None:
+    ada = World().peer("ada", branch_bytes=300)
+    allow(ada, "bob")
+    eve, bob = Author("eve", "e1"), Author("bob", "b1")
+    refused = eve.say("x" * 700)
+    assert "warn full" in ada.far("eve", host="10.0.1.9").say(refused)
+    far = ada.far("bob", host="10.0.2.9")
+    far.say(bob.say("what does she want?", after=[eve.ref(1)]))
+    ada.world.pass_time(1.0)
+    assert ada.texts() == ["?what does she want?"]
+
+
 def test_known_users_are_counted_in_no_branch() -> None:
     ada = World().peer("ada", branch_bytes=1_000)
     allow(ada, "bob")
