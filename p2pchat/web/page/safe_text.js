@@ -7,6 +7,7 @@
 
 import { h } from "./dom.js";
 
+const TAB = "    "; // in a line, where its width would depend on its place
 const MAX_MARKS = 4; // on one letter; no script needs more (UTS 39, section 5.4)
 
 const HARMFUL =
@@ -55,7 +56,7 @@ function fewMarks(marks) {
  * @param {string} text @returns {string}
  */
 export function safeLine(text) {
-  return text.replace(IN_A_LINE, escaped).replace(TOO_MANY_MARKS, fewMarks);
+  return text.replace(IN_A_LINE, (found) => (found === "\t" ? TAB : escaped(found))).replace(TOO_MANY_MARKS, fewMarks);
 }
 
 /**
