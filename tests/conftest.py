@@ -58,10 +58,17 @@ def pytest_collection() -> Generator[None, object, object]:
 LONGEST = ("test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py")
 
 
+# What `poe quick` leaves out: half of the time of all tests.
+SLOW_FOLDERS = ("processes",)  # many real processes, killed and restarted
+SLOW = ("test_benchmarks.py", "test_memory.py", "test_page.py", "test_page_conversations.py", "test_page_text.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and give each asynchronous test a deadline."""
+    """Put the longest files first, mark the slow ones, and give each asynchronous test a deadline."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
+        if item.path.parent.name in SLOW_FOLDERS or item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = with_deadline(item.obj)
 
