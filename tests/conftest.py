@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from p2pchat.cli.process import allow_descriptors
 from tests.databases.fixtures import new_database as new_database
@@ -38,6 +39,9 @@ allow_descriptors()  # some tests hold hundreds of connections
 for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)  # ignored here; started processes have the default
+
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # time decides nothing
+settings.load_profile("suite")
 
 Tell = Callable[[str], None]
 _RESULT = "result"
