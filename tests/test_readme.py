@@ -103,8 +103,8 @@ def test_each_promise_names_its_tests_or_says_that_it_is_not_built(when: str, te
         assert not name or name in names_defined(ROOT / path), f"{path} has no {name}"
 
 
-def test_the_table_has_all_fourteen_promises() -> None:
-    assert len(promises()) == 14
+def test_the_table_has_all_fifteen_promises() -> None:
+    assert len(promises()) == 15
 
 
 def test_the_promises_and_their_tests_come_after_everything_a_reader_does() -> None:

@@ -104,7 +104,7 @@ class Fetcher:
         self._start_queued(remote)
 
     def pause(self, on: bool) -> None:
-        """Fetch nothing while nothing can be stored. Afterwards everything is compared again."""
+        """Fetch nothing while nothing can be stored, and give up what was asked for. Everything is compared again."""
         self._paused = on
         for request in self.requests.values():
             if request.timer is not None:

@@ -139,7 +139,7 @@ class ProtocolInvariants:
                     del self._wants[key]
 
     def rests(self, peer: SimPeer) -> None:
-        """Note that a peer without room gives up its wants, and starts again when it has room."""
+        """Note that the room on the disk of a peer changed: it gives up its wants, and asks again."""
         for key in [key for key in self._wants if key[:2] == (peer.name, peer.lives)]:
             del self._wants[key]
 

@@ -303,9 +303,9 @@ class SimPeer:
         """Report for what its disk has room left."""
         if self.low is not DiskLevel.ENOUGH:
             self.kept_from = self.sim.now
-        self.low = level
-        if level is DiskLevel.NOTHING:
+        if level is not self.low:
             self.sim.invariants.protocol.rests(self)
+        self.low = level
         self.put(inputs.DiskLow(level))
 
     def allow_all(self) -> None:
