@@ -33,6 +33,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import UserId
 
 MAX_SEALED = 32  # half of the tips that a writer may have
+DELETED = "deleted"  # in meta, once anything was deleted here
 SEALED = "sealed:"  # in meta, before a conversation and a user: the highest clock in the sealed logs, and their runs
 
 
@@ -50,7 +51,8 @@ class Pruner:
         self._requests: dict[int, PruneRequest] = {}  # not answered yet, by ticket; one after the other
 
     def load(self, meta: dict[str, str]) -> None:
-        """Load which logs are sealed."""
+        """Load whether anything was deleted, and which logs are sealed."""
+        self._sync.has_deleted = DELETED in meta
         for name, line in meta.items():
             if name.startswith(SEALED):
                 id, _, user = name.removeprefix(SEALED).partition(",")
@@ -103,6 +105,9 @@ class Pruner:
             self._answer(request, plan)
             return
         self._ctx.change.pruned += plan.pruned
+        if not self._sync.has_deleted:
+            self._sync.has_deleted = True
+            self._ctx.change.meta[DELETED] = "1"
         self._sync.transaction.prunes.append((request, plan))
         for user in sorted({prune.log.user for prune in plan.pruned} & self._sync.hosted.keys()):
             self._seal(conversation, user, [prune for prune in plan.pruned if prune.log.user == user])

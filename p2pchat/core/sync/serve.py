@@ -160,8 +160,11 @@ class Sender:
             marks = writer.marks(self._ctx.settings.max_tips)
             end = Have({conversation.id: {writer.user: marks}}, end=served.n)
             self._sync.send(end, remote, conversation.id)
-        for id, seq in served.durable.items():  # it held what was durable then, or was sent it
-            self._advance_cursor(remote, id, seq)
+        for id, seq in served.durable.items():
+            cursor = remote.serving.cursors.get(id)
+            if cursor is not None and cursor.sent < seq and self._sync.has_deleted:
+                del remote.serving.cursors[id]  # perhaps it lacks what was deleted here: it is told marks only
+            self._advance_cursor(remote, id, seq)  # it held what was durable then, or was sent it
         for log in writer.logs.values():
             cursor = remote.serving.cursors.get(log.id)
             if cursor is not None and cursor.sent < log.shared_seq:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from p2pchat.core.context import HostedIdentity
 from p2pchat.core.effects import WriteRefused
-from p2pchat.core.inputs import PruneRequest
+from p2pchat.core.inputs import PruneRequest, UserHosted, WriteRequest
 from p2pchat.core.log import decode_entry
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.peer import SimPeer
-from tests.core.scripted_nodes import IDS, ROOM, Author, World
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, World
 from tests.core.sync.test_quota import FULL
+from tests.core.sync.test_serve import want
 
 CALM = 5.0  # seconds in which everything that can arrive does
 
@@ -154,3 +156,25 @@ def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
     for frame in frames:
         bob.say(frame)
     assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000
+
+
+def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
+    """The user was hosted elsewhere when it was deleted here, so its next log here builds on it (seed 999177)."""
+    world, earlier = World(), Author("cyd", "c9")
+    ada = world.peer("ada")
+    ada.far("bob").say(earlier.say("long ago"))
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    cyd = IDENTITIES["cyd"]
+    ada.put(UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign)))
+    dan = ada.far("dan")
+
+    def say(text: str) -> list[str]:
+        ada.put(WriteRequest(1, cyd.peer_id, ROOM, "text", [text]))
+        return [line for line in ada.take() if line.startswith("to dan")]
+
+    assert say("here again") == ["to dan: have room cyd a1:2"]
+    assert [line for line in dan.say(want(1, "cyd")) if line.startswith("to dan")] == [
+        "to dan: have room cyd a1:2 end 1"
+    ]
+    assert say("more") == ["to dan: have room cyd a1:3"]
