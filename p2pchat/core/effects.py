@@ -277,7 +277,7 @@ class PresenceChanged(Record, frozen=True):
 
 
 class ManyChanged(Record, frozen=True):
-    """What was not reported one by one of users who never wrote and whom nobody here knows.
+    """Changes, not reported one by one, of users who never wrote and whom nobody here knows.
 
     So many joined, left, and changed their status.
     """

@@ -31,7 +31,7 @@ class Record(Struct, frozen=True):
 
 
 class DiskLevel(IntEnum):
-    """What there is disk space for."""
+    """The entries for which there is disk space."""
 
     ENOUGH = 0  # everything
     KNOWN_ONLY = 1  # nothing of unknown users

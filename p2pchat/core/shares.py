@@ -140,7 +140,7 @@ class Shares(Generic[Item]):
 
 
 class RateLimit:
-    """How often unknown parties may do one thing, counted at every node of their lines.
+    """The rate at which unknown parties may do one thing, counted at every node of their lines.
 
     Args:
         a_second: For one node, in the long run.

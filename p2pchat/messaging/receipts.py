@@ -448,7 +448,7 @@ class _LogReceipts:
 
 
 class ReceiptTracker:
-    """Which members have which of one's own messages, and which have read them.
+    """The members that have each of one's own messages, and those that have read it.
 
     Attributes:
         taken: The users of this peer whose clients take messages from it, and up to which place they have taken all of

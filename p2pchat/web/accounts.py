@@ -119,7 +119,7 @@ class Account:
 
     @property
     def label(self) -> str:
-        """What is stored with the hash: the word and the day."""
+        """The label stored with the hash: the word and the day."""
         return f"{self.word}@{self.used}"
 
 

@@ -53,7 +53,7 @@ class DeleteOptions:
 
     @property
     def what(self) -> str:
-        """What is to be deleted, in words; the conversation stands behind it."""
+        """Words for the messages to be deleted; the conversation stands behind them."""
         of = f"what {quote_name(self.sender)} wrote" if self.sender else "everything"
         when = f" before {self.before.astimezone():%Y-%m-%d %H:%M}" if self.before else ""
         return f"{of}{when}"
