@@ -303,6 +303,8 @@ async def test_users_come_from_the_running_peer_or_the_database(sock: Commands) 
         "bob: online",
     ]
     assert next(line for line in out.splitlines() if line.endswith(" (you)")).startswith("ada: ")
+    await bob.do(do="send", to="room", text="the database knows who wrote")
+    await ada.event("message", text="the database knows who wrote")
     await bob.leave()
     await ada.leave()
     assert await sock.command("ada", "users") == (

@@ -167,6 +167,8 @@ class PresenceTracker:
         for hosted in frame.users:
             if hosted.id not in link.users and not self._take_place(link, hosted.id):
                 continue
+            if hosted.id in link.unwritten and (link.known or self._stays(hosted.id)):
+                self._give_place(link, hosted.id)
             link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             self._on_hosted(hosted.id)

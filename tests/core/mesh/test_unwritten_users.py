@@ -92,6 +92,16 @@ def test_who_wrote_meanwhile_keeps_its_presence_and_gives_its_place() -> None:
     assert set(eve.users) == {CERT_KEYS[f"guest {n}"].id for n in range(3)}
 
 
+def test_the_status_of_who_wrote_meanwhile_is_told_in_full() -> None:
+    ada = crowded(3)
+    bob = place(ada, 1, BOB, "10.0.1.1")
+    ada.here(bob, word(BOB, text="z" * 100))
+    assert bob.users[BOB.id].text == "z" * 64
+    ada.stays = {BOB.id}
+    ada.here(bob, word(BOB, text="y" * 100))
+    assert (bob.users[BOB.id].text, list(bob.unwritten)) == ("y" * 100, [])
+
+
 def test_nothing_is_kept_of_them_when_their_links_end() -> None:
     ada = crowded(1000)
     for round in range(3):
