@@ -105,6 +105,8 @@ class Pruner:
             self._answer(request, plan)
             return
         self._ctx.change.pruned += plan.pruned
+        for user, size in plan.freed.items():
+            self._sync.quota.on_deletion(user, size)
         if not self._sync.has_deleted:
             self._sync.has_deleted = True
             self._ctx.change.meta[DELETED] = "1"

@@ -259,11 +259,17 @@ class Quota:
         self._full.discard(user)
         self._update_must_check()
 
+    def on_deletion(self, user: UserId, size: int) -> None:
+        """Store the lower charges of a user with the commit that deletes so many of its bytes."""
+        self._unknown.lower(user, size)
+
     def on_deleted(self, user: UserId, size: int) -> bool:
-        """Give bytes back that were deleted. Return True if there is room now for refused entries."""
+        """Give bytes back that were deleted. Return True if there may be room now for refused entries."""
         added = self._added[user] = self._added.get(user, 0) - size
+        made_room = self._is_unknown(user) and self._unknown.forget_full()
+        self._update_must_check()
         if user not in self._full or self._base.get(user, 0) + added > self._most:
-            return False
+            return made_room
         self._full.discard(user)
         self._warned.discard(user)
         self._update_must_check()
@@ -294,7 +300,7 @@ def _mib(size: int) -> str:
 PREFIX = "quota:"  # in meta, before the user id
 ALLOWED = "allowed"
 IN_NO_BRANCH = "file"  # payer of what files and contacts bring
-SAVED_AHEAD = 1024  # bytes: a charge is stored when it exceeds what was stored, and then with so much more
+AHEAD = 4  # a charge is stored when it exceeds what was stored, then with a quarter more: few writes; a guess
 
 
 @dataclass(slots=True)
@@ -369,7 +375,8 @@ class UnknownBytes:
     and its network. What contacts and files bring of unknown users is in no branch. Whoever becomes known is counted
     here no more.
 
-    What is stored of a charge is a little more than it is, so that it is written rarely.
+    What is stored of a charge is up to a quarter more than it is, so that it is written rarely. After a start it counts
+    in full, and what is stored later allows for that: so the surplus stays a quarter, however often a peer starts.
     """
 
     def __init__(self, ctx: Context, accounts: QuotaAccounts) -> None:
@@ -377,12 +384,14 @@ class UnknownBytes:
         self._shares: Shares[tuple[UserId, str]] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)
         self._each = ctx.settings.branch_bytes
         self._full: set[Line] = set()  # nodes without room for something that came; () for all together
+        self._surplus: dict[tuple[UserId, str], int] = {}  # of stored charges: how much of each may not be so
 
     def load(self, is_unknown: Callable[[UserId], bool]) -> None:
         """Take the stored charges of users who are unknown still."""
         for user, account in self._accounts.by_user.items():
             for payer, size in account.charges.items() if is_unknown(user) else ():
                 self._shares.add((user, payer), _line_of(payer), size)
+                self._surplus[user, payer] = size - size * AHEAD // (AHEAD + 1)
 
     @property
     def any_full(self) -> bool:
@@ -404,9 +413,35 @@ class UnknownBytes:
         self._shares.add((user, payer), line, size)
         taken, charges = self._shares.amount((user, payer)), self._accounts.get(user).charges
         if taken > charges.get(payer, 0):
-            charges[payer] = taken + max(taken // 4, SAVED_AHEAD)
+            sure = taken - self._surplus.get((user, payer), 0)
+            charges[payer] = max(taken, sure + sure // AHEAD)
             self._accounts.save(user)
         return True
+
+    def lower(self, user: UserId, size: int) -> None:
+        """Take so many deleted bytes off the charges of a user, the oldest first, and their part of the surplus."""
+        account = self._accounts.by_user.get(user)
+        if account is None or not account.charges:
+            return
+        for payer in list(account.charges):
+            item = user, payer
+            taken, line, surplus = self._shares.amount(item), self._shares.line(item), self._surplus.pop(item, 0)
+            sure = taken - surplus
+            rest = max(0, sure - size)
+            size -= sure - rest
+            self._shares.remove(item)
+            del account.charges[payer]
+            if rest:
+                self._surplus[item] = surplus * rest // sure
+                self._shares.add(item, line, rest + self._surplus[item])
+                account.charges[payer] = rest + max(self._surplus[item], rest // AHEAD)
+        self._accounts.save(user)
+
+    def forget_full(self) -> bool:
+        """Try all nodes again. Return whether there may be room now where there was none."""
+        was_full = bool(self._full)
+        self._full.clear()
+        return was_full
 
     def release(self, user: UserId) -> bool:
         """Charge a user no more. Return whether there may be room now where there was none."""
@@ -415,11 +450,10 @@ class UnknownBytes:
             return False
         for payer in account.charges:
             self._shares.remove((user, payer))
+            self._surplus.pop((user, payer), None)
         account.charges = {}
         self._accounts.save(user)
-        was_full = bool(self._full)
-        self._full.clear()
-        return was_full
+        return self.forget_full()
 
 
 def payer_of(host: str, peer: PeerId) -> str:

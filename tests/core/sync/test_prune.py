@@ -158,6 +158,20 @@ def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
     assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000
 
 
+def test_deleted_messages_of_an_unknown_user_make_room_for_its_neighbours() -> None:
+    """Also where a restart has rounded the charges, and what is charged then is stored with the deletion."""
+    first, eve, bob = World().peer("ada", branch_bytes=2_000), Author("eve", "e1"), Author("bob", "b1")
+    first.far("eve", host="10.0.1.8").say(eve.say("x" * 700), eve.say("x" * 700))
+    ada = World().peer("ada", first.storage, branch_bytes=2_000)
+    far, refused = ada.far("bob", host="10.0.1.9"), bob.say("x" * 700)
+    assert far.say(refused) == ["warn full", FULL]
+    ada.put(PruneRequest(1, ROOM, IDS["eve"]))
+    assert "to bob: digest" in ada.take()
+    assert far.say(refused)[0].startswith("commit b1")
+    again = World().peer("ada", ada.storage, branch_bytes=2_000)
+    assert again.far("cyd", host="10.0.1.7").say(Author("cyd", "c1").say("x" * 700))[0].startswith("commit c1")
+
+
 def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
     """The user was hosted elsewhere when it was deleted here, so its next log here builds on it (seed 999177)."""
     world, earlier = World(), Author("cyd", "c9")

@@ -378,11 +378,21 @@ def test_charges_survive_a_restart_and_are_stored_rarely() -> None:
     first = World().peer("ada", branch_bytes=100_000)
     far, pen = first.far("eve", host="fe80::7%eth0"), Author("eve", "e1")
     saved = [first.storage.meta().get(f"quota:{IDS['eve']}") for frame in lines(pen, 40, 500) if far.say(frame)]
-    assert 1 < len(set(saved)) < 12
+    assert 1 < len(set(saved)) < 16
     ada = World().peer("ada", first.storage, branch_bytes=15_000)
     cyd = ada.far("cyd", host="fe80::8")
     assert "to cyd: have nothing full" in cyd.say(Author("cyd", "c1").say("x"))
     assert kept(ada.far("bob", host="127.0.0.1").say(Author("bob", "b1").say("x")))
+
+
+def test_restarts_never_add_up_in_what_a_user_is_charged() -> None:
+    storage, pen, stored = MemoryStorage(), Author("eve", "e1"), 0
+    for frame in [pen.say("x" * 3_000), *lines(pen, 30)]:
+        ada = World().peer("ada", storage, branch_bytes=10_000)
+        assert kept(ada.far("eve", host="10.0.1.9").say(frame))
+        storage, stored = ada.storage, stored + sized(frame)
+        charges = QuotaAccount.parse(storage.meta()[f"quota:{IDS['eve']}"]).charges
+        assert stored <= sum(charges.values()) <= stored * 5 / 4
 
 
 def test_charges_of_an_earlier_version_count_at_the_peer_alone() -> None:
