@@ -70,7 +70,9 @@ class Appender:
         if run is None or known is None or known.is_talk or user not in self._sync.hosted:
             return None
         log = known.log(user, run)
-        return None if log is None or not log.own or log.show_limit < log.seq else (log.id, log.seq + 1)
+        if log is None or not log.own or log.show_limit < log.seq or run in known.writer(user).sealed:
+            return None
+        return log.id, log.seq + 1
 
     def write_to_group(
         self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
@@ -134,7 +136,7 @@ class Appender:
         log = conversation.log(user, run) if run else None
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
-        if log is None or not log.own:  # not begun, forked, or continued by a copy of this process
+        if log is None or not log.own or log.id.run in conversation.writer(user).sealed:  # or forked, or of a copy
             began = conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log

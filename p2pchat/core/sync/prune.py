@@ -137,5 +137,5 @@ class Pruner:
         for log in writer.tail_tips():
             writer.sealed[log.id.run] = None
             writer.sealed_c = max(writer.sealed_c, log.last_c)
-            log.own = False  # the next entry begins another log
+            log.own = log.own and log.durable_seq < log.seq  # what is on its way is still pushed
         self._ctx.change.meta[f"{SEALED}{conversation.id},{user}"] = " ".join([str(writer.sealed_c), *writer.sealed])

@@ -7,11 +7,12 @@ from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import PruneRequest, UserHosted, WriteRequest
 from p2pchat.core.log import decode_entry
 from p2pchat.core.sync.conversations import dm_id
+from p2pchat.protocol import Have
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.peer import SimPeer
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, World
 from tests.core.sync.test_quota import FULL
-from tests.core.sync.test_serve import want
+from tests.core.sync.test_serve import own, want
 
 CALM = 5.0  # seconds in which everything that can arrive does
 
@@ -192,3 +193,20 @@ def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
         "to dan: have room cyd a1:2 end 1"
     ]
     assert say("more") == ["to dan: have room cyd a1:3"]
+
+
+def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None:
+    """Its log is sealed: what is written afterwards begins another one (seed 999783)."""
+    ada = World().peer("ada")
+    bob = ada.far("bob")
+    ada.say("one")
+    bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
+    ada.hold_lookups = True
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    ada.holding = True
+    ada.say("two")
+    ada.answer_lookups()
+    ada.holding = False
+    assert "to bob: entries room a1:3..3" in ada.commit()
+    assert "to bob: entries room a2:1..2" in ada.say("three")
