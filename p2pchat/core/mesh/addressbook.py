@@ -4,14 +4,16 @@ An address is *verified* once that peer's key answered there. Addresses learned 
 then, and bounded: per peer they belong to, and in the number of peers. Those that only somebody's word supports are
 *hearsay*: what third peers tell, and what an unknown peer tells of itself about other hosts than the one its link comes
 from. Hearsay may name anybody, so it is bounded in all and along lines of its tellers (core/shares.py), never stored,
-and dialled slowly. dialer.py decides when an address is dialled. Changes worth storing go to ctx.change. Host names are
-not resolved here.
+and dialled slowly. What a peer says of its own host is a *claim* once it is gone, unless it answered there or is a
+contact: anybody can make keys that say so, come once and leave. Claims are stored, since a mesh that restarts may need
+them, and share half of the book. dialer.py decides when an address is dialled. Changes worth storing go to ctx.change.
+Host names are not resolved here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -31,21 +33,29 @@ CACHE_SIZE = 4096  # endpoints; while a mesh forms, each peer checks the same fe
 class AddressBook:
     """All known addresses. `addresses(peer)` returns them in the order in which they became known.
 
+    Args:
+        contacts: The peers that somebody here chose. They make no claims, and are the last to be forgotten.
+
     Attributes:
         touched: Peers whose entries changed. PeerExchange, which sends the changes, empties it.
         hearsay: The addresses that are hearsay, as (peer, endpoint).
+        claims: The addresses that are claims, as (peer, endpoint), by their own lines.
     """
 
-    def __init__(self, ctx: Context, stored: Iterable[Address]) -> None:
+    def __init__(self, ctx: Context, stored: Iterable[Address], contacts: Container[PeerId] = ()) -> None:
         self._ctx = ctx
+        self._contacts = contacts
+        self._linked: set[PeerId] = set()
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.touched: set[PeerId] = set()
         settings = ctx.settings
         self.hearsay: Shares[tuple[PeerId, str]] = Shares(settings.max_told, settings.max_told_unverified)
+        self.claims: Shares[tuple[PeerId, str]] = Shares(settings.max_addresses // 2)
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
             if address.verified_at or address.teller in ("", address.peer):
                 self._put(address)
+                self._count_claim(address)
             else:  # of an earlier version, which stored hearsay
                 ctx.change.forgotten.append((address.peer, address.endpoint))
 
@@ -83,6 +93,18 @@ class AddressBook:
 
     # Changes
 
+    def on_linked(self, peer: PeerId) -> None:
+        """A link to this peer is up. The places for links bound what it says meanwhile."""
+        self._linked.add(peer)
+        for address in self.addresses(peer):
+            self.claims.remove((peer, address.endpoint))
+
+    def on_unlinked(self, peer: PeerId) -> None:
+        """No link to this peer is up any more. What is a claim now takes its share, or is forgotten."""
+        self._linked.discard(peer)
+        for address in self.addresses(peer):
+            self._count_claim(address)
+
     def learn(self, peer: PeerId, endpoint: str, teller: PeerId, line: Line | None = None) -> bool:
         """Store an endpoint that `teller` says is this peer's, if there is room. Return whether it is news.
 
@@ -109,7 +131,7 @@ class AddressBook:
             now = known.replace(failing_since=0, teller=teller if own_word else known.teller)
             self._keep(now)
             return True
-        if is_there and peer in self._book:
+        if is_there and (line is None or peer in self._book):
             self._make_room(peer)
         if not self._has_room(peer) or (line is not None and not self._make_room_for_hearsay(line)):
             return False
@@ -133,6 +155,7 @@ class AddressBook:
         elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
             return
         self.hearsay.remove((peer, endpoint))
+        self.claims.remove((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
     def on_failed(self, peer: PeerId, endpoint: str) -> bool:
@@ -156,6 +179,7 @@ class AddressBook:
         self._count(known, -1)
         if not self._book[peer]:
             del self._book[peer]
+        self.claims.remove((peer, endpoint))
         if (peer, endpoint) in self.hearsay:
             self.hearsay.remove((peer, endpoint))
             return
@@ -200,6 +224,21 @@ class AddressBook:
             self.forget(*gone)
         return gone is not None
 
+    def _count_claim(self, address: Address) -> None:
+        """Count an address of a peer that is not linked, if it is a claim. Without room, the newest of the fullest
+        branch is forgotten, or this one."""
+        peer, item = address.peer, (address.peer, address.endpoint)
+        if address.verified_at or address.teller != peer or item in self.hearsay or peer in self._contacts:
+            return
+        line = address_line(split_endpoint(address.endpoint)[0], peer)
+        if self.claims.has_room(line):
+            self.claims.add(item, line)
+        elif (gone := self.claims.giving_way(line)) is not None:
+            self.forget(*gone)
+            self.claims.add(item, line)
+        else:
+            self.forget(*item)
+
     def _has_room(self, peer: PeerId) -> bool:
         settings = self._ctx.settings
         if peer in self._book:
@@ -207,21 +246,35 @@ class AddressBook:
         return len(self._book) < settings.max_addresses
 
     def _make_room(self, peer: PeerId) -> None:
-        """Without room, forget the least useful address of this peer, or all addresses of the least useful peer."""
+        """Without room, forget the least useful address of this peer, or all addresses of another one.
+
+        That is the newest claimant of the fullest branch, and without claims the least useful peer, contacts last.
+        """
         if self._has_room(peer):
             return
         if peer in self._book:
             worst = min(self.addresses(peer), key=_worth)
             self.forget(peer, worst.endpoint)
             return
-        least = min(self._book, key=self.worth)
+        claim = self.claims.giving_way(())
+        least = claim[0] if claim is not None else min(self._book, key=self._rank)
         for address in self.addresses(least):
             self.forget(least, address.endpoint)
 
+    def _rank(self, peer: PeerId) -> tuple[bool, bool, tuple[bool, bool, int]]:
+        """Return a sort key: peers somebody here chose, answered or not, are forgotten last; linked ones before."""
+        is_chosen = peer in self._contacts or any(map(_is_typed, self._book[peer].values()))
+        return is_chosen, peer in self._linked, self.worth(peer)
+
+
+def _is_typed(address: Address) -> bool:
+    """Return whether a user named this address, and no key has answered there yet."""
+    return not address.teller and not address.verified_at
+
 
 def _worth(address: Address) -> tuple[bool, bool, int]:
-    """Return a sort key: verified before unverified, working before failing, then by the time of the last answer."""
-    return (bool(address.verified_at), not address.failing_since, address.verified_at)
+    """Return a sort key: verified or typed before others, working before failing, then by the last answer."""
+    return (bool(address.verified_at) or _is_typed(address), not address.failing_since, address.verified_at)
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:

@@ -105,7 +105,7 @@ class Links:
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
-        self.book = AddressBook(ctx, addresses)
+        self.book = AddressBook(ctx, addresses, contacts)
         self.places = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
         self.dialer = Dialer(ctx, self.book, self.by_peer, self._may_dial)

@@ -83,6 +83,7 @@ class PeerExchange:
     def on_link_up(self, link: PeerLink) -> None:
         """Tell a new link everything, and the other links soon."""
         self._book.touched.add(link.peer)
+        self._book.on_linked(link.peer)
         self._send_to(link)
         self._came_up_at = self._ctx.now.mono
         self._on_linked(link.peer)
@@ -91,6 +92,7 @@ class PeerExchange:
         """Tell the other links soon, unless another link to that peer is up."""
         self._book.touched.add(link.peer)
         if link.peer not in self._by_peer:
+            self._book.on_unlinked(link.peer)
             self._on_news()
 
     def _on_linked(self, peer: PeerId) -> None:

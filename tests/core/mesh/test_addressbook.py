@@ -180,6 +180,41 @@ def test_a_full_book_drops_a_failing_peer_only_for_a_reached_one() -> None:
     assert list(kept) == [CYD.id, an_id(9)]
 
 
+def test_a_full_book_forgets_claims_then_the_least_useful_and_last_whom_somebody_here_chose() -> None:
+    typed = Address(an_id(1), "10.0.0.1:1", failing_since=START)
+    contact = Address(BOB.id, "10.0.0.2:1", verified_at=START - 1, failing_since=START)
+    other = Address(an_id(2), "10.0.0.3:1", verified_at=START)
+    claim = Address(an_id(3), "10.0.0.4:1", teller=an_id(3))
+    ctx = Context(Settings(max_addresses=4), ADA.id, Draws("book"))
+    ctx.now = Now(0.0, START)
+    kept = AddressBook(ctx, [typed, contact, other, claim], {BOB.id})
+    kept.on_linked(an_id(8))
+    assert kept.learn(an_id(8), "10.0.0.8:1", an_id(8))
+    assert set(kept) == {typed.peer, BOB.id, other.peer, an_id(8)}
+    assert kept.learn(an_id(9), "10.0.0.9:1", an_id(9))
+    assert set(kept) == {typed.peer, BOB.id, an_id(8), an_id(9)}
+
+
+def test_what_a_peer_says_displaces_no_endpoint_that_a_user_named_for_it() -> None:
+    kept, _ = book()
+    kept.add(BOB.id, "10.0.0.1:1")
+    for port in range(2, 20):
+        kept.learn(BOB.id, f"10.0.0.1:{port}", BOB.id)
+    assert kept.get(BOB.id, "10.0.0.1:1") is not None
+
+
+def test_a_claim_ends_with_a_link_or_an_answer() -> None:
+    claim = Address(BOB.id, "10.0.0.1:1", teller=BOB.id)
+    kept, _ = book(claim, Address(CYD.id, "10.0.0.2:1", teller=CYD.id))
+    assert len(kept.claims) == 2
+    kept.on_linked(BOB.id)
+    kept.on_verified(CYD.id, "10.0.0.2:1")
+    assert len(kept.claims) == 0
+    kept.on_unlinked(BOB.id)
+    kept.on_unlinked(CYD.id)
+    assert list(kept.claims) == [(BOB.id, "10.0.0.1:1")]
+
+
 # ---- peer exchange
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Counted, Dial, Effect
+from p2pchat.core.effects import Counted, Dial, Effect, Send
 from p2pchat.core.inputs import DialFailed, LinkDown, ListeningAt
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
@@ -214,3 +214,50 @@ def test_an_address_becomes_known_when_its_peer_comes_from_there() -> None:
     assert attack.ada.links.book.get(bob.key.id, "198.51.100.9:7") == Address(
         bob.key.id, "198.51.100.9:7", teller=bob.key.id
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.5"])
+def test_keys_that_come_once_and_leave_fill_half_of_the_book(host: str) -> None:
+    """Before: the book was full for seven days, also after restarts, and no newcomer was told to another."""
+    settings = Settings(max_addresses=32)
+    ada, most = Post(Key("ada"), settings=settings), settings.max_addresses // 2
+    rows: dict[tuple[str, str], Address] = {}
+    for number in range(80):
+        ada.wake(number * 60.0)
+        met = Meeting(ada, Post(Key(f"mallory {number}")))
+        met._links = 10 * number
+        link = met.connect(met.b, host=host)
+        ada.got(link, Peers(1 + number, []))
+        ada.handle(LinkDown(link, "lost"))
+        assert len(ada.links.book) <= most
+    for address in ada.ctx.change.addresses:
+        rows[address.peer, address.endpoint] = address
+    for gone in ada.ctx.change.forgotten:
+        rows.pop(gone, None)
+    assert len(rows) == most
+
+    again = Post(Key("ada"), settings=settings, addresses=[*rows.values()])
+    assert len(again.links.book.claims) == most
+    for post in (ada, again):
+        assert newcomers_told(post)
+
+
+def newcomers_told(ada: Post) -> bool:
+    """Return whether ada tells each of two peers that dial her where the other one is."""
+    posts, mets = [Post(Key("bob")), Post(Key("cyd"))], []
+    for number, post in enumerate(posts):
+        post.handle(ListeningAt(7000 + number))
+        mets.append(Meeting(ada, post))
+        mets[-1]._links = 10_000 + 100 * number
+        mets[-1].connect(post, host="127.0.0.1")
+    mets[0].wake(ada.ctx.now.mono + 1.0)
+    told = [
+        {
+            peer: at
+            for effect in met.take(ada)
+            if isinstance(effect, Send) and isinstance(effect.frame, Peers)
+            for peer, at in effect.frame.linked
+        }
+        for met in mets
+    ]
+    return told[1].get(posts[0].key.id) == ("127.0.0.1:7000",) and told[0].get(posts[1].key.id) == ("127.0.0.1:7001",)
