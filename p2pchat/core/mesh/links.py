@@ -393,10 +393,10 @@ class Links:
 
     def _on_go(self, link: PeerLink, go: Go) -> None:
         """As the follower, judge the decider's word that this link is the one."""
-        if not self._take_place(link):
-            return
         state = self._follower_states.get(link.peer, FollowerState())
         verdict = follower_take_go(state, link.id, link.begun, go.run, go.n, self._ctx.settings.superseded_runs)
+        if verdict.closes != link.id and not self._take_place(link):
+            return
         self._follower_states[link.peer] = verdict.state
         is_copy = verdict.returned and self._duplicates.on_replaced(link.peer, link.peer)
         if verdict.closes == link.id:

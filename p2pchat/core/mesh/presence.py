@@ -4,12 +4,12 @@ Each peer lists the users it hosts in `here`, with a certificate for every user 
 from the first link whose peer hosts it, and has left when the last such link is gone: at once after a goodbye, after a
 grace period when the connection broke, because a quick reconnect is no departure. A user of a gateway is here while any
 peer says that it is not offline: a user without an open browser has left. When one link replaces another to the same
-peer, the users of the former link stay until the new one has listed its own.
+peer, the users of the former link stay until the new one has listed its own, for a minute and a half at most.
 
 Anybody can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
 that tell it, and a moment longer for a peer's own user. All such users told by unknown peers share a number of places
-(shares.py): when they are taken, the newest user of the fullest branch is left out. Their arrivals and departures are
-reported one by one up to a rate, and beyond it as a count.
+(shares.py), also while a link is replaced: when they are taken, the newest user of the fullest branch is left out.
+Their arrivals and departures are reported one by one up to a rate, and beyond it as a count.
 
 PresenceTracker follows the users of other peers. PresenceAnnouncer tells other peers about the users hosted here.
 """
@@ -35,6 +35,7 @@ DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "sl
 MAX_DEPARTED = 256  # own users of unknown peers who never wrote and are gone, so that they can be written to; a guess
 MAX_UNWRITTEN_TEXT = 64  # characters of the status of a user who never wrote; a guess
 EVENTS_BURST = 2.0  # seconds' worth of events about unknown users at once; a mesh of some dozen peers needs that
+LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 
@@ -69,7 +70,7 @@ class PresenceTracker:
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
         self._links: dict[int, PeerLink] = {}
-        self._awaited: dict[PeerId, set[UserId]] = {}  # users of replaced links, until the new link has listed all
+        self._awaited: dict[PeerId, PeerLink] = {}  # replaced links, with the users that the new link did not list yet
         self._here: set[UserId] = set()  # reported joined and not left, also within their grace period
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
@@ -165,7 +166,7 @@ class PresenceTracker:
         """
         self._check(link, frame)
         for hosted in frame.users:
-            if hosted.id not in link.users and not self._take_place(link, hosted.id):
+            if hosted.id not in link.users and not self._take_over(link, hosted.id):
                 continue
             if hosted.id in link.unwritten and (link.known or self._stays(hosted.id)):
                 self._give_place(link, hosted.id)
@@ -175,7 +176,7 @@ class PresenceTracker:
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         if not frame.more and not link.has_listed_users:
             link.has_listed_users = True
-            self._after_loss(self._awaited.pop(link.peer, set()), "left")
+            self._end_wait(link.peer, "left")
 
     def _check(self, link: PeerLink, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
@@ -191,22 +192,14 @@ class PresenceTracker:
         """Take the end of a link. The reason is left, lost, timeout, or replaced: a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
-        users = set(link.users)
-        if link.known:
-            self._familiar |= users
-        link.users.clear()
-        link.unwritten.clear()
-        self._places.remove(link.id)
-        for user in users:
-            self._unhost(user, link.id)
-        if link.peer in users and not self._stays(link.peer):
+        if link.peer in link.users and not self._stays(link.peer):
             self._keep_departed(link)
         if reason == "replaced":
-            self._awaited.setdefault(link.peer, set()).update(users)
+            self._await(link)
         else:
+            self._unhost_all(link, set(link.users), reason)
             if not any(other.peer == link.peer for other in self._links.values()):
-                users |= self._awaited.pop(link.peer, set())
-            self._after_loss(users, reason)
+                self._end_wait(link.peer, reason)
 
     def _unhost_all(self, link: PeerLink, users: AbstractSet[UserId], reason: str) -> None:
         if link.known:
@@ -219,15 +212,50 @@ class PresenceTracker:
         self._after_loss(users, reason)
 
     def _unhost(self, user: UserId, link_id: int) -> None:
-        hosts = self.hosts[user]
+        hosts = self.hosts.get(user, set())
         hosts.discard(link_id)
         if not hosts:
-            del self.hosts[user]
+            self.hosts.pop(user, None)
+
+    # Users of replaced links
+
+    def _await(self, link: PeerLink) -> None:
+        """Wait for the users of a replaced link. They keep their places; those of a link replaced before are lost."""
+        self._end_wait(link.peer, "lost")
+        if link.known:
+            self._familiar.update(link.users)
+        for user in link.users:
+            self._unhost(user, link.id)
+        self._awaited[link.peer] = link
+        link.timer = self._ctx.after(LISTED_WITHIN, lambda: self._end_wait(link.peer, "lost"))
+
+    def _end_wait(self, peer: PeerId, reason: str) -> None:
+        link = self._awaited.pop(peer, None)
+        if link is not None:
+            if link.timer is not None:
+                link.timer.cancel()
+            self._unhost_all(link, set(link.users), reason)
+
+    def _replaced(self, link_id: int) -> PeerLink:
+        return next(link for link in self._awaited.values() if link.id == link_id)
+
+    def _is_awaited(self, user: UserId) -> bool:
+        return any(user in link.users for link in self._awaited.values())
+
+    def _take_over(self, link: PeerLink, user: UserId) -> bool:
+        """Return whether there is a place for a user that a link tells for the first time: perhaps its former one."""
+        former = self._awaited.get(link.peer)
+        if former is not None and user in former.unwritten:
+            self._give_place(former, user)
+        has_place = self._take_place(link, user)
+        if former is not None and has_place:
+            former.users.pop(user, None)
+        return has_place
 
     # Users who never wrote
 
     def _take_place(self, link: PeerLink, user: UserId) -> bool:
-        """Return whether there is a place for a user that a link tells for the first time."""
+        """Take a place for a user of a link, if it needs one. Return False when there is none."""
         if link.known or self._stays(user):
             return True
         line = address_line(link.host, link.peer)
@@ -237,7 +265,7 @@ class PresenceTracker:
                 link.omits_users = True
                 self._ctx.emit(Counted("user_left_out"))
                 return False
-            self._leave_out_newest(self._links[fullest])
+            self._leave_out_newest(self._links.get(fullest) or self._replaced(fullest))
         self._places.add(link.id, line)
         link.unwritten[user] = None
         return True
@@ -337,9 +365,6 @@ class PresenceTracker:
                 self._leave(user, reason)
             else:
                 self._leave_after_grace(user, reason)
-
-    def _is_awaited(self, user: UserId) -> bool:
-        return any(user in users for users in self._awaited.values())
 
     def _leave_after_grace(self, user: UserId, reason: str) -> None:
         self._grace_timers[user] = self._ctx.after(self._ctx.settings.left_grace, lambda: self._leave(user, reason))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.config import Settings
 from p2pchat.core.effects import Close, Counted, Dial, Effect, WarningIssued
-from p2pchat.core.inputs import Connect, ListeningAt
-from p2pchat.protocol import Bye, Peers
+from p2pchat.core.inputs import Connect, LinkDown, ListeningAt
+from p2pchat.protocol import Bye, Frame, Go, Peers
 from tests.core.mesh.linked_peers import Key, Meeting, Post, byes
 
 SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
@@ -194,3 +196,28 @@ def test_full_places_are_reported_once_an_hour_with_the_fullest_branch() -> None
     place.ada.at(3600.0)
     place.come("late", f"{EVIL}.200")
     assert [effect.code for effect in place.said() if isinstance(effect, WarningIssued)] == ["links_full"]
+
+
+def test_a_link_that_a_late_go_does_not_bring_up_takes_nobody_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+    ada = place.ada
+    name = next(f"decider {n}" for n in range(99) if Key(f"decider {n}").id < ada.key.id)
+    late: list[tuple[int, Frame]] = []
+    got = ada.got
+
+    def before_go(link: int, *frames: Frame) -> list[Effect]:
+        if not late and not any(isinstance(frame, Go) for frame in frames):
+            return got(link, *frames)
+        late.extend((link, frame) for frame in frames)
+        return []
+
+    far = Post(Key(name))
+    with monkeypatch.context() as patch:
+        patch.setattr(ada, "got", before_go)
+        Meeting(ada, far).connect(far, host="198.51.100.1")
+    assert place.come(name, "198.51.100.1")  # a newer run of it
+    ada.handle(LinkDown(place.links[name], "lost"))
+    evil = place.fill(6)
+    assert place.linked == set(evil)
+    assert byes(got(*late[0])) == [Bye("replaced", "a newer link is up")]
+    assert place.linked == set(evil)

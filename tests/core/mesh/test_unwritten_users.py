@@ -128,6 +128,45 @@ def test_own_users_of_peers_that_are_gone_are_few() -> None:
     assert len(ada.gone) == 10
 
 
+def test_users_of_replaced_links_keep_their_places_and_are_few() -> None:
+    ada = crowded(10)
+    for round in range(6):
+        gate = place(ada, round, GATE, "10.0.0.1")
+        ada.here(gate, *guests(GATE, *range(10 * round, 10 * round + 10)), more=True)
+        ada.down(gate, "replaced")
+        ada.wake(3.0 * round + 3)  # longer than the grace period
+        assert len(ada.presence._here) <= 10 and ada.presence._here == ada.presence._reported.keys()
+        assert len(ada.presence.expected_recipients(BOB.id)[0]) <= 10
+    gate = place(ada, 6, GATE, "10.0.0.1")
+    ada.wake(200.0)  # it never ends its list
+    ada.wake(203.0)
+    assert (ada.presence._here, ada.presence._reported, ada.presence._awaited) == (set(), {}, {})
+    assert len(joins(ada.here(gate, *guests(GATE, *range(10))))) == 10
+
+
+def test_replaced_twice_before_a_list_ended_no_silent_user_leaves() -> None:
+    ada = crowded(10)
+    users = guests(GATE, *range(10))
+    ada.here(place(ada, 0, GATE, "10.0.0.1"), *users)
+    for round in range(3):
+        ada.down(ada.presence._links[round], "replaced")
+        gate = place(ada, round + 1, GATE, "10.0.0.1")
+        assert ada.here(gate, *users[:round], more=True) == []
+    assert ada.here(gate, *users) == [] and not gate.omits_users
+    assert ada.wake(300.0) == [] and ada.presence.online() == set(gate.users)
+    assert len(departures(ada.down(gate, "left"))) == 10 and len(ada.presence._places) == 0
+
+
+def test_a_newcomer_takes_the_place_of_a_user_of_a_replaced_link() -> None:
+    ada = crowded(10)
+    eve, bob = place(ada, 1, EVE, "10.0.0.1"), place(ada, 2, BOB, "10.0.1.1")
+    ada.here(eve, *guests(EVE, *range(10)))
+    ada.down(eve, "replaced")
+    effects = ada.here(bob, word(BOB))
+    assert (joins(effects), departures(effects)) == ([BOB.id], [(CERT_KEYS["guest 9"].id, "left")])
+    assert len(ada.presence._here) == 10
+
+
 # ---- events
 
 
