@@ -388,34 +388,34 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
         return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
     for messages in sent.values():
-        latest, latest_id, left_out = -1, "", ""
+        latest, latest_id, left_out = -1, "", list[str]()
         for message in messages:
             at = came.get(message)
             if at is None:
                 if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
-                    left_out = left_out or message
+                    left_out.append(message)
                 continue
-            if _follows_deleted(reader.received[message], left_out or latest_id):
-                latest, latest_id, left_out = at, message, ""
+            if _follows_deleted(reader.received[message], left_out or [latest_id]):
+                latest, latest_id, left_out = at, message, []
                 continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
                 text = f"{message} came before {latest_id}, which was sent before it ({writer.place_of(latest_id)})"
                 yield Fault("order", text, reader.place_of(message))
             if left_out:
-                text = f"{message} came, and {left_out}, sent before it ({writer.place_of(left_out)}), did not"
+                text = f"{message} came, and {left_out[0]}, sent before it ({writer.place_of(left_out[0])}), did not"
                 yield Fault("order", text, reader.place_of(message))
-                left_out = ""
+                left_out = []
             if at > latest:
                 latest, latest_id = at, message
 
 
-def _follows_deleted(line: Line, missing: str) -> bool:
-    """Return whether a message was shown without an earlier one of its writer, which it follows by `after` and not
-    by being behind it in a log: so begins what is written after a deletion. It has a gap mark.
+def _follows_deleted(line: Line, missing: list[str]) -> bool:
+    """Return whether a message was shown without earlier ones of its writer, of which it follows one by `after` and
+    none by being behind it in a log: so begins what is written after a deletion. It has a gap mark.
     """
-    run = run_of(missing)[0]
-    is_next = bool(missing) and run != run_of(line["id"])[0]
-    return is_next and bool(line.get("gap")) and any(run_of(named)[0] == run for named in line.get("after") or ())
+    runs = {run_of(each)[0] for each in missing if each}
+    is_next = run_of(line["id"])[0] not in runs
+    return is_next and bool(line.get("gap")) and any(run_of(named)[0] in runs for named in line.get("after") or ())
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:

@@ -66,6 +66,16 @@ def test_a_skipped_message_is_a_fault() -> None:
     assert rules(ada().sent("A.1").sent("A.2"), bob().message("A.2", "ada")) == ["order"]
 
 
+def test_what_a_deletion_left_out_of_earlier_runs_is_no_skipped_message() -> None:
+    """What is written after a deletion begins a log of its own: it follows the newest log without building on it."""
+
+    def one() -> Writer:
+        return ada().sent("A.1").listening().sent("B.1").listening().sent("C.1", after=["B.1"])
+
+    assert rules(one(), bob().message("C.1", "ada", after=["B.1"], gap=True)) == []
+    assert rules(one(), bob().message("C.1", "ada", after=["B.1"])) == ["order"]
+
+
 def test_a_gap_does_not_excuse_disorder_of_one_writer() -> None:
     two = bob().line("gap", code="gap", about="A.2").message("A.2", "ada").message("A.1", "ada")
     assert rules(ada().sent("A.1").sent("A.2"), two) == ["order"]
