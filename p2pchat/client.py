@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, cast
 
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
+from p2pchat.identity.addresses import address_towards
 from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from p2pchat.trace import LinkTrace
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
+MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
 # A StreamReader, used during the TLS handshake, pauses its socket above twice its limit. One read of the socket brings
 # at most 256 KiB, so the stream holds less than 512 KiB, and one read of that much empties it.
 STREAM_LIMIT_BYTES = 128 * 1024
@@ -67,6 +69,20 @@ async def dial(host: str, port: int, *, timeout: float) -> Streams:
         if _is_address(host):
             return await _connect(host, port)
         return await _ConnectRace(port).run(await _resolve(host, port))
+
+
+async def resolve(host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+    """Return the addresses of a name, best first, each with the address of this machine towards it.
+
+    That is "" where there is no way. Of more than MAX_RESOLVED addresses the others are left out.
+
+    Raises:
+        OSError: No such name.
+        TimeoutError: No answer within `timeout` (also an OSError).
+    """
+    async with asyncio.timeout(timeout):
+        addresses = await _resolve(host, port)
+    return [(address, address_towards(address)) for address in addresses[:MAX_RESOLVED]]
 
 
 def _is_address(host: str) -> bool:

@@ -17,6 +17,7 @@ from p2pchat.core.records import META_NAME, LogKey
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.refusals import parse_refusals
+from p2pchat.core.sync.requests import GroupRequest, Request, stored_group_requests, stored_requests
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
@@ -149,6 +150,8 @@ class History(Viewer):
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
         self._addresses, self._meta = stored.addresses, stored.meta
+        for key in self._waiting():
+            self._stored[key].waits = True
         for one in stored.former_names:
             self._former.setdefault(one.user, []).append(one)
 
@@ -163,7 +166,16 @@ class History(Viewer):
         return None if self._opened is None else self._opened.indexer
 
     def _keys(self) -> list[ConversationId]:
-        return [key for key, one in self._stored.items() if not one.naming.group and self._access.knows(key)]
+        shown = (key for key, one in self._stored.items() if not (one.naming.group or one.waits))
+        return [key for key in shown if self._access.knows(key)]
+
+    def _waiting(self) -> dict[ConversationId, Request]:
+        found = stored_requests(self._meta)
+        return {key: request for key, request in found.items() if request.waits and key in self._stored}
+
+    def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
+        found = stored_group_requests(self._meta)
+        return {id: request for id, request in found.items() if self.people.me in request.users}
 
     @property
     def room(self) -> Conversation:

@@ -59,12 +59,17 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 # The longest files, 25 to 90 s each. They start first, so that no process works alone at the end.
-LONGEST = ("test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py")
+LONGEST = (
+    "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py", "test_branches.py",
+)  # fmt: skip
 
 
 # What `poe quick` leaves out: half of the time of all tests.
 SLOW_FOLDERS = ("processes",)  # many real processes, killed and restarted
-SLOW = ("test_benchmarks.py", "test_memory.py", "test_page.py", "test_page_conversations.py", "test_page_text.py")
+SLOW = (
+    "test_benchmarks.py", "test_memory.py", "test_branches.py", "test_page.py", "test_page_conversations.py",
+    "test_page_text.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

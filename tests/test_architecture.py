@@ -1,5 +1,7 @@
 """Rules of the architecture, checked in the source: directions of imports, a pure core, public names, unique names.
 
+All text files of the repository are looked through for marks of a merge.
+
 DIRECTION is the picture of docs/architecture.md as data: a file may import from its own layer and from those before
 it. Imports for types count too.
 """
@@ -7,6 +9,9 @@ it. Imports for types count too.
 from __future__ import annotations
 
 import ast
+import re
+import shutil
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -289,6 +294,17 @@ def test_the_code_map_has_a_place_for_everything() -> None:
     files = {Path(source.path).name for source in SOURCES} - {"__init__.py", "__main__.py"}
     folders = {parent.as_posix() + "/" for source in SOURCES for parent in Path(source.path).parents if parent.name}
     assert sorted(name for name in files | folders if name not in code_map) == []
+
+
+def test_no_file_has_marks_of_a_merge() -> None:
+    git = shutil.which("git")
+    listed = git and subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if not listed or listed.returncode:
+        pytest.skip("git does not tell which files belong to the repository")
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()]
+    assert len(files) > len(SOURCES)
+    mark = re.compile(rb"^(<{7}|>{7}|\|{7}) ", re.MULTILINE)
+    assert [str(path) for path in files if mark.search(path.read_bytes())] == []
 
 
 def test_there_are_files_to_read() -> None:

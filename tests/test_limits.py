@@ -122,12 +122,22 @@ LIMITS: dict[str, tuple[str, ...]] = {
                     "hostile/attacks: clocks_from_the_future_do_not_advance_others"),
     "wrong_head_ban": ("limits: a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer",),
     "max_conversations_a_user": (
-        "core/sync/anti_entropy: a_user_has_a_limited_number_of_conversations_that_contacts_name",
-        "core/sync/groups_ingest: groups_made_by_one_user_are_limited"),
+        "core/sync/anti_entropy: a_user_has_a_limited_number_of_conversations_that_contacts_name",),
+    "max_groups_an_owner": ("core/sync/groups_ingest: groups_made_by_one_user_are_limited",),
     "max_requests_a_peer": (
-        "core/sync/requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",),
+        "core/sync/requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",
+        "core/sync/requests: groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_another_their_own"),
     "max_requests": (
-        "core/sync/requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",),
+        "core/sync/requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",
+        "core/sync/requests: the_newest_waiting_group_of_the_fullest_peer_gives_way_and_leaves_nothing"),
+    "straight_requests_a_peer": (
+        "core/sync/waiting_requests: the_first_conversations_of_a_peer_are_shown_and_further_ones_wait",),
+    "straight_requests": ("core/sync/waiting_requests: those_of_all_peers_together_are_few",),
+    "request_entries": (
+        "core/sync/waiting_requests: a_little_is_taken_and_the_rest_comes_once_it_is_accepted",
+        "core/sync/waiting_requests: a_batch_that_comes_first_is_taken_whole_since_its_signature_covers_all_of_it"),
+    "request_bytes": ("core/sync/waiting_requests: bytes_are_limited_too_also_after_a_restart",),
+    "request_kept": ("core/sync/waiting_requests: what_waits_for_30_days_is_deleted",),
     "max_unwritten_users": (
         "core/mesh/unwritten_users: one_unknown_peer_may_tell_as_many_users_as_there_are_places",
         "core/mesh/unwritten_users: a_newcomer_from_another_branch_takes_the_place_of_the_newest_user_of_the_fullest"),
@@ -143,6 +153,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "branch_bytes": ("core/sync/quota: unknown_users_of_one_peer_share_a_limit_and_those_of_another_have_their_own",
                      "core/sync/quota: peers_of_one_network_share_its_limit"),
     "unknown_bytes": ("core/sync/quota: all_unknown_users_share_a_limit",),
+    "log_bytes": ("core/sync/quota: a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries",
+                  "core/sync/quota: a_log_that_follows_another_counts_a_quarter"),
     "min_free_disk_bytes": ("runtime/driver: low_disk_space_is_reported",
                             "core/sync/quota: with_little_disk_space_unknown_users_are_refused_first_then_all_others",
                             "core/node: a_disk_nearly_full_takes_nothing_until_there_is_room"),

@@ -140,7 +140,8 @@ def test_no_document_names_the_foreign_package_p2pchat() -> None:
 def test_the_project_has_the_documented_name() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["name"] == "p2pchat-mesh"
-    assert project["project"]["scripts"] == {"p2pchat": "p2pchat.__main__:main"}
+    main = "p2pchat.__main__:main"
+    assert project["project"]["scripts"] == {"p2pchat": main, "p2pchat-mesh": main}
     assert {"test", "lint", "types", "bench", "demo"} <= set(project["tool"]["poe"]["tasks"])
 
 

@@ -30,6 +30,7 @@ _PROBLEMS = {  # by the `code` of a link event
     "self": "is this peer itself",
     "busy": "it has no free link",
     "full": "this peer has no free link",
+    "blocked": "its user is blocked here",
 }
 _PREDICATES = frozenset(("no_answer", "no_name", "no_way", "no_peer", "self"))  # the others follow "refused:" and so on
 _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
@@ -43,6 +44,7 @@ _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is 
     "self": "leave it out, or name another peer",
     "busy": "still trying",
     "full": "still trying",
+    "blocked": "/unblock NAME lifts that",
 }
 _INVITE_ADVICE = {
     "network": "its key was changed: ask there for a new invite, which `p2pchat invite` shows",

@@ -80,6 +80,7 @@ def is_loopback(host: str) -> bool:
 
 
 NAME = "p2pchat"
+SCRIPTS = (NAME, "p2pchat-mesh")  # the second is run by uvx and pipx, which put no `p2pchat` on the path
 
 
 def program(words: Sequence[str] | None = None) -> str:
@@ -93,7 +94,7 @@ def program(words: Sequence[str] | None = None) -> str:
         return NAME
     if NAME in words[1:3] and "-m" in words[:2]:
         return f"{quoted(words[0])} -m {NAME}"
-    script = next((word for word in words[:2] if os.path.splitext(os.path.basename(word))[0] == NAME), NAME)
+    script = next((word for word in words[:2] if os.path.splitext(os.path.basename(word))[0] in SCRIPTS), NAME)
     return quoted(script)
 
 

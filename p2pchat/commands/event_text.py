@@ -208,6 +208,11 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
         return f"{time} -- {change}" if change else None
     if kind == "joined":
         return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"
+    if kind == "request":
+        who = quote_name(event["user"])
+        if event["waits"]:
+            return f"{time} -- {who}, whom you do not know, wrote to you: /requests"
+        return f"{time} -- first message from {who}: they see what you read once you answer"
     if kind == "renamed":
         before = event.get("former") or event["before"]  # older logs have no label
         return f"{time} -- {quote_name(before)} is now known as {quote_name(event['user'])}"
@@ -250,6 +255,15 @@ def _name_or_you(label: str, me: str) -> str:
     return f'"{shown}"' if (shown := quote_name(label)).casefold() == "you" else shown
 
 
+def format_request(row: Line, now: datetime) -> str:
+    """Return one row of /requests."""
+    since = format_time(row["since"], now)
+    if "group" in row:
+        return f"-- #{safe_line(row['group'])}, a group by {quote_name(row['user'])}, since {since}; /accept fetches it"
+    count = "1 message" if row["messages"] == 1 else f"{row['messages']} messages"
+    return f"-- {quote_name(row['user'])}: {count} since {since}; /accept shows them"
+
+
 def _first_time(event: Line) -> str:
     """Say that a user is here for the first time, and their address unless it is this machine."""
     if not event.get("first"):
@@ -274,7 +288,9 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     text = f" {excerpt(row['text'], len(row['text']))}" if row.get("text") else ""
     if is_gateway(row):
         state, since, text = "a gateway, linked", "", ""
-    marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=row.get("ignored", False))
+    blocked = row.get("blocked", False)
+    ignored = row.get("ignored", False) and not blocked
+    marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=ignored, blocked=blocked)
     return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"
 
 

@@ -1,5 +1,5 @@
-"""Commands about users (/who, /whois, /ignore, /unignore, /allow), oneself (/nick, /about, /away, /back), and peers
-(/connect, /forget, /invite).
+"""Commands about users (/who, /whois, /requests, /accept, /decline, /ignore, /unignore, /block, /unblock, /allow),
+oneself (/nick, /about, /away, /back), and peers (/connect, /forget, /invite).
 """
 
 from __future__ import annotations
@@ -7,10 +7,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from p2pchat import History, HostedUser, TCPPeer, User
+from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.endpoints import beyond_loopback, endpoints_of, invite_screen, is_loopback, parse_endpoint
-from p2pchat.commands.event_text import EventLine, excerpt, format_user, format_whois, quote_name
+from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, quote_name
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult, iso
 from p2pchat.safe_text import safe_line
@@ -65,6 +65,7 @@ def user_row(of: TCPPeer | HostedUser | History, user: User) -> EventLine:
         "since": None if user.since is None else iso(user.since),
         "me": user.is_me,
         "ignored": user.ignored,
+        "blocked": user.blocked,
         "about": user.about,
         "names_before": list(of.names_before(user)),
     }
@@ -133,11 +134,96 @@ async def ignore(ctx: CommandContext, user: str = "") -> CommandResult:
 
 async def unignore(ctx: CommandContext, user: str) -> CommandResult:
     one = user if is_id(user) else await ctx.resolve_user(user)
-    if not ctx.peer.ignores(one if isinstance(one, str) else one.id):
+    ignored = [each.id for each in ctx.peer.ignored()]
+    if (one if isinstance(one, str) else one.id) not in ignored:
         raise UsageError(f"{quote_name(user)} is not ignored")
     found = await ctx.peer.unignore(one)
     await ctx.recount_unread()
     return CommandResult([_ignored_row(found)], [f"-- {quote_name(found.label)} is no longer ignored"])
+
+
+async def requests(ctx: CommandContext) -> CommandResult:
+    """List the conversations that wait until they are accepted."""
+    rows, now = [_request_row(one) for one in ctx.peer.requests()], datetime.now().astimezone()
+    lines = [format_request(row, now) for row in rows]
+    return CommandResult(rows, lines or ["-- nobody whom you do not know waits for you"])
+
+
+async def accept(ctx: CommandContext, to: str) -> CommandResult:
+    """Show what waits of a user, given by name or full id, or of a group, and everything that comes of them later."""
+    if (group := _waiting_group(ctx, to)) is not None:
+        owner = await ctx.peer.accept(group.user)
+        text = f"-- {quote_name(owner.label)} is known to you now: #{safe_line(group.group)} is fetched"
+        return CommandResult([_request_row(group)], [text])
+    user = to if is_id(to) else await ctx.resolve_user(to)
+    if user == ctx.peer.me:
+        raise UsageError("that is you: what you write to yourself never waits")
+    found = await ctx.peer.accept(user)
+    row = {"user": found.label, "user_id": found.id, "conversation_id": ctx.peer.find(found).id}
+    return CommandResult([row], [f"-- {quote_name(found.label)} is known to you now: what they wrote is shown"])
+
+
+async def decline(ctx: CommandContext, to: str) -> CommandResult:
+    """Take a group that waits off the list."""
+    group = _waiting_group(ctx, to)
+    if group is None:
+        raise UsageError(f"no group of the name {to!r} waits: /requests lists them; of a group that is here, /leave it")
+    await ctx.peer.decline(group)
+    return CommandResult([_request_row(group)], [f"-- #{safe_line(group.group)} does not wait any more"])
+
+
+def _waiting_group(ctx: CommandContext, to: str) -> MessageRequest | None:
+    """Return the group that waits under `#NAME` or `#NAME#ID`; None if there is none, or one of that name is known."""
+    if not to.startswith("#"):
+        return None
+    try:
+        ctx.peer.find(to)
+    except UnknownName:
+        wanted = to.removeprefix("#").casefold()
+        found = [each for each in ctx.peer.requests() if wanted in (each.group.casefold(), _label(each).casefold())]
+        if len(found) > 1:
+            labels = ", ".join(f"#{_label(each)} by {quote_name(each.user.label)}" for each in found)
+            raise UsageError(f"{len(found)} groups of this name wait: {labels}") from None
+        return found[0] if found else None
+    return None
+
+
+def _label(request: MessageRequest) -> str:
+    return f"{request.group}#{request.conversation.id[:8]}" if request.group else ""
+
+
+def _request_row(request: MessageRequest) -> EventLine:
+    group = {"group": request.group} if request.group else {}
+    return group | {
+        "user": request.user.label,
+        "user_id": request.user.id,
+        "conversation_id": request.conversation.id,
+        "messages": request.messages,
+        "since": iso(request.since),
+    }
+
+
+async def block(ctx: CommandContext, user: str = "") -> CommandResult:
+    """Block a user, given by name or full id; without one, list blocked users."""
+    if not user:
+        rows = [_blocked_row(one) for one in ctx.peer.blocked()]
+        lines = [f"-- {quote_name(row['user'])} is blocked: /unblock lifts that" for row in rows]
+        return CommandResult(rows, lines or ["-- nobody is blocked"])
+    found = await ctx.peer.block(user if is_id(user) else await ctx.resolve_user(user))
+    ctx.unread.forget_sender(found.id)
+    line = f"-- {quote_name(found.label)} is blocked: no link, nothing stored, nothing shown; nobody is told"
+    return CommandResult([_blocked_row(found)], [line])
+
+
+async def unblock(ctx: CommandContext, user: str) -> CommandResult:
+    one = user if is_id(user) else await ctx.resolve_user(user)
+    blocked = [each.id for each in ctx.peer.blocked()]
+    if (one if isinstance(one, str) else one.id) not in blocked:
+        raise UsageError(f"{quote_name(user)} is not blocked")
+    found = await ctx.peer.unblock(one)
+    await ctx.recount_unread()
+    line = f"-- {quote_name(found.label)} is no longer blocked: what was written meanwhile arrives"
+    return CommandResult([_blocked_row(found)], [line])
 
 
 def is_id(text: str) -> bool:
@@ -146,6 +232,10 @@ def is_id(text: str) -> bool:
 
 def _ignored_row(user: User) -> EventLine:
     return {"user": user.label, "user_id": user.id, "ignored": user.ignored}
+
+
+def _blocked_row(user: User) -> EventLine:
+    return {"user": user.label, "user_id": user.id, "blocked": user.blocked}
 
 
 # ---- peers: hosted users cannot give these commands, nor /allow

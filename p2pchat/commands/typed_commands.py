@@ -190,6 +190,35 @@ COMMANDS = (
     TypedCommand("unignore", "NAME", "show this person's messages again", "/unignore mallory",
         least=1, most=1, kinds=("user",)),
     TypedCommand(
+        "requests", "", "who wrote to you that you do not know, and waits", "/requests",
+        details=(
+            "of each peer the first 3 such people are shown; others wait here, 30 days",
+            "nothing of them is shown or counted until you /accept or write to them",
+            "/set requests known: all wait; /set requests all: none",
+        ),
+    ),
+    TypedCommand(
+        "accept", "NAME", "show what this person wrote to you, and will write", "/accept carol",
+        least=1, most=1, kinds=("user",),
+        details=("writing to somebody does the same", "/accept #ops: fetch a group that waits, and know its owner"),
+    ),
+    TypedCommand(
+        "decline", "#GROUP", "take a group that waits off /requests, for good", "/decline #ops",
+        least=1, most=1, kinds=("",), details=("its members are not told",),
+    ),
+    TypedCommand(
+        "block", "[NAME]", "take nothing of this person; with no name: list who is blocked", "/block mallory",
+        most=1, kinds=("user",),
+        details=(
+            "no link, no presence, no message is stored; what is stored is hidden",
+            "nobody is told: messages to you stay undelivered",
+        ),
+    ),
+    TypedCommand(
+        "unblock", "NAME", "take everything of this person again, and what was missed", "/unblock mallory",
+        least=1, most=1, kinds=("user",),
+    ),
+    TypedCommand(
         "allow", "NAME", "store everything this person writes, without a limit", "/allow bob",
         least=1, most=1, kinds=("user",),
         details=("a warning says who reached the limit; messages that were refused arrive then",),

@@ -34,6 +34,13 @@ class Dial(Record, frozen=True):
     endpoint: str
 
 
+class Resolve(Record, frozen=True):
+    """Look up the addresses of the name in this endpoint. Answered by Resolved or DialFailed with this number."""
+
+    dial: int
+    endpoint: str
+
+
 class Established(Record, frozen=True):
     """The link belongs to a member: it no longer counts as a stranger and accepts frames of full size."""
 
@@ -179,6 +186,18 @@ class Released(Record, frozen=True):
     stretches: list[Stretch]
 
 
+class RequestBegun(Record, frozen=True):
+    """An unknown user began a direct conversation with a user hosted here; its first entry is durable.
+
+    `waits`: nothing of it is shown until the hosted user writes there or accepts it.
+    """
+
+    conversation: ConversationId
+    host: UserId
+    user: UserId
+    waits: bool
+
+
 class DeliveryReceipt(Record, frozen=True):
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
@@ -241,7 +260,7 @@ class LinkChanged(Record, frozen=True):
 
     `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
     word for why no peer was reached, from a bye (network, version, busy ...) or from DialFailed; otherwise "". `host`
-    is the remote address of a link that came up.
+    is the remote address of a link that came up. `counted`: ManyChanged counts it, so it is no event of its own.
     """
 
     peer: PeerId
@@ -250,6 +269,7 @@ class LinkChanged(Record, frozen=True):
     reason: str = ""
     code: str = ""
     host: str = ""
+    counted: bool = False
 
 
 class UserJoined(Record, frozen=True):
@@ -277,14 +297,15 @@ class PresenceChanged(Record, frozen=True):
 
 
 class ManyChanged(Record, frozen=True):
-    """Changes, not reported one by one, of users who never wrote and whom nobody here knows.
+    """Changes, not reported one by one, of users who never wrote and whom nobody here knows, and of such peers.
 
-    So many joined, left, and changed their status.
+    So many users joined, left, and changed their status; so many links came up or ended.
     """
 
     joined: int
     left: int
     changed: int
+    links: int
 
 
 class UserForgotten(Record, frozen=True):
@@ -348,8 +369,9 @@ class NodeStopped(Record, frozen=True):
 
 
 Effect = (
-    Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | WriteAccepted
-    | WriteRefused | ReadStored | ImportResult | PruneResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate
-    | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged | UserForgotten
-    | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
+    Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
+    | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | RequestBegun
+    | DeliveryReceipt | ReadReceipt
+    | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
+    | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

@@ -45,6 +45,15 @@ class LinkDialled(Record, frozen=True):
     host: str
 
 
+class Resolved(Record, frozen=True):
+    """The name of an endpoint means these addresses, best first, each with the address of this machine towards it ("":
+    no way there).
+    """
+
+    dial: int
+    hosts: list[tuple[str, str]]
+
+
 class DialFailed(Record, frozen=True):
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
     no_way, no_peer, failed.
@@ -276,6 +285,29 @@ class PruneRequest(Record, frozen=True):
     before: int = 0
 
 
+class RequestAccepted(Record, frozen=True):
+    """A hosted user lets another one write to it: what waits of that one is shown, and the rest fetched."""
+
+    user: UserId
+    other: UserId
+
+
+class RequestLeft(Record, frozen=True):
+    """A hosted user leaves a group by an unknown owner that waits, so nothing of it is stored here."""
+
+    user: UserId
+    group: ConversationId
+
+
+class RequestsChosen(Record, frozen=True):
+    """A hosted user chose which direct conversations of unknown users wait: `few` of each peer are shown, `all`, or
+    none (`known`).
+    """
+
+    user: UserId
+    choice: str
+
+
 class UserRenamed(Record, frozen=True):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
@@ -290,6 +322,14 @@ class QuotaLifted(Record, frozen=True):
     """The quota of this user is lifted permanently."""
 
     user: UserId
+
+
+class UserBlocked(Record, frozen=True):
+    """A hosted user blocks another user, or (with `on` False) blocks it no longer."""
+
+    by: UserId
+    user: UserId
+    on: bool
 
 
 class UserHosted(Record, frozen=True):
@@ -368,9 +408,10 @@ class Woke(Record, frozen=True):
 
 
 Input = (
-    LinkAccepted | LinkDialled | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
+    LinkAccepted | LinkDialled | Resolved | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
     | ListeningAt | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded | LookupResult
     | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted | ImportRequest
-    | PruneRequest | PresenceSet | TypingSet | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest
-    | GroupChangeRequest | GroupLeaveRequest | NameKept | UserHosted | UserUnhosted | Woke
+    | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet | ConsumerAcked
+    | MarkedRead | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest | NameKept | UserHosted
+    | UserUnhosted | UserBlocked | Woke
 )  # fmt: skip

@@ -25,6 +25,7 @@ from p2pchat.core.context import Context, HostedIdentity, KeySet
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.records import FormerName, KnownUser
+from p2pchat.core.shares import TokenBucket
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -222,7 +223,7 @@ class KnownPeople:
         self._keys: dict[str, UserId] = {}
         self._unwritten: KeySet[UserId] = {}  # their names are not stored
         self._warned: set[tuple[UserId, str]] = set()
-        self._warnings_left, self._counted_at = float(WARNINGS_AT_ONCE), ctx.now.mono
+        self._warnings = TokenBucket(1 / WARNING_EVERY, WARNINGS_AT_ONCE, ctx.now.mono)
         self._unwarned = 0  # since the last warning
         for user in known:
             self.names[user.id] = user.name
@@ -337,14 +338,11 @@ class KnownPeople:
         self._ctx.emit(UserNamed(user, name, about, old))
 
     def _warn(self, user: UserId, name: str, text: str) -> None:
-        now = self._ctx.now.mono
-        earned = (now - self._counted_at) / WARNING_EVERY
-        self._warnings_left, self._counted_at = min(self._warnings_left + earned, WARNINGS_AT_ONCE), now
-        if self._warnings_left < 1:
+        if not self._warnings.take(self._ctx.now.mono):
             self._unwarned += 1
             return
         more = f" ({self._unwarned} more such names were not reported)" if self._unwarned else ""
-        self._warnings_left, self._unwarned = self._warnings_left - 1, 0
+        self._unwarned = 0
         self._warned.add((user, name))
         self._ctx.emit(WarningIssued("name", text + more, user))
 

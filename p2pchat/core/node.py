@@ -16,9 +16,9 @@ from typing import Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
-from p2pchat.core.contacts import Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, Reload, WarningIssued, WriteRefused
+from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, LinkChanged, Reload, WarningIssued, WriteRefused
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -43,8 +43,12 @@ from p2pchat.core.inputs import (
     PruneRequest,
     QuotaLifted,
     ReceiptsChosen,
+    RequestAccepted,
+    RequestLeft,
+    RequestsChosen,
     Stop,
     TypingSet,
+    UserBlocked,
     UserHosted,
     UserRenamed,
     UserUnhosted,
@@ -102,9 +106,12 @@ class Node:
         self.hosted = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
-        self.presence = PresenceTracker(self._ctx, users, self._stays, lambda user: self.sync.people.forget(user))
+        self.blocks = Blocks(self._ctx, stored.meta)
+        self.presence = PresenceTracker(
+            self._ctx, users, self._stays, lambda user: self.sync.people.forget(user), self.blocks.users
+        )
         self.contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self, self.contacts)
+        self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks)
         self.sync = self._replicator(stored, self.run)
         self._watchdog = CommitWatchdog(self._ctx)
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
@@ -115,7 +122,9 @@ class Node:
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
-        return Replicator(self._ctx, self.network.id, self.presence, self.hosted, self.contacts, stored, run)
+        return Replicator(
+            self._ctx, self.network.id, self.presence, self.hosted, self.contacts, self.blocks, stored, run
+        )
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -143,12 +152,16 @@ class Node:
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
+            UserBlocked: self._on_blocked,
             NameKept: lambda input: sync.people.keep(input.user),
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
             MarkedRead: self._on_marked_read,
             ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
+            RequestAccepted: sync.requests.accept,
+            RequestLeft: sync.requests.groups.leave,
+            RequestsChosen: sync.requests.choose,
             ConsumerAcked: self._positions.on_acked,
         }
 
@@ -289,7 +302,7 @@ class Node:
                 fresh = fresh and self.sync.is_unknown(user.id)
                 self._on_announced(user.id, user.name)
                 if user.id in self.contacts:
-                    self.links.on_known(link)
+                    self.links.on_known(link, user.id)
         users = [user.id for user in frame.users if user.id in there]
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
@@ -299,9 +312,11 @@ class Node:
         self.sync.people.on_announced_name(user, name, stays=stays, old=not is_news)
 
     def _stays(self, user: UserId) -> bool:
-        """Return whether a user is a contact, wrote here, or is hosted here, so that its name outlives its links."""
+        """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
+        links.
+        """
         sync = self.sync
-        if user in self.contacts or user in self.hosted or sync.people.has_profile(user):
+        if self.contacts.has_any(user) or user in self.hosted or sync.people.has_profile(user):
             return True
         return sync.conversations.has_entries_of(user)
 
@@ -320,13 +335,19 @@ class Node:
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
 
+    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
+        """Report that a link came up or ended. Called by Links."""
+        self.presence.report_link(link, change)
+
     def is_known(self, link: int) -> bool:
         """Return whether a link is up to a contact, or to a peer that hosts one."""
         found = self.links.up.get(link)
         return found is not None and found.known
 
-    def _on_contact(self, id: PeerId | UserId) -> None:
-        self.links.on_contact(id)
+    def _on_contact(self, id: PeerId | UserId, by: UserId) -> None:
+        if by == self.peer:
+            self.links.on_contact(id)
+        self.sync.on_contact(id, by)
 
     @property
     def storage_works(self) -> bool:
@@ -384,6 +405,7 @@ class Node:
         former = self.sync
         self.sync = self._replicator(input.stored, run)
         self.contacts.save()
+        self.blocks.save()
         self._handlers = self._connect_handlers()
         self.sync.start()
         self.sync.take_over(former)
@@ -462,6 +484,17 @@ class Node:
             self.hosted.remove(input.user)
             self.sync.on_user_unhosted(input.user)
             self.presence.release(input.user)
+
+    def _on_blocked(self, input: UserBlocked) -> None:
+        """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""
+        self.sync.people.keep(input.user)
+        self.blocks.set(input.by, input.user, input.on)
+        if input.by == self.peer and input.on and input.user not in self.hosted:
+            self.presence.block(input.user)
+            self.links.block(input.user)
+        elif input.by == self.peer and not input.on:
+            self.links.unblock(input.user)
+        self.sync.on_blocks_changed(input.by, input.user, on=input.on)
 
     def _on_renamed(self, input: UserRenamed) -> None:
         hosted = self.hosted.get(input.user)

@@ -214,6 +214,7 @@ class Change(Struct):
     cites: list[tuple[LogId, Cite]] = []  # of logs of group talks, in order
     visible: dict[LogId, int] = {}  # only 1..n may be read; EVERYTHING: all of it
     pruned: list[Prune] = []  # entries to be deleted; nothing happens where as much of a log is deleted already
+    deleted: list[ConversationId] = []  # all of them goes, before the rest of this change: as if nothing had come
     hosted: list[StoredUser] = []  # new ones, and those with another name
     unhosted: list[UserId] = []  # their keys and tokens go
     tokens: list[Token] = []
@@ -358,5 +359,6 @@ Start = WantStart | TailStart | ForkStart | StoredStart | Position
 META_NAME = "name"  # in Change.meta: the name chosen for the peer's own user
 META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user
 META_IGNORED = "ignored"  # in Change.meta: users that the own user ignores, a JSON list of ids
+META_BLOCKED = "blocked"  # in Change.meta: users that the own user blocks, a JSON list of ids
 META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
 META_NETWORK = "network"  # in Change.meta: the id that an open network's first peer announced

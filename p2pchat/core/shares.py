@@ -1,9 +1,10 @@
-"""Shares: how places for unknown parties are divided, whatever names a party takes.
+"""Shares: how places and rates for unknown parties are divided, whatever names a party takes.
 
 Whoever has one invite can make any number of keys and users. So limits count where those come from: each unknown party
 has a *line* of nodes, from a large part of the Internet down to one peer, and what it takes is counted at every node of
 its line. A *branch* is a node with everything below it. One party may hold a bounded share of each node; and where
-places are few, a newcomer from a light branch takes the place of the newest one of the fullest branch.
+places are few, a newcomer from a light branch takes the place of the newest one of the fullest branch. Rates are
+counted with token buckets, for one thing or at every node of a line.
 
 Nothing here depends on what the nodes are. Today they are networks and addresses (`address_line`). Known parties
 (contacts.py) have limits of their own and are in no branch.
@@ -12,7 +13,7 @@ Nothing here depends on what the nodes are. Today they are networks and addresse
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, TypeVar
@@ -118,6 +119,28 @@ class Shares(Generic[Item]):
                 if not siblings:
                     del self._children[line[: depth - 1]]
 
+    def reduce(self, item: Item, amount: int) -> None:
+        """Give back a part of what an item takes, or all of it. The item keeps its age."""
+        if amount < self.amount(item):
+            self.add(item, self.line(item), -amount)
+        else:
+            self.remove(item)
+
+    def make_room(self, line: Line, evict: Callable[[Item], None]) -> bool:
+        """Return whether there is room for one more, after others gave way if need be.
+
+        Nobody gives way to a newcomer whose own node is full while there is room in all.
+
+        Args:
+            evict: Called with each item that gives way; it must give back one place of that item or more.
+        """
+        while not self.has_room(line):
+            item = self.giving_way(line) if self.taken[()] >= self._most else None
+            if item is None:
+                return False
+            evict(item)
+        return True
+
     def giving_way(self, line: Line) -> Item | None:
         """Return the item whose place a newcomer with this line takes; None when the newcomer must be refused.
 
@@ -139,6 +162,58 @@ class Shares(Generic[Item]):
         return None
 
 
+class TokenBucket:
+    """A rate with bursts: tokens come steadily, up to a number, and whatever has the rate takes them.
+
+    Args:
+        a_second: Tokens that come in a second.
+        burst: The most that it holds. It begins full.
+        now: Seconds on a monotonic clock, as in all methods.
+
+    Attributes:
+        burst: The most that it holds.
+        tokens: What it held at the last call; below zero after a charge of more than that.
+    """
+
+    __slots__ = ("_a_second", "_at", "burst", "tokens")
+
+    def __init__(self, a_second: float, burst: float, now: float) -> None:
+        self.burst = self.tokens = burst
+        self._a_second = a_second
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take a token if there is one, and return whether there was."""
+        self._fill(now)
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+    def charge(self, count: int, now: float) -> float:
+        """Take tokens for something done already. Return the seconds until none is missing, 0 if none is."""
+        self._fill(now)
+        self.tokens -= count
+        return self._until(0)
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a token, 0 if there is one."""
+        self._fill(now)
+        return self._until(1)
+
+    def is_full(self, now: float) -> bool:
+        """Return whether it says no more than a new one."""
+        self._fill(now)
+        return self.tokens >= self.burst
+
+    def _fill(self, now: float) -> None:
+        self.tokens = min(self.tokens + (now - self._at) * self._a_second, self.burst)
+        self._at = now
+
+    def _until(self, tokens: int) -> float:
+        return (tokens - self.tokens) / self._a_second if self.tokens < tokens else 0.0
+
+
 class RateLimit:
     """The rate at which unknown parties may do one thing, counted at every node of their lines.
 
@@ -150,19 +225,16 @@ class RateLimit:
     def __init__(self, a_second: int, burst: int) -> None:
         self._a_second = a_second
         self._burst = burst
-        self._counted: dict[Line, tuple[float, float]] = {}  # what is not worked off yet, and when that was
+        self._buckets: dict[Line, TokenBucket] = {}
 
     def charge(self, line: Line, count: int, now: float) -> float:
         """Count what a party did; return the seconds for which it must do no more, 0 if it may go on."""
-        most = 0.0
+        wait = 0.0
         for depth in range(1, len(line) + 1):
-            total = self._left(line[:depth], now) + count
-            self._counted[line[:depth]] = total, now
-            most = max(most, total)
-        if len(self._counted) > LINES_CACHED:
-            self._counted = {node: item for node, item in self._counted.items() if self._left(node, now) > 0}
-        return max(0.0, (most - self._burst) / self._a_second)
-
-    def _left(self, node: Line, now: float) -> float:
-        count, at = self._counted.get(node, (0.0, now))
-        return max(0.0, count - (now - at) * self._a_second)
+            bucket = self._buckets.get(line[:depth])
+            if bucket is None:
+                bucket = self._buckets[line[:depth]] = TokenBucket(self._a_second, self._burst, now)
+            wait = max(wait, bucket.charge(count, now))
+        if len(self._buckets) > LINES_CACHED:
+            self._buckets = {node: bucket for node, bucket in self._buckets.items() if not bucket.is_full(now)}
+        return wait

@@ -52,14 +52,14 @@ def is_reachable(address: str) -> bool:
 
 def routed_addresses() -> list[str]:
     """Return the IPv4 and IPv6 addresses that packets towards the internet leave by; [] when offline."""
-    found = [_towards(socket.AF_INET, "192.0.2.1"), _towards(socket.AF_INET6, "2001:db8::1")]
+    found = [address_towards("192.0.2.1"), address_towards("2001:db8::1")]
     return [address for address in found if address]
 
 
-def _towards(family: socket.AddressFamily, address: str) -> str:
+def address_towards(address: str) -> str:
     """Return the address that a packet to `address` would leave by, "" for none. No packet is sent."""
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, _DISCARD))
             return str(probe.getsockname()[0])
     except OSError:

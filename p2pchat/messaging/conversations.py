@@ -50,6 +50,24 @@ class DeletedMessages:
     sort_key: tuple[int, str, str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class MessageRequest:
+    """A conversation that waits until the own user writes there or accepts it (LocalUser.requests).
+
+    Attributes:
+        user: Who began it, the owner of a group.
+        messages: The number of messages stored of it; more are fetched when it is accepted. Of a group 0.
+        since: When the first one came, or the group.
+        group: The name of a group; "" for a direct conversation. Nothing else is known of a group that waits.
+    """
+
+    conversation: Conversation
+    user: User
+    messages: int
+    since: datetime
+    group: str = ""
+
+
 class Conversation:
     """The room, a direct conversation, or a Group. Two handles with the same id are equal.
 

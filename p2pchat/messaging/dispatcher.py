@@ -86,6 +86,7 @@ class EventDispatcher:
             fx.WarningIssued: self._on_warning,
             fx.WriteRefused: self._on_refused,
             fx.GroupUpdate: self._on_group,
+            fx.RequestBegun: self._on_request,
             fx.DeliveryRevoked: self._on_revoked,
         }
 
@@ -198,15 +199,16 @@ class EventDispatcher:
         elif effect.state == "down":
             self._addresses.pop(effect.peer, None)
         self._on_link()
-        link = ev.Link(
-            peer=effect.peer,
-            endpoint=effect.endpoint,
-            state=effect.state,
-            reason=effect.reason,
-            code=effect.code,
-            address=effect.host,
-        )
-        self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
+        if not effect.counted:
+            link = ev.Link(
+                peer=effect.peer,
+                endpoint=effect.endpoint,
+                state=effect.state,
+                reason=effect.reason,
+                code=effect.code,
+                address=effect.host,
+            )
+            self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
         self.wake_waiters()
 
     def _on_joined(self, effect: fx.UserJoined) -> None:
@@ -236,8 +238,12 @@ class EventDispatcher:
         self.wake_waiters()
 
     def _on_many(self, effect: fx.ManyChanged) -> None:
-        many = ev.Many(joined=effect.joined, left=effect.left, changed=effect.changed)
-        self._emit(None, lambda viewer: many)
+        def many(viewer: Viewer) -> ev.Event:
+            links = effect.links if viewer.people is self._people else 0  # links are for the operator of this peer
+            return ev.Many(joined=effect.joined, left=effect.left, changed=effect.changed, links=links)
+
+        concerns_all = effect.joined or effect.left or effect.changed
+        self._emit(None, many, None if concerns_all else (self._people.me,))
         self.wake_waiters()
 
     def _on_forgotten(self, effect: fx.UserForgotten) -> None:
@@ -283,6 +289,13 @@ class EventDispatcher:
         audience = (*effect.members, effect.by, effect.target)
         self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
         self.wake_waiters()
+
+    def _on_request(self, effect: fx.RequestBegun) -> None:
+        def requested(viewer: Viewer) -> ev.Event:
+            there = viewer.conversation(effect.conversation)
+            return ev.Requested(user=viewer.people.user(effect.user), conversation=there, waits=effect.waits)
+
+        self._emit(None, requested, (effect.host,))
 
     def _on_revoked(self, effect: fx.DeliveryRevoked) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))

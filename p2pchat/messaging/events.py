@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.log import LogId, message_id
 from p2pchat.core.names import base32
@@ -104,7 +104,7 @@ class Listening(Event):
             is not among the newest 1,000 or nothing is kept. `p2pchat check` knows a restored copy by it.
     """
 
-    event: ClassVar[str] = "listening"
+    event: ClassVar[Literal["listening"]] = "listening"
     version: str
     host: str
     port: int
@@ -122,7 +122,7 @@ class Listening(Event):
 class Stopped(Event):
     """The peer was closed gracefully: the last event of a run."""
 
-    event: ClassVar[str] = "stopped"
+    event: ClassVar[Literal["stopped"]] = "stopped"
     reason: str
 
 
@@ -140,7 +140,7 @@ class Link(Event):
         address: The address of the other end of a link that came up, without its port.
     """
 
-    event: ClassVar[str] = "link"
+    event: ClassVar[Literal["link"]] = "link"
     peer: PeerId = ""  # hex
     endpoint: str
     state: str
@@ -162,7 +162,7 @@ class Joined(Event):
         address: The address from which the user's own peer is linked, without its port; "" for a hosted user.
     """
 
-    event: ClassVar[str] = "joined"
+    event: ClassVar[Literal["joined"]] = "joined"
     user: User
     first: bool = False
     address: str = ""
@@ -172,7 +172,7 @@ class Joined(Event):
 class Left(Event):
     """The last link to a user is gone; `reason` is left (with a goodbye), lost (it broke) or timeout (long silence)."""
 
-    event: ClassVar[str] = "left"
+    event: ClassVar[Literal["left"]] = "left"
     user: User
     reason: str
 
@@ -181,14 +181,31 @@ class Left(Event):
 class Many(Event):
     """So many users `joined`, `left` and `changed` their presence, besides those reported one by one.
 
-    At most 20 events a second are reported of users who never wrote and whom nobody here knows, and 40 at once. What
-    goes beyond that is counted for a second.
+    `links`: so many links to their peers came up or ended; 0 for a hosted user. At most 20 events a second are reported
+    of users who never wrote and whom nobody here knows, and of their peers, and 60 at once. What goes beyond that is
+    counted for a second.
     """
 
-    event: ClassVar[str] = "many"
+    event: ClassVar[Literal["many"]] = "many"
     joined: int
     left: int
     changed: int
+    links: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested(Event):
+    """Somebody to whom the own user never wrote began a direct conversation; at most 20 a second are reported.
+
+    Attributes:
+        waits: Nothing of it is shown until the own user writes there or accepts it (LocalUser.accept); False for the
+            first few of each peer, whose messages come like all others.
+    """
+
+    event: ClassVar[str] = "request"
+    user: User
+    conversation: Conversation
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +215,7 @@ class Renamed(Event):
     Labels (`user.label` is the new one) tell users with the same name apart.
     """
 
-    event: ClassVar[str] = "renamed"
+    event: ClassVar[Literal["renamed"]] = "renamed"
     user: User
     name: str
     before: str
@@ -209,7 +226,7 @@ class Renamed(Event):
 class Presence(Event):
     """The presence of a user changed: online, idle, offline or unknown, with a text; `since` is None if unknown."""
 
-    event: ClassVar[str] = "presence"
+    event: ClassVar[Literal["presence"]] = "presence"
     user: User
     status: str
     text: str = field(repr=False)
@@ -220,7 +237,7 @@ class Presence(Event):
 class Typing(Event):
     """A user is typing in a conversation, or (`typing` False) sent the message, stopped, or was silent for 6 s."""
 
-    event: ClassVar[str] = "typing"
+    event: ClassVar[Literal["typing"]] = "typing"
     user: User
     conversation: Conversation
     typing: bool
@@ -252,14 +269,14 @@ class ReceiptEvent(Event):
 class Delivered(ReceiptEvent):
     """One's own message is on the disk of a peer of `user`; `count` of `of` members have it."""
 
-    event: ClassVar[str] = "delivered"
+    event: ClassVar[Literal["delivered"]] = "delivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read(ReceiptEvent):
     """One's own message was marked as read by `user`; `count` of `of` members have read it."""
 
-    event: ClassVar[str] = "read"
+    event: ClassVar[Literal["read"]] = "read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +289,7 @@ class Gap(Event):
         last_seen_with: The labels of users who may have them; () if unknown.
     """
 
-    event: ClassVar[str] = "gap"
+    event: ClassVar[Literal["gap"]] = "gap"
     about: str
     missing: tuple[str, ...]
     last_seen_with: tuple[str, ...] = ()
@@ -291,7 +308,7 @@ class Gap(Event):
 class Warned(Event):
     """A warning: `code` is a stable word, `text` a sentence for people, `about` an id or ""."""
 
-    event: ClassVar[str] = "warning"
+    event: ClassVar[Literal["warning"]] = "warning"
     code: str
     text: str
     about: str = ""
@@ -301,7 +318,7 @@ class Warned(Event):
 class Failed(Event):
     """A request failed. `ref` is the word that the request gave, None without one."""
 
-    event: ClassVar[str] = "error"
+    event: ClassVar[Literal["error"]] = "error"
     code: str
     text: str
     about: str = ""

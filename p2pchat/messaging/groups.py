@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.groups.group import GroupReplica, GroupView
@@ -114,7 +114,7 @@ class GroupChanged(Event):
         log, seq: The entry that did it, in the conversation of the group's operations.
     """
 
-    event: ClassVar[str] = "group"
+    event: ClassVar[Literal["group"]] = "group"
     group: Group
     change: str
     by: User
@@ -156,7 +156,7 @@ class Undelivered(Event):
         ids: The ids of messages, edits, deletions and reactions, in the order written.
     """
 
-    event: ClassVar[str] = "warning"
+    event: ClassVar[Literal["warning"]] = "warning"
     code: ClassVar[str] = "undelivered"
     group: Group
     ids: tuple[str, ...]

@@ -223,7 +223,7 @@ class HostedUserRegistry:
         """Host the users that storage keeps; return them for the core."""
         for one in users:
             user = self._add(one)
-            user.people.load_ignored(stored.meta, user._ignored_key)
+            user.people.load_hidden(stored.meta, user._ignored_key, user._blocked_key)
         return [self._identity(one) for one in users]
 
     async def host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
@@ -244,6 +244,7 @@ class HostedUserRegistry:
             feed.load_offsets(place)
             self.any_ever = True
             user = self._add(new)
+            user.people.blocked = set(driver.node.blocks.of(new.id))  # it may have been hosted here before
             driver.put(UserHosted(self._identity(new), tuple(stored.delivered), tuple(stored.reads)))
             await driver.wait_handled()
             if key is not None:

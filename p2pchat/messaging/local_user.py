@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
@@ -26,15 +27,20 @@ from p2pchat.core.inputs import (
     PresenceSet,
     PruneRequest,
     ReceiptsChosen,
+    RequestAccepted,
+    RequestLeft,
+    RequestsChosen,
     TypingSet,
+    UserBlocked,
     UserRenamed,
 )
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text, check_texts
+from p2pchat.core.sync.requests import CHOICES, GroupRequest, Request
 from p2pchat.errors import DeliveryTimeout, P2PChatError, PeerClosed, StorageError, UnknownName
-from p2pchat.messaging.conversations import PAGE, Conversation, DeletedHistory, unread_among
+from p2pchat.messaging.conversations import PAGE, Conversation, DeletedHistory, MessageRequest, unread_among
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
 from p2pchat.messaging.history import To, Viewer
@@ -51,7 +57,7 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.users import User, Whois, former_names, host_peers, is_of_ignored, whois
+from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -71,6 +77,12 @@ Start = Literal["now", "beginning"]
 
 A = TypeVar("A")
 B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
 T = TypeVar("T")
 
 
@@ -187,8 +199,58 @@ class LocalUser(Viewer):
     def ignored(self) -> list[User]:
         """Return the ignored users, sorted by label."""
         self._require_known()
-        users = map(self.people.user, self.people.ignored)
-        return sorted(users, key=lambda user: (user.label.casefold(), user.key))
+        return list(by_label(map(self.people.user, self.people.ignored)))
+
+    async def block(self, who: User | str) -> User:
+        """Block a user, by key and until `unblock`; returns that user when that is stored.
+
+        There is no link with the peer whose own user it is, it is shown to nobody here, and nothing it writes is stored
+        here: neither its messages in the room, in groups and in direct conversations nor groups that it makes. It is
+        not told; its messages stay undelivered. What is stored of it stays, hidden as if it was ignored.
+
+        A hosted user blocks for itself alone: the user is hidden, and what it writes in their direct conversation is
+        not stored, unless this peer hosts both.
+
+        Args:
+            who: A user, a name as typed (see find), or the full id of any user.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            ValueError: It is the own user or one hosted by this peer, or 4,096 users are blocked.
+            StorageError: It could not be stored.
+        """
+        user, driver = self._resolve(who), self._require_running()
+        if user.is_me:
+            raise ValueError("that is the own user: you cannot block yourself")
+        if user.key in driver.node.hosted and not self._consumer_prefix:
+            raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
+        if len(self.people.blocked | {user.key}) > MAX_BLOCKED:
+            raise ValueError(f"{MAX_BLOCKED} users are blocked, and that is the limit: unblock one first")
+        return await self._set_blocked(user, True)
+
+    async def unblock(self, who: User | str) -> User:
+        """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives.
+
+        Raises as ignore.
+        """
+        return await self._set_blocked(self._resolve(who), False)
+
+    async def _set_blocked(self, user: User, on: bool) -> User:
+        driver, blocked = self._require_running(), self.people.blocked
+        if (user.key in blocked) is not on:
+            (blocked.add if on else blocked.discard)(user.key)
+            driver.put(UserBlocked(self.people.me, user.key, on))
+        await driver.settle()
+        return user
+
+    @property
+    def _blocked_key(self) -> str:
+        """The key under which storage keeps the ids of blocked users."""
+        return blocked_key(self.people.me if self._consumer_prefix else "")
+
+    def blocked(self) -> list[User]:
+        """Return the blocked users, sorted by label."""
+        self._require_known()
+        return list(by_label(map(self.people.user, self.people.blocked)))
 
     def _resolve(self, who: User | str) -> User:
         self._require_known()
@@ -275,6 +337,71 @@ class LocalUser(Viewer):
         """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
         privacy = self._driver.node.sync.read_receipts.privacy
         return privacy.default(self.people.me) if who is None else privacy.wants(self.people.me, who.key)
+
+    def _waiting(self) -> dict[ConversationId, Request]:
+        requests = self._driver.node.sync.requests
+        return {key: requests.by_id[key] for key in requests.waiting(self.people.me)}
+
+    def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
+        return self._driver.node.sync.requests.groups.waiting(self.people.me)
+
+    async def decline(self, request: MessageRequest) -> None:
+        """Leave a group that waits, of which nothing is stored: it is not listed again. Its members are not told.
+
+        Raises:
+            ValueError: The request is of a direct conversation; ignore the user instead.
+            StorageError: It could not be stored.
+        """
+        if not request.group:
+            raise ValueError("a direct conversation cannot be declined: ignore its user")
+        driver = self._require_running()
+        for id in self._waiting_groups():
+            if talk_id(id) == request.conversation.key:
+                driver.put(RequestLeft(self.people.me, id))
+        await driver.settle()
+
+    async def accept(self, who: User | str) -> User:
+        """Let a user write to the own one: what waits of that user is shown, in order, and the rest fetched.
+
+        So are groups that this user made.
+
+        Writing to the user does the same. Until then that user is not told what was read. Returns the user, whether or
+        not anything waited.
+
+        Args:
+            who: A user, a name as typed (see find), or the full id of any user.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have. ValueError: It is the own user.
+            StorageError: It could not be stored.
+        """
+        driver, user = self._require_running(), self._resolve(who)
+        if user.is_me:
+            raise ValueError("that is the own user: what you write to yourself never waits")
+        driver.put(RequestAccepted(self.people.me, user.key))
+        await driver.settle()
+        return user
+
+    async def set_request_policy(self, policy: str) -> None:
+        """Choose which direct conversations wait that unknown users begin with the own one; stored.
+
+        A user is unknown to whom the own one never wrote, whom it neither accepted nor took into a group, and whom
+        whoever runs the peer did not choose by an endpoint or an invite.
+
+        Args:
+            policy: `few`, as it is at first: those after the first three of each peer, and after 32 in all. `all`: all
+                are shown, also those that wait now. `known`: all wait.
+        Raises:
+            ValueError: The policy is another word. StorageError: It could not be stored.
+        """
+        if policy not in CHOICES:
+            raise ValueError(f"a request policy is one of {', '.join(CHOICES)}, not {policy!r}")
+        driver = self._require_running()
+        driver.put(RequestsChosen(self.people.me, policy))
+        await driver.settle()
+
+    def request_policy(self) -> str:
+        """Return which conversations of unknown users wait; see set_request_policy."""
+        return self._driver.node.sync.requests.choice(self.people.me)
 
     def set_presence(self, status: str, text: str = "") -> None:
         """Show others the status `online`, `idle` or `offline`, with a text.
@@ -530,7 +657,7 @@ class LocalUser(Viewer):
 
     def _mark_of(self, post: ShownEntry, ticket: int) -> MarkedRead:
         people = self.people
-        return MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored), ticket)
+        return MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.hidden), ticket)
 
     def _read_place(self, key: ConversationId) -> int:
         """Return the place of the newest message marked as read; 0 for none."""
@@ -594,6 +721,93 @@ class LocalUser(Viewer):
     def events(
         self, a: type[A], b: type[B], /, *, consumer: str | None = "main", start: Start = "now", ignored: bool = True
     ) -> Events[A | B]: ...
+    @overload
+    def events(
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        /,
+        *,
+        consumer: str | None = "main",
+        start: Start = "now",
+        ignored: bool = True,
+    ) -> Events[A | B | C]: ...
+    @overload
+    def events(
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        /,
+        *,
+        consumer: str | None = "main",
+        start: Start = "now",
+        ignored: bool = True,
+    ) -> Events[A | B | C | D]: ...
+    @overload
+    def events(
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        e: type[E],
+        /,
+        *,
+        consumer: str | None = "main",
+        start: Start = "now",
+        ignored: bool = True,
+    ) -> Events[A | B | C | D | E]: ...
+    @overload
+    def events(
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        e: type[E],
+        f: type[F],
+        /,
+        *,
+        consumer: str | None = "main",
+        start: Start = "now",
+        ignored: bool = True,
+    ) -> Events[A | B | C | D | E | F]: ...
+    @overload
+    def events(
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        e: type[E],
+        f: type[F],
+        g: type[G],
+        /,
+        *,
+        consumer: str | None = "main",
+        start: Start = "now",
+        ignored: bool = True,
+    ) -> Events[A | B | C | D | E | F | G]: ...
+    @overload
+    def events(
+        self,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        e: type[E],
+        f: type[F],
+        g: type[G],
+        h: type[H],
+        /,
+        *,
+        consumer: str | None = "main",
+        start: Start = "now",
+        ignored: bool = True,
+    ) -> Events[A | B | C | D | E | F | G | H]: ...
     @overload
     def events(
         self, *types: type[Any], consumer: str | None = "main", start: Start = "now", ignored: bool = True
@@ -724,8 +938,8 @@ class LocalUser(Viewer):
     async def unread(self, conversation: To, limit: int = 100) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here.
 
-        Messages from before this peer or user came, deleted ones, and those of ignored users do not count. Of more than
-        10,000 messages that came since the last mark, one's own included, only the first are looked at.
+        Messages from before this peer or user came, deleted ones, and those of ignored or blocked users do not count.
+        Of more than 10,000 messages that came since the last mark, one's own included, only the first are looked at.
 
         Args:
             conversation: As history.
@@ -733,7 +947,7 @@ class LocalUser(Viewer):
         Raises:
             UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
-        disk, there, ignored = self._disk, self.find(conversation), self.people.ignored
+        disk, there, ignored = self._disk, self.find(conversation), self.people.hidden
         marks, place = self._read_to(there.key)
         place = max(place, self._first_place if self._consumer_prefix else 0)
         found: list[Message] = []

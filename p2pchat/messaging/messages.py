@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.config import Settings
 from p2pchat.core.edits import RELATION_KINDS
@@ -303,14 +303,14 @@ class Message(Post):
     """A message of another user."""
 
     __slots__ = ()
-    event = "message"
+    event: ClassVar[Literal["message"]] = "message"
 
 
 class Sent(Post):
     """A message of the own user, written here or on another of their peers. It is accepted: stored on this disk."""
 
     __slots__ = ()
-    event = "sent"
+    event: ClassVar[Literal["sent"]] = "sent"
 
     @property
     def to(self) -> str:
@@ -446,7 +446,7 @@ class MessageChange(Event):
 class Edited(MessageChange):
     """A message was edited; `text` is the new text."""
 
-    event: ClassVar[str] = "edited"
+    event: ClassVar[Literal["edited"]] = "edited"
     text: str = field(repr=False)
 
     def _change_fields(self) -> dict[str, Any]:
@@ -457,14 +457,14 @@ class Edited(MessageChange):
 class Deleted(MessageChange):
     """A message was deleted by its writer. Its text is no longer shown, though logs keep it."""
 
-    event: ClassVar[str] = "deleted"
+    event: ClassVar[Literal["deleted"]] = "deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(MessageChange):
     """A user reacted to a message; `reaction` is "" if an earlier reaction was removed."""
 
-    event: ClassVar[str] = "reaction"
+    event: ClassVar[Literal["reaction"]] = "reaction"
     reaction: str = field(repr=False)
 
     def _change_fields(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
-from p2pchat.core.records import META_IGNORED, Stored
+from p2pchat.core.records import META_BLOCKED, META_IGNORED, Stored
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.conversations import Conversation
@@ -114,16 +114,17 @@ class UserDirectory:
         me: The id (hex) of the own user.
         status: Returns the presence of a user.
     Attributes:
-        ignored: The ids of the users that the own user ignores.
+        ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
         abouts: What users tell about themselves.
     """
 
-    __slots__ = ("_index", "_sweep_at", "_users", "abouts", "ignored", "me", "status")
+    __slots__ = ("_index", "_sweep_at", "_users", "abouts", "blocked", "ignored", "me", "status")
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
         self.me = me
         self.status = status
         self.ignored: set[UserId] = set()
+        self.blocked: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -138,14 +139,19 @@ class UserDirectory:
     def load(self, me: UserId, stored: Stored) -> None:
         """Take the stored users, for this own user of the peer."""
         self.me = me
-        self.load_ignored(stored.meta)
+        self.load_hidden(stored.meta)
         for user in stored.users:
             self._index.learn(user.id, user.name)
             self.set_about(user.id, user.about)
 
-    def load_ignored(self, meta: Mapping[str, str], key: str = META_IGNORED) -> None:
-        """Take the ids of ignored users, which storage keeps as JSON under this key."""
-        self.ignored = set(json.loads(meta.get(key, "[]")))
+    def load_hidden(self, meta: Mapping[str, str], ignored: str = META_IGNORED, blocked: str = META_BLOCKED) -> None:
+        """Take the ids of ignored and of blocked users, which storage keeps as JSON under these keys."""
+        self.ignored, self.blocked = (set(json.loads(meta.get(key, "[]"))) for key in (ignored, blocked))
+
+    @property
+    def hidden(self) -> AbstractSet[UserId]:
+        """The ids of the users whom programs do not show to people."""
+        return self.ignored | self.blocked if self.blocked else self.ignored
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""
@@ -201,8 +207,8 @@ class UserDirectory:
         return name
 
     def ignores(self, id: str) -> bool:
-        """Return whether the user with this id, as in event lines, is ignored."""
-        return bool(self.ignored) and id_of(id) in self.ignored
+        """Return whether the user with this id, as in event lines, is ignored or blocked."""
+        return bool(self.ignored or self.blocked) and id_of(id) in self.hidden
 
     def find(self, text: str) -> User:
         """Return the user that an address names; see LocalUser.user. A name fits all names that look like it."""

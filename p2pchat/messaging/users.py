@@ -60,8 +60,13 @@ class User:
 
     @property
     def ignored(self) -> bool:
-        """True if the own user ignores this one (TCPPeer.ignore)."""
-        return self.key in self._people.ignored
+        """True if the own user ignores or blocks this one (TCPPeer.ignore, TCPPeer.block), so it is not shown."""
+        return self.key in self._people.hidden
+
+    @property
+    def blocked(self) -> bool:
+        """True if the own user blocks this one (TCPPeer.block)."""
+        return self.key in self._people.blocked
 
     @property
     def status(self) -> str:
@@ -177,7 +182,8 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
 # ---- ignored users
 #
 # Ignoring affects only what programs show: entries of ignored users are stored, passed on and acknowledged as all
-# others. The ids are stored in the database, so that another name makes no difference.
+# others. What is stored of blocked users is hidden in the same way. The ids are stored in the database, so that another
+# name makes no difference.
 
 
 def is_of_ignored(event: Any) -> bool:

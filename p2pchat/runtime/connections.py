@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from p2pchat.client import Client, Streams
+from p2pchat.client import Client, Streams, resolve
 from p2pchat.client import dial as dial_tcp
 from p2pchat.config import Settings
 from p2pchat.core.inputs import (
@@ -33,6 +33,7 @@ from p2pchat.core.inputs import (
     LinkDrained,
     LinkFilled,
     Paused,
+    Resolved,
 )
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
@@ -56,6 +57,11 @@ class Transport(Protocol):
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
         """Connect. Raises OSError, TimeoutError."""
 
+    async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+        """Return the addresses of a name, best first, each with the address of this machine towards it. Raises OSError,
+        TimeoutError.
+        """
+
 
 class TCPTransport:
     """Transport over TCP sockets."""
@@ -66,6 +72,9 @@ class TCPTransport:
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
         return await dial_tcp(host, port, timeout=timeout)
+
+    async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+        return await resolve(host, port, timeout=timeout)
 
 
 class ConnectionManager:
@@ -124,6 +133,26 @@ class ConnectionManager:
         if not self._closed:
             self._spawn(self._dial(dial, endpoint), self._handshakes)
 
+    def resolve(self, dial: int, endpoint: str) -> None:
+        """Look up the name in an endpoint. The answer is Resolved or DialFailed."""
+        if not self._closed:
+            self._spawn(self._resolve(dial, endpoint), self._handshakes)
+
+    async def _resolve(self, dial: int, endpoint: str) -> None:
+        host, _, port = endpoint.rpartition(":")
+        try:
+            hosts = await self._transport.resolve(host, int(port), timeout=self._settings.handshake_timeout)
+        except Exception as error:  # any error, as of a dial
+            self._on_dial_failed(dial, endpoint, error)
+        else:
+            self.put(Resolved(dial, hosts))
+
+    def _on_dial_failed(self, dial: int, endpoint: str, error: Exception) -> None:
+        reason, code = _dial_failure(error)
+        if self._trace is not None:
+            self._trace.put(event="failed", endpoint=endpoint, reason=reason)
+        self.put(DialFailed(dial, reason, code))
+
     async def _dial(self, dial: int, endpoint: str) -> None:
         host, _, port = endpoint.rpartition(":")
         timeout = self._settings.handshake_timeout
@@ -132,10 +161,7 @@ class ConnectionManager:
             client = self._make_client(reader, writer, endpoint, server_side=False)
             server_key = await client.handshake(timeout)
         except Exception as error:  # any error: an address whose dial never ended would never be dialled again
-            reason, code = _dial_failure(error)
-            if self._trace is not None:
-                self._trace.put(event="failed", endpoint=endpoint, reason=reason)
-            self.put(DialFailed(dial, reason, code))
+            self._on_dial_failed(dial, endpoint, error)
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host

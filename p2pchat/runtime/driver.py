@@ -126,6 +126,7 @@ class Driver:
             fx.Send: self._outgoing.send,
             fx.Close: self._close_link,
             fx.Dial: lambda effect: connections.dial(effect.dial, effect.endpoint),
+            fx.Resolve: lambda effect: connections.resolve(effect.dial, effect.endpoint),
             fx.Established: lambda effect: connections.on_established(effect.link),
             fx.PauseReading: self._pause_reading,
             fx.WakeAt: self._wake_at,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_loopback, is_private
-from p2pchat.core.shares import Line, Shares, address_line
+from p2pchat.core.shares import Line, Shares, TokenBucket, address_line
 
-SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number the idle ones are forgotten
+SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
 
 
@@ -49,7 +49,7 @@ class StrangerLimiter:
         self._settings = settings
         self._near: Shares[Stranger] = Shares(settings.max_strangers)
         self._far: Shares[Stranger] = Shares(max(0, settings.max_strangers - settings.known_strangers))
-        self._buckets: dict[str, tuple[float, float]] = {}  # by address: (tokens, time of the last update)
+        self._buckets: dict[str, TokenBucket] = {}  # by address
         self.knows: Callable[[str], bool] = lambda host: False
         self.refused = 0
 
@@ -108,13 +108,9 @@ class StrangerLimiter:
         return True
 
     def _take_token(self, address: str, now: float, rate: int) -> bool:
-        tokens, updated_at = self._buckets.get(address, (float(rate), now))
-        tokens = min(float(rate), tokens + (now - updated_at) * rate)
-        if len(self._buckets) >= SWEEP_ABOVE and address not in self._buckets:
-            self._sweep(now)
-        self._buckets[address] = (tokens - 1 if tokens >= 1 else tokens, now)
-        return tokens >= 1
-
-    def _sweep(self, now: float) -> None:
-        """Forget full buckets. A bucket is full after a second without a connection."""
-        self._buckets = {address: bucket for address, bucket in self._buckets.items() if now - bucket[1] < 1.0}
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            if len(self._buckets) >= SWEEP_ABOVE:
+                self._buckets = {host: one for host, one in self._buckets.items() if not one.is_full(now)}
+            bucket = self._buckets[address] = TokenBucket(rate, rate, now)
+        return bucket.take(now)

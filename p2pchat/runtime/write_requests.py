@@ -122,45 +122,39 @@ class RequestQueue:
 
         It fails with StorageError, PeerClosed or P2PChatError, whose text says why.
         """
-        future: asyncio.Future[ConversationId] = self._loop.create_future()
-        self._add(FutureRequest(future, lambda accepted: accepted.log.conversation), make)
-        return future
+        return self._ask(lambda accepted: accepted.log.conversation, make)
 
     def import_frames(self, frames: list[Entries]) -> asyncio.Future[ImportResult]:
         """Import frames of an export file. The future gets what became of them when new entries are durable.
 
         It fails with PeerClosed or P2PChatError.
         """
-        future: asyncio.Future[ImportResult] = self._loop.create_future()
-        future.add_done_callback(_retrieve_exception)  # an import is often given up before its last answers
-        self._add(FutureRequest(future, lambda result: result), lambda ticket: ImportRequest(ticket, frames))
-        return future
+        return self._ask(lambda result: result, lambda ticket: ImportRequest(ticket, frames))
 
     def prune(self, make: MakeInput) -> asyncio.Future[PruneResult]:
         """Give a PruneRequest to the core. The future gets what was deleted, durably.
 
         It fails with StorageError, PeerClosed or P2PChatError.
         """
-        future: asyncio.Future[PruneResult] = self._loop.create_future()
-        future.add_done_callback(_retrieve_exception)  # the client may be gone
-        self._add(FutureRequest(future, lambda result: result), make)
-        return future
+        return self._ask(lambda result: result, make)
 
     def mark_read(self, make: MakeInput) -> asyncio.Future[None]:
         """Give a MarkedRead to the core. The future gets None when the mark is durable.
 
         It fails with StorageError, PeerClosed or P2PChatError.
         """
-        future: asyncio.Future[None] = self._loop.create_future()
-        future.add_done_callback(_retrieve_exception)  # the client may be gone
-        self._add(FutureRequest(future, lambda _: None), make)
-        return future
+        return self._ask(lambda _: None, make)
 
-    def _add(self, request: FutureRequest[Any], make: MakeInput) -> None:
+    def _ask(self, result: Callable[[Any], T], make: MakeInput) -> asyncio.Future[T]:
+        """Give an input to the core. The future gets what `result` makes of its answer."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        future.add_done_callback(_retrieve_exception)  # the caller may be gone, or have given up
+        request = FutureRequest(future, result)
         if self._closed:
             request.fail(lambda: PeerClosed("the peer was closed"))
         else:
             self._put(make(self._issue_ticket(request)))
+        return future
 
     def _issue_ticket(self, request: FutureRequest[Any] | PendingWrite) -> int:
         """Return the ticket of a request that goes into the core now."""

@@ -22,6 +22,7 @@ from p2pchat.storage.dialects.dialect import Conflict, DatabaseURL, Dialect
 from p2pchat.storage.schema import TABLES, UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
+MOST_NUMBERS = 10_000  # remembered; about 2 MiB
 MOST_RANGES = 32  # in one statement; SQLite takes 500
 
 
@@ -135,6 +136,8 @@ class Database:
         """Return the number of a conversation or user; 0 if it is not known here."""
         found = self.numbers.get((table, id))
         if found is None:
+            if len(self.numbers) >= MOST_NUMBERS:
+                self.numbers.clear()
             found = self.value(f"select number from {table} where id = ?", bytes.fromhex(id)) or 0
             if found:
                 self.numbers[table, id] = found

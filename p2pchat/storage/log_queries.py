@@ -55,7 +55,7 @@ from p2pchat.storage.schema import (
     marks_of_bytes,
 )
 
-MOST_IDS = 50_000  # remembered
+MOST_IDS = 5_000  # remembered; about 2 MiB
 
 FACTS = f"""
 select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released, p.upto

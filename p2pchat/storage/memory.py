@@ -204,9 +204,12 @@ class MemoryStorage:
     def _check(self, changes: Sequence[Change]) -> None:
         """Raise ValueError for a change that does not follow from what is stored: a fault of the caller."""
         last: dict[LogId, int] = {}
+        deleted: set[ConversationId] = set()
         for change in changes:
+            deleted.update(change.deleted)
             for new in change.logs:
-                if new.log in self._tables.logs or new.log in last:
+                is_here = new.log in self._tables.logs and new.log.conversation not in deleted
+                if is_here or new.log in last:
                     raise ValueError(f"this log was begun before: {new.log.run}")
                 last[new.log] = 0
             new_forks = {fork.log for fork in change.forks} - self._tables.logs.keys() - last.keys()
@@ -229,6 +232,8 @@ class MemoryStorage:
 
     def _apply_to_logs(self, change: Change) -> None:
         tables = self._tables
+        for conversation in change.deleted:
+            tables.delete(conversation)
         for new in change.logs:
             tables.begin(new)
         for batch in change.batches:
@@ -560,6 +565,7 @@ class MemoryTables:
     meta: dict[str, str] = field(default_factory=dict)
     hosted: dict[UserId, StoredUser] = field(default_factory=dict)
     tokens: dict[bytes, Token] = field(default_factory=dict)
+    newest: int = 0  # number of the newest log
 
     def last_place(self) -> int:
         newest = self.stretches[-1] if self.stretches else None
@@ -567,7 +573,17 @@ class MemoryTables:
         return max(deleted, newest.first_place + newest.count - 1 if newest else 0)
 
     def begin(self, new: NewLog) -> MemoryLog:
-        return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
+        self.newest += 1
+        return self._add(MemoryLog(self.newest, new.log, new.whole, new.before))
+
+    def delete(self, conversation: ConversationId) -> None:
+        """Delete all of a conversation, of which nothing has a place."""
+        for log in [log for log in self.logs if log.conversation == conversation]:
+            del self.logs[log], self.by_ref[conversation, ref_key(log.user, log.run)]
+            for table in (self.delivered, self.reads, self.forks):
+                table.pop(log, None)
+            self.of_user.pop((conversation, log.user), None)
+        self.conversations.pop(conversation, None)
 
     def _add(self, log: MemoryLog) -> MemoryLog:
         conversation, user, run = log.id
@@ -577,7 +593,7 @@ class MemoryTables:
         return log
 
     def copy(self) -> MemoryTables:
-        other = MemoryTables()
+        other = MemoryTables(newest=self.newest)
         for log in self.logs.values():
             other._add(log.copy())
         other.stretches = list(self.stretches)

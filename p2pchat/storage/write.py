@@ -31,7 +31,7 @@ from p2pchat.core.records import (
     Stretch,
 )
 from p2pchat.errors import StorageError
-from p2pchat.protocol import UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Head
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import Conflict
@@ -74,7 +74,7 @@ from p2pchat.storage.schema import (
     waiting,
 )
 
-MOST_LOGS = 20_000  # kept in memory; about 10 MiB
+MOST_LOGS = 4_000  # kept in memory; about 2 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
 COVER = f"update logs set state = state | {COVERED} where number = ?"
@@ -224,6 +224,8 @@ class RowBuffer:
 
     def add(self, change: Change) -> None:
         """Collect the rows of one change; rare rows are written at once."""
+        for conversation in change.deleted:
+            self._delete(conversation)
         for new in change.logs:
             self._writer.begin(new)
         for batch in change.batches:
@@ -354,6 +356,19 @@ class RowBuffer:
             gone = last + 1 - first
             run(SHORTEN, place + gone, last + 1, count - gone, place)
         log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b""))
+
+    def _delete(self, conversation: ConversationId) -> None:
+        """Delete all of a conversation, of which nothing has a place. None of its rows is among those collected."""
+        number, run = self._db.number("conversations", conversation), self._db.run
+        for (log,) in self._db.all("select number from logs where conversation = ?", number):
+            for table in (entries, heads):
+                run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
+            for table in (waiting, heard, read_marks, forks):
+                run(f"delete from {table.name} where log = ?", log)
+        run("delete from logs where conversation = ?", number)
+        run("update conversations set naming = null where number = ?", number)
+        for id in [id for id in self._writer.logs if id.conversation == conversation]:
+            del self._writer.logs[id]
 
     # ---- states
 

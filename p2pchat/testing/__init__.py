@@ -15,13 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from p2pchat.testing.checker import causes as causes
-    from p2pchat.testing.checker import check as check
-    from p2pchat.testing.eventlog import Fault as Fault
-    from p2pchat.testing.eventlog import Log as Log
-    from p2pchat.testing.meshes import Mesh as Mesh
-    from p2pchat.testing.meshes import mesh as mesh
-    from p2pchat.testing.simulation.simulation import Simulation as Simulation
+    from p2pchat.testing.checker import causes, check
+    from p2pchat.testing.eventlog import Fault, Log
+    from p2pchat.testing.meshes import Mesh, mesh
+    from p2pchat.testing.simulation.simulation import Simulation
 
 _HOME = {
     "Fault": "eventlog",
@@ -36,11 +33,13 @@ _HOME = {
 __all__ = ["Fault", "Log", "Mesh", "Simulation", "causes", "check", "mesh"]
 
 
-def __getattr__(name: str) -> object:
-    module = _HOME.get(name)
-    if module is None:
-        raise AttributeError(f"module 'p2pchat.testing' has no attribute {name!r}")
-    return getattr(import_module(f"p2pchat.testing.{module}"), name)
+if not TYPE_CHECKING:  # so that type checkers find a misspelt name
+
+    def __getattr__(name: str) -> object:
+        module = _HOME.get(name)
+        if module is None:
+            raise AttributeError(f"module 'p2pchat.testing' has no attribute {name!r}")
+        return getattr(import_module(f"p2pchat.testing.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,8 +3,8 @@
 `--seed 123 --verbose` replays one and prints everything that happens. `--shrink` finds the fewest of its steps that
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
-given. In histories with --rules-differ someone writes what others refuse,
-with --deletions someone deletes what is stored. The exit code is 1 if a promise was broken.
+given. In histories with --rules-differ someone writes what others refuse, with --deletions someone deletes what is
+stored, and with --blocks someone blocks others. The exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from p2pchat.testing.simulation.scenario import (
 )
 
 
-def replay(seed: int, steps: Steps | None = None, *, differ: bool = False, pruned: bool = False) -> str:
+def replay(
+    seed: int, steps: Steps | None = None, *, differ: bool = False, pruned: bool = False, blocked: bool = False
+) -> str:
     """Return the command that replays a history, or only some of its steps."""
     only = f" --steps {','.join(map(str, steps))}" if steps is not None else ""
-    also = " --rules-differ" * differ + " --deletions" * pruned
+    also = " --rules-differ" * differ + " --deletions" * pruned + " --blocks" * blocked
     return f"python -m p2pchat.testing --seed {seed}{only}{also} --verbose"
 
 
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rules-differ", action="store_true", help="someone writes what others refuse, in each history"
     )
     parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
+    parser.add_argument("--blocks", action="store_true", help="someone blocks others, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")
@@ -75,13 +78,17 @@ def _one(options: argparse.Namespace) -> PlayResult:
     counts: Counter[str] = Counter()
     steps = [int(step) for step in options.steps.split(",") if step] if options.steps is not None else None
     if options.shrink:
-        steps = shrink(options.seed, differ=options.rules_differ, pruned=options.deletions)
-        again = replay(options.seed, steps, differ=options.rules_differ, pruned=options.deletions)
+        steps = shrink(options.seed, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks)
+        again = replay(
+            options.seed, steps, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
+        )
         print(f"these steps are enough: {again}", flush=True)
     tell = print if options.verbose else None
-    faults = check_history(options.seed, counts, tell, steps, differ=options.rules_differ, pruned=options.deletions)
+    faults = check_history(
+        options.seed, counts, tell, steps, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
+    )
     played = PlayResult(1, counts, {options.seed: [str(fault) for fault in faults]} if faults else {})
-    _print_faults(played, 20, differ=options.rules_differ, pruned=options.deletions)
+    _print_faults(played, 20, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks)
     return played
 
 
@@ -94,16 +101,21 @@ def _many(options: argparse.Namespace) -> PlayResult:
         return over(played) or (found and not options.keep_going)
 
     total = PlayResult()
-    for played in play_many(seeds, options.jobs, stop=stop, differ=options.rules_differ, pruned=options.deletions):
+    for played in play_many(
+        seeds, options.jobs, stop=stop, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
+    ):
         most = 3 if options.keep_going or options.until else 20
-        _print_faults(played, most, options.until, differ=options.rules_differ, pruned=options.deletions)
+        _print_faults(
+            played, most, options.until, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
+        )
         total.add(played)
     return total
 
 
-def _print_faults(played: PlayResult, most: int, until: str = "", *, differ: bool, pruned: bool) -> None:
+def _print_faults(played: PlayResult, most: int, until: str = "", *, differ: bool, pruned: bool, blocked: bool) -> None:
     for seed, faults in sorted(played.broken.items()):
-        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, differ=differ, pruned=pruned)}")
+        again = replay(seed, differ=differ, pruned=pruned, blocked=blocked)
+        print(f"seed {seed} broke {len(faults)} promises; to see how: {again}")
         for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:
             print(f"  {fault}", flush=True)
 

@@ -387,6 +387,10 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
     if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
         return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
+    unlogged = [  # with a gap mark: their writer was killed after the commit
+        line for message, line in reader.received.items()
+        if line.get("gap") and line["sender_id"] == writer.user_id and message not in writer.sent
+    ]  # fmt: skip
     for messages in sent.values():
         latest, latest_id, left_out = -1, "", list[str]()
         for message in messages:
@@ -395,7 +399,9 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
                     left_out.append(message)
                 continue
-            if _follows_deleted(reader.received[message], left_out or [latest_id]):
+            earlier = unlogged if left_out else []
+            explained = any(came[each["id"]] < at and _follows_deleted(each, left_out) for each in earlier)
+            if explained or _follows_deleted(reader.received[message], left_out or [latest_id]):
                 latest, latest_id, left_out = at, message, []
                 continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it

@@ -242,6 +242,9 @@ class PipeTransport:
         await asyncio.sleep(0)  # a connection takes a moment
         return self._network.connect(self._host, port)
 
+    async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+        return []  # hosts here have no names
+
     def __repr__(self) -> str:
         return f"<PipeTransport of {self._host!a}>"
 

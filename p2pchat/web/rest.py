@@ -475,7 +475,7 @@ async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> 
     try:
         limits.sign_ups.take(site_of(address))
         account, token = await gateway.accounts.register(wanted.name)
-    except BaseException:
+    except Exception:  # not when it is cancelled: the account may have been made
         limits.daily_sign_ups.give_back(taken)
         raise
     return NewAccount(name=account.name, token=token)

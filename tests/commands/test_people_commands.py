@@ -232,6 +232,9 @@ async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp
     [
         ("/ignore ada", "that is the own user"),
         ("/unignore bob", "bob is not ignored"),
+        ("/block ada", "that is the own user"),
+        ("/unblock bob", "bob is not blocked"),
+        ("/block nobody", "nobody here is called 'nobody'"),
         ("/ignore nobody", "nobody here is called 'nobody'"),
         ("/whois nobody", "nobody here is called 'nobody'"),
         ("/nick a/b", "a name does not contain '/'"),
@@ -243,6 +246,41 @@ async def test_errors_of_people_commands(shown: Shown, line: str, expected: str)
         session.stop_waiting_for_names()
         await session.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(expected)
+
+
+async def test_blocked_users_are_listed_hidden_and_shown_again(shown: Shown) -> None:
+    async with mesh("ada", "bob", "mallory") as net:
+        ada, _, mallory = net.peers
+        await mallory.broadcast("look at me")
+        await net.settle()
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"/block", b"/block mallory", b"/block", b"/who", b"/history"])
+        lines = [TIMELESS.sub("", line) for line in shown.new]
+        assert lines[:3] == [
+            "-- nobody is blocked",
+            "-- mallory is blocked: no link, nothing stored, nothing shown; nobody is told",
+            "-- mallory is blocked: /unblock lifts that",
+        ]
+        assert "-- mallory: offline (blocked)" in lines and "look at me" not in "".join(lines)
+        await session.execute([b"/whois mallory"])
+        assert TIMELESS.sub("", shown.new[0]) == "-- mallory: offline (blocked)"
+        await mallory.broadcast("and now?")
+        await session.execute([b"/unblock mallory"])
+        assert shown.new[-1] == "-- mallory is no longer blocked: what was written meanwhile arrives"
+        await net.settle()
+        assert [post.text for post in await ada.history("room")] == ["look at me", "and now?"]
+
+
+async def test_programs_block_and_unblock_too(shown: Shown) -> None:
+    async with mesh("ada", "mallory") as net:
+        ada, mallory = net.peers
+        session = open_session(ada, shown)
+        for order in ({"user": "mallory"}, {}):
+            await session.execute([json.dumps({"do": "block", **order}).encode()])
+        await session.execute([b'{"do":"unblock","user":"mallory"}'])
+        row = {"user": "mallory", "user_id": mallory.me.id}
+        rows = [answer["rows"] for answer in shown.lines[-3:]]
+        assert rows == [[{**row, "blocked": True}], [{**row, "blocked": True}], [{**row, "blocked": False}]]
 
 
 async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:

@@ -89,6 +89,7 @@ QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not conc
 REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
             out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
             out.TypingChanged)  # fmt: skip
+EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.ManyChanged)
 
 
 def dm(one: str, other: str) -> str:
@@ -257,7 +258,8 @@ class World:
         return Now(1000.0 + self.seconds, START + round(self.seconds * 1_000_000))
 
     def peer(self, name: str, storage: MemoryStorage | None = None, **settings: float) -> Peer:
-        peer = Peer(self, name, storage or MemoryStorage(), Settings(**settings))  # type: ignore[arg-type]
+        limits = {"log_bytes": 0, **settings}  # so that tests of small limits count messages alone
+        peer = Peer(self, name, storage or MemoryStorage(), Settings(**limits))  # type: ignore[arg-type]
         self.peers.append(peer)
         return peer
 
@@ -309,6 +311,7 @@ class Peer:
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
         self.effects: list[out.Effect] = []  # the effects that the lines describe
+        self.events: list[out.Effect] = []  # who comes and goes, as programs are told it
         self.links: dict[int, Far | tuple[Peer, int]] = {}
         self.wake_at = 1e9
         self._runs = 0
@@ -443,6 +446,8 @@ class Peer:
         for effect in effects:
             if isinstance(effect, out.Counted):
                 self.counted[effect.what] += effect.n
+            elif isinstance(effect, EVENTS):
+                self.events.append(effect)
             elif isinstance(effect, out.WakeAt):
                 self.wake_at = effect.mono
             elif isinstance(effect, REPORTED):

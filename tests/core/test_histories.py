@@ -87,6 +87,8 @@ MUST_HAPPEN = (
     "export_refused_gap",
     "export_failed",
     "warned_two_processes",
+    "user_blocked",
+    "user_unblocked",
 )
 
 # Rare events of the simulation: the least number, and the test of each. A change of the core changes every history. So
@@ -107,6 +109,8 @@ LESS_OFTEN = {
     "operation_redone": 4,
     "cut_off": 1,
     "link_gave_way": 20,  # in some histories; tests/core/mesh/test_link_places.py
+    "attack": 100,  # in some histories, as the next; tests/hostile/test_branches.py
+    "third_host_dialled": 100,
     "log_refused": 50,  # in some histories, as the next; tests/core/sync/test_refusals.py
     "hosted": 50,  # in some histories; this and the next two: tests/core/test_hosted_users.py
     "unhosted": 25,

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from p2pchat.core.shares import LINES_CACHED, Line, RateLimit, Shares, address_line
+from p2pchat.core.shares import LINES_CACHED, Line, RateLimit, Shares, TokenBucket, address_line
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,17 @@ def test_what_is_removed_leaves_nothing() -> None:
     assert (dict(shares.taken), shares._children, shares._items_at) == ({(): 0}, {}, {})
 
 
+def test_an_item_that_is_reduced_keeps_its_age() -> None:
+    shares: Shares[str] = Shares(most=9)
+    shares.add("a", ("n", "p"), 3)
+    shares.add("b", ("n", "p"))
+    shares.reduce("a", 2)
+    assert (list(shares), shares.amount("a"), dict(shares.taken)) == (["a", "b"], 1, {(): 2, ("n",): 2, ("n", "p"): 2})
+    shares.reduce("a", 1)
+    shares.reduce("never", 1)
+    assert (list(shares), shares.taken[()]) == (["b"], 1)
+
+
 def fill(shares: Shares[str], line: Line, *items: str) -> None:
     for item in items:
         shares.add(item, (*line, item))
@@ -121,6 +132,17 @@ def test_nobody_gives_way_to_itself_or_where_nobody_is() -> None:
     assert shares.giving_way(("n", "p")) is None
 
 
+def test_room_is_made_when_all_is_full_and_not_when_the_own_node_is() -> None:
+    shares: Shares[str] = Shares(most=5, each=3)
+    fill(shares, ("n",), "a", "b", "c")
+    assert not shares.make_room(("n", "new"), shares.remove) and len(shares) == 3
+    assert shares.make_room(("m", "new"), shares.remove) and len(shares) == 3
+    fill(shares, ("m",), "d", "e")
+    assert shares.make_room(("x", "new"), shares.remove) and list(shares) == ["a", "b", "d", "e"]
+    fill(shares, ("x",), "f")
+    assert not shares.make_room(("x", "new"), shares.remove) and len(shares) == 5
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_all_honest_branches_get_in_and_stay_in(seed: int) -> None:
     """One branch holds all places; honest ones of many branches come; then those that gave way come back."""
@@ -148,6 +170,21 @@ def test_all_honest_branches_get_in_and_stay_in(seed: int) -> None:
     assert len(shares) == 192
 
 
+def test_tokens_come_at_a_rate_up_to_a_burst() -> None:
+    bucket = TokenBucket(a_second=2, burst=3, now=100.0)
+    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+    assert bucket.wait(100.25) == 0.25 and not bucket.take(100.25)
+    assert bucket.wait(100.5) == 0.0 and bucket.take(100.5)
+    assert not bucket.is_full(101.0) and bucket.is_full(200.0)
+    assert [bucket.take(200.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_charge_may_take_more_tokens_than_there_are() -> None:
+    bucket = TokenBucket(a_second=2, burst=3, now=0.0)
+    assert [bucket.charge(3, 0.0), bucket.charge(1, 0.0), bucket.charge(1, 0.5)] == [0.0, 0.5, 0.5]
+    assert (bucket.wait(0.5), bucket.wait(1.5), bucket.tokens) == (1.0, 0.0, 1.0)
+
+
 def test_a_rate_counts_at_every_node_and_says_how_long_to_wait() -> None:
     rate = RateLimit(a_second=2, burst=10)
     assert [rate.charge(("net", "host", peer), 5, now=0.0) for peer in "abc"] == [0.0, 0.0, 2.5]
@@ -160,4 +197,4 @@ def test_nodes_that_have_waited_enough_are_forgotten() -> None:
     rate = RateLimit(a_second=1, burst=1)
     for number in range(2 * LINES_CACHED):
         rate.charge((f"net {number}",), 1, now=float(2 * number))
-    assert len(rate._counted) <= LINES_CACHED
+    assert len(rate._buckets) <= LINES_CACHED

@@ -12,7 +12,7 @@ import sys
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.context import NetworkCredentials
-from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, Stop
+from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, RequestAccepted, Stop
 from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Frame, encode
@@ -75,6 +75,7 @@ def first_minute() -> list[tuple[str, str]]:
     ada.put(ConversationOpened(dm_naming(ADA, BOB)))
     ada.say("just us", to=DM)
     world.pass_time(2)
+    bob.put(RequestAccepted(BOB, ADA))
     bob.read()
     world.pass_time(1)
     ada.put(Stop())

@@ -72,8 +72,9 @@ class Attacker:
         room: The room of the network.
     """
 
-    def __init__(self, name: str, network: Network) -> None:
+    def __init__(self, name: str, network: Network, host: str = "127.0.0.1") -> None:
         self.name = name
+        self._host = host
         self.identity = invented_identity(name)
         self.network = network
         self.room = room_id(network.id)
@@ -91,7 +92,7 @@ class Attacker:
 
     async def connect(self, port: int, context: ssl.SSLContext | None = None) -> str:
         """Connect and set up TLS; return the peer's id."""
-        self._reader, self.writer = await asyncio.open_connection("127.0.0.1", port, ssl=context or client_context())
+        self._reader, self.writer = await asyncio.open_connection(self._host, port, ssl=context or client_context())
         self._listening = asyncio.create_task(self._listen())
         self.server = peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         return self.server

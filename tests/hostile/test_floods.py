@@ -12,13 +12,14 @@ from statistics import median
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child
-from p2pchat.identity.network_and_invites import load_network
+from p2pchat.identity.network_and_invites import Network
 from p2pchat.protocol import encode
 from tests.conftest import Tell
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster
 from tests.processes.test_strangers import two_members
 
+VISITS = 200  # connections, each with a new key; a busy machine accepts some dozen a second
 LOGS = 30_000
 FLOODED_FOR = 6.0  # seconds; without limits the logs took nine
 MEDIAN, WORST = 0.1, 1.0  # seconds until a message is delivered, on a machine with nothing else to do
@@ -56,8 +57,7 @@ async def both_write(ada: Child, bob: Child, seconds: float) -> list[float]:
 async def test_who_begins_30_000_logs_delays_others_by_less_than_a_second(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     await send_and_wait(ada, "bob", "now you are no stranger")
-    network = load_network(cluster.home / "network")
-    assert network is not None
+    network = cluster.network
     eve = Attacker("eve", network)
     await eve.join(ada.listening["port"])
     logs = [encode(LogWriter(invented_identity(f"nobody {n}"), eve.room).say("x")) for n in range(LOGS)]
@@ -74,3 +74,25 @@ async def test_who_begins_30_000_logs_delays_others_by_less_than_a_second(cluste
     )
     assert median(took) < MEDIAN * slower
     assert max(took) < WORST * slower
+
+
+async def visit(name: str, network: Network, port: int) -> None:
+    eve = Attacker(name, network)
+    await eve.join(port)
+    await eve.disconnect()
+
+
+async def test_who_comes_and_goes_with_ever_new_keys_causes_few_lines(cluster: Cluster) -> None:
+    ada, _ = await two_members(cluster)
+    network = cluster.network
+    before, began = len(ada.lines), time.monotonic()
+
+    def changes() -> int:
+        return sum(line.get("links", line["event"] == "link") for line in ada.lines[before:])
+
+    for first in range(0, VISITS, 10):
+        async with asyncio.TaskGroup() as group:
+            for n in range(first, first + 10):
+                group.create_task(visit(f"eve {n}", network, ada.listening["port"]))
+    await ada.wait(lambda line: changes() >= VISITS, 30)  # a line that nobody read yet is replaced by that of its end
+    assert len(ada.lines) - before <= 60 + 21 * (time.monotonic() - began)

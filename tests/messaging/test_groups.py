@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,14 +166,15 @@ async def test_a_program_that_was_down_gets_the_changes_of_its_groups_later() ->
         await net.settle()
         await net.crash(bob)
         bob = await net.restart(bob)
-        found = []
+        found: list[Any] = []
         async with bob.events(GroupChanged, Message, Sent, consumer="bot") as events:
             async for event in events:
-                found.append(
-                    event.text if isinstance(event, Message) else (event.change, str(event.by), event.to_json())
-                )
-                if isinstance(event, GroupChanged) and event.change == "left":
-                    break
+                if isinstance(event, GroupChanged):
+                    found.append((event.change, str(event.by), event.to_json()))
+                    if event.change == "left":
+                        break
+                else:
+                    found.append(event.text)
         texts, changes = (
             [one for one in found if isinstance(one, str)],
             [one for one in found if isinstance(one, tuple)],

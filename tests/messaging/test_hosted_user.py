@@ -220,6 +220,42 @@ async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
     assert [post.text for post in await yan_again.released(consumer="page")] == ["psst"]
 
 
+async def test_a_hosted_user_blocks_for_itself_alone(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await host_two(gate)
+    zoe.set_presence("online")
+    yan.set_presence("online")
+    await bob.wait_user("zoe", timeout=SOON)
+    await bob.wait_user("yan", timeout=SOON)
+    await yan.block("bob")
+    await (await bob.broadcast("to all")).delivered(timeout=SOON)
+    await (await bob.send("zoe", "to zoe")).delivered(timeout=SOON)
+    refused = await bob.send("yan", "to yan")
+    await net.settle()
+    assert refused.status == "accepted" and await yan.history("bob") == []
+    assert [user.name for user in yan.blocked()] == ["bob"] and gate.blocked() == zoe.blocked() == []
+    assert yan.user("bob").ignored and not zoe.user("bob").ignored and await yan.unread("room") == []
+    await gate.aclose()
+    gate = await net.restart(gate)
+    yan = next(user for user in gate.hosted if user.me.name == "yan")
+    assert [user.name for user in yan.blocked()] == ["bob"]
+    await net.settle()
+    assert refused.status == "accepted"
+    await yan.unblock("bob")
+    await refused.delivered(timeout=20)
+    assert [post.text for post in await yan.history("bob")] == ["to yan"]
+
+
+async def test_a_hosted_user_hides_another_one_that_it_blocks(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, yan = await host_two(gate)
+    await yan.block("zoe")
+    receipt = await zoe.send("yan", "psst")
+    await net.settle()
+    assert receipt.status == "delivered"  # one disk, which has it anyway
+    assert yan.user("zoe").ignored and await yan.unread("zoe") == []
+
+
 async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await host_two(gate)

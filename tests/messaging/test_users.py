@@ -1,4 +1,4 @@
-"""Users: names over time, presence, ignored users."""
+"""Users: names over time, presence, ignored and blocked users."""
 
 from __future__ import annotations
 
@@ -178,3 +178,60 @@ async def test_a_user_is_ignored_by_key_over_renames_and_restarts(tmp_path: Path
             assert history.ignores(stranger)
         await ada.unignore(user)
         assert not user.ignored and ada.ignored() == []
+
+
+async def test_a_user_is_blocked_by_key_over_restarts_and_is_hidden(tmp_path: Path) -> None:
+    quick = Settings(start_timeout=0.0)
+    async with TCPPeer(0, data=tmp_path / "bob", name="bob", settings=quick) as bob:
+        stranger = bob.me.id
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=quick) as ada:
+        assert (await ada.block(stranger)).id == stranger  # never met
+        with pytest.raises(ValueError, match="cannot block yourself"):
+            await ada.block(ada.me)
+        with pytest.raises(UnknownName):
+            await ada.block("nobody")
+        await ada.host("zoe")
+        with pytest.raises(ValueError, match="can be ignored, not blocked"):
+            await ada.block("zoe")
+    async with TCPPeer(0, data=tmp_path / "ada", settings=quick) as ada:
+        async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", settings=quick) as bob:
+            assert ada.links() == [] and [user.id for user in ada.blocked()] == [stranger]
+            await bob.broadcast("hello")
+        (user,) = ada.blocked()
+        assert user.blocked and user.ignored and ada.ignored() == [] and ada.ignores(stranger)
+        await ada.block(user)  # a second call changes nothing
+        async with open_history(tmp_path / "ada") as history:
+            assert history.ignores(stranger)
+        await ada.unblock(user)
+        assert not (user.blocked or user.ignored) and ada.blocked() == []
+        async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", settings=quick) as bob:
+            await ada.wait_for(Message, where=lambda message: message.text == "hello", timeout=20)
+
+
+async def test_as_many_users_are_blocked_as_there_is_room_for(net: Mesh) -> None:
+    ada = net.peers[0]
+    ada.people.blocked = {f"{n:064x}" for n in range(4096)}
+    with pytest.raises(ValueError, match="4096 users are blocked, and that is the limit: unblock one first"):
+        await ada.block("bob")
+
+
+async def test_messages_of_a_blocked_user_are_unread_when_the_block_ends(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await bob.broadcast("before")
+    await net.settle()
+    assert [post.text for post in await ada.unread("room")] == ["before"]
+    async with ada.events(Left, consumer=None) as events:
+        await ada.block("bob")
+        assert (await anext(events)).user == bob.me
+    assert await ada.unread("room") == []
+    receipt = await bob.broadcast("meanwhile")
+    await receipt.delivered(by="cyd", timeout=20)
+    seen = await cyd.broadcast("and then")
+    await seen.delivered(by="ada", timeout=20)
+    assert [post.text for post in await ada.history("room") if post.sender == bob.me] == ["before"]
+    assert ada.user("bob").status != "online"
+    async with ada.events(Message, consumer=None) as messages:
+        await ada.unblock("bob")
+        async with asyncio.timeout(20):
+            assert (await anext(messages)).text == "meanwhile"
+    assert sorted(post.text for post in await ada.unread("room")) == ["and then", "before", "meanwhile"]

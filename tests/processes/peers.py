@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.cli.subcommands.demo import Child, Line
+from p2pchat.identity.network_and_invites import Network, load_network
 from p2pchat.testing import Log, causes, check
 
 if TYPE_CHECKING:
@@ -89,6 +90,13 @@ class Cluster:
         child.points, child.changes, child.place, child.fork_server = points, changes, place, self.fork_server
         self.children.append(child)
         return child
+
+    @property
+    def network(self) -> Network:
+        """The network of the peers, once one has started."""
+        network = load_network(self.home / "network")
+        assert network is not None
+        return network
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.jsonl"

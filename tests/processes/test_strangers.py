@@ -22,7 +22,6 @@ from p2pchat.config import MIB, Settings
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import load_network
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
 from tests.conftest import Tell
@@ -339,8 +338,7 @@ async def test_a_hello_is_valid_once(cluster: Cluster) -> None:
     ada, bob = await two_members(cluster)
     since = len(ada.lines), len(bob.lines)
     port = ada.listening["port"]
-    network = load_network(cluster.home / "network")
-    assert network is not None
+    network = cluster.network
 
     first = await Stranger.connect(port, client_context())
     member = one_below(first.server)

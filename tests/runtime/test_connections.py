@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import socket
 import weakref
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -15,10 +16,12 @@ import pytest
 from p2pchat import server as server_module
 from p2pchat.client import Client, dial
 from p2pchat.config import Settings
-from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled
+from p2pchat.core.effects import Dial, Resolve
+from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
+from p2pchat.core.mesh.addressbook import is_loopback
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.protocol import Ping, Pong, encode
+from p2pchat.protocol import Peers, Ping, Pong, encode
 from p2pchat.runtime.connections import (
     MANY_LINK_ENDS,
     MANY_OBJECTS,
@@ -28,6 +31,7 @@ from p2pchat.runtime.connections import (
     gc_paused,
 )
 from p2pchat.runtime.strangers import SWEEP_ABOVE, Stranger, StrangerLimiter
+from tests.core.mesh.linked_peers import Key, Meeting, Post
 from tests.deadlines import WAIT, within
 from tests.link_ends import CLIENT, SERVER, SETTINGS, Recorder, Streams, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
@@ -55,6 +59,35 @@ async def test_a_connection_at_the_moment_of_the_end_is_closed() -> None:
             pass
         assert came and came[0].transport.is_closing()
         writer.close()
+
+
+async def test_a_told_name_of_this_machine_is_looked_up_and_never_dialled() -> None:
+    """With the resolver of this system: whatever it takes for a name of loopback is refused."""
+    came: asyncio.Queue[Input] = asyncio.Queue()
+    connections = ConnectionManager(
+        TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, put=came.put_nowait
+    )
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.setblocking(False)
+        connections.resolve(1, f"localhost:{door.getsockname()[1]}")
+        async with within(WAIT, "the addresses of localhost"):
+            resolved = await came.get()
+        assert isinstance(resolved, Resolved) and ("127.0.0.1", "127.0.0.1") in resolved.hosts
+        assert all(is_loopback(host) for host, _ in resolved.hosts)
+
+        ada, teller = Post(Key("ada")), Post(Key("mallory"))
+        link = Meeting(ada, teller).connect(teller, host="203.0.113.1")
+        said = ada.got(link, Peers(0, [], linked=[(Key("nobody").id, ("evil.example:22",))]))
+        looked_up: list[int] = []
+        for second in range(1, 60):
+            assert not any(isinstance(each, Dial) for each in said)
+            dials = [each.dial for each in said if isinstance(each, Resolve)]
+            looked_up += dials
+            said = [effect for dial in dials for effect in ada.handle(Resolved(dial, resolved.hosts))]
+            said += ada.wake(float(second))
+        assert len(looked_up) >= Settings().told_tries
+        with pytest.raises(BlockingIOError):
+            door.accept()
 
 
 class Connecting:

@@ -101,6 +101,9 @@ class Hanging:
         await asyncio.sleep(timeout)  # the dial hangs until its timeout
         raise TimeoutError
 
+    async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+        return await self._transport.resolve(host, port, timeout=timeout)
+
 
 class Stumbling:
     """A transport whose first dials fail with an unexpected error, as CPython's race of addresses did (IndexError)."""
@@ -117,6 +120,9 @@ class Stumbling:
         if self.falls >= 0:
             raise IndexError("list index out of range")
         return await self._transport.dial(host, port, timeout=timeout)
+
+    async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+        return await self._transport.resolve(host, port, timeout=timeout)
 
 
 async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings | None = None) -> TCPPeer:

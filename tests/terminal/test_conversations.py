@@ -55,7 +55,8 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
     await ada.shows("hello bob  ✓ delivered 1/1")
     await bob.broadcast("hello\nada")
     psst = await bob.send("ada", "psst")
-    await psst.read(timeout=20)  # shown in full to somebody who is there
+    await psst.delivered(timeout=20)
+    await ada.shows("bob -> ada: psst")
     await ada.type("and")
     await ada.prompts("room> and")
     start = next(i for i, line in enumerate(without_times(ada)) if "bob is here" in line)
@@ -64,6 +65,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
         "ada: hello bob  ✓ delivered 1/1",
         "bob: hello",
         "    | ada",
+        "-- first message from bob: they see what you read once you answer",
         "bob -> ada: psst",
         "room> and",
     ]

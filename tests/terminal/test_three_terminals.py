@@ -49,7 +49,7 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str
     await ada.shows("hello, all  ✓✓ read 2/2")
     await cyd.line("/msg bob see you at noon")
     await bob.shows("cyd -> bob: see you at noon")
-    await cyd.shows("see you at noon  ✓✓ read")
+    await cyd.shows("see you at noon  ✓ delivered")
     await bob.line("/go cyd")
     await bob.line("with pleasure")
     await cyd.shows("bob -> cyd: with pleasure")

@@ -76,6 +76,15 @@ def test_what_a_deletion_left_out_of_earlier_runs_is_no_skipped_message() -> Non
     assert rules(one(), bob().message("C.1", "ada", after=["B.1"])) == ["order"]
 
 
+def test_a_deletion_also_explains_what_is_skipped_where_its_follower_was_never_logged_as_sent() -> None:
+    """The writer was killed between the commit and the line; its next log builds on that message (seed 1055589)."""
+    ada = Writer("ada").listening().sent("B.1").listening().sent("D.1")
+    follower = Writer("bob").listening().message("C.1", "ada", after=["B.1"], gap=True)
+    assert rules(ada, follower.message("D.1", "ada")) == []
+    unmarked = Writer("bob").listening().message("C.1", "ada", after=["B.1"])
+    assert rules(ada, unmarked.message("D.1", "ada")) == ["order"]
+
+
 def test_a_gap_does_not_excuse_disorder_of_one_writer() -> None:
     two = bob().line("gap", code="gap", about="A.2").message("A.2", "ada").message("A.1", "ada")
     assert rules(ada().sent("A.1").sent("A.2"), two) == ["order"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
+from websockets.asyncio.client import connect
 
 from tests.ports import free_ports
 
@@ -64,6 +65,15 @@ class GatewayProcess:
         if self._process is not None:
             self._process.kill()
             await self._ended(self._process)
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Kill it, and start it again afterwards, also for the tests that follow one that fails here."""
+        await self.kill()
+        try:
+            yield
+        finally:
+            await self.start()
 
     def freeze(self) -> None:
         """Keep all connections, and answer nothing until thaw()."""
@@ -256,6 +266,17 @@ async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Vis
     return Visitor(context, await context.new_page(), url, shots)
 
 
+async def acquainted(one: Visitor, terry: Terminal) -> None:
+    """Have two users know each other, so that each is told what the other reads."""
+    url = one.url.replace("http", "ws", 1) + "lines"
+    async with connect(url, additional_headers={"Authorization": f"Bearer {one.token}"}) as lines:
+        id = json.loads(await lines.recv())["user_id"]
+        await lines.send(json.dumps({"do": "accept", "to": "terry"}))
+        while (line := json.loads(await lines.recv()))["event"] != "answer":
+            assert line["event"] != "error", line
+    terry.say(do="accept", to=id)
+
+
 @dataclass
 class Scene:
     """The users: zoe and yan with browsers, terry in a terminal; the peer of the gateway is called gate."""
@@ -285,6 +306,7 @@ async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]
             yan = await visitor(browser, gateway.url, shots, color_scheme="dark", **window)
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
             await zoe.row("terry").wait_for()
+            await asyncio.gather(*(acquainted(one, terry) for one in (zoe, yan)))
             yield Scene(gateway, zoe, yan, terry)
             assert (zoe.troubles, yan.troubles) == ([], [])
     finally:

@@ -191,14 +191,13 @@ async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Sce
     await asyncio.gather(zoe.go("Room"), yan.go("Room"))
     await zoe.write("before the end")
     await yan.sees("before the end")
-    await gateway.kill()
-    for text in ("written offline 1", "written offline 2"):
-        await zoe.write(text)
-        await (await zoe.sees(text)).get_by_text("waiting to be sent").wait_for()
-    await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
-    await zoe.shot("offline-light")
-    await terry.send("said meanwhile")
-    await gateway.start()
+    async with gateway.away():
+        for text in ("written offline 1", "written offline 2"):
+            await zoe.write(text)
+            await (await zoe.sees(text)).get_by_text("waiting to be sent").wait_for()
+        await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
+        await zoe.shot("offline-light")
+        await terry.send("said meanwhile")
     await zoe.page.evaluate("dispatchEvent(new Event('online'))")
     await yan.page.evaluate("dispatchEvent(new Event('online'))")
     await terry.next("message", text="written offline 2")

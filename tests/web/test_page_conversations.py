@@ -19,7 +19,7 @@ from playwright.async_api import Route
 from p2pchat.messaging.name_resolution import is_misspelling
 from tests.ports import free_ports
 from tests.processes.settings_override import altered, changes
-from tests.web.browser import CHROMIUM, Scene, Terminal, opened
+from tests.web.browser import CHROMIUM, PATIENCE, GatewayProcess, Scene, Terminal, Visitor, opened
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -124,22 +124,22 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     await zoe.go("yan")
     await zoe.page.reload()
     await zoe.row("terry").get_by_text("online").wait_for()
-    await scene.gateway.kill()
-    await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
-    await zoe.shot("away-light")
-    assert await online.count() == 0
-    await zoe.write("into the void")
-    await zoe.row("yan").get_by_text("You: into the void").wait_for()
-    written = datetime.now(UTC)
-    assert await zoe.row("terry").get_by_text("online").count() == 0
-    await zoe.go("terry")
-    ticks = (await zoe.sees("read before")).locator(".ticks")
-    await zoe.page.get_by_text("Earlier messages are shown when the gateway is back").wait_for()
-    assert await ticks.count() == 0  # a tick never goes back
-    await zoe.do("read before", "Delete")
-    await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    await zoe.page.get_by_text("The gateway is away. Try again when it is back.").wait_for()
-    await scene.gateway.start()
+    await zoe.row("terry").get_by_text("You: read before").wait_for()  # the page has this message again
+    async with scene.gateway.away():
+        await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
+        await zoe.shot("away-light")
+        assert await online.count() == 0
+        await zoe.write("into the void")
+        await zoe.row("yan").get_by_text("You: into the void").wait_for()
+        written = datetime.now(UTC)
+        assert await zoe.row("terry").get_by_text("online").count() == 0
+        await zoe.go("terry")
+        ticks = (await zoe.sees("read before")).locator(".ticks")
+        await zoe.page.get_by_text("Earlier messages are shown when the gateway is back").wait_for()
+        assert await ticks.count() == 0  # a tick never goes back
+        await zoe.do("read before", "Delete")
+        await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await zoe.page.get_by_text("The gateway is away. Try again when it is back.").wait_for()
     for one in (zoe, scene.yan):
         await one.page.evaluate("dispatchEvent(new Event('online'))")
         await one.row("terry").get_by_text("online").wait_for()
@@ -213,16 +213,15 @@ async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
     await me.click()
     await page.locator("#my-receipts:enabled").wait_for()
     assert not await receipts.is_checked()
-    await scene.gateway.kill()
-    await disabled.wait_for()
-    await page.keyboard.press("Escape")
-    await me.click()
-    await disabled.wait_for()
-    await page.get_by_label("About me").fill("far away")
-    await page.get_by_role("button", name="Save").click()
-    await trouble.wait_for()
-    await zoe.shot("settings-away-light")
-    await scene.gateway.start()
+    async with scene.gateway.away():
+        await disabled.wait_for()
+        await page.keyboard.press("Escape")
+        await me.click()
+        await disabled.wait_for()
+        await page.get_by_label("About me").fill("far away")
+        await page.get_by_role("button", name="Save").click()
+        await trouble.wait_for()
+        await zoe.shot("settings-away-light")
     for one in (zoe, scene.yan):
         await one.page.evaluate("dispatchEvent(new Event('online'))")
     await page.locator("#my-receipts:enabled").wait_for()
@@ -702,3 +701,104 @@ async def test_a_message_that_came_long_after_it_claims_says_so_beside_its_time(
         assert await (await scene.zoe.sees("at once")).locator(".came").count() == 0
     finally:
         await slow.end()
+
+
+async def written(other: GatewayProcess, reader: Visitor, to: str, *names: str) -> None:
+    """Have new accounts of another gateway write three messages each to a user, once its page has their names."""
+    async with httpx.AsyncClient(base_url=f"{other.url}v1/", trust_env=False) as http:
+        for name in names:
+            token = (await http.post("accounts", json={"name": name})).json()["token"]
+            await reader.row(name).wait_for()
+            for text in ("hello", "it is me", "are you there?"):
+                message = {"to": to, "content": f"{text} ({name})"}
+                answer = await http.post("messages", json=message, headers={"Authorization": f"Bearer {token}"})
+                assert answer.is_success, answer.text
+
+
+async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, tmp_path: Path) -> None:
+    zoe, page = scene.zoe, scene.zoe.page
+    requests, dialog = page.get_by_role("button", name=re.compile("^Requests")), page.get_by_role("dialog")
+    await zoe.go("Room")
+    assert await requests.count() == 0
+    scene.terry.say(do="whois", user="zoe", ref="zoe")
+    [about] = (await scene.terry.next("answer", ref="zoe"))["rows"]
+    words = ("--name", "elsewhere", "--data", str(tmp_path / "elsewhere"), str(scene.gateway.port))
+    other = GatewayProcess(scene.gateway.home, *words)
+    try:
+        await other.start()
+        await zoe.row("elsewhere").wait_for()
+        await written(other, zoe, about["user_id"], "ann", "ben", "cas")
+        for name in ("ann", "ben", "cas"):
+            await zoe.row(name).get_by_text("3 unread").wait_for()
+        title = await page.title()
+        await written(other, zoe, about["user_id"], "dot")
+        await zoe.row("Requests (1)").wait_for()
+        await written(other, zoe, about["user_id"], "eva", "fay")
+        await zoe.row("Requests (3)").wait_for()
+        assert await page.title() == title  # nothing of it is unread
+        await zoe.shot("requests-row-light")
+        await page.reload()
+        dot = dialog.get_by_role("listitem").filter(has_text="dot")
+        async with asyncio.timeout(PATIENCE):
+            await zoe.row("Requests (3)").click()
+            while not await dot.get_by_text("3 messages since").count():  # they are counted when the dialog is opened
+                await page.keyboard.press("Escape")
+                await zoe.row("Requests (3)").click()
+                await dot.wait_for()
+        await zoe.shot("requests-light")
+        await dialog.get_by_role("button", name="Ignore eva").click()
+        await dialog.get_by_role("status").get_by_text("eva is ignored").wait_for()
+        await dialog.get_by_role("button", name="Block fay").click()
+        await dialog.get_by_role("status").get_by_text("fay is blocked").wait_for()
+        assert await dialog.get_by_role("listitem").count() == 1
+        await page.keyboard.press("Escape")
+        for name, status in (("eva", "ignored"), ("fay", "blocked")):
+            await zoe.row(name).get_by_text(status).wait_for()
+        await zoe.go("dot")  # by the list of people: nothing is shown before it is accepted
+        await page.get_by_text("dot wrote to you, and waits").wait_for()
+        assert await zoe.texts() == []
+        await zoe.shot("request-open-light")
+        await zoe.go("Room")
+        await zoe.row("Requests (1)").click()
+        await dialog.get_by_role("button", name="Accept dot").click()
+        await page.locator("#talk-name").filter(has_text="dot").wait_for()
+        await zoe.sees("are you there? (dot)")
+        assert await zoe.texts() == ["hello (dot)", "it is me (dot)", "are you there? (dot)"]
+        await requests.wait_for(state="hidden")
+        await zoe.row("dot").get_by_text("unread").wait_for(state="detached")
+        await zoe.write("yes")
+        await zoe.message("yes").locator(".ticks[data-level=delivered]").wait_for()
+    finally:
+        await other.stop()
+
+
+async def test_who_is_blocked_is_hidden_until_unblocked(scene: Scene) -> None:
+    zoe, terry, page = scene.zoe, scene.terry, scene.zoe.page
+    about, dialog = page.locator(".talk-head").get_by_role("button", name="About terry"), page.get_by_role("dialog")
+    await zoe.go("terry")
+    await terry.send("before the block", to="zoe")
+    await zoe.sees("before the block")
+    await about.click()
+    await dialog.get_by_text("They are not told.").wait_for()
+    await zoe.shot("block-light")
+    await dialog.get_by_role("button", name="Block", exact=True).click()
+    await zoe.row("terry").get_by_text("blocked").wait_for()
+    await page.locator(".talk-sub").get_by_text("blocked · private").wait_for()
+    assert await zoe.row("terry").locator(".dot").count() == 0
+    await page.get_by_text(re.compile("you block (is|are) not shown")).wait_for()
+    assert await zoe.message("before the block").count() == 0
+    await zoe.shot("blocked-light")
+    await terry.send("meanwhile", to="zoe")
+    await terry.send("one more", to="zoe")
+    await terry.send("all others see this")
+    await scene.yan.row("Room").get_by_text("terry: all others see this").wait_for(state="attached")
+    await page.reload()
+    await about.click()
+    await dialog.locator(".facts").get_by_text("blocked", exact=True).wait_for()
+    assert await dialog.get_by_role("button", name="Ignore").count() == 0
+    await zoe.shot("unblock-light")
+    await dialog.get_by_role("button", name="Unblock").click()
+    await zoe.sees("one more")
+    assert (await zoe.texts())[-3:] == ["before the block", "meanwhile", "one more"]
+    await zoe.row("terry").get_by_text("online").wait_for()
+    assert await page.get_by_text("not shown").count() == 0

@@ -96,7 +96,7 @@ def _unbracketed(name: str) -> str:
 
 
 def change_line(event: Event, me: str) -> list[Fragment]:
-    """Return a `joined`, `left`, `renamed` or `group` line."""
+    """Return a `joined`, `left`, `renamed`, `request` or `group` line."""
     return [(DIM, format_event(event, me, local(event["at"])) or "")]
 
 

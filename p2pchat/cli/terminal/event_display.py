@@ -262,6 +262,9 @@ class TerminalDisplay(Display):
             self._show_group_change(event)
         elif kind in ("joined", "left", "many", "renamed"):
             self._show_presence(event)
+        elif kind == "request":
+            self._show_day(event["at"])
+            self._screen.add_line(change_line(event, self.me))
 
     def shows(self, line: EventLine) -> bool:
         """Return whether a message of another conversation is shown, since it is for the user or a setting says so."""

@@ -82,6 +82,10 @@ class AddressBook:
         """Return whether some peer answered at this host, or its /64, or a user named it for a peer."""
         return address_line(host, "")[-1] in self._hosts
 
+    def is_chosen(self, peer: PeerId) -> bool:
+        """Return whether somebody here chose this peer (contacts.py)."""
+        return peer in self._contacts
+
     def owner(self, endpoint: str) -> PeerId:
         """Return the peer that last answered at this endpoint, "" for none."""
         verified = [
@@ -133,7 +137,7 @@ class AddressBook:
             return True
         if is_there and (line is None or peer in self._book):
             self._make_room(peer)
-        if not self._has_room(peer) or (line is not None and not self._make_room_for_hearsay(line)):
+        if not self._has_room(peer) or (line is not None and not self.hearsay.make_room(line, self._evict)):
             return False
         if line is not None:
             self.hearsay.add((peer, endpoint), line)
@@ -213,16 +217,8 @@ class AddressBook:
             if not self._hosts[host]:
                 del self._hosts[host]
 
-    def _make_room_for_hearsay(self, line: Line) -> bool:
-        """Return whether one more may come from there. When all is full, the newest of the fullest branch goes."""
-        if self.hearsay.has_room(line):
-            return True
-        if len(self.hearsay) < self._ctx.settings.max_told:
-            return False
-        gone = self.hearsay.giving_way(line)
-        if gone is not None:
-            self.forget(*gone)
-        return gone is not None
+    def _evict(self, item: tuple[PeerId, str]) -> None:
+        self.forget(*item)
 
     def _count_claim(self, address: Address) -> None:
         """Count an address of a peer that is not linked, if it is a claim. Without room, the newest of the fullest
@@ -231,10 +227,7 @@ class AddressBook:
         if address.verified_at or address.teller != peer or item in self.hearsay or peer in self._contacts:
             return
         line = address_line(split_endpoint(address.endpoint)[0], peer)
-        if self.claims.has_room(line):
-            self.claims.add(item, line)
-        elif (gone := self.claims.giving_way(line)) is not None:
-            self.forget(*gone)
+        if self.claims.make_room(line, self._evict):
             self.claims.add(item, line)
         else:
             self.forget(*item)
@@ -332,6 +325,21 @@ def is_in_one_network(host: str, other: str) -> bool:
     return two in ip_network((one, 16 if isinstance(one, IPv4Address) else 64), strict=False)
 
 
+def may_name_mean(host: str, own: str) -> bool:
+    """Return whether a name that other peers told may mean this address, towards which this machine has the address
+    `own`.
+
+    It never means this machine, and a machine in a private range only where this one is in that range too. So nobody
+    has a peer dial its neighbours' networks, and a mesh with names of its own works in any network.
+    """
+    if not _is_for(join_endpoint(host, 1), False):
+        return False
+    one, two = _address(host.partition("%")[0]), _address(own.partition("%")[0])
+    if one is None or not is_private(host):
+        return one is not None
+    return two is not None and any(_unmapped(one) in each and _unmapped(two) in each for each in PRIVATE_NETWORKS)
+
+
 def is_shareable(endpoint: str, *, from_loopback: bool, settings: Settings) -> bool:
     """Return whether an endpoint learned from another peer may be stored, dialled and shared.
 
@@ -353,7 +361,10 @@ def _is_for(endpoint: str, from_loopback: bool) -> bool:
         return from_loopback
     address = _address(host)
     if address is None:
-        return not host.replace(".", "").isdecimal()  # "127.1" is not a name: resolvers take it for an address
+        last = host.rstrip(".").rpartition(".")[
+            2
+        ]  # "127.1" and "0x7f000001" are no names: resolvers take both for addresses
+        return not (last.isdecimal() or last.lower().startswith("0x"))
     address = _unmapped(address)
     return not (address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved)
 

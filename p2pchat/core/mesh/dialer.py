@@ -16,6 +16,8 @@ for each known peer. Addresses learned from other peers are dialled a few at a t
 one network have failed. Hearsay (addressbook.py) has a pace of its own: two failing dials a second in all, one host
 once in 30 s, one network once in 5 s; three failures, or ten minutes without anybody linked who vouches for it, and it
 is forgotten. So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
+A name that only other peers told is resolved first, for each dial anew, and judged and paced as the one address that is
+dialled then: a name may mean any machine, and another one tomorrow.
 """
 
 from __future__ import annotations
@@ -25,12 +27,19 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import SLACK, Context, KeySet, Timer
-from p2pchat.core.effects import Dial, LinkChanged
-from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, split_endpoint
+from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
+from p2pchat.core.mesh.addressbook import (
+    AddressBook,
+    is_address,
+    is_loopback,
+    join_endpoint,
+    may_name_mean,
+    split_endpoint,
+)
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.link import REFUSALS, PeerLink
 from p2pchat.core.records import Address
-from p2pchat.core.shares import address_line
+from p2pchat.core.shares import TokenBucket, address_line
 from p2pchat.protocol import PeerId
 
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
@@ -59,6 +68,8 @@ class DialAddress:
         deferred_since: When the other peer was first left to dial us, or NEVER.
         has_slot: It has its turn among the addresses of a teller of nonsense.
         reported: (state, reason) as last reported to people, ("", "") for nothing.
+        resolved: What its name means for the next dial, as an endpoint. "" for a name that must be resolved first, or
+            need not be; and for an address.
         held: It waits for the pace of hearsay.
         forgotten: It is not wanted any more, but a dial to it is under way.
     """
@@ -74,6 +85,7 @@ class DialAddress:
     deferred_since: float = NEVER
     has_slot: bool = False
     reported: tuple[str, str] = ("", "")
+    resolved: str = ""
     held: bool = False
     forgotten: bool = False
 
@@ -97,6 +109,7 @@ class Dialer:
 
     Args:
         by_peer: The links that are up.
+        blocked: A live view of the peers that are never dialled, also where a user named them.
         may_dial: Return whether a link to a peer at an endpoint would find a place. Otherwise it is dialled only if a
             user named it.
     """
@@ -106,12 +119,14 @@ class Dialer:
         ctx: Context,
         book: AddressBook,
         by_peer: Mapping[PeerId, PeerLink],
+        blocked: Container[PeerId],
         may_dial: Callable[[PeerId, str], bool],
     ) -> None:
         self._ctx = ctx
         self._book = book
         self._by_peer = by_peer
         self._is_up = by_peer.__contains__
+        self._blocked = blocked
         self._may_dial = may_dial
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
@@ -210,6 +225,8 @@ class Dialer:
         address = plan.addresses.get(endpoint)
         if address is None or self._stopped or self._is_up(plan.peer) or plan.not_before > self._ctx.now.mono:
             return
+        if plan.peer in self._blocked:
+            return
         if len(plan.dials) == 1 and all(self._dials[dial][1] is not address for dial in plan.dials):
             self._try(plan, address)
 
@@ -284,12 +301,12 @@ class Dialer:
         if plan.peer != peer:
             plan = self._move(dial, plan, address, peer)
         self._failures.pop(address.branch, None)
-        was_hearsay = (peer, address.endpoint) in self._book.hearsay
+        was_paced = bool(address.resolved) or (peer, address.endpoint) in self._book.hearsay
         address.reached, address.teller = True, ""
         self._learned_dials.discard(dial)
         self._book.on_verified(peer, address.endpoint)
-        if was_hearsay:
-            self._pace.on_answered(address.endpoint)
+        if was_paced:
+            self._pace.on_answered(address.resolved or address.endpoint)
             self._retry_held()
         return address
 
@@ -315,6 +332,23 @@ class Dialer:
         plan.dials[dial] = None
         self._dials[dial] = (plan, address)
         return plan
+
+    def on_resolved(self, dial: int, hosts: list[tuple[str, str]]) -> None:
+        """The name of an endpoint means these addresses. One of them is dialled, at each try the next one."""
+        if dial not in self._dials:
+            return
+        plan, address = self._dials[dial]
+        fitting = [host for host, own in hosts if may_name_mean(host, own)]
+        if not fitting:
+            self._ctx.emit(Counted("address_refused"))
+            self.on_failed(dial, "no way there from this machine", "no_way")
+            return
+        self._finish(dial)
+        if not address.forgotten:
+            host = fitting[address.tries % len(fitting)]
+            address.resolved = join_endpoint(host, split_endpoint(address.endpoint)[1])
+            self._pace.on_resolved()
+        self._schedule(plan)
 
     def on_ended(self, dial: int) -> None:
         """The dial ended, and the address is good: its link came up, or another one to that peer did.
@@ -374,6 +408,7 @@ class Dialer:
         if found is None:
             return None
         found[0].dials.pop(dial, None)
+        found[1].resolved = ""
         self._learned_dials.discard(dial)
         self._run_queue()
         return found
@@ -436,6 +471,14 @@ class Dialer:
                 address.due_at = due_at
             self._schedule(plan)
 
+    def resume(self, peer: PeerId) -> None:
+        """Dial a peer that was blocked."""
+        plan = self._plans.get(peer)
+        if plan is not None:
+            for address in plan.addresses.values():
+                address.due_at = self._ctx.now.mono
+            self._schedule(plan)
+
     def _busy_pause(self) -> float:
         least, most = self._ctx.settings.busy_pause_least, self._ctx.settings.busy_pause_most
         return least + self._ctx.random() * (most - least)
@@ -484,7 +527,7 @@ class Dialer:
     def _schedule(self, plan: DialPlan) -> None:
         """Dial the address that is due, or set the timer for the next one."""
         self._unschedule(plan)
-        if self._stopped or plan.dials or (plan.peer and self._is_up(plan.peer)):
+        if self._stopped or plan.dials or (plan.peer and self._is_up(plan.peer)) or plan.peer in self._blocked:
             return
         if not plan.addresses:
             self._plans.pop(plan.peer, None)
@@ -505,7 +548,7 @@ class Dialer:
             self._schedule(plan)
         elif address.teller and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
             self._drop(plan, address.endpoint)  # it gave way to another one in the book
-        elif address.teller and not address.typed and self._is_held_back(plan, address):
+        elif self._is_told(plan, address) and self._is_held_back(plan, address):
             return
         else:
             self._dial(plan, address)
@@ -522,22 +565,48 @@ class Dialer:
         self._last_dial += 1
         self._dials[self._last_dial] = (plan, address)
         plan.dials[self._last_dial] = None
-        if address.teller and not address.typed:
+        if self._is_told(plan, address):
             self._learned_dials.add(self._last_dial)
             address.has_slot = False
-        self._ctx.emit(Dial(self._last_dial, address.endpoint))
+        if not self._is_told_name(plan, address):
+            self._ctx.emit(Dial(self._last_dial, address.endpoint))
+        elif address.resolved:
+            self._ctx.emit(Dial(self._last_dial, address.resolved))
+        else:
+            self._ctx.emit(Resolve(self._last_dial, address.endpoint))
+
+    def _is_told(self, plan: DialPlan, address: DialAddress) -> bool:
+        """Return whether only other peers vouch for an address."""
+        return bool(address.teller and not address.typed) or self._is_told_name(plan, address)
+
+    def _is_told_name(self, plan: DialPlan, address: DialAddress) -> bool:
+        """Return whether an endpoint has a name that only other peers vouch for.
+
+        That its peer answered there once says little, since it may mean another machine now. A name of this machine's
+        loopback is none.
+        """
+        if (
+            address.typed
+            or not (address.teller or address.reached)
+            or (address.reached and self._book.is_chosen(plan.peer))
+        ):
+            return False
+        host = split_endpoint(address.endpoint)[0]
+        return not (is_address(host) or is_loopback(host))
 
     def _is_held_back(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address learned from a peer must wait; then it is tried again by itself."""
         settings, now = self._ctx.settings, self._ctx.now.mono
-        is_hearsay = self._is_hearsay(plan, address)
-        if is_hearsay:
-            wait = self._pace.wait(address.endpoint, self._linked_networks(), len(self._book.hearsay))
+        is_paced = self._is_hearsay(plan, address) or self._is_told_name(plan, address)
+        endpoint = address.resolved or address.endpoint
+        if is_paced:
+            wait = self._pace.wait(endpoint, self._linked_networks(), len(self._book.hearsay))
             if wait > SLACK:
                 address.due_at, address.held = now + wait, True
                 self._schedule(plan)
                 return True
-        if self._failures[address.branch] >= settings.told_failures_before_slow and not address.has_slot:
+        may_be_slow = not (address.has_slot or address.resolved)
+        if self._failures[address.branch] >= settings.told_failures_before_slow and may_be_slow:
             address.has_slot = True
             address.due_at = max(now, self._next_slot.get(address.branch, now))
             self._next_slot[address.branch] = address.due_at + 1.0
@@ -549,8 +618,8 @@ class Dialer:
                 plan.queued = True
                 self._queue.append(plan)
             return True
-        if is_hearsay:
-            self._pace.on_dial(address.endpoint)
+        if is_paced:
+            self._pace.on_dial(endpoint)
         return False
 
     def _is_hearsay(self, plan: DialPlan, address: DialAddress) -> bool:
@@ -593,14 +662,15 @@ class Dialer:
 class HearsayPace:
     """Times of dials to hearsay: few of those that fail in all, and rarely to one host or network.
 
-    All names are one host here, since many names may mean one address. On loopback there is no pace: only peers of this
-    machine are believed about it. An answer by the right key gives everything back, so an honest mesh forms at once.
+    A name is no host: to look one up counts like a dial that fails, unless it means an address that may be dialled. On
+    loopback there is no pace: only peers of this machine are believed about it. An answer by the right key gives
+    everything back, so an honest mesh forms at once.
     """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._tokens = float(ctx.settings.max_told_dials)
-        self._tokens_at = NEVER
+        settings = ctx.settings
+        self._bucket = TokenBucket(settings.told_dials_a_second, settings.max_told_dials, ctx.now.mono)
         self._ready_at: dict[str, float] = {}  # by host and network
 
     def wait(self, endpoint: str, linked_networks: Container[str], waiting: int) -> float:
@@ -619,11 +689,8 @@ class HearsayPace:
             ready_at = max(ready_at, self._ready_at.get(network, now))
         if ready_at > now:
             return ready_at - now
-        earned = (now - max(self._tokens_at, now - 3600.0)) * settings.told_dials_a_second
-        self._tokens, self._tokens_at = min(self._tokens + earned, float(settings.max_told_dials)), now
-        if self._tokens >= 1:
-            return 0.0
-        return (1 - self._tokens + self._ctx.random() * waiting) / settings.told_dials_a_second
+        wait = self._bucket.wait(now)
+        return wait and wait + self._ctx.random() * waiting / settings.told_dials_a_second
 
     def on_dial(self, endpoint: str) -> None:
         """Note a dial that wait() allowed."""
@@ -631,19 +698,24 @@ class HearsayPace:
             return
         settings, now = self._ctx.settings, self._ctx.now.mono
         network, host = _nodes(endpoint)
-        self._tokens -= 1
+        self._bucket.tokens -= 1
         self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
-        self._ready_at[network] = now + settings.told_network_pause
-        self._ready_at[host] = now + settings.told_host_pause
+        if host:
+            self._ready_at[network] = now + settings.told_network_pause
+            self._ready_at[host] = now + settings.told_host_pause
+
+    def on_resolved(self) -> None:
+        """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
+        self._bucket.tokens += 1
 
     def on_answered(self, endpoint: str) -> None:
         """Note that the right key answered there."""
-        self._tokens += 1
+        self._bucket.tokens += 1
         for node in _nodes(endpoint):
             self._ready_at.pop(node, None)
 
 
 def _nodes(endpoint: str) -> tuple[str, str]:
-    """Return the network and the address of an endpoint; the same word for all names."""
+    """Return the network and the address of an endpoint; "" and "" for a name."""
     line = address_line(split_endpoint(endpoint)[0], "")
-    return (line[0], line[-1]) if len(line) > 1 else ("names", "names")
+    return (line[0], line[-1]) if len(line) > 1 else ("", "")

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from p2pchat.config import Settings
 from p2pchat.core.context import SLACK, Context, KeySet, Timer
-from p2pchat.core.effects import Counted, PauseReading, Send
+from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
-from p2pchat.core.shares import Shares, address_line
+from p2pchat.core.shares import Shares, TokenBucket, address_line
 from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Ping, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
@@ -47,7 +47,8 @@ class PeerLink:
         has_listed_users: The other end has listed all its users once.
         unwritten: Those of `users` that take a place of users who never wrote, the newest last (presence.py).
         users_told: Users that the other end named for the first time, as far as that is free of charge.
-        omits_users: Some of its users found no place, so what it says about others is no fault.
+        omits_users: Some of its users found no place or are blocked, so what it says about others is no fault.
+        blocked: Users that the other end told and that are blocked here; they are not among `users`.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with.
         begun: Position in the order in which connections of this process began, from 1.
@@ -69,6 +70,7 @@ class PeerLink:
     unwritten: KeySet[UserId] = field(default_factory=dict)
     users_told: int = 0
     omits_users: bool = False
+    blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
     linked: KeySet[PeerId] = field(default_factory=dict)
     run: RunId = ""
@@ -78,8 +80,7 @@ class PeerLink:
     # Keepalive
     reads: bool = True  # False while reading is paused
     heard_at: float = 0.0
-    tokens: float = 0.0
-    tokens_at: float = 0.0  # when `tokens` was last updated
+    bucket: TokenBucket = field(init=False)
     check_at: float = 0.0  # when its silence is measured next
     # PeerExchange
     sent_change: int = 0  # the last change of PeerChanges sent on this link
@@ -113,6 +114,9 @@ class LinkListener(Protocol):
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """A link that was up has ended. It is in neither `up` nor `by_peer` any more."""
+
+    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
+        """Report to programs that a link came up or ended. Called before link_up and link_down."""
 
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's own user, "" when it has none."""
@@ -148,17 +152,22 @@ def quoted(remote: str) -> str:
     return ascii(remote)[1:-1][:200]
 
 
+MAX_PEERS_OF_CONTACT = 8  # that are known because they host it, besides its own; a guess: one has few devices
+
+
 class LinkPlaces:
     """Places of links. Some are kept for contacts, and unknown peers share the others by where they come from.
 
-    A contact that finds no free place takes one of an unknown peer. An unknown peer that finds none takes that of the
-    fullest branch, or is refused (shares.py). So one party with many keys leaves room for others.
+    A contact that finds no free place takes one of an unknown peer, or else one of the contact that holds most. An
+    unknown peer that finds none takes that of the fullest branch, or is refused (shares.py). So one party with many
+    keys leaves room for others.
 
     Args:
         by_peer: The links that are up.
 
     Attributes:
         unknown: The unknown peers among them.
+        known: The others, each below the contact that it is or hosts.
     """
 
     def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink]) -> None:
@@ -166,6 +175,7 @@ class LinkPlaces:
         self._most = settings.max_links
         self._most_unknown = self._most - min(settings.known_links, self._most // 2)
         self.unknown: Shares[PeerId] = Shares(self._most_unknown)
+        self.known: Shares[PeerId] = Shares(self._most)
 
     def giving_way(self, peer: PeerId, host: str, *, known: bool) -> list[PeerId] | None:
         """Return the peers whose links end for one with this peer, at most one. None when there is no place for it."""
@@ -175,6 +185,8 @@ class LinkPlaces:
         if len(self._by_peer) < self._most and (known or self.unknown.has_room(line)):
             return []
         gone = self.unknown.giving_way(line)
+        if gone is None and known:
+            gone = self.known.giving_way((peer,))
         return None if gone is None else [gone]
 
     def take(self, link: PeerLink) -> None:
@@ -182,8 +194,30 @@ class LinkPlaces:
         line = address_line(link.host, link.peer)
         if link.known or self.unknown.line(link.peer) != line:
             self.unknown.remove(link.peer)
-        if not link.known and link.peer not in self.unknown:
+        if link.known and link.peer not in self.known:
+            self.known.add(link.peer, (link.peer, link.peer))
+        elif not link.known and link.peer not in self.unknown:
             self.unknown.add(link.peer, line)
+
+    def take_known(self, peer: PeerId, contact: PeerId | UserId) -> bool:
+        """Count a linked peer as known: it is this contact, or hosts it. Return False if the contact has many already.
+
+        A contact may be hosted by any number of peers, by a gateway for example, or by keys that it made up.
+        """
+        if contact == peer:
+            self.known.remove(peer)
+        elif peer in self.known:
+            return True
+        elif self.known.taken[contact,] >= MAX_PEERS_OF_CONTACT:
+            return False
+        self.unknown.remove(peer)
+        self.known.add(peer, (contact, peer))
+        return True
+
+    def free(self, peer: PeerId) -> None:
+        """Free the place of a peer that is not linked any more."""
+        self.unknown.remove(peer)
+        self.known.remove(peer)
 
     def __str__(self) -> str:
         """Return for people how many places of unknown peers are taken, and from where most of them come."""
@@ -221,8 +255,8 @@ class Keepalive:
     def watch(self, link: PeerLink) -> None:
         """Start with a link that has just come up."""
         now, settings = self._ctx.now.mono, self._ctx.settings
-        link.heard_at = link.tokens_at = now
-        link.tokens = float(settings.flood_burst)
+        link.heard_at = now
+        link.bucket = TokenBucket(settings.flood_a_second, settings.flood_burst, now)
         self._check_by(link, now + settings.ping_after)
         self._schedule()
 
@@ -236,14 +270,12 @@ class Keepalive:
         charged = sum(not isinstance(frame, (Entries, Have)) for frame in frames)
         if not charged:
             return
-        settings, now = self._ctx.settings, self._ctx.now.mono
         charged += sum(self._charged_users(link, frame) for frame in frames if isinstance(frame, Here))
-        earned = (now - link.tokens_at) * settings.flood_a_second
-        link.tokens = min(link.tokens + earned, float(settings.flood_burst + len(link.users))) - charged
-        link.tokens_at = now
-        if link.tokens < 0:
+        link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
+        wait = link.bucket.charge(charged, self._ctx.now.mono)
+        if wait:
             self._ctx.emit(Counted("flood"))
-            self._ctx.emit(PauseReading(link.id, -link.tokens / settings.flood_a_second))
+            self._ctx.emit(PauseReading(link.id, wait))
 
     def _charged_users(self, link: PeerLink, frame: Here) -> int:
         """Return for how many users a frame is charged, besides the frame itself."""

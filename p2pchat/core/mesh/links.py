@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from p2pchat.core.contacts import Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, NetworkCredentials
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
@@ -31,6 +31,7 @@ from p2pchat.core.inputs import (
     ListeningAt,
     Paused,
     PeerSighted,
+    Resolved,
     Stop,
 )
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, split_endpoint
@@ -66,7 +67,9 @@ from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, R
 FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
+REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
+State = TypeVar("State", DeciderState, FollowerState)
 
 
 class Links:
@@ -90,6 +93,7 @@ class Links:
         addresses: list[Address],
         listener: LinkListener,
         contacts: Contacts,
+        blocks: Blocks,
     ) -> None:
         self.up: dict[int, PeerLink] = {}
         self.by_peer: dict[PeerId, PeerLink] = {}
@@ -98,9 +102,11 @@ class Links:
         self._run = run
         self._listener = listener
         self._contacts = contacts
+        self._blocked = blocks.users
         self._links: dict[int, PeerLink] = {}  # in any phase but GONE
         self._decider_states: dict[PeerId, DeciderState] = {}  # of peers for whose links we decide
         self._follower_states: dict[PeerId, FollowerState] = {}  # of peers that decide for us
+        self._forgotten_n = 0  # the largest number of a forgotten DeciderState
         self._pending_ends: dict[int, Callable[[], None]] = {}  # by link, see settle()
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
@@ -108,9 +114,9 @@ class Links:
         self.book = AddressBook(ctx, addresses, contacts)
         self.places = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
-        self.dialer = Dialer(ctx, self.book, self.by_peer, self._may_dial)
+        self.dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
         self._handshakes = HandshakeRunner(
-            ctx, network, sign, self.dialer, is_welcome=self._is_welcome, on_proved=self._on_proved, end=self._end
+            ctx, network, sign, self.dialer, refusal=self._refusal, on_proved=self._on_proved, end=self._end
         )
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer, listener.name_of)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
@@ -118,6 +124,7 @@ class Links:
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
+            Resolved: lambda input: self.dialer.on_resolved(input.dial, input.hosts),
             DialFailed: self._on_dial_failed,
             LinkDown: self._on_link_down,
             Faulted: self._on_faulted,
@@ -172,12 +179,24 @@ class Links:
         """Take a new contact: a peer, or a user that a linked peer may host."""
         for link in self.up.values():
             if id == link.peer or id in link.users:
-                self.on_known(link)
+                self.on_known(link, id)
 
-    def on_known(self, link: PeerLink) -> None:
-        """Take the news that a link is up to a contact, or to a peer that hosts one."""
-        link.known = True
-        self.places.unknown.remove(link.peer)
+    def on_known(self, link: PeerLink, contact: PeerId | UserId) -> None:
+        """Take the news that a link is up to this contact, or to a peer that hosts it."""
+        link.known = self.places.take_known(link.peer, contact)
+
+    def block(self, peer: PeerId) -> None:
+        """End every connection with a peer whose own user is blocked now. It hears that there is no place."""
+        for link in list(self._links.values()):
+            if link.peer == peer:
+                self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
+
+    def unblock(self, peer: PeerId) -> None:
+        """Dial a peer again, and begin those links anew whose peers had told of that user: they tell it once."""
+        for link in list(self.up.values()):
+            if peer in link.blocked:
+                self.close(link.id, "error", "this link begins anew")
+        self.dialer.resume(peer)
 
     # Inputs
 
@@ -227,6 +246,8 @@ class Links:
         if not self._stopped:
             self.dialer.connect(input.endpoint, input.pin)
             named = input.pin or self.book.owner(input.endpoint)
+            if named in self._blocked:
+                self._ctx.emit(LinkChanged(named, input.endpoint, "trying", REFUSED_BLOCKED, "blocked"))
             if named in self.by_peer:
                 self._contacts.keep([named])
 
@@ -329,13 +350,15 @@ class Links:
         host, _ = split_endpoint(endpoint)
         return self.places.giving_way(peer, host, known=peer in self._contacts) is not None
 
-    def _is_welcome(self, peer: PeerId, link: PeerLink) -> bool:
-        """Return whether there is a place for a link whose far end has just proved to be this peer."""
+    def _refusal(self, peer: PeerId, link: PeerLink) -> tuple[str, str]:
+        """Return why there is no link with the peer that has just proved itself: a sentence and a word, or ("", "")."""
+        if peer in self._blocked:
+            return REFUSED_BLOCKED, "blocked"
         known = peer in self._contacts or (link.dialled and self.dialer.is_typed(link.dial))
-        is_welcome = self.places.giving_way(peer, link.host, known=known) is not None
-        if not is_welcome:
-            self._warn_full()
-        return is_welcome
+        if self.places.giving_way(peer, link.host, known=known) is not None:
+            return "", ""
+        self._warn_full()
+        return REFUSED_BUSY, "full"
 
     def _take_place(self, link: PeerLink) -> bool:
         """Give a link that comes up its place. End it and return False when there is none any more."""
@@ -376,7 +399,7 @@ class Links:
 
     def _decide(self, link: PeerLink) -> None:
         """As the decider, make this link the current one."""
-        state = decider_link_proved(self._decider_states.get(link.peer, DeciderState()), link.id)
+        state = decider_link_proved(self._decider_states.get(link.peer, DeciderState(self._forgotten_n)), link.id)
         self._decider_states[link.peer] = state
         former = self.by_peer.get(link.peer)
         is_copy = (
@@ -422,7 +445,7 @@ class Links:
         is_news = link.peer not in self._reported_up
         if is_news:
             self._reported_up.add(link.peer)
-            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
+            self._listener.report_link(link, LinkChanged(link.peer, link.endpoint, "up", host=link.host))
         self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "")
         if link.dialled:
             self.dialer.on_ended(link.dial)
@@ -473,14 +496,17 @@ class Links:
         self._pending_ends.pop(link.id, None)
         self.up.pop(link.id, None)
         if link.peer in self._decider_states:
-            self._decider_states[link.peer] = decider_link_down(self._decider_states[link.peer], link.id)
+            self._decider_states[link.peer] = decider_link_down(self._decider_states.pop(link.peer), link.id)
+            if forgotten := _forget_oldest(self._decider_states, 2 * self._ctx.settings.max_links):
+                self._forgotten_n = max(self._forgotten_n, forgotten.n)
         if link.peer in self._follower_states:
-            self._follower_states[link.peer] = follower_link_down(self._follower_states[link.peer], link.id)
+            self._follower_states[link.peer] = follower_link_down(self._follower_states.pop(link.peer), link.id)
+            _forget_oldest(self._follower_states, 2 * self._ctx.settings.max_links)
 
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]
-            self.places.unknown.remove(link.peer)
+            self.places.free(link.peer)
             text = f"{reason}: {why}" if why and reason != "left" else reason
             if quiet:
                 self._ctx.after(self._ctx.settings.left_grace, lambda: self._report_down(link, text))
@@ -493,7 +519,18 @@ class Links:
     def _report_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._reported_up:
             self._reported_up.discard(link.peer)
-            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", reason))
+            self._listener.report_link(link, LinkChanged(link.peer, link.endpoint, "down", reason))
+
+
+def _forget_oldest(states: dict[PeerId, State], most: int) -> State | None:
+    """Forget the state of the peer whose last link ended first, if there are more than `most`; return it.
+
+    Such a state matters for a moment: until the other end notices that a link is gone, or that two processes have the
+    same key. Peers with a link are fewer than `most`.
+    """
+    if len(states) <= most:
+        return None
+    return states.pop(next(peer for peer, state in states.items() if state.link is None))
 
 
 def _kind(frame: Frame | Unknown) -> str:
@@ -506,7 +543,7 @@ class HandshakeRunner:
     handshake.py has the frames and proofs. Which link of a pair stays is decided afterwards.
 
     Args:
-        is_welcome: Return whether there is a place for a link with the peer that has just proved itself on it.
+        refusal: Return why there is no link with the peer that has just proved itself on it, as Links._refusal().
         on_proved: Called with a link whose far end has proved to be a member.
         end: End a link, as Links._end().
     """
@@ -518,7 +555,7 @@ class HandshakeRunner:
         sign: Callable[[bytes], bytes],
         dialer: Dialer,
         *,
-        is_welcome: Callable[[PeerId, PeerLink], bool],
+        refusal: Callable[[PeerId, PeerLink], tuple[str, str]],
         on_proved: Callable[[PeerLink], None],
         end: Callable[..., None],
     ) -> None:
@@ -526,7 +563,7 @@ class HandshakeRunner:
         self._network = network
         self._sign = sign
         self._dialer = dialer
-        self._is_welcome = is_welcome
+        self._refusal = refusal
         self._on_proved = on_proved
         self._end = end
 
@@ -587,8 +624,11 @@ class HandshakeRunner:
             self._on_error(link, error)
             return
         peer = link.handshake.peer
-        if peer and not self._is_welcome(peer, link):
-            self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BUSY, code="full")
+        why, code = self._refusal(peer, link) if peer else ("", "")
+        if why:
+            if code == "blocked" and link.dialled:
+                self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
+            self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
             return
         if answer is not None:
             self._ctx.emit(Send(answer, [link.id]))
@@ -648,6 +688,9 @@ class DuplicateKeyDetector:
         should be notified.
         """
         settings, now = self._ctx.settings, self._ctx.now.mono
+        self._patient_until = {peer: until for peer, until in self._patient_until.items() if now < until}
+        last = now - settings.clone_window
+        self._replaced_at = {peer: times for peer, times in self._replaced_at.items() if times and times[-1] >= last}
         times = self._replaced_at.setdefault(peer, deque(maxlen=settings.clone_replacements))
         times.append(now)
         if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:

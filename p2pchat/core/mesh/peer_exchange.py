@@ -190,11 +190,15 @@ class PeerExchange:
             yield Peers(port=own[0], at=list(own[1]), linked=linked[part], gone=gone[part])
 
     def _shareable(self, peer: PeerId, near: bool) -> Endpoints:
-        """Return a peer's endpoints that links on loopback (`near`), or other links, may hear of."""
+        """Return a peer's endpoints that links on loopback (`near`), or other links, may hear of.
+
+        Hearsay is kept back: otherwise all peers of the mesh would dial whom one of them was told of.
+        """
         return tuple(
             address.endpoint
             for address in self._book.addresses(peer)
             if (address.verified_at or address.teller == peer)
+            and (peer, address.endpoint) not in self._book.hearsay
             and not address.failing_since
             and self._is_shareable(address.endpoint, near)
         )
@@ -233,7 +237,7 @@ class PeerExchange:
             self._ctx.emit(Counted("address_refused"))
             return
         here = address_line(link.host, link.peer)
-        is_there = peer == link.peer and (link.known or _place(endpoint) == address_line(link.host, "")[-1])
+        is_there = peer == link.peer and (link.known or self._is_place_of(link.host, endpoint, near))
         line = None if is_there else (link.peer,) if link.known else here
         if self._book.learn(peer, endpoint, link.peer, line):
             address = self._book.get(peer, endpoint)
@@ -241,6 +245,11 @@ class PeerExchange:
                 self._dialer.on_learned(address)
                 if peer == link.peer:
                     self._on_linked(peer)
+
+    def _is_place_of(self, host: str, endpoint: str, near: bool) -> bool:
+        """Return whether an endpoint is at the host of a link; for one on loopback, anywhere on this machine."""
+        place = _place(endpoint)
+        return place == address_line(host, "")[-1] or (near and place in map(_place, self._own[False][1]))
 
     def _is_within_reach(self, endpoint: str, teller: str) -> bool:
         """Return whether an endpoint means the same machine here as at a teller with this address.

@@ -9,22 +9,32 @@ peer, the users of the former link stay until the new one has listed its own, fo
 Anybody can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
 that tell it, and a moment longer for a peer's own user. All such users told by unknown peers share a number of places
 (shares.py), also while a link is replaced: when they are taken, the newest user of the fullest branch is left out.
-Their arrivals and departures are reported one by one up to a rate, and beyond it as a count.
+Their arrivals and departures are reported one by one up to a rate, and beyond it as a count; so are links of their
+peers.
 
 PresenceTracker follows the users of other peers. PresenceAnnouncer tells other peers about the users hosted here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, HostedIdentity, KeySet, Timer
-from p2pchat.core.effects import Counted, Effect, ManyChanged, PresenceChanged, Send, UserJoined, UserLeft
+from p2pchat.core.effects import (
+    Counted,
+    Effect,
+    LinkChanged,
+    ManyChanged,
+    PresenceChanged,
+    Send,
+    UserJoined,
+    UserLeft,
+)
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.shares import Shares, address_line
+from p2pchat.core.shares import Shares, TokenBucket, address_line
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Cert, Here, Hosted, PeerId, UserId
 
@@ -34,7 +44,7 @@ UNKNOWN = ("unknown", "", 0)
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 MAX_DEPARTED = 256  # own users of unknown peers who never wrote and are gone, so that they can be written to; a guess
 MAX_UNWRITTEN_TEXT = 64  # characters of the status of a user who never wrote; a guess
-EVENTS_BURST = 2.0  # seconds' worth of events about unknown users at once; a mesh of some dozen peers needs that
+EVENTS_BURST = 3.0  # seconds' worth of events about unknown users at once; a mesh of 20 peers needs that
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
@@ -46,6 +56,7 @@ class PresenceTracker:
     Args:
         stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
         on_gone: Called with each user that does not stay, when nothing is known of it any more.
+        blocked: A live view of the users of whom nothing is taken in.
 
     Attributes:
         announcer: Announces the users hosted here to other peers.
@@ -58,10 +69,12 @@ class PresenceTracker:
         users: Iterable[HostedIdentity],
         stays: Callable[[UserId], bool],
         on_gone: Callable[[UserId], None],
+        blocked: Container[UserId],
     ) -> None:
         self._ctx = ctx
         self._stays = stays
         self._on_gone = on_gone
+        self._blocked = blocked
         self._places: Shares[int] = Shares(ctx.settings.max_unwritten_users)  # links, by the number of such users
         self._departed: Shares[UserId] = Shares(MAX_DEPARTED)
         self._crowd = CrowdEvents(ctx)
@@ -166,6 +179,9 @@ class PresenceTracker:
         """
         self._check(link, frame)
         for hosted in frame.users:
+            if hosted.id in self._blocked:
+                self._omit_blocked(link, hosted.id)
+                continue
             if hosted.id not in link.users and not self._take_over(link, hosted.id):
                 continue
             if hosted.id in link.unwritten and (link.known or self._stays(hosted.id)):
@@ -177,6 +193,22 @@ class PresenceTracker:
         if not frame.more and not link.has_listed_users:
             link.has_listed_users = True
             self._end_wait(link.peer, "left")
+
+    def block(self, user: UserId) -> None:
+        """Take back what links say about a user who is blocked now. It leaves at once."""
+        for link in [*self._links.values(), *self._awaited.values()]:
+            if user in link.users:
+                self._omit_blocked(link, user)
+                self._drop(link, {user})
+        self._after_loss([user], "lost")
+        timer = self._grace_timers.pop(user, None)
+        if timer is not None:
+            timer.cancel()
+            self._leave(user, "lost")
+
+    def _omit_blocked(self, link: PeerLink, user: UserId) -> None:
+        link.blocked[user] = None
+        link.omits_users = True
 
     def _check(self, link: PeerLink, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
@@ -202,6 +234,10 @@ class PresenceTracker:
                 self._end_wait(link.peer, reason)
 
     def _unhost_all(self, link: PeerLink, users: AbstractSet[UserId], reason: str) -> None:
+        self._drop(link, users)
+        self._after_loss(users, reason)
+
+    def _drop(self, link: PeerLink, users: AbstractSet[UserId]) -> None:
         if link.known:
             self._familiar |= users
         for user in list(users):
@@ -209,7 +245,6 @@ class PresenceTracker:
             if user in link.unwritten:
                 self._give_place(link, user)
             self._unhost(user, link.id)
-        self._after_loss(users, reason)
 
     def _unhost(self, user: UserId, link_id: int) -> None:
         hosts = self.hosts.get(user, set())
@@ -259,26 +294,21 @@ class PresenceTracker:
         if link.known or self._stays(user):
             return True
         line = address_line(link.host, link.peer)
-        while not self._places.has_room(line):
-            fullest = self._places.giving_way(line)
-            if fullest is None:
-                link.omits_users = True
-                self._ctx.emit(Counted("user_left_out"))
-                return False
-            self._leave_out_newest(self._links.get(fullest) or self._replaced(fullest))
+        if not self._places.make_room(line, self._leave_out_newest):
+            link.omits_users = True
+            self._ctx.emit(Counted("user_left_out"))
+            return False
         self._places.add(link.id, line)
         link.unwritten[user] = None
         return True
 
     def _give_place(self, link: PeerLink, user: UserId) -> None:
         del link.unwritten[user]
-        line = self._places.line(link.id)
-        self._places.remove(link.id)
-        if link.unwritten:
-            self._places.add(link.id, line, len(link.unwritten))
+        self._places.reduce(link.id, 1)
 
-    def _leave_out_newest(self, link: PeerLink) -> None:
+    def _leave_out_newest(self, link_id: int) -> None:
         """Make room in the fullest branch. Users who wrote meanwhile, or whose peer is known now, need no place."""
+        link = self._links.get(link_id) or self._replaced(link_id)
         user = next(reversed(link.unwritten))
         if link.known or self._stays(user):
             self._give_place(link, user)
@@ -290,13 +320,12 @@ class PresenceTracker:
     def _keep_departed(self, link: PeerLink) -> None:
         """Remember the own user of a peer that is gone, in place of another if need be."""
         line = address_line(link.host, link.peer)
-        if not self._departed.has_room(line):
-            other = self._departed.giving_way(line)
-            if other is None:
-                return
-            self._departed.remove(other)
-            self._forget_if_gone(other)
-        self._departed.add(link.peer, line)
+        if self._departed.make_room(line, self._forget_departed):
+            self._departed.add(link.peer, line)
+
+    def _forget_departed(self, user: UserId) -> None:
+        self._departed.remove(user)
+        self._forget_if_gone(user)
 
     def _forget_if_gone(self, user: UserId) -> None:
         """Forget a user that no link tells any more, unless it stays."""
@@ -316,6 +345,13 @@ class PresenceTracker:
     def may_report(self, user: UserId) -> bool:
         """Return whether an event about a user may be reported now; one that may is counted."""
         return not self.is_limited(user) or self._crowd.take()
+
+    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
+        """Report that a link came up or ended. Links of unknown peers whose users never wrote are limited too."""
+        if not link.known and not self.may_report(link.peer):
+            change = change.replace(counted=True)
+            self._crowd.count(change)
+        self._ctx.emit(change)
 
     def _emit(self, user: UserId, effect: Effect) -> None:
         if self.may_report(user):
@@ -397,39 +433,33 @@ class PresenceTracker:
 
 
 class CrowdEvents:
-    """The rate of events about users whom nobody here knows. Those beyond it are counted, for a second."""
+    """The rate of events about users and peers whom nobody here knows. Those beyond it are counted, for a second."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._rate = float(ctx.settings.unknown_events_a_second)
-        self._tokens = EVENTS_BURST * self._rate
-        self._at = 0.0  # when `_tokens` was last updated, monotonic
-        self._joined = self._left = self._changed = 0
+        rate = ctx.settings.unknown_events_a_second
+        self._bucket = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
+        self._joined = self._left = self._changed = self._links = 0
         self._timer: Timer | None = None
 
     def take(self) -> bool:
         """Return whether one more event may be reported now."""
-        now = self._ctx.now.mono
-        self._tokens = min(self._tokens + (now - self._at) * self._rate, EVENTS_BURST * self._rate)
-        self._at = now
-        if self._timer is not None or self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        return self._timer is None and self._bucket.take(self._ctx.now.mono)
 
     def count(self, effect: Effect) -> None:
         """Count an event that is not reported."""
         self._joined += isinstance(effect, UserJoined)
         self._left += isinstance(effect, UserLeft)
         self._changed += isinstance(effect, PresenceChanged)
+        self._links += isinstance(effect, LinkChanged)
         if self._timer is None:
             self._timer = self._ctx.after(1.0, self._report)
 
     def _report(self) -> None:
         self._timer = None
         self.take()
-        self._ctx.emit(ManyChanged(self._joined, self._left, self._changed))
-        self._joined = self._left = self._changed = 0
+        self._ctx.emit(ManyChanged(self._joined, self._left, self._changed, self._links))
+        self._joined = self._left = self._changed = self._links = 0
 
 
 def _without_text(hosted: Hosted) -> Hosted:

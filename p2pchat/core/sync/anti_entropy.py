@@ -390,7 +390,8 @@ class AntiEntropy:
         for each in refusals.reopened(key) if refusals.by_ref and marks else ():
             if remote.takes(each.log, each.needed):  # it holds what later logs build on
                 ahead.setdefault(each.log.run, Mark(each.log.run, each.needed, ""))
-        if self._sync.quota.refuses(remote.link, key):
+        is_refused = key[0] in remote.groups_refused and not conversation.is_stored
+        if is_refused or self._sync.quota.refuses(remote.link, key):
             ahead, unsure = {}, []
         remembered = remote.set_ahead(key, ahead)
         if not remembered:

@@ -57,6 +57,8 @@ class Appender:
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
+        if conversation.waits:
+            self._sync.requests.on_answered(conversation, request.user)  # shown first, and followed by the answer
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
         self._append_drafts(conversation, log, self._with_profile(conversation, log, drafts))
@@ -137,7 +139,8 @@ class Appender:
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own or log.id.run in conversation.writer(user).sealed:  # or forked, or of a copy
-            began = conversation.log(user, self._sync.run) is not None
+            # A sealed log that another process of this user built on is in storage only.
+            began = run is not None or conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
 

@@ -11,6 +11,7 @@ Source: docs/protocol.md, "Order".
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -53,10 +54,13 @@ class CausalOrder:
             if entry.after or entry.re is not None or entry.before:
                 refs = references_of(log, seq, entry)
                 relation = None if entry.re is None else self._relation(log, seq, entry)
-                if log.queue or seq > log.show_limit or self._missing(conversation, log, seq, refs):
-                    log.queue.append(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
+                waits = log.queue or seq > log.show_limit or conversation.waits
+                if waits or self._missing(conversation, log, seq, refs):
+                    log.add_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
                 elif relation is not None:
                     self._ctx.change.relations.append(relation)
+        if conversation.waits:
+            return
         self._block(conversation, log)
         moved = self._advance(conversation, log)
         has_cuts = not conversation.writer(log.id.user).uncut  # then other logs may have changed visibility too
@@ -104,15 +108,25 @@ class CausalOrder:
         seq, refs, *_ = log.queue[0]
         self._emit_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
         while log.queue and log.queue[0].seq <= log.show_limit:
-            self._add_relations([log.queue.popleft().relation])
+            self._add_relations([log.pop_waiting().relation])
         conversation.blocked.pop(log.id, None)
         if log.show_limit > log.released:
             self._release(conversation, log, log.show_limit - log.released, gap=True)
 
     def resume(self, conversation: ConversationState) -> None:
         """Restore the waiting entries after a restart, or release them."""
-        for log in list(conversation.by_ref.values()):
+        for log in list(conversation.by_ref.values()) if not conversation.waits else ():
             self._block(conversation, log)
+        self.retry(conversation)
+
+    def on_accepted(self, conversation: ConversationState) -> None:
+        """Release what a conversation held back that waited as a whole, as if all of it had just come."""
+        logs = list(conversation.by_ref.values())
+        for log in logs:
+            log.queue = deque(entry._replace(since=self._ctx.now.mono) for entry in log.queue) or ()
+        for log in logs:
+            self._block(conversation, log)
+            self._advance(conversation, log)
         self.retry(conversation)
 
     def on_log_dropped(self, conversation: ConversationState, log: LogState) -> None:
@@ -189,7 +203,7 @@ class CausalOrder:
             return
         if missing:
             self._emit_gap(conversation, log, seq, missing)
-            log.queue.popleft()
+            log.pop_waiting()
             self._add_relations([relation])
             self._release(conversation, log, 1, gap=True)
             self._advance(conversation, log)
@@ -247,7 +261,7 @@ class CausalOrder:
         while (
             log.queue and log.queue[0].seq <= log.show_limit and not self._missing(conversation, log, *log.queue[0][:2])
         ):
-            self._add_relations([log.queue.popleft().relation])
+            self._add_relations([log.pop_waiting().relation])
         moved = self._advance(conversation, log)
         if not log.queue:
             conversation.blocked.pop(log.id, None)

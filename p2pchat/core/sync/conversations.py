@@ -9,19 +9,20 @@ Source: docs/protocol.md, "Conversations".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.shares import Shares
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
-MAX_UNKNOWN = 1000  # groups named by one peer of which nothing arrived; a guess: 2 MiB
+MAX_UNKNOWN = 1000  # groups named by one peer of which nothing arrived; measured: 4.4 MiB
+MAX_UNKNOWN_OF_ALL = 4000  # and those of all peers
 MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
 DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
 
@@ -56,8 +57,8 @@ class Conversations:
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
-        self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing arrived -> who named it first
-        self._unknown_of: Counter[PeerId] = Counter()
+        self._unknown = Shares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
+        self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
         self.room = room_id(network) if network else ""
         if network:
             self.open(Naming(room=True))
@@ -102,22 +103,28 @@ class Conversations:
     def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
 
-        `teller` is that peer, "" for a file. Each may name a limited number of groups of which nothing arrives.
+        `teller` is that peer, "" for a file. Each may name a limited number of groups of which nothing arrives; when
+        there are too many in all, the newest of the peer that named most are forgotten.
         """
         assert naming.group is not None
         id, owner, _ = naming.group
         found = self.by_id.get(id)
         if found is None:
-            if self._unknown_of[teller] >= MAX_UNKNOWN:
+            if not self._unknown.make_room((teller,), self._evict):
                 return
             found = self._add(self._new(id, naming, frozenset()))
             self.provisional.add(id)
-            self._unknown[id] = teller
-            self._unknown_of[teller] += 1
+            self._unknown.add(id, (teller,))
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else islice(users, MAX_ASKED_USERS)
             found.members = (found.members or frozenset()).union(asked)
             found.allow_writers((found.allowed_writers or frozenset()) | {owner})
+
+    def _evict(self, id: ConversationId) -> None:
+        forgotten = self.forget(id)
+        if forgotten is not None and self.on_evicted is not None:
+            self.on_evicted(forgotten)
+        self._unknown.remove(id)
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
         """Yield the users to whom this user ever wrote directly."""
@@ -129,16 +136,15 @@ class Conversations:
     def keep(self, id: ConversationId) -> None:
         """Keep a conversation: an entry of it arrived, or a program opened it."""
         self.provisional.discard(id)
-        if id in self._unknown:
-            teller = self._unknown.pop(id)
-            self._unknown_of[teller] -= 1
-            if not self._unknown_of[teller]:
-                del self._unknown_of[teller]
+        self._unknown.remove(id)
 
     def of_user(self, user: UserId) -> list[ConversationId]:
-        """Return the conversations that a user belongs to or did, without those of group operations."""
+        """Return the conversations that a user belongs to or did, without those of group operations and those that
+        wait.
+        """
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
-        return [*([self.room] if self.room else ()), *self._dms.get(user, ()), *talks]
+        direct = [id for id in self._dms.get(user, ()) if not self.by_id[id].waits]
+        return [*([self.room] if self.room else ()), *direct, *talks]
 
     def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
         """Update which direct conversations concern hosted users, after this user was hosted or unhosted."""
@@ -159,8 +165,8 @@ class Conversations:
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
     def visible(self) -> list[ConversationId]:
-        """Return all conversations except those of group operations."""
-        return [id for id, conversation in self.by_id.items() if not conversation.naming.group]
+        """Return all conversations except those of group operations and those that wait."""
+        return [id for id, each in self.by_id.items() if not (each.naming.group or each.waits)]
 
     def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
         """Return these ids, those with the newest entries first.
@@ -198,6 +204,10 @@ class Conversations:
         """Forget and return a conversation that only links mention; None for any other."""
         if id not in self.provisional or self.by_id[id].is_stored:
             return None
+        return self.remove(id)
+
+    def remove(self, id: ConversationId) -> ConversationState:
+        """Forget and return a conversation."""
         self.keep(id)
         conversation = self.by_id.pop(id)
         self.groups.pop(id, None)

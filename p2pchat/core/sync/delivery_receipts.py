@@ -359,7 +359,9 @@ class Acknowledgements:
         """Send marks to links that may not hear them from the writer's own peers."""
         keys, self._gossip = sorted(self._gossip), set()
         for key in keys:
-            conversation = self._sync.conversations.by_id[key[0]]
+            conversation = self._sync.conversations.by_id.get(key[0])
+            if conversation is None:
+                continue  # it waited, and was deleted
             hosts = {
                 self._sync.remotes[id].link.peer
                 for id in self._sync.presence.hosts.get(key[1], ())

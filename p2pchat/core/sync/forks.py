@@ -106,6 +106,8 @@ class Forks:
     def _uncover(self, conversation: ConversationState, facts: LogFacts | None) -> None:
         if facts is None or facts.covered or facts.forked:
             return
+        if self._sync.conversations.by_id.get(conversation.id) is not conversation:
+            return  # it waited, and was deleted
         writer = conversation.writer(facts.log.user)
         log = writer.logs.get(facts.log.run) or conversation.add(conversation.log_from(facts))
         log.covered = any(log.is_covered_by(other.before) for other in writer.logs.values() if not other.forked)

@@ -81,9 +81,9 @@ class GroupEditor:
         if fault is not None:
             self._ctx.emit(WriteRefused(request.ticket, *fault))
         elif isinstance(request, GroupCreateRequest):
-            self._contacts.keep(request.members)
+            self._contacts.keep(request.members, request.user)
         elif isinstance(request, GroupChangeRequest):
-            self._contacts.keep(request.add)
+            self._contacts.keep(request.add, request.user)
 
     def _make(self, request: GroupCreateRequest) -> Refusal | None:
         members = dict.fromkeys((request.user, *request.members), 1)

@@ -104,14 +104,14 @@ class GroupSync:
     def may_begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Return whether a new log of a group may begin. In an unknown group, only with its first operation.
 
-        No user can fill a peer with groups: as many are accepted of one user as direct conversations.
+        No user can fill a peer with groups: of those that one user made, a limited number is accepted.
         """
         group = conversation.group
         if group is None or group.state is not None:
             return True
-        if self._made[id.user] >= self._ctx.settings.max_conversations_a_user:
+        if id.user not in self._sync.hosted and self._made[id.user] >= self._ctx.settings.max_groups_an_owner:
             self._ctx.emit(Counted("group_refused"))
-            source.on_full(id.key)
+            source.on_group_refused(id.key)
             return False
         try:
             known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
@@ -158,9 +158,15 @@ class GroupSync:
         self._sync.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
 
     def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
-        """Return whether a proven batch of a talk is kept: it cites known operations, and its beginning is visible."""
+        """Return whether a proven batch of a group is kept.
+
+        That of a talk cites known operations, and its beginning is visible. Operations that name users here need places
+        if the owner is unknown.
+        """
         conversation, log, frame = extension.conversation, extension.log, frames[-1].frame
         group = conversation.group
+        if conversation.is_operations:
+            return self._has_places(extension, frames)
         assert group is not None and isinstance(log, TalkLog)
         cites = {entry.g for decoded in frames for entry in decoded.entries}
         if not all(cite is not None and group.knows(cite) for cite in cites):
@@ -180,6 +186,22 @@ class GroupSync:
         extension.source.on_cut(log.id.key)
         return False
 
+    def _has_places(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
+        conversation, id, source = extension.conversation, extension.log.id, extension.source
+        requests = self._sync.requests.groups
+        assert conversation.group is not None
+        creator = conversation.group.creator or id.user
+        if source.link is None or not requests.needs_places(conversation, creator):
+            return True
+        items = ((each.frame.first + n, raw, entry) for each in frames
+                 for n, (raw, entry) in enumerate(zip(each.frame.e, each.entries, strict=True)))  # fmt: skip
+        operations = [one for item in items if (one := read_operation(id, *item)) is not None]
+        if requests.admits(conversation, creator, operations, source.link.peer):
+            return True
+        self._ctx.emit(Counted("group_refused"))
+        source.on_group_refused(id.key)
+        return False
+
     def on_kept(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Take a batch that was added to a log."""
         assert conversation.group is not None
@@ -188,6 +210,8 @@ class GroupSync:
             self._extend_visible(conversation, conversation.group, log, batch)
         else:
             self._on_operations(conversation.group, batch)
+        if batch.first == 1 and log.id.user in self._sync.hosted:  # written here, or it came back
+            self._sync.requests.groups.on_answered(conversation.group, log.id.user, is_talk=conversation.is_talk)
 
     def _on_operations(self, group: GroupReplica, batch: Batch) -> None:
         """Take new entries of a group's own conversation."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import groupby
 
+from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import (
     Batch,
@@ -46,6 +47,7 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
+FOLLOWING_PART = 4  # of Settings.log_bytes for a log that follows an earlier one: most of the cost is memory
 MAX_HELD = 1024  # frames that wait for lookups: a quarter of a second at full speed; more are dropped
 HeldFrames = list[tuple[EntrySource, Entries]]
 
@@ -100,8 +102,8 @@ class Ingest:
         return fault
 
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
-        if extensions and any(naming.talk for naming in frame.names):
-            self._prove_all(extensions)  # a talk is known only after its group
+        if extensions and not all(naming.room for naming in frame.names):
+            self._prove_all(extensions)  # a talk is known only after its group; and others may give way to what is new
         source.learn_namings(frame.names)
         conversation = source.find_conversation(frame.c)
         if conversation is not None and conversation.is_talk and extensions:
@@ -115,7 +117,7 @@ class Ingest:
         if not source.trusts(frame.u):
             self._ctx.emit(Counted("banned_batch"))
             return
-        id = LogId(frame.c, frame.u, frame.r)
+        id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         if id in self._held:
             self._hold(source, id, frame)
             return
@@ -211,7 +213,7 @@ class Ingest:
         if extension.next_seq != held:
             return  # there was no room for those
         conversation, log = extension.conversation, extension.log
-        if self._sync.refusals.refuse(log, batch_of(frame), error.code):
+        if self._sync.refusals.refuse(log, batch_of(frame), error.code, extension.source.link):
             if not log.seq:
                 self._sync.refusals.on_refused_whole(log)
             for later in conversation.writer(log.id.user).logs.values():
@@ -378,10 +380,15 @@ class Ingest:
         dropped too.
         """
         log, frame = extension.log, frames[-1].frame
-        if extension.conversation.is_talk and not self._groups.accepts(extension, frames):
+        if extension.conversation.group is not None and not self._groups.accepts(extension, frames):
             return False
         size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)
-        room = self._sync.quota.charge(extension.source.link, log.id.key, size)
+        conversation = extension.conversation
+        if conversation.waits and not self._has_room(extension, sum(len(each.entries) for each in frames), size):
+            extension.source.on_full(log.id.key)
+            return False
+        beside = self._cost_of_log(extension) if frames[0].frame.first == 1 else 0
+        room = self._sync.quota.charge(extension.source.link, log.id.key, size, beside)
         if room is not Admission.ACCEPT:
             if room is Admission.REFUSE:
                 extension.source.on_full(log.id.key)
@@ -404,7 +411,9 @@ class Ingest:
         extension.source.on_kept(log.id.key, len(raws))
         if batch.first == 1:
             extension.source.on_log_begun()
-        self.append(extension.conversation, log, batch)
+        self.append(conversation, log, batch)
+        if conversation.waits:
+            self._sync.requests.on_taken(conversation, sum(e.k not in RELATION_KINDS for e in entries), size)
         if extension.source.is_history and extension.conversation.is_newcomer and log.id.user not in self._sync.hosted:
             extension.conversation.boundary.on_imported(log.id, batch.last, log.before, self._ctx.settings.max_tips)
         if extension.conversation.boundary.marks and frame.n is None and extension.source.hosts(log.id.user):
@@ -413,16 +422,33 @@ class Ingest:
         self._order.on_entries(extension.conversation, log, batch.first, entries if names else ())
         return True
 
+    def _cost_of_log(self, extension: LogExtension) -> int:
+        """Return what a log that begins costs besides its entries: less if it takes the place of another in memory."""
+        writer = extension.conversation.writers.get(extension.log.id.user)
+        tips = 0 if writer is None else len(writer.tail_tips())
+        cost = self._ctx.settings.log_bytes
+        return cost if count_tips_with(extension.conversation, extension.log) > tips else cost // FOLLOWING_PART
+
+    def _has_room(self, extension: LogExtension, count: int, size: int) -> bool:
+        """Return whether a batch may be taken of a conversation that waits; if not, no more of it is fetched."""
+        if extension.log.id.user in self._sync.hosted:
+            return True  # it ends the waiting
+        if self._sync.requests.has_room(extension.conversation, count, size):
+            return True
+        self._ctx.emit(Counted("request_full"))
+        self._sync.quota.refuse_conversation(extension.conversation.id)
+        return False
+
     def append(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         change = self._ctx.change
+        if batch.first == 1 and conversation.naming.dm and log.id.user in self._sync.hosted:
+            self._sync.requests.on_answered(conversation, log.id.user)  # written here, or it came back
         self._sync.store_naming(conversation)
         if batch.first == 1:
             self._people.keep(log.id.user)
             self._cover_predecessors(conversation, log)
-            if conversation.naming.dm and log.id.user in self._sync.hosted:  # written here, or it came back
-                self._sync.requests.on_answered(conversation.naming.dm)
         elif log.covered:
             log.covered = False
             _uncover(log.id, change)

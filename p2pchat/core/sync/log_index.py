@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from p2pchat.core.context import Context
@@ -66,8 +66,8 @@ class LogState:
         self.released = 0  # entries 1..released have places
         self.profiles: tuple[int, ...] = ()  # the newest entries of this run that are profiles
         self.pruned = 0  # entries 1..pruned were deleted here
-        # Entry released + 1, and every later entry that follows another entry.
-        self.queue: deque[WaitingEntry] = deque()
+        # Entry released + 1, and every later entry that follows another entry. () is 0.6 KiB smaller than a deque.
+        self.queue: Sequence[WaitingEntry] = ()
         self.shown_hash = 0  # its part of the conversation's sum
 
     @classmethod
@@ -85,6 +85,18 @@ class LogState:
 
     def extend(self, seq: int, chain: bytes, last_c: int) -> None:
         self.seq, self.chain, self.last_c = seq, chain, last_c
+
+    def add_waiting(self, entry: WaitingEntry) -> None:
+        if not isinstance(self.queue, deque):
+            self.queue = deque()
+        self.queue.append(entry)
+
+    def pop_waiting(self) -> WaitingEntry:
+        """Return the first waiting entry, which waits no more."""
+        assert isinstance(self.queue, deque)
+        entry: WaitingEntry = self.queue.popleft()
+        self.queue = self.queue or ()
+        return entry
 
     def is_behind(self, mark: Mark) -> bool:
         """Return whether a mark covers something that is not here: more of this log, or another chain of it.
@@ -223,7 +235,7 @@ class WriterLogs:
         self.may_have_stored = False  # a log builds on another, so there may be logs that only storage has
         self.uncut = True  # of a talk: nothing was ever cut off
         self.all_loaded = False  # of a talk: all its logs are in memory, and stay there
-        self.sealed: dict[RunId, None] = {}  # logs on which no new one of this user builds (prune.py)
+        self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (prune.py)
         self.sealed_c = 0  # the highest clock in them
 
     @property
@@ -283,7 +295,7 @@ class ConversationState:
     __slots__ = (
         "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
         "named_only_by_void", "naming", "is_newcomer", "newest_c", "newest_place", "boundary", "recently_shown",
-        "is_stored", "sum", "writers",
+        "is_stored", "sum", "waits", "writers",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -306,6 +318,7 @@ class ConversationState:
         self.is_newcomer = False  # no peer has announced what there is, in this run or before
         self.boundary = HistoryBoundary()  # what predates this peer
         self.is_stored = False  # storage knows what the id stands for
+        self.waits = False  # nothing of it is shown until it is accepted (requests.py)
 
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)

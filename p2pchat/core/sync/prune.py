@@ -59,7 +59,7 @@ class Pruner:
                 conversation, (c, *runs) = self._sync.conversations.by_id.get(id), line.split()
                 if conversation is not None:
                     writer = conversation.writer(user)
-                    writer.sealed, writer.sealed_c = dict.fromkeys(runs), int(c)
+                    writer.sealed, writer.sealed_c = tuple(runs), int(c)
 
     # ---- one step
 
@@ -135,7 +135,7 @@ class Pruner:
         if max(prune.c for prune in prunes) <= writer.sealed_c or len(writer.sealed) >= MAX_SEALED:
             return
         for log in writer.tail_tips():
-            writer.sealed[log.id.run] = None
+            writer.sealed = (*writer.sealed, log.id.run)
             writer.sealed_c = max(writer.sealed_c, log.last_c)
             log.own = log.own and log.durable_seq < log.seq  # what is on its way is still pushed
         self._ctx.change.meta[f"{SEALED}{conversation.id},{user}"] = " ".join([str(writer.sealed_c), *writer.sealed])

@@ -7,8 +7,9 @@ on its way to disk, so the answer is exact and no limit is ever exceeded.
 
 A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
 `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries arrive.
-Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from.
-While the disk is nearly full, nothing of unknown users is stored, then nothing of others.
+Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from, where
+each log counts besides its bytes (Settings.log_bytes). While the disk is nearly full, nothing of unknown users is
+stored, then nothing of others. Nothing of blocked users ever is, and nobody is told.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
@@ -19,7 +20,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from sys import intern
 
+from p2pchat.core.contacts import Blocks
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import Ref, WriterKey
@@ -28,7 +31,7 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.shares import Line, Shares, address_line
 from p2pchat.core.sync.log_index import Lookups
-from p2pchat.protocol import PeerId, UserId
+from p2pchat.protocol import ConversationId, PeerId, UserId
 
 Then = Callable[[], None]
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
@@ -53,6 +56,8 @@ class Quota:
         contacts: A live view of the known users.
         payer: Returns where the bytes of a user count who is unknown (UnknownBytes), by the link that brings them;
             None for a file.
+        blocks: The blocked users.
+        is_blocked: Returns whether nothing of a user is stored in a conversation since somebody here blocks it.
         has_uncommitted: Returns whether entries of a user are on their way to disk.
         on_full: Called with each user whose quota becomes full.
 
@@ -64,7 +69,8 @@ class Quota:
     def __init__(
         self, ctx: Context, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
         hosted: Mapping[UserId, object], names: Mapping[UserId, str], contacts: Container[UserId],
-        payer: Callable[[UserId, PeerLink | None], str], has_uncommitted: Callable[[UserId], bool],
+        payer: Callable[[UserId, PeerLink | None], str], blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
+        has_uncommitted: Callable[[UserId], bool],
         on_full: Callable[[UserId], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
@@ -73,6 +79,8 @@ class Quota:
         self._names = names
         self._contacts = contacts
         self._payer = payer
+        self._blocks = blocks
+        self._is_blocked = is_blocked
         self._most = ctx.settings.user_quota_bytes
         self._warned_from = int(WARNED_AT * self._most)
         self._stored_most = stored_bytes  # upper bound for one user: everything stored at the start
@@ -85,9 +93,10 @@ class Quota:
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
         self._asked: set[UserId] = set()
         self._full: set[UserId] = set()
+        self._full_conversations: set[ConversationId] = set()  # that wait, and of which enough is stored (requests.py)
         self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
-        self.must_check = False
+        self.must_check = bool(blocks)
         self._on_full = on_full
         self._has_uncommitted = has_uncommitted
         self._unknown_warned = 0
@@ -100,7 +109,9 @@ class Quota:
 
     def check(self, link: PeerLink | None, key: WriterKey) -> Admission:
         """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
-        room = self._check(link, key[1])
+        if key[0] in self._full_conversations and key[1] not in self._hosted:
+            return Admission.REFUSE
+        room = Admission.REFUSE if self.is_blocked(key) else self._check(link, key[1])
         if room is Admission.REFUSE:
             self._note_refused(key[1])
         return room
@@ -117,9 +128,25 @@ class Quota:
             return Admission.REFUSE
         return Admission.ACCEPT
 
+    def is_blocked(self, key: WriterKey) -> bool:
+        """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
+        return bool(self._blocks) and self._is_blocked(key)
+
     def refuses(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
         return self.must_check and self.check(link, key) is Admission.REFUSE
+
+    def refuse_conversation(self, id: ConversationId) -> None:
+        """Take no more of a conversation that waits."""
+        self._full_conversations.add(id)
+        self.must_check = True
+
+    def take_conversation(self, id: ConversationId) -> bool:
+        """Take more of a conversation again. Return whether none was taken."""
+        was_full = id in self._full_conversations
+        self._full_conversations.discard(id)
+        self._update_must_check()
+        return was_full
 
     def when_known(self, user: UserId, then: Then) -> None:
         """Call `then` when what `check` deferred is known."""
@@ -133,9 +160,15 @@ class Quota:
 
     # ---- charging
 
-    def charge(self, link: PeerLink | None, key: WriterKey, size: int) -> Admission:
-        """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored."""
+    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> Admission:
+        """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored.
+
+        Args:
+            beside: What it costs besides; unknown users are charged with that too, so that many small logs count.
+        """
         user = key[1]
+        if self.is_blocked(key):
+            return Admission.REFUSE
         added = self._added.get(user, 0) + size
         if self._is_free(user):
             if added <= self._free_until:
@@ -143,7 +176,7 @@ class Quota:
             return Admission.ACCEPT
         room = Admission.ACCEPT if added <= self._free_until else self._check_room(user, added)
         if room is Admission.ACCEPT and user not in self._contacts:
-            if not self._unknown.charge(self._payer(user, link), user, size):
+            if not self._unknown.charge(self._payer(user, link), user, size + beside):
                 self._warn_of_unknown(user)
                 self.must_check = True
                 room = Admission.REFUSE
@@ -160,7 +193,14 @@ class Quota:
 
     def refused_all(self, refs: Iterable[Ref]) -> bool:
         """Return whether all of these entries are of users refused here. Then no entry that follows them waits."""
-        return bool(self._refused) and all(ref.log[:16] in self._refused for ref in refs)
+        refused, blocks = self._refused, self._blocks
+        return bool(refused or blocks) and all(
+            ref.log[:16] in refused or blocks.may_refuse(ref.log[:16]) for ref in refs
+        )
+
+    def unknown_payer(self, user: UserId, link: PeerLink | None) -> str:
+        """Return where what an unknown user has here counts, "" for any other user. `link` brings it."""
+        return self._payer(user, link) if self._is_unknown(user) else ""
 
     def _is_unknown(self, user: UserId) -> bool:
         return not (user in self._contacts or self._is_free(user))
@@ -246,10 +286,20 @@ class Quota:
 
     def _update_must_check(self) -> None:
         self.must_check = bool(
-            self._waiting or self._full or self._unknown.any_full or self._disk is not DiskLevel.ENOUGH
+            self._waiting
+            or self._full
+            or self._full_conversations
+            or self._unknown.any_full
+            or self._blocks
+            or self._disk is not DiskLevel.ENOUGH
         )
 
     # ---- lifting
+
+    def on_blocks_changed(self, user: UserId) -> None:
+        """Check what is refused of a user again: it was blocked, or is no longer."""
+        self._refused.discard(user[:16])
+        self._update_must_check()
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
@@ -267,13 +317,12 @@ class Quota:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""
         added = self._added[user] = self._added.get(user, 0) - size
         made_room = self._is_unknown(user) and self._unknown.forget_full()
+        if user in self._full and self._base.get(user, 0) + added <= self._most:
+            self._full.discard(user)
+            self._warned.discard(user)
+            made_room = True
         self._update_must_check()
-        if user not in self._full or self._base.get(user, 0) + added > self._most:
-            return made_room
-        self._full.discard(user)
-        self._warned.discard(user)
-        self._update_must_check()
-        return True
+        return made_room
 
     def take_over(self, former: Quota) -> None:
         """Take over the limits lifted before storage failed."""
@@ -320,7 +369,7 @@ class QuotaAccount:
         for word in line.split():
             payer, _, size = word.partition(":")
             if size.isdecimal():
-                account.charges[payer] = int(size)
+                account.charges[intern(payer)] = int(size)
             else:
                 account.allowed |= word == ALLOWED
         return account
@@ -390,7 +439,7 @@ class UnknownBytes:
         """Take the stored charges of users who are unknown still."""
         for user, account in self._accounts.by_user.items():
             for payer, size in account.charges.items() if is_unknown(user) else ():
-                self._shares.add((user, payer), _line_of(payer), size)
+                self._shares.add((user, payer), line_of(payer), size)
                 self._surplus[user, payer] = size - size * AHEAD // (AHEAD + 1)
 
     @property
@@ -399,12 +448,12 @@ class UnknownBytes:
 
     def refuses(self, payer: str) -> bool:
         """Return whether there was no room for something from there, and nothing has changed since."""
-        line = _line_of(payer)
+        line = line_of(payer)
         return any(line[:depth] in self._full for depth in range(len(line) + 1))
 
     def charge(self, payer: str, user: UserId, size: int) -> bool:
         """Charge a batch if there is room for it."""
-        line = self._shares.line((user, payer)) or _line_of(payer)
+        line = self._shares.line((user, payer)) or line_of(payer)
         if not self._shares.has_room(line, size):
             nodes = [line[:depth] for depth in range(1, len(line) + 1)]
             full = [node for node in nodes if self._shares.taken[node] + size > self._each]
@@ -425,16 +474,17 @@ class UnknownBytes:
             return
         for payer in list(account.charges):
             item = user, payer
-            taken, line, surplus = self._shares.amount(item), self._shares.line(item), self._surplus.pop(item, 0)
+            taken, surplus = self._shares.amount(item), self._surplus.pop(item, 0)
             sure = taken - surplus
             rest = max(0, sure - size)
             size -= sure - rest
-            self._shares.remove(item)
-            del account.charges[payer]
             if rest:
-                self._surplus[item] = surplus * rest // sure
-                self._shares.add(item, line, rest + self._surplus[item])
-                account.charges[payer] = rest + max(self._surplus[item], rest // AHEAD)
+                surplus = self._surplus[item] = surplus * rest // sure
+                self._shares.reduce(item, taken - rest - surplus)
+                account.charges[payer] = rest + max(surplus, rest // AHEAD)
+            else:
+                self._shares.remove(item)
+                del account.charges[payer]
         self._accounts.save(user)
 
     def forget_full(self) -> bool:
@@ -458,9 +508,10 @@ class UnknownBytes:
 
 def payer_of(host: str, peer: PeerId) -> str:
     """Return how an account names the peer at an address: without the character that stands before a number."""
-    return f"{peer}@{host.replace(':', '_')}"
+    return intern(f"{peer}@{host.replace(':', '_')}")  # thousands of accounts may name it
 
 
-def _line_of(payer: str) -> Line:
+def line_of(payer: str) -> Line:
+    """Return the line of a payer, () for one in no branch."""
     peer, _, host = payer.partition("@")
     return () if payer == IN_NO_BRANCH else address_line(host.replace("_", ":"), peer) if host else (peer,)

@@ -243,7 +243,7 @@ class ReadReceipts:
         hosts = self._sync.presence.hosts
         for link in sorted({*hosts.get(writer, ()), *hosts.get(reader, ())}):
             remote = self._sync.remotes.get(link)
-            if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
+            if remote is not None and remote.comparison.begun and self._tells(remote, conversation):
                 self.is_due = True
                 yield self._pending.setdefault(link, PendingReads())
 
@@ -296,7 +296,7 @@ class ReadReceipts:
         items: list[ReadItem] = []
         for log, reader in marks:
             seq = self._positions.durable(log, reader)
-            if seq and reader in self._sync.hosted and self._sync.shares(remote, self._of(log.conversation)):
+            if seq and reader in self._sync.hosted and self._tells(remote, self._of(log.conversation)):
                 items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
         for page, _ in self._pages(items):
             if page:
@@ -346,7 +346,20 @@ class ReadReceipts:
     def _marks_for(self, remote: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
         every = self._sync.conversations.by_id
         users = remote.link.users.keys()
-        return self._positions.marks_for(users, lambda id: id in every and self._sync.shares(remote, every[id]))
+        return self._positions.marks_for(users, lambda id: id in every and self._tells(remote, every[id]))
+
+    def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
+        """Return whether a remote hears what was read there: not the peer of an unknown user without an answer."""
+        if conversation.id in self._sync.requests.by_id:
+            unknown = set(conversation.naming.dm or ()) - self._sync.hosted.keys()
+            if not unknown.isdisjoint(remote.link.users):
+                return False
+        return self._sync.shares(remote, conversation)
+
+    def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
+        """Tell what was read of a user who was unknown until now."""
+        if self._positions.positions(conversation.id, reader):
+            self._queue_all(conversation, writer, reader)
 
     def _send_all(self, remote: RemoteState) -> None:
         """Send all marks, in pages that together cover all conversations."""
@@ -366,9 +379,10 @@ class ReadReceipts:
         self._sync.learn_namings(remote, frame.names)
         hosted = remote.link.users
         if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
-            if remote.link.omits_users:
-                return None
-            return LogError("read: a user not hosted there", code="host")
+            if not remote.link.omits_users:
+                return LogError("read: a user not hosted there", code="host")
+            for id, readers in frame.marks.items():
+                frame.marks[id] = {reader: refs for reader, refs in readers.items() if reader in hosted}
         announced = self._announced_by(remote)
         if frame.ask and remote.accepts_marks:  # otherwise the sum is repeated
             self._send_all(remote)

@@ -9,32 +9,38 @@ A later log covers the refused part too, so its mark would count at the writer a
 here. `Refusals` is told to each peer before any mark or sum. The writer's peers remember it by member (`Refusers`).
 
 A refusal is one line of `meta`, with the rules it was made under. With other rules the log is taken again. If a later
-log builds on it, the line stays until the missing entries have come: nobody else would announce them.
+log builds on it, the line stays until the missing entries have come: nobody else would announce them. Refused logs of
+unknown users take at most half of the places, and those that come from one branch a quarter (shares.py).
 
 Source: docs/protocol.md, "Refused entries".
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, decode_entry, frame_of, ref_key
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import describe_user
+from p2pchat.core.shares import Shares
 from p2pchat.core.sync.log_index import LogState
+from p2pchat.core.sync.quota import line_of
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_FRAME_BYTES, ConversationId, Decoder, Entries, RefusedLog, UserId, encode
 
 EVIDENCE = "refused batch:"  # in meta, before a log: the batch with its entry, as a frame; "" as above
 RULES = 1  # raised by a version that takes entries which its predecessors refused
+PAYER = "refused from:"  # in meta, before a log of an unknown user: where it came from (quota.py); "" as above
 REFUSED = "refused:"  # in meta, before a log; "" when it is not refused any more
 REFUSERS = "refusers:"  # in meta, before a log of a user hosted here: members that do not take all of it
 NOBODY = "-"  # a line without members: some refused the log once
 MAX_REFUSED = 1000  # logs; a guess: 1 MiB. Later ones are refused too, but not remembered: what builds on them waits
 MAX_EVIDENCE = 8 << 20  # bytes of the batches of all refused logs; a guess
+COST = 2 * MAX_EVIDENCE // MAX_REFUSED  # of a place, in characters of evidence
 MAX_REFUSED_OF_WRITER = 16  # logs of one writer in one conversation; a guess: a faulty program is repaired before
 MAX_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
 MAX_REFUSERS = 1000  # members of one log; a guess: 64 KiB
@@ -57,6 +63,7 @@ class Refusal:
         code: The code of the fault.
         rules: The rules under which it was refused.
         evidence: The frame with the batch that holds the entry, in hex.
+        payer: Where it came from if its user was unknown; otherwise "".
     """
 
     log: LogId
@@ -67,11 +74,12 @@ class Refusal:
     code: str
     rules: str
     evidence: str
+    payer: str
 
     @classmethod
-    def parse(cls, log: str, line: str, evidence: str) -> Refusal:
+    def parse(cls, log: str, line: str, evidence: str, payer: str) -> Refusal:
         held, chain8, needed, covered, code, rules = line.split()
-        return cls(LogId(*log.split(",")), int(held), chain8, int(needed), int(covered), code, rules, evidence)
+        return cls(LogId(*log.split(",")), int(held), chain8, int(needed), int(covered), code, rules, evidence, payer)
 
     @property
     def frame(self) -> Entries:
@@ -92,19 +100,33 @@ class Refusal:
 def parse_refusals(meta: Mapping[str, str]) -> list[Refusal]:
     """Return the refusals that are stored in `meta`."""
     names = [name.removeprefix(REFUSED) for name, line in meta.items() if name.startswith(REFUSED) and line]
-    return [Refusal.parse(log, meta[REFUSED + log], meta.get(EVIDENCE + log, "")) for log in names]
+    return [
+        Refusal.parse(log, meta[REFUSED + log], meta.get(EVIDENCE + log, ""), meta.get(PAYER + log, ""))
+        for log in names
+    ]
 
 
 class Refusals:
     """The logs refused here.
 
+    Args:
+        payer: Returns where what an unknown user has here counts, by the link that brings it; "" for any other user.
+
     Attributes:
         by_ref: The refusals, by conversation and reference key. Empty at nearly all peers.
     """
 
-    def __init__(self, ctx: Context, meta: Mapping[str, str], names: Mapping[UserId, str]) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        meta: Mapping[str, str],
+        names: Mapping[UserId, str],
+        payer: Callable[[UserId, PeerLink | None], str],
+    ) -> None:
         self._ctx = ctx
         self._names = names
+        self._payer = payer
+        self._unknown: Shares[LogId] = Shares(MAX_EVIDENCE, MAX_EVIDENCE // 2)  # in characters of evidence
         self._rules = rules_of(ctx.settings)
         self._most_of_writer = min(MAX_REFUSED_OF_WRITER, ctx.settings.max_tips)
         self._warned: set[UserId] = set()
@@ -114,6 +136,9 @@ class Refusals:
 
     def _put(self, refusal: Refusal) -> None:
         self.by_ref[refusal.log.conversation, ref_key(refusal.log.user, refusal.log.run)] = refusal
+        self._unknown.remove(refusal.log)
+        if refusal.payer:
+            self._unknown.add(refusal.log, line_of(refusal.payer), COST + len(refusal.evidence))
 
     def find(self, log: LogId) -> Refusal | None:
         """Return the refusal of a log."""
@@ -159,20 +184,29 @@ class Refusals:
             if each.log.user not in self._warned:
                 self._warn(each)
 
-    def refuse(self, log: LogState, batch: Batch, code: str) -> bool:
-        """Refuse a log from its next entry on. Return False if there is no room to remember it."""
+    def refuse(self, log: LogState, batch: Batch, code: str, link: PeerLink | None) -> bool:
+        """Refuse a log from its next entry on, in a batch that came by this link. Return False if there is no room to
+        remember it.
+        """
         known, evidence = self.find(log.id), encode(frame_of(batch)).hex()
+        payer = self._payer(log.id.user, link)
+        more = COST + len(evidence) - self._unknown.amount(log.id)
         used = sum(len(each.evidence) for each in self.by_ref.values() if each is not known)
-        if used + len(evidence) > 2 * MAX_EVIDENCE or (
-            known is None and (len(self.by_ref) >= MAX_REFUSED or len(self.of(log.id.key)) >= self._most_of_writer)
+        if (
+            used + len(evidence) > 2 * MAX_EVIDENCE
+            or (payer and not self._unknown.has_room(line_of(payer), more))
+            or (known is None and len(self.by_ref) >= MAX_REFUSED)
+            or (known is None and len(self.of(log.id.key)) >= self._most_of_writer)
         ):
             self._ctx.emit(Counted("refusals_full"))
             return False
         needed, covered = (known.needed, known.covered) if known is not None else (0, 0)
-        refusal = Refusal(log.id, log.seq, log.chain[:8].hex(), needed, covered, code, self._rules, evidence)
+        refusal = Refusal(log.id, log.seq, log.chain[:8].hex(), needed, covered, code, self._rules, evidence, payer)
         self._put(refusal)
         self._save(refusal)
         self._ctx.change.meta[EVIDENCE + ",".join(log.id)] = evidence
+        if payer or (known is not None and known.payer):
+            self._ctx.change.meta[PAYER + ",".join(log.id)] = payer
         self._ctx.emit(Counted("log_refused"))
         if known is None:
             self._warn(refusal)
@@ -205,6 +239,9 @@ class Refusals:
         del self.by_ref[refusal.log.conversation, ref_key(refusal.log.user, refusal.log.run)]
         self._ctx.change.meta[REFUSED + ",".join(refusal.log)] = ""
         self._ctx.change.meta[EVIDENCE + ",".join(refusal.log)] = ""
+        if refusal.payer:
+            self._unknown.remove(refusal.log)
+            self._ctx.change.meta[PAYER + ",".join(refusal.log)] = ""
 
     def _save(self, refusal: Refusal) -> None:
         self._ctx.change.meta[REFUSED + ",".join(refusal.log)] = str(refusal)

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 
-from p2pchat.core.contacts import Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import (
@@ -27,7 +28,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
-from p2pchat.core.log import LogId, is_plausible, ref_key
+from p2pchat.core.log import LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
@@ -55,7 +56,7 @@ from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
-from p2pchat.core.sync.requests import Requests
+from p2pchat.core.sync.requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
@@ -76,10 +77,11 @@ class Replicator:
 
     def __init__(
         self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
-        stored: Stored, run: RunId,
+        blocks: Blocks, stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
+        self._blocks = blocks
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
@@ -87,14 +89,15 @@ class Replicator:
         accounts = QuotaAccounts(ctx, stored.meta)
         self.quota = Quota(
             ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts, self._payer,
-            self._has_uncommitted, self._on_user_full,
+            blocks, self._is_blocked, self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
         self.requests = Requests(
             ctx, self.conversations, hosted, contacts,
             lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
-            lambda conversation: self.context.forget_on_links(conversation),
+            lambda conversation: self.context.forget_on_links(conversation), self._delete_request, self._on_opened,
         )  # fmt: skip
-        refusals, refusers = Refusals(ctx, stored.meta, self.people.names), Refusers(ctx, stored.meta)
+        refusals = Refusals(ctx, stored.meta, self.people.names, self.quota.unknown_payer)
+        refusers = Refusers(ctx, stored.meta)
         self.context = SyncContext(
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, refusals, refusers
         )
@@ -115,15 +118,14 @@ class Replicator:
         self.anti_entropy = AntiEntropy(
             self.context, self.fetcher, self.delivery_receipts, self.forks, self.read_receipts.send_sum
         )
-        self.sender = Sender(self.context, self.forks)
+        self.sender = Sender(self.context, self.forks, self.people.names)
         self.typing = TypingTracker(self.context)
         self.group_editor = GroupEditor(self.context, self.appender, contacts)
         self.pruner = Pruner(self.context, self.on_quota_freed)
+        self.conversations.on_evicted = self.context.forget_on_links
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
-        contacts.on_user = None
         self._load(stored)
-        contacts.on_user = self._on_contact
         self._mark_newcomer()
 
     # ---- start
@@ -134,6 +136,7 @@ class Replicator:
         self._load_timed(stored)
         self.group_editor.start()
         self.quota.start()
+        self._expire_requests()
         self._reopen_refused()
         self.context.refusals.warn_again()
 
@@ -235,7 +238,8 @@ class Replicator:
         if len(remote.comparison.known_users) > len(link.users):  # some lost their places to others
             for user in remote.comparison.known_users.keys() - link.users.keys():
                 del remote.comparison.known_users[user]
-        if remote.comparison.begun and (fresh or all(user in remote.comparison.known_users for user in users)):
+        is_nothing_new = fresh and not remote.names_unopened(users)
+        if remote.comparison.begun and (is_nothing_new or all(u in remote.comparison.known_users for u in users)):
             remote.comparison.known_users.update(dict.fromkeys(users))
         else:
             self.anti_entropy.begin(remote)
@@ -269,6 +273,7 @@ class Replicator:
         self.delivery_receipts.take_over(former.delivery_receipts)
         self.read_receipts.take_over(former.read_receipts)
         self.quota.take_over(former.quota)
+        self.requests.take_over(former.requests)
         self.context.banned = former.context.banned
         for id, conversation in former.conversations.by_id.items():
             if id not in former.conversations.provisional and conversation.group is None:
@@ -339,7 +344,7 @@ class Replicator:
             self.appender.on_user_hosted(user)
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
-        self.contacts.add(self.conversations.written_to_by(user))
+        self.contacts.add(self.conversations.written_to_by(user), user)
         self.requests.on_user_hosted(user)
 
     def _payer(self, user: UserId, link: PeerLink | None) -> str:
@@ -354,11 +359,56 @@ class Replicator:
             return IN_NO_BRANCH
         return payer_of(link.host, link.peer)
 
-    def _on_contact(self, user: UserId) -> None:
+    def on_contact(self, user: UserId, by: UserId) -> None:
+        """Limit a user no more as an unknown one, as far as it is known to this hosted user alone, or to this peer."""
         self.people.keep(user)
-        self.requests.on_contact(user)
-        if self.quota.on_contact(user):
+        self.requests.on_contact(user, by)
+        has_waiting = self.requests.groups.on_contact(user, by)
+        has_waiting |= any(remote.groups_refused for remote in self.context.remotes.values())  # which keep no owner
+        has_refused = by == self._ctx.me and self.quota.on_contact(user)
+        if has_waiting or has_refused:
+            for remote in self.context.remotes.values():
+                remote.groups_refused.clear()
             self.context.after(0.0, self.compare_all)
+
+    def _on_opened(self, conversation: ConversationState) -> None:
+        """Show and fetch what waited of a direct conversation, and tell what was read there."""
+        self.causal_order.on_accepted(conversation)
+        was_refused = self.quota.take_conversation(conversation.id)
+        for reader, writer in permutations(conversation.naming.dm or (), 2):  # both may be hosted here now
+            if reader in self.context.hosted:
+                self.read_receipts.on_answered(conversation, writer, reader)
+                if was_refused:
+                    self.context.after(0.0, partial(self.on_quota_freed, writer))
+
+    def _delete_request(self, conversation: ConversationState) -> bool:
+        """Delete all of a conversation that waits; its writer's next comparison may bring it again.
+
+        Its bytes go on counting where it came from, so that nobody gains by being deleted. Return False while something
+        of it is on its way to the disk.
+        """
+        id, change = conversation.id, self._ctx.change
+        changes = [*(pending.change for pending in self._pending_commits.values()), change]
+        logs = [item.log for each in changes for items in (each.batches, each.forks) for item in items]
+        if any(log.conversation == id for log in logs):
+            return False
+        self.requests.on_deleted(conversation)
+        self.conversations.remove(id)
+        self.quota.take_conversation(id)
+        self.sender.on_deleted(id)
+        self.context.forget_on_links(conversation)
+        for refusal in [each for each in self.context.refusals.by_ref.values() if each.log.conversation == id]:
+            self.context.refusals.forget(refusal)
+        change.covered = [log for log in change.covered if log.conversation != id]
+        change.uncovered = [log for log in change.uncovered if log.conversation != id]
+        change.deleted.append(id)
+        self._ctx.emit(Counted("request_deleted"))
+        return True
+
+    def _expire_requests(self) -> None:
+        """Delete now and then what has waited for long."""
+        self.requests.expire()
+        self.context.after(EXPIRED_EVERY, self._expire_requests)
 
     def before_user_unhosted(self, user: UserId) -> None:
         """Stop speaking for a user, before it is removed from the hosted users."""
@@ -377,11 +427,40 @@ class Replicator:
         self.quota.lift(user)
         self.on_quota_freed(user)
 
+    def _is_blocked(self, key: WriterKey) -> bool:
+        """Return whether nothing of a user is stored in a conversation since somebody here blocks it.
+
+        Operations of groups that are known here are no messages: what other members write there builds on them.
+        """
+        conversation = self.conversations.by_id.get(key[0])
+        members = conversation.naming.dm if conversation is not None else None
+        if key[1] in self.context.hosted or not self._blocks.refuses(key[1], members or ()):
+            return False
+        is_known_group = conversation is not None and conversation.is_operations and bool(conversation.writers)
+        return not is_known_group
+
+    def on_blocks_changed(self, by: UserId, user: UserId, *, on: bool) -> None:
+        """Fetch and await nothing of a user who is blocked, or have what was refused come."""
+        self.quota.on_blocks_changed(user)
+        if not on:
+            every = self.context.remotes.values()
+            self._on_quota_freed(
+                user, every if by == self._ctx.me else [one for one in every if user in one.link.users]
+            )
+        elif by == self._ctx.me:
+            self._on_user_full(user)
+            for conversation, _ in [key for key in self.typing.active if key[1] == user]:
+                self.typing.on_end(conversation, user)
+
     def on_quota_freed(self, user: UserId) -> None:
         """Have what was refused of a user come again."""
-        for remote in self.context.remotes.values():
+        self._on_quota_freed(user, self.context.remotes.values())
+
+    def _on_quota_freed(self, user: UserId, remotes: Iterable[RemoteState]) -> None:
+        for remote in remotes:
             remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
-        self.compare_all()
+            if remote.comparison.begun:
+                self.anti_entropy.begin(remote)
 
     def _on_user_full(self, user: UserId) -> None:
         """Fetch and await nothing of a user whose quota is full."""
@@ -414,6 +493,8 @@ class Replicator:
     def _on_durable(self, done: PendingCommit) -> None:
         change = done.change
         touched = self._apply(change)
+        for begun in done.transaction.requests:
+            self._ctx.emit(begun)
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
         for ticket, log_id, first, count, kind in done.transaction.writes:
@@ -459,15 +540,17 @@ class Replicator:
                 self.delivery_receipts.recount_acks(conversation, log.id.user)
             if conversation.drop_if_settled(log):
                 self.causal_order.on_log_dropped(conversation, log)
+        if self.requests.doomed:
+            self.requests.delete_doomed()
 
     def _apply(self, change: Change) -> list[tuple[ConversationState, LogState]]:
         """Update logs to what is durable. Return those that changed."""
         touched: dict[object, tuple[ConversationState, LogState]] = {}
 
         def find(id: tuple[str, str, str]) -> LogState | None:
-            conversation = self.conversations.by_id[id[0]]
-            log = conversation.log(id[1], id[2])
-            if log is not None:
+            conversation = self.conversations.by_id.get(id[0])
+            log = conversation.log(id[1], id[2]) if conversation is not None else None
+            if conversation is not None and log is not None:
                 touched[log.id] = (conversation, log)
             return log
 
@@ -529,7 +612,7 @@ class Replicator:
             if refused_in is not None:
                 self.groups.on_refused(refused_in, refusal.log)
         for user in self.context.hosted:
-            self.contacts.add(self.conversations.written_to_by(user))
+            self.contacts.load(self.conversations.written_to_by(user), user)
         self.requests.load()
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
@@ -585,7 +668,7 @@ class Replicator:
             log = conversation.log(item.log.user, item.log.run) if conversation else None
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
                 relation = relation_of(log.id, item.seq, item.entry)
-                log.queue.append(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
+                log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in {facts.log.conversation for facts in stored.unreleased}:

@@ -1,10 +1,23 @@
-"""Requests: direct conversations that unknown users begin with users hosted here.
+"""Requests: direct conversations and groups that unknown users begin with users hosted here.
 
-An unknown user is one to whom nobody here ever wrote (contacts.py). Anybody can make up any number of users, so places
-for their conversations are few: each hosted user has a number of them, shared by the peers that bring them (shares.py).
-They never count against the hosted user. A newcomer takes the place of the newest conversation of the peer that holds
-most places, or else of the oldest one whose peer is not linked any more. A conversation without a place is forgotten if
-nothing of it is stored. It is opened again when its peer mentions it while there is room.
+An unknown user is one whom the hosted user did not choose (contacts.py). Anybody can make up any number of users, so
+places for their conversations are few: each hosted user has a number of them, shared by the peers that bring them
+(shares.py). They never count against the hosted user. A newcomer takes the place of the newest conversation of the peer
+that holds most places, or else of the oldest one whose peer is not linked any more. A conversation without a place is
+forgotten. It is opened again when its peer mentions it while there is room.
+
+The first few conversations of each peer come *straight*: their messages are shown like all others. Further ones *wait*:
+what is written there is stored and acknowledged, and gets no place among what is shown (causal_order.py), so no reader
+sees it. The hosted user decides with `choose` which do. A little of a waiting conversation is taken, then its writer's
+peers are sent `full`. Once the hosted user writes there or accepts it, everything in it is shown, in order, and the
+rest is fetched. What waits for long is deleted.
+
+In both kinds nobody is told what was read, until the hosted user answers or accepts.
+
+A group takes a place at each hosted user that it names, unless one of them knows its owner. The first few of each peer
+are stored, and count until a user here answers them, or for long enough. A further one *waits*: nothing is stored of it
+but its name and owner, in places that it may lose as a conversation does. It is fetched once somebody whom it names
+knows its owner, or once there is room when a peer brings it.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
@@ -12,31 +25,86 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+from p2pchat.config import Settings
 from p2pchat.core.contacts import Contacts
-from p2pchat.core.context import Context
-from p2pchat.core.shares import Shares
+from p2pchat.core.context import Context, HostedIdentities
+from p2pchat.core.effects import Counted, RequestBegun
+from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.state import GroupOperation
+from p2pchat.core.inputs import RequestAccepted, RequestLeft, RequestsChosen
+from p2pchat.core.shares import Shares, TokenBucket
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
-REQUEST = "request:"  # in meta, before the id of a conversation: the peer that brought it, "" for none any more
+REQUEST = "request:"  # in meta, before the id of a conversation: a line of `Request`, "" for none any more
+CHOSEN = "requests:"  # in meta, before the id of a hosted user: its choice
+FEW, ALL, KNOWN = "few", "all", "known"
+CHOICES = (FEW, ALL, KNOWN)
+EXPIRED_EVERY = 3600.0  # seconds between two looks for what waited for long
+BEGUN_A_SECOND = 20  # events about new conversations of unknown users: as many as a person might look at; a guess
+
+
+@dataclass(slots=True)
+class Request:
+    """A stored conversation that an unknown user began.
+
+    Attributes:
+        peer: The peer that brought it.
+        since: When its first entry came, UTC microseconds; 0 when an earlier version stored it.
+        messages, size: The messages stored of it while it waits, and the bytes of all its entries; -1 if it is shown.
+    """
+
+    peer: PeerId
+    since: int = 0
+    messages: int = -1
+    size: int = -1
+
+    @property
+    def waits(self) -> bool:
+        return self.messages >= 0
+
+    @classmethod
+    def parse(cls, line: str) -> Request:
+        peer, *numbers = line.split()
+        return cls(peer, *map(int, numbers))
+
+    def __str__(self) -> str:
+        return " ".join(map(str, (self.peer, self.since, *((self.messages, self.size) if self.waits else ()))))
+
+
+def stored_requests(meta: Mapping[str, str]) -> dict[ConversationId, Request]:
+    """Return the conversations of unknown users that storage holds, by id."""
+    lines = ((name.removeprefix(REQUEST), line) for name, line in meta.items() if name.startswith(REQUEST))
+    return {id: Request.parse(line) for id, line in lines if line}
 
 
 class Requests:
-    """The places of direct conversations that unknown users began.
+    """The direct conversations that unknown users began.
 
     Args:
         hosted, contacts: Live views of the hosted users and of the contacts.
         linked: Returns the peers with a link that is up.
         meta: What storage holds.
-        on_evicted: Called with each conversation that was forgotten because it lost its place.
+        on_evicted: Called with each conversation of which nothing is stored that was forgotten.
+        delete: Deletes a waiting conversation from storage and memory; returns False while something of it is on its
+            way to disk.
+        on_opened: Called with each conversation that waits no more.
+
+    Attributes:
+        by_id: The stored conversations of unknown users.
+        doomed: Those to be deleted once nothing of them is on its way to disk.
+        groups: The groups by unknown owners.
     """
 
     def __init__(
-        self, ctx: Context, conversations: Conversations, hosted: Collection[UserId], contacts: Contacts,
+        self, ctx: Context, conversations: Conversations, hosted: HostedIdentities, contacts: Contacts,
         linked: Callable[[], Collection[PeerId]], meta: Mapping[str, str],
-        on_evicted: Callable[[ConversationState], None],
+        on_evicted: Callable[[ConversationState], None], delete: Callable[[ConversationState], bool],
+        on_opened: Callable[[ConversationState], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._conversations = conversations
@@ -44,31 +112,44 @@ class Requests:
         self._contacts = contacts
         self._linked = linked
         self._on_evicted = on_evicted
+        self._delete = delete
+        self._on_opened = on_opened
+        self.groups = GroupRequests(ctx, conversations, hosted, contacts, linked, meta, self.choice)
         self._places: dict[UserId, Shares[ConversationId]] = {}  # by the hosted user
-        self._stored = {  # conversations with entries, and the peers that brought them
-            name.removeprefix(REQUEST): peer for name, peer in meta.items() if name.startswith(REQUEST) and peer
-        }
+        self._straight: dict[UserId, Shares[ConversationId]] = {}  # the same, of those that are shown
+        self._begun = TokenBucket(BEGUN_A_SECOND, BEGUN_A_SECOND, 0.0)
+        self.by_id = stored_requests(meta)
+        self.doomed: set[ConversationId] = set()
+        self._chosen = {name.removeprefix(CHOSEN): word for name, word in meta.items() if name.startswith(CHOSEN)}
 
     def load(self) -> None:
-        """Give stored conversations their places again, also more than there are."""
-        for id in list(self._stored):
+        """Let stored conversations wait, and give them their places again, also more than there are."""
+        self.groups.load()
+        for id, request in self.by_id.items():
             conversation = self._conversations.by_id.get(id)
             if conversation is not None:
+                conversation.waits = request.waits
                 self._load(conversation)
 
     def on_user_hosted(self, user: UserId) -> None:
-        """Give the stored conversations of a user their places."""
+        """Give the stored conversations of a user their places. With other users of this peer it has no requests."""
+        self.groups.on_user_hosted(user)
         for id in self._conversations.direct(user):
-            if id in self._stored:
+            if id in self.by_id:
                 self._load(self._conversations.by_id[id])
+        self._open_known(self.by_id)
 
     def on_user_unhosted(self, user: UserId) -> None:
+        self.groups.on_user_unhosted(user)
         self._places.pop(user, None)
+        self._straight.pop(user, None)
 
     def _load(self, conversation: ConversationState) -> None:
-        host = self._addressee(conversation.naming)
+        host, request = self._host_of(conversation.naming), self.by_id[conversation.id]
         if host is not None:
-            self._places_of(host).add(conversation.id, (self._stored[conversation.id],))
+            self._places_of(host).add(conversation.id, (request.peer,))
+            if not request.waits and request.since:
+                self._straight_of(host).add(conversation.id, (request.peer,))
 
     def _places_of(self, user: UserId) -> Shares[ConversationId]:
         settings = self._ctx.settings
@@ -76,12 +157,55 @@ class Requests:
             self._places[user] = Shares(settings.max_requests, settings.max_requests_a_peer)
         return self._places[user]
 
-    def _addressee(self, naming: Naming) -> UserId | None:
-        """Return the hosted user of a direct conversation with an unknown one; None for any other."""
+    def _straight_of(self, user: UserId) -> Shares[ConversationId]:
+        settings = self._ctx.settings
+        if user not in self._straight:
+            self._straight[user] = Shares(settings.straight_requests, settings.straight_requests_a_peer)
+        return self._straight[user]
+
+    def _host_of(self, naming: Naming) -> UserId | None:
+        """Return the one user of a direct conversation who is hosted here; None if none is, or both are."""
         here = [user for user in naming.dm or () if user in self._hosted]
-        if len(here) == 1 and all(user in self._hosted or user not in self._contacts for user in naming.dm or ()):
-            return here[0]
-        return None
+        return here[0] if len(here) == 1 else None
+
+    def _addressee(self, naming: Naming) -> UserId | None:
+        """Return the hosted user of a direct conversation with one whom it does not know; None for any other."""
+        host = self._host_of(naming)
+        if host is None or any(self._contacts.are_known(host, user) for user in naming.dm or () if user != host):
+            return None
+        return host
+
+    # ---- choices
+
+    def choice(self, user: UserId) -> str:
+        """Return what a hosted user chose: one of CHOICES."""
+        return self._chosen.get(user, FEW)
+
+    def choose(self, chosen: RequestsChosen) -> None:
+        """Set which conversations wait. With `all`, those that do are shown."""
+        if chosen.choice == self.choice(chosen.user):
+            return
+        self._chosen[chosen.user] = self._ctx.change.meta[CHOSEN + chosen.user] = chosen.choice
+        for request in self.waiting(chosen.user) if chosen.choice == "all" else ():
+            self._show(self._conversations.by_id[request])
+
+    def take_over(self, former: Requests) -> None:
+        """Take over what hosted users chose and accepted before storage failed."""
+        for user, choice in former._chosen.items():
+            self.choose(RequestsChosen(user, choice))
+        self._open_known(self.by_id)
+
+    def _open_known(self, ids: Iterable[ConversationId]) -> None:
+        """Open those conversations of hosted users in which these know the other one, or both are hosted here."""
+        for conversation in [self._conversations.by_id[id] for id in ids if id in self._conversations.by_id]:
+            is_ours = not self._hosted.keys().isdisjoint(conversation.naming.dm or ())
+            if is_ours and self._addressee(conversation.naming) is None:
+                self.open_for(conversation)
+
+    def waiting(self, user: UserId) -> list[ConversationId]:
+        """Return the waiting conversations of a hosted user, the oldest first."""
+        found = [id for id in self._conversations.direct(user) if id in self.by_id and self.by_id[id].waits]
+        return sorted(found, key=lambda id: (self.by_id[id].since, id))
 
     # ---- places
 
@@ -91,70 +215,432 @@ class Requests:
 
         Conversations with contacts count against both users, and so do those that a file brings.
         """
-        host = self._addressee(naming)
         if naming.dm is None or (id := dm_id(*naming.dm)) in self._conversations.by_id:
             return True
+        host = self._addressee(naming)
         if host is None or not peer:
             most = self._ctx.settings.max_conversations_a_user
-            counts = self._is_known if host is None else lambda _: True
+            counts = self._counts if host is None else lambda _: True
             if any(self._conversations.count_direct(user, most, counts) >= most for user in naming.dm):
                 return False
             self._conversations.open_provisional(naming)
             return True
         places = self._places_of(host)
-        while not places.has_room((peer,)):
-            is_own_full = places.taken[peer,] >= self._ctx.settings.max_requests_a_peer
-            evicted = None if is_own_full else places.giving_way((peer,)) or self._oldest_without_link(places)
-            if evicted is None:
-                return False
-            self._evict(places, evicted)
+        if places.taken[peer,] >= self._ctx.settings.max_requests_a_peer:
+            return False
+        if not _make_room(places, peer, partial(self._evict, places), self._linked):
+            return False
         places.add(id, (peer,))
         self._conversations.open_provisional(naming)
         return True
 
-    def _is_known(self, user: UserId) -> bool:
-        return user in self._hosted or user in self._contacts
-
-    def _oldest_without_link(self, places: Shares[ConversationId]) -> ConversationId | None:
-        """Return a conversation whose peer is gone: otherwise as many keys as places would close the door for good."""
-        linked = self._linked()
-        return next((id for id in places if places.line(id)[0] not in linked), None)
+    def _counts(self, user: UserId) -> bool:
+        return user in self._hosted or self._contacts.has_any(user)
 
     def _evict(self, places: Shares[ConversationId], id: ConversationId) -> None:
+        """Take the place of a conversation away. What is shown of it stays, and goes on counting as shown."""
         places.remove(id)
-        self._unmark(id)
-        forgotten = self._conversations.forget(id)
-        if forgotten is not None:
+        if id in self.by_id:
+            self.doomed.add(id)
+            self.delete_doomed()
+        elif (forgotten := self._conversations.forget(id)) is not None:
             self._on_evicted(forgotten)
 
-    def on_begun(self, conversation: ConversationState) -> None:
-        """Store who brought a conversation, together with its first entry."""
-        host = self._addressee(conversation.naming)
+    def delete_doomed(self) -> None:
+        """Delete the waiting conversations that lost their places, except those with something on its way to disk."""
+        for id in list(self.doomed):
+            is_waiting = id in self.by_id and self.by_id[id].waits
+            if not is_waiting or self._delete(self._conversations.by_id[id]):
+                self.doomed.discard(id)
+
+    def on_begun(self, conversation: ConversationState) -> RequestBegun | None:
+        """Decide whether a conversation waits, and store who brought it, together with its first entry. Return what its
+        hosted user is told.
+        """
+        host = self._host_of(conversation.naming)
         line = self._places[host].line(conversation.id) if host in self._places else ()
-        if line:
-            self._stored[conversation.id] = line[0]
-            self._ctx.change.meta[REQUEST + conversation.id] = line[0]
+        if host is None or not line:
+            return None
+        request = self.by_id[conversation.id] = Request(line[0], self._ctx.now.utc)
+        choice, straight = self.choice(host), self._straight_of(host)
+        conversation.waits = choice == KNOWN or (choice == FEW and not straight.has_room(line))
+        if conversation.waits:
+            request.messages = request.size = 0
+        else:
+            straight.add(conversation.id, line)
+        self._save(conversation.id)
+        if not self._begun.take(self._ctx.now.mono):
+            self._ctx.emit(Counted("request_untold"))
+            return None
+        return RequestBegun(conversation.id, host, self._other(conversation, host), conversation.waits)
+
+    def _other(self, conversation: ConversationState, host: UserId) -> UserId:
+        return next(user for user in conversation.naming.dm or () if user != host)
+
+    def has_room(self, conversation: ConversationState, count: int, size: int) -> bool:
+        """Return whether a batch may be taken of a waiting conversation. The first one always may: it is signed as a
+        whole.
+        """
+        settings, request = self._ctx.settings, self.by_id.get(conversation.id)
+        if request is None or not request.size:
+            return True
+        held = sum(log.seq for writer in conversation.writers.values() for log in writer.logs.values())
+        return held + count <= settings.request_entries and request.size + size <= settings.request_bytes
+
+    def on_taken(self, conversation: ConversationState, messages: int, size: int) -> None:
+        """Count what was taken of a waiting conversation."""
+        request = self.by_id[conversation.id]
+        request.messages += messages
+        request.size += size
+        self._save(conversation.id)
+
+    def _save(self, id: ConversationId) -> None:
+        self._ctx.change.meta[REQUEST + id] = str(self.by_id[id])
+
+    # ---- ends
 
     def on_forgotten(self, conversation: ConversationState) -> None:
         """Free the place of a conversation that no link mentions any more."""
+        self.groups.on_forgotten(conversation.id)
         for user in conversation.naming.dm or ():
-            if user in self._places:
-                self._places[user].remove(conversation.id)
+            for shares in (self._places, self._straight):
+                if user in shares:
+                    shares[user].remove(conversation.id)
 
-    def on_answered(self, users: Iterable[UserId]) -> None:
+    def on_deleted(self, conversation: ConversationState) -> Request:
+        """Free the place of a conversation that is deleted, and return what was known of it."""
+        self.on_forgotten(conversation)
+        request = self.by_id.pop(conversation.id)
+        self._ctx.change.meta[REQUEST + conversation.id] = ""
+        return request
+
+    def on_answered(self, conversation: ConversationState, by: UserId) -> None:
         """Know the users of a direct conversation in which a hosted user writes."""
-        self._contacts.add(users)
+        self._contacts.add(conversation.naming.dm or (), by)
+        self.open_for(conversation)
 
-    def on_contact(self, user: UserId) -> None:
-        """Free the places of a user who is known now."""
-        for id in self._conversations.direct(user):
+    def accept(self, accepted: RequestAccepted) -> None:
+        """Let a hosted user know another one, whose messages are shown from now on."""
+        if accepted.user in self._hosted:
+            self._contacts.keep([accepted.other], accepted.user)
+
+    def on_contact(self, user: UserId, by: UserId) -> None:
+        """Open the conversations of a user with those who know it now: `by`, or all if that is this peer's own user."""
+        if user != by:
+            self._open_known(self._conversations.direct(user))
+
+    def open_for(self, conversation: ConversationState) -> None:
+        """Make a conversation one like all others: it needs no place, and nothing of it waits."""
+        self.on_forgotten(conversation)
+        if conversation.id not in self.by_id:
+            return
+        del self.by_id[conversation.id]
+        self._ctx.change.meta[REQUEST + conversation.id] = ""
+        self._release(conversation)
+
+    def _show(self, conversation: ConversationState) -> None:
+        """Show a waiting conversation although its user is unknown: it keeps its place."""
+        request = self.by_id[conversation.id]
+        request.messages = request.size = -1
+        self._save(conversation.id)
+        self._release(conversation)
+
+    def _release(self, conversation: ConversationState) -> None:
+        conversation.waits = False
+        self._on_opened(conversation)
+
+    def expire(self) -> None:
+        """Delete what has waited for long, and count no longer as new what was shown as long ago."""
+        oldest = self._ctx.now.utc - int(self._ctx.settings.request_kept * 1e6)
+        self.groups.expire(oldest)
+        for id in [id for id, request in self.by_id.items() if request.since < oldest]:
+            conversation = self._conversations.by_id.get(id)
+            if conversation is not None and self.by_id[id].waits:
+                self.doomed.add(id)
+            elif conversation is not None:
+                self.on_forgotten(conversation)
+        self.delete_doomed()
+
+
+def _make_room(
+    places: Shares[ConversationId], peer: PeerId, evict: Callable[[ConversationId], None],
+    linked: Callable[[], Collection[PeerId]],
+) -> bool:  # fmt: skip
+    """Return whether there is room for one more of a peer that has room for itself, after others gave way if need be.
+
+    At last the oldest gives way whose peer is gone: otherwise as many keys as places would close the door for good.
+    """
+    while not places.make_room((peer,), evict):
+        here = linked()
+        oldest = next((id for id in places if places.line(id)[0] not in here), None)
+        if oldest is None:
+            return False
+        evict(oldest)
+    return True
+
+
+# ---- groups
+
+
+GROUP_REQUEST = "group_request:"  # in meta, before a group: a GroupRequest, LEFT, or "" for none any more
+LEFT = "left"  # the hosted users that it names left it while it waited
+NODE = ""  # in place of a hosted user: the places of the groups of all of them
+NODE_FACTOR = 16  # so many times the places of one user; a guess: 4,096 groups take 60 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """A group by an unknown owner.
+
+    Attributes:
+        peer: The peer that brought it.
+        since: When it came, UTC microseconds.
+        owner, name: As its first operation says; "" if it is stored.
+        users: The users hosted here that it names; none if it is stored.
+    """
+
+    peer: PeerId
+    since: int
+    owner: UserId = ""
+    name: str = field(default="", repr=False)
+    users: tuple[UserId, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """True if nothing else is kept of it."""
+        return bool(self.owner)
+
+    def __str__(self) -> str:
+        rest = (self.owner, ",".join(self.users), self.name) if self.waits else ()
+        return " ".join((self.peer, str(self.since), *rest))
+
+    @classmethod
+    def parse(cls, line: str) -> GroupRequest:
+        """Restore a request from `str` of another."""
+        peer, since, *rest = line.split(" ", 4)
+        owner, users, name = rest or ("", "", "")
+        return cls(peer, int(since), owner, name, tuple(users.split(",")) if rest else ())
+
+
+def stored_group_requests(meta: Mapping[str, str]) -> dict[ConversationId, GroupRequest]:
+    """Return the groups by unknown owners that storage holds or knows of, by id."""
+    lines = ((name.removeprefix(GROUP_REQUEST), line) for name, line in meta.items() if name.startswith(GROUP_REQUEST))
+    return {id: GroupRequest.parse(line) for id, line in lines if line not in ("", LEFT)}
+
+
+class GroupPlaces:
+    """Places of groups at the hosted users that they name, shared by the peers that bring them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shares: dict[UserId, Shares[ConversationId]] = {}  # by the hosted user, or NODE
+        self._users: dict[ConversationId, list[UserId]] = {}  # where a group has places
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._users
+
+    def at(self, user: UserId) -> Shares[ConversationId]:
+        """Return the places at one user."""
+        if user not in self._shares:
+            most, factor = self._settings.max_requests, NODE_FACTOR if user == NODE else 1
+            self._shares[user] = Shares(most * factor, self._settings.max_requests_a_peer * factor)
+        return self._shares[user]
+
+    def missing(self, id: ConversationId, users: Iterable[UserId]) -> list[UserId]:
+        """Return those of these users at whom a group has no place."""
+        return [user for user in users if id not in self.at(user)]
+
+    def take(self, id: ConversationId, users: Iterable[UserId], peer: PeerId) -> None:
+        """Give a group a place at each of these users."""
+        missing = self.missing(id, users)
+        self._users.setdefault(id, []).extend(missing)
+        for user in missing:
+            self.at(user).add(id, (peer,))
+
+    def free(self, id: ConversationId) -> None:
+        """Free all places of a group."""
+        for user in self._users.pop(id, ()):
+            self.free_at(user, id)
+
+    def free_at(self, user: UserId, id: ConversationId) -> None:
+        """Free the place of a group at one user."""
+        if user in self._shares:
+            self._shares[user].remove(id)
+
+    def drop(self, user: UserId) -> None:
+        """Forget the places at a user that is not hosted any more."""
+        self._shares.pop(user, None)
+
+
+class GroupRequests:
+    """The groups by unknown owners.
+
+    Args:
+        hosted, contacts: Live views of the hosted users and of the contacts.
+        linked: Returns the peers with a link that is up.
+        meta: What storage holds.
+        choice: Returns which requests of a hosted user wait: one of CHOICES.
+
+    Attributes:
+        by_id: All of them, stored or waiting.
+    """
+
+    def __init__(
+        self, ctx: Context, conversations: Conversations, hosted: Collection[UserId], contacts: Contacts,
+        linked: Callable[[], Collection[PeerId]], meta: Mapping[str, str], choice: Callable[[UserId], str],
+    ) -> None:  # fmt: skip
+        self._ctx = ctx
+        self._conversations = conversations
+        self._hosted = hosted
+        self._contacts = contacts
+        self._linked = linked
+        self._choice = choice
+        self._stored = GroupPlaces(ctx.settings)  # kept until a user here answers
+        self._waiting = GroupPlaces(ctx.settings)  # which others may take
+        self.by_id = stored_group_requests(meta)
+        self._left = {
+            name.removeprefix(GROUP_REQUEST)
+            for name, line in meta.items()
+            if name.startswith(GROUP_REQUEST) and line == LEFT
+        }
+
+    def __contains__(self, id: object) -> bool:
+        """Return whether a group is stored and has places."""
+        return id in self._stored
+
+    def load(self) -> None:
+        """Give all groups their places again, also more than there are."""
+        for id, request in list(self.by_id.items()):
+            if request.waits or id in self._conversations.groups:
+                self._place(id, request, self._users(id, request))
+            else:
+                self.release(id)  # it was not stored after all
+
+    def on_user_hosted(self, user: UserId) -> None:
+        """Give the groups that name a user their places there."""
+        for id, request in self.by_id.items():
+            if user in self._users(id, request):
+                self._place(id, request, [user])
+
+    def on_user_unhosted(self, user: UserId) -> None:
+        self._stored.drop(user)
+        self._waiting.drop(user)
+
+    def _users(self, id: ConversationId, request: GroupRequest) -> list[UserId]:
+        group = self._conversations.groups.get(id)
+        if request.waits:
+            return self._hosts_of(request.users, request.owner)
+        return self._hosts_of(group.named, group.creator) if group is not None else [NODE]
+
+    def _hosts_of(self, users: Iterable[UserId], creator: UserId) -> list[UserId]:
+        """Return where a group that names these users takes places: at those here who do not know its creator."""
+        here = (user for user in users if user in self._hosted and not self._contacts.are_known(user, creator))
+        return [NODE, *sorted(here)]
+
+    def _place(self, id: ConversationId, request: GroupRequest, users: list[UserId]) -> None:
+        (self._waiting if request.waits else self._stored).take(id, users, request.peer)
+
+    def waiting(self, user: UserId) -> dict[ConversationId, GroupRequest]:
+        """Return the groups that wait and name a hosted user."""
+        return {id: request for id, request in self.by_id.items() if user in request.users}
+
+    # ---- places
+
+    def needs_places(self, group: ConversationState, creator: UserId) -> bool:
+        """Return whether a group takes places: its creator is unknown, and nobody here has answered it."""
+        return not (creator in self._hosted or creator in self._contacts or (group.is_stored and group.id not in self))
+
+    def admits(self, group: ConversationState, creator: UserId, operations: list[GroupOperation], peer: PeerId) -> bool:
+        """Return whether these proven operations of a group that needs places, brought by a peer, are stored.
+
+        If they begin a group for which there is no room, it waits. It needs none if one whom it names knows the
+        creator.
+        """
+        named = {user for operation in operations for user in operation.members if user in self._hosted}
+        if any(self._contacts.are_known(user, creator) for user in named):
+            return True
+        users = self._hosts_of(named, creator)
+        missing = self._stored.missing(group.id, users)
+        if group.id not in self._left and all(self._is_straight(user, peer) for user in missing):
+            self._stored.take(group.id, missing, peer)
+            if not group.is_stored:
+                self._waiting.free(group.id)
+                self._save(group.id, GroupRequest(peer, self._ctx.now.utc))
+            return True
+        is_new = not (group.is_stored or group.id in self.by_id or group.id in self._left)
+        if is_new and named and all(self._make_room(user, peer) for user in users):
+            name = operations[0].name
+            self._save(group.id, GroupRequest(peer, self._ctx.now.utc, creator, name, tuple(sorted(named))))
+            self._waiting.take(group.id, users, peer)
+        return False
+
+    def _is_straight(self, user: UserId, peer: PeerId) -> bool:
+        """Return whether one more group of a peer is stored that names a hosted user."""
+        settings, places = self._ctx.settings, self._stored.at(user)
+        choice = ALL if user == NODE else self._choice(user)
+        if choice == FEW:
+            few, most = settings.straight_requests_a_peer, settings.straight_requests
+            return places.taken[peer,] < few and places.taken[()] < most and places.has_room((peer,))
+        return choice != KNOWN and places.has_room((peer,))
+
+    def _make_room(self, user: UserId, peer: PeerId) -> bool:
+        places, most = self._waiting.at(user), self._ctx.settings.max_requests_a_peer
+        is_full = places.taken[peer,] >= most * (NODE_FACTOR if user == NODE else 1)
+        return not is_full and _make_room(places, peer, self.release, self._linked)
+
+    def _save(self, id: ConversationId, request: GroupRequest) -> None:
+        self.by_id[id] = request
+        self._ctx.change.meta[GROUP_REQUEST + id] = str(request)
+
+    # ---- ends
+
+    def release(self, id: ConversationId, word: str = "") -> None:
+        """Free the places of a group, which needs none any more or lost them."""
+        self._stored.free(id)
+        self._waiting.free(id)
+        if self.by_id.pop(id, None) is not None:
+            self._ctx.change.meta[GROUP_REQUEST + id] = word
+
+    def on_forgotten(self, id: ConversationId) -> None:
+        """Free the places of a group that was admitted, and of which nothing was stored."""
+        if id in self._stored:
             self.release(id)
 
-    def release(self, id: ConversationId) -> None:
-        """Free the place of a conversation, which needs none any more."""
-        self.on_forgotten(self._conversations.by_id[id])
-        self._unmark(id)
+    def on_answered(self, group: GroupReplica, by: UserId, *, is_talk: bool) -> None:
+        """Free the places of a group in which a hosted user writes. Who talks there knows its owner; who leaves
+        answers nobody.
+        """
+        self.release(group.id)
+        if is_talk and group.state is not None and group.state.owner not in self._hosted:
+            self._contacts.keep([group.state.owner], by)
 
-    def _unmark(self, id: ConversationId) -> None:
-        if self._stored.pop(id, None) is not None:
-            self._ctx.change.meta[REQUEST + id] = ""
+    def on_contact(self, user: UserId, by: UserId) -> bool:
+        """Free the places of the groups of a user whom a hosted user knows now: this peer's own one for all, another
+        for itself. Return whether any of them waited.
+        """
+        made = {id for id, group in self._conversations.groups.items() if group.creator == user and id in self.by_id}
+        waiting = {id for id, request in self.by_id.items() if request.owner == user}
+        if by != self._ctx.me:
+            waiting = {id for id in waiting if by in self.by_id[id].users}
+            for id in made:
+                self._stored.free_at(by, id)
+            made = set()
+        for id in made | waiting:
+            self.release(id)
+        return bool(waiting)
+
+    def leave(self, left: RequestLeft) -> None:
+        """Let a hosted user leave a group that waits. Once all did whom it names, it is not asked for again."""
+        request = self.by_id.get(left.group)
+        if request is not None and left.user in request.users:
+            users = tuple(user for user in request.users if user != left.user)
+            if users:
+                self._save(left.group, replace(request, users=users))
+            else:
+                self.release(left.group, LEFT)
+                self._left.add(left.group)
+
+    def expire(self, oldest: int) -> None:
+        """Forget what has waited for long, and count no longer as new what was stored as long ago."""
+        for id in [id for id, request in self.by_id.items() if request.since < oldest]:
+            self.release(id)

@@ -10,28 +10,39 @@ Source: docs/protocol.md, "Pull" and "Tail".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send, WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
+from p2pchat.core.names import describe_user
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, ServedWant, SyncContext, TailCursor
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
-MAX_WARNED = 16  # peers in one run that cause a warning about refused entries, so that liars cannot flood; a guess
+FULL = (
+    "a peer refuses further messages written here: its limit for one user is reached, which someone there can lift with"
+    " /allow, or its disk is nearly full"
+)
+FULL_DIRECT = (
+    "kept, not taken: {} does not know you yet, or takes no more of one user; the rest goes when they answer, /accept"
+    " or /allow you"
+)
+MAX_WARNED = 16  # of both, in one run that cause a warning about refused entries, so that liars cannot flood; a guess
 
 
 class Sender:
     """Sends entries to links."""
 
-    def __init__(self, sync: SyncContext, forks: Forks) -> None:
+    def __init__(self, sync: SyncContext, forks: Forks, names: Mapping[UserId, str]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._forks = forks
-        self._warned: set[PeerId] = set()
+        self._names = names
+        self._warned: set[tuple[PeerId, ConversationId]] = set()
 
     # ---- wants
 
@@ -64,12 +75,10 @@ class Sender:
         for served in [each for each in remote.serving.wants.values() if each.key in keys]:
             self._close_want(remote, served)
         for key in sorted(keys):
-            self._warn_refused(
-                remote,
-                key,
-                "a peer refuses further messages written here: its limit for one user is reached, which someone"
-                " there can lift with /allow, or its disk is nearly full",
-            )
+            conversation = self._sync.conversations.by_id.get(key[0])
+            others = [user for user in (conversation.naming.dm if conversation else None) or () if user != key[1]]
+            text = FULL_DIRECT.format(describe_user(self._names.get(others[0]))) if others else FULL
+            self._warn_refused(remote, key, text, key[0] if others else "")
 
     def on_logs_refused(self, remote: RemoteState) -> None:
         """Push nothing more of logs that the remote refuses."""
@@ -79,6 +88,12 @@ class Sender:
                 remote, log.key, "a peer refuses something written here, and what follows: update p2pchat there or here"
             )
 
+    def on_deleted(self, conversation: ConversationId) -> None:
+        """Serve no more of a conversation that was deleted here."""
+        for remote in self._sync.remotes.values():
+            for served in [each for each in remote.serving.wants.values() if each.key[0] == conversation]:
+                self._close_want(remote, served)
+
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
         """End a want early. Entries before the running logs may be missing there, so their cursors are dropped too."""
         del remote.serving.wants[served.n]
@@ -86,11 +101,12 @@ class Sender:
             del remote.serving.cursors[log]
         self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
 
-    def _warn_refused(self, remote: RemoteState, key: WriterKey, text: str) -> None:
-        """Warn once per peer that it takes no more entries of a hosted user."""
-        if key[1] in self._sync.hosted and remote.link.peer not in self._warned and len(self._warned) < MAX_WARNED:
-            self._warned.add(remote.link.peer)
-            self._ctx.emit(WarningIssued("refused", text, remote.link.peer))
+    def _warn_refused(self, remote: RemoteState, key: WriterKey, text: str, direct: ConversationId = "") -> None:
+        """Warn once per peer, and per direct conversation, that it takes no more entries of a hosted user."""
+        peer = remote.link.peer
+        if key[1] in self._sync.hosted and (peer, direct) not in self._warned and len(self._warned) < MAX_WARNED:
+            self._warned.add((peer, direct))
+            self._ctx.emit(WarningIssued("refused", text, peer, direct))
 
     def _reset_cursors(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, tips: list[Mark]
@@ -179,6 +195,7 @@ class Sender:
 
     def push(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
+        self._sync.presence.announcer.introduce()
         ready: list[RemoteState] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if log.id.key in remote.refusals or remote.serving.answers(log.id.key):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
-from p2pchat.core.effects import Counted, Effect, PauseReading, Send
+from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
@@ -136,10 +136,11 @@ class RemoteState:
     lookups_pending: int = 0  # marks that storage is looking up
     named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
+    groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
-    unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # it named them and there was no place
+    unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
     told_refused: KeySet[LogId] = field(default_factory=dict)  # logs refused here, as it was told
     refused: dict[LogId, RefusedLog] = field(default_factory=dict)  # logs of which it takes no more
 
@@ -180,9 +181,13 @@ class RemoteState:
             self.refusals.pop(key, None)
 
     def note_unopened(self, conversation: ConversationId, naming: Naming) -> None:
-        """Remember the name of a conversation for which there is no place. A peer sends it once."""
+        """Remember the name of a conversation for which there is no place, or nobody yet. A peer sends it once."""
         if len(self.unopened) < MAX_UNOPENED:
             self.unopened[conversation] = naming
+
+    def names_unopened(self, users: Collection[UserId]) -> bool:
+        """Return whether it named a conversation of one of these users that is not open here."""
+        return any(user in users for naming in self.unopened.values() for user in naming.dm or ())
 
     def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
@@ -223,6 +228,7 @@ class Transaction:
     groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
     sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
     effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
+    requests: list[RequestBegun] = field(default_factory=list)  # the same, before what they are about is shown
     reads: list[int] = field(default_factory=list)  # tickets of marks of readers
     prunes: list[tuple[PruneRequest, PrunePlan | None]] = field(default_factory=list)  # None: before the first look
     completed: list[LogId] = field(default_factory=list)  # logs that were refused once, and lack nothing any more
@@ -316,8 +322,9 @@ class SyncContext:
         """Store the name behind a conversation id, together with its first entry."""
         if not conversation.is_stored:
             conversation.is_stored = True
-            if conversation.naming.dm:
-                self.requests.on_begun(conversation)
+            begun = self.requests.on_begun(conversation) if conversation.naming.dm else None
+            if begun is not None:
+                self.transaction.requests.append(begun)
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self) -> None:
@@ -340,7 +347,12 @@ class SyncContext:
                 remote.note_unopened(id, conversation.naming)
 
     def send_full(self, remote: RemoteState, key: WriterKey) -> None:
-        """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends."""
+        """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends.
+
+        Nobody is told that a user is blocked: what it writes is dropped in silence.
+        """
+        if self.quota.is_blocked(key):
+            return
         now, told_at = self.ctx.now.mono, remote.full_sent_at.get(key)
         if told_at is not None and now - told_at < self.ctx.settings.want_after:
             return
@@ -402,7 +414,10 @@ class SyncContext:
             if naming.group:
                 self.conversations.open_group(naming, users, remote.link.peer)
                 continue
-            if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
+            if naming.dm and not set(naming.dm) & self.hosted.keys():
+                continue
+            if naming.dm and not set(naming.dm) & users:  # its user may be announced later
+                remote.note_unopened(dm_id(*naming.dm), naming)
                 continue
             if naming.dm and not self.requests.open(naming, remote.link.peer):
                 self.ctx.emit(Counted("conversation_refused"))

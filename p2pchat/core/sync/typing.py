@@ -115,7 +115,8 @@ class TypingTracker:
         if not there.is_member(frame.u):
             self._ctx.emit(Counted("typing_ignored"))
             return None
-        self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
+        if not there.waits:
+            self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
         return None
 
     def on_end(self, conversation: ConversationId, user: UserId) -> None:

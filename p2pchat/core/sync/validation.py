@@ -318,6 +318,9 @@ class EntrySource:
     def on_full(self, key: WriterKey) -> None:
         """No more of this writer is taken."""
 
+    def on_group_refused(self, key: WriterKey) -> None:
+        """There is no place for a group, or for the users it names."""
+
     def on_cut(self, key: WriterKey) -> None:
         """The frame was dropped because none of it is visible in its talk."""
 
@@ -394,6 +397,10 @@ class LinkSource(EntrySource):
     def on_full(self, key: WriterKey) -> None:
         self._sync.send_full(self.remote, key)
         self.remote.set_ahead(key, {})  # no want waits for refused entries
+
+    def on_group_refused(self, key: WriterKey) -> None:
+        self.remote.groups_refused[key[0]] = None
+        self.on_full(key)
 
     def on_cut(self, key: WriterKey) -> None:
         self.remote.set_ahead(key, {})

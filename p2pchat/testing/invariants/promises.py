@@ -34,10 +34,11 @@ from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
-from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
+from p2pchat.testing.invariants.display import BlockInvariants, DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
-from p2pchat.testing.invariants.protocol import ProtocolInvariants, log_name
+from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipts import DeletionInvariants, PresenceInvariants, ReceiptInvariants
+from p2pchat.testing.invariants.requests import RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:
@@ -69,11 +70,14 @@ class Invariants:
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
         self.odd: dict[LogId, int] = {}  # logs with an entry that some peers refuse -> the number of the first
         self.protocol = ProtocolInvariants(self)
+        self.crowd = CrowdInvariants(self)
         self.receipts = ReceiptInvariants(self)
         self.display = DisplayInvariants(self)
         self.presence = PresenceInvariants(self)
         self.groups = GroupInvariants(self)
         self.deletions = DeletionInvariants(self)
+        self.blocks = BlockInvariants(self)
+        self.requests = RequestInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -89,6 +93,7 @@ class Invariants:
         """Check a batch that becomes durable on a peer's disk."""
         if peer.byzantine:
             return
+        self.requests.stored(peer, batch)
         quota = self._sim.settings.user_quota_bytes
         if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
             size = peer.disk.storage.size_bytes(batch.log.user)
@@ -104,12 +109,13 @@ class Invariants:
         if batch.first != held + 1:
             self.fail("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
         is_own, writer = peer.ever_spoke_for(batch.log.user), self._sim.by_user.get(batch.log.user)
+        is_authentic = batch.log.user in self._sim.made_up or (writer is not None and writer.byzantine)
         own = is_own and len(self._authored.get(batch.log, [])) == batch.first - 1
         if own:
             self._authored.setdefault(batch.log, []).extend(batch.raws)
             self._written_at.setdefault(batch.log, []).extend([self._sim.now] * len(batch.raws))
             self.written_in.setdefault(batch.log, (peer.name, peer.lives))
-        elif writer is None or not writer.byzantine:
+        elif not is_authentic:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
                 rule = "reused" if is_own else "invented"
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
@@ -208,6 +214,12 @@ class Invariants:
     def unsettled(self) -> bool:
         """Return True if something is still missing."""
         return next(self._missing(), None) is not None
+
+    def unharmed(self) -> bool:
+        """Record faults for what others lack of each other beside those who are blocked; True if there are none."""
+        missing = list(self.blocks.missing(self._sim.honest_up))
+        self._faults += missing
+        return not missing
 
     def settled(self, in_time: bool) -> bool:
         """Record faults for everything still missing; return True if there are none."""
@@ -331,10 +343,13 @@ class Invariants:
             for member in honest if to is None else [to]:
                 if self.deletions.any and not member.disk.has(log, written.seq):
                     continue  # judged as `lost` if it could have it
+                if self.deletions.hides_fork(log, at, member):
+                    continue
                 if member is not at and member in honest and self._sim.can_link(at, member):
                     yield from self.receipts.lacking(written, member)
             for guest in self._sim.guests.values() if to is None and written.user == at.user else ():
                 hosts = [host for host in guest.here() if not self.deletions.any or host.disk.has(log, written.seq)]
+                hosts = [host for host in hosts if not self.deletions.hides_fork(log, at, host)]
                 if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
                     yield from self.receipts.lacking(written, guest)
 
@@ -381,10 +396,13 @@ class Invariants:
     @property
     def _copied_logs(self) -> set[LogId]:
         forked = {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
-        return forked | self.odd.keys()
+        # What names the messages before a deletion may be left out with the odd log that it begins.
+        deleted = {log for peer in self._sim.all_peers for log in peer.disk.pruned if self.is_odd_writer(log.user)}
+        return forked | self.odd.keys() | deleted
 
     def _byzantine_names(self) -> set[str]:
-        return {peer.name for peer in self._sim.all_peers if peer.byzantine}
+        byzantines = {peer.name for peer in self._sim.all_peers if peer.byzantine}
+        return byzantines | {user.name for user in self._sim.made_up.values()}
 
     def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """Check that the storage serves the committed entries with valid proofs."""
@@ -447,6 +465,7 @@ class Invariants:
     def _suspects(self) -> tuple[str, ...]:
         """Return the beginnings of references to logs of byzantine peers and to those that may fork."""
         byzantine = [peer.user[:16] for peer in self._sim.all_peers if peer.byzantine]
+        byzantine += [user[:16] for user in self._sim.made_up]
         odd = [ref_key(log.user, log.run) for log in self.odd]
         return (*byzantine, *(ref_key(*log) for log in self.copied), *odd)
 
@@ -460,7 +479,7 @@ class Invariants:
 
     def _history_faults(self) -> Iterator[Fault]:
         """Check that all peers have the same history in the same order."""
-        byzantines = {peer.user for peer in self._sim.all_peers if peer.byzantine}
+        byzantines = {peer.user for peer in self._sim.all_peers if peer.byzantine} | self._sim.made_up.keys()
         first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
         for peer in self._sim.honest_up:
             everywhere = {

@@ -7,9 +7,10 @@ disk fails or is full requests nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import Commit
@@ -17,11 +18,14 @@ from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
+from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.simulation.byzantine import THIRD_HOST
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.program import Written
 
 COMPARED_WITHIN = 4.0  # seconds after a link is up
 ANNOUNCED_WITHIN = 5.0  # seconds until new entries are announced over a calm link
@@ -146,6 +150,7 @@ class ProtocolInvariants:
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """Check that honest peers blame each other for nothing. Note for how long others' entries are refused."""
         other = end.other.owner
+        self._invariants.crowd.said_bye(peer, end, bye)
         if bye.code in BLAMES and not (peer.byzantine or other.byzantine):
             self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
         if bye.code == "head" and not peer.byzantine:
@@ -232,7 +237,7 @@ class ProtocolInvariants:
         for end in ends:
             other = end.other.owner
             both = all(self._invariants.concerns(each, log, since) for each in (peer, other))  # all the time
-            if not both or not self._is_calm(peer, life, end, since):
+            if not both or not self._is_calm(peer, life, end, since) or self._invariants.blocks.may_hide(peer, log):
                 continue
             user = (end, log.conversation, log.user)
             marked = self._marked_at.get(user, -1.0) >= since
@@ -252,3 +257,62 @@ def _marks(frame: Have) -> Iterator[tuple[LogId, int]]:
         for user, tips in users.items():
             for run, seq, _ in tips:
                 yield LogId(conversation, user, run), seq
+
+
+class CrowdInvariants:
+    """The invariants of peers that a crowd attacks under made-up names: what it may cost them, and others."""
+
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
+        self._dialled: dict[tuple[str, int], float] = {}  # (peer, session) -> when it last dialled the third host
+
+    def dialled(self, peer: SimPeer, endpoint: str) -> None:
+        """Check that a host that only the crowd names is dialled rarely."""
+        if peer.byzantine or not endpoint.startswith(THIRD_HOST):
+            return
+        key, now = (peer.name, peer.lives), self._sim.now
+        self._sim.counts["third_host_dialled"] += 1
+        if now - self._dialled.get(key, -inf) < 0.99 * self._sim.settings.told_host_pause:  # clocks drift
+            self._invariants.fail("reflected", peer, f"dials a third host again after {now - self._dialled[key]:.1f} s")
+        self._dialled[key] = now
+
+    def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
+        """Check that no contact is sent away for the crowd. There are more places than honest peers."""
+        other = end.other.owner
+        if bye.code == "busy" and self._sim.crowd and not peer.byzantine and peer.node is not None:
+            is_wanted = other.user in peer.node.contacts and other.user not in peer.node.blocks.users
+            if not other.byzantine and is_wanted:
+                self._invariants.fail("evicted", peer, f"has no place for {other.name}, who is a contact")
+
+    def check_bounds(self) -> None:
+        """Check what each honest peer holds of the crowd."""
+        for peer in self._sim.honest_up if self._sim.made_up else ():
+            for what, count, most in self._held(peer):
+                if count > most:
+                    self._invariants.fail("bounded", peer, f"holds {count} {what} of the crowd, of {most} at most")
+
+    def _held(self, peer: SimPeer) -> Iterator[tuple[str, int, int]]:
+        """Yield what a peer holds, how much of it, and how much it may hold."""
+        assert peer.node is not None
+        settings, room = self._sim.settings, self._invariants.room
+        made_up = {user for user in self._sim.made_up if user not in peer.node.contacts}  # nobody answered it
+        book, stored = peer.node.links.book, peer.disk.storage.load([])
+        known = peer.node.sync.conversations.by_id.values()
+        direct = [each for each in known if not made_up.isdisjoint(each.naming.dm or ())]
+        begun = {log.conversation for log in peer.disk.logs if log.user in made_up} - {room}
+        wrote = {log.user for log in peer.disk.logs}
+        yield "links", len(peer.node.links.up), settings.max_links
+        yield "open conversations", sum(not each.is_stored for each in direct), settings.max_requests
+        groups = len(begun - {each.id for each in direct})
+        yield "groups", groups, settings.max_requests * (1 + len(peer.guests))
+        yield "users", len(peer.node.presence.hosts.keys() & made_up - wrote), settings.max_unwritten_users
+        yield "addresses", sum(len(book.addresses(user)) for user in book if user in made_up), settings.max_told
+        yield "stored addresses", sum(one.endpoint.startswith(THIRD_HOST) for one in stored.addresses), 0
+
+    def late(self, written: Iterable[Written]) -> list[Fault]:
+        """Return a fault for each message to one user that is not stored by whom it was written to."""
+        return [
+            Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)
+            for one in written if one.log is not None and one.to is not None and not one.to.disk.has(one.log, one.seq)
+        ]  # fmt: skip

@@ -186,6 +186,8 @@ class ReceiptInvariants:
                 is_known = writer is None or writer not in honest or self._knows(writer, mark)
                 if writer is not None and self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
                     continue  # lost with its disk, and deleted by those who held it
+                if writer is not None and self._invariants.deletions.hides_fork(mark.log, writer, reader):
+                    continue
                 if writer is not None and mark.reader == reader.user and not is_known:
                     text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
                     yield Fault("unread", text, writer.name)
@@ -211,6 +213,8 @@ class ReceiptInvariants:
             return True
         if self._invariants.is_odd_writer(mark.log.user):
             return True  # its logs arrive in another order than they were written
+        if reader.node is not None and mark.log.conversation in reader.node.sync.requests.by_id:
+            return True  # it is told once the reader answers
         if self.wants_none(writer) or self.wants_none(reader):
             return True
         if writer.node.sync.read_receipts.tracker.position(mark.log, mark.reader) >= mark.seq:
@@ -431,10 +435,28 @@ class DeletionInvariants:
         if one.disk.pruned.get(log, 0) > held:
             return False
         before = decode_entry(one.disk.logs[log][0]).before if not held else ()
-        return all(len(peer.disk.logs.get(log._replace(run=mark.run), ())) >= mark.seq for mark in before)
+        below = {log._replace(run=mark.run): mark.seq for mark in before}
+        return all(
+            len(peer.disk.logs.get(each, ())) >= seq and not self._hides_fork(peer, each) for each, seq in below.items()
+        )
+
+    def hides_fork(self, log: LogId, *peers: SimPeer) -> bool:
+        """Return whether one of these peers deleted all of a log of this writer here that may fork.
+
+        That peer cannot prove the fork. So its marks of this writer may imply nothing at another one.
+        """
+        return any(self._hides_fork(peer, each) for peer in peers for each in peer.disk.pruned if each.key == log.key)
+
+    def _hides_fork(self, peer: SimPeer, log: LogId) -> bool:
+        return self._invariants.may_fork(log) and peer.disk.pruned.get(log, 0) >= len(peer.disk.logs.get(log, ())) > 0
 
     def lacks_deleted(self, peer: SimPeer) -> bool:
-        """Return whether a peer lacks entries that another one holds, and that nobody can serve to it."""
+        """Return whether a peer lacks entries that another one holds, and that nobody can serve to it.
+
+        Or it deleted a log of which another may hold another version.
+        """
+        if any(self._hides_fork(peer, log) for log in peer.disk.pruned):
+            return True
         return self.any and any(
             len(raws) > len(peer.disk.logs.get(log, ())) and self._invariants.concerns(peer, log)
             for other in self._sim.honest_up

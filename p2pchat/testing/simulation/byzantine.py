@@ -1,5 +1,6 @@
 """Byzantine peers: members and strangers that break the protocol. Honest peers must store only authentic entries.
-Odd writers, which are honest otherwise, sign entries that no other peer takes.
+Sybils, the members of a crowd, do what the protocol allows, in the names of any number of users that they make up. Odd
+writers, which are honest otherwise, sign entries that no other peer takes.
 
 A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
 versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
@@ -12,10 +13,15 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
+from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, batch_of, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.core.sync.forks import is_signed
 from p2pchat.errors import LogError
+from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
+    ConversationId,
     Digest,
     Entries,
     Frame,
@@ -26,12 +32,14 @@ from p2pchat.protocol import (
     Hosted,
     Mark,
     Naming,
+    Peers,
     Ping,
     TypingFrame,
     Want,
     Welcome,
     encode,
 )
+from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.network import WireEnd
@@ -42,6 +50,8 @@ BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
 RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
 ODD = "odd "  # begins a text that strict peers refuse, and all others too if an odd writer wrote it
 THREE = [f'["{"00" * 16}",{n}]' for n in (1, 2, 3)]  # more references than `after` may have
+MADE_UP_AT_ONCE = 3  # users: more than one peer has places for
+THIRD_HOST = "198.51.100.7"  # which has nothing to do with the mesh
 FORKS_AT_ONCE = 3  # more evidence than harsh settings accept (max_tips)
 
 
@@ -196,6 +206,69 @@ class ByzantinePeer:
 
     def _hex(self, size: int) -> str:
         return self._chance.randbytes(size).hex()
+
+
+class MadeUpUser:
+    """A user that a Sybil made up. What is stored of it may be anything."""
+
+    byzantine = True
+    restored = False
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self.name = name
+        self._identity = Identity.from_seed(seed)
+        self.user = self._identity.peer_id
+        self.sign = signer(self._identity)
+
+    def had(self, log: LogId) -> int:
+        """Return the highest number of a log that it ever held: it holds nothing."""
+        return 0
+
+    def write(self, conversation: ConversationId, naming: Naming, raw: str) -> Entries:
+        """Return a log of this one entry."""
+        log = LogId(conversation, self.user, self.user[:16])
+        head = self.sign(head_message(log, 1, extend_chain(first_chain(log), [raw]))).hex()
+        return Entries(*log, 1, first_chain(log).hex(), [raw], head, names=[naming])
+
+
+class Sybil:
+    """One of the keys of a crowd, and everything that it can do under made-up names."""
+
+    def __init__(self, peer: SimPeer) -> None:
+        self.peer = peer
+        self._chance = Random(f"{peer.sim.seed} sybil {peer.name}")
+        self._told: list[str] = []
+
+    def attack(self, to: SimPeer) -> Iterator[bytes]:
+        """Yield the frames of all attacks on a peer: presence, direct conversations, groups, logs, addresses."""
+        users = [self._invent() for _ in range(MADE_UP_AT_ONCE)]
+        now, me = self.peer.clock.now().utc, self.peer.user
+        page = [
+            Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
+            for user in users
+        ]
+        gone, self._told = self._told, [user.user for user in users]
+        yield encode(Here(page, gone))
+        for number, user in enumerate(users):
+            text = encode_entry(Entry("text", now, now + number, b="buy"))
+            yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
+            if number:  # the first never writes to the room
+                yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
+            members = {user.user: 1, to.user: 1}
+            body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
+            raw = encode_entry(Entry("group", now, now + number, b=body))
+            group = operation_hash(raw)
+            yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
+        linked: list[tuple[str, tuple[str, ...]]] = [
+            (user.user, (f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}",)) for user in users
+        ]
+        yield encode(Peers(0, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], linked=linked))
+
+    def _invent(self) -> MadeUpUser:
+        made_up = self.peer.sim.made_up
+        user = MadeUpUser(f"nobody {len(made_up) + 1}", self._chance.randbytes(32))
+        made_up[user.user] = user
+        return user
 
 
 class OddWriter:

@@ -155,7 +155,7 @@ SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
     recent_places=8, busy_pause_least=1.0, busy_pause_most=5.0,
-    told_host_pause=2.0, told_network_pause=0.5, told_kept=90.0,
+    told_host_pause=2.0, told_network_pause=0.5, told_kept=90.0, log_bytes=100,
 )  # fmt: skip
 
 
@@ -199,6 +199,8 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
         flood_burst=pick((30, 500)),
         wrong_head_ban=pick((20.0, 3600.0)),
     )
+    # A page of read marks names up to page_items conversations, and a frame at most two for each of page_marks.
+    drawn = replace(drawn, page_items=min(drawn.page_items, 2 * drawn.page_marks))
     return _harsh(drawn, chance) if harsh else drawn
 
 
@@ -219,10 +221,27 @@ def with_few_places(drawn: Settings, chance: Random) -> Settings:
     )
 
 
+def with_requests(drawn: Settings, chance: Random) -> Settings:
+    """Return the settings with which conversations of unknown users wait, and little of them is taken."""
+    return replace(
+        drawn,
+        straight_requests_a_peer=chance.choice((0, 0, 1)),
+        straight_requests=chance.choice((0, 1, 32)),
+        request_entries=chance.choice((1, 3, 32)),
+        request_bytes=chance.choice((300, 64 * KIB)),
+    )
+
+
 def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
-    """Return the settings with places for so many honest peers and three others, and one more for a contact."""
+    """Return the settings with places for so many honest peers and three others, and one more for a contact.
+
+    There are few places for what the others make up, too.
+    """
     pause = chance.choice((0.5, 3.0))
-    return replace(drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause)
+    return replace(
+        drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause,
+        max_requests_a_peer=2, max_requests=4, max_unwritten_users=6, max_told_unverified=4, max_told=8,
+    )  # fmt: skip
 
 
 def with_short_turns(drawn: Settings, chance: Random) -> Settings:

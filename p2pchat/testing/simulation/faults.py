@@ -21,7 +21,7 @@ from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
-from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter
+from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 from p2pchat.transfer import file_pages
@@ -49,6 +49,7 @@ COPIES = Settings().clone_replacements
 
 WITH_A_CROWD = 0.15  # the part of histories with at most MOST_IN_A_CROWD honest peers that come to rest
 MOST_IN_A_CROWD = 3
+SYBILS_AT_ONCE = 3  # of them attack
 CROWD_NETWORK = "203.0.113"
 
 WITH_OTHER_RULES = 0.15  # the part of histories
@@ -57,6 +58,9 @@ ODD_WRITERS = 0.3
 ODD_TEXT = ODD + "x" * 1650  # above the limit of strict peers; with its entry still within a small batch
 
 WITH_DELETIONS = 0.15  # the part of histories
+
+WITH_BLOCKS = 0.15  # the part of histories
+UNBLOCKS = 0.4  # the part of those actions
 
 WITH_GROUPS = 0.35  # the part of histories
 MOST_GROUPS = 3
@@ -97,6 +101,11 @@ def draw_deletions(chance: Random, *, always: bool) -> list[str]:
     return ["delete_here"] * chance.randint(1, 6) if chance.random() < WITH_DELETIONS or always else []
 
 
+def draw_blocks(chance: Random, *, always: bool) -> list[str]:
+    """Return the blocks of a history; [] for most, unless there shall `always` be some."""
+    return ["block_or_unblock"] * chance.randint(2, 8) if chance.random() < WITH_BLOCKS or always else []
+
+
 class FaultInjector:
     """The actions on the peers of one simulation.
 
@@ -112,6 +121,7 @@ class FaultInjector:
         self._most_peers = most_peers
         self._said = 0
         self._exports: list[ExportFile] = []
+        self._sybils: list[Sybil] = []
         self._groups_asked = 0
 
     def say(self) -> None:
@@ -186,6 +196,21 @@ class FaultInjector:
             )
             self.sim.note(f"{peer.name} deletes in {conversation[:8]}")
             peer.program.delete(conversation, user, before)
+
+    def block_or_unblock(self) -> None:
+        """Have a user block another one, or end that."""
+        if not self.sim.honest_up:
+            return
+        peer = self.chance.choice(self.sim.honest_up)
+        by = self.chance.choice([peer.user, peer.user, *(guest.user for guest in peer.guests)])
+        blocked = sorted(peer.blocks.get(by, ()))
+        users = [user for user in (*self.sim.by_user, *self.sim.guests) if user not in (*peer.speaks_for, *blocked)]
+        on = not blocked or (bool(users) and self.chance.random() >= UNBLOCKS)
+        if users or blocked:
+            user = self.chance.choice(users if on else blocked)
+            names = [self.sim.person(each).name for each in (by, user)]
+            self.sim.note(f"{names[0]} {'blocks' if on else 'unblocks'} {names[1]} at {peer.name}")
+            peer.block(by, user, on=on)
 
     def dm(self) -> None:
         if not self.sim.honest_up:
@@ -348,6 +373,7 @@ class FaultInjector:
             peer = self.sim.peer(network=CROWD_NETWORK)
             peer.byzantine = True
             self.sim.crowd[peer.user] = peer
+            self._sybils.append(Sybil(peer))
             self._start_one(peer)
 
     def press(self) -> None:
@@ -355,6 +381,17 @@ class FaultInjector:
         for one in self.sim.crowd.values():
             for peer in self.honest:
                 one.connect(peer.endpoint)
+
+    def attack(self) -> None:
+        """Have some of the crowd do all that they can under made-up names, on all links they have."""
+        self.sim.note("the crowd makes up users")
+        for sybil in self.chance.sample(self._sybils, min(SYBILS_AT_ONCE, len(self._sybils))):
+            for end in sybil.peer.ends:
+                if not end.other.owner.byzantine and end.other.owner in sybil.peer.linked:
+                    self.sim.counts["attack"] += 1
+                    for data in sybil.attack(end.other.owner):
+                        end.write(data)
+        self.sim.invariants.crowd.check_bounds()
 
     def join_byzantine(self) -> None:
         peer = self.sim.peer()
@@ -621,7 +658,9 @@ class FaultInjector:
             self.sim.run(0.05)
 
     def _views(self, peer: SimPeer) -> dict[str, GroupView]:
-        return dict(peer.node.groups) if peer.node is not None else {}
+        """Return the groups of a peer, without those that a crowd made: who answers takes part in them."""
+        views = peer.node.groups if peer.node is not None else {}
+        return {group: view for group, view in views.items() if view.owner not in self.sim.made_up}
 
     def _some(self, suits: Callable[[SimPeer, GroupView], bool], count: int = 1) -> list[tuple[SimPeer, GroupView]]:
         """Draw peers, each with a group that matches."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WITH_GUESTS = 0.25  # the part of histories without clock jumps; certificates need clocks within an hour
 NAMES = ("zoe", "yan")
+ASKS = 0.5  # the part of steps in histories with conversations that wait
 ACTS = {"host": 4, "host_elsewhere": 2, "unhost": 3, "say": 6, "direct": 3, "answer": 3}
 
 
@@ -67,7 +68,8 @@ class HostedUsers:
     def __init__(self, sim: Simulation, program: Collection[str]) -> None:
         """Draw whether the history has hosted users. `program` holds the names of its steps."""
         self._sim = sim
-        self.is_open = Random(f"{sim.seed} guests").random() < WITH_GUESTS and "jump" not in program
+        self._may_not = "jump" in program
+        self.is_open = Random(f"{sim.seed} guests").random() < WITH_GUESTS and not self._may_not
         self._count = 0
 
     def step(self, number: int) -> None:
@@ -81,6 +83,11 @@ class HostedUsers:
         for guest in self._sim.guests.values():
             for peer in guest.here():
                 self._say(guest, peer, None)
+
+    def ask(self, chance: Random) -> None:
+        """Perhaps have a hosted user write to somebody, who may not know it, or have one hosted who can."""
+        if chance.random() < ASKS and not self._may_not:
+            (self.direct if self._there() else self.host)(chance)
 
     def host(self, chance: Random) -> None:
         """Host a user that no peer hosts."""

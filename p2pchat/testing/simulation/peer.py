@@ -6,8 +6,9 @@ Effects for programs go to its SimProgram.
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.config import Settings
@@ -17,7 +18,7 @@ from p2pchat.core.context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.node import Node
-from p2pchat.core.records import DiskLevel
+from p2pchat.core.records import META_BLOCKED, DiskLevel
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
@@ -81,6 +82,7 @@ class SimPeer:
         self.fails = False  # storage failed and was not reloaded yet
         self.allows = False  # its user lifted all quotas
         self.low = DiskLevel.ENOUGH  # as its disk is reported
+        self.blocks: dict[UserId, set[UserId]] = {}  # whom its users block, by the one who blocks
         self.kept_from = 0.0  # when it last began to store again after a failed or low disk
         self.program = SimProgram(self)
         self.lives = 0
@@ -103,9 +105,9 @@ class SimPeer:
         self._next_link = 1
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
-            out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.Established: self._established,
-            out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at, out.Commit: self._commit,
-            out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
+            out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.Resolve: self._resolve,
+            out.Established: self._established, out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at,
+            out.Commit: self._commit, out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
             out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped, **self.program.handlers,
         }  # fmt: skip
 
@@ -186,6 +188,7 @@ class SimPeer:
         self._links, self._all_links, self._held_until, self._arrived = {}, {}, {}, {}
         self._turn_is_due = False
         stored = self.disk.storage.load(self.speaks_for)
+        self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedIdentity(self.user, self.name_told, self._sign)
         self.node = Node(
@@ -315,6 +318,13 @@ class SimPeer:
             if user not in self.sim.crowd:
                 self.put(inputs.QuotaLifted(user))
 
+    def block(self, by: UserId, user: UserId, *, on: bool) -> None:
+        """Have a user of this peer block another, or end that."""
+        users = self.blocks.setdefault(by, set())
+        (users.add if on else users.discard)(user)
+        self.put(inputs.UserBlocked(by, user, on))
+        self.sim.invariants.blocks.chosen(self, by, user, on=on)
+
     def stop(self) -> None:
         """Leave in good order."""
         self.put(inputs.Stop())
@@ -420,6 +430,7 @@ class SimPeer:
         self.here_before = self.node.links.by_peer.keys() & self.node.presence.hosts.keys()
         effects = self.node.handle(input, self.clock.now())
         self.sim.invariants.presence.handled(self, input, effects)
+        self.sim.invariants.blocks.handled(self, effects)
         self._carry_out(effects)
 
     def dropped(self, link: int) -> None:
@@ -487,6 +498,7 @@ class SimPeer:
         self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         self.sim.invariants.receipts.frame_sent(self, order.frame)
+        self.sim.invariants.requests.frame_sent(self, order.frame, ends)
         if self.tampering is not None:
             for end in ends:
                 for data in self.tampering.change(order.frame, end):
@@ -504,6 +516,7 @@ class SimPeer:
         if end is not None:
             if order.bye is not None:
                 self.sim.invariants.protocol.said_bye(self, end, order.bye)
+                self.sim.invariants.blocks.said_bye(self, end, order.bye)
             if order.bye is not None and order.bye.code == "replaced":
                 self.sim.counts["link_replaced"] += 1
                 self.sim.invariants.protocol.link_replaced(self, end)
@@ -511,6 +524,9 @@ class SimPeer:
 
     def _dial(self, order: out.Dial) -> None:
         self.sim.dial(self, order.dial, order.endpoint)
+
+    def _resolve(self, order: out.Resolve) -> None:
+        self.put(inputs.DialFailed(order.dial, "no such name", "no_name"))  # hosts here have no names
 
     def _established(self, order: out.Established) -> None:
         end = self._links.get(order.link)
@@ -585,8 +601,9 @@ class SimPeer:
             self.ever_linked = True
             link = self.node.links.by_peer.get(news.peer)  # None if it went down in the same step
             self.sim.invariants.protocol.link_up(self, self._links.get(link.id) if link else None)
-        self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
-                         state=news.state, reason=news.reason)  # fmt: skip
+        if not news.counted:
+            self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
+                             state=news.state, reason=news.reason)  # fmt: skip
 
     def _stopped(self, _: out.NodeStopped) -> None:
         """Do nothing: all byes are sent, and _leave follows."""
@@ -605,3 +622,8 @@ class SimPeer:
 
 def _hosted(guest: SimHostedUser) -> HostedIdentity:
     return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it sets a presence
+
+
+def _blocks_in(meta: Mapping[str, str], own: UserId) -> dict[UserId, set[UserId]]:
+    lists = {name.partition(":")[::2]: text for name, text in meta.items()}
+    return {by or own: set(json.loads(text)) for (what, by), text in lists.items() if what == META_BLOCKED}

@@ -69,7 +69,7 @@ class SimProgram:
             out.ManyChanged: self._many, out.UserForgotten: self._forgotten,
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
-            out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned,
+            out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.RequestBegun: lambda begun: None,
         }  # fmt: skip
 
     def begin(self, place: int) -> None:
@@ -227,6 +227,7 @@ class SimProgram:
         if invariants.groups.is_group(peer, one.log.conversation):
             invariants.groups.handed_on(peer, one, entry)
             return
+        invariants.requests.handed_on(peer, one)
         if self._is_of_guests(one.log.conversation):
             return
         invariants.display.handed_on(peer, one, entry)
@@ -269,7 +270,7 @@ class SimProgram:
                  text=news.text)  # fmt: skip
 
     def _many(self, news: out.ManyChanged) -> None:
-        self.log("many", joined=news.joined, left=news.left, changed=news.changed)
+        self.log("many", joined=news.joined, left=news.left, changed=news.changed, links=news.links)
 
     def _forgotten(self, news: out.UserForgotten) -> None:
         self._sim.counts["user_forgotten"] += 1

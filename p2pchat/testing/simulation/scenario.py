@@ -1,7 +1,7 @@
 """Random histories, each drawn from a seed; many of them in several processes; and shrinking of those that fail.
 
-A history has two to nine honest peers, some of them late, and sometimes a byzantine peer or a stranger. For some
-minutes of virtual time they write while processes crash, disks are restored from old copies and links break. Most
+A history has two to nine honest peers, some of them late, and sometimes a byzantine peer, a stranger or a crowd. For
+some minutes of virtual time they write while processes crash, disks are restored from old copies and links break. Most
 histories then come to rest: all faults stop, every peer that did not leave for good runs and writes once more, and the
 mesh must settle (*liveness*). The others never heal and have harsh settings; in these, only *safety* is checked.
 
@@ -25,12 +25,14 @@ from random import Random
 
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.receipts import Chatter
+from p2pchat.testing.invariants.requests import accept_some
 from p2pchat.testing.simulation.environment import (
     cached_signatures,
     draw_settings,
     with_few_links,
     with_few_places,
     with_quota,
+    with_requests,
     with_short_turns,
 )
 from p2pchat.testing.simulation.faults import (
@@ -38,6 +40,7 @@ from p2pchat.testing.simulation.faults import (
     WEIGHTS,
     WITH_A_CROWD,
     FaultInjector,
+    draw_blocks,
     draw_deletions,
     draw_group_actions,
     draw_odd_actions,
@@ -45,27 +48,37 @@ from p2pchat.testing.simulation.faults import (
 )
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.simulation import Simulation
+from p2pchat.testing.simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
 
 Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps to play; the first two are always played
 NEVER_HEALS = 0.3  # the part of histories
 WITH_QUOTAS = 0.25
 WITH_FEW_PLACES = 0.3
+WITH_REQUESTS = 0.2
 OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
 UPGRADED = 0.6  # the part of those histories in which rules differ
+LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
+ATTACKS = 3  # at the end of a history with a crowd, one a second
+UNHARMED_WITHIN = 60.0  # seconds until all that contacts wrote meanwhile has arrived; some disks take one for a frame
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
 
 
 def play(
-    seed: int, tell: Tell | None = None, steps: Steps | None = None, *, differ: bool = False, pruned: bool = False
+    seed: int,
+    tell: Tell | None = None,
+    steps: Steps | None = None,
+    *,
+    differ: bool = False,
+    pruned: bool = False,
+    blocked: bool = False,
 ) -> tuple[Simulation, list[Fault]]:
     """Play the history of a seed, or only some steps. Return its simulation and every broken promise.
 
     With `differ` it is one in which the rules of peers differ, and someone writes what others refuse.
     """
     with cached_signatures():
-        history = Scenario(seed, tell, differ=differ, pruned=pruned)
+        history = Scenario(seed, tell, differ=differ, pruned=pruned, blocked=blocked)
         history.play(steps)
         return history.sim, history.sim.check()
 
@@ -79,7 +92,9 @@ class Scenario:
         heals: True if it comes to rest in the end.
     """
 
-    def __init__(self, seed: int, tell: Tell | None = None, *, differ: bool = False, pruned: bool = False) -> None:
+    def __init__(
+        self, seed: int, tell: Tell | None = None, *, differ: bool = False, pruned: bool = False, blocked: bool = False
+    ) -> None:
         plan = Random(f"{seed} plan")
         self.heals = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
@@ -93,6 +108,10 @@ class Scenario:
             settings = with_few_places(settings, requests)
         if self._crowded:
             settings = with_few_links(settings, most_peers, crowd)
+        asking = Random(f"{seed} asking")
+        self._asking = asking.random() < WITH_REQUESTS and not self._crowded
+        if self._asking:
+            settings = with_requests(settings, asking)
         settings = with_short_turns(settings, Random(f"{seed} turns"))
         self.sim = Simulation(seed, settings=settings, tell=tell)
         self.program = _draw_beginning(plan, most_peers)
@@ -106,6 +125,8 @@ class Scenario:
             self.program.insert(crowd.randint(2, self._begun + 4), "join_crowd")
             for _ in range(crowd.randint(1, 4)):
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "press")
+            for _ in range(crowd.randint(1, 4)):
+                self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "attack")
         rules = Random(f"{seed} rules")
         for name in draw_odd_actions(rules, differ=differ):
             self.sim.rules_differ = True
@@ -113,6 +134,9 @@ class Scenario:
         deletions = Random(f"{seed} deletions")
         for name in draw_deletions(deletions, always=pruned):
             self.program.insert(deletions.randint(self._begun, len(self.program)), name)
+        blocks = Random(f"{seed} blocks")
+        for name in draw_blocks(blocks, always=blocked):
+            self.program.insert(blocks.randint(self._begun, len(self.program)), name)
         self._differ = differ
         self._faults = FaultInjector(self.sim, most_peers, differ=differ, crowded=self._crowded)
         self._chatter = Chatter(self.sim)
@@ -137,6 +161,10 @@ class Scenario:
         getattr(self._faults, name)()
         self._chatter.step(number)
         self._guests.step(number)
+        if self._asking:
+            asking = Random(f"{self.sim.seed} asking {number}")
+            self._guests.ask(asking)
+            accept_some(self.sim, asking)
         chance = self._faults.chance
         if number >= self._begun:
             self.sim.run(chance.expovariate(1 / chance.choice((0.01, 0.05, 0.5, 3.0, 8.0))))
@@ -170,12 +198,35 @@ class Scenario:
                 peer.connect(others[0].endpoint)
         if self._crowded:
             self._meet_again(remaining)
+        if sim.invariants.blocks.any:
+            self._end_blocks(remaining)
+        if self._crowded:
+            self._attack_at_last(remaining)
         sim.run(chance.choice((0.0, 1.0, 20.0)))
         for peer in remaining:
             self._faults.write(peer, None)
         self._chatter.write_last()
         self._guests.write_last()
         sim.settle()
+
+    def _end_blocks(self, remaining: list[SimPeer]) -> None:
+        """Check that all others have what they should while some are blocked; then end all blocks."""
+        sim = self.sim
+        sure = not (self._crowded or sim.rules_differ or sim.invariants.deletions.any)
+        if sure and not any(peer.byzantine for peer in sim.all_peers):
+            for peer in remaining:  # who knew others only through one that is blocked
+                for other in remaining:
+                    if other is not peer:
+                        peer.connect(other.endpoint)
+            deadline = sim.now + SETTLE_WITHIN + SETTLE_MORE * max(0, len(remaining) - 5)
+            while sim.now < deadline and any(True for _ in sim.invariants.blocks.missing(remaining)):
+                sim.run(1.0)
+            sim.invariants.unharmed()
+            sim.counts["settled_with_blocks"] += any(map(any, (peer.blocks.values() for peer in remaining)))
+        for peer in sim.up:
+            for by, users in peer.blocks.items():
+                for user in sorted(users):
+                    peer.block(by, user, on=False)
 
     def _meet_again(self, remaining: list[SimPeer]) -> None:
         """Have all name each other, and the crowd dial everybody: who was named must get a place among it."""
@@ -184,6 +235,27 @@ class Scenario:
             for other in remaining:
                 if other is not peer:
                     peer.connect(other.endpoint)
+
+    def _attack_at_last(self, remaining: list[SimPeer]) -> None:
+        """Have contacts write to each other, without any other fault, while the crowd does all it can."""
+        sim = self.sim
+        pairs = [(one, other) for one in remaining for other in remaining if other is not one]
+        until = sim.now + LINKED_WITHIN
+        while sim.now < until and not all(one.end_to(other) for one, other in pairs):
+            sim.run(1.0)
+        accepted = len(sim.invariants.written)
+        for _ in range(ATTACKS):
+            self._faults.attack()
+            for one, other in pairs:
+                if one.end_to(other) is not None:
+                    self._faults.write(one, other)
+            sim.run(1.0)
+        written, until = sim.invariants.written[accepted:], sim.now + UNHARMED_WITHIN
+        while sim.invariants.crowd.late(written) and sim.now < until:
+            sim.run(1.0)
+        for fault in sim.invariants.crowd.late(written):
+            sim.invariants.fail(fault.rule, fault.where, fault.text)
+        sim.invariants.crowd.check_bounds()
 
     def _connected(self, peers: list[SimPeer]) -> bool:
         reached = peers[:1]
@@ -235,11 +307,11 @@ class PlayResult:
 
 def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None,
-    *, differ: bool = False, pruned: bool = False,
+    *, differ: bool = False, pruned: bool = False, blocked: bool = False,
 ) -> list[Fault]:  # fmt: skip
     """Play a history, or some of its steps, and add its counts."""
     try:
-        sim, faults = play(seed, tell, steps, differ=differ, pruned=pruned)
+        sim, faults = play(seed, tell, steps, differ=differ, pruned=pruned, blocked=blocked)
     except Exception as error:  # an error of the core is a fault like others, and other histories are still played
         if tell is not None:
             traceback.print_exc()
@@ -251,11 +323,11 @@ def check_history(
     return faults
 
 
-def play_some(seeds: Iterable[int], *, differ: bool = False, pruned: bool = False) -> PlayResult:
+def play_some(seeds: Iterable[int], *, differ: bool = False, pruned: bool = False, blocked: bool = False) -> PlayResult:
     """Play these seeds one after the other."""
     played = PlayResult()
     for seed in seeds:
-        faults = check_history(seed, played.counts, differ=differ, pruned=pruned)
+        faults = check_history(seed, played.counts, differ=differ, pruned=pruned, blocked=blocked)
         played.histories += 1
         if faults:
             played.broken[seed] = [str(fault) for fault in faults[:MOST_FAULTS]]
@@ -264,7 +336,7 @@ def play_some(seeds: Iterable[int], *, differ: bool = False, pruned: bool = Fals
 
 def play_many(
     seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False,
-    differ: bool = False, pruned: bool = False,
+    differ: bool = False, pruned: bool = False, blocked: bool = False,
 ) -> Iterator[PlayResult]:  # fmt: skip
     """Play these seeds in `jobs` processes (0: one for each core) and yield the result of each chunk.
 
@@ -274,7 +346,7 @@ def play_many(
     jobs = jobs or os.cpu_count() or 1
     dealt = iter(seeds)
     if jobs == 1:
-        yield from _play_here(dealt, stop, differ, pruned)
+        yield from _play_here(dealt, stop, differ, pruned, blocked)
         return
     context = multiprocessing.get_context("spawn")  # the same on every system, and copies no threads
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_rarely) as pool:
@@ -285,7 +357,7 @@ def play_many(
                 chunk = list(islice(dealt, CHUNK))
                 ended = not chunk
                 if chunk:
-                    out.add(pool.submit(play_some, chunk, differ=differ, pruned=pruned))
+                    out.add(pool.submit(play_some, chunk, differ=differ, pruned=pruned, blocked=blocked))
             if not out:
                 return
             done, out = wait(out, return_when=FIRST_COMPLETED)
@@ -302,10 +374,10 @@ def _collect_rarely() -> None:
 
 
 def _play_here(
-    dealt: Iterator[int], stop: Callable[[PlayResult], bool], differ: bool, pruned: bool
+    dealt: Iterator[int], stop: Callable[[PlayResult], bool], differ: bool, pruned: bool, blocked: bool
 ) -> Iterator[PlayResult]:
     for seed in dealt:
-        played = play_some([seed], differ=differ, pruned=pruned)
+        played = play_some([seed], differ=differ, pruned=pruned, blocked=blocked)
         yield played
         if stop(played):
             return
@@ -325,16 +397,21 @@ def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
 SHRUNK_WITHIN = 60.0  # seconds
 
 
-def shrink(seed: int, seconds: float = SHRUNK_WITHIN, *, differ: bool = False, pruned: bool = False) -> list[int]:
+def shrink(
+    seed: int, seconds: float = SHRUNK_WITHIN, *, differ: bool = False, pruned: bool = False, blocked: bool = False
+) -> list[int]:
     """Return the steps of a history needed to break the rule it breaks first; all of its steps if it breaks none."""
-    steps = [*range(len(Scenario(seed, differ=differ, pruned=pruned).program))]
-    faults = check_history(seed, differ=differ, pruned=pruned)
+    steps = [*range(len(Scenario(seed, differ=differ, pruned=pruned, blocked=blocked).program))]
+    faults = check_history(seed, differ=differ, pruned=pruned, blocked=blocked)
     if not faults:
         return steps
     rule, until = faults[0].rule, time.monotonic() + seconds
 
     def breaks(tried: Steps) -> bool:
-        return any(fault.rule == rule for fault in check_history(seed, steps=tried, differ=differ, pruned=pruned))
+        return any(
+            fault.rule == rule
+            for fault in check_history(seed, steps=tried, differ=differ, pruned=pruned, blocked=blocked)
+        )
 
     return fewest(steps[2:], breaks, lambda: time.monotonic() >= until)
 

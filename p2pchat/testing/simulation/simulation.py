@@ -29,6 +29,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log
 from p2pchat.testing.invariants.promises import Invariants
+from p2pchat.testing.simulation.byzantine import MadeUpUser
 from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.network import SimWire
@@ -52,6 +53,7 @@ class Simulation:
         by_user: Every peer by its user id.
         guests: The hosted users besides the peers' own, by user id.
         crowd: Byzantine peers of one network that take all links they get, by user id.
+        made_up: The users that these made up, by user id.
         now: Virtual seconds since the start.
     """
 
@@ -66,6 +68,7 @@ class Simulation:
         self.by_user: dict[UserId, SimPeer] = {}
         self.guests: dict[UserId, SimHostedUser] = {}
         self.crowd: dict[UserId, SimPeer] = {}
+        self.made_up: dict[UserId, MadeUpUser] = {}
         self.rules_differ = False  # some peers refuse entries that others sign
         self.invariants = Invariants(self)
         draws = Random(f"{seed} network")
@@ -127,9 +130,9 @@ class Simulation:
         self.guests[guest.user] = guest
         return guest
 
-    def person(self, user: UserId) -> SimPeer | SimHostedUser:
-        """Return the peer or the hosted user with this id."""
-        return self.guests.get(user) or self.by_user[user]
+    def person(self, user: UserId) -> SimPeer | SimHostedUser | MadeUpUser:
+        """Return the peer, the hosted user or the made-up user with this id."""
+        return self.guests.get(user) or self.made_up.get(user) or self.by_user[user]
 
     def network(self) -> NetworkCredentials:
         """Return the network of this mesh."""
@@ -204,6 +207,7 @@ class Simulation:
         """Carry out a Dial. It takes a while and succeeds or fails."""
         target = self._by_endpoint.get(endpoint)
         life = dialler.lives
+        self.invariants.crowd.dialled(dialler, endpoint)
         through = target is not None and target.up and self._reachable(dialler, target)
         seconds = self.chance.uniform(0.001, 0.1) if through or self.chance.random() < 0.5 else 3.0
         pending = (dialler, life, target) if target is not None else None

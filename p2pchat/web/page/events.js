@@ -14,6 +14,7 @@ export class Events {
    * @param {() => void} asks.list the list of conversations is outdated
    * @param {() => void} asks.counts the unread counts are outdated
    * @param {() => void} asks.who the list of people is outdated
+   * @param {() => void} asks.requests the list of those who wait is outdated
    * @param {(talk: Talk) => void} asks.joined the user joined a group: what was written in it before is not loaded
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
    * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
@@ -36,6 +37,7 @@ export class Events {
       many: () => this._asks.who(),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),
+      request: (line) => line.waits && this._asks.requests(),
       group: (line) => this._group(line),
       gap: (line) => this._gap(line),
       warning: (line) => this._model.bus.emit("notice", line.text),
@@ -89,6 +91,18 @@ export class Events {
     for (const [id, person] of this._model.people) if (!known.has(id)) Object.assign(person, { status: "", text: "" });
     for (const row of rows) this._person(row);
     this._model.bus.changed("people");
+  }
+
+  /** @param {any[]} rows of `requests` */
+  setRequests(rows) {
+    const found = rows.map(({ conversation_id: id, user_id: userId, user: label, group = "", messages, since }) => ({ id, userId, label, group, messages, since }));
+    this._model.requests = new Map(found.map((request) => [request.id, request]));
+    this._requestsChanged();
+  }
+
+  _requestsChanged() {
+    this._model.bus.changed("requests");
+    this._model.bus.changed("talk"); // the open conversation may be one that waits
   }
 
   /**
@@ -157,6 +171,7 @@ export class Events {
       this._asks.sent(line, talk);
     }
     talk.typing.delete(line.sender_id);
+    if (model.requests.delete(talk.id)) this._requestsChanged(); // it was accepted, or answered, here or elsewhere
     if (!talk.byId.has(line.id)) this._append(talk, message, line.old);
     this._model.messageChanged(talk, message);
   }
@@ -209,15 +224,16 @@ export class Events {
 
   /** @param {any} row of `who` */
   _person(row) {
-    const { user_id: id, user: label, name, status, text, since, about, me, ignored } = row;
-    this._model.people.set(id, { id, label, name, status, text, since, about, me, ignored });
-    this._hideGateway(id);
+    const { user_id: id, user: label, name, status, text, since, about, me, ignored, blocked } = row;
+    this._model.people.set(id, { id, label, name, status, text, since, about, me, ignored, blocked });
+    this._hidePresence(id);
     if (me) this._model.me = { id, label, name };
   }
 
-  /** Leave out the presence of the gateway's own peer: it runs, whether or not its user is there. @param {string} id */
-  _hideGateway(id) {
-    if (id === this._model.gatewayId) Object.assign(this._model.people.get(id) ?? {}, { status: "", text: "" });
+  /** Leave out the presence of blocked people, and of the gateway's own peer: it runs, whether or not its user is there. @param {string} id */
+  _hidePresence(id) {
+    const person = this._model.people.get(id);
+    if (person && (person.blocked || id === this._model.gatewayId)) Object.assign(person, { status: "", text: "" });
   }
 
   /** @param {string} id @param {string} label @param {object} what */
@@ -225,7 +241,7 @@ export class Events {
     const known = this._model.people.get(id);
     if (known) Object.assign(known, what, { label });
     else this._asks.who();
-    this._hideGateway(id);
+    this._hidePresence(id);
     this._model.bus.changed("people");
   }
 
@@ -260,6 +276,7 @@ export class Events {
     talk.name = line.group;
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
+    if (this._model.requests.delete(talk.id)) this._requestsChanged();
     // Whether the user was a member before is no sign: the list may have told of the group, or of the return, already.
     if (talk.member && (line.change === "created" || line.target_id === this._model.me.id)) this._asks.joined(talk);
     this._model.changed(talk);

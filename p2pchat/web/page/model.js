@@ -4,15 +4,21 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "waiting" (messages that no tab of this user has sent yet: how many), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "requests" (who waits until they are accepted changed), "waiting" (messages that no tab of this user has sent yet: how many), "state" (of the connection), "notice" (a sentence to show).
  */
 
 /**
  * @typedef {object} Person
  * @property {string} id @property {string} label @property {string} name
- * @property {string} status online, idle, offline, unknown; "" while the connection is lost
+ * @property {string} status online, idle, offline, unknown; "" while the connection is lost, and of who is blocked
  * @property {string} text with the status
- * @property {string|null} since @property {string} about @property {boolean} me @property {boolean} ignored
+ * @property {string|null} since @property {string} about @property {boolean} me
+ * @property {boolean} ignored also true for who is blocked @property {boolean} blocked
+ *
+ * @typedef {object} MessageRequest a direct conversation or a group, by somebody unknown, that waits
+ * @property {string} id of the conversation @property {string} userId who began it @property {string} label
+ * @property {string} group the name of a group; "" for a direct conversation
+ * @property {number} messages stored of it @property {string} since when it began to wait
  *
  * @typedef {object} Reaction
  * @property {string} reaction @property {string} by @property {string} by_id
@@ -89,6 +95,8 @@ export class Model {
     this.people = new Map();
     /** @type {Map<string, Talk>} */
     this.talks = new Map();
+    /** @type {Map<string, MessageRequest>} what waits, by conversation id, the oldest first; nothing of it is shown or counted */
+    this.requests = new Map();
     this.frontId = "";
     this.mayInvite = false; // the gateway gives this account the invite to the network
     this.gatewayId = ""; // the user of the gateway's own peer

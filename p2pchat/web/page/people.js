@@ -10,6 +10,8 @@ import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
+const BLOCK = "Block hides this person, and what they write to you is not stored. They are not told.";
+const UNBLOCK = "You see nothing of this person, and what they write to you is not stored. Unblock brings what they wrote meanwhile.";
 const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
 
 /** @typedef {import("./model.js").Person} Person */
@@ -29,6 +31,7 @@ export function dot(status) {
 /** @param {Person|undefined} person @returns {string} the status in words */
 export function statusText(person) {
   if (!person) return "";
+  if (person.blocked) return "blocked";
   const word = { online: "online", idle: "away", offline: "offline", unknown: "not seen yet" }[person.status] ?? "";
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
 }
@@ -43,21 +46,23 @@ export function byPresence(one, other) {
 export async function showPerson(chat, layout, id) {
   const [row] = await chat.ask({ do: "whois", user: id });
   const facts = [
-    ["Status", statusText(chat.model.people.get(row.user_id) ?? row)],
+    ["Status", row.ignored && !row.blocked ? "ignored" : statusText(chat.model.people.get(row.user_id) ?? row)],
     ["About", safeText(row.about)],
     ["First message", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
     ["Key", `${row.user_id.slice(0, 8)}…`],
   ];
-  const toggle = async () => {
+  const hide = async (/** @type {"ignore"|"unignore"|"block"|"unblock"} */ how) => {
     shown.close();
-    await layout.notifyFailure(chat.ignore(id, !row.ignored));
+    await layout.notifyFailure(chat.hide(how, id));
   };
   const shown = dialog(safeLine(row.user), [
-    h("div", { class: "person-head" }, disc(row.user_id, row.user, row.status)),
+    h("div", { class: "person-head" }, disc(row.user_id, row.user, row.blocked ? "" : row.status)),
     h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", { dir: "auto" }, value)])),
+    !row.me && h("p", { class: "hint apart" }, row.blocked ? UNBLOCK : BLOCK),
     !row.me && h("div", { class: "row end" },
-      h("button", { type: "button", onclick: toggle }, row.ignored ? "Stop ignoring" : "Ignore"),
+      !row.blocked && h("button", { type: "button", onclick: () => hide(row.ignored ? "unignore" : "ignore") }, row.ignored ? "Stop ignoring" : "Ignore"),
+      h("button", { type: "button", onclick: () => hide(row.blocked ? "unblock" : "block") }, row.blocked ? "Unblock" : "Block"),
       h("button", { type: "button", class: "primary", onclick: () => (shown.close(), layout.openWith(id)) }, "Write privately")),
   ], { class: "small" });
 }

@@ -7,6 +7,7 @@ import { excerpt } from "./markdown.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
+import { showRequests } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
@@ -39,6 +40,7 @@ export class Sidebar {
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
     );
+    this._requests = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => layout.notifyFailure(showRequests(chat, layout)) }, h("span", { class: "disc place", "aria-hidden": "true" }, icon("requests")), h("span", { class: "side-name" }));
     this._invite = h("button", { type: "button", class: "invite-button", hidden: true, onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people");
     this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
@@ -49,12 +51,14 @@ export class Sidebar {
       h("div", { class: "side-find" }, icon("search"), this.find),
       this._talks,
       h("div", { class: "side-foot" },
+        this._requests,
         this._invite,
         this._me,
       ),
     );
     const redraw = new Redraw(this._talks, () => this._draw());
     for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => redraw.soon());
+    chat.model.bus.on("requests", () => this._drawRequests());
     this._draw();
   }
 
@@ -139,7 +143,7 @@ export class Sidebar {
   _person(person, sure = true) {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
-    const status = person.ignored ? "ignored" : statusText(person);
+    const status = person.ignored && !person.blocked ? "ignored" : statusText(person);
     return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id), sure);
   }
 
@@ -174,6 +178,12 @@ export class Sidebar {
     );
     const presence = model.people.get(to)?.status;
     return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence, sure]), draw };
+  }
+
+  _drawRequests() {
+    const { size } = this._chat.model.requests;
+    this._requests.hidden = !size;
+    this._requests.lastElementChild.textContent = `Requests (${size})`;
   }
 
   _drawMe() {

@@ -12,6 +12,7 @@ import { excerpt } from "./markdown.js";
 import { drawMessage, pickReaction, showReceipts } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
+import { ACCEPTING, messageCount } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { day, dayKey } from "./times.js";
@@ -127,8 +128,12 @@ export class Timeline {
     const lacks = talk.opening || talk.loading || !talk.loaded;
     const state = talk.complete && !talk.opening ? "complete" : model.state !== "open" ? "offline" : lacks ? "loading" : "more";
     const empty = talk.loaded && !talk.opening && !talk.messages.length && !talk.waiting.length;
-    const hidden = talk.opening ? 0 : talk.messages.filter((message) => model.ignores(message.senderId)).length;
-    const drawn = `${talk.id} ${state} ${empty} ${hidden}`;
+    const writers = talk.opening ? [] : talk.messages.map((message) => message.senderId).filter((id) => model.ignores(id));
+    const hidden = writers.length;
+    const blocked = writers.filter((id) => model.people.get(id)?.blocked).length;
+    const how = blocked === 0 ? "ignore" : blocked === hidden ? "block" : "ignore or block";
+    const request = model.requests.get(talk.id);
+    const drawn = JSON.stringify([talk.id, state, empty, hidden, how, request]);
     if (this._topDrawn === drawn) return;
     this._topDrawn = drawn;
     const said = {
@@ -137,13 +142,18 @@ export class Timeline {
       loading: () => "Loading…",
       more: () => h("button", { type: "button", onclick: () => this._chat.older(talk) }, "Show earlier messages"),
     }[state]();
-    const without = hidden === 1 ? "1 message of someone you ignore is not shown" : `${hidden} messages of people you ignore are not shown`;
+    const without = hidden === 1 ? `1 message of someone you ${how} is not shown` : `${hidden} messages of people you ${how} are not shown`;
     fill(this._top, empty ? this._welcome(talk) : h("div", { class: "hint" }, said), hidden > 0 && h("p", { class: "hint" }, without));
   }
 
   /** @param {Talk} talk */
   _welcome(talk) {
     const name = safeLine(talk.name);
+    const request = this._chat.model.requests.get(talk.id);
+    if (request) {
+      const accept = () => this._layout.notifyFailure(this._chat.accept(request));
+      return h("div", { class: "welcome" }, h("p", { class: "welcome-title" }, `${name} wrote to you, and waits`), h("p", {}, `${ACCEPTING} Writing here does the same.`), h("button", { type: "button", class: "apart", onclick: accept }, `Accept ${messageCount(request)}`));
+    }
     const said = {
       room: ["No messages yet", "Everyone on this network can read the room. Say hello, or choose someone in the list to write privately."],
       dm: [`This is the start of your conversation with ${name}`, `${DIRECT_READERS} Messages are delivered later if one of you is away.`],

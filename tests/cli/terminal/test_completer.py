@@ -27,7 +27,7 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     [
         ("/ms", ["/msg "]),
         ("/qu", ["/quit ", "/query "]),
-        ("/re", ["/reply ", "/rename ", "/react ", "/receipts "]),
+        ("/re", ["/reply ", "/rename ", "/react ", "/receipts ", "/requests"]),
         ("/msg a", ['/msg "Anna Maria" ', "/msg annabel "]),
         ('/msg "an', ['/msg "Anna Maria" ', "/msg annabel "]),
         ("/msg bob#", ["/msg bob#K7QF2M3P "]),

@@ -11,7 +11,7 @@ from hashlib import sha256, shake_256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.config import Settings
-from p2pchat.core.contacts import Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, NetworkCredentials, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
@@ -69,8 +69,11 @@ class Post:
         self.network = network or NetworkCredentials(N, K)
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []
-        self.contacts = Contacts(self.ctx, {}, lambda id: self.links.on_contact(id))
-        self.links = Links(self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts)
+        self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
+        self.blocks = Blocks(self.ctx, {})
+        self.links = Links(
+            self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks
+        )
         self.at(0.0)
 
     # LinkListener
@@ -79,6 +82,9 @@ class Post:
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         self.heard.append(("down", link.peer, reason))
+
+    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
+        self.ctx.emit(change)
 
     def name_of(self, peer: str) -> str:
         return "fay"

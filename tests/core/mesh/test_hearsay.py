@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Counted, Dial, Effect, Send
-from p2pchat.core.inputs import DialFailed, LinkDown, ListeningAt
+from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
+from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import START, Key, Meeting, Post
@@ -25,6 +25,9 @@ class Attack:
         self.ada.handle(ListeningAt(8080, ("192.168.7.2:8080",)))
         self.links: list[int] = []
         self.dials: list[tuple[float, str]] = []
+        self.names: dict[str, list[str]] = {}  # what they mean; others mean nothing
+        self.looked_up = 0
+        self.held: dict[str, int] = {}  # endpoints whose look-ups a test answers itself, and those look-ups
         self._ids = 0
 
     def join(self, number: int, host: str = "") -> int:
@@ -46,6 +49,12 @@ class Attack:
             if isinstance(effect, Dial):
                 self.dials.append((self.ada.ctx.now.mono, effect.endpoint))
                 self._take(self.ada.handle(DialFailed(effect.dial, "nobody")))
+            elif isinstance(effect, Resolve) and effect.endpoint in self.held:
+                self.held[effect.endpoint] = effect.dial
+            elif isinstance(effect, Resolve):
+                self.looked_up += 1
+                meant = self.names.get(effect.endpoint.rpartition(":")[0], [])
+                self._take(self.ada.handle(Resolved(effect.dial, [(host, "192.168.7.2") for host in meant])))
         return effects
 
     def run(self, until: float, *, alive: bool = True) -> None:
@@ -85,12 +94,119 @@ def test_members_cannot_have_a_third_host_flooded_nor_dialled_after_they_left() 
     assert attack.dialled(VICTIM, since=900.0) == []
 
 
-def test_names_are_one_host_since_many_may_mean_one_address() -> None:
+def test_many_names_of_one_host_are_dialled_as_that_host() -> None:
     attack = Attack()
+    attack.names = {f"a{number}.example": [VICTIM] for number in range(60)}
     link = attack.join(0)
-    attack.tell(link, *(f"a{number}.example:80" for number in range(60)))
+    attack.tell(link, *(f"{name}:80" for name in attack.names))
     attack.run(59.9)
-    assert 1 <= len(attack.dials) <= 2
+    assert 1 <= len(attack.dialled(VICTIM)) == len(attack.dials) <= 2
+    assert attack.looked_up <= 8 + 2 * 60
+
+
+@pytest.mark.parametrize(
+    "meant, dialled",
+    [
+        (["127.0.0.1"], []),
+        (["::1"], []),
+        (["::ffff:127.0.0.1"], []),
+        (["10.0.0.1", "172.16.0.1"], []),
+        (["fd00::1"], []),
+        (["169.254.169.254"], []),
+        (["192.168.0.1"], ["192.168.0.1:22"]),  # this machine is in that range
+        (["198.51.100.1"], ["198.51.100.1:22"]),
+        (["2001:db8::1"], ["[2001:db8::1]:22"]),
+        (["127.0.0.1", "198.51.100.1", "10.0.0.1"], ["198.51.100.1:22"]),
+    ],
+)
+@pytest.mark.parametrize("teller", ["203.0.113.9", "192.168.3.3", "127.0.0.1"])
+def test_a_told_name_is_judged_by_what_it_means(teller: str, meant: list[str], dialled: list[str]) -> None:
+    """Before: a name was dialled whatever it meant, so any member could reach this machine and its neighbours."""
+    attack = Attack()
+    attack.names = {"evil.example": meant}
+    attack.tell(attack.join(0, teller), "evil.example:22")
+    attack.run(20.0)
+    assert sorted({endpoint for _, endpoint in attack.dials}) == dialled
+
+
+def test_of_the_addresses_of_a_told_name_one_is_dialled_at_each_try() -> None:
+    """Before: one name was a dial to each of its addresses."""
+    attack = Attack()
+    attack.names = {"many.example": [f"198.51.{number}.1" for number in range(4)]}
+    attack.tell(attack.join(0), "many.example:80")
+    attack.run(600.0)
+    dialled = [endpoint for _, endpoint in attack.dials]
+    assert dialled[:4] == [f"198.51.{number}.1:80" for number in range(4)]
+    assert all(later > at for (at, _), (later, _) in pairwise(attack.dials))
+
+
+class NamedPeer:
+    """A peer of the attackers: its name leads to it, until they change what it means."""
+
+    def __init__(self, attack: Attack, name: str) -> None:
+        self.attack, self.ada, self.name = attack, attack.ada, name
+        self.post = Post(Key(name))
+
+    def answer(self, host: str) -> int:
+        """Tell ada the name, let it mean this host, and answer there; return the link."""
+        endpoint, held = f"{self.name}:80", self.attack.held
+        held[endpoint] = 0
+        told = Peers(0, [], linked=[(self.post.key.id, (endpoint,))])
+        self.attack._take(self.ada.got(self.attack.links[0], told))
+        while not held[endpoint]:
+            self.attack.run(self.ada.ctx.now.mono + 0.25)
+        effects = self.ada.handle(Resolved(held.pop(endpoint), [(host, host)]))
+        (dial,) = (each for each in effects if isinstance(each, Dial))
+        assert dial.endpoint == f"{host}:80"
+        met = Meeting(self.ada, self.post)
+        met._links = 5000 + dial.dial
+        self.post.at(self.ada.ctx.now.mono)
+        return met.reach(self.ada, dial, host=host)
+
+
+def test_a_name_that_answered_once_is_judged_anew_at_each_dial() -> None:
+    attack = Attack()
+    attack.join(0)
+    link = NamedPeer(attack, "evil.example").answer("198.51.100.1")
+    for meant in ("10.0.0.1", "127.0.0.1", VICTIM):
+        attack.names = {"evil.example": [meant]}
+        if attack.ada.links.up.get(link):
+            attack.ada.handle(LinkDown(link, "lost"))
+        attack.run(attack.ada.ctx.now.mono + 120.0)
+    assert {endpoint for _, endpoint in attack.dials} == {f"{VICTIM}:80"}
+    assert all(later - at >= 29.5 for at, later in pairwise(attack.dialled(VICTIM)))
+
+
+def test_an_answer_at_a_name_frees_no_other_host() -> None:
+    """Before: each answer at an own name freed a dial to any other name, so to any host."""
+    attack = Attack()
+    attack.join(0)
+    attack.names = {f"a{number}.example": [VICTIM] for number in range(20)}
+    attack.tell(attack.links[0], *(f"{name}:80" for name in attack.names))
+    for number in range(20):
+        attack.run(1.0 + number)
+        NamedPeer(attack, f"good{number}.example").answer(f"198.51.{number}.1")
+    assert len(attack.dialled(VICTIM)) == 1
+
+
+def test_a_mesh_of_peers_with_names_forms_at_once() -> None:
+    attack = Attack()
+    attack.join(0)
+    for number in range(30):
+        NamedPeer(attack, f"host{number}.example").answer(f"198.51.{number}.1")
+    assert attack.ada.ctx.now.mono < 40.0
+
+
+def test_a_name_that_a_user_chose_is_dialled_as_it_is_also_in_later_runs() -> None:
+    attack, bob = Attack(), Key("bob").id
+    (dial,) = (each for each in attack.ada.handle(Connect("bob.example:80")) if isinstance(each, Dial))
+    assert dial.endpoint == "bob.example:80"
+    told, chosen = Address(bob, "told.example:80", START), Address(Key("cyd").id, "chosen.example:80", START)
+    again = Post(Key("ada"), addresses=[told, chosen])
+    again.contacts.keep([chosen.peer])
+    effects = [*again.start(), *again.wake(10.0)]
+    assert {each.endpoint for each in effects if isinstance(each, Dial)} == {"chosen.example:80"}
+    assert {each.endpoint for each in effects if isinstance(each, Resolve)} == {"told.example:80"}
 
 
 def test_the_hosts_of_one_network_are_dialled_with_pauses_and_all_hosts_twice_a_second() -> None:
@@ -261,3 +377,24 @@ def newcomers_told(ada: Post) -> bool:
         for met in mets
     ]
     return told[1].get(posts[0].key.id) == ("127.0.0.1:7000",) and told[0].get(posts[1].key.id) == ("127.0.0.1:7001",)
+
+
+def test_what_an_unknown_peer_says_of_other_hosts_is_not_passed_on() -> None:
+    """Otherwise one word made all peers of the mesh dial."""
+    attack = Attack()
+    met = Meeting(attack.ada, Post(Key("bob")))
+    met._links = 5000
+    bob = met.connect(met.b, host="192.0.2.1")
+    mallory = attack.ada.links.up[attack.join(0)].peer
+    attack.ada.got(attack.links[0], Peers(7, [f"{VICTIM}:80"]))
+    assert attack.ada.links.book.get(mallory, f"{VICTIM}:80") is not None
+    told = [effect for effect in attack.ada.wake(1.0) if isinstance(effect, Send) and bob in effect.links]
+    assert [send.frame.linked for send in told if isinstance(send.frame, Peers)] == [[(mallory, ("203.0.113.1:7",))]]
+
+
+def test_a_peer_of_this_machine_is_believed_about_all_its_addresses() -> None:
+    """On loopback, where its link comes from says nothing about where others reach it."""
+    attack = Attack()
+    link = attack.join(0, "127.0.0.1")
+    attack.ada.got(link, Peers(7, ["192.168.7.2:7", "198.51.100.9:7"]))
+    assert [endpoint for _, endpoint in attack.ada.links.book.hearsay] == ["198.51.100.9:7"]

@@ -16,10 +16,10 @@ EVIL = "203.0.113"
 
 
 class Place:
-    """A peer with few places, and others that come to it."""
+    """A peer with few places, by default ada, and others that come to it."""
 
-    def __init__(self, settings: Settings = SMALL) -> None:
-        self.ada = Post(Key("ada"), settings=settings)
+    def __init__(self, settings: Settings = SMALL, name: str = "ada") -> None:
+        self.ada = Post(Key(name), settings=settings)
         self.ada.handle(ListeningAt(8080))
         self.met: dict[str, Meeting] = {}
         self.links: dict[str, int] = {}
@@ -144,10 +144,36 @@ def test_a_contact_stays_one_while_a_new_link_replaces_its_link() -> None:
     place.fill(6)
     assert place.come("bob", "198.51.100.1")
     link = place.ada.links.by_peer[Key("bob").id]
-    place.ada.links.on_known(link)
+    place.ada.links.on_known(link, Key("guest").id)
     assert place.come("bob", f"{EVIL}.1")
     assert place.ada.links.by_peer[Key("bob").id].known
     assert Key("bob").id not in place.ada.links.places.unknown
+
+
+def test_a_contact_with_many_peers_leaves_room_for_others() -> None:
+    """Before: contacts took all places, and a friend was refused like anybody."""
+    place = Place(Settings(max_links=12, known_links=2))
+    places, popular = place.ada.links.places, Key("popular").id
+    hosts = [f"host {number}" for number in range(12)]
+    for number, name in enumerate(hosts):
+        if place.come(name, f"10.{number}.0.1"):
+            place.ada.links.on_known(place.ada.links.by_peer[Key(name).id], popular)
+    assert len(places.known) == 8 and len(places.unknown) == 4
+    friends = [f"friend {number}" for number in range(12)]
+    place.ada.contacts.keep([Key(name).id for name in friends])
+    assert all(place.come(name, f"10.99.{number}.1") for number, name in enumerate(friends[:11]))
+    assert place.linked == {hosts[0], *friends[:11]}
+    assert not place.come(friends[11], "10.99.11.1")  # so many different ones are here
+    assert len(place.linked) == 12
+
+
+def test_a_peer_that_becomes_a_contact_itself_leaves_the_one_that_it_hosts() -> None:
+    place = Place()
+    place.come("bob", "10.1.0.1")
+    link = place.ada.links.by_peer[Key("bob").id]
+    place.ada.links.on_known(link, Key("guest").id)
+    place.ada.contacts.keep([link.peer])
+    assert place.ada.links.places.known.line(link.peer) == (link.peer, link.peer)
 
 
 def test_a_peer_that_comes_from_elsewhere_is_counted_there() -> None:
@@ -181,7 +207,7 @@ def test_a_peer_whose_endpoint_is_named_again_is_a_contact_though_it_is_linked()
     met = Meeting(place.ada, far)
     (dial,) = dials(place.ada.handle(Connect("10.0.0.2:1")))
     met.reach(place.ada, dial)
-    place.ada.contacts._ids.clear()
+    place.ada.contacts._ids[place.ada.key.id].clear()
     place.ada.handle(Connect("10.0.0.2:1"))
     assert far.key.id in place.ada.contacts
 
@@ -221,3 +247,23 @@ def test_a_link_that_a_late_go_does_not_bring_up_takes_nobody_s_place(monkeypatc
     assert place.linked == set(evil)
     assert byes(got(*late[0])) == [Bye("replaced", "a newer link is up")]
     assert place.linked == set(evil)
+
+
+@pytest.mark.parametrize("name", ["ada", "bob"])  # most ids are larger than that of ada, and smaller than that of bob
+def test_of_peers_that_are_gone_few_runs_are_remembered_and_numbers_go_on(name: str) -> None:
+    """Otherwise every key that was ever linked would cost memory for good."""
+    place, numbers = Place(Settings(max_links=4), name), dict[str, int]()
+    links = place.ada.links
+
+    def visit(name: str) -> int:
+        assert place.come(name, "192.0.2.1")
+        n = links.by_peer[Key(name).id].n
+        for post in (place.ada, place.met[name].b):
+            post.handle(LinkDown(place.links[name], "lost"))
+        return n
+
+    for number in range(40):
+        numbers[f"guest {number}"] = visit(f"guest {number}")
+    numbers["guest 0"] = visit("guest 0")
+    assert max(len(links._decider_states), len(links._follower_states)) == 8
+    assert all(visit(name) > numbers[name] for name in numbers if Key(name).id > place.ada.key.id)

@@ -35,8 +35,9 @@ class Here_:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
         self.stays: set[str] | None = None  # None: everybody
         self.gone: list[str] = []
+        self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
-        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append)
+        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append, self.blocked)
         self.at(0.0)
 
     def at(self, mono: float) -> None:

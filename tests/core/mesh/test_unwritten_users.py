@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Effect, ManyChanged, PauseReading, UserNamed
+from p2pchat.core.effects import Effect, LinkChanged, ManyChanged, PauseReading, UserNamed
 from p2pchat.core.inputs import Got, NameKept, QuotaLifted
 from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificates, make_cert
 from p2pchat.core.mesh.link import Keepalive, PeerLink
@@ -174,9 +174,9 @@ def test_events_about_them_have_a_rate_and_the_others_are_counted() -> None:
     ada = crowded(1000, events=20)
     gate = place(ada, 1, GATE, "10.0.0.1")
     effects = ada.here(gate, *guests(GATE, *range(50)))
-    assert len(effects) == 40 and len(joins(effects)) == 20
-    assert ada.wake(1.0) == [ManyChanged(30, 0, 30)]
-    lines = 40 + 1
+    assert len(effects) == 60 and len(joins(effects)) == 30
+    assert ada.wake(1.0) == [ManyChanged(20, 0, 20, 0)]
+    lines = 60 + 1
     for second in range(1, 61):  # they come and go all the time
         ada.at(second)
         ada.ctx.run_due()
@@ -186,7 +186,7 @@ def test_events_about_them_have_a_rate_and_the_others_are_counted() -> None:
         ada.at(second + 0.5)
         ada.ctx.run_due()
         lines += len(ada.take())
-    assert lines <= 40 + 61 * 21
+    assert lines <= 60 + 61 * 21
     assert {user.id for user in guests(GATE, *range(50))} <= ada.presence.online()
 
 
@@ -202,6 +202,28 @@ def test_events_about_contacts_and_users_of_known_peers_have_none() -> None:
 
 
 # ---- the whole node
+
+
+def test_links_of_unknown_peers_have_the_same_rate_and_those_of_contacts_have_none() -> None:
+    """One party may come and go all the time, with a new key each time."""
+    world = World()
+    ada = world.peer("ada")
+    for _ in range(10):
+        for name in ("cyd", "dan", "eve") * 20:
+            ada.drop(ada.far(name))
+        world.pass_time(1.0)
+    world.pass_time(3.0)
+    links = [event for event in ada.events if isinstance(event, LinkChanged)]
+    counts = [event for event in ada.events if isinstance(event, ManyChanged)]
+    shown = [event for event in links if not event.counted]
+    assert len(links) == 1200 == len(shown) + sum(event.links for event in counts)
+    others = [event for event in ada.events if not isinstance(event, LinkChanged)]
+    assert len(shown) > 0 and len(shown) + len(others) <= 60 + 13 * 21
+    ada.put(QuotaLifted(IDS["bob"]))
+    for _ in range(100):
+        ada.drop(ada.far("bob"))
+    shown = [event for event in ada.events if isinstance(event, LinkChanged) and not event.counted]
+    assert sum(event.peer == IDS["bob"] for event in shown) == 200
 
 
 def guest_of(name: str, user: Key, called: str) -> Hosted:
@@ -272,7 +294,7 @@ def test_renames_of_silent_users_are_events_with_a_rate() -> None:
         frames = passed(Here([Hosted(IDS["bob"], f"bob {number}", "online")]))
         effects += ada.node.handle(Got(far.link, frames), ada.world.now)
     named = [effect for effect in effects if isinstance(effect, UserNamed)]
-    assert len(named) == 100 and sum(not effect.old for effect in named) <= 40
+    assert len(named) == 100 and sum(not effect.old for effect in named) <= 60
 
 
 # ---- tokens
@@ -290,7 +312,7 @@ def test_users_told_again_cost_tokens_and_the_first_telling_is_free() -> None:
         return sum(effect.seconds for effect in ada.take() if isinstance(effect, PauseReading))
 
     assert paused(Here(guests(GATE, *range(50)))) == 0.0
-    assert gate.tokens == 19.0
+    assert gate.bucket.tokens == 19.0
     ada.at(100.0)
     assert paused(Here(guests(GATE, *range(50)))) == 0.0  # all of them may change at one moment
     assert paused(Here(guests(GATE, *range(50)))) == pytest.approx(3.0)  # 100 users, 70 tokens

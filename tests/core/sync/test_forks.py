@@ -312,7 +312,7 @@ def test_an_own_log_proven_forked_ends_and_another_begins() -> None:
     mine = next(frame for frame in far.heard if isinstance(frame, Entries))
     copy = Author("ada", "a1")
     assert "commit fork of a1" in far.say(*evidence(mine, copy.say("the copy's")))
-    assert ada.say("mine again")[0] == "commit a2:1..2, show a2:1..2"
+    assert ada.say("mine again")[0] == "commit a3:1..2, show a3:1..2"
 
 
 def false_evidence() -> list[ParameterSet]:

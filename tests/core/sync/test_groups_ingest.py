@@ -7,7 +7,7 @@ import pytest
 from p2pchat.core import effects as out
 from p2pchat.core.groups.state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
-from p2pchat.core.sync.conversations import MAX_UNKNOWN
+from p2pchat.core.sync.conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL
 from p2pchat.protocol import Entries, Have, Naming
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World
 
@@ -286,7 +286,7 @@ def made_group(by: str, number: int) -> Entries:
 
 
 def test_groups_made_by_one_user_are_limited() -> None:
-    ada = World().peer("ada", max_conversations_a_user=3)
+    ada = World().peer("ada", max_groups_an_owner=3)
     bob, cyd = ada.far("bob"), ada.far("cyd")
     for number in range(5):
         lines = bob.say(made_group("bob", number))
@@ -296,6 +296,22 @@ def test_groups_made_by_one_user_are_limited() -> None:
     ada.restart()
     ada.far("bob").say(made_group("bob", 6))
     assert len(ada.node.groups) == 4 and ada.counted["group_refused"] == 3
+
+
+def test_of_groups_that_never_arrive_the_newest_of_the_peer_with_most_give_way() -> None:
+    ada = World().peer("ada")
+    conversations = ada.node.sync.conversations
+    for teller in range(8):
+        for n in range(MAX_UNKNOWN):
+            id = f"{teller:032x}{n:032x}"
+            conversations.open_group(Naming(group=(id, IDS["eve"], "b0" * 8)), [IDS["eve"]], f"{teller:064x}")
+    here = conversations.provisional
+    assert len(here) == MAX_UNKNOWN_OF_ALL
+    taken = [sum(id.startswith(f"{teller:032x}") for id in here) for teller in range(8)]
+    assert max(taken) - min(taken) <= 2
+    bob = ada.far("bob")
+    bob.say(made_group("bob", 1))
+    assert len(ada.node.groups) == 1
 
 
 def test_groups_that_never_arrive_do_not_crowd_out_others() -> None:

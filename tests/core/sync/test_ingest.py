@@ -298,7 +298,7 @@ def test_a_running_log_continued_by_a_copy_is_replaced() -> None:
     copy.write(*(raw for frame in far.heard if isinstance(frame, Entries) for raw in frame.e))
     far.heard.clear()
     assert "warn two_processes" in far.say(copy.say("the copy's"))
-    assert ada.say("mine again")[:2] == ["commit a2:1..2, show a2:1..2", "kept a2:2..2 of bob"]
+    assert ada.say("mine again")[:2] == ["commit a3:1..2, show a3:1..2", "kept a3:2..2 of bob"]
     assert ada.texts() == ["mine", "the copy's", "mine again"]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from p2pchat.core.log import mark_hash
+import tracemalloc
+
+from p2pchat.core.log import LogId, mark_hash
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
@@ -90,3 +92,16 @@ def test_a_mark_is_run_number_and_the_beginning_of_the_chain() -> None:
     here, bob = room(), Author("bob", "b1")
     bob.say("one")
     assert durable(here, bob).mark == Mark("b1" * 8, 1, bob.chain[:8].hex())
+
+
+def test_a_log_of_which_nothing_waits_is_small() -> None:
+    conversation = room()
+    ids = [LogId(conversation.id, f"{number:064x}", f"{number:016x}") for number in range(1000)]
+    tracemalloc.start()
+    try:
+        for id in ids:
+            conversation.add(conversation.new_log(id))
+        size = tracemalloc.get_traced_memory()[0] / len(ids)
+    finally:
+        tracemalloc.stop()
+    assert size < 1000  # bytes, its writer included: 640; an empty queue for each would add 750

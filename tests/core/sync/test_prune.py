@@ -9,6 +9,7 @@ from p2pchat.core.log import decode_entry
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import Have
 from p2pchat.testing import Simulation
+from p2pchat.testing.simulation.faults import ODD_TEXT
 from p2pchat.testing.simulation.peer import SimPeer
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, World
 from tests.core.sync.test_quota import FULL
@@ -210,3 +211,81 @@ def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None
     ada.holding = False
     assert "to bob: entries room a1:3..3" in ada.commit()
     assert "to bob: entries room a2:1..2" in ada.say("three")
+
+
+def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_again() -> None:
+    """It is in storage only then (seed 1000515)."""
+    ada = World().peer("ada")
+    bob = ada.far("bob")
+    ada.say("one")
+    bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
+    elsewhere = Author("ada", "c1", before=[own(ada, 2)])
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    bob.say(elsewhere.say("elsewhere"))
+    assert "commit a2:1..2" in ada.say("two")[0]
+
+
+def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None:
+    """Nothing is left that could prove the fork, and its chain is another one (seed 1000567)."""
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
+    bob.crash()
+    bob.start(ada.endpoint)
+    sim.run(CALM)
+    sim.partition([ada, bob], [cyd])
+    bob.say("one")
+    sim.run(CALM)
+    delete(sim, ada, sim.invariants.room)
+    sim.heal()
+    sim.partition([bob, cyd], [ada])
+    bob.resume(cyd.endpoint)
+    bob.say("another one")
+    sim.run(CALM)
+    bob.crash()
+    bob.start(cyd.endpoint)
+    bob.say("after both")
+    sim.run(CALM)
+    sim.settle()
+    assert texts(ada, sim.invariants.room) == [] and texts(cyd, sim.invariants.room)[-1] == "after both"
+    assert sim.check() == []
+
+
+def test_a_deleted_log_that_was_written_again_gives_no_receipts_of_what_it_builds_on() -> None:
+    """Of another version nobody can tell what it builds on (seed 1001165)."""
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
+    sim.partition([ada], [bob])
+    ada.say("one")
+    sim.run(CALM)
+    ada.crash()
+    ada.start(cyd.endpoint)
+    ada.say("two")
+    sim.run(CALM)
+    for peer in (bob, cyd):
+        delete(sim, peer, sim.invariants.room)
+    ada.resume(cyd.endpoint)
+    ada.say("two again")
+    sim.run(CALM)
+    sim.settle()
+    assert texts(ada, sim.invariants.room) == ["one", "two again"] and texts(bob, sim.invariants.room) == []
+    assert sim.check() == []
+
+
+def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
+    """The judge looks at no message of such a log, also not at the one that follows what was deleted (seed 1000515)."""
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
+    sim.rules_differ = True
+    sim.partition([ada], [bob, cyd])
+    bob.say("one")
+    sim.run(CALM)
+    for peer in (bob, cyd):
+        delete(sim, peer, sim.invariants.room)
+    bob.say("two")
+    bob.say(ODD_TEXT)
+    sim.run(CALM)
+    bob.crash()
+    bob.start(cyd.endpoint)
+    bob.say("three")
+    sim.run(CALM)
+    sim.settle()
+    assert [text for text in texts(ada, sim.invariants.room) if text != ODD_TEXT] == ["two", "three"]
+    assert sim.check() == []

@@ -7,11 +7,12 @@ from random import Random
 
 import pytest
 
-from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, QuotaLifted
+from p2pchat.config import Settings
+from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted
 from p2pchat.core.log import size_bytes
 from p2pchat.core.records import Change, DiskLevel
-from p2pchat.core.sync.quota import QuotaAccount
-from p2pchat.protocol import Entries, Have
+from p2pchat.core.sync.quota import PREFIX, QuotaAccount
+from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.environment import SMALL
@@ -393,6 +394,74 @@ def test_restarts_never_add_up_in_what_a_user_is_charged() -> None:
         storage, stored = ada.storage, stored + sized(frame)
         charges = QuotaAccount.parse(storage.meta()[f"quota:{IDS['eve']}"]).charges
         assert stored <= sum(charges.values()) <= stored * 5 / 4
+
+
+# ---- logs
+
+
+def beside(number: int) -> Author:
+    """Return the author of a log that follows none, of one of three unknown users."""
+    return Author(("bob", "cyd", "dan")[number % 3], f"{number:02x}")
+
+
+def test_a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries() -> None:
+    """Before: 128 logs a second cost 63 bytes each, and 6.5 KiB of memory and disk."""
+    ada = World().peer("ada", branch_bytes=4 * 4_200, log_bytes=4_096)
+    far = ada.far("eve", host="10.0.1.9")
+    assert all(kept(far.say(beside(number).say("x"))) for number in range(4))
+    assert "to eve: have nothing full" in far.say(beside(4).say("x"))
+    assert kept(ada.far("dan", host="10.0.2.9").say(beside(5).say("x")))
+    assert Settings().branch_bytes // Settings().log_bytes == 65_536
+
+
+def test_more_in_a_log_counts_with_its_bytes_alone() -> None:
+    ada, pen = World().peer("ada", branch_bytes=8_000, log_bytes=4_096), Author("eve", "e1")
+    far = ada.far("eve", host="10.0.1.9")
+    assert all(kept(far.say(pen.say("x"))) for _ in range(20))
+
+
+def test_a_log_that_follows_another_counts_a_quarter() -> None:
+    """As every start of a peer begins one: a job that runs each minute is no flood."""
+    ada, logs = World().peer("ada", branch_bytes=4_200 + 6 * 1_200, log_bytes=4_096), 0
+    before: list[Mark] = []
+    far, done = ada.far("eve", host="10.0.1.9"), ["commit"]
+    while kept(done):
+        pen = Author("eve", f"{logs:02x}", before=before)
+        done, logs, before = far.say(pen.say("x")), logs + 1, [pen.mark]
+    assert logs == 1 + 6 + 1
+
+
+def test_a_known_user_s_logs_cost_nothing_besides() -> None:
+    ada = World().peer("ada", branch_bytes=1_000, unknown_bytes=1_000, log_bytes=4_096)
+    ada.node.contacts.add([IDS["bob"]])
+    assert kept(ada.far("eve", host="10.0.1.9").say(Author("bob", "b1").say("x")))
+
+
+def test_restarts_and_deletions_leave_the_charges_of_logs_as_they_are() -> None:
+    storage, pens, texts = MemoryStorage(), [beside(number) for number in range(8)], 0
+    for count, pen in enumerate(pens, 1):
+        ada = World().peer("ada", storage, log_bytes=4_096)
+        frame = pen.say("x" * 50)
+        assert kept(ada.far("eve", host="10.0.1.9").say(frame))
+        storage, texts = ada.storage, texts + sized(frame)
+        assert count * 4_096 + texts <= charged(storage) <= (count * 4_096 + texts) * 5 / 4
+    before = charged(storage)
+    for _ in range(3):
+        ada = World().peer("ada", storage, log_bytes=4_096)
+        assert charged(ada.storage) == before
+        storage = ada.storage
+    for name in ("bob", "cyd", "dan"):
+        ada.put(PruneRequest(1, ROOM, IDS[name]))
+        ada.take()
+    assert sum(map(storage.size_bytes, IDS.values())) == 0
+    assert 8 * 4_096 <= charged(ada.storage) <= 8 * 4_096 * 5 / 4
+    assert charged(World().peer("ada", ada.storage, log_bytes=4_096).storage) == charged(ada.storage)
+
+
+def charged(storage: MemoryStorage) -> int:
+    """Return what all users are charged with."""
+    lines = (line for name, line in storage.meta().items() if name.startswith(PREFIX))
+    return sum(sum(QuotaAccount.parse(line).charges.values()) for line in lines)
 
 
 def test_charges_of_an_earlier_version_count_at_the_peer_alone() -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import WarningIssued
+from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Entry, encode_entry, ref_key
 from p2pchat.core.records import LogKey
-from p2pchat.core.sync.refusals import MAX_REFUSED_OF_WRITER
-from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, Want
+from p2pchat.core.sync import refusals
+from p2pchat.core.sync.refusals import COST, MAX_REFUSED_OF_WRITER
+from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, Want, encode
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.faults import ODD_TEXT
@@ -178,6 +180,28 @@ def test_so_many_logs_of_one_writer_are_remembered() -> None:
     assert len(told(far)) and max(len(users) for users in _named(far)) == MAX_REFUSED_OF_WRITER
     far.say(Author("bob", "bb", before=[last.mark]).say("again"))
     assert ada.texts() == []
+
+
+def test_refused_logs_of_unknown_users_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also over restarts: it counts where they came from."""
+    place = (COST + len(encode(Author("bob", "00").write(ODD)).hex())) * 4
+    monkeypatch.setattr(refusals, "MAX_EVIDENCE", 3 * place)
+    world = World()
+    ada = world.peer("ada")
+
+    def refused(writer: str, run: str, far: Far) -> bool:
+        before = ada.counted["log_refused"]
+        far.say(Author(writer, run).write(ODD))
+        return ada.counted["log_refused"] > before
+
+    eve = ada.far("eve", host="203.0.113.1")
+    assert [refused(writer, f"0{n}", eve) for n, writer in enumerate(["bob", "cyd"] * 4)] == [True] * 6 + [False] * 2
+    ada.restart()
+    eve, dan = ada.far("eve", host="203.0.113.2"), ada.far("dan", host="198.51.100.1")
+    assert not refused("bob", "aa", eve)  # the same network
+    assert [refused("bob", f"b{n}", dan) for n in range(7)] == [True] * 6 + [False]
+    ada.put(QuotaLifted(IDS["cyd"]))
+    assert [refused("cyd", "aa", eve), refused("bob", "cc", dan)] == [True, False]
 
 
 def _named(far: Far) -> list[list[RefusedLog]]:

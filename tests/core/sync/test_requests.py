@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from p2pchat.core.context import HostedIdentity
+from p2pchat.core.groups.state import group_body, operation_hash, talk_id
+from p2pchat.core.inputs import GroupLeaveRequest, RequestAccepted, RequestLeft, RequestsChosen, UserHosted
+from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.core.sync.requests import REQUEST
-from p2pchat.protocol import Have, Here, Hosted
-from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, Far, Peer, World, dm, have
+from p2pchat.core.sync.requests import GROUP_REQUEST, REQUEST
+from p2pchat.protocol import Entries, Have, Here, Hosted, Naming, Want
+from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, START, Author, Far, Peer, World, dm, have
 
 
 def gateway(ada: Peer, name: str, *users: str) -> Far:
@@ -135,3 +141,294 @@ def test_a_name_without_a_place_is_remembered_for_some_conversations() -> None:
     far = ada.far("eve")
     far.say(Have({}, names=[dm_naming(IDS["ada"], IDS["eve"])]))
     assert open_at(ada) == [] and ada.counted["conversation_refused"] == 1
+
+
+# ---- groups
+
+
+def made(by: str, number: int, *members: str, name: str = "ops") -> Entries:
+    """Return the first operation of a group that includes ada."""
+    body = group_body(1, name, IDS[by], {IDS[each]: 1 for each in ("ada", by, *members)}, {}, salt=f"{number:032x}")
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    group = operation_hash(first)
+    NAMINGS[group] = Naming(group=(group, IDS[by], f"{by[0]}0" * 8))
+    NAMINGS[talk_id(group)] = Naming(talk=group)
+    return Author(by, f"{by[0]}0", group).write(first)
+
+
+def named(frame: Entries) -> Entries:
+    """Return a frame as it comes on a link that has not named its conversation."""
+    return msgspec.structs.replace(frame, names=[NAMINGS[frame.c]])
+
+
+def passed_on(far: Far, frame: Entries) -> list[str]:
+    """Let a peer bring an operation, and return what is said to it."""
+    return far.say(named(frame))
+
+
+def groups_at(ada: Peer) -> list[str]:
+    """Return the names of the groups stored at ada."""
+    return sorted(view.name for view in ada.node.groups.values())
+
+
+def waiting_at(ada: Peer) -> list[str]:
+    return sorted(request.name for request in ada.node.sync.requests.groups.by_id.values() if request.waits)
+
+
+def test_groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_another_their_own() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = gateway(ada, "eve", "cyd", "dan")
+    for number, name in enumerate(("cyd", "dan", "eve")):
+        passed_on(eve, made(name, number, name=f"{name}'s"))
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], ["dan's"])
+    passed_on(ada.far("bob"), made("bob", 1, name="bob's"))
+    assert groups_at(ada) == ["bob's", "cyd's"]
+
+
+def test_a_group_that_waits_is_fetched_once_its_owner_is_known_and_not_before() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = gateway(ada, "eve", "dan")
+    passed_on(eve, made("eve", 1))
+    frame = made("dan", 2, name="dan's")
+    assert any("full" in line for line in passed_on(eve, frame))
+    pen = Author("dan", "d0", frame.c)
+    pen.write(*frame.e)
+    assert wanted(ada, eve, pen) == []
+    assert frame.c not in ada.storage.load([]).meta and len(ada.node.groups) == 1
+    ada.open("dan")
+    ada.say("hello", to=dm("ada", "dan"))
+    assert waiting_at(ada) == []
+    assert wanted(ada, eve, pen) == [frame.c]
+    passed_on(eve, frame)
+    assert groups_at(ada) == ["dan's", "ops"]
+
+
+def test_a_group_without_a_place_to_wait_in_is_fetched_once_its_owner_is_known() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = gateway(ada, "eve", "cyd", "dan")
+    for number, name in enumerate(("cyd", "dan")):
+        passed_on(eve, made(name, number, name=f"{name}'s"))
+    frame = made("eve", 2, name="eve's")
+    passed_on(eve, frame)
+    pen = Author("eve", "e0", frame.c)
+    pen.write(*frame.e)
+    assert (groups_at(ada), waiting_at(ada), wanted(ada, eve, pen)) == (["cyd's"], ["dan's"], [])
+    ada.open("eve")
+    ada.say("hello", to=dm("ada", "eve"))
+    assert wanted(ada, eve, pen) == [frame.c]
+
+
+def wanted(ada: Peer, far: Far, pen: Author) -> list[str]:
+    """Return the conversations of which entries are requested when a peer has told its marks."""
+    before = len(far.heard)
+    far.say(have(pen))
+    ada.world.pass_time(2)
+    ada.take()
+    return [frame.c for frame in list(far.heard)[before:] if isinstance(frame, Want)]
+
+
+def test_what_waits_can_be_brought_by_another_peer_that_has_a_place() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = gateway(ada, "eve", "dan")
+    passed_on(eve, made("eve", 1))
+    frame = made("dan", 2, "bob", name="dan's")
+    passed_on(eve, frame)
+    assert waiting_at(ada) == ["dan's"]
+    passed_on(ada.far("bob"), frame)
+    assert (groups_at(ada), waiting_at(ada)) == (["dan's", "ops"], [])
+
+
+def test_places_of_groups_are_the_same_after_a_restart() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = gateway(ada, "eve", "cyd", "dan")
+    for number, name in enumerate(("cyd", "dan", "eve")):
+        passed_on(eve, made(name, number, name=f"{name}'s"))
+    for _ in range(2):
+        ada.restart()
+        assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], ["dan's"])
+        eve = gateway(ada, "eve", "cyd", "dan")
+        passed_on(eve, made("eve", 3, name="eve's"))
+        passed_on(eve, made("cyd", 4, name="cyd's other"))
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], ["dan's"])
+
+
+def test_the_newest_waiting_group_of_the_fullest_peer_gives_way_and_leaves_nothing() -> None:
+    ada = World().peer("ada", max_requests=2, max_requests_a_peer=2)
+    eve, dan = ada.far("eve"), ada.far("dan")
+    for number in range(4):
+        passed_on(eve, made("eve", number, name=f"{number}"))
+    assert (groups_at(ada), waiting_at(ada)) == (["0", "1"], ["2", "3"])
+    passed_on(dan, made("dan", 4, name="dan's"))
+    assert waiting_at(ada) == ["2", "dan's"]
+    stored = ada.storage.meta()
+    lines = [text for name, text in stored.items() if name.startswith(GROUP_REQUEST)]
+    assert len([text for text in lines if text]) == 4 and len(ada.storage.load([]).conversations) == 2
+    ada.restart()
+    assert (groups_at(ada), waiting_at(ada)) == (["0", "1"], ["2", "dan's"])
+
+
+def test_who_writes_in_a_group_knows_its_owner_and_nobody_else() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = ada.far("eve")
+    passed_on(eve, made("eve", 1, "cyd", name="one"))
+    assert not {IDS["eve"], IDS["cyd"]} & {*ada.node.contacts._ids}
+    [group] = ada.node.groups
+    ada.say("hello", to=talk_id(group))
+    assert IDS["eve"] in ada.node.contacts and IDS["cyd"] not in ada.node.contacts
+    passed_on(eve, made("eve", 2, name="two"))
+    assert groups_at(ada) == ["one", "two"]
+    ada.restart()
+    assert IDS["eve"] in ada.node.contacts and not ada.node.sync.requests.groups.by_id
+
+
+def test_who_leaves_a_group_frees_its_place_and_knows_nobody() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = ada.far("eve")
+    passed_on(eve, made("eve", 1, name="one"))
+    [group] = ada.node.groups
+    ada.put(GroupLeaveRequest(1, ada.id, group))
+    ada.take()
+    passed_on(eve, made("eve", 2, name="two"))
+    assert groups_at(ada) == ["one", "two"] and IDS["eve"] not in ada.node.contacts
+
+
+def test_groups_of_contacts_and_those_stored_before_there_were_places_need_none() -> None:
+    ada = World().peer("ada", max_requests_a_peer=0)
+    ada.open("bob")
+    ada.say("hello", to=dm("ada", "bob"))
+    bob = ada.far("bob")
+    for number in range(3):
+        passed_on(bob, made("bob", number))
+    assert len(ada.node.groups) == 3
+    old = World().peer("ada")
+    eve = old.far("eve")
+    passed_on(eve, made("eve", 1, name="old"))
+    [group] = old.node.groups
+    del old.storage._tables.meta[GROUP_REQUEST + group]
+    again = World().peer("ada", old.storage, max_requests_a_peer=1)
+    eve = again.far("eve")
+    passed_on(eve, made("eve", 2, name="new"))
+    assert groups_at(again) == ["new", "old"]
+
+
+def test_an_operation_that_names_another_user_here_needs_a_place_there() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    cyd = IDENTITIES["cyd"]
+    ada.put(UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign)))
+    eve = ada.far("eve")
+    first = made("eve", 1, name="one")
+    passed_on(eve, first)
+    passed_on(eve, named(made_without_ada("eve", 2, "cyd", name="two")))
+    assert groups_at(ada) == ["one", "two"]
+    pen = Author("eve", "e0", first.c)
+    pen.write(*first.e)
+    members = {IDS[each]: 1 for each in ("ada", "eve")} | {IDS["cyd"]: 2}
+    eve.say(pen.write(encode_entry(Entry("group", 2, 2, b=group_body(2, "one", IDS["eve"], members, {})))))
+    assert IDS["cyd"] not in ada.node.groups[first.c].members and ada.counted["group_refused"] == 1
+
+
+def made_without_ada(by: str, number: int, *members: str, name: str) -> Entries:
+    body = group_body(1, name, IDS[by], {IDS[each]: 1 for each in (by, *members)}, {}, salt=f"{number:032x}")
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    NAMINGS[operation_hash(first)] = Naming(group=(operation_hash(first), IDS[by], f"{by[0]}0" * 8))
+    return Author(by, f"{by[0]}0", operation_hash(first)).write(first)
+
+
+def test_a_group_that_its_owner_did_not_sign_does_not_wait() -> None:
+    ada = World().peer("ada", max_requests_a_peer=1)
+    eve = ada.far("eve")
+    passed_on(eve, made("eve", 1))
+    frame = made("bob", 2, name="bob's")
+    passed_on(eve, msgspec.structs.replace(frame, head="00" * 64))
+    assert waiting_at(ada) == []
+
+
+def test_a_place_of_which_nothing_was_stored_is_free_after_a_restart() -> None:
+    first = World().peer("ada")
+    first.storage._tables.meta[GROUP_REQUEST + "ab" * 32] = f"{IDS['eve']} {START}"
+    ada = World().peer("ada", first.storage, max_requests_a_peer=1)
+    assert not ada.node.sync.requests.groups.by_id
+
+
+def test_an_entry_is_stored_before_its_conversation_gives_way_to_one_named_in_the_same_read() -> None:
+    """Eve mentions it first, and bob brings its entry together with the name of another one, which takes its place."""
+    ada = World().peer("ada", max_requests=2)
+    mention(gateway(ada, "eve", "cyd", "dan"), "cyd", "dan")
+    bob = gateway(ada, "bob", "dan")
+    bob.say(author("dan").say("I am dan"), author("bob").say("I am bob"))
+    assert ada.texts() == ["I am dan", "I am bob"]
+    ada.restart()
+    assert open_at(ada) == ["bob", "dan"]
+
+
+def three_groups(ada: Peer) -> tuple[Far, list[str]]:
+    """Let eve's peer bring a group of cyd, dan and eve each; return its end and their ids."""
+    eve = gateway(ada, "eve", "cyd", "dan")
+    frames = [made(name, number, name=f"{name}'s") for number, name in enumerate(("cyd", "dan", "eve"))]
+    for frame in frames:
+        passed_on(eve, frame)
+    return eve, [frame.c for frame in frames]
+
+
+def test_the_first_groups_of_a_peer_are_stored_and_further_ones_wait_until_their_owner_is_accepted() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=1)
+    eve, [_, dans, _] = three_groups(ada)
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], ["dan's", "eve's"])
+    stored = ada.storage.load([])
+    assert not [entry for entry in stored.group_entries if entry.log.conversation == dans]
+    assert dans not in [known.id for known in stored.conversations]
+    assert len(ada.node.conversations_of(ada.id)) == 2  # the room, and the talk of cyd's group
+    ada.put(RequestAccepted(ada.id, IDS["dan"]))
+    ada.take()
+    passed_on(eve, made("dan", 1, name="dan's"))
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's", "dan's"], ["eve's"])
+    ada.restart()
+    passed_on(gateway(ada, "eve", "dan"), made("dan", 7, name="dan's other"))
+    assert groups_at(ada) == ["cyd's", "dan's", "dan's other"]
+
+
+def test_a_hosted_user_chooses_which_groups_wait() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=1)
+    ada.put(RequestsChosen(ada.id, "known"))
+    three_groups(ada)
+    assert (groups_at(ada), waiting_at(ada)) == ([], ["cyd's", "dan's", "eve's"])
+    bob = World().peer("ada", straight_requests_a_peer=1)
+    bob.put(RequestsChosen(bob.id, "all"))
+    three_groups(bob)
+    assert (groups_at(bob), waiting_at(bob)) == (["cyd's", "dan's", "eve's"], [])
+
+
+def test_a_waiting_group_that_was_left_is_not_listed_again() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=1)
+    eve, [_, dans, _] = three_groups(ada)
+    ada.put(RequestLeft(ada.id, dans))
+    assert waiting_at(ada) == ["eve's"]
+    for _ in range(2):
+        passed_on(eve, made("dan", 1, name="dan's"))
+        assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], ["eve's"])
+        ada.restart()
+        eve = gateway(ada, "eve", "dan")
+
+
+def test_a_group_that_waits_for_long_is_forgotten_and_one_stored_as_long_ago_counts_no_more() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=1, request_kept=7200)
+    three_groups(ada)
+    ada.world.pass_time(3 * 3600)
+    ada.take()
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], [])
+    passed_on(ada.far("bob"), made("bob", 5, name="bob's"))
+    passed_on(gateway(ada, "eve", "dan"), made("dan", 6, name="dan's new"))
+    assert groups_at(ada) == ["bob's", "cyd's", "dan's new"]
+
+
+def test_who_one_account_of_a_gateway_knows_is_unknown_to_the_others() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=0)
+    cyd = IDENTITIES["cyd"]
+    ada.put(UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign)))
+    ada.put(RequestAccepted(cyd.peer_id, IDS["eve"]))
+    eve = ada.far("eve")
+    passed_on(eve, made_without_ada("eve", 1, "cyd", name="for cyd"))
+    assert (groups_at(ada), waiting_at(ada)) == (["for cyd"], [])
+    ada.put(UserHosted(HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign)))
+    passed_on(eve, made_without_ada("eve", 2, "dan", name="for dan"))
+    assert (groups_at(ada), waiting_at(ada)) == (["for cyd"], ["for dan"])

@@ -1,10 +1,12 @@
-"""The cache of signatures: the same answers as the library gives."""
+"""Drawn settings, and the cache of signatures: the same answers as the library gives."""
 
 from __future__ import annotations
 
+from random import Random
+
 from p2pchat.core.log import verify
 from p2pchat.identity.keys import Identity
-from p2pchat.testing.simulation.environment import cached_signatures, signer
+from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, signer
 from p2pchat.testing.simulation.scenario import Scenario
 
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
@@ -34,3 +36,10 @@ def test_a_history_is_the_same_with_and_without_the_cache() -> None:
             history.play()
         prints.append(history.sim.fingerprint())
     assert prints[0] == prints[1]
+
+
+def test_a_page_of_read_marks_fits_the_names_of_its_conversations() -> None:
+    """Otherwise the reader ends the link (seed 1000084)."""
+    for harsh in (False, True):
+        drawn = [draw_settings(Random(seed), harsh=harsh) for seed in range(200)]
+        assert all(each.page_items <= 2 * each.page_marks for each in drawn)

@@ -1,0 +1,190 @@
+"""A branch that makes all attacks at once: `python -m tests.hostile.branch HOST PORT NETWORK KEYS HOLDERS ADDRESS...`.
+
+All its keys are members by one invite, at one address, and attack the peer at HOST:PORT. KEYS of them make every attack
+again and again that a member can make under made-up names. HOLDERS of them only hold a link each. All come back when
+they are sent away. Meanwhile silent connections from further ADDRESSES of this machine hold the places of strangers.
+
+The places are taken at once, and the attacks begin with a line of input. It ends with its input. Each second it prints
+a JSON object: how often keys were `linked`, how many links are `held` now, and how much of each attack was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import count, cycle
+from pathlib import Path
+from typing import NoReturn
+
+from p2pchat.cli.process import allow_descriptors
+from p2pchat.core.groups.state import group_body, operation_hash
+from p2pchat.core.log import Entry, encode_entry
+from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network_and_invites import Network, load_network
+from p2pchat.protocol import Frame, Here, Hosted, Naming, Peers, Ping
+from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+
+SILENT = 8  # connections from each address that say nothing; no address may have more
+AGAIN_AFTER = 0.5  # seconds until who was sent away comes back
+PRINT_EVERY = 1.0  # seconds
+PING_EVERY = 5.0  # seconds, of a holder
+MANY = 100  # users in a frame, logs one after the other
+LARGE = 30_000  # characters
+THIRD_HOST = "45.99.0.1"  # of a machine that has nothing to do with it
+
+sent: Counter[str] = Counter()
+_numbers = count()
+
+
+class Sybil(Attacker):
+    """One key of the branch, and the attacks that it makes. Each yields the frames of one round."""
+
+    users: tuple[Identity, ...] = ()  # announced, and not taken back
+
+    def invent(self) -> Identity:
+        """Return a new made-up user."""
+        return invented_identity(f"{self.name} {next(_numbers)}")
+
+    def made_up_users(self) -> Iterator[Frame]:
+        """Announce new users with long statuses instead of those of the last round."""
+        made, now = [self.invent() for _ in range(MANY)], time.time_ns() // 1_000_000
+        page = [
+            Hosted(user.peer_id, f"u{next(_numbers)}", "online", "\u65e5" * 300, None,
+                   make_cert(user.peer_id, user.sign, self.id, now))
+            for user in made
+        ]  # fmt: skip
+        yield Here(page, [user.peer_id for user in self.users])
+        self.users = tuple(made)
+        sent["users"] += MANY
+
+    def direct_messages(self) -> Iterator[Frame]:
+        """Have some of them write to the attacked user."""
+        for user in self.users[: MANY // 5]:
+            frame = LogWriter(user, dm_id(user.peer_id, self.server)).say("buy", c=_now())
+            frame.names = [dm_naming(user.peer_id, self.server)]
+            yield frame
+            sent["direct"] += 1
+
+    def logs(self) -> Iterator[Frame]:
+        for _ in range(MANY):
+            yield LogWriter(self.invent(), self.room).say("x", c=_now())
+            sent["logs"] += 1
+
+    def large_logs(self) -> Iterator[Frame]:
+        for _ in range(2):
+            yield LogWriter(self.invent(), self.room).say("x" * LARGE, c=_now())
+            sent["large"] += 1
+
+    def groups(self) -> Iterator[Frame]:
+        """Create groups with the attacked user."""
+        for _ in range(MANY // 5):
+            owner, now = self.invent(), _now()
+            members = {owner.peer_id: 1, self.server: 1}
+            body = group_body(1, "ops", owner.peer_id, members, {}, salt=f"{next(_numbers):032x}")
+            raw = encode_entry(Entry("group", now, now, b=body))
+            pen = LogWriter(owner, operation_hash(raw))
+            frame = pen.write(raw)
+            frame.names = [Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
+            yield frame
+            sent["groups"] += 1
+
+    def addresses(self) -> Iterator[Frame]:
+        """Name ports of the third host, as made-up peers' and as its own."""
+        ports = [1 + next(_numbers) % 60_000 for _ in range(16)]
+        linked: list[tuple[str, tuple[str, ...]]] = [
+            (self.invent().peer_id, (f"{THIRD_HOST}:{port}",)) for port in ports
+        ]
+        yield Peers(ports[0], [f"{THIRD_HOST}:{port}" for port in ports[:4]], linked=linked)
+        sent["addresses"] += len(ports)
+
+
+ATTACKS: tuple[Callable[[Sybil], Iterator[Frame]], ...] = (
+    Sybil.made_up_users, Sybil.direct_messages, Sybil.groups, Sybil.addresses, Sybil.logs, Sybil.large_logs,
+)  # fmt: skip
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+async def work(sybil: Sybil) -> None:
+    """Make all attacks, one after the other, until the link ends."""
+    for attack in cycle(ATTACKS):
+        await sybil.flood(attack(sybil))
+        await sybil.writer.drain()
+        sybil.frames.clear()
+        if sybil.over:
+            return
+
+
+async def hold(sybil: Sybil) -> None:
+    """Keep a link, without doing anything with it."""
+    while not sybil.over:
+        sybil.say(Ping())
+        with suppress(TimeoutError):
+            await sybil.wait_closed(PING_EVERY)
+        sybil.frames.clear()
+
+
+async def stay(name: str, network: Network, host: str, port: int, then: Callable[[Sybil], Awaitable[None]]) -> NoReturn:
+    """Link with the attacked peer, and again whenever the link ended."""
+    while True:
+        sybil = Sybil(name, network, host)
+        with suppress(OSError, ssl.SSLError, AssertionError, TimeoutError):
+            await sybil.join(port, introduce=then is work)
+            sent["linked"] += 1
+            sent["held"] += 1
+            try:
+                await then(sybil)
+            finally:
+                sent["held"] -= 1
+        await sybil.disconnect()
+        await asyncio.sleep(AGAIN_AFTER)
+
+
+async def be_silent(host: str, port: int, address: str) -> NoReturn:
+    """Connect and say nothing, and again whenever the peer has closed the connection."""
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection(host, port, local_addr=(address, 0))
+            sent["silent"] += 1
+            try:
+                await reader.read()
+            finally:
+                writer.transport.abort()
+        await asyncio.sleep(AGAIN_AFTER)
+
+
+async def main(host: str, port: str, network: str, keys: str, holders: str, *addresses: str) -> None:
+    loaded = load_network(Path(network))
+    assert loaded is not None
+    allow_descriptors()
+    places = [partial(stay, f"holder {n}", loaded, host, int(port), hold) for n in range(int(holders))]
+    places += [partial(be_silent, host, int(port), address) for address in addresses for _ in range(SILENT)]
+    attackers = [partial(stay, f"sybil {n}", loaded, host, int(port), work) for n in range(int(keys))]
+    tasks = [asyncio.ensure_future(place()) for place in places]
+    lines = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
+    while not lines.done() or lines.result():
+        if lines.done():
+            tasks += [asyncio.ensure_future(attacker()) for attacker in attackers]
+            lines = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
+        print(json.dumps(sent), flush=True)
+        await asyncio.wait([lines, *tasks], timeout=PRINT_EVERY, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()  # a defect of ours
+    for task in tasks:
+        task.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

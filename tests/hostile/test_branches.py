@@ -1,0 +1,262 @@
+"""All attacks of a branch at once: 65 keys of one invite at one address, beside two pairs of honest peers.
+
+Each peer is a real process on a machine of its own (tests/processes/machines.py), because on loopback each key is a
+branch of its own. At its end `pytest tests/hostile/test_branches.py` prints what was measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from p2pchat.cli.subcommands.demo import Child
+from p2pchat.config import KIB, MIB, Settings
+from tests.conftest import Tell
+from tests.hostile.branch import THIRD_HOST
+from tests.processes.machines import Machine, lan_or_skip
+from tests.processes.peers import ROOT, Cluster
+from tests.processes.small_disk import NoMounts, SmallDisk
+from tests.processes.test_strangers import chat, memory
+
+# Public addresses, since private ones have rules of their own. The switch leads nowhere.
+ADDRESSES = {name: f"45.{number}.0.1" for number, name in enumerate(("ada", "bob", "cyd", "dan", "eva"), 1)}
+BRANCH = tuple(f"45.66.66.{number}" for number in range(1, 9))  # the first is that of the keys
+KEYS, HOLDERS = 65, 130  # with the honest ones more than the 192 places for links to unknown peers
+HELD = 125  # links, when the attack begins
+ATTACKED_FOR = 40.0  # seconds, after the branch has its places
+STARTS_WITHIN = 60.0  # of a process, on a busy machine
+ARRIVES_WITHIN = 10.0  # the direct message of a newcomer
+LINKED_WITHIN = 35.0  # a contact that was killed
+MEDIAN, WORST = 0.1, 1.0  # seconds until a message of contacts is delivered, on a machine with nothing else to do
+QUIET = 0.01  # on it, between two who are not attacked; on a busy one all of these are longer alike
+PEAK = 160 * MIB  # of the attacked process
+LEFT = 10 * MIB  # kept after the attack, without what was stored
+STORED = 12 * KIB  # of it for each log and group of made-up users that was stored; measured: 5 to 11
+MADE_UP = ("users", "direct", "groups", "addresses", "logs", "large")  # what the branch sends
+CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
+PAUSE = 0.05  # seconds between two messages of a pair
+SETTLES_WITHIN = 60.0
+
+
+class Branch:
+    """The process that attacks. `told` is what it printed last."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self.told: dict[str, int] = {}
+        self._process, self._input, self._output = process, process.stdin, process.stdout
+        self._news = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for line in self._output:
+            async with self._news:
+                self.told = json.loads(line)
+                self._news.notify_all()
+
+    async def holds(self, links: int) -> None:
+        """Wait until it holds so many links with the attacked peer."""
+        await self.sends("held", links)
+
+    async def sends(self, what: str, many: int) -> None:
+        """Wait until it has sent so much of something."""
+        async with asyncio.timeout(SETTLES_WITHIN), self._news:
+            await self._news.wait_for(lambda: self.told.get(what, 0) >= many)
+
+    def attack(self) -> None:
+        """Begin the attacks."""
+        self._input.write(b"attack\n")
+
+    async def ended(self) -> None:
+        """Wait until its process has ended."""
+        await self._process.wait()
+        await self._reading
+
+
+@asynccontextmanager
+async def branch(
+    cluster: Cluster, attacked: Child, machine: Machine | None, *words: str, host: str = "127.0.0.1", holders: int = 0
+) -> AsyncIterator[Branch]:
+    """Yield a branch that takes places, on a machine or here, and end it with all its links."""
+    command = [sys.executable, "-m", "tests.hostile.branch", host, str(attacked.listening["port"])]
+    command += [str(cluster.home / "network"), str(KEYS), str(holders), *words]
+    process = await asyncio.create_subprocess_exec(
+        *(command if machine is None else machine.under(*command)), cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    branch = Branch(process)
+    try:
+        yield branch
+        assert process.returncode is None, "it ended by itself"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await branch.ended()
+
+
+async def memory_left(child: Child, before: int) -> int:
+    """Wait until a process has given its memory back; return what it keeps."""
+    waited = time.monotonic()
+    while memory(child, "VmRSS") > before + LEFT and time.monotonic() < waited + 10:
+        await asyncio.sleep(0.5)  # poll: another process
+    return memory(child, "VmRSS") - before
+
+
+_numbers = count()
+
+
+async def write(one: Child, other: str) -> float:
+    """Send a direct message; return the seconds until it is delivered."""
+    text = f"{one.name} to {other} {next(_numbers)}"
+    began = time.monotonic()
+    await one.do(do="send", to=other, text=text, ref=text)
+    sent = await one.event("sent", SETTLES_WITHIN, ref=text)
+    await one.event("delivered", SETTLES_WITHIN, id=sent["id"])
+    return time.monotonic() - began
+
+
+async def write_on(took: list[float], one: Child, other: str) -> None:
+    """Send messages one after the other, until this is cancelled; note the seconds that each took."""
+    while True:
+        took.append(await write(one, other))
+        await asyncio.sleep(PAUSE)
+
+
+@asynccontextmanager
+async def writing(took: list[float], *pairs: tuple[Child, str]) -> AsyncIterator[None]:
+    """Have pairs write to each other meanwhile."""
+    tasks = [asyncio.create_task(write_on(took, *pair)) for pair in pairs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            if task.done():
+                task.result()
+            task.cancel()
+
+
+def syns(third: Machine) -> int:
+    """Return how often somebody connected to a machine that listens nowhere: each time it answers with a reset."""
+    names, values = (line.split() for line in third.run("cat", "/proc/net/snmp").splitlines() if line[:4] == "Tcp:")
+    return int(values[names.index("OutRsts")])
+
+
+async def four_peers(cluster: Cluster, machines: dict[str, Machine]) -> list[Child]:
+    """Start ada, bob, cyd and dan, all linked: ada and bob, and cyd and dan, have written to each other."""
+    ada = cluster.child("ada", "--host", "0.0.0.0", place=machines["ada"])
+    await ada.start(STARTS_WITHIN)
+    peers = [ada]
+    for name in ("bob", "cyd", "dan"):
+        peers.append(cluster.child(name, endpoint_of(ada), "--host", "0.0.0.0", place=machines[name]))
+        await peers[-1].start(STARTS_WITHIN)
+    for one in peers:
+        for other in peers:
+            if one is not other:
+                await one.event("joined", STARTS_WITHIN, user=other.name)
+    for one, name in zip(peers, ("bob", "ada", "dan", "cyd"), strict=True):
+        await write(one, name)
+    return peers
+
+
+def endpoint_of(child: Child) -> str:
+    return f"{ADDRESSES[child.name]}:{child.listening['port']}"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
+@pytest.mark.timeout(120)
+async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, tell: Tell) -> None:
+    took: list[float] = []
+    floor: list[float] = []  # of two peers that are not attacked, at the same time
+    with lan_or_skip() as lan:
+        machines = {name: lan.machine(f"{address}/8") for name, address in ADDRESSES.items()}
+        third, hostile = lan.machine(f"{THIRD_HOST}/8"), lan.machine(*(f"{address}/8" for address in BRANCH))
+        ada, bob, cyd, dan = await four_peers(cluster, machines)
+        before = memory(ada, "VmRSS")
+        async with branch(cluster, ada, hostile, *BRANCH[1:], host=ADDRESSES["ada"], holders=HOLDERS) as sybils:
+            await sybils.holds(HELD)
+            sybils.attack()
+            began, printed = time.monotonic(), len(ada.lines)
+            async with writing(floor, (cyd, "dan"), (dan, "cyd")):
+                async with writing(took, (ada, "bob"), (bob, "ada")):
+                    await asyncio.sleep(ATTACKED_FOR / 2)
+                    eva = cluster.child("eva", endpoint_of(ada), "--host", "0.0.0.0", place=machines["eva"])
+                    await eva.start(STARTS_WITHIN)
+                    await eva.event("joined", STARTS_WITHIN, user="ada")
+                    newcomer = await write(eva, "ada")
+                bob.kill()
+                await bob.ended()
+                bob = cluster.child("bob", "--host", "0.0.0.0", port=bob.listening["port"], place=machines["bob"])
+                killed = time.monotonic()
+                await bob.start(STARTS_WITHIN)
+                await bob.event("joined", STARTS_WITHIN, user="ada")
+                linked = time.monotonic() - killed
+                async with writing(took, (ada, "bob"), (bob, "ada")):
+                    await asyncio.sleep(began + ATTACKED_FOR - time.monotonic())
+            seconds, peak, dialled = time.monotonic() - began, memory(ada, "VmHWM"), syns(third)
+            sent = dict(sybils.told)
+        shown = Counter(line["event"] for line in ada.lines[printed:])
+        direct, groups = (
+            {line["conversation_id"] for line in ada.lines[printed:] if line.get("kind", line["event"]) == kind}
+            for kind in ("dm", "group")
+        )
+        await write(ada, "bob")
+        left = await memory_left(ada, before)
+    late = sorted(took)[int(0.95 * len(took))]
+    tell(
+        f"beside {KEYS} keys of one branch that sent {sent}: the message of a newcomer after {newcomer:.1f} s, a killed"
+        f" contact linked after {linked:.1f} s; {len(took)} messages of contacts within {median(took) * 1000:.0f} ms"
+        f" (median), {late * 1000:.0f} ms (95 of 100), {max(took) * 1000:.0f} ms at most, of others within"
+        f" {median(floor) * 1000:.0f} ms (median), {max(floor) * 1000:.0f} ms; memory {before / MIB:.0f} MiB before,"
+        f" {peak / MIB:.0f} at most, {left / MIB:.0f} more afterwards; {dialled} connections to a third host;"
+        f" {len(direct)} direct conversations and {len(groups)} groups; {dict(shown)} in {seconds:.0f} s"
+    )
+    assert sent["held"] >= HELD and all(sent[attack] > 100 for attack in MADE_UP)
+    assert newcomer < ARRIVES_WITHIN
+    assert linked < LINKED_WITHIN
+    slower = max(1.0, median(floor) / QUIET)
+    assert median(took) < MEDIAN * slower
+    assert late < WORST * slower
+    assert peak < PEAK
+    assert left < LEFT + STORED * (shown["message"] + shown["group"])
+    assert dialled <= 1 + seconds // Settings().told_host_pause
+    assert sum(shown[event] for event in CROWD) <= 21 * seconds + 50
+    # Keys that come later take places of those that have most, until all have the same.
+    assert len(direct) <= 2 * Settings().max_requests + 2  # bob's, and the newcomer's
+    assert len(groups) <= Settings().max_requests
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
+async def test_with_900_mib_free_contacts_are_stored_and_the_branch_is_not(cluster: Cluster, tell: Tell) -> None:
+    try:
+        disk = SmallDisk(cluster.home / "ada", 900)
+    except NoMounts as error:
+        pytest.skip(f"nothing can be mounted here: {error}")
+    ada, bob = cluster.child("ada", place=disk), cluster.child("bob")
+    try:
+        await ada.start()
+        await ada.event("warning", code="disk_low")
+        await bob.start()
+        await ada.do(do="connect", endpoint=bob.endpoint)
+        await ada.event("joined", user="bob")
+        await bob.event("joined", user="ada")
+        await write(ada, "bob")
+        async with branch(cluster, ada, None) as sybils:
+            sybils.attack()
+            await sybils.sends("logs", 1_000)
+            await chat(ada, bob, "with 900 MiB free", SETTLES_WITHIN)
+            messages = [line for line in ada.lines if line["event"] == "message"]
+        assert [line["sender"] for line in messages] == ["bob"]
+        assert ada.count("group") == 0
+    finally:
+        await ada.destroy()
+        disk.let_go()
