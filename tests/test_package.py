@@ -37,8 +37,9 @@ def test_every_public_name_is_there() -> None:
     for name in p2pchat.__all__:
         assert getattr(p2pchat, name) is not None
     assert set(p2pchat.__all__) <= set(dir(p2pchat))
+    assert set(p2pchat.__all__) == {"__version__", *p2pchat._MODULE_OF}
     with pytest.raises(AttributeError):
-        _ = p2pchat.Nonsense
+        _ = p2pchat.Nonsense  # type: ignore[attr-defined]  # as every misspelt name
 
 
 def public_calls(cls: type) -> dict[str, Any]:
@@ -84,6 +85,14 @@ MENDED = {
     "python-socketio": "5.14.0",  # CVE-2025-61765: pickled messages of a queue
     "starlette": "0.49.1",  # CVE-2024-47874, CVE-2025-54121, CVE-2025-62727: forms, large files, ranges
 }
+
+
+def test_all_is_every_extra_of_users_and_a_script_has_the_name_of_the_distribution() -> None:
+    project = tomllib.loads(Path(__file__).parent.with_name("pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = map(Requirement, extras["all"])
+    assert (everything.name, everything.extras) == (project["name"], set(extras) - {"all", "bench", "fuzz", "dev"})
+    assert project["scripts"][project["name"]] == project["scripts"]["p2pchat"]
 
 
 def test_no_version_with_a_known_fault_is_installed_for_p2pchat() -> None:

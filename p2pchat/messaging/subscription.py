@@ -48,7 +48,7 @@ AnyEvent = Event | Message | Sent
 RECEIPT_EVENTS: dict[Kind, type[ReceiptEvent]] = {"delivered": Delivered, "read": Read}
 ReceiptKey = tuple[type[ReceiptEvent], LogId, int, UserId]  # the message, and the user who has or has read it
 Made = Message | Sent | AnyMessageChange
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Subscription:
@@ -336,7 +336,7 @@ def _key_of(event: ReceiptEvent) -> ReceiptKey:
     return type(event), event.log, event.seq, event.user.key
 
 
-class Events(AsyncIterator[T], Generic[T]):
+class Events(AsyncIterator[T_co], Generic[T_co]):
     """An iterator over events. Cancelling a wait loses nothing; asking for the next event acknowledges the one before.
 
     A program that drops the iterator stops reading.
@@ -354,10 +354,10 @@ class Events(AsyncIterator[T], Generic[T]):
         """The name under which the cursor is stored; None if it is not stored, or no messages are read."""
         return None if self._reader.consumer is None else self._name
 
-    def __aiter__(self) -> Events[T]:
+    def __aiter__(self) -> Events[T_co]:
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, T]:
+    def __anext__(self) -> Coroutine[Any, Any, T_co]:
         """Return the next event; acknowledges the one before."""
         return self._reader.next() if self._is_skipped is None else self._next_shown()
 
@@ -388,7 +388,7 @@ class Events(AsyncIterator[T], Generic[T]):
         """Stop reading; the same as aclose, without await."""
         self._reader.close()
 
-    async def __aenter__(self) -> Events[T]:
+    async def __aenter__(self) -> Events[T_co]:
         return self
 
     async def __aexit__(self, *_: object) -> None:

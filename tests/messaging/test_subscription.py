@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
@@ -46,6 +46,24 @@ async def test_events_return_messages_of_others_and_ones_own(net: Mesh) -> None:
         if isinstance(event, Message):
             break
     assert heard == [("sent", "mine", "7"), ("message", "yours", None)]
+
+
+async def test_events_keep_the_types_of_their_classes(net: Mesh) -> None:
+    """The type checker is the judge: both ways of telling events apart narrow their type."""
+    ada, bob, _ = net.peers
+    events = ada.events(Message, Joined, Left, Link, Sent, Stopped, Delivered)
+    assert_type(events, Events[Message | Joined | Left | Link | Sent | Stopped | Delivered])
+    await bob.broadcast("yours")
+    async for event in ada.events(Joined, Message, Sent, consumer="types"):
+        if event.event == "message":
+            assert_type(event, Message)
+            break
+        match event:
+            case Sent():
+                assert_type(event, Sent)
+            case _:
+                assert_type(event, Joined)
+    assert isinstance(event, Message)
 
 
 async def test_a_bot_answers(net: Mesh) -> None:
