@@ -38,8 +38,9 @@ DIRECTION = (
     {"commands", "safe_text"},
     {"web"},
     {"cli"},
+    {"bots"},
 )
-APPS = {"commands", "safe_text", "web", "cli"}  # guests of the public names
+APPS = {"commands", "safe_text", "web", "cli", "bots"}  # guests of the public names
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
 LAYER[""] = LAYER["testing"]  # layers after the library use its public names
 # The interfaces of a gateway. None imports another.

@@ -75,7 +75,10 @@ def test_an_example_fits_on_a_screen_and_uses_public_names(path: Path) -> None:
     assert len(lines) < 40
     imports = [line for line in lines if line.startswith(("from p2pchat", "import p2pchat"))]
     assert imports
-    assert all(line.startswith(("from p2pchat import ", "from p2pchat.testing import ")) for line in imports)
+    assert all(
+        line.startswith(("from p2pchat import ", "from p2pchat.bots import ", "from p2pchat.testing import "))
+        for line in imports
+    )
 
 
 @pytest.mark.parametrize("name", ["echo_bot.py", "inside_a_program.py", "send_report.py"])
@@ -104,6 +107,51 @@ async def test_the_echo_bot_answers() -> None:
             sent = await ada.send("echo", "hello, wall")
             answer = await asyncio.wait_for(anext(answers), PATIENCE)
             assert (answer.text, answer.sender.name, answer.reply_to) == ("hello, wall", "echo", sent.id)
+
+
+async def text_from(name: str, messages: Events[Message]) -> str:
+    """Return the text of the next message of a user with this name."""
+    async with asyncio.timeout(PATIENCE):
+        async for message in messages:
+            if message.sender.name == name:
+                return message.text
+    raise AssertionError("the events have ended")
+
+
+async def test_the_weather_bot_answers() -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada, ada.events(Message) as messages:
+        async with example("weather_bot.py", "0", ada.endpoint):
+            await ada.wait_user("weather", timeout=PATIENCE)
+            await ada.broadcast("!weather Lisbon")
+            assert await text_from("weather", messages) == "Lisbon: sun, 21 °C"
+
+
+async def test_reminders_survive_a_killed_bot(home: Path) -> None:
+    words = ("0", "--data", str(home / "bot"))
+    async with TCPPeer(temporary=True, name="ada") as ada, ada.events(Message) as messages:
+        async with example("reminder_bot.py", *words, ada.endpoint) as bot:
+            await ada.wait_user("reminder", timeout=PATIENCE)
+            asked = await ada.send("reminder", "remind 0.05 drink  tea")
+            assert await text_from("reminder", messages) == "in 0.05 minutes"
+            await asked.read(timeout=PATIENCE)  # it is handled, and not handled again
+            bot.kill()
+            await bot.wait()
+        async with example("reminder_bot.py", *words, ada.endpoint):
+            assert await text_from("reminder", messages) == "reminder: drink  tea"
+
+
+async def test_the_build_bot_tells_of_a_change(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = home / "status.txt"
+    monkeypatch.setenv("BUILD_STATUS", str(status))
+    status.write_text("passed", "utf-8")
+    async with TCPPeer(temporary=True, name="ada") as ada, ada.events(Message) as messages:
+        async with example("build_bot.py", "0", ada.endpoint):
+            await ada.wait_user("build", timeout=PATIENCE)
+            await ada.send("build", "status")
+            assert await text_from("build", messages) == "passed"
+            (home / "new").write_text("failed", "utf-8")
+            (home / "new").replace(status)  # it is never read half written
+            assert await text_from("build", messages) == "the build is failed, it was passed"
 
 
 async def test_the_script_reports_the_delivery() -> None:

@@ -1,0 +1,543 @@
+"""Bots: functions that answer messages.
+
+    from p2pchat.bots import Bot
+
+    bot = Bot("wbot")
+
+    @bot.command
+    def weather(city: str) -> str:
+        \"\"\"Tell the weather in a city.\"\"\"
+        return f"{city}: sunny"
+
+    bot.run()
+
+In a direct conversation a message is a command if it begins with its name. In the room and in groups the bot has to be
+meant: `@wbot weather berlin`, or with a prefix of its own, `!weather berlin`.
+
+What a bot has handled it has marked as read; what is unread it has still to handle. So there is no list of its own
+that a crash could lose, messages that came while it was down are handled at the next start, and whoever wrote one sees
+by its ticks that it was handled. The messages of one conversation are handled in order, those of several at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints, overload
+
+from p2pchat import (
+    AmbiguousName,
+    Conversation,
+    Deleted,
+    Edited,
+    Message,
+    P2PChatError,
+    PeerClosed,
+    Reaction,
+    Receipt,
+    Sent,
+    TCPPeer,
+    TooLong,
+    UnknownName,
+    User,
+    validate_name,
+)
+
+AT_ONCE = 8  # conversations that are served at once; a guess
+MESSAGES_AT_ONCE = 20  # unread messages read together
+GRACE = 5.0  # seconds in which handlers may end when the bot stops; half of what `docker stop` waits
+FAILED = "that failed; the log of this bot has the reason"
+MAX_LISTED = 100  # commands in the answer to `help`
+
+F = TypeVar("F", bound=Callable[..., Any])
+log = logging.getLogger("p2pchat.bots")
+
+
+class CommandUsageError(ValueError):
+    """The words behind a command do not fit it. Its text is the answer."""
+
+
+# ---- one command
+
+
+@dataclass(frozen=True, slots=True)
+class CommandParameter:
+    """A parameter of a command.
+
+    Attributes:
+        name: As in the function.
+        type: One of str, int, float, bool and User.
+        kind: That of inspect.Parameter: one word, all words left (`*words`), or all text left (`*, text`).
+        required: It has no default.
+    """
+
+    name: str
+    type: type
+    kind: Any
+    required: bool
+
+    @property
+    def usage(self) -> str:
+        name = self.name.upper()
+        if self.kind is inspect.Parameter.VAR_POSITIONAL:
+            return f"[{name}]..."
+        return name if self.required else f"[{name}]"
+
+    def parse(self, word: str, peer: TCPPeer) -> Any:
+        """Return the value that a word means. Raises CommandUsageError."""
+        if self.type is str:
+            return word
+        if self.type is User:
+            try:
+                return peer.user(word)
+            except (UnknownName, AmbiguousName) as error:
+                raise CommandUsageError(str(error)) from None
+        if self.type is bool:
+            if word.lower() in _TRUE or word.lower() in _FALSE:
+                return word.lower() in _TRUE
+            raise CommandUsageError(f"{self.name.upper()} is yes or no, not {word!r}")
+        try:
+            return self.type(word)
+        except ValueError:
+            wanted = "a whole number" if self.type is int else "a number"
+            raise CommandUsageError(f"{self.name.upper()} is {wanted}, not {word!r}") from None
+
+
+_TRUE = frozenset(("yes", "y", "true", "on", "1"))
+_FALSE = frozenset(("no", "n", "false", "off", "0"))
+_TYPES = (str, int, float, bool, User)
+_WORD = re.compile(r'["“„](?P<quoted>[^"“”]*)["”“]|(?P<plain>\S+)')
+
+
+class BotCommand:
+    """A command of a bot: a function, and the words that call it.
+
+    Attributes:
+        name: The word that calls it.
+        aliases: Other words that do.
+        help: The docstring; "" without one.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, aliases: Sequence[str] = ()) -> None:
+        self.name = name
+        self.aliases = tuple(aliases)
+        self.help = inspect.cleandoc(function.__doc__ or "")
+        self._function = function
+        parameters = list(inspect.signature(function).parameters.values())
+        self.takes_context = bool(parameters) and parameters[0].name == "ctx"
+        types = get_type_hints(function)
+        rest = parameters[1:] if self.takes_context else parameters
+        self.parameters = tuple(_parameter_of(each, types.get(each.name, str), name) for each in rest)
+        texts = [each for each in self.parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        if len(texts) > 1 or (texts and any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in rest)):
+            raise TypeError(f"the command {name} takes the rest of the line twice: {texts[-1].name} gets none of it")
+
+    @property
+    def usage(self) -> str:
+        """The command as it is written, as `weather CITY [DAYS]`."""
+        return " ".join((self.name, *(parameter.usage for parameter in self.parameters)))
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return self.help.partition("\n")[0]
+
+    def parse(self, text: str, peer: TCPPeer) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments that the text behind the command's name gives. Raises CommandUsageError."""
+        values: list[Any] = []
+        named: dict[str, Any] = {}
+        at = 0
+        for parameter in self.parameters:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                if left := text[at:].strip():
+                    named[parameter.name] = parameter.parse(left, peer)
+                elif parameter.required:
+                    raise CommandUsageError(f"{parameter.name.upper()} is missing")
+                return values, named
+            words = _WORD.finditer(text, at)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                return values + [parameter.parse(_text_of(word), peer) for word in words], named
+            word = next(words, None)
+            if word is not None:
+                values.append(parameter.parse(_text_of(word), peer))
+                at = word.end()
+            elif parameter.required:
+                raise CommandUsageError(f"{parameter.name.upper()} is missing")
+        if text[at:].strip():
+            raise CommandUsageError(f"{text[at:].strip()!r} is too much")
+        return values, named
+
+    async def call(self, ctx: BotContext, text: str) -> str | None:
+        """Call it with the text behind its name; return its answer, None for none. Raises CommandUsageError."""
+        values, named = self.parse(text, ctx.peer)
+        if self.takes_context:
+            values.insert(0, ctx)
+        answer = await _call(partial(self._function, *values, **named), self._function)
+        if answer is not None and not isinstance(answer, str):
+            raise TypeError(f"the command {self.name} returned {type(answer).__name__}: return a text, or None")
+        return answer
+
+
+def _parameter_of(parameter: inspect.Parameter, annotation: Any, command: str) -> CommandParameter:
+    if get_origin(annotation) in (Union, types.UnionType):  # `int | None`: the default says what None stands for
+        annotation = next((each for each in get_args(annotation) if each is not type(None)), annotation)
+    if annotation not in _TYPES:
+        names = ", ".join(each.__name__ for each in _TYPES)
+        raise TypeError(f"parameter {parameter.name} of the command {command} must be one of {names}")
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        raise TypeError(f"the command {command} cannot take **{parameter.name}: words have no names")
+    required = parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+    return CommandParameter(parameter.name, annotation, parameter.kind, required)
+
+
+def _text_of(word: re.Match[str]) -> str:
+    quoted = word["quoted"]
+    return word["plain"] if quoted is None else quoted
+
+
+async def _call(call: Callable[[], Any], function: Callable[..., Any]) -> Any:
+    """Call a function; one that is not `async` runs in a thread, so that it may wait without stopping the peer."""
+    if inspect.iscoroutinefunction(function):
+        return await call()
+    return await asyncio.to_thread(call)
+
+
+# ---- what a handler gets
+
+
+@dataclass(frozen=True, slots=True)
+class BotContext:
+    """The message that called a command, for a handler whose first parameter is called `ctx`.
+
+    Attributes:
+        bot: The bot.
+        peer: Its peer.
+        message: The message.
+    """
+
+    bot: Bot
+    peer: TCPPeer
+    message: Message
+
+    @property
+    def user(self) -> User:
+        """The user who wrote it."""
+        return self.message.sender
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation in which it stands."""
+        return self.message.conversation
+
+    async def reply(self, text: str) -> Receipt:
+        """Answer the message; returns when the answer is stored. Raises as TCPPeer.send."""
+        return await self.message.reply(text)
+
+    async def react(self, reaction: str) -> Receipt:
+        """React to the message, as with "👍". Raises as TCPPeer.react."""
+        return await self.message.react(reaction)
+
+    def typing(self, on: bool = True) -> None:
+        """Show, or hide, that the bot is typing; it ends after 6 s, and with the answer."""
+        self.peer.typing(self.conversation, on)
+
+
+# ---- the bot
+
+
+@dataclass(slots=True)
+class _Tasks:
+    """What runs for one peer: a task for each conversation with unread messages, and those of handlers."""
+
+    peer: TCPPeer
+    slots: asyncio.Semaphore
+    serving: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by the id of the conversation
+    woken: set[str] = field(default_factory=set)  # conversations in which something came while they were served
+    accepted: set[str] = field(default_factory=set)  # direct conversations whose users were accepted in this run
+    others: set[asyncio.Task[None]] = field(default_factory=set)
+    stopping: bool = False
+
+
+class Bot:
+    """A bot: a name, commands, and handlers of events.
+
+    Args:
+        name: The name of its user. Someone else may have it, too: then users see a longer label.
+        prefix: What commands in the room and in groups may begin with, beside the bot's name, as "!"; "" for nothing.
+        at_once: In how many conversations it works at the same time.
+        about: What it tells others of itself; "" leaves that as it is.
+    Attributes:
+        commands: All commands by their names.
+    Raises:
+        ValueError: The name is no name of a user, or the prefix holds a blank.
+    """
+
+    def __init__(self, name: str, *, prefix: str = "", at_once: int = AT_ONCE, about: str = "") -> None:
+        if prefix != prefix.strip() or " " in prefix:
+            raise ValueError(f"a prefix has no blanks, as '!': {prefix!r} has")
+        if at_once < 1:
+            raise ValueError("a bot works in one conversation or more at once")
+        self.name = validate_name(name)
+        self.prefix = prefix
+        self.about = about
+        self.commands: dict[str, BotCommand] = {}
+        self._at_once = at_once
+        self._words: dict[str, BotCommand] = {}  # names and aliases, in lower case
+        self._handlers: list[tuple[type, Callable[..., Any]]] = []
+        self._periodic: list[tuple[float, Callable[[], Any]]] = []
+        self._peer: TCPPeer | None = None
+        self._add(BotCommand(self._help, "help"))
+
+    def __repr__(self) -> str:
+        return f"<Bot {self.name!a} with {len(self.commands)} commands>"
+
+    @property
+    def peer(self) -> TCPPeer:
+        """The peer it runs on. Raises RuntimeError before it runs."""
+        if self._peer is None:
+            raise RuntimeError("the bot does not run yet: its peer is there once run() or serve() has begun")
+        return self._peer
+
+    # ---- what it does
+
+    @overload
+    def command(self, function: F, /) -> F: ...
+    @overload
+    def command(self, name: str = "", /, *, aliases: Sequence[str] = ()) -> Callable[[F], F]: ...
+    def command(self, function: Any = "", /, *, aliases: Sequence[str] = ()) -> Any:
+        """Make a function a command, called by its own name, or by another: `@bot.command("8ball")`.
+
+        Its annotations say what the words behind it mean: str, int, float, bool, or User, which is given by name. A
+        parameter with a default may be left out; `*words` takes all words that are left, and `*, text` all text that is
+        left, as it was written. Words with blanks stand in quotes. If the first parameter is called `ctx`, it is the
+        BotContext. What the function returns is the answer; None is no answer. A function that is not `async` runs
+        in a thread.
+
+        Raises:
+            ValueError: There is such a command, or its name has a blank.
+            TypeError: A parameter has another type.
+        """
+        if callable(function):
+            self._add(BotCommand(function, function.__name__))
+            return function
+
+        def decorate(decorated: F) -> F:
+            self._add(BotCommand(decorated, function or decorated.__name__, aliases))
+            return decorated
+
+        return decorate
+
+    def _add(self, command: BotCommand) -> None:
+        for word in (command.name, *command.aliases):
+            if not word or len(word.split()) != 1:
+                raise ValueError(f"the name of a command is one word: {word!r} is not")
+            if word.lower() in self._words and word.lower() != "help":
+                raise ValueError(f"there are two commands called {word}")
+            self._words[word.lower()] = command
+        self.commands[command.name] = command
+
+    def on(self, *events: type) -> Callable[[F], F]:
+        """Call a function with every event of these classes, as Joined; with Message every message that is no command.
+
+        Messages are handled as commands are: each once, in order. Other events are live: those that happen while the
+        bot is down are not repeated, and handlers run side by side.
+        """
+        if not events or not all(isinstance(each, type) for each in events):
+            raise TypeError("on() takes classes of events, as in @bot.on(Joined)")
+
+        def decorate(function: F) -> F:
+            self._handlers += [(each, function) for each in events]
+            return function
+
+        return decorate
+
+    def every(self, *, seconds: float) -> Callable[[F], F]:
+        """Call a function without arguments when the bot starts, and again so many seconds after each call."""
+        if seconds <= 0:
+            raise ValueError(f"seconds is above 0, not {seconds}")
+
+        def decorate(function: F) -> F:
+            self._periodic.append((seconds, function))
+            return function
+
+        return decorate
+
+    def _help(self, command: str = "") -> str:
+        """List the commands, or explain one."""
+        if not command:
+            lines = [f"{each.usage}: {each.summary}".rstrip(": ") for each in self.commands.values()]
+            return "\n".join(lines[:MAX_LISTED])
+        found = self._words.get(command.lower())
+        if found is None:
+            raise CommandUsageError(f"there is no command {command!r}")
+        also = f" (also: {', '.join(found.aliases)})" if found.aliases else ""
+        return "\n".join(filter(None, (found.usage + also, found.help)))
+
+    # ---- at work
+
+    def run(self, argv: Sequence[str] | None = None) -> NoReturn:
+        """Run the bot as a program with the command line of a peer, until a signal; exits the process.
+
+        `python wbot.py 8085 localhost:8080 --data DIR`; `--help` shows the options.
+
+        Args:
+            argv: The words of the command line without the program's name; None for those of the process.
+        """
+        from p2pchat.cli.bot import run_bot
+
+        sys.exit(run_bot(self.name, self.serve, argv))
+
+    async def serve(self, peer: TCPPeer) -> None:
+        """Work on a running peer, until the peer closes or the task is cancelled.
+
+        Unread messages are handled first. When cancelled, it waits 5 s for handlers that run; what they have not
+        finished is handled again by the next call.
+        """
+        self._peer = peer
+        tasks = _Tasks(peer, asyncio.Semaphore(self._at_once))
+        periodic = [asyncio.create_task(self._repeat(*each)) for each in self._periodic]
+        try:
+            async with peer.events(consumer=None) as events:
+                if peer.request_policy() != "all":
+                    await peer.set_request_policy("all")  # nobody else is there to accept requests
+                if self.about and peer.me.about != self.about:
+                    await peer.rename(peer.me.name, self.about)
+                for conversation in peer.conversations():
+                    self._wake(tasks, conversation)
+                async for event in events:
+                    if isinstance(event, Message):
+                        self._wake(tasks, event.conversation)
+                    elif not isinstance(event, Sent | Edited | Deleted | Reaction) or self._handles(event):
+                        self._start_handlers(tasks, event)
+        finally:
+            tasks.stopping = True
+            running = {*tasks.serving.values(), *tasks.others}
+            if running:
+                await asyncio.wait(running, timeout=GRACE)
+            for task in (*periodic, *running):
+                task.cancel()
+            await asyncio.gather(*periodic, *running, return_exceptions=True)
+
+    def _handles(self, event: object) -> bool:
+        return any(isinstance(event, kind) for kind, _ in self._handlers)
+
+    def _start_handlers(self, tasks: _Tasks, event: object) -> None:
+        for kind, function in self._handlers:
+            if isinstance(event, kind):
+                task = asyncio.create_task(self._guarded(partial(function, event), function))
+                tasks.others.add(task)
+                task.add_done_callback(tasks.others.discard)
+
+    async def _repeat(self, seconds: float, function: Callable[[], Any]) -> None:
+        while True:
+            await self._guarded(function, function)
+            await asyncio.sleep(seconds)
+
+    async def _guarded(self, call: Callable[[], Any], function: Callable[..., Any]) -> None:
+        """Call a handler; log its error."""
+        try:
+            await _call(call, function)
+        except Exception:
+            log.exception("%s failed", getattr(function, "__name__", "a handler"))
+
+    # ---- messages
+
+    def _wake(self, tasks: _Tasks, conversation: Conversation) -> None:
+        """Have a conversation served: something unread may be in it."""
+        id = conversation.id
+        if id in tasks.serving:
+            tasks.woken.add(id)
+            return
+        tasks.serving[id] = asyncio.create_task(self._serve_conversation(tasks, conversation))
+
+    async def _serve_conversation(self, tasks: _Tasks, conversation: Conversation) -> None:
+        """Handle what is unread in a conversation, in order, until nothing is."""
+        try:
+            async with tasks.slots:
+                while not tasks.stopping:
+                    tasks.woken.discard(conversation.id)
+                    is_done = await self._handle_unread(tasks, conversation)
+                    if is_done and conversation.id not in tasks.woken:
+                        break
+        except PeerClosed:
+            pass
+        except P2PChatError as error:
+            log.error("%s: tried again with the next message", error)
+        finally:
+            del tasks.serving[conversation.id]  # in the same step as the last look at `woken`
+
+    async def _handle_unread(self, tasks: _Tasks, conversation: Conversation) -> bool:
+        """Handle some unread messages; return whether there were none."""
+        unread = await tasks.peer.unread(conversation, limit=MESSAGES_AT_ONCE)
+        if unread and conversation.user is not None and conversation.id not in tasks.accepted:
+            await tasks.peer.accept(conversation.user)  # so that this user is told what was read
+            tasks.accepted.add(conversation.id)
+        for message in unread:
+            if tasks.stopping:
+                break
+            await self._handle(tasks.peer, message)
+            await tasks.peer.mark_read_durably(message)
+        return not unread
+
+    async def _handle(self, peer: TCPPeer, message: Message) -> None:
+        ctx = BotContext(self, peer, message)
+        text = self._addressed_text(message)
+        word, _, rest = (text or "").partition(" ")
+        command = self._words.get(word.lower())
+        try:
+            if command is not None:
+                await self._answer(ctx, command, rest)
+            elif handlers := [function for kind, function in self._handlers if isinstance(message, kind)]:
+                for function in handlers:
+                    await _call(partial(function, message), function)
+            elif text and message.reply_to is None:  # an answer to an answer: two bots would never end
+                await ctx.reply(f"there is no command {word[:50]!r}: help shows what I can do")
+        except PeerClosed:
+            raise
+        except Exception:
+            log.exception("a message of %s was not handled", message.sender.label)
+            with suppress(P2PChatError):
+                await ctx.reply(FAILED)
+
+    async def _answer(self, ctx: BotContext, command: BotCommand, text: str) -> None:
+        log.info("%s: %s in %s", ctx.user.label, command.name, ctx.conversation.name)
+        try:
+            answer = await command.call(ctx, text)
+        except CommandUsageError as error:
+            answer = f"{error}. Usage: {command.usage}"
+        if answer:
+            try:
+                await ctx.reply(answer)
+            except TooLong as error:
+                await ctx.reply(f"the answer is too long to be sent: more than {error.limit_bytes:,} bytes")
+
+    def _addressed_text(self, message: Message) -> str | None:
+        """Return what is said to the bot, without its name; None if the message is not meant for it."""
+        text = message.text.strip()
+        is_direct = message.conversation.kind == "dm"
+        if message.action or message.unsupported:
+            return None
+        for start in _names_of(self.peer.me):
+            if text[: len(start)].lower() == start.lower() and text[len(start) : len(start) + 1] in _ENDS:
+                return text[len(start) :].lstrip(":,").strip()
+        if self.prefix and text.startswith(self.prefix):
+            return text[len(self.prefix) :].strip()
+        return text.removeprefix("/") if is_direct else None
+
+
+_ENDS = ("", " ", ":", ",", "\n")
+
+
+def _names_of(user: User) -> Iterator[str]:
+    """Yield how a message in a shared conversation may begin that is meant for a user."""
+    for name in (user.label, user.name):
+        yield f'@"{name}"'
+        yield f"@{name}"

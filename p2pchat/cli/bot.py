@@ -1,0 +1,169 @@
+"""The command line of a bot (bots.py): that of a peer, without input.
+
+A bot is a program of its own, so it runs until a signal, writes a line for each command to stderr, and answers the
+commands that work beside a running peer, as `p2pchat tail`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from p2pchat import Link, Settings, TCPPeer, Warned
+from p2pchat.cli import options as cli
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.endpoint_status import EndpointStatus
+from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.profiles import PeerOptions, make_peer
+from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
+from p2pchat.commands.endpoints import endpoints_of
+from p2pchat.commands.event_text import quote_name
+from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
+from p2pchat.commands.output import EventLogFile, StdoutWriter, json_line, raw_stdout
+from p2pchat.safe_text import safe_line
+
+Serve = Callable[[TCPPeer], Coroutine[Any, Any, None]]
+
+EPILOG = """\
+\b
+Examples:
+  python BOT.py 8085 8080                link with the peer on port 8080 of this machine
+  python BOT.py 8085 --invite FILE       join the network of an invite
+  python BOT.py 8085 8080 --data DIR     keep its identity and history in DIR
+
+Exit codes: 0 stopped in good order; 1 failure; 2 usage; 130 interrupted.
+"""
+
+
+@dataclass(slots=True)
+class BotOptions(PeerOptions):
+    """A bot and its peer."""
+
+    as_json: bool = False
+    plain: bool = False
+    log: str = ""
+    verbose: bool = False
+
+
+def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
+    """Run a bot until a signal, and return the exit code; errors are one line on stderr.
+
+    Args:
+        name: Its name, unless --name gives another.
+        serve: What it does on the started peer, until it is cancelled.
+        argv: The words of the command line without the program's name; None for those of the process.
+    """
+
+    @click.command(cls=cli.Command, epilog=EPILOG, context_settings=cli.CONTEXT)
+    @click.argument("port", type=cli.PORT_OR_ANY)
+    @click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
+    @cli.peer_options
+    @cli.verbose_option
+    def command(**values: Any) -> int:
+        given = {name: value for name, value in values.items() if value is not None}
+        cli.check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+        return _run(serve, BotOptions(**{"name": name, **given}))
+
+    command.help = f"Run the bot {name}.\n\nPORT is its own, 0 for any free one; HOST:PORT are peers to link with."
+    try:
+        code: int = command.main(None if argv is None else list(argv), standalone_mode=False)
+        return code or DONE
+    except click.ClickException as error:
+        print_error(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except Exception as error:  # exit_code() raises what is not an error of p2pchat again
+        print_error(str(error) or type(error).__name__)
+        return exit_code(error)
+
+
+def _run(serve: Serve, options: BotOptions) -> int:
+    allow_descriptors()
+    try:
+        invite = read_invite(options.invite, stdin_kind())
+    except InputEnded:
+        return DONE
+    with make_runner() as runner:
+        return runner.run(_BotRun(serve, options, invite).run())
+
+
+class _BotRun:
+    """One run of a bot. `invite` is the text of an invite, None for none."""
+
+    def __init__(self, serve: Serve, options: BotOptions, invite: str | None) -> None:
+        self._serve = serve
+        self._options = options
+        self._invite = invite
+
+    async def run(self) -> int:
+        """Run until a signal or the end of the peer; return the exit code."""
+        options = self._options
+        shutdown = self._shutdown = Shutdown()
+        self._output = StdoutWriter(raw_stdout() if options.as_json else None)
+        self._log = EventLogFile(options.log) if options.log else None
+        handler = _NoticeHandler(logging.INFO)
+        logger = logging.getLogger("p2pchat" if options.verbose else "p2pchat.bots")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            with shutdown.on_signals():
+                code = await self._run_peer()
+            return worst_code(code, FAILED) if self._log is not None and self._log.failed else code
+        finally:
+            logger.removeHandler(handler)
+            if self._log is not None:
+                self._log.close()
+
+    async def _run_peer(self) -> int:
+        options = self._options
+        peer = make_peer(options, self._invite, Settings(start_timeout=0.0))
+        self._endpoints = EndpointStatus(options.endpoints, endpoints_of(self._invite or ""), port=options.port)
+        watching = asyncio.create_task(self._watch(peer))
+        await asyncio.sleep(0)  # it reads events from before the start
+        try:
+            await peer.start()
+            control = await ControlServer(peer).start()
+            print_notice(f"-- {quote_name(peer.me.label)} listens on {peer.listening.host}:{peer.port}")
+            serving = asyncio.create_task(self._serve(peer))
+            serving.add_done_callback(lambda _: self._shutdown.request("ended"))
+            with self._endpoints.watching(self._shutdown):
+                reason = await self._shutdown.wait()
+            serving.cancel()
+            [result] = await asyncio.gather(serving, return_exceptions=True)
+            await control.shut_down(STOP_REASONS[reason])
+        finally:
+            await peer.aclose()
+            await watching
+        if isinstance(result, Exception):
+            raise result
+        if reason in ("ended", "refused"):
+            print_error("the bot stopped by itself; what it accepted is saved: start it again")
+            return FAILED
+        return INTERRUPTED if reason == "interrupted" else DONE
+
+    async def _watch(self, peer: TCPPeer) -> None:
+        """Write the events of the peer to --json and --log, and say what is wrong with links."""
+        async for event in peer.events(consumer=None):
+            if isinstance(event, Link):
+                self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+            if isinstance(event, Warned):
+                print_error(f"warning: {event.text}")
+            text = json_line(event.to_json())
+            if self._log is not None:
+                self._log.write(text)
+            await self._output.write(text)
+
+
+class _NoticeHandler(logging.Handler):
+    """Writes log lines as notices."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_notice(f"-- {safe_line(record.getMessage())}")
+        if record.exc_info:
+            print_notice(logging.Formatter().formatException(record.exc_info))

@@ -1,0 +1,349 @@
+"""Bots: what the words behind a command mean, who is answered, and that each message is handled once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat import Joined, Message, TCPPeer, User
+from p2pchat.bots import Bot, BotCommand, BotContext, CommandUsageError
+from p2pchat.testing import Mesh, mesh
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 30.0  # seconds for anything; the machine may be very busy
+
+
+@asynccontextmanager
+async def serving(bot: Bot, peer: TCPPeer) -> AsyncIterator[None]:
+    task = asyncio.create_task(bot.serve(peer))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Mesh]:
+    async with mesh("wbot", "zoe", "yan") as net, asyncio.timeout(PATIENCE):
+        yield net
+
+
+async def answers(peer: TCPPeer, count: int) -> list[str]:
+    """Return the next texts that a bot writes to this user, or where it can read them."""
+    async with asyncio.timeout(PATIENCE), peer.events(Message) as events:
+        texts = [(await anext(events)).text for _ in range(count)]
+        await events.ack()
+        return texts
+
+
+# ---- words
+
+
+def days(city: str, days: int = 1, *, note: str = "") -> None: ...
+def total(*numbers: float) -> None: ...
+def switch(lamp: str, on: bool) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "text", "parsed"),
+    [
+        (days, "berlin", (["berlin"], {})),
+        (days, " berlin  3", (["berlin", 3], {})),
+        (days, '"new york" 2 take  a coat', (["new york", 2], {"note": "take  a coat"})),
+        (days, "“new york” 2", (["new york", 2], {})),
+        (days, "it's", (["it's"], {})),
+        (days, "", "CITY is missing"),
+        (days, "berlin soon", "DAYS is a whole number, not 'soon'"),
+        (total, "", ([], {})),
+        (total, "1 2.5 -3", ([1.0, 2.5, -3.0], {})),
+        (total, "1 two", "NUMBERS is a number, not 'two'"),
+        (switch, "hall ON", (["hall", True], {})),
+        (switch, "hall no", (["hall", False], {})),
+        (switch, "hall maybe", "ON is yes or no, not 'maybe'"),
+        (switch, "hall on now", "'now' is too much"),
+    ],
+)
+async def test_annotations_say_what_words_mean(function: Any, text: str, parsed: Any) -> None:
+    command = BotCommand(function, "it")
+    async with mesh("wbot") as net:
+        if isinstance(parsed, str):
+            with pytest.raises(CommandUsageError, match=f"^{re.escape(parsed)}$"):
+                command.parse(text, net.peers[0])
+        else:
+            assert command.parse(text, net.peers[0]) == parsed
+
+
+def test_a_usage_line_shows_what_may_be_left_out() -> None:
+    assert [BotCommand(each, each.__name__).usage for each in (days, total, switch)] == [
+        "days CITY [DAYS] [NOTE]", "total [NUMBERS]...", "switch LAMP ON"
+    ]  # fmt: skip
+
+
+def takes_list(words: list[str]) -> None: ...
+def takes_names(**words: str) -> None: ...
+def takes_twice(*words: str, rest: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [(takes_list, "must be one of str, int"), (takes_names, "words have no names"), (takes_twice, "twice")],
+)
+def test_a_command_that_words_cannot_fill_is_refused_at_once(function: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Bot("wbot").command(function)
+
+
+def test_two_commands_of_one_name_are_refused() -> None:
+    bot = Bot("wbot")
+    bot.command("days", aliases=["d"])(days)
+    with pytest.raises(ValueError, match="two commands called D"):
+        bot.command("D")(total)
+    with pytest.raises(ValueError, match="one word"):
+        bot.command("two words")(total)
+
+
+# ---- answers
+
+
+def weather_bot() -> Bot:
+    bot = Bot("wbot", prefix="!")
+
+    @bot.command
+    def weather(city: str) -> str:
+        """Tell the weather in a city.
+
+        Only for cities.
+        """
+        return f"{city}: sunny"
+
+    @bot.command(aliases=["hi"])
+    async def greet(ctx: BotContext, who: User | None = None) -> None:
+        await ctx.react("👋")
+        await ctx.reply(f"{ctx.user.name} greets {who.name if who else 'all'} in {ctx.conversation.kind}")
+
+    @bot.command
+    def broken() -> str:
+        raise RuntimeError("on purpose")
+
+    return bot
+
+
+async def test_a_bot_answers_in_a_direct_conversation(net: Mesh, caplog: pytest.LogCaptureFixture) -> None:
+    peer, zoe, _ = net.peers
+    async with serving(weather_bot(), peer):
+        asked = (
+            "weather berlin",
+            "/weather rome",
+            "Weather",
+            "hi yan",
+            "hi nobody",
+            "broken",
+            "help weather",
+            "wether",
+        )
+        for text in (*asked, "help"):
+            await zoe.send("wbot", text)
+        assert await answers(zoe, 9) == [
+            "berlin: sunny",
+            "rome: sunny",
+            "CITY is missing. Usage: weather CITY",
+            "zoe greets yan in dm",
+            "nobody here is called 'nobody'; known are yan, zoe. Usage: greet [WHO]",
+            "that failed; the log of this bot has the reason",
+            "weather CITY\nTell the weather in a city.\n\nOnly for cities.",
+            "there is no command 'wether': help shows what I can do",
+            "help [COMMAND]: List the commands, or explain one.\nweather CITY: Tell the weather in a city.\n"
+            "greet [WHO]\nbroken",
+        ]
+    assert peer.request_policy() == "all"  # nobody has to be accepted first
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
+
+
+async def test_in_the_room_a_bot_answers_only_who_means_it(net: Mesh) -> None:
+    peer, zoe, yan = net.peers
+    async with serving(weather_bot(), peer):
+        for text in ("weather berlin", "@wbot weather rome", "wbot is fine", "!weather oslo", "@WBOT: weather bern"):
+            await zoe.broadcast(text)
+        await yan.send("wbot", "weather end")
+        assert await answers(zoe, 3) == ["rome: sunny", "oslo: sunny", "bern: sunny"]
+
+
+async def test_two_bots_do_not_answer_each_other_for_ever(net: Mesh) -> None:
+    peer, zoe, yan = net.peers
+    async with serving(Bot("wbot"), peer), serving(Bot("zoe"), zoe):
+        await peer.send("zoe", "hello there")
+        assert await answers(peer, 1) == ["there is no command 'hello': help shows what I can do"]
+        await net.settle()
+        await yan.send("wbot", "help")  # what follows was asked later
+        await answers(yan, 1)
+        assert len(await peer.history("@zoe")) == 2
+
+
+async def test_messages_that_are_no_commands_go_to_their_handler_in_order(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    bot, seen = weather_bot(), asyncio.Queue[str]()
+
+    @bot.on(Message)
+    async def on_message(message: Message) -> None:
+        await seen.put(message.text)
+
+    async with serving(bot, peer):
+        for text in ("one", "weather berlin", "two"):
+            await zoe.send("wbot", text)
+        assert [await seen.get(), await seen.get(), await answers(zoe, 1)] == ["one", "two", ["berlin: sunny"]]
+
+
+# ---- once
+
+
+async def test_what_came_while_the_bot_was_away_is_handled_once_and_in_order(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    bot, handled, go_on = Bot("wbot"), list[str](), asyncio.Event()
+
+    @bot.command
+    async def note(text: str) -> None:
+        handled.append(text)
+        if text == "stuck":
+            await go_on.wait()
+
+    async with serving(bot, peer):
+        first = await zoe.send("wbot", "note first")
+        await first.read(timeout=PATIENCE)
+    for text in ("note second", "note stuck", "note last"):
+        receipt = await zoe.send("wbot", text)
+    await receipt.delivered(timeout=PATIENCE)
+    await net.crash(peer)
+    peer = await net.restart(peer)
+    task = asyncio.create_task(bot.serve(peer))
+    while handled[-1] != "stuck":
+        await asyncio.sleep(0.01)  # poll: the handler does not answer
+    await net.crash(peer)  # in the middle of a message
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    go_on.set()
+    async with serving(bot, await net.restart(peer)):
+        await receipt.read(timeout=PATIENCE)
+    assert handled == ["first", "second", "stuck", "stuck", "last"]
+
+
+async def test_a_handler_that_waits_holds_up_its_own_conversation_alone(net: Mesh) -> None:
+    peer, zoe, yan = net.peers
+    bot, go_on = Bot("wbot", at_once=2), asyncio.Event()
+
+    @bot.command
+    async def wait() -> str:
+        await go_on.wait()
+        return "waited"
+
+    async with serving(bot, peer):
+        for text in ("wait", "help help"):
+            await zoe.send("wbot", text)
+        await yan.send("wbot", "help help")
+        [said] = await answers(yan, 1)
+        assert said.startswith("help [COMMAND]")
+        go_on.set()
+        assert await answers(zoe, 2) == ["waited", said]
+
+
+async def test_handlers_of_events_and_periodic_ones(net: Mesh) -> None:
+    peer, *_ = net.peers
+    bot, seen = Bot("wbot"), asyncio.Queue[str]()
+
+    @bot.on(Joined)
+    async def on_joined(event: Joined) -> None:
+        await seen.put(event.user.name)
+
+    @bot.every(seconds=0.01)
+    def tick() -> None:
+        raise RuntimeError("the others go on")
+
+    @bot.every(seconds=0.01)
+    async def tock() -> None:
+        seen.put_nowait("tock")
+
+    async with serving(bot, peer):
+        assert await seen.get() == "tock"
+        await net.add("xia")
+        while await seen.get() != "xia":
+            pass
+    with pytest.raises(ValueError, match="above 0"):
+        bot.every(seconds=0)
+    with pytest.raises(TypeError, match="classes of events"):
+        bot.on()
+
+
+# ---- as a program
+
+PROGRAM = """
+from p2pchat.bots import Bot
+
+bot = Bot("wbot")
+
+@bot.command
+def weather(city: str) -> str:
+    return f"{city}: sunny"
+
+bot.run()
+"""
+
+
+@asynccontextmanager
+async def program(path: Path, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(path), *words, stderr=asyncio.subprocess.PIPE, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line_of(process: asyncio.subprocess.Process, text: str) -> str:
+    """Return the next line of stderr that holds this text."""
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while text not in (line := (await process.stderr.readline()).decode()):
+            assert line, "the program has ended"
+    return line
+
+
+async def test_a_program_of_eight_lines_is_a_bot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    path = tmp_path / "wbot.py"
+    path.write_text(PROGRAM, "utf-8")
+    async with TCPPeer(temporary=True, name="zoe") as zoe:
+        words = ("0", zoe.endpoint, "--data", str(tmp_path / "data"))
+        async with program(path, *words) as bot:
+            await zoe.wait_user("wbot", timeout=PATIENCE)
+            await zoe.send("wbot", "weather berlin")
+            assert await answers(zoe, 1) == ["berlin: sunny"]
+            assert await line_of(bot, "weather") == f"-- zoe: weather in zoe{os.linesep}"
+            bot.kill()
+            await bot.wait()
+            await zoe.send("wbot", "weather rome")
+        async with program(path, *words) as bot:
+            assert await answers(zoe, 1) == ["rome: sunny"]
+            if os.name == "posix":
+                bot.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(bot.wait(), PATIENCE) == 0
+
+
+async def test_a_bot_says_what_is_wrong_with_its_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "wbot.py"
+    path.write_text(PROGRAM, "utf-8")
+    async with program(path, "--temp", "none") as bot:
+        assert "none" in await line_of(bot, "p2pchat:")
+        assert await asyncio.wait_for(bot.wait(), PATIENCE) == 2
