@@ -6,6 +6,9 @@ works with several processes.
 Ctrl-C and hangup have their default effect, also in a run under `nohup` or a shell's `&`. Otherwise every process
 that a test starts would inherit the ignored signals, and a chat keeps ignored signals ignored.
 
+A test marked `alone` runs while no other process of the run is in a test: what it measures, or how much it starts, is
+about the whole machine.
+
 Bytecode is written even if the environment disables it: a run starts a thousand processes of the package, and each
 would compile it again. Objects that exist before the first test are excluded from garbage collection, as the command
 line does after its start.
@@ -18,10 +21,14 @@ import inspect
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from p2pchat.cli.process import allow_descriptors
@@ -60,7 +67,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 # The longest files, 25 to 90 s each. They start first, so that no process works alone at the end.
 LONGEST = (
-    "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py", "test_branches.py",
+    "test_branches.py", "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py",
 )  # fmt: skip
 
 
@@ -80,6 +87,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = with_deadline(item.obj)
+
+
+RUN, PROCESS = os.environ.get("PYTEST_XDIST_TESTRUNUID"), os.environ.get("PYTEST_XDIST_WORKER", "")
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
+def _lock(name: str) -> FileLock:
+    return FileLock(Path(tempfile.gettempdir(), f"p2pchat-tests-{RUN}-{name}.lock"), poll_interval=0.01)
+
+
+_gate = _lock("gate")  # held by who waits for its turn: nobody else begins meanwhile
+_locks = {f"gw{number}": _lock(f"gw{number}") for number in range(PROCESSES)}  # each held during a test of its process
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of a test begins
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    if RUN is None:
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    with ExitStack() as held:
+        with _gate:
+            for lock in _locks.values() if alone else (_locks[PROCESS],):
+                held.enter_context(lock)
+        return (yield)
+
+
+def pytest_unconfigure() -> None:
+    if RUN is not None:
+        for lock in (_locks[PROCESS], *((_gate,) if PROCESS == "gw0" else ())):
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @pytest.fixture

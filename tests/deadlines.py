@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WAIT = 30.0  # seconds for one condition: far above what a loaded machine needs
-TEST = 100.0  # seconds for one test: below pytest-timeout's 120, which knows nothing about tasks
+WAIT = 60.0  # seconds for one condition: far above what a loaded machine needs
+TEST = 220.0  # seconds for one test: below the 240 of pytest-timeout, which knows nothing about tasks
 
 
 @asynccontextmanager

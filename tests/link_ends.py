@@ -87,7 +87,7 @@ class Listener:
 
     async def connect(self, port: int = 0) -> tuple[Streams, Streams]:
         """Dial and accept; `port` is that of a relay in between, 0 for none."""
-        dialled = await dial("127.0.0.1", port or self.server.port, timeout=5)
+        dialled = await dial("127.0.0.1", port or self.server.port, timeout=60)
         async with within(WAIT, "the server to accept"):
             return dialled, await self.strangers.get()
 

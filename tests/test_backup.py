@@ -82,13 +82,13 @@ async def test_a_backup_is_private_and_has_no_files_of_a_process(home: Path) -> 
 async def test_a_restored_old_backup_gets_back_what_it_lacks(home: Path) -> None:
     async with TCPPeer(data=home / "bob", name="bob") as bob:
         async with TCPPeer(0, bob.port, data=home / "ada", name="ada") as ada:
-            await (await ada.broadcast("kept")).delivered(timeout=5, count=1)
+            await (await ada.broadcast("kept")).delivered(timeout=60, count=1)
             await backup_profile(home / "ada", home / "copy")
-            await (await ada.broadcast("lost and found")).delivered(timeout=5, count=1)
+            await (await ada.broadcast("lost and found")).delivered(timeout=60, count=1)
         ada = TCPPeer(0, bob.port, data=home / "copy")
         back = ada.events(Sent, consumer=None)
         async with ada:
-            await (await ada.broadcast("new")).delivered(timeout=5, count=1)
+            await (await ada.broadcast("new")).delivered(timeout=60, count=1)
             assert {(await anext(back)).text for _ in range(2)} == {"lost and found", "new"}
         assert await texts(bob, "room") == ["kept", "lost and found", "new"]
 

@@ -19,7 +19,7 @@ from p2pchat.bots import Bot, BotCommand, BotContext, CommandUsageError
 from p2pchat.testing import Mesh, mesh
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 30.0  # seconds for anything; the machine may be very busy
+PATIENCE = 60.0  # seconds for anything; the machine may be very busy
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ def refused() -> OSError:
 
 async def reached(host: str, port: int) -> str:
     """Dial, close, and return the address."""
-    _, writer = await dial(host, port, timeout=20)
+    _, writer = await dial(host, port, timeout=60)
     address: str = writer.get_extra_info("peername")[0]
     writer.transport.abort()
     return address
@@ -54,7 +54,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
         loop.names = {"one": [HERE], "two": [ALSO_HERE, HERE], "refused-then-one": [ABROAD[0], HERE]}
         loop.slow = {ALSO_HERE: slow, ABROAD[0]: slow}
         loop.errors = {ABROAD[0]: refused()}
-        task = asyncio.ensure_future(dial(host, door, timeout=20))
+        task = asyncio.ensure_future(dial(host, door, timeout=60))
         loop.interrupt(step, task.cancel)
         await asyncio.wait([task])
         await asyncio.sleep(0)  # a transport closes its socket in the next turn
@@ -86,7 +86,7 @@ def test_a_connection_cut_while_others_are_cancelled_does_not_count(monkeypatch:
                 taken.close()
 
         async def is_cut() -> bool:
-            _, writer = await dial("two", listening.getsockname()[1], timeout=20)
+            _, writer = await dial("two", listening.getsockname()[1], timeout=60)
             closing: bool = writer.transport.is_closing()
             writer.transport.abort()
             return closing
@@ -128,7 +128,7 @@ def test_when_all_addresses_fail_the_most_telling_error_is_raised(errors: list[O
     async def scenario(loop: SteppedLoop) -> None:
         loop.names, loop.errors = {"ada": ABROAD[:2]}, dict(zip(ABROAD, errors, strict=False))
         with pytest.raises(type(told)) as raised:
-            await dial("ada", 1, timeout=20)
+            await dial("ada", 1, timeout=60)
         assert raised.value.errno == told.errno
 
     run_stepped(scenario)
@@ -138,7 +138,7 @@ def test_both_families_are_tried_in_turn_and_each_address_once() -> None:
     async def scenario(loop: SteppedLoop) -> None:
         loop.names, loop.errors = {"ada": [*ABROAD, ABROAD[1]]}, {address: no_way() for address in ABROAD}
         with pytest.raises(OSError):
-            await dial("ada", 1, timeout=20)
+            await dial("ada", 1, timeout=60)
         assert [address for _, address in loop.dialled] == [ABROAD[0], ABROAD[2], ABROAD[1], ABROAD[3]]
 
     run_stepped(scenario)

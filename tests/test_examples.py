@@ -23,7 +23,7 @@ from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PATIENCE = 20.0  # seconds until an example counts as hung
+PATIENCE = 60.0  # seconds until an example counts as hung
 NODE = shutil.which("node")
 NODE_SINCE = 20  # the oldest release that the peer in JavaScript runs on
 

@@ -48,7 +48,7 @@ async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_while_it
 async def test_two_peers_over_sockets_with_one_endpoint(home: Path) -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         async with TCPPeer(0, ada.port, temporary=True, name="bob") as bob:
-            await (await bob.send("ada", "over TCP")).delivered(timeout=5)
+            await (await bob.send("ada", "over TCP")).delivered(timeout=60)
             assert await texts(ada, "bob") == ["over TCP"]
             assert ada.links() == [bob.me.id]
 
@@ -57,7 +57,7 @@ async def test_listening_is_constant_and_before_all_received(home: Path) -> None
     async with TCPPeer(temporary=True, name="ada") as ada:
         began = ada.listening.at
         async with TCPPeer(0, ada.port, temporary=True, name="bob") as bob:
-            await (await bob.send("ada", "hello")).delivered(timeout=5)
+            await (await bob.send("ada", "hello")).delivered(timeout=60)
         [post] = await ada.history("bob")
         assert began == ada.listening.at < post.received_at
 
@@ -173,9 +173,9 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
         async with TCPPeer(0, ada.endpoint, data=home / "eve", name="eve") as eve:
             assert eve.links() == []  # another login's network
         async with TCPPeer(data=home / "bob", name="bob", invite=ada.invite) as bob:
-            await (await bob.send("ada", "hello")).delivered(timeout=5)
+            await (await bob.send("ada", "hello")).delivered(timeout=60)
         async with TCPPeer(data=home / "bob") as bob:  # without invite and endpoint: it is stored
-            await bob.wait_user("ada", timeout=5)
+            await bob.wait_user("ada", timeout=60)
             with pytest.raises(InviteError):
                 await TCPPeer(data=home / "bob2", invite=bob.invite + "x").start()
 
@@ -204,7 +204,7 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
     async with TCPPeer(data=home / "ada", name="ada", open=True) as ada:
         await ada.broadcast("welcome")
         async with TCPPeer(0, ada.endpoint, data=home / "bob", name="bob", open=True) as bob:
-            await bob.wait_user("ada", timeout=5)
+            await bob.wait_user("ada", timeout=60)
             events = bob.events(Message, start="beginning")
             message = await asyncio.wait_for(anext(events), 5)
             assert (message.text, message.old) == ("welcome", True)
@@ -258,6 +258,6 @@ async def test_an_open_network_has_no_room_until_a_peer_is_met(home: Path) -> No
         assert bob.conversations() == []
         async with TCPPeer(port, data=home / "ada", name="ada", open=True) as ada:
             events = ada.events(Message)
-            assert await bob.connect(port, timeout=5)
-            await (await bob.broadcast("met")).delivered(timeout=5)
+            assert await bob.connect(port, timeout=60)
+            await (await bob.broadcast("met")).delivered(timeout=60)
             assert (await anext(events)).conversation == ada.room == bob.room

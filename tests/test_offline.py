@@ -68,7 +68,7 @@ async def test_a_damaged_text_is_reported_and_served_after_repair(tmp_path: Path
         async with TCPPeer(0, ada.endpoint, name="bob", temporary=True) as bob, asyncio.timeout(20):
             told = await anext(warnings)
             assert told.code == "storage" and "history.db is damaged: move it away" in told.text
-            await (await bob.send("ada", "what was not damaged goes on")).delivered(timeout=5)
+            await (await bob.send("ada", "what was not damaged goes on")).delivered(timeout=60)
             edit("twq", "two")
             assert (await anext(warnings)).code == "storage_works"
             await bob.wait_for(Message, where=lambda message: message.text == "three")
@@ -101,8 +101,8 @@ async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
 async def test_known_addresses_are_stored(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
         async with TCPPeer(0, ada.endpoint, name="bob", data=tmp_path / "bob") as bob:
-            await bob.wait_user("ada", timeout=20)
-            await (await bob.broadcast("hi")).delivered(timeout=20)
+            await bob.wait_user("ada", timeout=60)
+            await (await bob.broadcast("hi")).delivered(timeout=60)
     async with open_history(tmp_path / "bob") as history:
         [address] = history.addresses()
     assert (address.user, address.endpoint) == (ada.me, ada.endpoint)
@@ -119,9 +119,9 @@ async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left
     monkeypatch.setattr(sqlite, "COMPACTED_AT_ONCE", 0)  # as if the database were large
     async with TCPPeer(0, data=tmp_path / "ada", name="ada") as ada:
         async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="bob", invite=ada.invite) as bob:
-            to = await bob.wait_user("ada", timeout=10)
+            to = await bob.wait_user("ada", timeout=60)
             receipts = await bob.send_many(to, ["x" * 1000] * 1000)
-            await receipts.delivered(timeout=10)
+            await receipts.delivered(timeout=60)
         assert (await ada.find("bob").delete_history()).messages == 1000
     file = tmp_path / "ada" / "history.db"
     before = file.stat().st_size

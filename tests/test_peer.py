@@ -68,7 +68,7 @@ async def test_a_forgotten_peer_stays_forgotten_after_a_restart(home: Path) -> N
         async with TCPPeer(data=home / "ada") as ada:
             assert await ada.connect(bob.port)
         async with TCPPeer(data=home / "ada") as ada:
-            await ada.wait_user("bob", timeout=5)  # it knows the address
+            await ada.wait_user("bob", timeout=60)  # it knows the address
             assert (await ada.forget("bob")).endpoints
     async with TCPPeer(data=home / "ada") as ada:
         with pytest.raises(UnknownName, match="not dialled"):
@@ -80,13 +80,13 @@ def test_two_peers_in_uvloop_meet_talk_and_part(tmp_path: Path) -> None:
 
     async def scenario() -> tuple[list[str], list[str], str]:
         async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
-            left = asyncio.ensure_future(ada.wait_for(Left, timeout=20))
+            left = asyncio.ensure_future(ada.wait_for(Left, timeout=60))
             by_name = f"localhost:{ada.port}"
             async with TCPPeer(0, by_name, data=tmp_path / "bob", name="bob") as bob:
-                to = await bob.wait_user("ada", timeout=20)
-                await (await bob.send(to, "hello")).delivered(timeout=20)
+                to = await bob.wait_user("ada", timeout=60)
+                await (await bob.send(to, "hello")).delivered(timeout=60)
                 texts = [f"{number}" for number in range(3000)]
-                await (await bob.send_many(to, texts)).delivered(timeout=20)
+                await (await bob.send_many(to, texts)).delivered(timeout=60)
                 got = [event.text async for event in _first(ada, 3001)]
             return got, ["hello", *texts], (await left).reason
 

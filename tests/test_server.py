@@ -102,7 +102,7 @@ async def test_closing_refuses_new_connections_and_keeps_open_ones() -> None:
         dialled, accepted = await listening.connect()
         await listening.server.close()
         with pytest.raises(OSError):
-            await dial("127.0.0.1", listening.server.port, timeout=5)
+            await dial("127.0.0.1", listening.server.port, timeout=60)
         accepted[1].write(b"still here")
         assert await dialled[0].read(100) == b"still here"
         for streams in (dialled, accepted):

@@ -221,7 +221,7 @@ async def test_a_frame_that_cannot_be_read_is_traced_with_the_reason(home: Path,
     data, code, shown = ODD[what]
     async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
         recorder = Recorder()
-        client = make_client(await dial("127.0.0.1", ada.port, timeout=5), recorder, server_side=False)
+        client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
         await client.handshake(5)
         client.start()
         client.send(data)
@@ -238,7 +238,7 @@ async def test_a_misspelt_proof_is_not_in_it_either(home: Path) -> None:
     secret = "f" * 64
     async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
         recorder = Recorder()
-        client = make_client(await dial("127.0.0.1", ada.port, timeout=5), recorder, server_side=False)
+        client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
         await client.handshake(5)
         client.start()
         client.send(framed(json.dumps({"t": "Hello", "v": 1, "Proof": secret, secret[:-1]: 1})))

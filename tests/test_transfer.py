@@ -62,7 +62,7 @@ async def test_imported_messages_are_events_and_passed_on(net: Mesh, tmp_path: P
         message = await anext(events)
         assert (message.text, message.id, message.sender.name) == ("by hand", receipt.id, "ada")
     net.heal()
-    await receipt.delivered(timeout=10, count=2)  # reported when the links are up again
+    await receipt.delivered(timeout=60, count=2)  # reported when the links are up again
 
 
 async def test_a_second_import_brings_nothing_new(net: Mesh, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ async def test_an_export_is_in_the_order_of_writing(net: Mesh, tmp_path: Path) -
     ada, bob, cyd = net.peers
     net.partition([ada, bob], [cyd])
     for number in range(40):
-        await (await ada.broadcast(f"ping {number}")).delivered(timeout=5, count=1)
-        await (await bob.broadcast(f"pong {number}")).delivered(timeout=5, count=1)
+        await (await ada.broadcast(f"ping {number}")).delivered(timeout=60, count=1)
+        await (await bob.broadcast(f"pong {number}")).delivered(timeout=60, count=1)
     await ada.export(tmp_path / "exported")
     await cyd.import_from(tmp_path / "exported")
     assert [post.text for post in await cyd.history("room")] == [
@@ -195,8 +195,8 @@ async def test_a_failed_export_leaves_the_former_file(net: Mesh, tmp_path: Path)
 async def test_an_offline_profile_can_be_exported_and_imported_into(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         async with TCPPeer(0, ada.port, data=home / "bob", name="bob") as bob:
-            await bob.wait_user("ada", timeout=5)
-            await ada.wait_user("bob", timeout=5)
+            await bob.wait_user("ada", timeout=60)
+            await ada.wait_user("bob", timeout=60)
         await ada.send("bob", "while you are away")
         await ada.broadcast("and all the others")
     async with open_history(home / "ada") as history:
@@ -230,7 +230,7 @@ async def test_open_offline_dials_no_peer_and_forgets_no_address(home: Path) -> 
         await import_into(home / "bob", home / "exported")
         assert ada.links() == []
         async with TCPPeer(data=home / "bob") as bob:
-            await bob.wait_user("ada", timeout=5)
+            await bob.wait_user("ada", timeout=60)
 
 
 async def test_a_group_is_one_conversation_of_an_export(net: Mesh, tmp_path: Path) -> None:

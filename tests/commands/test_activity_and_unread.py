@@ -113,11 +113,11 @@ async def test_messages_are_read_when_shown_or_opened(shown: Shown) -> None:
         session.track_reads()
         psst, hello = await ada.send("bob", "psst"), await ada.broadcast("hello")
         await show_until(bob, session, "hello")
-        await hello.read(timeout=5)
+        await hello.read(timeout=60)
         await net.settle()
         assert psst.status == "delivered"
         await session.execute([b"/go ada"])
-        await psst.read(timeout=5)
+        await psst.read(timeout=60)
 
 
 async def test_nothing_is_read_while_away(shown: Shown) -> None:
@@ -132,7 +132,7 @@ async def test_nothing_is_read_while_away(shown: Shown) -> None:
         assert [receipt.status for receipt in receipts] == ["delivered"] * 2
         await session.execute([b"/back"])
         for receipt in receipts:
-            await receipt.read(timeout=5)
+            await receipt.read(timeout=60)
 
 
 async def test_without_read_tracking_only_read_commands_count(shown: Shown) -> None:
@@ -144,7 +144,7 @@ async def test_without_read_tracking_only_read_commands_count(shown: Shown) -> N
         await net.settle()
         assert one.status == "delivered"
         await session.execute([f'{{"do":"read","id":"{one.id}"}}'.encode()])
-        await one.read(timeout=5)
+        await one.read(timeout=60)
         await net.settle()
         assert (two.status, shown.rows) == ("delivered", [{"id": one.id}])
 
@@ -153,12 +153,12 @@ async def test_what_is_shown_at_the_start_is_read(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         receipt = await ada.broadcast("of an earlier run")
-        await receipt.delivered(timeout=5)
+        await receipt.delivered(timeout=60)
         session = open_session(bob, shown, interactive=True)
         session.track_reads()
         await session.open(session.current, session.display.on_start)
         session.mark_seen()
-        await receipt.read(timeout=5)
+        await receipt.read(timeout=60)
 
 
 @pytest.mark.parametrize("line", ["/set receipts off", "/set receipts off ada"])
@@ -180,7 +180,7 @@ async def test_with_receipts_off_no_read_receipt_is_sent(shown: Shown, line: str
 async def _is_read_with_the_next(ada: TCPPeer, bob: TCPPeer, session: Session, former: Receipt) -> None:
     again = await ada.broadcast("again")
     await show_until(bob, session, "again")
-    await asyncio.gather(again.read(timeout=5), former.read(timeout=5))
+    await asyncio.gather(again.read(timeout=60), former.read(timeout=60))
 
 
 @pytest.mark.parametrize(

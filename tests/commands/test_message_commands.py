@@ -223,7 +223,7 @@ async def test_receipts_of_an_edited_message_are_of_the_edit(shown: Shown) -> No
         await session.execute([b'{"do":"receipts","to":"bob"}'])
         assert [(row["text"], row["status"], row["missing"]) for row in shown.rows] == [("hello", "accepted", ["bob"])]
         await net.restart(bob)
-        await edit.delivered(timeout=5)
+        await edit.delivered(timeout=60)
         await session.execute([b'{"do":"receipts","to":"bob"}'])
         assert [(row["status"], row["delivered_to"]) for row in shown.rows] == [("delivered", ["bob"])]
 
@@ -422,11 +422,11 @@ async def test_a_conversation_is_deleted_here_and_history_says_so(shown: Shown) 
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         session = open_session(ada, shown, as_json=False)
-        await (await bob.send("ada", "psst")).delivered(timeout=5)
-        await (await ada.send("bob", "yes?")).delivered(timeout=5)
+        await (await bob.send("ada", "psst")).delivered(timeout=60)
+        await (await ada.send("bob", "yes?")).delivered(timeout=60)
         await session.execute([b"/go bob", b"/delete-conversation"])
         assert "-- deleted 2 messages of bob here, " in shown.text and "kept" not in shown.text
-        await (await bob.send("ada", "again")).delivered(timeout=5)
+        await (await bob.send("ada", "again")).delivered(timeout=60)
         await session.execute([b"/history"])
         assert [line for line in shown.text.splitlines() if "deleted here" in line] == [
             "-- 2 messages were deleted here"
@@ -441,8 +441,8 @@ async def test_programs_delete_what_one_user_wrote_before_a_moment(shown: Shown)
         ada, bob = net.peers
         session = open_session(ada, shown)
         for text in ("one", "two"):
-            await (await bob.send("ada", text)).delivered(timeout=5)
-        await (await ada.send("bob", "three")).delivered(timeout=5)
+            await (await bob.send("ada", text)).delivered(timeout=60)
+        await (await ada.send("bob", "three")).delivered(timeout=60)
         moment = (await ada.history("bob"))[1].sent_at.isoformat()
         await session.execute([f'{{"do":"delete_history","to":"bob","sender":"bob","before":"{moment}"}}'.encode()])
         assert [post.text for post in await ada.history("bob")] == ["two", "three"]

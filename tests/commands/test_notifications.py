@@ -73,7 +73,7 @@ async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: Notice
         notifier = recorder.notifier
         for to in (ada.room, ada.find("bob")):
             receipt = await sent(notifier, ada, to, ["hello"])
-            await receipt.delivered(timeout=20)
+            await receipt.delivered(timeout=60)
         await bob.aclose()
         await net.settle()
         notifier.count_older(OLDER)
@@ -156,8 +156,8 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None
     told: list[str] = []
     async with TCPPeer(data=home / "ada", name="Ada L") as ada:
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
-            await ada.wait_user("cyd", timeout=5)
-            await (await cyd.broadcast("I was here")).delivered(timeout=5)
+            await ada.wait_user("cyd", timeout=60)
+            await (await cyd.broadcast("I was here")).delivered(timeout=60)
         arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
         await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']

@@ -17,7 +17,7 @@ from tests.test_examples import node
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-PATIENCE = 30.0  # seconds for a process to start, on a busy machine
+PATIENCE = 60.0  # seconds for a process to start, on a busy machine
 
 
 class CandidateProcess:

@@ -21,7 +21,7 @@ from tests.processes.machines import Lan, Machine
 ROOT = Path(__file__).resolve().parents[2]
 KEY, OTHER_KEY = "01" * 32, "02" * 32
 ADA, BOB, EVE = "aa" * 32, "bb" * 32, "ee" * 32
-PATIENCE = 20.0  # seconds; each wait takes one on a quiet machine
+PATIENCE = 60.0  # seconds; each wait takes one on a quiet machine
 
 
 class Member:

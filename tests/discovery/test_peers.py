@@ -42,8 +42,8 @@ def test_two_peers_of_one_login_find_each_other_and_end_without_a_trace(lan: Lan
 async def main():
     async with TCPPeer(host="0.0.0.0", name="ada", discover=True) as ada:
         async with TCPPeer(name="bob", discover=True) as bob:
-            receipt = await ada.send(await ada.wait_user("bob", timeout=20), "found you")
-            await receipt.delivered(timeout=10)
+            receipt = await ada.send(await ada.wait_user("bob", timeout=60), "found you")
+            await receipt.delivered(timeout=60)
 """
     run(body, tmp_path, *lan.machine("10.77.0.1/24").under())
 

@@ -92,8 +92,8 @@ async def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             listening = asyncio.create_task(listen())
             stack.callback(listening.cancel)
             stack.push_async_callback(_all_gone, honest)
-            await ada.wait_user("bob", timeout=10)
-            await bob.wait_user("ada", timeout=10)
+            await ada.wait_user("bob", timeout=60)
+            await bob.wait_user("ada", timeout=60)
             await honest.chat()
             return honest
 

@@ -293,7 +293,7 @@ async def test_frames_about_unshared_conversations_are_ignored(meet: Meet) -> No
     honest = await meet()
     eve = await honest.eve()
     secret = wire.Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
-    await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=5)
+    await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=60)
     dm = next(id for id, naming in honest.ada._driver.node.namings.items() if naming.dm)
     eve.say(
         wire.Want(1, dm, key(honest.bob), [], names=[secret]),

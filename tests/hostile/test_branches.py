@@ -45,7 +45,7 @@ STORED = 12 * KIB  # of it for each log and group of made-up users that was stor
 MADE_UP = ("users", "direct", "groups", "addresses", "logs", "large")  # what the branch sends
 CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
 PAUSE = 0.05  # seconds between two messages of a pair
-SETTLES_WITHIN = 60.0
+SETTLES_WITHIN = 100.0  # seconds
 
 
 class Branch:
@@ -173,7 +173,7 @@ def endpoint_of(child: Child) -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.timeout(120)
+@pytest.mark.alone
 async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, tell: Tell) -> None:
     took: list[float] = []
     floor: list[float] = []  # of two peers that are not attacked, at the same time
@@ -236,6 +236,7 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
+@pytest.mark.alone
 async def test_with_900_mib_free_contacts_are_stored_and_the_branch_is_not(cluster: Cluster, tell: Tell) -> None:
     try:
         disk = SmallDisk(cluster.home / "ada", 900)

@@ -53,7 +53,7 @@ async def both_write(ada: Child, bob: Child, seconds: float) -> list[float]:
     return [seconds for task in writing for seconds in task.result()]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.alone
 async def test_who_begins_30_000_logs_delays_others_by_less_than_a_second(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     await send_and_wait(ada, "bob", "now you are no stranger")

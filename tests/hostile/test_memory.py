@@ -166,7 +166,6 @@ FLOODS: list[Callable[[Attacker], Awaitable[None]]] = [
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.timeout(120)
 async def test_the_worst_member_costs_a_bounded_amount_of_memory(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     network = cluster.network
@@ -239,7 +238,6 @@ async def made_up_users(eve: Attacker, until: float) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.timeout(240)
 async def test_made_up_users_cost_a_bounded_amount_and_nothing_afterwards(cluster: Cluster, tell: Tell) -> None:
     """Three members make up users for a minute. A newcomer is seen and addressed meanwhile, and little is printed."""
     ada, bob = await two_members(cluster)

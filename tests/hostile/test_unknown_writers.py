@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from p2pchat.cli.subcommands.demo import Child
 from p2pchat.config import MIB
 from p2pchat.core.groups.state import group_body, operation_hash
@@ -66,7 +64,6 @@ async def newcomer_writes(cluster: Cluster, ada: Child, name: str) -> None:
     await ada.event("message", text=f"{name} says hello")
 
 
-@pytest.mark.timeout(180)
 async def test_made_up_users_close_no_peer_to_newcomers_also_not_after_a_kill(cluster: Cluster) -> None:
     ada = cluster.child("ada")
     await ada.start()
@@ -134,7 +131,6 @@ async def attack_with_groups(network: Network, ada: Child, name: str) -> Attacke
     return eve
 
 
-@pytest.mark.timeout(180)
 async def test_made_up_owners_fill_no_peer_with_groups_also_not_over_a_restart(cluster: Cluster) -> None:
     ada = cluster.child("ada")
     await ada.start()

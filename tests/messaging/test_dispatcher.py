@@ -24,7 +24,7 @@ async def test_a_joining_user_is_new_once_and_has_an_address(home: Path) -> None
                 up = await anext(links)
                 assert (up.state, up.endpoint, up.address, up.code) == ("up", "", "127.0.0.1", "")
                 if not first:  # who never wrote is new after a restart
-                    await (await bob.broadcast("hello")).delivered(timeout=5)
+                    await (await bob.broadcast("hello")).delivered(timeout=60)
             assert (await anext(links)).state == "down"
     async with TCPPeer(data=home / "ada") as ada:
         joined = ada.events(Joined)
@@ -34,7 +34,7 @@ async def test_a_joining_user_is_new_once_and_has_an_address(home: Path) -> None
 
 async def test_connect_succeeds_when_the_peer_has_dialled_first(home: Path) -> None:
     async with TCPPeer(temporary=True) as ada, TCPPeer(0, ada.port, temporary=True) as bob:
-        assert await ada.connect(bob.endpoint, timeout=5)  # the other peer has dialled
+        assert await ada.connect(bob.endpoint, timeout=60)  # the other peer has dialled
 
 
 async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) -> None:
@@ -49,9 +49,9 @@ async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) ->
                     assert isinstance(many, Many)
                     counted += many.links
             assert counted == 2 == len(ada.links())
-            await ada.wait_user("bob", timeout=5)
-            await ada.wait_user("cyd", timeout=5)
-            assert await ada.connect(dan.endpoint, timeout=5)  # who was named is shown
+            await ada.wait_user("bob", timeout=60)
+            await ada.wait_user("cyd", timeout=60)
+            assert await ada.connect(dan.endpoint, timeout=60)  # who was named is shown
             async with asyncio.timeout(10):
                 while not isinstance(event := await anext(events), Link):
                     pass
@@ -104,13 +104,13 @@ async def test_receipts_of_an_earlier_run_are_for_messages_only(home: Path) -> N
 
 async def test_receipts_of_an_earlier_run_are_reported_while_the_peer_closes(home: Path) -> None:
     async with TCPPeer(data=home / "bob", name="bob") as bob, TCPPeer(0, bob.port, data=home / "ada") as ada:
-        await ada.wait_user("bob", timeout=5)
+        await ada.wait_user("bob", timeout=60)
     async with TCPPeer(data=home / "ada") as ada:
         ids = [(await ada.send("bob", text)).id for text in ("one", "two")]
     ada = TCPPeer(data=home / "ada")
     receipts = ada.events(Delivered)
     async with ada, TCPPeer(0, ada.port, data=home / "bob"):
-        await (await ada.receipt(ids[-1])).delivered(timeout=5)  # it arrived, and its reader has not read it
+        await (await ada.receipt(ids[-1])).delivered(timeout=60)  # it arrived, and its reader has not read it
     async with asyncio.timeout(5):
         assert [event.id async for event in receipts] == ids
 

@@ -42,7 +42,7 @@ async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_
         await net.crash(carol)
         ops = await ada.create_group("ops", ["bob", "carol"])
         receipt = await ops.send("the deploy begins")
-        await receipt.delivered(by="bob", timeout=10)
+        await receipt.delivered(by="bob", timeout=60)
         assert receipt.status == "accepted"
         await ada.aclose()  # its owner, and the only writer
 
@@ -56,11 +56,11 @@ async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_
         await net.settle()
         assert await group_texts(ada, bob, carol) == ["ada: the deploy begins", "carol: on it"]
         again = await ada.receipt(receipt.id)
-        await again.delivered(timeout=10)
+        await again.delivered(timeout=60)
         assert {user.name for user in again.delivered_to} == {"bob", "carol"} and len(again.of) == 2
         read = await anext(carol.events(Message, consumer="reads", start="beginning"))
         read.mark_read()
-        await again.read(by="carol", timeout=10)
+        await again.read(by="carol", timeout=60)
 
 
 async def test_a_removed_member_gets_its_undelivered_messages_reported() -> None:
@@ -69,7 +69,7 @@ async def test_a_removed_member_gets_its_undelivered_messages_reported() -> None
         ops = await ada.create_group("ops", ["bob", "carol"])
         await net.settle()
         first = await carol.send("#ops", "before")
-        await first.delivered(timeout=10)
+        await first.delivered(timeout=60)
         undelivered = carol.events(Undelivered, consumer=None)
         net.partition([ada, bob], [carol])
         lost = await carol.send("#ops", "behind the cut")
@@ -87,7 +87,7 @@ async def test_a_removed_member_gets_its_undelivered_messages_reported() -> None
 
         await ops.add("carol")
         await net.settle()
-        await (await carol.send("#ops", "back")).delivered(timeout=10)
+        await (await carol.send("#ops", "back")).delivered(timeout=60)
         await net.settle()
         assert await group_texts(ada, bob, carol) == ["carol: before", "ada: without carol", "carol: back"]
         assert {user.name for user in carol.group("ops").members} == {"ada", "bob", "carol"}
@@ -100,10 +100,10 @@ async def test_receipts_do_not_wait_for_a_member_who_leaves_without_the_message(
         await net.settle()
         await net.crash(carol)
         one, two = await ops.send("one"), await ops.send("two")
-        await one.delivered(by="bob", timeout=10)
+        await one.delivered(by="bob", timeout=60)
         assert one.status == "accepted"
         await ops.remove("carol")
-        await one.delivered(timeout=10)
+        await one.delivered(timeout=60)
         assert (one.status, [user.name for user in two.of]) == ("delivered", ["bob"])
 
 
@@ -118,7 +118,7 @@ async def test_a_message_names_its_group() -> None:
         line = message.to_json()
         assert (line["kind"], line["group"], line["conversation"]) == ("group", "ops", "ops")
         assert message.conversation == bob.group("#ops") == bob.find(line["conversation_id"])
-        await (await message.reply("hello yourself")).delivered(timeout=10)
+        await (await message.reply("hello yourself")).delivered(timeout=60)
         await ops.rename("deploys")
         change = await anext(changed)
         while change.change == "created":

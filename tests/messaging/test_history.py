@@ -72,7 +72,7 @@ async def test_a_receipt_names_who_lacks_it(net: Mesh) -> None:
     receipt: Receipt = await ada.send("cyd", "for later")
     assert (receipt.status, [user.name for user in receipt.missing]) == ("accepted", ["cyd"])
     cyd = await net.restart(cyd)
-    await receipt.delivered(timeout=20)
+    await receipt.delivered(timeout=60)
     assert (receipt.status, receipt.missing) == ("delivered", [])
 
 

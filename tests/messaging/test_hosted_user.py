@@ -242,7 +242,7 @@ async def test_a_hosted_user_blocks_for_itself_alone(net: Mesh) -> None:
     await net.settle()
     assert refused.status == "accepted"
     await yan.unblock("bob")
-    await refused.delivered(timeout=20)
+    await refused.delivered(timeout=60)
     assert [post.text for post in await yan.history("bob")] == ["to yan"]
 
 

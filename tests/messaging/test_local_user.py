@@ -34,7 +34,7 @@ async def test_a_room_message_reaches_everyone_and_the_receipt_says_so(net: Mesh
     ada, bob, cyd = net.peers
     receipt = await ada.broadcast("hello, mesh")
     assert {user.name for user in receipt.of} == {"bob", "cyd"}
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     assert receipt.status == "delivered"
     assert {user.name for user in receipt.delivered_to} == {"bob", "cyd"}
     assert await texts(bob) == await texts(cyd) == ["hello, mesh"]
@@ -42,7 +42,7 @@ async def test_a_room_message_reaches_everyone_and_the_receipt_says_so(net: Mesh
 
 async def test_a_direct_message_reaches_one_user_only(net: Mesh) -> None:
     ada, bob, cyd = net.peers
-    await (await ada.send("bob", "psst")).delivered(timeout=5)
+    await (await ada.send("bob", "psst")).delivered(timeout=60)
     await net.settle()
     assert await texts(bob, "ada") == ["psst"]
     assert [conversation.kind for conversation in cyd.conversations()] == ["room"]
@@ -58,8 +58,8 @@ async def test_in_memory_a_loop_of_sends_never_waits_and_returns_receipts(net: M
         receipts.append(returned.value.value)
     receipts.append(await ada.send("cyd", "elsewhere"))  # a new log: it needs the core, after those
     receipts += [await ada.send("bob", str(number)) for number in range(5, 700)]
-    await receipts[1].delivered(timeout=5)
-    await receipts[-1].delivered(timeout=5)
+    await receipts[1].delivered(timeout=60)
+    await receipts[-1].delivered(timeout=60)
     wrote = await ada.history("bob", limit=0)
     assert [post.text for post in wrote] == [str(number) for number in range(700)]
     assert await bob.history("ada", limit=0) == wrote
@@ -74,7 +74,7 @@ async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_plac
         ada.send("bob", "second"), ada.edit(post, "first"), ada.send("bob", "third"), ada.send("bob", "fourth")
     )
     assert [int(receipt.id.rpartition(".")[2]) for receipt in (first, *others)] == [1, 2, 3, 4, 5]
-    await others[-1].delivered(timeout=5)
+    await others[-1].delivered(timeout=60)
     wrote = await ada.history("bob")
     assert [post.text for post in wrote] == ["first", "second", "third", "fourth"]
     assert [post.id for post in wrote] == [receipt.id for receipt in (first, others[0], others[2], others[3])]
@@ -93,7 +93,7 @@ async def test_in_memory_a_message_just_sent_is_found_at_once(net: Mesh) -> None
 
 async def test_a_message_has_the_same_id_and_time_on_every_peer(net: Mesh) -> None:
     receipt = await net.peers[0].broadcast("one")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     posts = [(await peer.history("room"))[0] for peer in net.peers]
     assert {post.id for post in posts} == {receipt.id}
     assert len({post.sent_at for post in posts}) == 1
@@ -104,7 +104,7 @@ async def test_send_many_keeps_the_order_and_gives_a_receipt_for_each(net: Mesh)
     ada, bob, _ = net.peers
     said = [f"line {number}" for number in range(2500)]
     receipts = await ada.send_many("bob", said)
-    await receipts.delivered(timeout=10)
+    await receipts.delivered(timeout=60)
     read = [message async for message in bob.find("ada").messages()]
     assert [message.text for message in read] == said
     assert [receipt.id for receipt in receipts] == [message.id for message in read]
@@ -119,7 +119,7 @@ async def test_the_same_text_again_is_another_message(net: Mesh) -> None:
     ada, bob, _ = net.peers
     async with bob.events(Message) as events:
         receipts = [await ada.broadcast("ok"), await ada.broadcast("ok"), *await ada.send_many("room", ["ok", "ok"])]
-        await receipts[-1].delivered(timeout=10)
+        await receipts[-1].delivered(timeout=60)
         came = [await anext(events) for _ in receipts]
     assert [message.id for message in came] == [receipt.id for receipt in receipts]
     assert [message.text for message in await bob.history("room")] == ["ok"] * 4
@@ -134,7 +134,7 @@ async def test_send_many_of_no_texts_returns_no_receipts(net: Mesh) -> None:
 async def test_many_tasks_may_send_at_once_and_each_gets_its_own_receipt(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipts = await asyncio.gather(*(ada.send("bob", str(number)) for number in range(300)))
-    await receipts[-1].delivered(timeout=5)
+    await receipts[-1].delivered(timeout=60)
     by_id = {message.id: message.text for message in await bob.history("ada", limit=0)}
     assert [by_id[receipt.id] for receipt in receipts] == [str(number) for number in range(300)]
 
@@ -163,25 +163,25 @@ async def test_a_receipt_names_who_is_missing(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada, cyd], [bob])
     receipt = await ada.broadcast("hello?")
-    await receipt.delivered(by="cyd", timeout=5)
-    await receipt.delivered(count=1, timeout=5)
+    await receipt.delivered(by="cyd", timeout=60)
+    await receipt.delivered(count=1, timeout=60)
     with pytest.raises(DeliveryTimeout) as caught:
         await receipt.delivered(timeout=0.05)
     assert caught.value.missing == ["bob"]
     assert isinstance(caught.value, TimeoutError)
     net.heal()
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
 
 
 async def test_errors_of_waiting_say_what_was_waited_for(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada, cyd], [bob])
     receipt = await ada.broadcast("hello?")
-    await receipt.delivered(by="cyd", timeout=5)
+    await receipt.delivered(by="cyd", timeout=60)
     with pytest.raises(DeliveryTimeout, match=r"^confirmed in time by 1 of the 2 asked for, not by bob; it is kept"):
         await receipt.delivered(count=2, timeout=0)
     alone = await ada.send("cyd", "you")
-    await alone.delivered(timeout=5)
+    await alone.delivered(timeout=60)
     with pytest.raises(DeliveryTimeout, match=r"^confirmed in time by 1 of the 5 asked for; it is kept") as caught:
         await alone.delivered(count=5, timeout=0)
     assert (caught.value.missing, caught.value.confirmed, caught.value.count) == ([], 1, 5)
@@ -208,7 +208,7 @@ async def test_waiting_for_two_ends_when_two_have_it(net: Mesh) -> None:
     ada, bob, _ = net.peers
     net.partition([ada], [bob], [net.peers[2]])
     receipt = await ada.broadcast("hello?")
-    waiting = asyncio.create_task(receipt.delivered(count=2, timeout=5))
+    waiting = asyncio.create_task(receipt.delivered(count=2, timeout=60))
     net.heal()
     await waiting
     assert len(receipt.delivered_to) == 2
@@ -220,7 +220,7 @@ async def test_with_no_member_online_the_first_user_counts() -> None:
     async with mesh("ada") as net:
         receipt = await net.peers[0].broadcast("anybody?")
         assert receipt.of == []
-        waiting = asyncio.create_task(receipt.delivered(timeout=5))
+        waiting = asyncio.create_task(receipt.delivered(timeout=60))
         await net.add("bob")
         await waiting
         assert [user.name for user in receipt.delivered_to] == ["bob"]
@@ -229,13 +229,13 @@ async def test_with_no_member_online_the_first_user_counts() -> None:
 async def test_a_receipt_is_found_by_message_id_after_a_restart_too(net: Mesh) -> None:
     ada, bob, _ = net.peers
     old = await ada.send(bob.me.id, "remember")
-    await old.delivered(timeout=5)
+    await old.delivered(timeout=60)
     await ada.send(bob.me.id, "one more, whose commit saves what was heard")
     await net.settle()
     await net.crash(ada)
     ada = await net.restart(ada)
     receipt = await ada.receipt(old.id)
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     assert [user.name for user in receipt.of] == ["bob"]
     with pytest.raises(UnknownName):
         await bob.receipt(old.id)
@@ -251,7 +251,7 @@ async def test_receipts_of_an_earlier_run_count_all_who_have_the_message(net: Me
     ada, bob, cyd = net.peers
     net.partition([ada, cyd], [bob])
     old = await ada.broadcast("bob is away")  # the profile entry before it causes no event
-    await old.delivered(by="cyd", timeout=5)
+    await old.delivered(by="cyd", timeout=60)
     await ada.broadcast("one more, whose commit saves what was heard")
     await net.settle()
     await net.crash(ada)
@@ -270,7 +270,7 @@ async def test_a_claimed_time_changes_no_order(net: Mesh) -> None:
         datetime(2200, 1, 1, tzinfo=timezone(timedelta(hours=2))),
     )
     sent = [await ada.send("bob", f"{claim}", claimed_at=claim) for claim in (far_off, None, long_ago)]
-    await sent[-1].delivered(timeout=5)
+    await sent[-1].delivered(timeout=60)
     read = await bob.history("ada")
     assert [message.id for message in read] == [receipt.id for receipt in sent]
     assert [message.claimed_at for message in read] == [far_off, None, long_ago]
@@ -393,12 +393,12 @@ async def test_typing_is_shown_to_readers_and_ends_with_the_message(net: Mesh) -
 async def test_typing_in_a_group_is_shown_to_its_members_only(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     ops = await ada.create_group("ops", ["bob", "cyd"])
-    await (await ops.send("welcome")).delivered(timeout=20)
+    await (await ops.send("welcome")).delivered(timeout=60)
     to_bob, to_cyd = bob.events(Typing, consumer=None), cyd.events(Typing, consumer=None)
     ops.typing()
     assert await typing(to_bob) == await typing(to_cyd) == ("ada", "ops", True)
     await ops.remove(cyd.me)
-    await (await ops.send("between us")).delivered(by="bob", timeout=20)
+    await (await ops.send("between us")).delivered(by="bob", timeout=60)
     assert await typing(to_bob) == ("ada", "ops", False)
     bob.find("#ops").typing()
     bob.typing("cyd")

@@ -192,9 +192,9 @@ async def test_an_edit_has_a_receipt_of_its_own_and_no_event(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = ada.events(Delivered)
     receipt = await ada.send("bob", "helo")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     edit = await ada.edit(receipt.id, "hello")
-    await edit.delivered(by="bob", timeout=5)
+    await edit.delivered(by="bob", timeout=60)
     assert (edit.id != receipt.id, edit.status, edit.of) == (True, "delivered", [ada.user("bob")])
     last = await ada.send("bob", "bye")
     assert [(await anext(events)).id for _ in range(2)] == [receipt.id, last.id]
@@ -206,12 +206,12 @@ async def test_an_edit_can_be_marked_as_read(net: Mesh) -> None:
     messages, edits = bob.events(Message, consumer="m"), bob.events(Edited, consumer="e")
     receipt = await ada.send("bob", "helo")
     (await anext(messages)).mark_read()
-    await receipt.read(timeout=5)
+    await receipt.read(timeout=60)
     edit = await ada.edit(receipt.id, "hello")
     edited = await anext(edits)
     assert edit.status != "read"
     edited.mark_read()
-    await edit.read(by="bob", timeout=5)
+    await edit.read(by="bob", timeout=60)
 
 
 async def test_a_search_finds_the_latest_text(net: Mesh) -> None:
@@ -276,7 +276,7 @@ async def test_messages_of_a_group_can_be_edited(net: Mesh) -> None:
     ops = await ada.create_group("ops", ["bob"])
     events = bob.events(Edited, Reaction, consumer="e")
     receipt = await ops.send("helo")
-    await receipt.delivered(by="bob", timeout=5)
+    await receipt.delivered(by="bob", timeout=60)
     await ada.edit(receipt.id, "hello")
     edited = await anext(events)
     assert (edited.to_json()["kind"], edited.to_json()["conversation"], summary(edited)[2]) == ("group", "ops", "hello")
@@ -307,7 +307,7 @@ async def test_a_reply_shown_before_its_message_has_a_gap_until_it_arrives(tmp_p
         await net.settle()
         net.partition([ada, bob], [cyd])
         question = await ada.broadcast("shall we?")
-        await question.delivered(by="bob", timeout=5)
+        await question.delivered(by="bob", timeout=60)
         answer = await (await bob.message(question.id)).reply("yes")
         await bob.export(tmp_path / "whole")
         kept = [frame for frame in frames(tmp_path / "whole") if f'"u":"{ada.me.key}"'.encode() not in frame]

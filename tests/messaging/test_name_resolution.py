@@ -72,7 +72,7 @@ async def test_two_users_with_one_name_are_distinguished_by_their_ids(net: Mesh)
         await ada.send("bob", "which?")
     assert caught.value.candidates == sorted([f"bob#{bob.me.id[:8]}", f"B0b#{other.me.id[:8]}"])
     assert ada.find(f"bob#{bob.me.id[:8]}").name == f"bob#{bob.me.id[:8]}"
-    await (await ada.send(f"b0b#{other.me.id[:8]}", "you")).delivered(timeout=5)
+    await (await ada.send(f"b0b#{other.me.id[:8]}", "you")).delivered(timeout=60)
     assert await texts(other, "ada") == ["you"]
 
 

@@ -199,39 +199,39 @@ async def wait_left(peer: TCPPeer, name: str) -> None:
 async def test_a_message_is_read_when_the_other_program_marks_it(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     with pytest.raises(DeliveryTimeout) as late:
         await receipt.read(timeout=0.05)
     assert (late.value.missing, receipt.status) == (["bob"], "delivered")
     await mark_newest_read(bob, "ada")
-    await receipt.read(by="bob", timeout=5)
+    await receipt.read(by="bob", timeout=60)
     assert (receipt.status, receipt.read_by) == ("read", [ada.user("bob")])
 
 
 async def test_marking_one_marks_everything_before_it(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipts = await ada.send_many("bob", [f"line {n}" for n in range(300)])
-    await receipts.delivered(timeout=5)
+    await receipts.delivered(timeout=60)
     tenth = (await bob.history("ada", limit=0))[9]
     tenth.mark_read()
-    await receipts[9].read(timeout=5)
+    await receipts[9].read(timeout=60)
     await net.settle()
     assert [receipts[n].status for n in (0, 9, 10, 299)] == ["read", "read", "delivered", "delivered"]
     await mark_newest_read(bob, "ada")
-    await receipts.read(timeout=5)
+    await receipts.read(timeout=60)
 
 
 async def test_a_room_message_counts_how_many_members_read_it(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     heard = ada.events(Delivered, Read, consumer=None)
     receipt = await ada.broadcast("hello")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     await mark_newest_read(bob, "room")
-    await receipt.read(count=1, timeout=5)
+    await receipt.read(count=1, timeout=60)
     assert {user.name: status for user, status in receipt.by_member.items()} == {"bob": "read", "cyd": "delivered"}
     assert receipt.status == "delivered"
     await mark_newest_read(cyd, "room")
-    await receipt.read(timeout=5)
+    await receipt.read(timeout=60)
     await net.settle()
     events = [await anext(heard) for _ in range(4)]
     assert [(event.event, event.count, event.of) for event in events] == [
@@ -248,16 +248,16 @@ async def test_a_later_user_can_read_a_room_message(net: Mesh) -> None:
     net.heal()
     await net.settle()
     await mark_newest_read(bob, "room")
-    await receipt.read(timeout=5)
+    await receipt.read(timeout=60)
     assert [user.name for user in receipt.read_by] == ["bob"]
 
 
 async def test_read_receipts_survive_restarts_of_all_peers(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     await mark_newest_read(bob, "ada")
-    await receipt.read(timeout=5)
+    await receipt.read(timeout=60)
     await ada.send("bob", "the next commit saves it")
     await net.settle()
     for peer in (ada, bob):
@@ -274,13 +274,13 @@ async def test_read_receipts_survive_restarts_of_all_peers(net: Mesh) -> None:
 async def test_reads_while_apart_are_reported_when_peers_meet(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     net.partition([ada], [bob])
     await mark_newest_read(bob, "ada")
     await bob.aclose()
     await net.restart(bob)
     net.heal()
-    await receipt.read(timeout=10)
+    await receipt.read(timeout=60)
 
 
 async def test_receipts_off_means_none_are_sent_or_received(net: Mesh) -> None:
@@ -288,7 +288,7 @@ async def test_receipts_off_means_none_are_sent_or_received(net: Mesh) -> None:
     await bob.set_receipts(False)
     assert not bob.receipts()
     mine, theirs = await ada.send("bob", "psst"), await bob.send("ada", "what?")
-    await asyncio.gather(mine.delivered(timeout=5), theirs.delivered(timeout=5))
+    await asyncio.gather(mine.delivered(timeout=60), theirs.delivered(timeout=60))
     await mark_newest_read(bob, "ada")
     await mark_newest_read(ada, "bob")
     await net.settle()
@@ -296,7 +296,7 @@ async def test_receipts_off_means_none_are_sent_or_received(net: Mesh) -> None:
     await bob.set_receipts(True, "ada")
     assert (bob.receipts(bob.user("ada")), bob.receipts(bob.user("cyd"))) == (True, False)
     await mark_newest_read(bob, "ada")
-    await mine.read(timeout=5)
+    await mine.read(timeout=60)
 
 
 async def test_receipts_off_for_one_user_leaves_the_others_on(net: Mesh) -> None:
@@ -304,10 +304,10 @@ async def test_receipts_off_for_one_user_leaves_the_others_on(net: Mesh) -> None
     await bob.set_receipts(False, "ada")
     receipts = [await ada.broadcast("one"), await cyd.broadcast("two")]
     for receipt in receipts:
-        await receipt.delivered(timeout=5)
+        await receipt.delivered(timeout=60)
     await net.settle()
     await mark_newest_read(bob, "room")
-    await receipts[1].read(by="bob", timeout=5)
+    await receipts[1].read(by="bob", timeout=60)
     await net.settle()
     assert receipts[0].read_by == []
 
@@ -332,10 +332,10 @@ async def test_a_group_message_waits_for_the_members_of_its_time_after_a_restart
     ada, bob, cyd = net.peers
     ops = await ada.create_group("ops", ["bob", "cyd"])
     receipt = await ops.send("deploying")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     await net.settle()
     await mark_newest_read(bob, "#ops")
-    await receipt.read(by="bob", timeout=5)
+    await receipt.read(by="bob", timeout=60)
     assert {user.name: status for user, status in receipt.by_member.items()} == {"bob": "read", "cyd": "delivered"}
     await ops.send("the next commit saves it")
     await net.settle()
@@ -346,7 +346,7 @@ async def test_a_group_message_waits_for_the_members_of_its_time_after_a_restart
     assert {user.name: status for user, status in again.by_member.items()} == {"bob": "read", "cyd": "delivered"}
     assert (len(again.of), again.status) == (2, "delivered")
     await mark_newest_read(cyd, "#ops")
-    await again.read(timeout=5)
+    await again.read(timeout=60)
 
 
 async def test_a_removed_member_without_the_message_is_not_waited_for(net: Mesh) -> None:
@@ -357,12 +357,12 @@ async def test_a_removed_member_without_the_message_is_not_waited_for(net: Mesh)
     receipt = await ops.send("deploying")
     with pytest.raises(DeliveryTimeout):
         await receipt.delivered(timeout=0.2)
-    waiting = asyncio.create_task(receipt.delivered(timeout=5))
+    waiting = asyncio.create_task(receipt.delivered(timeout=60))
     await ops.remove("cyd")
     await waiting
     assert ([user.name for user in receipt.of], receipt.status) == (["bob"], "delivered")
     await mark_newest_read(bob, "#ops")
-    await receipt.read(timeout=5)
+    await receipt.read(timeout=60)
 
 
 async def test_a_cancelled_set_receipts_logs_no_error(net: Mesh) -> None:

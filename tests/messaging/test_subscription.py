@@ -75,7 +75,7 @@ async def test_a_bot_answers(net: Mesh) -> None:
 
     running = asyncio.create_task(bot())
     receipt = await ada.send("bob", "ping")
-    answer = await ada.wait_for(Message, where=lambda m: m.reply_to == receipt.id, timeout=5)
+    answer = await ada.wait_for(Message, where=lambda m: m.reply_to == receipt.id, timeout=60)
     assert (answer.text, answer.conversation) == ("PING", ada.find("bob"))
     running.cancel()
 
@@ -84,7 +84,7 @@ async def test_only_the_types_asked_for_are_returned(net: Mesh) -> None:
     ada, _, cyd = net.peers
     events = ada.events(Left, Delivered)
     receipt = await ada.broadcast("hello")
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     await cyd.aclose()
     heard = [(await anext(events)).to_json() for _ in range(3)]
     lines = [(line["event"], line.get("id"), line.get("count"), line.get("of")) for line in heard]
@@ -154,11 +154,11 @@ async def test_iterators_have_no_internal_methods(net: Mesh) -> None:
 
 async def test_a_new_consumer_begins_where_the_peer_started_or_at_the_beginning(net: Mesh) -> None:
     ada, bob, _ = net.peers
-    await (await ada.broadcast("of the run before")).delivered(timeout=5)
+    await (await ada.broadcast("of the run before")).delivered(timeout=60)
     await bob.aclose()
     bob = await net.restart(bob)
     await net.settle()
-    await (await ada.broadcast("before anybody asked")).delivered(by="bob", timeout=5)
+    await (await ada.broadcast("before anybody asked")).delivered(by="bob", timeout=60)
     now, all_ = bob.events(Message, consumer="now"), bob.events(Message, consumer="all", start="beginning")
     passing = bob.events(Message, consumer=None)
     await ada.broadcast("after")
@@ -204,7 +204,7 @@ async def test_a_slow_reader_gets_everything_in_order(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = bob.events(Message)
     said = [f"{number}" for number in range(9000)]  # more than is kept in memory
-    await (await ada.send_many("bob", said)).delivered(timeout=20)
+    await (await ada.send_many("bob", said)).delivered(timeout=60)
     assert [(await anext(events)).text for _ in said] == said
 
 
@@ -212,7 +212,7 @@ async def test_closing_while_a_reader_is_behind_loses_nothing(net: Mesh) -> None
     ada, bob, _ = net.peers
     events = bob.events(Message, Stopped)
     said = [f"{number}" for number in range(300)]
-    await (await ada.send_many("bob", said)).delivered(timeout=5)
+    await (await ada.send_many("bob", said)).delivered(timeout=60)
     first = [event.text for event in [await anext(events) for _ in range(10)] if isinstance(event, Message)]
     closing = asyncio.create_task(bob.aclose())
     rest = [event async for event in events]
@@ -231,7 +231,7 @@ async def test_acknowledged_events_are_not_repeated_after_a_regular_close(net: M
     ada, bob, _ = net.peers
     events = bob.events(Message, Sent)
     await bob.send("ada", "mine")
-    await (await ada.send_many("bob", [str(number) for number in range(100)])).delivered(timeout=5)
+    await (await ada.send_many("bob", [str(number) for number in range(100)])).delivered(timeout=60)
     heard = [(await anext(events)).text for _ in range(101)]
     asking = asyncio.create_task(anext(events, None))  # acknowledges the last
     await asyncio.sleep(0)  # the task starts

@@ -36,7 +36,7 @@ async def test_a_new_name_is_known_everywhere_and_stored(net: Mesh) -> None:
     await bob.broadcast("hello")
     async with ada.events(Renamed, consumer=None) as events:
         await bob.rename("robert")
-        robert = await ada.wait_user("robert", timeout=5)
+        robert = await ada.wait_user("robert", timeout=60)
         told = await anext(events)
     assert robert == bob.me == told.user
     assert (told.name, told.before, told.former) == ("robert", "bob", "bob")
@@ -52,13 +52,13 @@ async def test_a_user_who_left_is_known_and_can_be_written_to(net: Mesh) -> None
     key = bob.me.id
     dm = ada.find("bob")
     await net.crash(bob)
-    await ada.wait_for(Left, timeout=5)
+    await ada.wait_for(Left, timeout=60)
     assert [user.label for user in ada.users()] == ["ada", "bob", "cyd"]
     assert ada.find("bob") == dm
     assert [(user.id, user.status) for user in ada.users() if user.name == "bob"] == [(key, "offline")]
     receipt = await ada.send("bob", "when you are back")
     again = await net.restart(bob)
-    await receipt.delivered(timeout=10)
+    await receipt.delivered(timeout=60)
     assert await texts(again, "ada") == ["when you are back"]
     assert [user.label for user in cyd.users()] == ["ada", "bob", "cyd"]
 
@@ -71,7 +71,7 @@ async def test_writing_to_oneself_is_a_conversation_too(net: Mesh) -> None:
 
 async def test_wait_user_waits_until_the_user_is_online(net: Mesh) -> None:
     ada = net.peers[0]
-    waiting = asyncio.create_task(ada.wait_user("dan", timeout=5))
+    waiting = asyncio.create_task(ada.wait_user("dan", timeout=60))
     dan = await net.add("dan")
     assert await waiting == dan.me
     with pytest.raises(TimeoutError):
@@ -147,7 +147,7 @@ async def test_events_of_ignored_users_are_returned_unless_skipped(net: Mesh) ->
         await bob.send("ada", "look at me!")
         bob.set_presence("idle", "sulking")
         await cyd.broadcast("hello")
-        await receipt.delivered(timeout=20)  # stored and acknowledged
+        await receipt.delivered(timeout=60)  # stored and acknowledged
         async with asyncio.timeout(20):
             while not isinstance(await anext(all_), Presence):
                 pass
@@ -171,7 +171,7 @@ async def test_a_user_is_ignored_by_key_over_renames_and_restarts(tmp_path: Path
             await ada.ignore("nobody")
     async with TCPPeer(0, data=tmp_path / "ada", settings=quick) as ada:
         async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="another", settings=quick) as bob:
-            user = await ada.wait_user("another", timeout=20)
+            user = await ada.wait_user("another", timeout=60)
             assert user.ignored and ada.ignored() == [user] and ada.ignores(stranger) and not bob.ignores(ada.me.id)
         await ada.ignore(user)  # a second call changes nothing
         async with open_history(tmp_path / "ada") as history:
@@ -205,7 +205,7 @@ async def test_a_user_is_blocked_by_key_over_restarts_and_is_hidden(tmp_path: Pa
         await ada.unblock(user)
         assert not (user.blocked or user.ignored) and ada.blocked() == []
         async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", settings=quick) as bob:
-            await ada.wait_for(Message, where=lambda message: message.text == "hello", timeout=20)
+            await ada.wait_for(Message, where=lambda message: message.text == "hello", timeout=60)
 
 
 async def test_as_many_users_are_blocked_as_there_is_room_for(net: Mesh) -> None:
@@ -225,9 +225,9 @@ async def test_messages_of_a_blocked_user_are_unread_when_the_block_ends(net: Me
         assert (await anext(events)).user == bob.me
     assert await ada.unread("room") == []
     receipt = await bob.broadcast("meanwhile")
-    await receipt.delivered(by="cyd", timeout=20)
+    await receipt.delivered(by="cyd", timeout=60)
     seen = await cyd.broadcast("and then")
-    await seen.delivered(by="ada", timeout=20)
+    await seen.delivered(by="ada", timeout=60)
     assert [post.text for post in await ada.history("room") if post.sender == bob.me] == ["before"]
     assert ada.user("bob").status != "online"
     async with ada.events(Message, consumer=None) as messages:

@@ -66,7 +66,7 @@ class Held:
 
     def run(self, *command: str) -> str:
         """Run a command there to its end; return its output."""
-        done = subprocess.run(self.under(*command), capture_output=True, text=True, timeout=10)
+        done = subprocess.run(self.under(*command), capture_output=True, text=True, timeout=60)
         if done.returncode:
             raise NoNamespaces(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
@@ -76,7 +76,7 @@ class Held:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
 
 class Machine:

@@ -59,7 +59,7 @@ class SmallDisk:
 
     def run(self, *command: str) -> str:
         """Run a command there to its end; return its output."""
-        return subprocess.run(self.under(*command), capture_output=True, text=True, timeout=10, check=True).stdout
+        return subprocess.run(self.under(*command), capture_output=True, text=True, timeout=60, check=True).stdout
 
     def grow(self, mib: float) -> None:
         """Set its size."""
@@ -74,7 +74,7 @@ class SmallDisk:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
 
 def _size(mib: float) -> str:

@@ -20,7 +20,6 @@ def test_a_tls_record_ends_where_the_next_begins() -> None:
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
-@pytest.mark.timeout(240)
 async def test_a_link_is_cut_after_byte_k_of_an_exchange(cluster_directories: tuple[Path, Path], tell: Tell) -> None:
     home, logs = cluster_directories
     async with ForkServer() as fork_server:

@@ -17,7 +17,7 @@ from p2pchat.cli.subcommands.demo import Child
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PATIENCE = 30.0  # seconds any wait may take
+PATIENCE = 60.0  # seconds any wait may take
 
 
 async def p2pchat(cluster: Cluster, of: str, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:

@@ -71,7 +71,7 @@ async def pair(
             await proxy.close()
 
 
-@pytest.mark.timeout(60 + 10 * KILLS)
+@pytest.mark.timeout(240 + 10 * KILLS)
 async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster) -> None:
     print(f"seed {SEED}, {KILLS} kills of each side")
     chance = random.Random(SEED)
@@ -105,7 +105,7 @@ async def dies_while_writing(side: PeerRuns, accepted: int) -> None:
     await side.start()
 
 
-@pytest.mark.timeout(60 + 10 * KILLS)
+@pytest.mark.timeout(240 + 10 * KILLS)
 async def test_either_side_is_killed_while_one_catches_up(quick: Cluster) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
@@ -130,7 +130,7 @@ async def killed_at(side: PeerRuns, moment: float) -> None:
     await side.kill_and_start()
 
 
-@pytest.mark.timeout(120 + 15 * KILLS)
+@pytest.mark.timeout(240 + 15 * KILLS)
 async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick: Cluster) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
@@ -168,7 +168,7 @@ async def disturb(side: PeerRuns, moment: float, draw: float, how_long: float) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peers have addresses of their own in 127.0.0.0/8")
-@pytest.mark.timeout(60 + 10 * KILLS)
+@pytest.mark.timeout(240 + 10 * KILLS)
 async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)

@@ -24,7 +24,7 @@ SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
-@pytest.mark.timeout(60 + 3 * KILLS)
+@pytest.mark.timeout(240 + 3 * KILLS)
 async def test_meshes_with_repeatedly_killed_peers(tmp_path: Path, tell: Tell, killed: Callable[[int], None]) -> None:
     tally, began = Tally(wanted=KILLS), time.monotonic()
     await run(SEED, itertools.count(), tally, home=tmp_path)

@@ -434,7 +434,6 @@ def _scenario(item: pytest.Item) -> Scenario:
     return vars(item)["callspec"].params["scenario"]  # type: ignore[no-any-return]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("scenario", [*LONG, *SHORT], ids=lambda scenario: scenario.__name__)
 def test_network(scenario: Scenario, ends: Results) -> None:
     end = ends[scenario.__name__]

@@ -93,7 +93,7 @@ class LibraryPeer:
         await self._reading
 
 
-@pytest.mark.timeout(60 + 3 * STOPPED)
+@pytest.mark.timeout(240 + 3 * STOPPED)
 async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: Path, tell: Tell) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows cannot stop a process without ending it")

@@ -214,7 +214,6 @@ SILENT: dict[str, Trick] = {
 }
 
 
-@pytest.mark.timeout(120)
 async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     port, before = ada.listening["port"], memory(ada, "VmRSS")

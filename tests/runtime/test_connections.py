@@ -328,7 +328,7 @@ class Host:
 
 async def join(host: Host) -> tuple[Client, Recorder]:
     recorder = Recorder()
-    client = make_client(await dial(HOME, host.port, timeout=5), recorder, server_side=False)
+    client = make_client(await dial(HOME, host.port, timeout=60), recorder, server_side=False)
     await client.handshake(5)
     client.start()
     async with within(WAIT, "the host to start a member's link"):
@@ -374,7 +374,7 @@ async def test_bytes_of_strangers_do_not_disturb_members(words: bytes) -> None:
     host = Host(replace(SETTINGS, handshake_timeout=0.2))
     await host.listen()
     client, recorder = await join(host)
-    stranger = await dial(HOME, host.port, timeout=5)
+    stranger = await dial(HOME, host.port, timeout=60)
     stranger[1].write(words)
     said = await hang_up(stranger)
     assert said == b"" or said[0] == 0x15  # at most an alert
@@ -393,7 +393,7 @@ async def test_a_thousand_strangers_cost_a_bounded_amount(windows: bool, monkeyp
 
     async def knock() -> None:
         try:
-            streams = await dial(HOME, host.port, timeout=5)
+            streams = await dial(HOME, host.port, timeout=60)
         except OSError:
             return  # reset before the dial had returned
         await hang_up(streams)
@@ -428,7 +428,7 @@ async def test_a_silent_stranger_is_closed_for_a_newcomer_from_elsewhere() -> No
     await host.listen()
     far = iter(["203.0.113.1", "203.0.113.1", ABROAD, ABROAD])
     host.strangers.host_of = lambda host: next(far)  # type: ignore[method-assign]
-    silent = [await dial(HOME, host.port, timeout=5) for _ in range(2)]
+    silent = [await dial(HOME, host.port, timeout=60) for _ in range(2)]
     async with within(WAIT, "two silent strangers"):
         while host.strangers.count < 2:
             await asyncio.sleep(0.01)

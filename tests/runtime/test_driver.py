@@ -184,12 +184,12 @@ def written(peer: TCPPeer) -> int:
 async def test_writers_resume_before_their_texts_are_encrypted(storage: GatedStorage) -> None:
     still = replace(QUICK, digest_every=3600.0)  # nothing else is written meanwhile
     async with mesh("ada", settings=still) as net, aclosing(await join(net, "bob", storage, still)) as bob:
-        await (await bob.broadcast("first")).delivered(timeout=5)
+        await (await bob.broadcast("first")).delivered(timeout=60)
         await net.settle()
         before = written(bob)
         receipt = await bob.broadcast("accepted")
         assert written(bob) == before
-        await receipt.delivered(timeout=5)
+        await receipt.delivered(timeout=60)
 
 
 async def test_links_do_not_wait_for_many_writers(net: Mesh, bob: TCPPeer) -> None:
@@ -198,7 +198,7 @@ async def test_links_do_not_wait_for_many_writers(net: Mesh, bob: TCPPeer) -> No
     first, *_ = [asyncio.create_task(bob.broadcast(str(number))) for number in range(100)]
     receipt = await first
     assert written(bob) > before
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
 
 
 async def test_nothing_is_sent_or_reported_before_it_is_durable(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
@@ -210,11 +210,11 @@ async def test_nothing_is_sent_or_reported_before_it_is_durable(net: Mesh, bob: 
     sending = asyncio.create_task(bob.broadcast("not yet"))
     await until(storage.waiting.is_set)
     await ada.rename("eve")  # comes over the same link, in order
-    await bob.wait_user("eve", timeout=5)
+    await bob.wait_user("eve", timeout=60)
     assert [post.text for post in await ada.history("room")] == ["first"]
     assert not sending.done()
     storage.gate.set()
-    await (await sending).delivered(timeout=5)
+    await (await sending).delivered(timeout=60)
     assert [(await anext(events)).text for _ in range(2)] == ["first", "not yet"]
 
 
@@ -229,7 +229,7 @@ async def test_received_entries_are_acknowledged_after_the_commit(
     await until(storage.waiting.is_set)
     assert receipt.status == "accepted"
     storage.gate.set()
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
 
 
 async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
@@ -241,7 +241,7 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     receipts = await ada.send_many("bob", said)
     await until(lambda: bob._driver.paused)
     storage.gate.set()
-    await receipts.delivered(timeout=20)
+    await receipts.delivered(timeout=60)
     assert not bob._driver.paused
     assert [(await anext(events)).text for _ in said] == said
 
@@ -252,7 +252,7 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
 async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
     """Have bob's bot take two messages; the first is acknowledged by asking for the second."""
     events = bob.events(Message, consumer="bot")
-    await (await net.peers[0].send_many("bob", ["one", "two"])).delivered(timeout=5)
+    await (await net.peers[0].send_many("bob", ["one", "two"])).delivered(timeout=60)
     assert [(await anext(events)).text for _ in range(2)] == ["one", "two"]
     await until(lambda: bob._lifecycle.idle)
     return events
@@ -301,7 +301,7 @@ async def test_an_address_is_dialled_again_after_any_error(net: Mesh) -> None:
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
     peer._lifecycle.run_in(lambda: home, Stumbling(net.network.transport("bob"), 2))
     async with peer:
-        await peer.wait_user("ada", timeout=5)
+        await peer.wait_user("ada", timeout=60)
 
 
 async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: Mesh) -> None:
@@ -330,7 +330,7 @@ async def test_a_failed_commit_fails_its_write_and_keeps_nothing(
     assert (await anext(warnings)).code == "storage"
     storage.failing = None
     assert (await anext(warnings)).code == "storage_works"
-    await (await bob.broadcast("kept")).delivered(timeout=5)
+    await (await bob.broadcast("kept")).delivered(timeout=60)
     for peer in (ada, bob):
         assert [post.text for post in await peer.history("room")] == ["first", "kept"]
 
@@ -347,7 +347,7 @@ async def test_a_storage_that_takes_nothing_is_reported_once(net: Mesh, bob: TCP
             await bob.broadcast(text)
     storage.failing = None
     assert [(await anext(warnings)).code, (await anext(warnings)).code] == ["storage", "storage_works"]
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
 
 
 async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works(
@@ -363,11 +363,11 @@ async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works
     warned = await anext(warnings)
     assert (warned.code, "the database is damaged" in warned.text) == ("storage", True)
     await until(lambda: storage.unread >= 2)
-    await (await bob.broadcast("all else goes on")).delivered(timeout=5)
+    await (await bob.broadcast("all else goes on")).delivered(timeout=60)
     assert missed.status == "accepted"
     storage.unreadable = None
     assert (await anext(warnings)).code == "storage_works"
-    await missed.delivered(timeout=5)
+    await missed.delivered(timeout=60)
 
 
 async def test_a_storage_that_fails_again_and_again_is_used_less_and_less(
@@ -398,7 +398,7 @@ async def test_entries_that_could_not_be_stored_come_again(net: Mesh, bob: TCPPe
     assert (await anext(warnings)).code == "storage"
     assert receipt.status == "accepted"
     storage.failing = None
-    await receipt.delivered(timeout=5)
+    await receipt.delivered(timeout=60)
     assert [post.text for post in await bob.history("ada")] == ["patience"]
 
 

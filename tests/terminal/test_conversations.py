@@ -55,7 +55,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
     await ada.shows("hello bob  ✓ delivered 1/1")
     await bob.broadcast("hello\nada")
     psst = await bob.send("ada", "psst")
-    await psst.delivered(timeout=20)
+    await psst.delivered(timeout=60)
     await ada.shows("bob -> ada: psst")
     await ada.type("and")
     await ada.prompts("room> and")
@@ -100,10 +100,10 @@ async def test_messages_of_earlier_runs_are_counted_and_unread(
     data = home / "ada"
     async with TCPPeer(0, name="ada", data=data) as before:  # reads no events
         bob = await peer("bob", before.port)
-        await bob.wait_user("ada", timeout=20)
-        await (await bob.send("ada", "one")).delivered(timeout=20)
-        await (await bob.send("ada", "two")).delivered(timeout=20)
-        await (await bob.broadcast("to all")).delivered(timeout=20)
+        await bob.wait_user("ada", timeout=60)
+        await (await bob.send("ada", "one")).delivered(timeout=60)
+        await (await bob.send("ada", "two")).delivered(timeout=60)
+        await (await bob.broadcast("to all")).delivered(timeout=60)
     ada = await terminal("0", "--data", str(data))
     await ada.shows("-- 2 older messages in bob: see /go bob")
     await ada.prompts("[bob 2] room>")
@@ -168,7 +168,7 @@ async def test_a_newcomer_shown_the_whole_history_gets_no_notice(terminal: OpenT
     assert [line for line in without_times(ada) if "hello?" in line or "older" in line] == ["bob: hello?"]
     group = await bob.create_group("ops")
     await group.send("from before")
-    await group.add(await bob.wait_user("ada", timeout=20))
+    await group.add(await bob.wait_user("ada", timeout=60))
     await ada.shows("-- 1 older message in #ops: see /go #ops")
     await group.rename("night")  # while ada is in the room: shown when she goes there
     await bob.send("ada", "renamed")
@@ -184,11 +184,11 @@ async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer:
     bob, cyd = await peer("bob", port), await peer("cyd", port)
     await ada.shows("cyd is here")
     await ada.shows("bob is here")
-    await bob.wait_user("cyd", timeout=20)
+    await bob.wait_user("cyd", timeout=60)
     await ada.line("/go bob")
     await ada.prompts("bob>")
     await ada.shows("──── bob ────")
-    await (await cyd.broadcast("nothing much")).delivered(timeout=20)
+    await (await cyd.broadcast("nothing much")).delivered(timeout=60)
     await ada.prompts("[room 1] bob>")
     await cyd.send("ada", "psst")
     await ada.shows("cyd -> ada: psst")
@@ -230,7 +230,7 @@ async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTer
     await ada.shows("desktop on")
     async with asyncio.timeout(20):
         while b"\x1b]9;p2pchat: bob: 4;3;x\x07" not in ada.raw:  # at most one in two seconds
-            await (await bob.send("ada", "4;3;x")).delivered(timeout=20)
+            await (await bob.send("ada", "4;3;x")).delivered(timeout=60)
     assert ada.screen.bells == 1
 
 
@@ -259,7 +259,7 @@ async def test_joins_are_shown_while_few_are_here(terminal: OpenTerminal, peer: 
     for number in range(1, 8):
         await ada.shows(f"user{number} is here")
     await peer("user8", port)
-    await people[0].wait_user("user8", timeout=20)
+    await people[0].wait_user("user8", timeout=60)
     await people[0].broadcast("we are nine")
     await ada.shows("we are nine")
     assert "user8 is here" not in ada.text
@@ -277,7 +277,7 @@ async def test_own_lines_show_delivery_marks(terminal: OpenTerminal, peer: Start
     await peer("cyd", port)
     await ada.shows("bob is here")
     await ada.shows("cyd is here")
-    await bob.wait_user("cyd", timeout=20)
+    await bob.wait_user("cyd", timeout=60)
     await ada.line("to both")
     await ada.shows("to both  ✓ delivered 2/2")
     await bob.aclose()
@@ -302,7 +302,7 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
         await ada.shows(f"{name} is here")
     zoe.set_presence("offline")
     await ada.shows("zoe left")
-    await bob.wait_user("gate", timeout=20)
+    await bob.wait_user("gate", timeout=60)
     messages = bob.events(Message)
     await ada.line("who counts?")
     await ada.shows("who counts?  ✓ delivered 2/2")
@@ -348,7 +348,7 @@ async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTermina
     await ada.shows("bob added you to #ops")
     await group.send("before")
     await ada.prompts("[#ops 1] room>")
-    await group.add(await bob.wait_user("cyd", timeout=20))
+    await group.add(await bob.wait_user("cyd", timeout=60))
     await bob.send("ada", "now cyd")
     await ada.shows("bob -> ada: now cyd")
     await group.send("after")
@@ -403,7 +403,7 @@ async def test_narrow_terminals_show_everything(terminal: OpenTerminal, peer: St
     await ada.until(lambda: ">" in ada.prompt)
     port = int((await ada.shows_line(r"127\.0\.0\.1:(\d+)"))[1])
     bob = await peer("bob", port)
-    await bob.wait_user("ada", timeout=20)
+    await bob.wait_user("ada", timeout=60)
     await bob.send("ada", "a secret of some length that needs rows")
     await bob.broadcast("x" * 100)
     await ada.until(lambda: ada.text.count("x") >= 100)

@@ -265,7 +265,7 @@ async def test_sigterm_does_not_wait_for_the_editor(terminal: OpenTerminal, peer
     await ada.type("draft")
     await ada.key("c-x", "e")
     await ada.shows("EDITING")
-    left = asyncio.create_task(bob.wait_for(Left, timeout=20))
+    left = asyncio.create_task(bob.wait_for(Left, timeout=60))
     await asyncio.sleep(0)  # bob listens from here on
     ada.signal(signal.SIGTERM)
     assert (await ada.ended(), (await left).reason) == (0, "left")

@@ -59,12 +59,12 @@ async def test_unread_lines_are_all_shown_after_a_restart(
     data = ("--data", str(home / "ada"))
     ada, bob = await ada_and_bob(terminal, peer, *data)
     read = await bob.broadcast("read")
-    await read.read(timeout=20)
+    await read.read(timeout=60)
     await ada.line("/go bob")
     await ada.prompts("bob>")
     unread = await send_lines(bob, "room", 1, 45)
     await ada.prompts("[room 45] bob>")
-    await unread[-1].delivered(timeout=20)
+    await unread[-1].delivered(timeout=60)
     assert {receipt.status for receipt in unread} == {"delivered"}
     await end(ada, how)
 
@@ -73,7 +73,7 @@ async def test_unread_lines_are_all_shown_after_a_restart(
     assert between(again, "──── new ────", "──── now ────")[1:-1] == lines_of_bob(1, 45)
     await again.prompts("room>")
     await bob.connect(f"localhost:{await port_of(again)}")
-    await unread[-1].read(timeout=20)
+    await unread[-1].read(timeout=60)
 
 
 async def test_what_came_behind_an_editor_is_unread(
@@ -88,7 +88,7 @@ async def test_what_came_behind_an_editor_is_unread(
     await ada.shows("EDITING")
     direct, room = await bob.send("ada", "to you"), await bob.broadcast("to all")
     for receipt in (direct, room):
-        await receipt.delivered(timeout=20)
+        await receipt.delivered(timeout=60)
     with pytest.raises(DeliveryTimeout):
         await room.read(timeout=1)
     assert (direct.status, room.status) == ("delivered", "delivered")
@@ -143,7 +143,7 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
     lines = without_times(ada)
     assert lines[lines.index("──── room ────") : -1] == ["──── room ────", "bob: one", "bob: two, ada", "bob: three"]
     four = await bob.broadcast("four")
-    await four.read(timeout=20)
+    await four.read(timeout=60)
     await ada.line("/go")
     await ada.shows("-- nothing new here; /history shows earlier messages")
 
@@ -160,18 +160,18 @@ async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
     await ada.shows("-- 50 more unread: /go room shows the next ones")
     assert said(ada, "bob") == [f"line {number}" for number in range(1, 201)]
     await ada.prompts("[room 50] room>")
-    await receipts[199].read(timeout=20)
+    await receipts[199].read(timeout=60)
     last = await bob.broadcast("line 251")
     await ada.shows("bob: line 251")
     await ada.prompts("[room 51] room>")
-    await last.delivered(timeout=20)
+    await last.delivered(timeout=60)
     await end(ada, "/quit")
     assert {receipt.status for receipt in (*receipts[200:], last)} == {"delivered"}
 
     ada = await terminal("0", "--data", str(home / "ada"), str(bob.port))
     await ada.shows("──── now ────")
     assert between(ada, "──── new ────", "──── now ────")[1:-1] == lines_of_bob(201, 251)
-    await last.read(timeout=20)
+    await last.read(timeout=60)
 
 
 async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -179,14 +179,14 @@ async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal:
     await ada.line("/accept bob")
     await ada.shows("bob is known to you now")
     await ada.line("/away lunch")
-    await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=20)
+    await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=60)
     one, two = await bob.send("ada", "one"), await bob.broadcast("two")
     await ada.shows("bob: two")
     await ada.prompts("[bob 1] room>")
-    await asyncio.gather(one.delivered(timeout=20), two.delivered(timeout=20))
+    await asyncio.gather(one.delivered(timeout=60), two.delivered(timeout=60))
     assert (one.status, two.status) == ("delivered", "delivered")
     await ada.line("/back")
-    await asyncio.gather(one.read(timeout=20), two.read(timeout=20))
+    await asyncio.gather(one.read(timeout=60), two.read(timeout=60))
     await ada.prompts("room>")
     await ada.type(WENT)
     await ada.line("/set notify all")  # keys bring the focus back
@@ -196,10 +196,10 @@ async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal:
     await ada.until(lambda: len(ada.lines) == 1)
     three, four = await bob.send("ada", "three"), await bob.broadcast("four")
     await ada.shows("bob: four")
-    await asyncio.gather(three.delivered(timeout=20), four.delivered(timeout=20))
+    await asyncio.gather(three.delivered(timeout=60), four.delivered(timeout=60))
     await ada.prompts("[bob 1] room>")
     await ada.type(f"{CAME}x")
-    await asyncio.gather(three.read(timeout=20), four.read(timeout=20))
+    await asyncio.gather(three.read(timeout=60), four.read(timeout=60))
     await ada.prompts("room> x")
     assert ada.text.count("bob -> ada: three") == 1
 
@@ -208,17 +208,17 @@ async def test_what_was_hidden_from_somebody_away_stays_unread(terminal: OpenTer
     ada, bob = await ada_and_bob(terminal, peer)
     for line in ("/set notify none bob", "/away lunch"):
         await ada.line(line)
-    await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=20)
+    await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=60)
     one = await bob.send("ada", "one")
     await ada.prompts("[bob 1] room>")
     await ada.line("/go bob")  # shown to nobody
     await ada.shows("bob -> ada: one")
     await ada.line("/go")
     await ada.prompts("room>")
-    await one.delivered(timeout=20)
+    await one.delivered(timeout=60)
     assert one.status == "delivered"
     await ada.line("/back")
-    await one.read(timeout=20)
+    await one.read(timeout=60)
 
 
 async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
@@ -233,8 +233,8 @@ async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
     await ada.prompts("[bob 1] room>")
     await ada.line("/ignore bob")
     await ada.prompts("room>")
-    await (await bob.send("ada", "two")).delivered(timeout=20)
-    await (await bob.broadcast("three")).delivered(timeout=20)
+    await (await bob.send("ada", "two")).delivered(timeout=60)
+    await (await bob.broadcast("three")).delivered(timeout=60)
     await ada.line("/unignore bob")
     await ada.prompts("[room 1 · bob 2] room>")
     await ada.line("/list")
@@ -259,10 +259,10 @@ async def test_history_shows_the_rest_of_very_many_unread_lines(terminal: OpenTe
     await ada.line("/history 29")  # one is missing
     await ada.shows_line("^29 .* line 202$")
     await ada.prompts("[room 30] room>")
-    await receipts[-1].delivered(timeout=20)
+    await receipts[-1].delivered(timeout=60)
     assert receipts[-1].status == "delivered"
     await ada.line("/history 30")
-    await receipts[-1].read(timeout=20)
+    await receipts[-1].read(timeout=60)
     await ada.prompts("room>")
 
 
@@ -284,7 +284,7 @@ async def test_plain_lines_show_what_an_earlier_run_only_counted(
     await ada.shows_line("bob: one$")
     await ada.line("/go bob")
     await ada.shows_line("bob -> ada: two$")
-    await two.read(timeout=20)
+    await two.read(timeout=60)
     assert said(ada, "bob") == ["one"]
 
 
@@ -303,7 +303,7 @@ async def test_a_mention_marks_nothing_that_a_new_member_was_not_shown(terminal:
     with pytest.raises(DeliveryTimeout):
         await mention.read(timeout=1)
     await bob.line("/go #third")
-    await mention.read(timeout=20)
+    await mention.read(timeout=60)
     await bob.shows_line(r"^\d\d:\d\d ada: t3 after bob$")
     await bob.prompts("#third>")
     lines = without_times(bob)

@@ -24,7 +24,7 @@ async def test_all_peers_link_though_each_knew_only_the_first() -> None:
 async def test_a_mesh_settles_with_any_presence() -> None:
     async with mesh("ada", "bob") as net:
         net.peers[1].set_presence("idle", "lunch")
-        await net.settle(timeout=10)
+        await net.settle(timeout=60)
         assert net.peers[0].people.find("bob").status_text == "lunch"
 
 
@@ -35,7 +35,7 @@ async def test_a_partition_cuts_both_ways_and_healing_brings_everything() -> Non
         net.partition([ada], [bob, cyd])
         assert {(await anext(left)).user.name for _ in range(2)} == {"bob", "cyd"}
         from_ada, from_bob = await ada.broadcast("left side"), await bob.broadcast("right side")
-        await from_bob.delivered(by="cyd", timeout=5)
+        await from_bob.delivered(by="cyd", timeout=60)
         with pytest.raises(DeliveryTimeout):
             await from_ada.delivered(count=1, timeout=0.1)
         await net.settle()  # within each side
@@ -56,7 +56,7 @@ async def test_peers_not_named_in_a_partition_form_a_group() -> None:
 async def test_a_crashed_peer_sends_no_goodbye_and_keeps_its_data() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        await (await bob.broadcast("before the crash")).delivered(timeout=5)
+        await (await bob.broadcast("before the crash")).delivered(timeout=60)
         left = ada.events(Left)
         await net.crash(bob)
         assert (await anext(left)).reason == "lost"
@@ -66,7 +66,7 @@ async def test_a_crashed_peer_sends_no_goodbye_and_keeps_its_data() -> None:
         new = await net.restart(bob)
         assert net.peers == [ada, new]
         assert new.me == bob.me
-        await waiting.delivered(timeout=5)
+        await waiting.delivered(timeout=60)
         assert {post.text for post in await new.history()} == {"before the crash", "for later"}
         with pytest.raises(P2PChatError):
             await net.crash(bob)  # the crashed one is no longer in this mesh
@@ -117,7 +117,7 @@ async def test_eight_writers_at_once_leave_one_history() -> None:
 
 async def test_the_fixture_makes_meshes_and_closes_them(p2pchat_mesh) -> None:  # type: ignore[no-untyped-def]
     net: Mesh = await p2pchat_mesh("ada", "bob")
-    await (await net.peers[0].broadcast("hi")).delivered(timeout=5)
+    await (await net.peers[0].broadcast("hi")).delivered(timeout=60)
 
 
 # ---- pipes

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from tests.ports import free_ports
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
-PATIENCE = 45.0  # seconds for anything; the machine may be very busy
+PATIENCE = 60.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -54,7 +54,7 @@ class Served:
     def client(self, name: str | None = None, **words: Any) -> httpx.AsyncClient:
         """Return an HTTP client, with the token of an account that `register` made."""
         headers = {} if name is None else {"Authorization": f"Bearer {self.tokens[name]}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=10, trust_env=False, **words)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False, **words)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import socketio
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 class SocketUser:

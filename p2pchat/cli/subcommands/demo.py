@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # ---- demo
 
 
-STEP = 20.0  # seconds for one claim to come true; the whole tour takes about five
+PATIENCE = 60.0  # seconds for one thing to happen on a busy machine; the whole tour takes about five
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 
@@ -116,7 +116,7 @@ class Tour:
         for one in people:
             for other in people:
                 if one is not other:
-                    await one.event("joined", STEP, user=other.name)
+                    await one.event("joined", PATIENCE, user=other.name)
         _check(True, "everyone is linked with everyone, bob with cyd too")
 
     async def _talk(self) -> None:
@@ -126,13 +126,13 @@ class Tour:
             await one.do(do="send", text=f"hello from {one.name}")
         for one in people:
             others = [other.name for other in people if other is not one]
-            lines = await one.wait(lambda line: line["event"] == "message", STEP, count=2)
+            lines = await one.wait(lambda line: line["event"] == "message", PATIENCE, count=2)
             _check(
                 sorted(line["sender"] for line in lines) == sorted(others), f"{one.name} has the lines of the others"
             )
         self._show(self.cyd, 2)
-        sent = await self.ada.event("sent", STEP, text="hello from ada")
-        await self.ada.event("delivered", STEP, id=sent["id"], count=2, of=2)
+        sent = await self.ada.event("sent", PATIENCE, text="hello from ada")
+        await self.ada.event("delivered", PATIENCE, id=sent["id"], count=2, of=2)
         _check(True, "ada was informed: delivered to 2 of 2")
 
     def _show(self, child: Child, count: int) -> None:
@@ -144,34 +144,34 @@ class Tour:
 
     async def _write_to_an_offline_user(self) -> None:
         _say("3. bob leaves, and ada writes to him.")
-        code = await self.bob.leave(STEP)
+        code = await self.bob.leave(PATIENCE)
         _check(code == 0, "bob said goodbye: everything he sent had been delivered (exit code 0)")
         for one in (self.ada, self.cyd):
-            await one.event("left", STEP, user="bob", reason="left")
+            await one.event("left", PATIENCE, user="bob", reason="left")
         _check(True, "the others were informed: bob left")
         self.letters: list[Line] = []
         for number, text in enumerate(LETTERS):
             await self.ada.do(do="send", to="bob", text=text, ref=str(number))
-            self.letters.append(await self.ada.event("sent", STEP, ref=str(number)))
+            self.letters.append(await self.ada.event("sent", PATIENCE, ref=str(number)))
         _check(True, f"{len(LETTERS)} messages to bob are accepted: they are on ada's disk")
 
     async def _kill_and_restart(self) -> None:
         _say("4. ada is killed (kill -9: no goodbye, nothing saved), then started again, without any address.")
         port = self.ada.listening["port"]
         self.ada.kill()
-        await self.ada.ended(STEP)
-        await self.cyd.event("left", STEP, user="ada", reason="lost")
+        await self.ada.ended(PATIENCE)
+        await self.cyd.event("left", PATIENCE, user="ada", reason="lost")
         _check(True, "cyd was informed: the connection to ada was lost")
         self.ada = self._child("ada", port=port)
         await self.ada.start()
-        await self.ada.event("joined", STEP, user="cyd")
+        await self.ada.event("joined", PATIENCE, user="cyd")
         _check(True, "ada found cyd again by herself")
 
     async def _come_back(self) -> None:
         _say("5. bob comes back, without any address either.")
         self.bob = self._child("bob")
         await self.bob.start()
-        lines = await self.bob.wait(lambda line: line.get("kind") == "dm", STEP, count=len(LETTERS))
+        lines = await self.bob.wait(lambda line: line.get("kind") == "dm", PATIENCE, count=len(LETTERS))
         received = [(line["id"], line["text"], line["sent_at"]) for line in lines]
         _check(
             received == [(line["id"], line["text"], line["sent_at"]) for line in self.letters],
@@ -179,12 +179,12 @@ class Tour:
         )
         self._show(self.bob, len(LETTERS))
         for letter in self.letters:
-            await self.ada.event("delivered", STEP, id=letter["id"], user="bob")
+            await self.ada.event("delivered", PATIENCE, id=letter["id"], user="bob")
         _check(True, f"ada has {len(LETTERS)} receipts: delivered to bob")
 
     async def _leave(self) -> None:
         _say("6. Everyone leaves.")
-        codes = [await one.leave(STEP) for one in (self.ada, self.bob, self.cyd)]
+        codes = [await one.leave(PATIENCE) for one in (self.ada, self.bob, self.cyd)]
         _check(codes == [0, 0, 0], "all said goodbye (exit code 0)")
         _check(self.bob.count("message", kind="dm") == len(LETTERS), "nothing came twice")
 
@@ -230,7 +230,7 @@ class Child:
         self._under = under
         self.complaints: list[str] = []
 
-    async def start(self, timeout: float = 15.0) -> None:
+    async def start(self, timeout: float = PATIENCE) -> None:
         """Start the process and wait until it listens."""
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == VARIABLE
@@ -286,7 +286,7 @@ class Child:
         self.process.stdin.write("".join(line + "\n" for line in lines).encode())
         await self.process.stdin.drain()
 
-    async def wait(self, wanted: Callable[[Line], bool], timeout: float = 15.0, *, count: int = 1) -> list[Line]:
+    async def wait(self, wanted: Callable[[Line], bool], timeout: float = PATIENCE, *, count: int = 1) -> list[Line]:
         """Wait for `count` wanted lines and return them; lines that came before count too."""
         found: list[Line] = []
         checked = 0
@@ -306,7 +306,7 @@ class Child:
     def _failure(self, what: str) -> str:
         return "; ".join([f"{self.name} {what}", *self.complaints[-5:]])
 
-    async def event(self, event: str, timeout: float = 15.0, **fields: Any) -> Line:
+    async def event(self, event: str, timeout: float = PATIENCE, **fields: Any) -> Line:
         """Return the first line of this event with these fields."""
         [line] = await self.wait(lambda line: matches(line, event, fields), timeout)
         return line
@@ -327,13 +327,13 @@ class Child:
         with suppress(OSError):
             await self.process.stdin.wait_closed()
 
-    async def leave(self, timeout: float = 15.0) -> int:
+    async def leave(self, timeout: float = PATIENCE) -> int:
         """Make it leave in good order; return its exit code."""
         with suppress(OSError):
             await self.do(do="quit")
         return await self.ended(timeout)
 
-    async def ended(self, timeout: float = 15.0) -> int:
+    async def ended(self, timeout: float = PATIENCE) -> int:
         """Wait until the process has ended and everything it wrote is read; return its exit code."""
         try:
             async with asyncio.timeout(timeout):

@@ -63,7 +63,7 @@ async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Pa
         [to] = await control.ask("find", to="bob")
         assert to == {"conversation": "bob", "conversation_id": ada.find("bob").id, "kind": "dm"}
         await control.send(do="send", to=to["conversation_id"], text="two\nlines")
-        assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
+        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
     [message] = await bob.history("ada")
     assert isinstance(message, Message) and message.text == "two\nlines"
 
@@ -98,7 +98,7 @@ async def test_many_lines_keep_their_order(serve: Serve, home: Path) -> None:
 async def test_users_without_the_message_are_named_at_the_timeout(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     _, server = await serve("bob", ada.endpoint)
-    await ada.wait_user("bob", timeout=10)
+    await ada.wait_user("bob", timeout=60)
     await server.shut_down("gone")
     async with talking(home / "ada") as control:
         await control.send(do="send", to="bob", text="for later")
@@ -141,12 +141,12 @@ async def test_a_message_sent_while_a_tail_begins_comes_once(
 async def test_a_tail_of_one_conversation_shows_no_other(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     await serve("bob", ada.endpoint)
-    await ada.wait_user("bob", timeout=10)
+    await ada.wait_user("bob", timeout=60)
     async with talking(home / "ada") as control:
         await control.send(do="tail", to="bob", ref="t")
         await line(control, "answer", ref="t")
         await ada.broadcast("for all")
-        await (await ada.send("bob", "for bob")).delivered(timeout=10)
+        await (await ada.send("bob", "for bob")).delivered(timeout=60)
         lines = [await control.next_line(), await control.next_line()]
         assert [(one["event"], one.get("text", "")) for one in lines if one] == [("sent", "for bob"), ("delivered", "")]
 
@@ -155,14 +155,14 @@ async def test_a_tail_can_leave_out_ignored_users(serve: Serve, home: Path) -> N
     ada, _ = await serve("ada")
     bob, _ = await serve("bob", ada.endpoint)
     await ada.broadcast("one")
-    await (await bob.broadcast("look at me")).delivered(timeout=20)
+    await (await bob.broadcast("look at me")).delivered(timeout=60)
     await ada.broadcast("two")
     await ada.ignore("bob")
     async with talking(home / "ada") as control:
         await control.send(do="tail", last=2, ignored=False)
         shown = [(await line(control, "sent"))["text"] for _ in range(2)]
         await line(control, "answer")
-        await (await bob.broadcast("look at me!")).delivered(timeout=20)
+        await (await bob.broadcast("look at me!")).delivered(timeout=60)
         await ada.broadcast("three")
         while (found := await control.next_line()) is not None and found["event"] != "sent":
             assert found["event"] != "message"
@@ -183,12 +183,12 @@ async def test_one_tail_is_enough_for_a_connection(serve: Serve, home: Path) -> 
 async def test_each_connection_has_a_current_conversation_of_its_own(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     await serve("bob", ada.endpoint)
-    await ada.wait_user("bob", timeout=10)
+    await ada.wait_user("bob", timeout=60)
     async with talking(home / "ada") as one, talking(home / "ada") as other:
         await one.send(do="send", to="bob", text="psst")
-        await one.ask("wait", timeout=10)
+        await one.ask("wait", timeout=60)
         await other.send(do="send", text="hello all")
-        await other.ask("wait", timeout=10)
+        await other.ask("wait", timeout=60)
         users = {row["user"]: row["status"] for row in await other.ask("who")}
     assert users == {"ada": "online", "bob": "online"}
     assert [post.text for post in await ada.history("room")] == ["hello all"]
@@ -391,7 +391,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
         server = await ControlServer(net.peers[0]).start()
         control = await connect_within(server)
         await control.send(do="send", to="bob", text="hi")
-        assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
+        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
         await control.aclose()
         await server.shut_down("done")
 

@@ -59,7 +59,7 @@ async def meet(home: Path) -> None:
     async with TCPPeer(0, name="ada", data=home / "18080") as ada:
         for name in NAMES:
             async with TCPPeer(0, ada.endpoint, name=name, temporary=True) as other:
-                await (await other.broadcast("hi")).delivered(timeout=20)
+                await (await other.broadcast("hi")).delivered(timeout=60)
         await ada.create_group("night shift")
 
 

@@ -119,8 +119,8 @@ def test_a_database_locked_by_another_program(doctor: Doctor, ada: Path) -> None
 async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async with TCPPeer(0, name="bob", data=tmp_path / "bob") as bob:
         async with TCPPeer(0, bob.endpoint, name="ada", data=tmp_path / "ada") as ada:
-            await ada.wait_user("bob", timeout=20)
-            await (await bob.broadcast("hi")).delivered(timeout=20)
+            await ada.wait_user("bob", timeout=60)
+            await (await bob.broadcast("hi")).delivered(timeout=60)
         ways = ["--data", str(tmp_path / "ada"), bob.endpoint]
         assert await asyncio.to_thread(main, ["doctor", *ways]) == 0
         assert capfd.readouterr().out.startswith(f"ok       {bob.endpoint} bob answers, of the same network, in ")

@@ -36,9 +36,9 @@ async def talked(home: Path, *writers: str, count: int = 3) -> None:
     async with TCPPeer(0, name="ada", data=home / "ada") as ada:
         for name in writers:
             async with TCPPeer(0, ada.endpoint, name=name, data=home / name) as writer:
-                await writer.wait_user("ada", timeout=20)
+                await writer.wait_user("ada", timeout=60)
                 for number in range(count):
-                    await (await writer.broadcast(f"{number}")).delivered(timeout=20)
+                    await (await writer.broadcast(f"{number}")).delivered(timeout=60)
 
 
 async def stored(home: Path) -> list[Message | Sent]:

@@ -235,7 +235,7 @@ async def test_one_known_peer_answers_and_then_none(home: Path) -> None:
         async with TCPPeer(0, bob.endpoint, name="ada", data=home / "ada") as ada:
             async with TCPPeer(0, bob.endpoint, ada.endpoint, name="cyd", temporary=True) as cyd:
                 for other in (bob, cyd):
-                    await (await ada.send(other.me, "hi")).delivered(timeout=20)
+                    await (await ada.send(other.me, "hi")).delivered(timeout=60)
         [found] = await check_peers(await known(home), str(home / "ada"))
         assert (found.verdict, found.seen) == ("ok", "1 of 2 known here answer: bob")
     [found] = await check_peers(await known(home), str(home / "ada"))

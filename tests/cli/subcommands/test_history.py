@@ -17,14 +17,14 @@ History = Callable[..., list[str]]
 
 async def talk(data: Path) -> None:
     async with TCPPeer(0, name="ada", data=data / "ada") as ada, TCPPeer(0, ada.endpoint, name="bob") as bob:
-        await ada.wait_user("bob", timeout=20)
+        await ada.wait_user("bob", timeout=60)
         for text in ("one", "two", "the deploy failed", "deploy again"):
             said = await ada.broadcast(text)
         await ada.send("bob", "psst\n12:00 bob: not by him")
-        await bob.wait_user("ada", timeout=20)
-        await said.delivered(timeout=20)
+        await bob.wait_user("ada", timeout=60)
+        await said.delivered(timeout=60)
         receipt = await (await bob.message(said.id)).reply("thanks")
-        await receipt.delivered(timeout=20)
+        await receipt.delivered(timeout=60)
 
 
 @pytest.fixture

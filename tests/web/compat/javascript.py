@@ -18,7 +18,7 @@ from filelock import FileLock
 
 PACKAGE = "socket.io-client"
 VERSION = "4.8"  # the version most users have
-PATIENCE = 20.0  # seconds for any expected event
+PATIENCE = 60.0  # seconds for any expected event
 INSTALL_WITHIN = 120.0
 
 
