@@ -1,0 +1,333 @@
+"""Programs without a loop: peers, threads, Ctrl-C, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, assert_type
+
+import pytest
+
+from p2pchat.sync import (
+    DeliveryTimeout,
+    Edited,
+    Events,
+    Group,
+    GroupChanged,
+    Left,
+    Message,
+    PeerClosed,
+    Receipt,
+    Receipts,
+    Sent,
+    TCPPeer,
+    TooLong,
+    UnknownName,
+    User,
+    open_history,
+)
+from p2pchat.sync.background import background
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 20.0  # seconds; nothing takes long
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def pair(home: Path) -> Iterator[tuple[TCPPeer, TCPPeer]]:
+    with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        with TCPPeer(0, ada.endpoint, name="bob", data=home / "bob") as bob:
+            ada.wait_user("bob", timeout=PATIENCE)
+            yield ada, bob
+
+
+def test_a_message_is_sent_answered_and_delivered(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    receipt = assert_type(ada.send("bob", "ping"), Receipt)
+    for event in assert_type(bob.events(Message), Events[Message]):
+        assert (assert_type(event, Message).text, event.sender.name) == ("ping", "ada")
+        assert event.conversation == bob.find("ada") and event.conversation.viewer == bob
+        event.mark_read()
+        assert_type(event.reply("pong"), Receipt).delivered(timeout=PATIENCE)
+        break
+    receipt.read(by="bob", timeout=PATIENCE)
+    assert (receipt.status, receipt.by_member) == ("read", {ada.user("bob"): "read"})
+    found = assert_type(ada.history("bob"), list[Message | Sent])
+    assert [(type(one), one.text) for one in found] == [(Sent, "ping"), (Message, "pong")]
+    assert [one.text for one in ada.find("bob").messages()] == ["ping", "pong"]
+    assert repr(found[0]).startswith("<Sent ") and str(ada.find("bob")) == "bob"
+
+
+def test_messages_change_and_groups_have_members(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    changes = bob.events(Edited, GroupChanged, consumer=None)
+    receipts = assert_type(ada.send_many("bob", ["one", "two"]), Receipts)
+    receipts.delivered(timeout=PATIENCE)
+    assert len(receipts) == 2 and [one.id for one in receipts] == [receipts[0].id, receipts[-1].id]
+    ada.edit(receipts[0].id, "1")
+    edited = changes.next(timeout=PATIENCE)
+    assert isinstance(edited, Edited) and edited.text == "1" and isinstance(edited.message, Message)
+    edited.message.react("+1").delivered(timeout=PATIENCE)
+    assert ada.message(receipts[0].id).reactions == {"+1": [ada.user("bob")]}
+
+    group = assert_type(ada.create_group("ops", [ada.user("bob")]), Group)
+    created = changes.next(timeout=PATIENCE)
+    assert isinstance(created, GroupChanged) and created.group.name == "ops"
+    assert {user.name for user in assert_type(created.group.members, list[User])} == {"ada", "bob"}
+    created.group.send("here").delivered(timeout=PATIENCE)
+    assert [one.text for one in group.history()] == ["here"]
+
+
+def test_a_hosted_user_writes_and_reads(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    zoe = ada.host("zoe")
+    assert ada.hosted == [zoe] and zoe.name == "zoe"
+    everybody = ada.everybody(Message)
+    zoe.set_presence("online")
+    bob.wait_user("zoe", timeout=PATIENCE)
+    bob.send("zoe", "hi").delivered(timeout=PATIENCE)
+    event, users = everybody.next(timeout=PATIENCE)
+    assert isinstance(event, Message) and event.text == "hi" and users == (zoe.key,)
+    post = zoe.post(event)
+    assert post.conversation.viewer == zoe
+    assert [one.text for one in zoe.unread("bob")] == ["hi"]
+    assert zoe.without_read([post]) == [post]
+
+
+def test_errors_keep_their_class_and_their_facts(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    with pytest.raises(UnknownName):
+        ada.send("nobody", "hi")
+    with pytest.raises(TooLong) as long:
+        ada.send("bob", "x" * 100_000)
+    assert long.value.limit_bytes == 32_768
+    with pytest.raises(TimeoutError):
+        ada.wait_for(Message, timeout=0.01)
+    events = ada.events(Message)
+    with pytest.raises(TimeoutError):
+        events.next(timeout=0.01)
+    bob.close()
+    receipt = ada.send("bob", "later")
+    with pytest.raises(DeliveryTimeout) as late:
+        receipt.delivered(timeout=0.01)
+    assert list(late.value.missing) == ["bob"]
+    with pytest.raises(AttributeError):
+        _ = receipt.nonsense  # type: ignore[attr-defined]  # as every misspelt name
+    with pytest.raises(TypeError):
+        User()
+
+
+def test_several_threads_use_one_peer(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    with ThreadPoolExecutor(4) as threads:
+
+        def write(name: str) -> None:
+            for number in range(25):
+                receipt = ada.send("bob", f"{name} {number}")
+            receipt.delivered(timeout=PATIENCE)
+
+        writers = [threads.submit(write, name) for name in "abc"]
+        events = bob.events(Message)
+        found = [next(events).text for _ in range(75)]
+        for writer in writers:
+            writer.result()
+    for name in "abc":
+        assert [text for text in found if text.startswith(name)] == [f"{name} {number}" for number in range(25)]
+
+
+def test_what_waits_in_a_thread_ends_when_another_closes(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    with ThreadPoolExecutor(4) as threads:
+        events, others = ada.events(Message), ada.events(consumer=None)
+        reading, to_the_end = threads.submit(list, events), threads.submit(list, others)
+        events.close()
+        assert reading.result(PATIENCE) == []
+        bob.close()
+        receipt = ada.send("bob", "later")
+        waiting = threads.submit(receipt.delivered)
+        ada.close("enough")
+        assert type(to_the_end.result(PATIENCE)[-1]).__name__ == "Stopped"
+        with pytest.raises(PeerClosed):
+            waiting.result(PATIENCE)
+    calls: list[Callable[[], Any]] = [lambda: ada.send("bob", "x"), ada.events, lambda: ada.history("bob"), ada.start]
+    for call in calls:
+        with pytest.raises(PeerClosed):
+            call()
+    ada.close()  # a second time
+
+
+def test_a_function_called_back_gets_the_same_objects_and_must_not_wait(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    seen: list[Message] = []
+
+    def is_ping(event: Message) -> bool:
+        seen.append(event)
+        return event.conversation.name == "ada" and event.text == "ping"
+
+    def answers(event: Message) -> bool:
+        event.reply("from the thread of the loop, which would wait for itself")
+        return True
+
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(bob.wait_for, Message, where=is_ping, timeout=PATIENCE)
+        while not seen:  # until bob waits, he hears nothing
+            ada.send("bob", "ping").delivered(timeout=PATIENCE)
+        assert found.result(PATIENCE) == seen[0] and type(seen[0]) is Message
+        wrong = threads.submit(bob.wait_for, Message, where=answers, timeout=PATIENCE)
+        while not wrong.done():
+            ada.send("bob", "ping").delivered(timeout=PATIENCE)
+        with pytest.raises(RuntimeError, match="use another thread"):
+            wrong.result()
+
+
+def test_the_history_of_a_peer_that_ended_can_be_read(home: Path) -> None:
+    with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        ada.broadcast("hello")
+        data = ada.data
+    assert data is not None
+    with open_history(data) as history:
+        assert [one.text for one in history.history("room")] == ["hello"]
+        with pytest.raises(PeerClosed):
+            history.find("room").send("no")
+
+
+def run_program(code: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+INTERRUPTED = """
+import sys
+from p2pchat.sync import Message, TCPPeer
+with TCPPeer(0, sys.argv[1], name="bot", data=sys.argv[2]) as bot:
+    events = bot.events(Message)
+    try:
+        bot.send("room", "ready")
+        next(events)
+    except KeyboardInterrupt:
+        bot.send("room", "usable").delivered(timeout=20)
+    print(next(events).text, flush=True)
+    bot.send("room", "ready again")
+    next(events)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to one process")
+def test_ctrl_c_ends_the_call_and_leaves_the_peer_usable(home: Path) -> None:
+    with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        events = ada.events(Message, Left)
+        bot = run_program(INTERRUPTED, ada.endpoint, str(home / "bot"))
+        try:
+            assert _text(events) == "ready"
+            bot.send_signal(signal.SIGINT)
+            assert _text(events) == "usable"
+            ada.broadcast("go on")
+            assert _text(events) == "ready again"
+            bot.send_signal(signal.SIGINT)
+            left = events.next(timeout=PATIENCE)
+            assert isinstance(left, Left) and left.reason == "left"
+            out, err = bot.communicate(timeout=PATIENCE)
+            assert out == "go on\n" and err.splitlines()[-1] == "KeyboardInterrupt"
+            assert bot.returncode in (1, 130, -signal.SIGINT)
+        finally:
+            bot.kill()
+            bot.communicate()
+
+
+def _text(events: Events[Message | Left]) -> str:
+    event = events.next(timeout=PATIENCE)
+    assert isinstance(event, Message)
+    return event.text
+
+
+def test_on_windows_a_wait_looks_up_for_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float | None] = []
+
+    class Outcome(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            looks.append(timeout)
+            return super().result(timeout)
+
+    async def waits_for_looks() -> None:
+        while len(looks) < 3:
+            await asyncio.sleep(0)
+        raise TimeoutError("that of the call")
+
+    monkeypatch.setattr(concurrent.futures, "Future", Outcome)
+    monkeypatch.setattr("p2pchat.sync.background.SIGNALS_EVERY", 0.001)
+    with pytest.raises(TimeoutError, match="that of the call"):
+        background().run(waits_for_looks)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
+def test_a_result_that_came_with_ctrl_c_is_kept() -> None:
+    async def is_done_when_cancelled() -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            return "event"
+        return "never cancelled"
+
+    late: list[str] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            background().run(is_done_when_cancelled, late.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert late == ["event"]
+
+
+FORKED = """
+import os, sys
+from p2pchat.sync import PeerClosed, TCPPeer
+ada = TCPPeer(0, name="ada", data=sys.argv[1])
+ada.start()
+if (child := os.fork()) == 0:
+    try:
+        ada.send("room", "x")
+    except PeerClosed as error:
+        print(error, repr(ada), flush=True)
+    with TCPPeer(0, name="cyd", data=sys.argv[2]) as cyd:
+        print(cyd.send("room", "from the child").status, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(ada.send("room", "from the parent").status, flush=True)
+ada.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_makes_peers_of_its_own(home: Path) -> None:
+    program = run_program(FORKED, str(home / "ada"), str(home / "cyd"))
+    out, err = program.communicate(timeout=60)
+    lines = out.splitlines()
+    assert "make a peer after the fork <TCPPeer of another process>" in lines[0], err
+    assert lines[1:] == ["accepted", "accepted"]
+
+
+def test_a_program_that_closes_nothing_ends_and_what_was_accepted_stays(home: Path) -> None:
+    code = "import sys; from p2pchat.sync import TCPPeer; p = TCPPeer(data=sys.argv[1]); p.start(); p.broadcast('kept')"
+    program = run_program(code, str(home / "ada"))
+    assert program.communicate(timeout=60) == ("", "")
+    assert program.returncode == 0
+    with open_history(home / "ada") as history:
+        assert [one.text for one in history.history("room")] == ["kept"]
