@@ -302,7 +302,7 @@ async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
             end.raise_limit()
             end.pause_reading()
         await fill(link.ada)
-        closing = asyncio.create_task(link.bob.close(LEFT, drain_timeout=60))
+        closing = asyncio.create_task(link.bob.close(LEFT, drain_timeout=10))
         assert not (await asyncio.wait([closing], timeout=0.05))[0]  # it stays until ada has read it
         link.ada.resume_reading()
         await link.to_ada.until(lambda: bool(link.to_ada.reason))

@@ -27,7 +27,7 @@ from functools import partial
 
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
-from p2pchat.core.records import Prune, PruneKey, PrunePlan
+from p2pchat.core.records import PruneKey, PrunePlan
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import UserId
@@ -112,7 +112,7 @@ class Pruner:
             self._ctx.change.meta[DELETED] = "1"
         self._sync.transaction.prunes.append((request, plan))
         for user in sorted({prune.log.user for prune in plan.pruned} & self._sync.hosted.keys()):
-            self._seal(conversation, user, [prune for prune in plan.pruned if prune.log.user == user])
+            self._seal(conversation, user, max(prune.c for prune in plan.pruned if prune.log.user == user))
 
     def _answer(self, request: PruneRequest, plan: PrunePlan) -> None:
         del self._requests[request.ticket]
@@ -129,10 +129,18 @@ class Pruner:
 
     # ---- sealed logs
 
-    def _seal(self, conversation: ConversationState, user: UserId, prunes: list[Prune]) -> None:
-        """Seal the logs of a hosted user, unless they were when the deleted entries came to stand below new ones."""
+    def on_user_hosted(self, user: UserId) -> None:
+        """Seal the logs of which entries were deleted while nobody hosted this user here."""
+        for conversation in self._sync.conversations.by_id.values() if self._sync.has_deleted else ():
+            writer = conversation.writers.get(user)
+            clocks = [log.last_c for log in writer.logs.values() if log.pruned] if writer is not None else []
+            if clocks:
+                self._seal(conversation, user, max(clocks))
+
+    def _seal(self, conversation: ConversationState, user: UserId, c: int) -> None:
+        """Seal the logs of a hosted user, unless they were since entries up to the clock `c` stand below new ones."""
         writer = conversation.writer(user)
-        if max(prune.c for prune in prunes) <= writer.sealed_c or len(writer.sealed) >= MAX_SEALED:
+        if c <= writer.sealed_c or len(writer.sealed) >= MAX_SEALED:
             return
         for log in writer.tail_tips():
             writer.sealed = (*writer.sealed, log.id.run)

@@ -342,6 +342,7 @@ class Replicator:
         self.read_receipts.on_user_hosted(user, reads)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
+            self.pruner.on_user_hosted(user)
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.contacts.add(self.conversations.written_to_by(user), user)

@@ -167,7 +167,7 @@ def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
 ) -> None:
     """The next want goes to the same peer when there is no other."""
     world = World()
-    ada = world.peer("ada", want_progress_timeout=60, dead_after=1e6, ping_after=1e5)
+    ada = world.peer("ada", want_progress_timeout=20, dead_after=1e6, ping_after=1e5)
     first = Author("bob", "b1")
     cyd = ada.far("cyd")
     cyd.say(first.say("one"))

@@ -96,6 +96,23 @@ def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
     assert texts(bob, there) == ["while bob has nothing", "new"]
 
 
+def test_what_was_deleted_while_a_user_was_away_is_not_built_on_when_it_is_back() -> None:
+    """Nobody else has it (seed 1075119)."""
+    sim, (ada, bob) = linked("ada", "bob")
+    bob.crash()
+    zoe = sim.guest("zoe")
+    ada.host_guest(zoe)
+    ada.say_as(zoe, "old")
+    sim.run(CALM)
+    ada.unhost_guest(zoe)
+    delete(sim, ada, sim.invariants.room)
+    ada.host_guest(zoe)
+    ada.say_as(zoe, "new")
+    bob.start(ada.endpoint)
+    sim.run(90.0)  # it waits for what was deleted, then shows the new one with a gap mark
+    assert texts(bob, sim.invariants.room) == ["new"]
+
+
 def test_a_second_deletion_of_older_messages_begins_no_further_log() -> None:
     sim, (ada, bob) = linked("ada", "bob")
     ada.say("one", bob)
