@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.subscription import Events
     from p2pchat.messaging.users import HostPeer, User, Whois
     from p2pchat.offline import Checked, History, KnownAddress, RefusedMessages, import_into, open_alone, open_history
+    from p2pchat.once import SentReceipt, send_once
     from p2pchat.peer import Forgotten, TCPPeer
     from p2pchat.peer_resources import login_name, profile_invite
     from p2pchat.reachability import Probed, probe
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
+    "once": ("SentReceipt", "send_once"),
     "peer_resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
@@ -154,6 +156,7 @@ __all__ = [
     "Renamed",
     "Requested",
     "Sent",
+    "SentReceipt",
     "Settings",
     "Stopped",
     "StorageError",
@@ -179,6 +182,7 @@ __all__ = [
     "probe",
     "profile_directory",
     "profile_invite",
+    "send_once",
     "validate_name",
     "where_found",
 ]

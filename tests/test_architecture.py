@@ -39,9 +39,9 @@ DIRECTION = (
     {"commands", "safe_text"},
     {"web"},
     {"cli"},
-    {"bots"},
+    {"bots", "once"},
 )
-APPS = {"commands", "safe_text", "web", "cli", "bots"}  # guests of the public names
+APPS = {"commands", "safe_text", "web", "cli", "bots", "once"}  # guests of the public names
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
 LAYER[""] = LAYER["testing"]  # layers after the library use its public names
 # The interfaces of a gateway. None imports another.
@@ -231,7 +231,7 @@ def test_apps_use_public_names_only() -> None:
         for source in SOURCES
         if source.unit in APPS
         for found in source.imports
-        if internal_target(found) not in (None, "", "testing", *APPS) or found.name.startswith("_")
+        if internal_target(found) not in (None, "", "testing", "sync", *APPS) or found.name.startswith("_")
         if found.name != "__version__"
     ]
     assert private == []

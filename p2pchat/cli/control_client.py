@@ -39,11 +39,15 @@ _CODES |= {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME}
 
 
 class RequestRefused(CommandError):
-    """The peer answered with an error. `code` is the exit code; `is_busy`: the peer has too many connections."""
+    """The peer answered with an error, the word `error`. `code` is the exit code.
+
+    `is_busy`: the peer has too many connections.
+    """
 
     def __init__(self, line: EventLine) -> None:
         super().__init__(str(line.get("text", "the peer refused this")))
         self.code = exit_code(line)
+        self.error = str(line.get("code", ""))
         self.is_busy = line.get("code") == BUSY
 
 

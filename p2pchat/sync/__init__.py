@@ -13,8 +13,10 @@ from the asynchronous classes; background.py has the loop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from p2pchat.sync.background import background
 from p2pchat.sync.classes import (
     Conversation,
     Deleted,
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
         PortInUse,
         Probed,
         ProfileState,
+        SentReceipt,
         Settings,
         StorageError,
         TooLong,
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
         parse_invite,
         profile_directory,
         profile_invite,
+        send_once,
         validate_name,
         where_found,
     )
@@ -154,6 +158,7 @@ __all__ = [
     "Renamed",
     "Requested",
     "Sent",
+    "SentReceipt",
     "Settings",
     "Stopped",
     "StorageError",
@@ -179,9 +184,18 @@ __all__ = [
     "probe",
     "profile_directory",
     "profile_invite",
+    "send_once",
     "validate_name",
     "where_found",
 ]
+
+
+def in_background(function: Callable[[], Any]) -> Any:
+    """Call a function on the loop of p2pchat.sync; return its result, awaited if it is awaitable.
+
+    For a coroutine of asyncio code that belongs beside the peers. Ctrl-C cancels it.
+    """
+    return background().run(function)
 
 
 if not TYPE_CHECKING:  # so that type checkers find a misspelt name

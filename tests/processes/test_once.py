@@ -1,0 +1,77 @@
+"""send_once: one message of a program without a peer of its own, through the peer that runs beside it, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat import AmbiguousName, P2PChatError, SentReceipt, TCPPeer, TooLong, UnknownName, send_once
+from tests.processes.peers import Cluster
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+async def once(to: str, text: str, **where: Any) -> SentReceipt:
+    return await asyncio.to_thread(send_once, to, text, **where)
+
+
+async def test_the_peer_that_runs_beside_the_program_sends_it(quick: Cluster, home: Path) -> None:
+    ada = quick.child("ada")
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint)
+    await bob.start()
+    await ada.event("joined", user="bob")
+    receipt = await once("bob", "hi", data=home / "ada", timeout=20)
+    assert receipt.is_delivered and (receipt.of, receipt.delivered_to, receipt.missing) == (1, ("bob",), ())
+    assert (await bob.event("message", text="hi"))["id"] == receipt.id
+    assert (await once("room", "all", data=home / "ada", timeout=20)).delivered_to == ("bob",)
+
+    assert await bob.leave() == 0
+    await ada.event("left", user="bob")
+    kept = await once("bob", "later", data=str(home / "ada"), timeout=0)
+    assert (kept.status, kept.is_delivered, kept.missing) == ("accepted", False, ("bob",))
+
+
+async def test_without_a_running_peer_it_runs_meanwhile_for_all_threads(home: Path) -> None:
+    async with TCPPeer(0, name="bob", data=home / "bob") as bob:
+        async with TCPPeer(0, bob.endpoint, name="ada", data=home / "ada") as ada:
+            await (await ada.broadcast("we have met")).delivered(timeout=20)
+        receipts = await asyncio.gather(
+            *(once("bob", f"{number}", data=home / "ada", timeout=20) for number in range(3))
+        )
+        assert [receipt.status for receipt in receipts] == ["delivered"] * 3
+        found = {post.id: post.text for post in await bob.history("ada")}
+        assert [found[receipt.id] for receipt in receipts] == ["0", "1", "2"]
+    assert not list((home / "ada").glob("control.*"))
+
+
+async def test_errors_are_those_of_the_library(quick: Cluster, home: Path) -> None:
+    ada = quick.child("ada")
+    await ada.start()
+    for name in ("Bob", "bob"):  # two users whose names look alike
+        other = quick.child(name.replace("B", "other-b"), ada.endpoint, "--name", name)
+        await other.start()
+    await ada.wait(lambda line: line["event"] == "joined", count=2)
+    wrong: list[tuple[type[Exception], Callable[[], Any]]] = [
+        (UnknownName, lambda: send_once("nobody", "hi", data=home / "ada")),
+        (AmbiguousName, lambda: send_once("bob", "hi", data=home / "ada")),
+        (TooLong, lambda: send_once("room", "x" * 40_000, data=home / "ada")),
+        (ValueError, lambda: send_once("room", "", data=home / "ada")),
+        (ValueError, lambda: send_once("room", "hi", data=home / "ada", timeout=-1)),
+        (TypeError, lambda: send_once("room", "hi", data=home / "ada", port=8080)),
+        (P2PChatError, lambda: send_once("room", "hi", data=home / "nobody's")),
+    ]
+    for error, call in wrong:
+        with pytest.raises(error) as raised:
+            await asyncio.to_thread(call)
+        assert type(raised.value) is error
