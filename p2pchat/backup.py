@@ -70,7 +70,8 @@ async def backup_profile(
         db: The URL of the database, if that is elsewhere; the copy has it at its usual place.
         progress: Called in a thread, now and then, with the number of bytes of the database copied, and of all.
     Raises:
-        P2PChatError: There is no peer, or the copy cannot be made. StorageError: The database cannot be read.
+        P2PChatError: There is no peer, or the copy cannot be made.
+        StorageError: The database cannot be read.
     """
     directory = data_directory(data)
     if db is not None and db.startswith("memory:"):
@@ -126,7 +127,13 @@ def _is_copied(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The result of copy_database: the rows of all tables, and how many of them are entries and logs."""
+    """The result of copy_database.
+
+    Attributes:
+        rows: The number of rows of all tables.
+        entries: How many of them are entries.
+        logs: How many of them are logs.
+    """
 
     rows: int
     entries: int
@@ -145,7 +152,8 @@ async def copy_database(
         target: The same. It is created if it does not exist, except on a database server.
         progress: Called in a thread, now and then, with the number of rows copied, and of all.
     Raises:
-        DataLocked: A peer is running with one of them. P2PChatError: There is nothing to copy.
+        DataLocked: A peer is running with one of them.
+        P2PChatError: There is nothing to copy.
         StorageError: One of them cannot be used; nothing was copied.
     """
     report = progress or (lambda done, total: None)

@@ -51,6 +51,8 @@ from p2pchat import (
     validate_name,
 )
 
+__all__ = ["Bot", "BotCommand", "BotContext"]
+
 AT_ONCE = 8  # conversations that are served at once; a guess
 MESSAGES_AT_ONCE = 20  # unread messages read together
 GRACE = 5.0  # seconds in which handlers may end when the bot stops; half of what `docker stop` waits
@@ -124,6 +126,8 @@ class BotCommand:
         name: The word that calls it.
         aliases: Other words that do.
         help: The docstring; "" without one.
+        takes_context: Its first parameter is `ctx`.
+        parameters: The others, in order.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, aliases: Sequence[str] = ()) -> None:
@@ -275,7 +279,10 @@ class Bot:
         at_once: In how many conversations it works at the same time.
         about: What it tells others of itself; "" leaves that as it is.
     Attributes:
-        commands: All commands by their names.
+        name: The name of its user.
+        prefix: As given.
+        about: As given.
+        commands: All commands by their names; `help` is one.
     Raises:
         ValueError: The name is no name of a user, or the prefix holds a blank.
     """
@@ -301,7 +308,7 @@ class Bot:
 
     @property
     def peer(self) -> TCPPeer:
-        """The peer it runs on. Raises RuntimeError before it runs."""
+        """The peer it runs on; RuntimeError before it runs."""
         if self._peer is None:
             raise RuntimeError("the bot does not run yet: its peer is there once run() or serve() has begun")
         return self._peer

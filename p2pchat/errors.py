@@ -31,7 +31,11 @@ class P2PChatError(Exception):
 
 
 class UnknownName(P2PChatError):
-    """No user and no conversation has this name."""
+    """No user and no conversation has this name.
+
+    Attributes:
+        name: The name that was asked for.
+    """
 
     def __init__(self, name: str, hint: str = "", *, text: str = "") -> None:
         super().__init__(text or f"nobody here is called {name!r}" + (f"; {hint}" if hint else ""))
@@ -39,7 +43,12 @@ class UnknownName(P2PChatError):
 
 
 class AmbiguousName(P2PChatError):
-    """Several users or conversations have this name. `candidates` are labels that tell them apart."""
+    """Several users or conversations have this name.
+
+    Attributes:
+        name: The name that was asked for.
+        candidates: Labels that tell them apart; each names exactly one.
+    """
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
         super().__init__(f"{name!r} could be {', '.join(candidates)}: use one of these")
@@ -48,7 +57,12 @@ class AmbiguousName(P2PChatError):
 
 
 class NameTaken(P2PChatError):
-    """Another user of this peer has this name, or `other`, a name that looks like it."""
+    """Another user of this peer has this name, or one that looks like it.
+
+    Attributes:
+        name: The name that was asked for.
+        other: The name of that user.
+    """
 
     def __init__(self, name: str, other: str) -> None:
         super().__init__(f"the name {name!r} is taken: a user of this peer is called {other!r}")
@@ -65,7 +79,12 @@ class ImportRefused(P2PChatError):
 
 
 class PortInUse(P2PChatError):
-    """Another program listens on this port."""
+    """Another program listens on this port.
+
+    Attributes:
+        host: The address.
+        port: The port.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(f"port {port} on {host} is in use: stop the other program or choose another port")
@@ -74,7 +93,12 @@ class PortInUse(P2PChatError):
 
 
 class DataLocked(P2PChatError):
-    """Another process uses this data directory. `pid` is 0 when it could not be read."""
+    """Another process uses this data directory.
+
+    Attributes:
+        path: The directory.
+        pid: The process; 0 when it could not be read.
+    """
 
     def __init__(self, path: str, pid: int) -> None:
         who = f"process {pid}" if pid else "another process"
@@ -90,7 +114,11 @@ class StorageError(P2PChatError):
 class DeliveryTimeout(P2PChatError, TimeoutError):
     """Not every recipient had the message in time. The message stays stored and will still arrive.
 
-    `missing` are the labels of those who lack it; `confirmed` of the `count` asked for have it, if a count was given.
+    Attributes:
+        message_id: The id of the message.
+        missing: The labels of those who lack it.
+        confirmed: The number of those who have it.
+        count: The number that was asked for; None if none was.
     """
 
     def __init__(self, message_id: str, missing: Sequence[str], confirmed: int = 0, count: int | None = None) -> None:
@@ -111,7 +139,11 @@ class PeerClosed(P2PChatError):
 
 
 class ConsumerBusy(P2PChatError):
-    """Another reader uses this consumer. Give each reader a name of its own."""
+    """Another reader uses this consumer. Give each reader a name of its own.
+
+    Attributes:
+        consumer: The name.
+    """
 
     def __init__(self, consumer: str) -> None:
         super().__init__(f"consumer {consumer!r} is being read already: give this reader another name")
@@ -119,7 +151,12 @@ class ConsumerBusy(P2PChatError):
 
 
 class TooLong(P2PChatError, ValueError):
-    """A text or entry is above its limit."""
+    """A text or entry is above its limit.
+
+    Attributes:
+        size_bytes: Its size, in bytes of UTF-8.
+        limit_bytes: The limit.
+    """
 
     def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"{what} has {size_bytes} bytes of UTF-8, the limit is {limit_bytes}: send it in parts")

@@ -44,7 +44,13 @@ MAX_FAULTS = 10  # reported of a damaged database: one bad page causes thousands
 
 @dataclass(frozen=True, slots=True)
 class KnownAddress:
-    """An address of another peer. `answered_at` is when the peer last answered there; None if it never did."""
+    """An address of another peer.
+
+    Attributes:
+        user: The user whose key the peer has.
+        endpoint: The address as "host:port".
+        answered_at: When the peer last answered there; None if it never did.
+    """
 
     user: User
     endpoint: str
@@ -55,8 +61,11 @@ class KnownAddress:
 class RefusedMessages:
     """Messages of a user's program that this version does not take.
 
-    `kind` is that of the conversation (room, dm, group), `after` the time of the last message before it, None if there
-    is none, and `reason` what is wrong with it, in words.
+    Attributes:
+        user: The user.
+        kind: That of the conversation: room, dm, group.
+        after: The time of the last message before them; None if there is none.
+        reason: What is wrong with the first of them, in words.
     """
 
     user: User
@@ -67,9 +76,12 @@ class RefusedMessages:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of History.check. `faults` are the messages of SQLite; () for an undamaged database.
+    """The result of History.check.
 
-    `lost` is a sentence about messages that the disk lost before this start; "" if it lost none.
+    Attributes:
+        size_bytes: The size of the database.
+        faults: The messages of SQLite; () for an undamaged database.
+        lost: A sentence about messages that the disk lost before this start; "" if it lost none.
     """
 
     size_bytes: int
@@ -227,7 +239,8 @@ class History(Viewer):
         It takes about 10 s for each GiB, and half a minute for each ten million messages, whose signatures are checked.
 
         Raises:
-            StorageError: It is too damaged to be read. PeerClosed: Outside of `async with`.
+            StorageError: It is too damaged to be read.
+            PeerClosed: Outside of `async with`.
         """
         storage = self._disk.storage
         checking = asyncio.ensure_future(asyncio.to_thread(storage.faults, MAX_FAULTS))
@@ -305,7 +318,8 @@ async def import_into(
         data: The peer's data directory, or its port.
         db: The URL of its database, if that is elsewhere.
     Raises:
-        DataLocked: The peer is running; `.pid` is its process. P2PChatError: There is no peer.
+        DataLocked: The peer is running; `.pid` is its process.
+        P2PChatError: There is no peer.
         ImportRefused, StorageError: As TCPPeer.import_from.
     """
     async with open_alone(data, db=db) as peer:

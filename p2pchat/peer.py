@@ -232,7 +232,8 @@ class TCPPeer(LocalUser):
                 that never answered.
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have; or the endpoint is not known.
-            ValueError: It is this peer itself, or no endpoint. StorageError: It could not be stored.
+            ValueError: It is this peer itself, or no endpoint.
+            StorageError: It could not be stored.
         """
         driver = self._require_running()
         forgotten, inputs = _plan_forget(driver.node, self.people, who)
@@ -254,7 +255,8 @@ class TCPPeer(LocalUser):
         Returns:
             That user.
         Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have. StorageError: It could not be stored.
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            StorageError: It could not be stored.
         """
         driver, user = self._require_running(), self.people.resolve(who)
         driver.put(QuotaLifted(user.key))
@@ -272,7 +274,8 @@ class TCPPeer(LocalUser):
         """Pass once through the core and the disk; returns when both have answered.
 
         Raises:
-            StorageError: Nothing could be accepted now; the text says why. PeerClosed: The peer is not running.
+            StorageError: Nothing could be accepted now; the text says why.
+            PeerClosed: The peer is not running.
             P2PChatError: The core has failed.
         """
         driver = self._require_running()
@@ -303,9 +306,11 @@ class TCPPeer(LocalUser):
             key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
             tokens: As set_tokens; stored together with a new user.
         Raises:
-            ValueError: The name or key is invalid. NameTaken: Another user of this peer has the name.
+            ValueError: The name or key is invalid.
+            NameTaken: Another user of this peer has the name.
             P2PChatError: There are too many users, or the user with this key has another name here.
-            StorageError: It could not be stored. PeerClosed: The peer is not running.
+            StorageError: It could not be stored.
+            PeerClosed: The peer is not running.
         """
         return await run_to_completion(self._lifecycle.hosted.host(validate_name(name), key, tokens))
 
@@ -326,7 +331,9 @@ class TCPPeer(LocalUser):
             user: A hosted user, or the id (hex) of one that is or was hosted.
             tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's choice.
         Raises:
-            ValueError: A hash is invalid. StorageError. PeerClosed: The peer is not running, or the user not hosted.
+            ValueError: A hash is invalid.
+            StorageError: It could not be stored.
+            PeerClosed: The peer is not running, or the user not hosted.
         """
         await self._lifecycle.hosted.set_tokens(user, tokens)
 
@@ -376,7 +383,9 @@ class TCPPeer(LocalUser):
             progress: Called now and then with the number of entries written.
         Raises:
             UnknownName, AmbiguousName: `conversation` names nobody, or several; or this open network is not known yet.
-            P2PChatError: It cannot be written. StorageError, PeerClosed.
+            P2PChatError: It cannot be written.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         disk, only = self._require_running().disk, None if conversation is None else self.find(conversation).key
         return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
@@ -393,7 +402,8 @@ class TCPPeer(LocalUser):
         Raises:
             ImportRefused: It is no export, or one of another network; nothing was imported.
             UnknownName: This open network is not known yet.
-            P2PChatError: It cannot be read. StorageError, PeerClosed: What was imported before stays.
+            P2PChatError: It cannot be read.
+            StorageError, PeerClosed: What was imported before stays.
         """
         driver, settings = self._require_running(), self._lifecycle.settings
         return await read_file(driver, source, room=self.room.key, settings=settings, progress=progress)

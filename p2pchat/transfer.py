@@ -130,7 +130,8 @@ async def write_file(
         to: A path, where the file appears when it is complete, for its owner only, and may replace an export of this
             network; or a binary file to write to.
     Raises:
-        P2PChatError: It cannot be written. StorageError: The storage cannot be read.
+        P2PChatError: It cannot be written.
+        StorageError: The storage cannot be read.
     """
     target = _ExportTarget(to, room)
     try:
@@ -325,8 +326,9 @@ async def read_file(
 
     Raises:
         ImportRefused: It is no export, or one of another network; nothing was imported.
-        P2PChatError: It cannot be read. StorageError: It cannot be stored. PeerClosed: The peer was closed. What was
-            imported before stays.
+        P2PChatError: It cannot be read.
+        StorageError: It cannot be stored.
+        PeerClosed: The peer was closed. What was imported before stays.
     """
     name = str(source) if isinstance(source, (str, os.PathLike)) else "the file"
     unpacking, done = ExportReader(room, settings), Imported()

@@ -120,7 +120,13 @@ def login_network(home: Path) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """An invite. The first contact, at one of `endpoints` (at least one), must have the key `peer_id`."""
+    """An invite.
+
+    Attributes:
+        peer_id: The key (hex) that the first contact must have.
+        network: The network: its id, and its key (hex), None for an open network. The key is a secret.
+        endpoints: Where the first contact listens, each as "host:port"; at least one.
+    """
 
     peer_id: PeerId
     network: Network

@@ -295,11 +295,13 @@ class ProfileState:
         directory: Its path, whether it exists or not.
         exists: Whether there is such a directory.
         others_mode: What other users may do there, as mode bits (0o055 ...); 0 for nothing, or without modes.
+        key_path: The file of the key, whether it exists or not.
         peer_id: Base32; "" when there is no usable key.
         key_trouble: Why the key cannot be used; "" when it can, or when there is none.
         network: keyed or open; "" when none is known yet.
         network_path: The file of the network: the profile's own, or the login's.
-        network_trouble: Why that file cannot be used.
+        network_trouble: Why that file cannot be used; "" when it can.
+        database_path: The file of the database, whether it exists or not.
         holder: The pid of the process that uses the profile; 0 when it cannot be read, None for no process.
         held_at: When that process took it, in seconds since 1970; 0.0 for no process.
     """

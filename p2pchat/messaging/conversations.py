@@ -43,7 +43,13 @@ class DeletedHistory:
 
 @dataclass(frozen=True, slots=True)
 class DeletedMessages:
-    """Messages of one user that were deleted here. They stood before and at `sort_key` (see Message.sort_key)."""
+    """Messages of one user that were deleted here.
+
+    Attributes:
+        user: The user who wrote them.
+        messages: Their number, 1 or more.
+        sort_key: The position in history of the last of them (see Message.sort_key).
+    """
 
     user: User
     messages: int
@@ -55,6 +61,7 @@ class MessageRequest:
     """A conversation that waits until the own user writes there or accepts it (LocalUser.requests).
 
     Attributes:
+        conversation: The conversation.
         user: Who began it, the owner of a group.
         messages: The number of messages stored of it; more are fetched when it is accepted. Of a group 0.
         since: When the first one came, or the group.
@@ -185,8 +192,10 @@ class Conversation:
             sender: Delete only what this user wrote.
             before: Delete only what was written before this moment.
         Raises:
-            P2PChatError: The own user is not the peer's own one. UnknownName, AmbiguousName: `sender` names nobody, or
-                several. StorageError, PeerClosed.
+            P2PChatError: The own user is not the peer's own one.
+            UnknownName, AmbiguousName: `sender` names nobody, or several.
+            StorageError: It could not be stored.
+            PeerClosed: The peer is not running.
         """
         return await self._viewer.delete_history(self, sender=sender, before=before)
 

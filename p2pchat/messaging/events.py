@@ -78,7 +78,12 @@ def _list_fields(value: tuple, name: str) -> dict[str, Any]:  # type: ignore[typ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of all live events; `at` is when this peer noticed it."""
+    """Base of all live events.
+
+    Attributes:
+        event: The word for it in event lines, such as "joined".
+        at: When this peer noticed it, in UTC.
+    """
 
     event: ClassVar[str] = ""
     at: datetime = field(default_factory=lambda: aware(now_micros()))
@@ -100,6 +105,13 @@ class Listening(Event):
     """The peer accepts connections: the first event of every run.
 
     Attributes:
+        version: The version of p2pchat.
+        host: The address it listens on.
+        port: The port it listens on, never 0.
+        peer_id: The id of the peer (base32), which is also that of its own user.
+        user: The peer's own user.
+        data: The data directory; "" when everything is in memory.
+        network: `keyed`, or `open` for a network without a key.
         newest_own: The id of the newest entry of this user that was on the disk at the start, "" for none, None when it
             is not among the newest 1,000 or nothing is kept. `p2pchat check` knows a restored copy by it.
     """
@@ -111,7 +123,7 @@ class Listening(Event):
     peer_id: str
     user: User
     data: str
-    network: str  # open, keyed
+    network: str
     newest_own: str | None = None
 
     def _fields(self) -> dict[str, Any]:
@@ -120,7 +132,11 @@ class Listening(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
-    """The peer was closed gracefully: the last event of a run."""
+    """The peer was closed gracefully: the last event of a run.
+
+    Attributes:
+        reason: What aclose() was given; "closed" without a reason.
+    """
 
     event: ClassVar[Literal["stopped"]] = "stopped"
     reason: str
@@ -131,6 +147,7 @@ class Link(Event):
     """The state of a link to a peer changed. Fields that are unknown are "".
 
     Attributes:
+        peer: The id of the peer in hex, as in `User.key`.
         endpoint: The endpoint dialled; "" if the peer dialled.
         state: up, down, trying, refused.
         reason: Why there is no link, for people.
@@ -141,7 +158,7 @@ class Link(Event):
     """
 
     event: ClassVar[Literal["link"]] = "link"
-    peer: PeerId = ""  # hex
+    peer: PeerId = ""
     endpoint: str
     state: str
     reason: str
@@ -158,6 +175,7 @@ class Joined(Event):
     """A user came online.
 
     Attributes:
+        user: The user.
         first: Nothing is known of the user here: nothing they wrote was received, and they were not met lately.
         address: The address from which the user's own peer is linked, without its port; "" for a hosted user.
     """
@@ -170,7 +188,12 @@ class Joined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left(Event):
-    """The last link to a user is gone; `reason` is left (with a goodbye), lost (it broke) or timeout (long silence)."""
+    """The last link to a user is gone.
+
+    Attributes:
+        user: The user.
+        reason: `left` (with a goodbye), `lost` (the connection broke) or `timeout` (silent for too long).
+    """
 
     event: ClassVar[Literal["left"]] = "left"
     user: User
@@ -179,11 +202,16 @@ class Left(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Many(Event):
-    """So many users `joined`, `left` and `changed` their presence, besides those reported one by one.
+    """Numbers of events that were not reported one by one.
 
-    `links`: so many links to their peers came up or ended; 0 for a hosted user. At most 20 events a second are reported
-    of users who never wrote and whom nobody here knows, and of their peers, and 60 at once. What goes beyond that is
-    counted for a second.
+    At most 20 events a second are reported of users who never wrote and whom nobody here knows, and of their peers, and
+    60 at once. What goes beyond that is counted for a second.
+
+    Attributes:
+        joined: So many users came online.
+        left: So many went offline.
+        changed: So many changed their presence.
+        links: So many links to their peers came up or ended; 0 for a hosted user.
     """
 
     event: ClassVar[Literal["many"]] = "many"
@@ -198,6 +226,8 @@ class Requested(Event):
     """Somebody to whom the own user never wrote began a direct conversation; at most 20 a second are reported.
 
     Attributes:
+        user: Who began it.
+        conversation: The direct conversation.
         waits: Nothing of it is shown until the own user writes there or accepts it (LocalUser.accept); False for the
             first few of each peer, whose messages come like all others.
     """
@@ -210,9 +240,13 @@ class Requested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renamed(Event):
-    """A user took another `name`; `before` is the former one, and `former` the label that was shown until then.
+    """A user took another name. Labels (`user.label` is the new one) tell users with the same name apart.
 
-    Labels (`user.label` is the new one) tell users with the same name apart.
+    Attributes:
+        user: The user.
+        name: The new name.
+        before: The former name.
+        former: The label that was shown until then.
     """
 
     event: ClassVar[Literal["renamed"]] = "renamed"
@@ -224,7 +258,14 @@ class Renamed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence(Event):
-    """The presence of a user changed: online, idle, offline or unknown, with a text; `since` is None if unknown."""
+    """The presence of a user changed.
+
+    Attributes:
+        user: The user.
+        status: online, idle, offline or unknown.
+        text: The text shown with it; "" for none.
+        since: Since when, by the user's own clock; None if unknown.
+    """
 
     event: ClassVar[Literal["presence"]] = "presence"
     user: User
@@ -235,7 +276,13 @@ class Presence(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typing(Event):
-    """A user is typing in a conversation, or (`typing` False) sent the message, stopped, or was silent for 6 s."""
+    """A user began or stopped typing in a conversation.
+
+    Attributes:
+        user: The user.
+        conversation: The conversation.
+        typing: False when the message was sent, the user stopped, or was silent for 6 s.
+    """
 
     event: ClassVar[Literal["typing"]] = "typing"
     user: User
@@ -245,7 +292,15 @@ class Typing(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptEvent(Event):
-    """Base of Delivered and Read: a receipt of `user` for one's own message; `count` of `of` members have sent one."""
+    """Base of Delivered and Read: a receipt of one member for one's own message.
+
+    Attributes:
+        log: The log of the message.
+        seq: Its number in the log.
+        user: The member.
+        count: So many members have sent such a receipt, this one included.
+        of: So many members the conversation had for this message, without its writer.
+    """
 
     log: LogId
     seq: int
@@ -267,7 +322,7 @@ class ReceiptEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(ReceiptEvent):
-    """One's own message is on the disk of a peer of `user`; `count` of `of` members have it."""
+    """One's own message is on the disk of a peer that hosts `user`; `count` of `of` members have it."""
 
     event: ClassVar[Literal["delivered"]] = "delivered"
 
@@ -306,7 +361,13 @@ class Gap(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned(Event):
-    """A warning: `code` is a stable word, `text` a sentence for people, `about` an id or ""."""
+    """A warning about the peer, its disk or another user.
+
+    Attributes:
+        code: A stable word; docs/troubleshooting.md explains each.
+        text: A sentence for people.
+        about: The id of a user, message or peer that it is about; "" for none.
+    """
 
     event: ClassVar[Literal["warning"]] = "warning"
     code: str
@@ -316,7 +377,14 @@ class Warned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
-    """A request failed. `ref` is the word that the request gave, None without one."""
+    """Something that was asked for was refused after the call had returned.
+
+    Attributes:
+        code: A stable word.
+        text: A sentence for people.
+        about: The id of what it is about; "" for none.
+        ref: The word that the request gave; None without one.
+    """
 
     event: ClassVar[Literal["error"]] = "error"
     code: str

@@ -109,9 +109,11 @@ class GroupChanged(Event):
         change: created, added, removed, left, renamed, owner. For a new member the first one is created.
         by: The user who did it.
         target: The user added, removed or leaving, or the new owner; None for created and renamed.
-        members, name: Those of the group after the change.
+        members: Those of the group after the change.
+        name: That of the group after the change.
         former: The name before renamed; "" for other changes.
-        log, seq: The entry that did it, in the conversation of the group's operations.
+        log: The log of the entry that did it, in the conversation of the group's operations.
+        seq: The number of that entry in the log.
     """
 
     event: ClassVar[Literal["group"]] = "group"
@@ -152,6 +154,7 @@ class Undelivered(Event):
     """Entries of the own user that no member of a group gets, since the owner had removed the own user before.
 
     Attributes:
+        code: "undelivered".
         group: The group.
         ids: The ids of messages, edits, deletions and reactions, in the order written.
     """

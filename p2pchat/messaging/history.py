@@ -199,12 +199,14 @@ class Viewer:
 
         Args:
             conversation: A conversation, user or address; None for all conversations in one order.
-            before, after: Without `after` the newest messages before `before`, or before the end; with `after` the
-                oldest ones after it, up to `before` if that is given.
+            before: Return messages before this one, or before this moment; without `after` the newest of them.
+            after: Return the oldest messages after this one, or after this moment, up to `before` if that is given.
             since: Skip messages written before this moment.
             limit: The maximum number of messages; 0 for no limit.
         Raises:
-            UnknownName, AmbiguousName, StorageError, PeerClosed.
+            UnknownName, AmbiguousName: Nothing has a name given, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         if limit < 0:
             raise ValueError("a limit is 0 (none) or more")
@@ -263,7 +265,10 @@ class Viewer:
             limit: The maximum number of messages, 1 or more.
             progress: Called with the number of entries indexed, and of all, while the index is being built.
         Raises:
-            ValueError: There are no words, or more than 64. UnknownName, AmbiguousName, StorageError, PeerClosed.
+            ValueError: There are no words, or more than 64.
+            UnknownName, AmbiguousName: Nothing has a name given, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         disk, key = self._disk, None if conversation is None else self.find(conversation).key
         request = search_request(
@@ -275,7 +280,10 @@ class Viewer:
         """Return one message by its id, as in `reply_to` and `after`.
 
         Raises:
-            ValueError: That is no message id. UnknownName: The message is not here. StorageError, PeerClosed.
+            ValueError: That is no message id.
+            UnknownName: The message is not here.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         disk, storage, (prefix, ref) = self._disk, self._disk.storage, parse_message_id(message_id)
         keys = [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)]
@@ -298,7 +306,9 @@ class Viewer:
         Args:
             conversation: As history.
         Raises:
-            UnknownName, AmbiguousName, StorageError, PeerClosed.
+            UnknownName, AmbiguousName: Nothing has a name given, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         disk, keys = self._disk, self._keys() if conversation is None else [self.find(conversation).key]
         parts = await disk.read(lambda: [part for key in keys for part in disk.storage.deleted(key)])

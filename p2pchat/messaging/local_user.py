@@ -171,7 +171,8 @@ class LocalUser(Viewer):
         Args:
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have. ValueError: It is the own user.
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            ValueError: It is the own user.
             StorageError: It could not be stored.
         """
         user = self._resolve(who)
@@ -263,7 +264,8 @@ class LocalUser(Viewer):
             name: At most 32 characters; may be the present one.
             about: At most 512 characters; "" for nothing, None to leave it as it is.
         Raises:
-            ValueError: The name is invalid, or the text cannot be sent. StorageError: It could not be stored.
+            ValueError: The name is invalid, or the text cannot be sent.
+            StorageError: It could not be stored.
             P2PChatError: Another user of this peer has this name, or one that looks like it.
         """
         name = validate_name(name)
@@ -296,7 +298,9 @@ class LocalUser(Viewer):
         Args:
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have. StorageError, PeerClosed.
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         driver, user = self._require_running(), self._resolve(who)
         storage = driver.disk.storage
@@ -321,7 +325,8 @@ class LocalUser(Viewer):
             on: None removes the exception for `who`.
             who: The user, or name as typed (see find), to make an exception for; None sets it for all others.
         Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have. StorageError: It could not be stored.
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            StorageError: It could not be stored.
         """
         driver = self._require_running()
         other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
@@ -371,7 +376,8 @@ class LocalUser(Viewer):
         Args:
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have. ValueError: It is the own user.
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            ValueError: It is the own user.
             StorageError: It could not be stored.
         """
         driver, user = self._require_running(), self._resolve(who)
@@ -391,7 +397,8 @@ class LocalUser(Viewer):
             policy: `few`, as it is at first: those after the first three of each peer, and after 32 in all. `all`: all
                 are shown, also those that wait now. `known`: all wait.
         Raises:
-            ValueError: The policy is another word. StorageError: It could not be stored.
+            ValueError: The policy is another word.
+            StorageError: It could not be stored.
         """
         if policy not in CHOICES:
             raise ValueError(f"a request policy is one of {', '.join(CHOICES)}, not {policy!r}")
@@ -407,8 +414,7 @@ class LocalUser(Viewer):
         """Show others the status `online`, `idle` or `offline`, with a text.
 
         Raises:
-            ValueError: The status is another word, or the text cannot be sent or is longer than
-                MAX_STATUS_CHARACTERS.
+            ValueError: The status is another word, or the text cannot be sent or is longer than MAX_STATUS_CHARACTERS.
         """
         if status not in STATUSES:
             raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!r}")
@@ -447,8 +453,10 @@ class LocalUser(Viewer):
             name: The name; other groups may have the same.
             members: Users or names as typed, online or not. Name a user who was never met by the full id.
         Raises:
-            UnknownName, AmbiguousName: No user has a name given, or several have. ValueError: The name is invalid.
-            P2PChatError: There are too many members. StorageError, PeerClosed: As send.
+            UnknownName, AmbiguousName: No user has a name given, or several have.
+            ValueError: The name is invalid.
+            P2PChatError: There are too many members.
+            StorageError, PeerClosed: As send.
         """
         driver, me = self._require_running(), self.people.me
         if isinstance(members, str | User):
@@ -518,9 +526,11 @@ class LocalUser(Viewer):
                 neither `sent_at` nor any order.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
-            TooLong: `.limit_bytes` is the limit. TypeError, ValueError: The text cannot be sent, or `claimed_at` is
-                not between 1970 and 2255 or has no time zone.
-            StorageError: It could not be stored; nothing was sent. PeerClosed: The peer is not running.
+            TooLong: `.limit_bytes` is the limit.
+            TypeError, ValueError: The text cannot be sent, or `claimed_at` is not between 1970 and 2255 or has no time
+                zone.
+            StorageError: It could not be stored; nothing was sent.
+            PeerClosed: The peer is not running.
         """
         requests = self._require_running().requests
         conversation = to if type(to) is Conversation else self._directory.find(to)
@@ -570,8 +580,8 @@ class LocalUser(Viewer):
         Returns:
             The receipt of the edit: which members have the new text.
         Raises:
-            UnknownName: No message here has this id. ValueError: Another user wrote it, or it is no id. Also raises
-                as send.
+            UnknownName: No message here has this id.
+            ValueError: Another user wrote it, or it is no id. Also raises as send.
         """
         return await self._change_message("edit", message, text, ref)
 
@@ -610,8 +620,8 @@ class LocalUser(Viewer):
         """React to a message with at most 8 characters, which replace the own former reaction; "" removes that.
 
         Raises:
-            ValueError: The reaction is longer, or there is none to remove. UnknownName: No message here has this id.
-                Also raises as send.
+            ValueError: The reaction is longer, or there is none to remove.
+            UnknownName: No message here has this id. Also raises as send.
         """
         if reaction == "":  # a message in hand may be older than the reaction
             now = await self.message(message.id if isinstance(message, Post) else message)
@@ -635,7 +645,8 @@ class LocalUser(Viewer):
         Args:
             to: As send.
         Raises:
-            UnknownName, AmbiguousName: `to` names nobody, or several. PeerClosed: The peer is not running.
+            UnknownName, AmbiguousName: `to` names nobody, or several.
+            PeerClosed: The peer is not running.
         """
         driver = self._require_running()
         driver.put(TypingSet(self.people.me, self.find(to).key, on))
@@ -680,7 +691,8 @@ class LocalUser(Viewer):
         Of an edited message it is that of its first version; the receipt of the newest is that of `mended_id`.
 
         Raises:
-            ValueError: That is no message id. UnknownName: No message of the own user has it.
+            ValueError: That is no message id.
+            UnknownName: No message of the own user has it.
         """
         prefix, ref = parse_message_id(message_id)
         driver, me, tracker = self._require_running(), self.people.me, self._lifecycle.tracker
@@ -860,7 +872,8 @@ class LocalUser(Viewer):
         """Return the first event from now on that is one of `types` and for which `where` returns true.
 
         Raises:
-            TimeoutError: There was none in time. PeerClosed: The peer was closed.
+            TimeoutError: There was none in time.
+            PeerClosed: The peer was closed.
         """
         reader = self.events(*types, consumer=None)
         try:
@@ -880,7 +893,8 @@ class LocalUser(Viewer):
         """Return the user of this name as soon as that user is online.
 
         Raises:
-            TimeoutError: The user did not come online in time. AmbiguousName: Several users have the name.
+            TimeoutError: The user did not come online in time.
+            AmbiguousName: Several users have the name.
             PeerClosed: The peer was closed.
         """
         found: list[User] = []
@@ -945,7 +959,9 @@ class LocalUser(Viewer):
             conversation: As history.
             limit: The maximum number of messages, 1 or more.
         Raises:
-            UnknownName, AmbiguousName, StorageError, PeerClosed.
+            UnknownName, AmbiguousName: Nothing has a name given, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
         """
         disk, there, ignored = self._disk, self.find(conversation), self.people.hidden
         marks, place = self._read_to(there.key)

@@ -41,7 +41,10 @@ class Post:
     report later ones.
 
     Attributes:
-        log, seq: The entry: its log, and its number there.
+        event: The word for it in event lines: "message", or "sent" for one's own.
+        log: The log of its entry.
+        seq: The number of its entry in the log.
+        at: The time this peer received it, as `received_at`.
         place: Its number in this peer's database, in the order in which messages were shown here.
         old: It was written before this peer came to the conversation.
         gap: It was shown although an entry that it follows was missing; `TCPPeer.missing` says what still is.
@@ -323,6 +326,7 @@ class Sent(Post):
         return self._viewer.ref(self.log, self.seq)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the event line as a dict of plain JSON values, with `to` and `ref`."""
         return {**super().to_json(), "to": self.to, "ref": self.ref}
 
 
@@ -395,7 +399,9 @@ class MessageChange(Event):
         by: The user who did it; for edits and deletions the writer of the message.
         sent_at: When, by the clock of `by`.
         old: It was done before this peer came to the conversation.
-        log, seq, place: The entry that did it, and its place in the order shown here.
+        log: The log of the entry that did it.
+        seq: The number of that entry in the log.
+        place: Its place in the order shown here.
         ref: The `ref` given in this run, if it was done here.
     """
 
@@ -444,7 +450,11 @@ class MessageChange(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited(MessageChange):
-    """A message was edited; `text` is the new text."""
+    """A message was edited.
+
+    Attributes:
+        text: The new text.
+    """
 
     event: ClassVar[Literal["edited"]] = "edited"
     text: str = field(repr=False)
@@ -462,7 +472,11 @@ class Deleted(MessageChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(MessageChange):
-    """A user reacted to a message; `reaction` is "" if an earlier reaction was removed."""
+    """A user reacted to a message.
+
+    Attributes:
+        reaction: At most 8 characters; "" if an earlier reaction was removed.
+    """
 
     event: ClassVar[Literal["reaction"]] = "reaction"
     reaction: str = field(repr=False)

@@ -34,7 +34,12 @@ MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand me
 
 
 class Receipt:
-    """The receipt of one message, which is accepted: stored on this disk."""
+    """The receipt of one message, which is accepted: stored on this disk.
+
+    Attributes:
+        log: The log of the message's entry.
+        seq: The number of that entry in the log.
+    """
 
     __slots__ = ("_people", "_tracker", "log", "seq")
 
@@ -112,8 +117,8 @@ class Receipt:
         Raises:
             DeliveryTimeout: Not in time; `.missing` has the labels of those who lack it. It will still arrive.
             PeerClosed: The peer was closed.
-            UnknownName, AmbiguousName: `by` names no user, or several. ValueError: It is the writer, whose own copy is
-                not counted.
+            UnknownName, AmbiguousName: `by` names no user, or several.
+            ValueError: It is the writer, whose own copy is not counted.
         """
         await self._wait("delivered", by, count, timeout)
 

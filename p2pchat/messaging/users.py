@@ -137,6 +137,7 @@ class Whois:
     """Facts about one user.
 
     Attributes:
+        user: The user.
         names_before: Former names, by the profiles in the room, the newest first.
         known_since: When the first entry of the user arrived here; None if none did.
         allowed: Everything the user writes is stored here, without a limit (TCPPeer.allow).

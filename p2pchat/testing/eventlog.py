@@ -34,7 +34,13 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; PowerShell's `>` write
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A broken promise. `rule` is a stable word, `text` a sentence, `where` the log's name and its line."""
+    """A broken promise.
+
+    Attributes:
+        rule: A stable word.
+        text: A sentence.
+        where: The log's name and the line, from 1, as "ada.jsonl:12".
+    """
 
     rule: str
     text: str
@@ -74,6 +80,7 @@ class Log:
 
     Attributes:
         name: The name to show.
+        lines: The event lines, as dicts.
         bad: (line number from 1, what is wrong) for each line that is not an event.
         restored: The peer's disk went back to an older copy. It may have written without knowing its earlier messages,
             and lost those that nobody else had, so order and arrival are not checked.
@@ -115,6 +122,7 @@ class Log:
 
     @cached_property
     def is_history(self) -> bool:
+        """True if it has messages only, no `listening`."""
         return all(line["event"] in POSTS for line in self.lines)
 
     @cached_property
@@ -148,10 +156,12 @@ class Log:
 
     @cached_property
     def sent(self) -> dict[str, Line]:
+        """The lines of the user's own messages, by id."""
         return {line["id"]: line for line in self.lines if line["event"] == "sent"}
 
     @cached_property
     def received(self) -> dict[str, Line]:
+        """The lines of messages of others, by id."""
         return {line["id"]: line for line in self.lines if line["event"] == "message"}
 
     @cached_property
@@ -165,6 +175,7 @@ class Log:
 
     @cached_property
     def conversations(self) -> set[str]:
+        """The ids of the conversations that have messages here."""
         return {self.lines[place]["conversation_id"] for place in self.places.values()}
 
     @cached_property
@@ -188,6 +199,7 @@ class Log:
         return None
 
     def where(self, number: int) -> str:
+        """Return the log's name and a line; `number` is from 0, the line shown from 1."""
         return f"{self.name}:{number + 1}"
 
     def place_of(self, message: str) -> str:

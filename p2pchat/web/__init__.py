@@ -23,7 +23,12 @@ _MODULES = {"create_app": "app", "Gateway": "gateway"}
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A token bucket: `per_second` on average, and up to `burst` at once."""
+    """A token bucket.
+
+    Attributes:
+        per_second: So many on average.
+        burst: So many at once.
+    """
 
     per_second: float
     burst: int
@@ -50,11 +55,14 @@ class WebSettings:
             192 KiB if every character is escaped.
         max_header_bytes: Size of all header lines of a request together.
         body_timeout: Seconds in which a body has to arrive, and under `p2pchat web` the headers before it.
-        max_sessions, max_sessions_of_account: Sessions at once, in all and of one account.
-        outbox_frames, outbox_bytes: Limits of the send queue of one session. A session that exceeds one is closed, and
-            its client reconnects.
-        max_reserved, max_reserved_by_account: Names that are reserved because someone wrote to them, in all and by one
-            account. Beyond them the oldest is no longer reserved.
+        max_sessions: Sessions at once.
+        max_sessions_of_account: Sessions at once of one account.
+        outbox_frames: Limit of the send queue of one session, in frames. A session that exceeds it is closed, and its
+            client reconnects.
+        outbox_bytes: The same limit in bytes.
+        max_reserved: Names that are reserved because someone wrote to them. Beyond them the oldest is no longer
+            reserved.
+        max_reserved_by_account: The same, by one account.
         max_accounts: Accounts. With the reserved names and the users of programs, a peer hosts 10,000 users.
         name_kept_days: Days for which nobody gets the name of a deleted account, so that nobody is taken for its former
             owner by those who have not noticed; a guess.
@@ -63,9 +71,10 @@ class WebSettings:
         messages: Messages written by one account.
         small: Typing, read and presence notifications of one account.
         sign_ups: Attempts to register from one address.
-        sign_ups_of_address, sign_ups_of_network, sign_ups_a_day: Accounts that are registered within 24 hours from one
-            address, from one network (a /24 of IPv4, a /48 of IPv6), and in all; not by callers on this machine.
-            Guesses: a class or an office behind one address, and in all what an operator can look through.
+        sign_ups_of_address: Accounts that are registered within 24 hours from one address; not by callers on this
+            machine. A guess, as the next two: a class or an office behind one address.
+        sign_ups_of_network: The same from one network, a /24 of IPv4 or a /48 of IPv6.
+        sign_ups_a_day: The same in all: what an operator can look through.
         strangers: Calls from one address with a wrong token, or without a token where one is needed.
         addresses: All calls from one address. Callers on this machine are limited by account and by `strangers` only.
         health_every: Seconds between round trips through core and storage.

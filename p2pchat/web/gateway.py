@@ -29,6 +29,17 @@ class Gateway:
     """One gateway: `app.state.gateway` of an application made by create_app.
 
     Attributes:
+        peer: The peer behind it.
+        settings: Access rules and limits.
+        audit_log: The log of sign-ups, refusals and deletions.
+        accounts: The accounts, with their tokens.
+        hub: The reader of all events, and the sessions that get them.
+        limits: The rate limits of accounts and addresses.
+        idempotency: The answers kept for idempotency keys.
+        health: The last round trip through core and storage.
+        metrics: The metrics for Prometheus.
+        write_locks: Locks that keep the messages of one account in order, by user key.
+        started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
 
@@ -49,7 +60,7 @@ class Gateway:
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
         self._keeping: set[asyncio.Task[None]] = set()
-        self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by user key
+        self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
         self.started = False
 

@@ -48,13 +48,18 @@ class Simulation:
     """A mesh of simulated peers.
 
     Attributes:
+        seed: The seed that decides everything that is drawn.
+        settings: Limits and times of its peers, small ones by default.
+        schedule: What happens next, in virtual time.
+        chance: Draws the accidents of the network.
+        rules_differ: Some peers refuse entries that others sign.
+        invariants: What is checked after every step.
         counts: The number of each fault and of each counted event of the cores.
         frames: The number of frames sent, by kind.
         by_user: Every peer by its user id.
         guests: The hosted users besides the peers' own, by user id.
         crowd: Byzantine peers of one network that take all links they get, by user id.
         made_up: The users that these made up, by user id.
-        now: Virtual seconds since the start.
     """
 
     def __init__(self, seed: int = 0, *, settings: Settings = SMALL, tell: Callable[[str], None] | None = None) -> None:
@@ -69,7 +74,7 @@ class Simulation:
         self.guests: dict[UserId, SimHostedUser] = {}
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
-        self.rules_differ = False  # some peers refuse entries that others sign
+        self.rules_differ = False
         self.invariants = Invariants(self)
         draws = Random(f"{seed} network")
         self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
@@ -83,6 +88,7 @@ class Simulation:
 
     @property
     def now(self) -> float:
+        """Virtual seconds since the start."""
         return self.schedule.now
 
     @property
@@ -174,6 +180,7 @@ class Simulation:
         return frozenset((one.user, two.user)) not in self._never
 
     def lift_never(self) -> None:
+        """Let every pair of peers connect again."""
         self._never.clear()
 
     def cut(self, one: SimPeer, two: SimPeer) -> None:
@@ -297,10 +304,12 @@ class Simulation:
         return blake2b(happened.encode(), digest_size=8).hexdigest()
 
     def trace(self, peer: SimPeer, input: Input) -> None:
+        """Trace an input of a peer's core."""
         if self._tell is not None:
             self._tell(f"{self.now:10.4f} {peer.name:5} <- {input}")
 
     def trace_line(self, peer: SimPeer, line: Line) -> None:
+        """Trace an event line of a peer."""
         if self._tell is not None:
             self._tell(f"{self.now:10.4f} {peer.name:5} :: {line}")
 

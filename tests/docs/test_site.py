@@ -1,0 +1,150 @@
+"""The manual as a site: it is complete, its links work, and it needs no network (docs/site.py)."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+import pytest
+
+from docs.site import PUBLIC_MODULES, ROOT, Site, misplaced_names
+from tests.web.browser import CHROMIUM, chromium
+
+ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^>]*>""")
+
+
+def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    """Build a site as `poe docs` does."""
+    environment = {**os.environ, "MANUAL_SOURCE": str(source), "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("manual")
+    Site(folder / "source").write()
+    done = build(folder / "source", folder / "site")
+    assert ("WARNING" in done.stderr, done.returncode) == (False, 0), done.stderr
+    return folder / "site"
+
+
+def test_the_site_loads_nothing_from_another_address(site: Path) -> None:
+    pages = {path: path.read_text("utf-8") for path in site.rglob("*.html")}
+    assert len(pages) > 40
+    assert [(path.name, found) for path, page in pages.items() for found in ELSEWHERE.findall(page)] == []
+    assert [path.name for path, page in pages.items() if 'class="mermaid"' in page] == []  # its script is loaded then
+    styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
+    assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)]*", styles) == []
+
+
+def test_every_page_is_in_the_navigation(site: Path) -> None:
+    start = (site / "index.html").read_text("utf-8")
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")} - {"404.html"}
+    assert {page for page in pages if f'href="{page}"' not in start} - {"index.html"} == set()
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine")
+async def test_the_search_works_from_a_folder_without_a_network(site: Path) -> None:
+    async with chromium() as browser:
+        page = await browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto((site / "index.html").as_uri())
+        await page.get_by_role("textbox", name="Search").press_sequentially("open_history")
+        await page.locator(".md-search-result__item a").first.click()
+        await page.wait_for_url("**/reference/history.html*")
+        assert [url for url in asked if not url.startswith(("file:", "data:", "about:", "blob:"))] == []
+
+
+def test_a_broken_link_fails(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "index.md").write_text("# A page\n\n[one](nothing.md), [two](index.md#nothing)\n", "utf-8")
+    done = build(source, tmp_path / "site")
+    assert done.returncode == 1
+    assert "'nothing.md'" in done.stderr
+    assert "'index.md#nothing'" in done.stderr
+
+
+def test_a_public_name_that_is_missing_or_there_twice_is_told() -> None:
+    reference = "\n".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    assert misplaced_names(reference) == []
+    faulty = reference.replace("::: p2pchat.Gap\n", "::: p2pchat.Nothing\n") + "\n::: p2pchat.Group\n"
+    assert misplaced_names(faulty) == [
+        "p2pchat.Gap is not in docs/reference",
+        "p2pchat.Nothing is in docs/reference, but not public",
+        "p2pchat.Group is in docs/reference twice",
+    ]
+
+
+# ---- docstrings
+
+
+class Warnings(logging.Handler):
+    """What griffe says about docstrings: parameters that do not exist, sections that it cannot read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def described_attributes(thing: griffe.Class) -> set[str]:
+    """Return the attributes in the docstrings of a class and of its bases."""
+    described = set()
+    for each in [thing, *thing.mro()]:
+        for section in each.docstring.parsed if each.docstring else ():
+            if isinstance(section, griffe.DocstringSectionAttributes):
+                described |= {attribute.name for attribute in section.value}
+    return described
+
+
+def undocumented(path: str, thing: griffe.Object) -> Iterator[str]:
+    """Yield the names of a public class or function that no docstring describes."""
+    if thing.docstring is None:
+        yield path
+    else:
+        _ = thing.docstring.parsed  # warns
+    if not isinstance(thing, griffe.Class):
+        return
+    described = described_attributes(thing)
+    for name, found in thing.all_members.items():
+        member = found.final_target if isinstance(found, griffe.Alias) else found
+        if name.startswith("_") or name in described:
+            continue
+        if member.docstring is None:
+            yield f"{path}.{name}"
+        else:
+            _ = member.docstring.parsed
+
+
+def test_every_public_name_has_a_docstring_that_can_be_read() -> None:
+    warnings = Warnings()
+    logging.getLogger("griffe").addHandler(warnings)
+    try:
+        package = griffe.load(
+            "p2pchat", search_paths=[str(ROOT)], docstring_parser="google", resolve_aliases=True,
+            docstring_options={"warn_missing_types": False},
+            extensions=griffe.load_extensions(str(ROOT / "docs" / "docstrings.py")),
+        )  # fmt: skip
+        missing: list[str] = []
+        for module in PUBLIC_MODULES:
+            for name in importlib.import_module(module).__all__:
+                thing = package[f"{module}.{name}".partition(".")[2]]
+                thing = thing.final_target if isinstance(thing, griffe.Alias) else thing
+                if name not in ("__version__", "Settings"):  # of settings config.py has a table
+                    missing += undocumented(f"{module}.{name}", thing)
+        assert missing == []
+        assert warnings.texts == []
+    finally:
+        logging.getLogger("griffe").removeHandler(warnings)
