@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -56,6 +57,20 @@ def test_the_wheel_holds_every_file_of_the_package(built: tuple[Path, Path]) -> 
     held = {name for name in files_of(built[1]) if ".dist-info/" not in name}
     assert held == {path.relative_to(ROOT).as_posix() for path in every}
     assert {"p2pchat/py.typed", "p2pchat/web/page/index.html", "p2pchat/testing/vectors/sync.json"} < held
+
+
+def test_the_page_on_a_package_index_has_no_links_that_lead_nowhere(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[1]) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        page = archive.read(name).decode().partition("\n\n")[2]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert re.search(r"\]\(docs/", readme)  # links that work in the repository only
+    assert links_of(page) <= {link for link in links_of(readme) if link.startswith("https:")}
+    assert all(line in page for line in readme.splitlines() if "](" not in line)
+
+
+def links_of(text: str) -> set[str]:
+    return set(re.findall(r"\]\(([^)]*)\)", text))
 
 
 def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(
