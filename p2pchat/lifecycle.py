@@ -9,6 +9,7 @@ cancelled ends the same way.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, UserRenamed
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
-from p2pchat.core.names import validate_name
+from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.sync.log_index import ConversationState
@@ -35,6 +36,8 @@ from p2pchat.peer_resources import Options, PeerResources, login_name, open_reso
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
+
+_log = logging.getLogger("p2pchat.peer")
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
@@ -220,6 +223,7 @@ class PeerLifecycle:
         if not self._offline:
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
         self.listening_at = aware(now_micros())
+        _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
         try:
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
@@ -393,6 +397,7 @@ class PeerLifecycle:
             await stopping_discovery
             await self._close_trace()
             self.dispatcher.close(None if kill else Stopped(reason=reason))
+            _log.info("the peer at port %s stopped: %s", self.port, reason)
             await self._release(self.resources, closed)
 
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -30,6 +31,26 @@ from tests.databases.servers import KINDS, Server, private
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
+
+
+async def test_a_peer_logs_its_links_and_warnings_and_prints_nothing_unasked(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("p2pchat")
+    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
+    with caplog.at_level(logging.INFO, "p2pchat"):
+        async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+            assert await bob.connect(ada.port)
+            await bob.broadcast("very secret")
+    lines = [record.getMessage() for record in caplog.records if record.name == "p2pchat.peer"]
+    assert f"peer {peer_id(ada)} listens on 127.0.0.1:{ada.port}" in lines
+    assert f"link with {peer_id(ada)} at 127.0.0.1:{ada.port}: up" in lines
+    assert f"the peer at port {bob.port} stopped: closed" in lines
+    assert "secret" not in caplog.text
+
+
+def peer_id(peer: TCPPeer) -> str:
+    return str(peer.listening.to_json()["peer_id"])[:8]
 
 
 async def test_a_forgotten_peer_is_not_dialled_again_and_its_link_stays(net: Mesh) -> None:

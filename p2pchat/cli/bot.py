@@ -107,10 +107,11 @@ class _BotRun:
         shutdown = self._shutdown = Shutdown()
         self._output = StdoutWriter(raw_stdout() if options.as_json else None)
         self._log = EventLogFile(options.log) if options.log else None
-        handler = _NoticeHandler(logging.INFO)
-        logger = logging.getLogger("p2pchat" if options.verbose else "p2pchat.bots")
+        handler, logger = _NoticeHandler(), logging.getLogger("p2pchat")
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        level = options.log_level.upper()
+        logger.setLevel(level or (logging.INFO if options.verbose else logging.ERROR))
+        logging.getLogger("p2pchat.bots").setLevel(level or logging.INFO)
         try:
             with shutdown.on_signals():
                 code = await self._run_peer()

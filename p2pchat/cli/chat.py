@@ -74,8 +74,7 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
         others: The words of the command line without PORT.
     """
     options = chat_options(ctx, may_ask=can_ask())
-    if options.verbose:
-        show_library_logs()
+    show_library_logs(options.log_level, verbose=options.verbose)
     allow_descriptors()
     kind = stdin_kind()
     try:
@@ -192,9 +191,6 @@ class Chat:
 
     def _on_link(self, link: Link) -> None:
         self._endpoints.on_link_event(link.endpoint, link.state, link.reason, link.code)
-        if self._options.verbose:
-            words = (link.state, link.endpoint or "(incoming)", link.to_json()["peer_id"][:8], link.reason)
-            print_notice(f"-- link {safe_line(' '.join(word for word in words if word))}")
 
     async def _begin(self, peer: TCPPeer) -> None:
         """Say where this peer listens, before anything else."""

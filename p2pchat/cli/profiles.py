@@ -175,6 +175,7 @@ class PeerOptions:
     trace: str = ""
     trace_texts: bool = False
     trace_limit: int = 0  # MiB of its file; 0: the usual limit
+    log_level: str = ""  # of what the library logs; "": errors, and with -v everything
 
     @property
     def is_temporary(self) -> bool:

@@ -9,6 +9,7 @@ closes gracefully.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -39,6 +40,8 @@ from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent import RecentEntries
 from p2pchat.storage.base import ReleasedEntry
+
+_log = logging.getLogger("p2pchat.peer")
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
@@ -199,6 +202,11 @@ class EventDispatcher:
         elif effect.state == "down":
             self._addresses.pop(effect.peer, None)
         self._on_link()
+        _log.info(
+            "link with %s at %s: %s%s",
+            base32(effect.peer)[:8] or "?", effect.endpoint or "(incoming)", effect.state,
+            f" ({effect.reason})" if effect.reason else "",
+        )  # fmt: skip
         if not effect.counted:
             link = ev.Link(
                 peer=effect.peer,
@@ -309,6 +317,7 @@ class EventDispatcher:
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
         mine, there = (self._people.me,), audience_of(self._conversations(), effect.conversation)
+        _log.warning("%s: %s", effect.code, effect.text)
         is_for_all = effect.code in FOR_ALL_USERS or there is None
         audience = None if is_for_all else (*mine, *(there or ()))
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))

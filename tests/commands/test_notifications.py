@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat import Conversation, Delivered, Link, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
-from p2pchat.commands.notifications import JoinSummary, NoticeLogHandler, Notifier
+from p2pchat.commands.notifications import JoinSummary, NoticeLogHandler, Notifier, show_library_logs
 from p2pchat.testing import mesh
 
 
@@ -214,6 +214,23 @@ def test_notices_can_be_redirected_and_restored(notices: list[str], capsys: pyte
 def test_a_log_record_is_one_safe_line(notices: list[str], logger: logging.Logger) -> None:
     logger.warning("a link to %s broke", "eve\x1b[2J\n12:00 bob: hi")
     assert len(notices) == 1 and notices[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi broke")
+
+
+@pytest.mark.parametrize(
+    ("level", "verbose", "shown"),
+    [("", False, ["ERROR"]), ("info", False, ["INFO", "ERROR"]), ("", True, ["DEBUG", "INFO", "ERROR"])],
+)
+def test_library_logs_are_shown_from_a_level_on(
+    notices: list[str], level: str, verbose: bool, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("p2pchat")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    show_library_logs(level, verbose=verbose)
+    for each in (logging.DEBUG, logging.INFO, logging.ERROR):
+        logging.getLogger("p2pchat.peer").log(each, "a line")
+    logger.setLevel(logging.NOTSET)  # forgets which levels were enabled
+    assert [notice.split()[-3] for notice in notices] == shown
 
 
 def test_a_traceback_keeps_its_lines_marked(notices: list[str], logger: logging.Logger) -> None:

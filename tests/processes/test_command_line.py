@@ -41,6 +41,12 @@ def test_version_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not {"asyncio", "click", "msgspec", "sqlite3", "cryptography", "ssl"} & set(out.split())
 
 
+def test_logs_of_the_library_are_shown_when_asked_for(tmp_path: Path) -> None:
+    quiet, shown = p2pchat(tmp_path, "0", "--name", "ada"), p2pchat(tmp_path, "0", "--name", "ada", "--log-level=info")
+    assert "p2pchat.peer INFO peer " in shown.err and " listens on 127.0.0.1:" in shown.err
+    assert "p2pchat.peer" not in quiet.err
+
+
 NOT_MEANT = [
     ("", "missing PORT"),
     ("histroy", "did you mean history?"),

@@ -124,8 +124,7 @@ def environment_options() -> tuple[WebOptions, str | None]:
 def _prepare_process(options: WebOptions) -> None:
     from p2pchat.commands.notifications import show_library_logs
 
-    if options.verbose:
-        show_library_logs()
+    show_library_logs(options.log_level, verbose=options.verbose)
     allow_descriptors(MAX_DESCRIPTORS)
 
 
