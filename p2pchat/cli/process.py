@@ -1,4 +1,4 @@
-"""The process of a command: its event loop, its open files, and the signals that end it.
+"""The process of a command: its event loop, its open files, the signals that end it, and how to start another one.
 
 The loop is uvloop's or winloop's where installed (extra `fast`), else asyncio's own. The library itself runs in its
 caller's loop.
@@ -31,6 +31,21 @@ SIGNALS = (signal.SIGINT, *_TERMINATING)
 SAME_SIGNAL = 0.5  # seconds in which a second signal counts as the first; a guess
 WANTED_DESCRIPTORS = 1024  # the default of Linux
 T = TypeVar("T")
+
+
+# ---- the command line of another one
+
+
+def own_command(*options: str) -> list[str]:
+    """Return the words that start p2pchat again: the same Python with the module, or with the file p2pchat.pyz.
+
+    Args:
+        options: Options of Python.
+    """
+    loader = getattr(sys.modules["__main__"], "__loader__", None)
+    archive = getattr(loader, "archive", "")  # of a zip file that Python runs; a script's own on Windows, p2pchat.exe
+    runs = ["-m", "p2pchat"] if not archive or archive.endswith(".exe") else [os.path.abspath(archive)]
+    return [sys.executable, *options, *runs]
 
 
 # ---- the event loop

@@ -94,6 +94,8 @@ def program(words: Sequence[str] | None = None) -> str:
         return NAME
     if NAME in words[1:3] and "-m" in words[:2]:
         return f"{quoted(words[0])} -m {NAME}"
+    if words[1:] and words[1].endswith(".pyz"):
+        return " ".join(map(quoted, words[:2]))
     script = next((word for word in words[:2] if os.path.splitext(os.path.basename(word))[0] in SCRIPTS), NAME)
     return quoted(script)
 

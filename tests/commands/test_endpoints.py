@@ -38,6 +38,7 @@ def test_other_programs_repeat_how_they_were_started(tmp_path: Path, monkeypatch
     assert program(["/a b/python", "-m", "p2pchat"]) == f"{quote}/a b/python{quote} -m p2pchat"
     assert program(["/opt/venv/bin/python3", "/opt/venv/bin/p2pchat", "8080"]) == "/opt/venv/bin/p2pchat"
     assert program(["/cache/bin/python3", "/cache/bin/p2pchat-mesh", "8080"]) == "/cache/bin/p2pchat-mesh"
+    assert program(["python3", "./p2pchat.pyz", "8080"]) == "python3 ./p2pchat.pyz"
     assert program(["python", "-c", "a program of its own"]) == "p2pchat"
     assert os.listdir(tmp_path) == []
 

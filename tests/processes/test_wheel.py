@@ -1,4 +1,6 @@
-"""The artefacts of `poe build`: a whole sdist, and a wheel that runs the demo in a fresh environment, offline."""
+"""The artefacts of `poe build`, made and used offline: a whole sdist, a wheel that runs the demo in a fresh
+environment, and p2pchat.pyz, which needs nothing but Python.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,18 @@ def run(*words: str | Path, home: Path, cwd: Path) -> str:
 
 
 def build(source: Path, into: Path) -> tuple[Path, Path]:
-    """Run the task `build` of a source tree, with the Python of this test; return the sdist and the wheel."""
-    tasks = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["tool"]["poe"]["tasks"]
-    python, *words = shlex.split(tasks["build"]["cmd"])
-    assert python == "python"
-    run(sys.executable, *words, "-d", into, home=into, cwd=source)
+    """Run the first step of `build` in a source tree, with the Python of this test; return the sdist and the wheel."""
+    run(sys.executable, *steps(source)[0], "-d", into, home=into, cwd=source)
     (sdist,), (wheel,) = into.glob("*.tar.gz"), into.glob("*.whl")
     return sdist, wheel
+
+
+def steps(source: Path) -> list[list[str]]:
+    """Return the commands of the task `build`, without their first word, Python."""
+    tasks = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["tool"]["poe"]["tasks"]
+    lines = [shlex.split(step["cmd"]) for step in tasks["build"]["sequence"]]
+    assert {words[0] for words in lines} == {"python"}
+    return [words[1:] for words in lines]
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +105,49 @@ def test_the_demo_passes_from_the_wheel_in_a_fresh_environment(built: tuple[Path
     assert Path(run(scripts / "python", "-c", code, home=tmp_path, cwd=tmp_path).strip()).is_relative_to(packages)
     shown = run(scripts / "p2pchat", "demo", home=tmp_path, cwd=tmp_path)
     assert "All of it was checked, and held" in shown
+
+
+# ---- the one file
+
+
+@pytest.fixture(scope="module")
+def pyz(built: tuple[Path, Path]) -> Path:
+    """The file p2pchat.pyz made of this wheel, and of the packages beside the Python of this test."""
+    pytest.importorskip("shiv", reason="shiv comes with the extra dev")
+    into = built[1].parent
+    run(sys.executable, *steps(ROOT)[1], into, home=into, cwd=ROOT)
+    return into / "p2pchat.pyz"
+
+
+def alone(*words: str | Path, home: Path) -> str:
+    """Run Python without any installed package; return its output."""
+    python = Path(sys.base_prefix) / "python.exe" if os.name == "nt" else Path(sys.base_prefix, "bin", "python3")
+    return run(python, "-I", "-S", *words, home=home, cwd=home)
+
+
+def test_one_file_holds_the_chat_the_demo_and_the_doctor(pyz: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="No module named 'click'"):
+        alone("-c", "import click", home=tmp_path)
+    assert "All of it was checked, and held" in alone(pyz, "demo", home=tmp_path)
+    assert "nothing is wrong" in alone(pyz, "doctor", home=tmp_path)
+    assert '"event":"listening"' in alone(pyz, "0", "--name", "ada", "--json", home=tmp_path)
+
+
+def test_a_shell_completes_with_the_one_file(pyz: Path, tmp_path: Path) -> None:
+    script = alone(pyz, "completion", "bash", home=tmp_path)
+    found = re.search(r"_P2PCHAT_COMPLETE=bash_complete (.*?) 2>", script)
+    assert found is not None
+    words = shlex.split(found[1])
+    assert words[-1] == str(pyz)
+    answer = subprocess.run(
+        words, env={**environment(tmp_path), "_P2PCHAT_COMPLETE": "bash_complete", "COMP_WORDS": "p2pchat\nhist",
+                    "COMP_CWORD": "1"}, capture_output=True, encoding="utf-8", timeout=WITHIN, check=True,
+    )  # fmt: skip
+    assert answer.stdout == "plain,history\n"
+
+
+def test_the_one_file_refuses_another_python(pyz: Path, tmp_path: Path) -> None:
+    code = "import runpy, sysconfig; sysconfig.get_config_vars()['EXT_SUFFIX'] = '.other.so'; sys = __import__('sys')"
+    code += f"; sys.argv[:] = [{str(pyz)!r}, '--version']; runpy.run_path({str(pyz)!r}, run_name='__main__')"
+    with pytest.raises(AssertionError, match="p2pchat: this file is for Python 3"):
+        alone("-c", code, home=tmp_path)

@@ -1,8 +1,8 @@
 r"""The command `p2pchat completion`: scripts that have the shell ask click for completions.
 
 The scripts differ from click's own in three ways, because names are chosen by others. Candidates are never expanded
-by the shell, and bash gets them quoted. The answering command is this Python's `-P -m p2pchat`, so pressing Tab in a
-directory does not run a Python file that lies there. bash 3.2 (macOS) works too.
+by the shell, and bash gets them quoted. The answering command is this Python's `-P -m p2pchat` (or `-P p2pchat.pyz`),
+so pressing Tab in a directory does not run a Python file that lies there. bash 3.2 (macOS) works too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 from typing import ClassVar
 
 import click
@@ -29,7 +28,9 @@ class _Script:
     source_template: ClassVar[str]
 
     def source(self) -> str:
-        command = shlex.join([sys.executable, "-P", "-m", "p2pchat"])
+        from p2pchat.cli.process import own_command  # imports asyncio, which no answer needs
+
+        command = shlex.join(own_command("-P"))
         return self.source_template.replace("ASK", f"{COMPLETE}={self.name}_complete {command} 2>/dev/null </dev/null")
 
 

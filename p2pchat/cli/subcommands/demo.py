@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2pchat.cli.options import Command, complete_file, option
-from p2pchat.cli.process import VARIABLE
+from p2pchat.cli.process import VARIABLE, own_command
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
@@ -242,7 +241,7 @@ class Child:
 
     async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(*self._under, sys.executable, "-m", "p2pchat", *words),
+            *(*self._under, *own_command(), *words),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
