@@ -134,7 +134,7 @@ class Conversation(Wrapper):
 
 
 class DeletedMessages(Wrapper):
-    """Messages of one user that were deleted here. They stood before and at `sort_key` (see Message.sort_key)."""
+    """Messages of one user that were deleted here."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.conversations"
@@ -144,7 +144,7 @@ class DeletedMessages(Wrapper):
 
 
 class Event(Wrapper):
-    """Base of all live events; `at` is when this peer noticed it."""
+    """Base of all live events."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -157,7 +157,7 @@ class Event(Wrapper):
 
 
 class KnownAddress(Wrapper):
-    """An address of another peer. `answered_at` is when the peer last answered there; None if it never did."""
+    """An address of another peer."""
 
     __slots__ = ()
     _of = "p2pchat.offline"
@@ -624,7 +624,7 @@ class Whois(Wrapper):
 
 
 class Failed(Event):
-    """A request failed. `ref` is the word that the request gave, None without one."""
+    """Something that was asked for was refused after the call had returned."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -776,7 +776,7 @@ class Joined(Event):
 
 
 class Left(Event):
-    """The last link to a user is gone; `reason` is left (with a goodbye), lost (it broke) or timeout (long silence)."""
+    """The last link to a user is gone."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1139,7 +1139,7 @@ class LocalUser(Viewer):
 
 
 class Many(Event):
-    """So many users `joined`, `left` and `changed` their presence, besides those reported one by one."""
+    """Numbers of events that were not reported one by one."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1193,7 +1193,7 @@ class MessageChange(Event):
 
 
 class Presence(Event):
-    """The presence of a user changed: online, idle, offline or unknown, with a text; `since` is None if unknown."""
+    """The presence of a user changed."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1205,7 +1205,7 @@ class Presence(Event):
 
 
 class ReceiptEvent(Event):
-    """Base of Delivered and Read: a receipt of `user` for one's own message; `count` of `of` members have sent one."""
+    """Base of Delivered and Read: a receipt of one member for one's own message."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1222,7 +1222,7 @@ class ReceiptEvent(Event):
 
 
 class Renamed(Event):
-    """A user took another `name`; `before` is the former one, and `former` the label that was shown until then."""
+    """A user took another name. Labels (`user.label` is the new one) tell users with the same name apart."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1262,7 +1262,7 @@ class Sent(Post):
         return self._get("ref")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event line as a dict of plain JSON values."""
+        """Return the event line as a dict of plain JSON values, with `to` and `ref`."""
         return self._call("to_json")
 
 
@@ -1276,7 +1276,7 @@ class Stopped(Event):
 
 
 class Typing(Event):
-    """A user is typing in a conversation, or (`typing` False) sent the message, stopped, or was silent for 6 s."""
+    """A user began or stopped typing in a conversation."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1303,7 +1303,7 @@ class Undelivered(Event):
 
 
 class Warned(Event):
-    """A warning: `code` is a stable word, `text` a sentence for people, `about` an id or ""."""
+    """A warning about the peer, its disk or another user."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1322,7 +1322,7 @@ class Deleted(MessageChange):
 
 
 class Delivered(ReceiptEvent):
-    """One's own message is on the disk of a peer of `user`; `count` of `of` members have it."""
+    """One's own message is on the disk of a peer that hosts `user`; `count` of `of` members have it."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1330,7 +1330,7 @@ class Delivered(ReceiptEvent):
 
 
 class Edited(MessageChange):
-    """A message was edited; `text` is the new text."""
+    """A message was edited."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.messages"
@@ -1386,7 +1386,7 @@ class HostedUser(LocalUser):
 
 
 class Reaction(MessageChange):
-    """A user reacted to a message; `reaction` is "" if an earlier reaction was removed."""
+    """A user reacted to a message."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.messages"
