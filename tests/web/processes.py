@@ -65,6 +65,15 @@ class Program:
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """Keep all connections, and do nothing until resume()."""
+        if sys.platform != "win32":
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if sys.platform != "win32" and self._process.returncode is None:
+            self._process.send_signal(signal.SIGCONT)
+
     async def end(self) -> int:
         """Close its input, read its remaining output, and return the exit code."""
         if self._process.stdin is not None:
