@@ -73,9 +73,10 @@ def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
 
 
 def test_continuous_integration_is_pinned_and_runs_each_system_and_each_python() -> None:
+    for path in (ROOT / ".github/workflows").iterdir():
+        actions = re.findall(r"uses: (?!\./)(.+)", path.read_text("utf-8"))
+        assert actions and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", one) for one in actions)
     workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
-    actions = re.findall(r"uses: (.+)", workflow)
-    assert actions and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", one) for one in actions)
     systems = re.search(r"os: \[([\w., -]+)\]", workflow)
     assert systems is not None
     assert re.fullmatch(r"ubuntu-\d+\.\d+, macos-\d+, windows-\d+", systems[1])
