@@ -312,9 +312,13 @@ class StdoutWriter:
         data = (text + "\n").encode("utf-8", "backslashreplace")
         async with self._turn:
             try:
-                if len(data) <= _NEVER_BLOCKS_BYTES and self._ready():
-                    _write_all(self._raw, data)
-                else:
+                # A thread costs a turn of the loop for each line, and while others flood this peer turns are long. A
+                # terminal may take less than a long line without blocking, and never says so.
+                in_parts = len(data) <= _NEVER_BLOCKS_BYTES or not os.isatty(self._raw.fileno())
+                while data and in_parts and self._ready():
+                    part, data = data[:_NEVER_BLOCKS_BYTES], data[_NEVER_BLOCKS_BYTES:]
+                    _write_all(self._raw, part)
+                if data:
                     await asyncio.get_running_loop().run_in_executor(None, _write_all, self._raw, data)
             except OSError as error:
                 self.closed.set()

@@ -75,6 +75,20 @@ async def test_a_thread_writes_on_windows(monkeypatch: pytest.MonkeyPatch) -> No
         assert source.read(100) == b"hello\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe that has room says so only where select takes pipes")
+async def test_a_long_line_is_out_before_others_have_their_turn() -> None:
+    """Otherwise each long text of a flood takes a turn of the loop, and the lines of contacts wait behind it."""
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+        others = asyncio.create_task(asyncio.sleep(0))
+        await StdoutWriter(pipe).write("x" * 12_000)  # less than any pipe holds
+        assert not others.done()
+        got = 0
+        while got < 12_001:
+            got += len(source.read(65536))
+        await others
+
+
 async def test_a_slow_reader_delays_only_the_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
