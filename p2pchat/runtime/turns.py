@@ -21,7 +21,7 @@ from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Peers, ReadFrame, Unknown
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
-BATCH_UNITS = 4
+BATCH_UNITS = 4  # a signature; a user's certificate has one too
 NEW_LOG_UNITS = 8
 ITEMS_A_UNIT = 4  # users, marks or addresses in one frame
 
@@ -35,7 +35,8 @@ def units_of(frame: Frame | Unknown) -> int:
     if isinstance(frame, Entries):
         return len(frame.e) + (BATCH_UNITS + NEW_LOG_UNITS if frame.first == 1 else BATCH_UNITS)
     if isinstance(frame, Here):
-        items = len(frame.users) + len(frame.gone)
+        certified = sum(user.cert is not None for user in frame.users)
+        return 1 + BATCH_UNITS * certified + (len(frame.users) - certified + len(frame.gone)) // ITEMS_A_UNIT
     elif isinstance(frame, (Have, ReadFrame)):
         items = sum(map(len, frame.marks.values()))
     elif isinstance(frame, Digest):

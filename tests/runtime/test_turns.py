@@ -12,12 +12,13 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Now
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
-from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
+from p2pchat.protocol import Cert, Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
 from p2pchat.runtime.turns import LinkInput, Turns, units_of
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, FRIEND, SECOND = 1, 2, 3, 4
 UNITS = Settings().turn_units
+CERT = Cert(1, 2, "00" * 64)
 
 
 def begin_log(number: int) -> Entries:
@@ -58,6 +59,7 @@ def work(taken: list[LinkInput], link: int) -> int:
         (begin_log(1), 13),
         (Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, ["{}"] * 256, "00" * 64), 260),
         (Here([Hosted("ab" * 32, "x", "online")] * 8), 3),
+        (Here([Hosted("ab" * 32, "x", "online", cert=CERT)] * 8, ["cd" * 32] * 8), 35),
         (Have({"c0" * 32: {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 8)] for n in range(400)}}), 101),
         (Digest(sums={f"{n:064x}": "00" * 32 for n in range(40)}), 11),
         (Peers(0, [], linked=[("ab" * 32, ())] * 4), 2),

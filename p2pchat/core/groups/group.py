@@ -6,6 +6,7 @@ that was named once stays named.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -43,13 +44,17 @@ class Difference(NamedTuple):
 class GroupReplica:
     """One group.
 
+    Args:
+        in_groups: Counts of how many groups each user is named in; those whom this one names are added.
+
     Attributes:
         id, talk: The ids of its two conversations.
         state: The current state; None until the first operation is known.
     """
 
-    def __init__(self, group: ConversationId) -> None:
+    def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id = group
+        self._in_groups = in_groups
         self.talk = talk_id(group)
         self.state: GroupState | None = None
         self._named: set[UserId] = set()
@@ -204,7 +209,10 @@ class GroupReplica:
         ):
             self._recompute()
         self._cited.add((operation.gen, operation.hash[:16]))
-        self._named.update(members)
+        new = members.keys() - self._named
+        self._named |= new
+        if self._in_groups is not None:
+            self._in_groups.update(new)
 
     def _interned(self, members: Mapping[UserId, int]) -> Mapping[UserId, int]:
         """Return an equal mapping that shares memory: mostly the members are those of the operation before."""

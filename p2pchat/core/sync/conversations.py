@@ -9,6 +9,7 @@ Source: docs/protocol.md, "Conversations".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
@@ -48,6 +49,13 @@ def dm_id(one: UserId, other: UserId) -> ConversationId:
     return _hash(DM_TAG + bytes.fromhex("".join(sorted((one, other)))))
 
 
+def _count_down(counts: Counter[UserId], users: Iterable[UserId]) -> None:
+    for user in users:
+        counts[user] -= 1
+        if not counts[user]:
+            del counts[user]
+
+
 class Conversations:
     """All conversations in memory."""
 
@@ -56,6 +64,9 @@ class Conversations:
         self.by_id: dict[ConversationId, ConversationState] = {}
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
+        # How many groups name a user, and in how many talks it wrote: asked about for each made-up user.
+        self._in_groups: Counter[UserId] = Counter()
+        self._in_talks: Counter[UserId] = Counter()
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._unknown = Shares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
         self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
@@ -154,14 +165,13 @@ class Conversations:
 
     def has_any_of(self, user: UserId) -> bool:
         """Return whether this user has a conversation besides the room."""
-        return user in self._dms or any(user in group.named for group in self.groups.values())
+        return user in self._dms or user in self._in_groups
 
     def has_entries_of(self, user: UserId) -> bool:
         """Return whether this user wrote in the room or a group, or has a direct conversation that is kept."""
-        for id in (self.room, *(group.talk for group in self.groups.values())):
-            conversation = self.by_id.get(id)
-            if conversation is not None and user in conversation.writers:
-                return True
+        room = self.by_id.get(self.room)
+        if user in self._in_talks or (room is not None and user in room.writers):
+            return True
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
     def visible(self) -> list[ConversationId]:
@@ -183,8 +193,12 @@ class Conversations:
         conversation = ConversationState(id, naming, members)
         group = naming.group[0] if naming.group else naming.talk
         if group is not None:
-            conversation.group = self.groups.setdefault(group, GroupReplica(group))
+            if group not in self.groups:
+                self.groups[group] = GroupReplica(group, self._in_groups)
+            conversation.group = self.groups[group]
             conversation.is_talk = naming.talk is not None
+            if conversation.is_talk:
+                conversation.writers_of_all = self._in_talks
         return conversation
 
     def _add(self, conversation: ConversationState) -> ConversationState:
@@ -210,7 +224,11 @@ class Conversations:
         """Forget and return a conversation."""
         self.keep(id)
         conversation = self.by_id.pop(id)
-        self.groups.pop(id, None)
+        group = self.groups.pop(id, None)
+        if group is not None:
+            _count_down(self._in_groups, group.named)
+        if conversation.is_talk:
+            _count_down(self._in_talks, conversation.writers)
         for user in {*(conversation.naming.dm or ())}:
             del self._dms[user][id]
             if not self._dms[user]:

@@ -11,7 +11,7 @@ not in memory.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -290,12 +290,16 @@ def sum_of(conversations: Iterable[ConversationState]) -> str:
 
 
 class ConversationState:
-    """One conversation: its members and writers, their logs, and the sum over their tips."""
+    """One conversation: its members and writers, their logs, and the sum over their tips.
+
+    Attributes:
+        writers_of_all: Counts of conversations by writer; those of this one are added. None: nobody counts.
+    """
 
     __slots__ = (
         "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
         "named_only_by_void", "naming", "is_newcomer", "newest_c", "newest_place", "boundary", "recently_shown",
-        "is_stored", "sum", "waits", "writers",
+        "is_stored", "sum", "waits", "writers", "writers_of_all",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -309,6 +313,7 @@ class ConversationState:
         self.is_talk = False
         self.concerns_us = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
+        self.writers_of_all: Counter[UserId] | None = None
         self.by_ref: dict[str, LogState] = {}
         self.sum = 0
         self.newest_c = 0
@@ -324,6 +329,8 @@ class ConversationState:
         found = self.writers.get(user)
         if found is None:
             found = self.writers[user] = WriterLogs(user)
+            if self.writers_of_all is not None:
+                self.writers_of_all[user] += 1
         return found
 
     def log(self, user: UserId, run: RunId) -> LogState | None:
@@ -420,9 +427,12 @@ class ConversationState:
         """Return whether a user belongs here now."""
         return self.members is None or user in self.members
 
-    def shared_with(self, users: Iterable[UserId]) -> bool:
+    def shared_with(self, users: Collection[UserId]) -> bool:
         """Return whether a peer that hosts these users may hear of this conversation."""
-        return self.members is None or (self.concerns_us and any(user in self.members for user in users))
+        if self.members is None or not self.concerns_us:
+            return self.members is None
+        few, many = (users, self.members) if len(users) < len(self.members) else (self.members, users)
+        return any(user in many for user in few)  # asked for each conversation, and a peer may host thousands
 
     def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""

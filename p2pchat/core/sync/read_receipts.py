@@ -202,7 +202,7 @@ class ReadReceipts:
 
     def _mark_all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
         """Mark everything that was shown in the conversation."""
-        reader = mark.user
+        reader, kept = mark.user, dict[UserId, set[RunId]]()
         for user, writer in conversation.writers.items():
             if not self._may_tell(mark, user):
                 continue
@@ -211,8 +211,9 @@ class ReadReceipts:
                 self._advance(log.id, reader, log.released)
             runs = {log.id.run for log in tips if log.released}
             if tips and len(runs) == len(tips):
-                removed = self._positions.keep_only(conversation.id, reader, user, runs)
-                self._ctx.change.reads.extend(ReadMark(log, reader, 0) for log in removed)
+                kept[user] = runs
+        removed = self._positions.keep_only(conversation.id, reader, kept)
+        self._ctx.change.reads.extend(ReadMark(log, reader, 0) for log in removed)
 
     def _mark_shown(
         self, conversation: ConversationState, mark: MarkedRead, defers: bool, shown: list[tuple[LogId, int]]
@@ -530,11 +531,11 @@ class ReadPositions:
         return True
 
     def keep_only(
-        self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
+        self, conversation: ConversationId, reader: UserId, kept: Mapping[UserId, AbstractSet[RunId]]
     ) -> list[LogId]:
-        """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
+        """Keep the marks on these logs, by writer, which stand for the others of a writer. Return those, now removed."""
         marks = self._marks.get((conversation, reader), {})
-        others = [log for log in marks if log.user == writer and log.run not in runs]
+        others = [log for log in marks if log.user in kept and log.run not in kept[log.user]]
         for log in others:
             self._change(log, reader, marks.pop(log), 0)
         return others

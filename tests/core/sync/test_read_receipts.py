@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from p2pchat.core.context import HostedIdentity
@@ -86,6 +88,30 @@ def test_marking_a_message_marks_everything_shown_before_it() -> None:
     assert of_reading(ada.read(places["two"])) == ["to cyd: read room by ada c1:2"]
     assert of_reading(cyd.take())[-1:] == ["read c1:1..2 by ada"]
     bob.take()
+
+
+def test_marking_everything_goes_through_the_former_marks_once() -> None:
+    """Made-up users may be thousands of writers in the room, and it is marked as read ten times a second."""
+
+    class Counted(dict[LogId, int]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[LogId]:
+            self.passes += 1
+            return super().__iter__()
+
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    for name in ("bob", "cyd", "dan", "eve"):
+        far.say(Author(name, name[0] + "1").say("one"))
+    ada.read()
+    positions = ada.node.sync.read_receipts._positions
+    marks = positions._marks[ROOM, ada.id] = Counted(positions._marks[ROOM, ada.id])
+    assert len(marks) == 4
+    far.say(Author("bob", "b2").say("two"))
+    ada.world.pass_time(1.0)
+    ada.read()
+    assert (len(marks), marks.passes) == (5, 1)
 
 
 def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
