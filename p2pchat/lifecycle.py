@@ -287,6 +287,7 @@ class PeerLifecycle:
         self.people.learn([(me, self.name)])
         self.people.set_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
         self.feed.load(stored, self.dispatcher.is_reading_messages)
+        self.feed.count_readers = self.dispatcher.count_readers
 
     def _make_driver(
         self, resources: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[HostedIdentity]

@@ -105,6 +105,10 @@ class EventDispatcher:
         """Return the consumers that have an open subscription."""
         return {reader.consumer for reader in self.readers if reader.consumer is not None and not reader.closed}
 
+    def count_readers(self) -> int:
+        """Return the number of subscriptions, at least 1."""
+        return max(1, len(self.readers))
+
     def is_reading_messages(self) -> bool:
         """Return whether any subscription reads messages."""
         return any(reader.reads_messages for reader in self.readers)
@@ -361,11 +365,13 @@ class Feed:
     Attributes:
         recent: The newest messages, in memory.
         start: The newest place when the peer started.
+        count_readers: Returns the number of subscriptions.
     """
 
     def __init__(self, tracker: ReceiptTracker) -> None:
         self.recent = RecentEntries(0)
         self.start = 0
+        self.count_readers: Callable[[], int] = lambda: 1
         self._tracker = tracker
         self._driver: Driver | None = None
         self._offsets: dict[str, int] = {}  # the last place that each consumer acknowledged

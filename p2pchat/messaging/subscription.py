@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.dispatcher import Feed
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; one read of a link takes half of it
+MAX_BREATH = 0.05  # for all readers together, however long others took; a guess: nobody notices 50 ms
 LOOKS = 32  # events returned between two checks of the clock and of everything else
 MAX_LIVE = 10_000  # unread subjects of a subscription; beyond it the oldest are dropped
 RECEIPTS_AT_ONCE = 500  # looked up together
@@ -85,6 +86,7 @@ class Subscription:
         self._live: dict[Hashable, tuple[int, Event | ReceiptUpdate]] = {}  # by subject, after a place
         self._fast = 0  # how many more messages can be returned without any check: nothing has happened
         self._turn_began = 0.0  # when this turn of the loop began, by its clock
+        self._breath = BREATH  # seconds in this turn
         self._half: ReceiptEvent | None = None  # being looked up
         self._completed: dict[ReceiptKey, ReceiptEvent | None] = {}  # looked up before storage is closed
         self._no_messages = False  # the peer closes: return no more messages
@@ -245,11 +247,18 @@ class Subscription:
                 await self._wait()
 
     async def _breathe(self) -> None:
-        """Let others have their turn if this one is long."""
+        """Let others have their turn if this one is long.
+
+        All readers together may take half as long as the others took: so none falls behind while a flood comes in,
+        whose entries take longer to store than to read.
+        """
         assert self._loop is not None
-        if self._loop.time() - self._turn_began >= BREATH:
+        now = self._loop.time()
+        if now - self._turn_began >= self._breath:
             await asyncio.sleep(0)
             self._turn_began = self._loop.time()
+            others = min(self._turn_began - now, 2 * MAX_BREATH)
+            self._breath = max(BREATH, others / (2 * self._source.count_readers()))
 
     async def _complete(self, event: ReceiptEvent) -> ReceiptEvent | None:
         """Look up what a receipt of an earlier run lacks; if this is cancelled, the receipt is returned later."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, assert_type
 
 import pytest
@@ -26,7 +27,7 @@ from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.messaging.dispatcher import HANDLED_WITHIN, Feed
 from p2pchat.messaging.events import ReceiptEvent
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
-from p2pchat.messaging.subscription import BREATH, LOOKS, Subscription
+from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, Subscription
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent import EntrySpan
 from p2pchat.storage.base import ReleasedEntry
@@ -403,13 +404,16 @@ async def test_receipts_of_no_message_never_cost_a_message() -> None:
 
 
 async def turns_of_others(
-    monkeypatch: pytest.MonkeyPatch, *, messages: int, each_takes: float, at_once: bool = True
-) -> int:
+    monkeypatch: pytest.MonkeyPatch, *, messages: int, each_takes: float, at_once: bool = True,
+    others_take: float = 0.0, readers: int = 1,
+) -> int:  # fmt: skip
     """Read messages, handling each for some seconds; return how often other tasks had their turn.
 
     at_once: All were released together; otherwise one after the other.
+    others_take: Seconds of their turns.
     """
     loop, source = asyncio.get_running_loop(), Source()
+    source.count_readers = lambda: readers
     at, turns = loop.time(), 0
     monkeypatch.setattr(loop, "time", lambda: at)
     reader = Subscription(source, VIEWER, (), None, "now", VIEWER._access)
@@ -418,10 +422,11 @@ async def turns_of_others(
         source.release(*texts)
 
     async def others() -> None:
-        nonlocal turns
+        nonlocal turns, at
         while True:
             await asyncio.sleep(0)  # counts the turns of the loop
             turns += 1
+            at += others_take
 
     other = asyncio.create_task(others())
     await asyncio.sleep(0)  # the task starts
@@ -447,8 +452,24 @@ async def test_a_reader_of_single_messages_lets_others_have_their_turn(monkeypat
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=2 * BREATH, at_once=False) >= 1998
 
 
+async def test_a_reader_keeps_up_with_others_whose_turns_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who floods a peer has long turns, and the messages of contacts come to programs behind those of the flood."""
+    turns = partial(
+        turns_of_others, monkeypatch, messages=200, each_takes=BREATH / 2, at_once=False, others_take=16 * BREATH
+    )
+    assert await turns() <= 200 // 16 + 2
+    assert await turns(readers=4) >= 200 // 5 - 2  # these take as long together
+
+
+async def test_a_reader_takes_no_long_turn_after_a_pause_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = int(MAX_BREATH / BREATH) + 1
+    turns = await turns_of_others(monkeypatch, messages=200, each_takes=BREATH, at_once=False, others_take=5.0)
+    assert turns >= 200 // most - 1
+
+
 async def test_a_reader_skipping_messages_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     source, looks = Source(), itertools.count()
+    source.count_readers = lambda: 2
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 2 * next(looks) * BREATH)
     reader = Subscription(source, VIEWER, (Sent,), None, "now", VIEWER._access)
     reader.begin(0)
