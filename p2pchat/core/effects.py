@@ -103,13 +103,17 @@ class Lookup(Record, frozen=True):
 
 
 class Fetch(Record, frozen=True):
-    """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult."""
+    """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult.
+
+    `first`: before what waits to be read for this link of unknown users; it is of a known one, or proves a fork.
+    """
 
     link: int
     ticket: int
     conversation: ConversationId
     user: UserId
     start: Start
+    first: bool = False
 
 
 # ---- answers to programs

@@ -523,7 +523,8 @@ class PageQueue:
     """Pages of entries to read from storage for links.
 
     A page stays in memory until its link has taken it, and a peer may want 64 logs at once and read nothing. So the
-    pages of one link are read one after the other, in the order of the requests, and only while the link has room.
+    pages of one link are read one after the other, and only while the link has room: those that go first, then the
+    others, each in the order of the requests.
 
     Args:
         read: Start reading a page. on_answered() must be called when the core has got it.
@@ -533,12 +534,13 @@ class PageQueue:
     def __init__(self, read: Callable[[Fetch], None], has_room: Callable[[int], bool]) -> None:
         self._read = read
         self._has_room = has_room
-        self._waiting: dict[int, deque[Fetch]] = {}  # by link; never an empty deque
+        self._waiting: dict[int, tuple[deque[Fetch], deque[Fetch]]] = {}  # by link: first and others; never both empty
         self._reading: set[int] = set()  # links
 
     def add(self, effect: Fetch) -> None:
         """Read a page when it is its turn."""
-        self._waiting.setdefault(effect.link, deque()).append(effect)
+        first, others = self._waiting.setdefault(effect.link, (deque(), deque()))
+        (first if effect.first else others).append(effect)
         self._read_next(effect.link)
 
     def on_answered(self, link: int) -> None:
@@ -553,14 +555,15 @@ class PageQueue:
 
     def remove(self, link: int) -> list[Fetch]:
         """Forget a link that ended; return the requests that will not be read."""
-        return list(self._waiting.pop(link, ()))
+        return [effect for waiting in self._waiting.pop(link, ()) for effect in waiting]
 
     def _read_next(self, link: int) -> None:
         waiting = self._waiting.get(link)
         if waiting is None or link in self._reading or not self._has_room(link):
             return
-        effect = waiting.popleft()
-        if not waiting:
+        first, others = waiting
+        effect = (first or others).popleft()
+        if not first and not others:
             del self._waiting[link]
         self._reading.add(link)
         self._read(effect)

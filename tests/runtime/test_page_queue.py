@@ -21,8 +21,8 @@ PAGE = Settings().fetch_batches * Settings().max_batch_bytes
 OVERHEAD = 16 * KIB  # of TLS, and of frames around their entries
 
 
-def page(link: int, ticket: int) -> Fetch:
-    return Fetch(link, ticket, "c" * 64, "a" * 64, WantStart((), ()))
+def page(link: int, ticket: int, *, first: bool = False) -> Fetch:
+    return Fetch(link, ticket, "c" * 64, "a" * 64, WantStart((), ()), first)
 
 
 class Reads:
@@ -44,6 +44,18 @@ def test_pages_are_read_in_turn_per_link_and_concurrently_between_links() -> Non
     reads.fetching.on_answered(1)
     reads.fetching.on_answered(1)
     assert reads.begun[2:] == [(1, 2), (1, 4)]
+
+
+def test_pages_that_go_first_wait_for_no_others_but_the_one_that_is_being_read() -> None:
+    reads = Reads()
+    for effect in (page(1, 1), page(1, 2), page(1, 3, first=True), page(1, 4), page(1, 5, first=True)):
+        reads.fetching.add(effect)
+    for _ in range(4):
+        reads.fetching.on_answered(1)
+    assert [ticket for _, ticket in reads.begun] == [1, 3, 5, 2, 4]
+    reads.fetching.add(page(1, 6))
+    reads.fetching.add(page(1, 7, first=True))
+    assert [effect.ticket for effect in reads.fetching.remove(1)] == [7, 6]
 
 
 def test_nothing_is_read_for_a_link_without_room_until_it_has_some() -> None:

@@ -166,7 +166,7 @@ class AntiEntropy:
                 _note_group(remote, found)
                 if self._sync.shares(remote, found):
                     here[id] = found
-        for id in sorted(here):
+        for id in sorted(here, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
             if self._group_differs(here, theirs, id):
                 comparison.differing[id] = None  # the group first: visibility in its talk depends on it
             elif sum_of([here[id]]) == theirs.get(id, sum_of([])):

@@ -3,8 +3,8 @@
 A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
 not arrived within a second, since their writer pushes them. After ten seconds without progress another link is tried.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
-peer that is ahead but gives nothing gets fewer and fewer wants. No entries of a writer whose quota is full are wanted
-(quota.py).
+peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
+ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).
 
 Source: docs/protocol.md, "Pull".
 """
@@ -51,7 +51,8 @@ class Fetcher:
         self._ctx = sync.ctx
         self._paused = False
         self.requests: dict[WriterKey, FetchRequest] = {}
-        self._queue: dict[int, dict[WriterKey, None]] = {}  # by link: keys that wait for one of its wants to end
+        # By link: keys that wait for one of its wants to end, those of known users and the others.
+        self._queue: dict[int, tuple[dict[WriterKey, None], dict[WriterKey, None]]] = {}
 
     def request(self, key: WriterKey, *, urgent: bool) -> None:
         """Fetch the entries of a writer of which a remote is ahead."""
@@ -114,8 +115,8 @@ class Fetcher:
 
     def on_link_down(self, remote: RemoteState) -> None:
         """End the wants at a link."""
-        waiting = self._queue.pop(remote.link.id, {})
-        for key in dict.fromkeys((*remote.wants.by_number.values(), *waiting)):
+        known, others = self._queue.pop(remote.link.id, ({}, {}))
+        for key in dict.fromkeys((*remote.wants.by_number.values(), *known, *others)):
             request = self.requests.get(key)
             if request is not None and request.source in (remote.link.id, None):
                 request.source = None
@@ -123,8 +124,8 @@ class Fetcher:
 
     def _start_queued(self, remote: RemoteState) -> None:
         """Start requests that waited for a want at this link to end."""
-        queue = self._queue.get(remote.link.id, {})
-        while queue and len(remote.wants.by_number) < self._ctx.settings.max_wants:
+        known, others = self._queue.get(remote.link.id, ({}, {}))
+        while (queue := known or others) and len(remote.wants.by_number) < self._ctx.settings.max_wants:
             key = next(iter(queue))
             del queue[key]
             request = self.requests.get(key)
@@ -202,7 +203,8 @@ class Fetcher:
         free = [remote for remote in fresh if self._has_room(remote, request.key)]
         if not free:
             for remote in fresh:
-                self._queue.setdefault(remote.link.id, {})[request.key] = None
+                known, others = self._queue.setdefault(remote.link.id, ({}, {}))
+                (known if self._sync.requests.is_known(request.key[1]) else others)[request.key] = None
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
         hosts = self._sync.presence.hosts.get(request.key[1], ())

@@ -165,7 +165,7 @@ class Forks:
         elif log.id not in remote.forks.sent and not remote.link.full:
             remote.forks.sent[log.id] = None
             then = partial(self._send_batches, remote, log.id)
-            self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then)
+            self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then, first=True)
 
     def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
         remote.forks.owed.pop(log, None)

@@ -613,11 +613,13 @@ class Lookups:
     def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
         self._waiting.setdefault(field, []).append((key, then))
 
-    def fetch(self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None]) -> None:
-        """Read what a user wrote in a conversation from `start` on, to be sent on a link."""
+    def fetch(
+        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
+    ) -> None:  # fmt: skip
+        """Read what a user wrote in a conversation from `start` on, to be sent on a link; `first` as in Fetch."""
         ticket = self._ctx.next_ticket()
         self._fetching[ticket] = then
-        self._ctx.emit(Fetch(link, ticket, *key, start))
+        self._ctx.emit(Fetch(link, ticket, *key, start, first))
 
     def on_fetch_result(self, answer: FetchResult) -> None:
         """Pass the batches that were read to their callback."""

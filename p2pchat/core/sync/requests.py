@@ -220,7 +220,7 @@ class Requests:
         host = self._addressee(naming)
         if host is None or not peer:
             most = self._ctx.settings.max_conversations_a_user
-            counts = self._counts if host is None else lambda _: True
+            counts = self.is_known if host is None else lambda _: True
             if any(self._conversations.count_direct(user, most, counts) >= most for user in naming.dm):
                 return False
             self._conversations.open_provisional(naming)
@@ -234,7 +234,8 @@ class Requests:
         self._conversations.open_provisional(naming)
         return True
 
-    def _counts(self, user: UserId) -> bool:
+    def is_known(self, user: UserId) -> bool:
+        """Return whether a user is hosted here, or known to anybody here."""
         return user in self._hosted or self._contacts.has_any(user)
 
     def _evict(self, places: Shares[ConversationId], id: ConversationId) -> None:

@@ -3,21 +3,22 @@
 Slow peers cost no memory. Each link has a cursor per running log. While the link accepts more and its cursor stands
 right before a new batch, the batch is sent at once, encoded once for all such links. Otherwise the cursor stays, and
 entries are read from storage when the link drains. There is no queue that could overflow. The bytes sent to a link in
-one step are limited too, since the link reports that it is full only after the step.
+one step are limited too, since the link reports that it is full only after the step. What hosted and known users wrote
+is read first: a peer that was away may want thousands of logs of unknown users.
 
 Source: docs/protocol.md, "Pull" and "Tail".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send, WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.names import describe_user
-from p2pchat.core.records import TailStart, WantStart
+from p2pchat.core.records import Start, TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, ServedWant, SyncContext, TailCursor
@@ -132,7 +133,12 @@ class Sender:
             writer = self._sync.conversations.by_id[served.key[0]].writers[served.key[1]]
             served.durable = {log.id: log.durable_seq for log in writer.logs.values() if log.own}
             then = partial(self._on_batches, remote, served)
-            self._sync.lookups.fetch(remote.link.id, served.key, served.start, then)
+            self._fetch(remote, served.key, served.start, then)
+
+    def _fetch(
+        self, remote: RemoteState, key: WriterKey, start: Start, then: Callable[[FetchResult], None]
+    ) -> None:  # fmt: skip
+        self._sync.lookups.fetch(remote.link.id, key, start, then, first=self._sync.requests.is_known(key[1]))
 
     def _on_batches(self, remote: RemoteState, served: ServedWant, answer: FetchResult) -> None:
         if not self._sync.is_up(remote) or remote.serving.wants.get(served.n) is not served:
@@ -245,7 +251,7 @@ class Sender:
             cursor.reading = True
             self._ctx.emit(Counted("cursor_from_storage"))
             start, then = TailStart(log.run, cursor.sent), partial(self._on_tail_batches, remote, log)
-            self._sync.lookups.fetch(remote.link.id, log.key, start, then)
+            self._fetch(remote, log.key, start, then)
 
     def _on_tail_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
         cursor = remote.serving.cursors.get(log)

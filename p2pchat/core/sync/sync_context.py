@@ -361,6 +361,12 @@ class SyncContext:
         remote.full_sent_at[key] = now
         self.send(Have({}, full={key[0]: [key[1]]}), remote, key[0])
 
+    def is_among_known(self, conversation: ConversationState) -> bool:
+        """Return whether this is a direct conversation of known users, or a group of a known one."""
+        if conversation.group is not None:
+            return self.requests.is_known(conversation.group.creator)
+        return conversation.naming.dm is not None and all(map(self.requests.is_known, conversation.naming.dm))
+
     def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether a conversation is shared with a remote.
 

@@ -58,6 +58,18 @@ def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
     assert "delivered a1:1..2 to bob" in ada.far("bob").say(sums(mine))
 
 
+def test_conversations_of_known_users_are_compared_before_the_room() -> None:
+    """The room may have thousands of logs of made-up users; the order of ids is chance."""
+    ada = World().peer("ada")
+    ada.say("hello")
+    with_bob = ada.open("bob")
+    ada.say("psst", to=with_bob)
+    assert with_bob > ROOM
+    far = ada.far("bob")
+    empty = Digest(sums={}, span=ALL)
+    assert far.say(empty) == ["to bob: have dm ada a1:1 all ask", "to bob: have room ada a1:2 all ask"]
+
+
 def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
     ada = World().peer("ada")
     ada.say("hello")

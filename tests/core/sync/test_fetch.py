@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.inputs import RequestAccepted
 from p2pchat.protocol import Have
 from tests.core.scripted_nodes import ROOM, Author, World, have, page
 
@@ -133,6 +134,20 @@ def test_64_wants_are_open_at_once_and_a_closed_one_starts_the_next() -> None:
     third = by_name[2]
     assert wants(far.say(Have({ROOM: {by_name[0].log.user: []}}, end=1))) == [
         f"to eve: want 3 room {third.name} from nothing"]  # fmt: skip
+
+
+def test_what_a_known_user_wrote_is_wanted_before_what_waits_of_unknown_ones() -> None:
+    """A contact that was killed would otherwise read thousands of made-up users first."""
+    authors = sorted((Author(name, name[0] + "1") for name in ("bob", "cyd", "dan")), key=lambda one: one.log.user)
+    ada = World().peer("ada", max_wants=1)
+    known = authors[-1]
+    ada.put(RequestAccepted(ada.id, known.log.user))
+    far = ada.far("eve")
+    for author in authors:
+        author.say("word")
+    assert len(wants(far.say(page(*authors)))) == 1
+    assert wants(far.say(end(1))) == [f"to eve: want 2 room {known.name} from nothing"]
+    assert wants(far.say(end(2))) == [f"to eve: want 3 room {authors[1].name} from nothing"]
 
 
 def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:

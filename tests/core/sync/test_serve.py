@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from p2pchat.core.inputs import LinkDrained, LinkFilled
+from p2pchat.core.effects import Fetch
+from p2pchat.core.inputs import LinkDrained, LinkFilled, RequestAccepted
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, covered_log, page
+from tests.core.scripted_nodes import IDS, NAMES, ROOM, Author, Far, Peer, World, covered_log, page
 
 
 def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:
@@ -85,6 +86,18 @@ def test_more_than_64_open_wants_are_a_fault() -> None:
     ada.put(LinkFilled(far.link))
     assert far.say(want(1, "bob"), want(2, "bob")) == []
     assert far.say(want(3, "ada")) == ["close bob: limit"]
+
+
+def test_what_hosted_and_known_users_wrote_is_read_first() -> None:
+    """A peer that was away may want thousands of logs of unknown users, and is read one page after the other."""
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    far.say(Author("dan", "d1").say("unknown"), Author("bob", "b1").say("known"))
+    ada.say("hello")
+    ada.put(RequestAccepted(ada.id, IDS["bob"]))
+    far.say(want(1, "dan"), want(2, "bob"), want(3, "ada"))
+    fetched = {NAMES[effect.user]: effect.first for effect in ada.effects if isinstance(effect, Fetch)}
+    assert fetched == {"dan": False, "bob": True, "ada": True}
 
 
 def test_a_new_batch_goes_to_links_right_before_it() -> None:
