@@ -210,7 +210,7 @@ class Change(Struct):
     forgotten: list[tuple[PeerId, str]] = []  # (peer, endpoint)
     consumers: dict[str, int] = {}  # name -> last place acknowledged
     forks: list[Fork] = []
-    meta: dict[str, str] = {}
+    meta: dict[str, str | None] = {}  # None removes a value
     cites: list[tuple[LogId, Cite]] = []  # of logs of group talks, in order
     visible: dict[LogId, int] = {}  # only 1..n may be read; EVERYTHING: all of it
     pruned: list[Prune] = []  # entries to be deleted; nothing happens where as much of a log is deleted already

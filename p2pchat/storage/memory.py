@@ -302,7 +302,11 @@ class MemoryStorage:
         for forgotten in change.forgotten:
             tables.addresses.pop(forgotten, None)
         tables.consumers.update(change.consumers)
-        tables.meta.update(change.meta)
+        for name, value in change.meta.items():
+            if value is None:
+                tables.meta.pop(name, None)
+            else:
+                tables.meta[name] = value
         tables.hosted.update((user.id, user) for user in change.hosted)
         for id in change.unhosted:
             tables.hosted.pop(id, None)

@@ -450,7 +450,11 @@ class RowBuffer:
             for own in OWN_KEYS:
                 if own in change.meta:
                     raise ValueError(f"{own!r} is the storage's own")
-            insert(meta, flat(change.meta.items()), Conflict.REPLACE)
+            kept = [item for item in change.meta.items() if item[1] is not None]
+            if kept:
+                insert(meta, flat(kept), Conflict.REPLACE)
+            for name in change.meta.keys() - dict(kept).keys():
+                run("delete from meta where name = ?", name)
         self._add_hosted(change)
 
     def _add_hosted(self, change: Change) -> None:

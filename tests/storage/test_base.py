@@ -378,6 +378,8 @@ def test_names_addresses_consumers_and_meta_keep_the_newest_value(storage: Stora
     ]
     assert (stored.consumers, stored.meta) == ({"bot": 7, "web": 2}, {"network": "ab", "start": "beginning"})
     assert storage.meta() == stored.meta
+    storage.commit([Change(meta={"start": None, "never": None})])
+    assert storage.meta() == {"network": "ab"}
 
 
 def test_a_former_name_is_stored_once_with_the_newest_clock(storage: Storage) -> None:

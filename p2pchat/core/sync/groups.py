@@ -29,7 +29,7 @@ from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
-UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off, until that was emitted; then ""
+UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off, until that was emitted
 
 
 class GroupSync:
@@ -340,7 +340,7 @@ class GroupSync:
         for each in news:
             self._ctx.emit(each)
             if isinstance(each, DeliveryRevoked):
-                self._ctx.change.meta[_undelivered_key(each.log)] = ""
+                self._ctx.change.meta[_undelivered_key(each.log)] = None
 
     def _repeat_undelivered(self, meta: Mapping[str, str]) -> None:
         for name, text in meta.items():

@@ -533,7 +533,7 @@ class ReadPositions:
     def keep_only(
         self, conversation: ConversationId, reader: UserId, kept: Mapping[UserId, AbstractSet[RunId]]
     ) -> list[LogId]:
-        """Keep the marks on these logs, by writer, which stand for the others of a writer. Return those, now removed."""
+        """Keep the marks on these logs, by writer, which stand for others of that writer. Return those, now removed."""
         marks = self._marks.get((conversation, reader), {})
         others = [log for log in marks if log.user in kept and log.run not in kept[log.user]]
         for log in others:

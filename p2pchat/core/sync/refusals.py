@@ -32,10 +32,10 @@ from p2pchat.core.sync.quota import line_of
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_FRAME_BYTES, ConversationId, Decoder, Entries, RefusedLog, UserId, encode
 
-EVIDENCE = "refused batch:"  # in meta, before a log: the batch with its entry, as a frame; "" as above
+EVIDENCE = "refused batch:"  # in meta, before a log: the batch with its entry, as a frame
 RULES = 1  # raised by a version that takes entries which its predecessors refused
-PAYER = "refused from:"  # in meta, before a log of an unknown user: where it came from (quota.py); "" as above
-REFUSED = "refused:"  # in meta, before a log; "" when it is not refused any more
+PAYER = "refused from:"  # in meta, before a log of an unknown user: where it came from (quota.py)
+REFUSED = "refused:"  # in meta, before a log that is refused
 REFUSERS = "refusers:"  # in meta, before a log of a user hosted here: members that do not take all of it
 NOBODY = "-"  # a line without members: some refused the log once
 MAX_REFUSED = 1000  # logs; a guess: 1 MiB. Later ones are refused too, but not remembered: what builds on them waits
@@ -237,11 +237,11 @@ class Refusals:
     def forget(self, refusal: Refusal) -> None:
         """Forget a log of which nothing is missing any more, or whose missing part its writer announces."""
         del self.by_ref[refusal.log.conversation, ref_key(refusal.log.user, refusal.log.run)]
-        self._ctx.change.meta[REFUSED + ",".join(refusal.log)] = ""
-        self._ctx.change.meta[EVIDENCE + ",".join(refusal.log)] = ""
+        self._ctx.change.meta[REFUSED + ",".join(refusal.log)] = None
+        self._ctx.change.meta[EVIDENCE + ",".join(refusal.log)] = None
         if refusal.payer:
             self._unknown.remove(refusal.log)
-            self._ctx.change.meta[PAYER + ",".join(refusal.log)] = ""
+            self._ctx.change.meta[PAYER + ",".join(refusal.log)] = None
 
     def _save(self, refusal: Refusal) -> None:
         self._ctx.change.meta[REFUSED + ",".join(refusal.log)] = str(refusal)

@@ -40,7 +40,7 @@ from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
-REQUEST = "request:"  # in meta, before the id of a conversation: a line of `Request`, "" for none any more
+REQUEST = "request:"  # in meta, before the id of a conversation: a line of `Request`
 CHOSEN = "requests:"  # in meta, before the id of a hosted user: its choice
 FEW, ALL, KNOWN = "few", "all", "known"
 CHOICES = (FEW, ALL, KNOWN)
@@ -312,7 +312,7 @@ class Requests:
         """Free the place of a conversation that is deleted, and return what was known of it."""
         self.on_forgotten(conversation)
         request = self.by_id.pop(conversation.id)
-        self._ctx.change.meta[REQUEST + conversation.id] = ""
+        self._ctx.change.meta[REQUEST + conversation.id] = None
         return request
 
     def on_answered(self, conversation: ConversationState, by: UserId) -> None:
@@ -336,7 +336,7 @@ class Requests:
         if conversation.id not in self.by_id:
             return
         del self.by_id[conversation.id]
-        self._ctx.change.meta[REQUEST + conversation.id] = ""
+        self._ctx.change.meta[REQUEST + conversation.id] = None
         self._release(conversation)
 
     def _show(self, conversation: ConversationState) -> None:
@@ -383,8 +383,8 @@ def _make_room(
 # ---- groups
 
 
-GROUP_REQUEST = "group_request:"  # in meta, before a group: a GroupRequest, LEFT, or "" for none any more
-LEFT = "left"  # the hosted users that it names left it while it waited
+GROUP_REQUEST = "group_request:"  # in meta, before a group: a GroupRequest, or LEFT and who left
+LEFT = "left"  # all hosted users that it names left it while it waited
 NODE = ""  # in place of a hosted user: the places of the groups of all of them
 NODE_FACTOR = 16  # so many times the places of one user; a guess: 4,096 groups take 60 MiB
 
@@ -398,6 +398,7 @@ class GroupRequest:
         since: When it came, UTC microseconds.
         owner, name: As its first operation says; "" if it is stored.
         users: The users hosted here that it names; none if it is stored.
+        left: Those of them who left it.
     """
 
     peer: PeerId
@@ -405,6 +406,7 @@ class GroupRequest:
     owner: UserId = ""
     name: str = field(default="", repr=False)
     users: tuple[UserId, ...] = ()
+    left: tuple[UserId, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -412,21 +414,24 @@ class GroupRequest:
         return bool(self.owner)
 
     def __str__(self) -> str:
-        rest = (self.owner, ",".join(self.users), self.name) if self.waits else ()
+        named = (*self.users, *(f"-{user}" for user in self.left))
+        rest = (self.owner, ",".join(named), self.name) if self.waits else ()
         return " ".join((self.peer, str(self.since), *rest))
 
     @classmethod
     def parse(cls, line: str) -> GroupRequest:
         """Restore a request from `str` of another."""
         peer, since, *rest = line.split(" ", 4)
-        owner, users, name = rest or ("", "", "")
-        return cls(peer, int(since), owner, name, tuple(users.split(",")) if rest else ())
+        owner, named, name = rest or ("", "", "")
+        users = tuple(user for user in named.split(",") if user and user[0] != "-")
+        left = tuple(user[1:] for user in named.split(",") if user[:1] == "-")
+        return cls(peer, int(since), owner, name, users, left)
 
 
 def stored_group_requests(meta: Mapping[str, str]) -> dict[ConversationId, GroupRequest]:
     """Return the groups by unknown owners that storage holds or knows of, by id."""
     lines = ((name.removeprefix(GROUP_REQUEST), line) for name, line in meta.items() if name.startswith(GROUP_REQUEST))
-    return {id: GroupRequest.parse(line) for id, line in lines if line not in ("", LEFT)}
+    return {id: GroupRequest.parse(line) for id, line in lines if line and line.split(" ")[0] != LEFT}
 
 
 class GroupPlaces:
@@ -499,10 +504,10 @@ class GroupRequests:
         self._stored = GroupPlaces(ctx.settings)  # kept until a user here answers
         self._waiting = GroupPlaces(ctx.settings)  # which others may take
         self.by_id = stored_group_requests(meta)
-        self._left = {
-            name.removeprefix(GROUP_REQUEST)
+        self._left = {  # by group: who left it, of whom nobody was left
+            name.removeprefix(GROUP_REQUEST): frozenset(line.split(" ")[1].split(","))
             for name, line in meta.items()
-            if name.startswith(GROUP_REQUEST) and line == LEFT
+            if name.startswith(GROUP_REQUEST) and line.startswith(f"{LEFT} ")
         }
 
     def __contains__(self, id: object) -> bool:
@@ -548,7 +553,12 @@ class GroupRequests:
     # ---- places
 
     def needs_places(self, group: ConversationState, creator: UserId) -> bool:
-        """Return whether a group takes places: its creator is unknown, and nobody here has answered it."""
+        """Return whether a group takes places: its creator is unknown, and nobody here has answered it.
+
+        One that was left while it waited is not stored without a place either, whoever knows its creator now.
+        """
+        if group.id in self._left and not group.is_stored:
+            return creator not in self._hosted
         return not (creator in self._hosted or creator in self._contacts or (group.is_stored and group.id not in self))
 
     def admits(self, group: ConversationState, creator: UserId, operations: list[GroupOperation], peer: PeerId) -> bool:
@@ -558,20 +568,25 @@ class GroupRequests:
         creator.
         """
         named = {user for operation in operations for user in operation.members if user in self._hosted}
+        if not group.is_stored and group.id in self._left:
+            named -= self._left[group.id]
+            if not named:
+                return False
         if any(self._contacts.are_known(user, creator) for user in named):
             return True
         users = self._hosts_of(named, creator)
         missing = self._stored.missing(group.id, users)
-        if group.id not in self._left and all(self._is_straight(user, peer) for user in missing):
+        if all(self._is_straight(user, peer) for user in missing):
             self._stored.take(group.id, missing, peer)
             if not group.is_stored:
                 self._waiting.free(group.id)
                 self._save(group.id, GroupRequest(peer, self._ctx.now.utc))
             return True
-        is_new = not (group.is_stored or group.id in self.by_id or group.id in self._left)
+        is_new = not (group.is_stored or group.id in self.by_id)
         if is_new and named and all(self._make_room(user, peer) for user in users):
             name = operations[0].name
-            self._save(group.id, GroupRequest(peer, self._ctx.now.utc, creator, name, tuple(sorted(named))))
+            left = tuple(sorted(self._left.pop(group.id, ())))
+            self._save(group.id, GroupRequest(peer, self._ctx.now.utc, creator, name, tuple(sorted(named)), left))
             self._waiting.take(group.id, users, peer)
         return False
 
@@ -595,12 +610,12 @@ class GroupRequests:
 
     # ---- ends
 
-    def release(self, id: ConversationId, word: str = "") -> None:
-        """Free the places of a group, which needs none any more or lost them."""
+    def release(self, id: ConversationId, line: str | None = None) -> None:
+        """Free the places of a group, which needs none any more or lost them. `line` is kept instead of it."""
         self._stored.free(id)
         self._waiting.free(id)
         if self.by_id.pop(id, None) is not None:
-            self._ctx.change.meta[GROUP_REQUEST + id] = word
+            self._ctx.change.meta[GROUP_REQUEST + id] = line
 
     def on_forgotten(self, id: ConversationId) -> None:
         """Free the places of a group that was admitted, and of which nothing was stored."""
@@ -634,12 +649,12 @@ class GroupRequests:
         """Let a hosted user leave a group that waits. Once all did whom it names, it is not asked for again."""
         request = self.by_id.get(left.group)
         if request is not None and left.user in request.users:
-            users = tuple(user for user in request.users if user != left.user)
+            users, gone = tuple(user for user in request.users if user != left.user), (*request.left, left.user)
             if users:
-                self._save(left.group, replace(request, users=users))
+                self._save(left.group, replace(request, users=users, left=gone))
             else:
-                self.release(left.group, LEFT)
-                self._left.add(left.group)
+                self.release(left.group, f"{LEFT} {','.join(gone)}")
+                self._left[left.group] = frozenset(gone)
 
     def expire(self, oldest: int) -> None:
         """Forget what has waited for long, and count no longer as new what was stored as long ago."""

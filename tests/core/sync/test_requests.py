@@ -124,7 +124,7 @@ def test_who_is_written_to_needs_no_place() -> None:
     eve = gateway(ada, "eve", "cyd", "dan")
     writes(eve, "cyd")
     ada.say("hello", to=dm("ada", "cyd"))
-    assert ada.storage.meta()[REQUEST + dm("ada", "cyd")] == ""
+    assert REQUEST + dm("ada", "cyd") not in ada.storage.meta()
     writes(eve, "dan")
     assert ada.texts()[-1] == "I am dan"
 
@@ -408,6 +408,61 @@ def test_a_waiting_group_that_was_left_is_not_listed_again() -> None:
         assert (groups_at(ada), waiting_at(ada)) == (["cyd's"], ["eve's"])
         ada.restart()
         eve = gateway(ada, "eve", "dan")
+
+
+def test_a_waiting_group_that_was_left_does_not_come_with_another_one_of_its_owner() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=1)
+    eve, [_, dans, _] = three_groups(ada)
+    ada.put(RequestLeft(ada.id, dans))
+    other = made("dan", 7, name="dan's other")
+    passed_on(eve, other)
+    assert waiting_at(ada) == ["dan's other", "eve's"]
+    ada.put(RequestAccepted(ada.id, IDS["dan"]))
+    for _ in range(2):
+        passed_on(eve, made("dan", 1, name="dan's"))
+        passed_on(eve, other)
+        assert (groups_at(ada), waiting_at(ada)) == (["cyd's", "dan's other"], ["eve's"])
+        ada.restart()
+        eve = gateway(ada, "eve", "dan")
+
+
+def test_a_group_that_one_account_left_comes_to_another_that_is_added() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=0)
+    cyd = IDENTITIES["cyd"]
+    ada.put(UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign)))
+    eve, first = ada.far("eve"), made("eve", 1, name="ops")
+    passed_on(eve, first)
+    ada.put(RequestLeft(ada.id, first.c))
+    pen = Author("eve", "e0", first.c)
+    pen.write(*first.e)
+    members = {IDS[each]: 1 for each in ("ada", "eve")} | {IDS["cyd"]: 2}
+    second = pen.write(encode_entry(Entry("group", 2, 2, b=group_body(2, "ops", IDS["eve"], members, {}))))
+    both = msgspec.structs.replace(second, first=1, prev=first.prev, e=[*first.e, *second.e])
+    passed_on(eve, both)
+    requests = ada.node.sync.requests.groups
+    assert [*requests.waiting(cyd.peer_id)] == [first.c] and not requests.waiting(ada.id)
+    ada.put(RequestLeft(cyd.peer_id, first.c))
+    ada.restart()
+    assert ada.node.sync.requests.groups._left == {first.c: {ada.id, cyd.peer_id}}
+
+
+def test_requests_that_are_over_leave_nothing_in_storage() -> None:
+    """Made-up users would otherwise leave a row of 80 bytes for each conversation that gave way."""
+    ada = World().peer("ada", max_requests=2, max_requests_a_peer=2, straight_requests_a_peer=0)
+    eve = gateway(ada, "eve", "cyd", "dan")
+    writes(eve, "cyd", "dan")
+    passed_on(eve, made("eve", 1, name="one")), passed_on(eve, made("eve", 2, name="two"))
+    rows = {name for name in ada.storage.meta() if name.startswith((REQUEST, GROUP_REQUEST))}
+    assert len(rows) == 4
+    bob = ada.far("bob")
+    writes(bob, "bob")
+    passed_on(bob, made("bob", 3, name="bob's"))
+    ada.world.pass_time(1)
+    now = {name for name in ada.storage.meta() if name.startswith((REQUEST, GROUP_REQUEST))}
+    assert len(now) == 4 and len(now & rows) == 2
+    ada.put(RequestAccepted(ada.id, IDS["bob"]))
+    ada.world.pass_time(1)
+    assert len({name for name in ada.storage.meta() if name.startswith((REQUEST, GROUP_REQUEST))}) == 2
 
 
 def test_a_group_that_waits_for_long_is_forgotten_and_one_stored_as_long_ago_counts_no_more() -> None:
