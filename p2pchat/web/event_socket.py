@@ -50,7 +50,7 @@ SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
     {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"}
 )
-BLOCK_COMMANDS = frozenset({"block", "unblock"})  # they may have other peers compare
+COMPARE_COMMANDS = frozenset({"block", "unblock", "accept", "decline"})  # they may have other peers compare
 MAX_UNREAD = 2000  # messages that `unread` counts: as many as the page loads
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
@@ -164,7 +164,7 @@ class EventSession(WebSocketSession):
 
     def _charge(self, do: str) -> None:
         """Count a command against the limits of the account. Raises TooMany."""
-        if do in WRITE_COMMANDS or do in BLOCK_COMMANDS:
+        if do in WRITE_COMMANDS or do in COMPARE_COMMANDS:
             self.gateway.limits.messages.take(self.account.key)
         elif do in SMALL_COMMANDS:
             self.gateway.limits.small.take(self.account.key)

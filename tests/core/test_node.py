@@ -310,7 +310,8 @@ def test_a_consumer_s_place_is_saved_at_stop() -> None:
 def knowing_a_few() -> MemoryStorage:
     """Return a storage with so many known peers that gossip is committed lazily."""
     storage = MemoryStorage()
-    contacts = {CONTACT + IDS[name]: "1" for name in ("bob", "cyd", "dan")}  # the names of others are not stored
+    kept = ("bob", "cyd", "dan")  # the names of others are not stored
+    contacts: dict[str, str | None] = {CONTACT + IDS[name]: "1" for name in kept}
     addresses = [Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)]
     storage.commit([Change(addresses=addresses, meta=contacts)])
     return storage

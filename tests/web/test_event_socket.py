@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from p2pchat.testing import mesh
-from p2pchat.web import WebSettings, create_app
+from p2pchat.web import Pace, WebSettings, create_app
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening
 
@@ -261,3 +261,15 @@ async def test_unread_is_the_first_unread_message_of_a_conversation(served: Serv
         assert (first["text"], first["unread"]) == ("102", 1)
         await yan.ask(do="read", id=sent[-1]["id"])
         assert await yan.ask(do="unread", to="zoe") == [] == await zoe.ask(do="unread", to="yan")
+
+
+@pytest.mark.parametrize("do", ["accept", "decline", "block", "unblock"])
+async def test_commands_that_have_peers_compare_count_as_messages(serve: Callable[..., Any], do: str) -> None:
+    served = await serve(WebSettings(messages=Pace(1e-6, 2)))
+    await served.register("zoe")
+    field = "to" if do in ("accept", "decline") else "user"
+    async with calling(served, "zoe") as zoe:
+        for n in range(3):
+            await zoe.say(do=do, **{field: "nobody"}, ref=f"n{n}")
+        codes = [(await zoe.next("error", ref=f"n{n}"))["code"] for n in range(3)]
+    assert codes[2] == "too_many" and "too_many" not in codes[:2]
