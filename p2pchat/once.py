@@ -33,7 +33,9 @@ class SentReceipt:
         status: `accepted` (on this disk, and sent as soon as possible), `delivered` (on the disks of all it is for) or
             `read`.
         of: The number of members it is for; 0 in a room where nobody was.
-        delivered_to, read_by, missing: The labels of those who have it, have read it, or lack it.
+        delivered_to: The labels of those who have it.
+        read_by: The labels of those who have read it.
+        missing: The labels of those who lack it.
     """
 
     id: str
@@ -66,7 +68,8 @@ def send_once(
     Args:
         to: A name as typed: `bob`, `bob#K7QF2M3P`, `room`, `#ops`, a full id.
         text: As TCPPeer.send.
-        port, data: The profile, by its port or its directory; without both the only one, or the one started last.
+        port: The profile, by its port; without it and `data` the only one, or the one started last.
+        data: The profile, by its directory.
         timeout: Seconds to wait until all have it; 0 returns when it is accepted.
     Raises:
         UnknownName, AmbiguousName: No user or conversation has this name, or several have.

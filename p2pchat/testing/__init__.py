@@ -3,10 +3,10 @@
     from p2pchat.testing import mesh, Simulation
 
 The pytest fixture `p2pchat_mesh` (pytest_plugin.py) returns a factory: `net = await p2pchat_mesh("ada", "bob")`. The
-page docs/testing.md has examples. meshes.py and pipes.py run real peers over in-memory pipes;
-checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and invariants/ checks them.
-Names are loaded on first use. No module here has the name of a public function, because importing it would hide that
-function.
+page docs/testing.md has examples. meshes.py and pipes.py run real peers over in-memory pipes; process_mesh.py runs them
+as processes; checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and invariants/
+checks them. Names are loaded on first use. No module here has the name of a public function, because importing it would
+hide that function.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.checker import causes, check
     from p2pchat.testing.eventlog import Fault, Log
     from p2pchat.testing.meshes import Mesh, mesh
+    from p2pchat.testing.process_mesh import Child, ChildFailed, ProcessMesh, processes
     from p2pchat.testing.simulation.simulation import Simulation
 
 _HOME = {
@@ -27,10 +28,26 @@ _HOME = {
     "check": "checker",
     "Mesh": "meshes",
     "mesh": "meshes",
+    "Child": "process_mesh",
+    "ChildFailed": "process_mesh",
+    "ProcessMesh": "process_mesh",
+    "processes": "process_mesh",
     "Simulation": "simulation.simulation",
 }
 
-__all__ = ["Fault", "Log", "Mesh", "Simulation", "causes", "check", "mesh"]
+__all__ = [
+    "Child",
+    "ChildFailed",
+    "Fault",
+    "Log",
+    "Mesh",
+    "ProcessMesh",
+    "Simulation",
+    "causes",
+    "check",
+    "mesh",
+    "processes",
+]
 
 
 if not TYPE_CHECKING:  # so that type checkers find a misspelt name

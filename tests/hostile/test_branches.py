@@ -19,8 +19,8 @@ from statistics import median
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.config import KIB, MIB, Settings
+from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.hostile.branch import THIRD_HOST
 from tests.processes.machines import Machine, lan_or_skip

@@ -11,9 +11,9 @@ from statistics import median
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.identity.network_and_invites import Network
 from p2pchat.protocol import encode
+from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.config import MIB
 from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.log import Entry, encode_entry
@@ -17,6 +16,7 @@ from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network
 from p2pchat.protocol import Entries, Here, Hosted, Naming, Ping, Pong
+from p2pchat.testing.process_mesh import Child
 from tests.hostile.attacker import NOW, Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster
 from tests.processes.test_strangers import memory

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.process import VARIABLE as LOOP
-from p2pchat.cli.subcommands.demo import Line
+from p2pchat.testing.process_mesh import Line
 from tests.processes.peers import Cluster
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.cli.subcommands.demo import ChildFailed
+from p2pchat.testing.process_mesh import ChildFailed
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_repeated, wait_for_everything
 from tests.processes.peers import ROOT, Cluster

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from p2pchat.cli.subcommands.demo import ChildFailed
+from p2pchat.testing.process_mesh import ChildFailed
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.peer_runs import (
     KILLED,

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
 from p2pchat.testing import Log, check
+from p2pchat.testing.process_mesh import Child, ChildFailed, Line
 from tests.processes.peers import KILLED, Cluster
 
 PATIENCE = 60.0  # seconds

@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.identity.network_and_invites import Network, load_network
-from p2pchat.testing import Log, causes, check
+from p2pchat.testing.process_mesh import Child, Line, ProcessMesh
 
 if TYPE_CHECKING:
     from tests.processes.fork_server import ForkServer
@@ -68,17 +67,15 @@ def launcher(points: Sequence[str]) -> list[str]:
     return [sys.executable, str(ROOT / "tests" / "processes" / "failpoints.py"), ",".join(points)]
 
 
-class Cluster:
+class Cluster(ProcessMesh):
     """The peers of a test. `log(name)` is the event log of a peer, kept in logs/ for inspection.
 
     With a fork server peers start quickly, and may have failpoints.
     """
 
     def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None) -> None:
-        self.home = home
-        self.logs = logs
+        super().__init__(home, logs)
         self.fork_server = fork_server
-        self.children: list[Child] = []
 
     def child(
         self, name: str, *words: str, port: int = 0, log: bool = True,
@@ -97,14 +94,6 @@ class Cluster:
         network = load_network(self.home / "network")
         assert network is not None
         return network
-
-    def log(self, name: str) -> Path:
-        return self.logs / f"{name}.jsonl"
-
-    def faults(self, *names: str, complete: bool) -> list[str]:
-        """Return the faults in the logs of these peers, and restored or copied disks, as `p2pchat check` does."""
-        logs = [Log.read(self.log(name)) for name in names]
-        return [str(fault) for fault in (*causes(logs), *check(logs, complete=complete))]
 
     async def history(self, name: str) -> list[Line]:
         """Return what a peer has stored, from `p2pchat history --json`; it may run meanwhile."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from p2pchat.cli.subcommands.demo import Child, Line
+from p2pchat.testing.process_mesh import Child, Line
 from tests.ports import free_ports
 from tests.processes.peers import Cluster
 

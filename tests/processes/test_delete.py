@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import open_history
-from p2pchat.cli.subcommands.demo import Child
+from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import Cluster
 from tests.processes.test_export_import import p2pchat
 

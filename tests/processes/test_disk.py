@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
 from p2pchat.testing import Log, causes
+from p2pchat.testing.process_mesh import Child, ChildFailed, Line
 from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 from tests.processes.small_disk import NoMounts, SmallDisk

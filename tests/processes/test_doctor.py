@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from p2pchat.cli.subcommands.demo import Child
+from p2pchat.testing.process_mesh import Child
 from tests.processes.machines import Machine, lan_or_skip
 from tests.processes.peers import Cluster
 

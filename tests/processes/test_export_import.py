@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
+from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import ChildFailed, Line
 from p2pchat.storage.schema import SCHEMA_VERSION
+from p2pchat.testing.process_mesh import ChildFailed, Line
 from tests.processes.failpoints import POINTS
 from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import POINTS as IN_A_MESH

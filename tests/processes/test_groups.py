@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT
+from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli.subcommands.demo import Line
+from p2pchat.testing.process_mesh import Line
 from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_repeated, wait_for_everything
 from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy

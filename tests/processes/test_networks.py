@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
+from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.machines import Lan, Machine, NoNamespaces
 from tests.processes.peers import ROOT, PeerProcess

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child, Line
+from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.commands.exit_codes import DONE, KEPT
+from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
+from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import ROOT, Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

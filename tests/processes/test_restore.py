@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, causes, check
+from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 

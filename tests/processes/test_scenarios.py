@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
+from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import Cluster
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from p2pchat.cli.subcommands.demo import Child
 from p2pchat.identity.network_and_invites import load_network
+from p2pchat.testing.process_mesh import Child
 from tests.processes.machines import Lan, Machine, lan_or_skip
 from tests.terminal.pty import Terminal
 

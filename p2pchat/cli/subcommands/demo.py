@@ -8,23 +8,21 @@ three are checked against the promises by p2pchat.testing, as `p2pchat check` do
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from p2pchat.cli.options import Command, complete_file, option
-from p2pchat.cli.process import VARIABLE, own_command
+from p2pchat.cli.process import own_command
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
 from p2pchat.safe_text import safe_line
+from p2pchat.testing.process_mesh import PATIENCE, Child, ChildFailed, Line
 
 if TYPE_CHECKING:
     from p2pchat.testing import Fault, Log
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 # ---- demo
 
 
-PATIENCE = 60.0  # seconds for one thing to happen on a busy machine; the whole tour takes about five
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 
@@ -86,7 +83,7 @@ class Tour:
 
     def _child(self, name: str, *endpoints: str, port: int = 0) -> Child:
         log = str(self._home / f"{name}.jsonl")
-        child = Child(name, self._home, *endpoints, "--data", str(self._home / name), "--log", log, port=port)
+        child = Child(name, self._home, *endpoints, "--data", str(self._home / name), "--log", log, port=port, command=own_command())
         self._all.append(child)
         return child
 
@@ -192,170 +189,6 @@ class Tour:
         for fault in (faults := judge(logs, complete=True)):
             _say(f"  !!   {fault}")
         _check(not faults, "the history checker read the three event logs and found no fault (p2pchat check)")
-
-
-# ---- child processes: peers driven over --json, which the scenario tests use too
-#
-# Lines are kept as they come, and a caller waits for the line it wants. Nothing here sleeps.
-
-
-Line = dict[str, Any]
-_LINE_BYTES = 1 << 20  # a text of 32 KiB, escaped, stays far below
-
-
-class ChildFailed(Exception):
-    """A child process ended, or did not do in time what it was asked to do."""
-
-
-class Child:
-    """One `python -m p2pchat PORT ... --json` process.
-
-    Args:
-        options: Everything after `--json`.
-        home: The value of P2PCHAT_HOME.
-        under: The words of a command that runs the process elsewhere, in a container for example.
-    Attributes:
-        lines: Every event line so far, in order.
-    """
-
-    def __init__(self, name: str, home: Path, *options: str, port: int = 0, under: Sequence[str] = ()) -> None:
-        self.name = name
-        self.lines: list[Line] = []
-        self._news = asyncio.Condition()
-        self._ended = False
-        self._home = home
-        self._port = port
-        self._options = options
-        self._under = under
-        self.complaints: list[str] = []
-
-    async def start(self, timeout: float = PATIENCE) -> None:
-        """Start the process and wait until it listens."""
-        environment = {
-            key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == VARIABLE
-        }
-        environment |= {"P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"}
-        self.process = await self._spawn([str(self._port), "--json", "--name", self.name, *self._options], environment)
-        self._tasks = [asyncio.create_task(self._read_lines()), asyncio.create_task(self._read_complaints())]
-        await self.wait(lambda line: line["event"] == "listening", timeout)
-
-    async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(*self._under, *own_command(), *words),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            limit=_LINE_BYTES,
-        )
-
-    @property
-    def listening(self) -> Line:
-        """The first event line, `listening`."""
-        return self.lines[0]
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.listening['port']}"
-
-    async def _read_lines(self) -> None:
-        assert self.process.stdout is not None
-        async for raw in self.process.stdout:
-            if not raw.endswith(b"\n"):
-                break  # killed while it wrote a line
-            async with self._news:
-                self.lines.append(json.loads(raw))
-                self._news.notify_all()
-        async with self._news:
-            self._ended = True
-            self._news.notify_all()
-
-    async def _read_complaints(self) -> None:
-        assert self.process.stderr is not None
-        async for raw in self.process.stderr:
-            self.complaints.append(raw.decode("utf-8", "replace").rstrip())
-
-    async def do(self, **order: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        await self.process.stdin.drain()
-
-    async def type(self, *lines: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("".join(line + "\n" for line in lines).encode())
-        await self.process.stdin.drain()
-
-    async def wait(self, wanted: Callable[[Line], bool], timeout: float = PATIENCE, *, count: int = 1) -> list[Line]:
-        """Wait for `count` wanted lines and return them; lines that came before count too."""
-        found: list[Line] = []
-        checked = 0
-        try:
-            async with asyncio.timeout(timeout), self._news:
-                while len(found) < count:
-                    found += [line for line in self.lines[checked:] if wanted(line)]
-                    checked = len(self.lines)
-                    if len(found) < count:
-                        if self._ended:
-                            raise ChildFailed(self._failure(f"ended after {len(found)} of {count} lines"))
-                        await self._news.wait()
-        except TimeoutError:
-            raise ChildFailed(self._failure(f"wrote {len(found)} of {count} lines in {timeout:g} s")) from None
-        return found[:count]
-
-    def _failure(self, what: str) -> str:
-        return "; ".join([f"{self.name} {what}", *self.complaints[-5:]])
-
-    async def event(self, event: str, timeout: float = PATIENCE, **fields: Any) -> Line:
-        """Return the first line of this event with these fields."""
-        [line] = await self.wait(lambda line: matches(line, event, fields), timeout)
-        return line
-
-    def count(self, event: str, **fields: Any) -> int:
-        """Return how many lines of this event with these fields came so far."""
-        return sum(matches(line, event, fields) for line in self.lines)
-
-    def kill(self) -> None:
-        """Kill the process with SIGKILL, or its equivalent on Windows."""
-        with suppress(ProcessLookupError):
-            self.process.kill()
-
-    async def close_input(self) -> None:
-        """Close its standard input, which makes it wait for deliveries and leave."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        with suppress(OSError):
-            await self.process.stdin.wait_closed()
-
-    async def leave(self, timeout: float = PATIENCE) -> int:
-        """Make it leave in good order; return its exit code."""
-        with suppress(OSError):
-            await self.do(do="quit")
-        return await self.ended(timeout)
-
-    async def ended(self, timeout: float = PATIENCE) -> int:
-        """Wait until the process has ended and everything it wrote is read; return its exit code."""
-        try:
-            async with asyncio.timeout(timeout):
-                code = await self.process.wait()
-                await asyncio.gather(*self._tasks)
-        except TimeoutError:
-            raise ChildFailed(self._failure(f"did not end within {timeout:g} s")) from None
-        return code
-
-    async def destroy(self) -> None:
-        """Kill the process if it still runs, and end the tasks that read its output."""
-        if not hasattr(self, "process"):
-            return
-        if self.process.returncode is None:
-            self.kill()
-        await self.process.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def matches(line: Line, event: str, fields: Mapping[str, Any]) -> bool:
-    return line["event"] == event and all(line.get(name) == value for name, value in fields.items())
 
 
 # ---- check
