@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.sync.background import background
+from p2pchat.sync.background import background as _background  # the submodule keeps its name
 from p2pchat.sync.classes import (
     Conversation,
     Deleted,
@@ -195,7 +195,7 @@ def in_background(function: Callable[[], Any]) -> Any:
 
     For a coroutine of asyncio code that belongs beside the peers. Ctrl-C cancels it.
     """
-    return background().run(function)
+    return _background().run(function)
 
 
 if not TYPE_CHECKING:  # so that type checkers find a misspelt name

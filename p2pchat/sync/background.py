@@ -67,12 +67,12 @@ class BackgroundLoop:
             return _without_waiting(function())
         outcome: Future[Any] = Future()
         tasks: list[Task[Any]] = []
-        self._loop.call_soon_threadsafe(_begin, function, outcome, tasks)
         try:
+            self._loop.call_soon_threadsafe(_begin, function, outcome, tasks)
             return _wait(outcome)
         except BaseException as error:
-            if outcome.done() and outcome.exception() is error:
-                raise
+            if outcome.cancel() or (outcome.done() and outcome.exception() is error):
+                raise  # the function was not called yet, and is not; or it raised this
             self._loop.call_soon_threadsafe(_cancel, tasks)
             if (result := _late_result(outcome)) is not None:
                 too_late(result)
@@ -101,6 +101,8 @@ def _begin(function: Callable[[], Any], outcome: Future[Any], tasks: list[Task[A
     from asyncio import ensure_future
     from inspect import isawaitable
 
+    if not outcome.set_running_or_notify_cancel():
+        return
     try:
         result = function()
         if isawaitable(result):

@@ -83,7 +83,8 @@ class Tour:
 
     def _child(self, name: str, *endpoints: str, port: int = 0) -> Child:
         log = str(self._home / f"{name}.jsonl")
-        child = Child(name, self._home, *endpoints, "--data", str(self._home / name), "--log", log, port=port, command=own_command())
+        options = (*endpoints, "--data", str(self._home / name), "--log", log)
+        child = Child(name, self._home, *options, port=port, command=own_command())
         self._all.append(child)
         return child
 
