@@ -88,6 +88,10 @@ class Settings:
     order_wait: float = 30.0  # for an entry named by `re` or `after` that no peer has
     order_wait_most: float = 300.0  # while that entry is on its way
     clock_ahead: float = 300.0  # timestamps further ahead of local time do not advance the clock
+    # Entries of unknown users that wait for entries they follow: of all, and of one peer, address or network. Beyond
+    # it they are shown at once, with a gap mark. A guess: 16 MiB.
+    max_waiting_entries: int = 8192
+    waiting_entries_a_branch: int = 2048
     wrong_head_ban: float = 3600.0
     max_conversations_a_user: int = 10_000  # direct ones with contacts
     max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB

@@ -117,6 +117,10 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "want_after": ("core/sync/anti_entropy: announced_entries_are_wanted_after_a_second",),
     "gossip_within": ("core/node: entries_of_a_departed_writer_come_from_another_peer",),
     "order_wait": ("core/sync/causal_order: an_unavailable_entry_is_awaited_for_30_s_then_a_gap_is_shown",),
+    "max_waiting_entries": (
+        "core/sync/causal_order: when_all_places_to_wait_are_taken_the_newest_of_the_fullest_branch_goes",),
+    "waiting_entries_a_branch": (
+        "core/sync/causal_order: entries_of_unknown_users_beyond_their_places_are_shown_at_once_with_a_gap_mark",),
     "order_wait_most": ("core/sync/causal_order: an_entry_on_its_way_is_awaited_for_five_minutes",),
     "clock_ahead": ("core/sync/append: an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock",
                     "hostile/attacks: clocks_from_the_future_do_not_advance_others"),

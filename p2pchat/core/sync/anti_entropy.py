@@ -130,8 +130,7 @@ class AntiEntropy:
         if sum_of(shared) != theirs:
             self._send_sums(remote, shared)
             return
-        remote.ahead.clear()
-        remote.ahead_count = 0
+        remote.clear_ahead()
         for conversation in shared:
             self._on_equal(remote, conversation)
         remote.comparison.all_compared = True

@@ -6,6 +6,9 @@ Then it is released with a gap mark. The first entry of a log waits for the logs
 the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
 durable and acknowledged; only showing them waits.
 
+What waits is found by what it waits for (waiting_logs.py). Entries of unknown users share places to wait, by where they
+come from (shares.py). Those without a place are released at once, with a gap mark.
+
 Source: docs/protocol.md, "Order".
 """
 
@@ -18,8 +21,11 @@ from functools import partial
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch
+from p2pchat.core.shares import Shares
 from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.quota import IN_NO_BRANCH, line_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
@@ -38,15 +44,21 @@ class CausalOrder:
         self._stored_released: dict[tuple[str, str], int] = {}
         self._asking: set[tuple[str, str]] = set()
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
-        self._to_retry: dict[str, ConversationState] = {}  # conversations with new lookup results
+        self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
+        settings = self._ctx.settings
+        self._places: Shares[LogId] = Shares(settings.max_waiting_entries, settings.waiting_entries_a_branch)
 
     # ---- new entries
 
-    def on_entries(self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry]) -> None:
+    def on_entries(
+        self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry],
+        link: PeerLink | None,
+    ) -> None:  # fmt: skip
         """Release the new entries of a log that may be shown, and let the rest wait.
 
         Args:
             entries: The new entries; () where none of them names others.
+            link: The link that brought them; None for a file.
         """
         if len(self._stored_released) >= MAX_KNOWN:
             self._stored_released.clear()
@@ -62,19 +74,23 @@ class CausalOrder:
         if conversation.waits:
             return
         self._block(conversation, log)
-        moved = self._advance(conversation, log)
-        has_cuts = not conversation.writer(log.id.user).uncut  # then other logs may have changed visibility too
-        if conversation.blocked and (moved or has_cuts):
-            self.retry(conversation)
+        self._advance(conversation, log)
+        if conversation.blocked:
+            if log.queue:
+                self._take_places(conversation, log, link)
+            if not conversation.writer(log.id.user).uncut:  # other logs may have changed visibility too
+                self._set_ready(conversation, conversation.blocked.waiting_for_user(log.ref[:16]))
+            self._run()
 
     def on_visibility_changed(self, conversation: ConversationState, log: LogState) -> None:
         """Release entries after the visible part of a talk's log changed.
 
-        Entries that wait for these are released later (retry): logs that changed at the same time may hold entries
+        Entries that wait for these are released later (_run): logs that changed at the same time may hold entries
         whose references are not registered yet.
         """
         self._block(conversation, log)
         self._advance(conversation, log)
+        self._set_ready(conversation, [log])
 
     def _relation(self, log: LogState, seq: int, entry: Entry) -> Relation | None:
         relation = relation_of(log.id, seq, entry)
@@ -94,24 +110,46 @@ class CausalOrder:
             first = log.seq - len(entries) + 1
             self._add_relations(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
-        if conversation.blocked:
-            self.retry(conversation)
+        self._run()
         return place
 
     def _release_waiting(self, conversation: ConversationState, user: UserId, run: RunId) -> None:
         """Release all waiting entries of an earlier own log that came back, because its writer continues now."""
         log = conversation.log(user, run)
-        if log is None or not log.queue:
+        if log is not None and log.queue:
+            self._release_now(conversation, log)
+
+    def _release_now(self, conversation: ConversationState, log: LogState) -> None:
+        """Release all waiting entries of a log with a gap mark, after those of the logs it builds on."""
+        for each in _waiting_below(conversation, log):
+            seq, refs, *_ = each.queue[0]
+            self._emit_gap(conversation, each, seq, self._missing(conversation, each, seq, refs))
+            while each.queue and each.queue[0].seq <= each.show_limit:
+                self._add_relations([each.pop_waiting().relation])
+            conversation.blocked.remove(each.id)
+            self._places.remove(each.id)
+            if each.show_limit > each.released:
+                self._release(conversation, each, each.show_limit - each.released, gap=True)
+
+    def _take_places(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
+        """Give the waiting entries of an unknown user places to wait, or release them at once."""
+        payer = self._sync.quota.unknown_payer(log.id.user, link)
+        if payer in ("", IN_NO_BRANCH) or log.id not in conversation.blocked:
             return
-        for mark in log.before:
-            self._release_waiting(conversation, user, mark.run)
-        seq, refs, *_ = log.queue[0]
-        self._emit_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
-        while log.queue and log.queue[0].seq <= log.show_limit:
-            self._add_relations([log.pop_waiting().relation])
-        conversation.blocked.pop(log.id, None)
-        if log.show_limit > log.released:
-            self._release(conversation, log, log.show_limit - log.released, gap=True)
+        line = self._places.line(log.id) or line_of(payer)
+        if not self._places.make_room(line, self._evict):
+            self._ctx.emit(Counted("waiting_full"))
+            self._release_now(conversation, log)
+        elif log.queue:
+            self._places.add(log.id, line, len(log.queue) - self._places.amount(log.id))
+
+    def _evict(self, id: LogId) -> None:
+        self._ctx.emit(Counted("waiting_full"))
+        conversation = self._sync.conversations.by_id.get(id.conversation)
+        log = conversation.blocked.get(id) if conversation is not None else None
+        if conversation is not None and log is not None and log.queue:
+            self._release_now(conversation, log)
+        self._places.remove(id)
 
     def resume(self, conversation: ConversationState) -> None:
         """Restore the waiting entries after a restart, or release them."""
@@ -135,9 +173,7 @@ class CausalOrder:
 
     def on_lookups_answered(self) -> None:
         """Release what waited for lookup results that just arrived."""
-        conversations, self._to_retry = self._to_retry, {}
-        for conversation in conversations.values():
-            self.retry(conversation)
+        self._run()
 
     def _missing(self, conversation: ConversationState, log: LogState, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return the references of this entry that have no place yet."""
@@ -170,15 +206,31 @@ class CausalOrder:
         if facts is not None:
             released = MAX_INT if facts.forked else facts.released
         self._stored_released[key] = max(released, self._stored_released.get(key, 0))
-        self._to_retry[conversation.id] = conversation
+        self._set_ready(conversation, conversation.blocked.waiting_for(ref, 1, released))
 
     # ---- waiting
 
     def _block(self, conversation: ConversationState, log: LogState) -> None:
         """Let a log wait whose next entry has missing references, unless the entry is hidden."""
         if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.blocked:
-            conversation.blocked[log.id] = log
+            missing = self._missing(conversation, log, *log.queue[0][:2])
+            conversation.blocked.put(log, self._awaited(conversation, missing))
             self._start_timer(conversation, log)
+
+    def _awaited(self, conversation: ConversationState, missing: Sequence[Ref]) -> Iterable[Ref]:
+        """Return the entries whose release may end a wait for these: of refused logs, what is waited for instead."""
+        refusals = self._sync.refusals
+        if not refusals.by_ref:
+            return missing
+        found, todo = dict.fromkeys(missing), [*missing]
+        while todo:
+            ref = todo.pop()
+            cut = refusals.cut(conversation.id, ref)
+            if cut is not None:
+                instead = [Ref(ref.log, cut)] if cut else refusals.below(conversation.id, ref)
+                todo += [each for each in instead if each not in found]
+                found.update(dict.fromkeys(instead))
+        return found
 
     def _start_timer(self, conversation: ConversationState, log: LogState) -> None:
         seq, refs, since, _ = log.queue[0]
@@ -191,7 +243,7 @@ class CausalOrder:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
             return
         if seq > log.show_limit:
-            del conversation.blocked[log.id]
+            conversation.blocked.remove(log.id)
             return
         _, refs, since, relation = log.queue[0]
         missing = self._missing(conversation, log, seq, refs)
@@ -209,7 +261,8 @@ class CausalOrder:
             self._advance(conversation, log)
             if log.queue:
                 self._start_timer(conversation, log)
-        self.retry(conversation)
+        self._set_ready(conversation, [log])
+        self._run()
 
     def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():
@@ -219,9 +272,12 @@ class CausalOrder:
 
     def on_link_down(self, remote: RemoteState) -> None:
         """Remember the users whose peers claimed to hold missing entries, before the link's state is dropped."""
-        for conversation in self._sync.conversations.by_id.values():
-            for log in conversation.blocked.values():
-                self._note_holder(remote, conversation.id, log.queue[0][1] if log.queue else ())
+        for (id, user), marks in remote.ahead.items():
+            conversation = self._sync.conversations.by_id.get(id)
+            if conversation is not None and conversation.blocked:
+                for mark in marks.values():
+                    awaited = conversation.blocked.awaited(ref_key(user, mark.run), mark.seq)
+                    self._note_holder(remote, id, awaited)
 
     def _note_holder(self, remote: RemoteState, conversation: ConversationId, refs: Sequence[Ref]) -> None:
         if len(self._holders) >= MAX_KNOWN:
@@ -248,26 +304,41 @@ class CausalOrder:
         return any(key in remote.ahead for remote in self._sync.remotes.values())
 
     def retry(self, conversation: ConversationState) -> None:
-        """Release everything that may be released now, until nothing changes."""
-        moved = True
-        while moved:
-            moved = False
-            for log in list(conversation.blocked.values()):
-                moved = self._drain(conversation, log) or moved
+        """Release everything that may be released now."""
+        self._set_ready(conversation, conversation.blocked.logs())
+        self._run()
 
-    def _drain(self, conversation: ConversationState, log: LogState) -> bool:
-        waited = bool(log.queue)
+    def on_log_ended(self, conversation: ConversationState, ref: str) -> None:
+        """Release what waits for entries of a log that will not come: it forked, or is refused."""
+        self._set_ready(conversation, conversation.blocked.waiting_for(ref, 1, MAX_INT))
+        self._run()
+
+    def _set_ready(self, conversation: ConversationState, logs: Iterable[LogState]) -> None:
+        self._ready.extend((conversation, log) for log in logs)
+
+    def _run(self) -> None:
+        """Release what logs may release that are ready, and what waits for that, until nothing changes."""
+        while self._ready:
+            conversation, log = self._ready.popleft()
+            if conversation.blocked.get(log.id) is log:
+                self._drain(conversation, log)
+
+    def _drain(self, conversation: ConversationState, log: LogState) -> None:
         first = log.queue[0] if log.queue else None
-        while (
-            log.queue and log.queue[0].seq <= log.show_limit and not self._missing(conversation, log, *log.queue[0][:2])
-        ):
-            self._add_relations([log.pop_waiting().relation])
-        moved = self._advance(conversation, log)
-        if not log.queue:
-            conversation.blocked.pop(log.id, None)
-        elif waited and log.queue[0] is not first:
-            self._start_timer(conversation, log)
-        return moved
+        missing: list[Ref] = []
+        while log.queue and not missing and log.queue[0].seq <= log.show_limit:
+            missing = self._missing(conversation, log, *log.queue[0][:2])
+            if not missing:
+                self._add_relations([log.pop_waiting().relation])
+        self._advance(conversation, log)
+        if log.queue:
+            conversation.blocked.put(log, self._awaited(conversation, missing))
+            self._places.reduce(log.id, max(0, self._places.amount(log.id) - len(log.queue)))
+            if log.queue[0] is not first:
+                self._start_timer(conversation, log)
+        else:
+            conversation.blocked.remove(log.id)
+            self._places.remove(log.id)
 
     def _advance(self, conversation: ConversationState, log: LogState) -> bool:
         """Release everything before the first waiting entry. Return False when there is nothing."""
@@ -295,6 +366,8 @@ class CausalOrder:
         if conversation.boundary.marks:
             self.advance_boundary(conversation, log.id, end)
         conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
+        if conversation.blocked:
+            self._set_ready(conversation, conversation.blocked.waiting_for(log.ref, start, end))
 
     def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""
@@ -326,6 +399,23 @@ class CausalOrder:
         else:
             stretches.append(Stretch(self.next_place, log.id, first, count, self._ctx.now.utc, old, gap))
         self.next_place += count
+
+
+def _waiting_below(conversation: ConversationState, log: LogState) -> list[LogState]:
+    """Return a log with waiting entries after the logs with waiting entries that it builds on."""
+    found: list[LogState] = []
+    seen: set[LogId] = set()
+    todo = [(log, False)]
+    while todo:
+        each, is_done = todo.pop()
+        if is_done:
+            found.append(each)
+        elif each.queue and each.id not in seen:
+            seen.add(each.id)
+            todo.append((each, True))
+            below = [conversation.log(each.id.user, mark.run) for mark in each.before]
+            todo += [(one, False) for one in below if one is not None]
+    return found
 
 
 def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:

@@ -82,7 +82,7 @@ class Forks:
         conversation.refresh_sum(log)
         self._on_fork(conversation, log.id)
         if conversation.blocked:
-            self._order.retry(conversation)  # no entry waits for it any more
+            self._order.on_log_ended(conversation, log.ref)
         who = describe_user(self._people.names.get(log.id.user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, log.id.user))

@@ -226,7 +226,7 @@ class Ingest:
                 remote.told_refused.pop(log.id, None)
                 self._sync.tell_refused(remote)
             if conversation.blocked:
-                self._order.retry(conversation)  # no entry waits for it any more
+                self._order.on_log_ended(conversation, log.ref)
         extension.source.on_refused(error.code)
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
@@ -419,7 +419,9 @@ class Ingest:
         if extension.conversation.boundary.marks and frame.n is None and extension.source.hosts(log.id.user):
             extension.conversation.boundary.on_pushed(log.id, log.before, batch.first)
         names = any(decoded.has_references for decoded in frames)
-        self._order.on_entries(extension.conversation, log, batch.first, entries if names else ())
+        self._order.on_entries(
+            extension.conversation, log, batch.first, entries if names else (), extension.source.link
+        )
         return True
 
     def _cost_of_log(self, extension: LogExtension) -> int:

@@ -32,6 +32,7 @@ from p2pchat.core.records import (
     ShownKey,
     Start,
 )
+from p2pchat.core.sync.waiting_logs import WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 
@@ -318,7 +319,7 @@ class ConversationState:
         self.sum = 0
         self.newest_c = 0
         self.newest_place = 0  # of an entry shown here, or a higher one; 0: none is known
-        self.blocked: dict[LogId, LogState] = {}  # logs with waiting entries
+        self.blocked = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.is_newcomer = False  # no peer has announced what there is, in this run or before
         self.boundary = HistoryBoundary()  # what predates this peer

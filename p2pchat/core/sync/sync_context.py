@@ -133,6 +133,8 @@ class RemoteState:
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
     ahead_count: int = 0  # marks in `ahead`
+    # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
+    ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
     lookups_pending: int = 0  # marks that storage is looking up
     named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
@@ -151,8 +153,8 @@ class RemoteState:
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
-        for (where, user), marks in self.ahead.items():
-            mark = marks.get(ref.log[16:]) if where == conversation and user[:16] == ref.log[:16] else None
+        for user in self.ahead_writers.get((conversation, ref.log[:16]), ()):
+            mark = self.ahead[conversation, user].get(ref.log[16:])
             if mark is not None and mark.seq >= ref.seq:
                 return True
         return False
@@ -191,14 +193,26 @@ class RemoteState:
 
     def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
-        self.ahead_count -= len(self.ahead.pop(key, ()))
+        start = (key[0], key[1][:16])
+        if key in self.ahead:
+            self.ahead_count -= len(self.ahead.pop(key))
+            others = tuple(user for user in self.ahead_writers.pop(start) if user != key[1])
+            if others:
+                self.ahead_writers[start] = others
         if not marks:
             return True
         if self.ahead_count + len(marks) > (MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN):
             return False
         self.ahead[key] = marks
+        self.ahead_writers[start] = (*self.ahead_writers.get(start, ()), key[1])
         self.ahead_count += len(marks)
         return True
+
+    def clear_ahead(self) -> None:
+        """Note that it has nothing which this node lacks."""
+        self.ahead.clear()
+        self.ahead_writers.clear()
+        self.ahead_count = 0
 
     def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
         return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})

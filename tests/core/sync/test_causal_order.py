@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.log import Ref
-from tests.core.scripted_nodes import Author, World, have
+from p2pchat.core.log import Ref, first_chain
+from tests.core.scripted_nodes import ROOM, Author, Far, World, have
+from tests.core.steps import count_steps
 
 
 def test_a_reply_waits_for_its_message() -> None:
@@ -288,3 +289,81 @@ def test_a_new_log_is_news_even_after_a_mark_of_an_invented_log() -> None:
     ada.start()
     ada.far("bob").say(bob.say("later"))
     assert ada.texts() == ["now", "later"]
+
+
+# ---- many logs that wait
+
+
+def waiting_logs(far: Far, count: int) -> None:
+    """Have one writer send this many logs whose entries follow others that nobody has."""
+    for n in range(count):
+        log = Author("cyd", f"{n:02x}")
+        log.log = log.log._replace(run=f"{n:016x}")
+        log.chain = first_chain(log.log)
+        far.say(log.say("because", after=[Ref(f"{n:016x}" * 2, 1)]))
+
+
+def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of_a_link() -> None:
+    def steps(count: int) -> tuple[int, int]:
+        bob = Author("bob", "b1")
+        ada = World().peer("ada")
+        far, third = ada.far("cyd"), ada.far("dan")
+        waiting_logs(far, count)
+        assert len(ada.node.sync.conversations.by_id[ROOM].blocked.logs()) == count
+        frame = bob.say("hello")
+        return count_steps(lambda: third.say(frame)), count_steps(lambda: ada.drop(third))
+
+    few, many = steps(2), steps(60)
+    assert many[0] < few[0] + 20  # a lookup more or less
+    assert many[1] < few[1] + 20
+
+
+def test_entries_of_unknown_users_beyond_their_places_are_shown_at_once_with_a_gap_mark() -> None:
+    ada = World().peer("ada", max_waiting_entries=12, waiting_entries_a_branch=8)
+    far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
+    waiting_logs(far, 10)
+    assert ada.texts() == ["?because"] * 2
+    assert ada.counted["waiting_full"] == 2
+    bob, dan = Author("bob", "b1"), Author("dan", "d1")
+    question = bob.say("why?")
+    other.say(dan.say("as I said", re=bob.ref(1)))
+    assert ada.texts() == ["?because"] * 2  # there is room for others
+    other.say(question)
+    assert ada.texts() == ["?because"] * 2 + ["why?", "as I said"]
+
+
+def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_branch_goes() -> None:
+    ada = World().peer("ada", max_waiting_entries=8, waiting_entries_a_branch=8)
+    far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
+    waiting_logs(far, 8)
+    bob, dan = Author("bob", "b1"), Author("dan", "d1")
+    question = bob.say("why?")
+    other.say(dan.say("as I said", re=bob.ref(1)))
+    assert ada.texts() == ["?because"]
+    other.say(question)
+    assert ada.texts() == ["?because", "why?", "as I said"]
+
+
+def test_a_log_without_a_place_comes_after_the_waiting_ones_it_builds_on() -> None:
+    ada = World().peer("ada", max_waiting_entries=2, waiting_entries_a_branch=2)
+    far, bob, cyd = ada.far("cyd"), Author("bob", "b1"), Author("cyd", "c1")
+    bob.say("lost")
+    far.say(cyd.say("first", re=bob.ref(1)))
+    again = Author("cyd", "c2", before=[cyd.mark])
+    far.say(again.say("second"))
+    assert ada.texts() == []
+    third = Author("cyd", "c3", before=[again.mark])
+    far.say(third.say("third"))
+    assert ada.texts() == ["?first", "?second", "?third"]
+
+
+def test_what_waits_for_a_place_in_a_log_is_found_by_it() -> None:
+    ada, bob, cyd, dan = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1"), Author("dan", "d1")
+    far = ada.far("bob")
+    far.say(cyd.say("to the second", after=[Ref(bob.ref(1).log, 2)]))
+    far.say(dan.say("to the third", after=[Ref(bob.ref(1).log, 3), cyd.ref(1)]))
+    for text, shown in [("one", 1), ("two", 3), ("three", 5)]:
+        far.say(bob.say(text))
+        assert len(ada.texts()) == shown
+    assert ada.texts() == ["one", "two", "to the second", "three", "to the third"]
+    assert not ada.node.sync.conversations.by_id[ROOM].blocked
