@@ -49,7 +49,7 @@ from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager, gc_paused
 from p2pchat.runtime.recent import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
-from p2pchat.runtime.turns import CommitsInFlight, Turns
+from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.runtime.write_requests import RequestQueue
 from p2pchat.storage.base import ReleasedEntry, Storage
 
@@ -57,6 +57,7 @@ FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
 MIN_CLOSE_TIMEOUT = 1.0  # seconds for the disk to close, however late it is
 FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written before the next input: it may fill them
+TURN_SECONDS = 0.03  # of links to contacts, and of all others: twice what the units of a turn usually take
 FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
 
@@ -229,14 +230,26 @@ class Driver:
     def _handle_links(self) -> None:
         """Handle what links received, or a part of it while more waits than one turn of the loop may take."""
         turns, in_flight = self._turns, self._in_flight
+        parts: dict[bool, list[LinkInput]] = {True: [], False: []}  # by whether they come from contacts
         for input in turns.take(disk_is_behind=in_flight.is_behind):
-            self._handle(input)
-            if type(input) is LinkDown:
-                self._cancel_fetches(input.link)
-            if self._inbox:
-                self._handle_inbox()  # storage in memory has answered already
+            parts[self.node.is_known(input.link)] += parts_of(input, self._settings.turn_units)
+        for those in parts.values():
+            self._handle_parts(those)
         if turns.may_take(disk_is_behind=in_flight.is_behind):
             self._schedule()
+
+    def _handle_parts(self, parts: list[LinkInput]) -> None:
+        """Handle what links received, and let the rest wait when their time is over. At least one part is handled."""
+        until = self._loop.time() + TURN_SECONDS
+        for at, part in enumerate(parts):
+            if at and self._loop.time() >= until:
+                self._turns.put_back(parts[at:], parts[at - 1].link)
+                return
+            self._handle(part)
+            if type(part) is LinkDown:
+                self._cancel_fetches(part.link)
+            if self._inbox:
+                self._handle_inbox()  # storage in memory has answered already
 
     def _handle(self, input: Input) -> None:
         self._execute(self.node.handle(input, self._now()))

@@ -12,7 +12,7 @@ The driver of a real peer and that of a simulated one use the same classes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
@@ -24,6 +24,8 @@ from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Peers, ReadFram
 BATCH_UNITS = 4  # a signature; a user's certificate has one too
 NEW_LOG_UNITS = 8
 ITEMS_A_UNIT = 4  # users, marks or addresses in one frame
+
+PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost depends on what is held here. A guess
 
 FEW_PART = 8  # few frames: at most this part of the units of a turn, even if each of them begins a log
 
@@ -39,6 +41,8 @@ def units_of(frame: Frame | Unknown) -> int:
         return 1 + BATCH_UNITS * certified + (len(frame.users) - certified + len(frame.gone)) // ITEMS_A_UNIT
     elif isinstance(frame, (Have, ReadFrame)):
         items = sum(map(len, frame.marks.values()))
+        if isinstance(frame, Have) and (frame.refused or frame.full):
+            items += sum(map(len, frame.refused.values())) + sum(map(len, frame.full.values()))
     elif isinstance(frame, Digest):
         items = len(frame.sums or ())
     elif isinstance(frame, Peers):
@@ -109,6 +113,25 @@ class Turns:
         self._pause_behind()
         return taken
 
+    def put_back(self, inputs: Sequence[LinkInput], last: int) -> None:
+        """Have inputs wait again for which there was no time, before all but link `last`, which had its turn."""
+        rest, self._queues = self._queues, {}
+        for link in dict.fromkeys(input.link for input in inputs):
+            queue = deque(input for input in inputs if input.link == link)
+            if link not in self._held:
+                self._queues[link] = queue
+                self.frames += sum(len(input.frames) for input in queue if type(input) is Got)
+            elif type(queue[-1]) is LinkDown:
+                del self._held[link]  # as in put()
+                self._queues[link] = deque((queue[-1],))
+            else:
+                self._held[link].extendleft(reversed(queue))
+        for link, queue in rest.items():
+            self._queues.setdefault(link, deque()).extend(queue)
+        if last in self._queues:
+            self._queues[last] = self._queues.pop(last)
+        self._pause_behind()
+
     def may_take(self, *, disk_is_behind: bool) -> bool:
         """Return whether take() would return anything."""
         if not disk_is_behind:
@@ -176,6 +199,24 @@ def _split(queue: deque[LinkInput], most: int) -> tuple[LinkInput, int]:
         queue.appendleft(Got(input.link, input.frames[count:]))
         input = Got(input.link, input.frames[:count])
     return input, units
+
+
+def parts_of(input: LinkInput, most: int) -> Iterator[LinkInput]:
+    """Yield an input in parts of at most `most` units, between which others may have their turn.
+
+    Entries of one read stay together as far as possible, since they are proven together.
+    """
+    if type(input) is not Got or len(input.frames) < 2:
+        yield input
+        return
+    start = units = 0
+    for at, frame in enumerate(input.frames):
+        more = units_of(frame) * (1 if type(frame) is Entries else PART_FACTOR)
+        if at > start and units + more > most:
+            yield Got(input.link, input.frames[start:at])
+            start, units = at, 0
+        units += more
+    yield Got(input.link, input.frames[start:]) if start else input
 
 
 class CommitsInFlight:

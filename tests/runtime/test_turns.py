@@ -12,8 +12,8 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Now
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
-from p2pchat.protocol import Cert, Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
-from p2pchat.runtime.turns import LinkInput, Turns, units_of
+from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
+from p2pchat.runtime.turns import LinkInput, Turns, parts_of, units_of
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, FRIEND, SECOND = 1, 2, 3, 4
@@ -221,3 +221,40 @@ async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
         assert not driver._turns
         [timer] = driver._resume_timers.values()
         assert timer.when() - asyncio.get_running_loop().time() > 20
+
+
+def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> None:
+    few, many = Got(OTHER, [Ping()] * 16), Got(OTHER, [Ping()] * 40)
+    assert list(parts_of(few, UNITS)) == [few]
+    assert [len(part.frames) for part in parts_of(many, UNITS) if isinstance(part, Got)] == [16, 16, 8]
+    entries = Got(OTHER, [Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, ["{}"], "00" * 64)] * 100)
+    assert list(parts_of(entries, UNITS)) == [entries]
+    assert list(parts_of(LinkDown(OTHER, "lost"), UNITS)) == [LinkDown(OTHER, "lost")]
+
+
+def test_what_there_was_no_time_for_comes_next_and_in_order() -> None:
+    pauses = Pauses()
+    turns = make(pauses)
+    pings = [Got(link, [Ping(), Pong()]) for link in (FLOOD, OTHER, SECOND)]
+    for each in pings:
+        turns.put(each)
+    taken = turns.take()
+    turns.put(Got(OTHER, [Bye("left")]))
+    turns.put_back([Got(FLOOD, [Pong()]), *taken[1:]], FLOOD)
+    assert (turns.frames, pauses.unread) == (6, {FLOOD, OTHER, SECOND})
+    assert turns.take() == [pings[1], Got(OTHER, [Bye("left")]), pings[2], Got(FLOOD, [Pong()])]
+    assert (turns.frames, pauses.unread) == (0, set())
+
+
+def test_what_there_was_no_time_for_waits_behind_a_held_link_and_is_dropped_with_it() -> None:
+    turns = make()
+    for input in (Got(FLOOD, [Ping()]), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")):
+        turns.put(input)
+    taken = turns.take()
+    turns.hold(FLOOD)
+    turns.put(Got(FLOOD, [Pong()]))
+    turns.hold(OTHER)
+    turns.put_back(taken, SECOND)
+    assert turns.take() == [LinkDown(OTHER, "lost")]
+    turns.release(FLOOD)
+    assert turns.take() == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]

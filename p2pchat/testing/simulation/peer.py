@@ -23,7 +23,7 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
-from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns
+from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer, strict
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulation import Simulation
 
 
+TURN_TOO_LONG = 0.1  # of the turns of several frames, end before all of them are handled
 TURN_WITHIN = 0.01  # seconds until a peer that has not handled everything goes on
 
 
@@ -383,8 +384,15 @@ class SimPeer:
             self._take_turn_soon()
 
     def _take_turn(self) -> None:
-        life = self.lives
-        for input in self._turns.take(disk_is_behind=self._in_flight.is_behind):
+        life, most = self.lives, self.settings.turn_units
+        taken = self._turns.take(disk_is_behind=self._in_flight.is_behind)
+        parts = [part for input in taken for part in parts_of(input, most)]
+        in_time = len(parts)
+        if in_time > 1 and self.sim.chance.random() < TURN_TOO_LONG:
+            in_time = self.sim.chance.randrange(1, in_time)
+            self._turns.put_back(parts[in_time:], parts[in_time - 1].link)  # as when the time of a turn is over
+            self.sim.counts["turn_too_long"] += 1
+        for input in parts[:in_time]:
             self._check_order(input)
             self._handle(input)
             if not self.up or self.lives != life:
