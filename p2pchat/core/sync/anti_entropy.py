@@ -116,7 +116,7 @@ class AntiEntropy:
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:
         """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""
         self._sync.learn_namings(remote, frame.names)
-        if not remote.accepts_marks:
+        if not self._sync.may_list(remote):
             self._ctx.emit(Counted("digest_unanswered"))
         elif frame.sum is not None:
             self._ctx.emit(Counted("digest_sum"))
@@ -140,6 +140,7 @@ class AntiEntropy:
             self.send_digest(remote)
 
     def _send_sums(self, remote: RemoteState, shared: list[ConversationState]) -> None:
+        self._sync.on_listed(remote, len(shared))
         size = self._sync.page_size
         start = FIRST_ID
         for index in range(0, max(1, len(shared)), size):
@@ -224,6 +225,7 @@ class AntiEntropy:
                 start, page, count = next_id(end), {}, 0
             page[user] = marks
             count += len(marks)
+            self._sync.on_listed(remote, len(marks))
         self._sync.send(Have({conversation.id: page}, span=(start, span[1]), ask=ask), remote, conversation.id)
 
     def on_have(self, remote: RemoteState, frame: Have) -> None:
@@ -286,7 +288,8 @@ class AntiEntropy:
             if span[0] <= key[1] <= span[1]:
                 remote.set_ahead(key, {})
                 remote.acked.pop(key, None)
-        if ask and remote.accepts_marks and self._sync.shares(remote, conversation):  # otherwise the digest is repeated
+        # Without an answer the digest is repeated.
+        if ask and self._sync.may_list(remote) and self._sync.shares(remote, conversation):
             self.send_marks(remote, conversation, span, ask=False)
         self._advance_pages(remote, conversation.id, span)
 

@@ -225,17 +225,50 @@ class DeliveryReceipts(AckTracker):
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
-        there = remote.link.users.keys()
-        members = (
-            there - {user} if conversation.allowed_writers is None else there & conversation.allowed_writers - {user}
-        )
-        together = self._combined = {} if len(members) > 1 else None
-        for member in sorted(members):
-            ack = Acknowledgement(remote, conversation, user, member)
-            for mark in marks:
-                self.on_mark(ack, mark, nothing)
+        members = self._members(remote, conversation, user)
+        acks = [Acknowledgement(remote, conversation, user, member) for member in sorted(members)]
+        together = self._combined = {} if len(acks) > 1 else None
+        for mark in dict.fromkeys(marks):
+            if len(acks) > 1 and self._must_look_up(conversation, user, mark):
+                self._look_up_once(remote, conversation, user, mark)
+            else:
+                for ack in acks:
+                    self.on_mark(ack, mark, nothing)
         self._combined = None
         self._emit(together or {})
+
+    def _must_look_up(self, conversation: ConversationState, user: UserId, mark: Mark) -> bool:
+        """Return whether only storage can tell if a mark counts."""
+        log = conversation.log(user, mark.run)
+        if log is None:
+            return True
+        return mark.seq < log.durable_seq and not log.forked and (log.id, mark.seq) not in self._chains
+
+    def _look_up_once(self, remote: RemoteState, conversation: ConversationState, user: UserId, mark: Mark) -> None:
+        """Look up a mark once for all users of a remote, who may be thousands."""
+        asked = (conversation.id, user, mark)
+        if asked not in remote.looked_up:
+            key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
+            if self._sync.look_up(remote, key, partial(self._on_found_for_all, remote, conversation, user, mark)):
+                remote.looked_up[asked] = None
+
+    def _on_found_for_all(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, mark: Mark, facts: LogFacts | None
+    ) -> None:
+        remote.looked_up.pop((conversation.id, user, mark), None)
+        if facts is None:
+            return
+        together = self._combined = {}
+        for member in sorted(self._members(remote, conversation, user)):
+            if self.position(facts.log, member) < mark.seq:
+                self._on_log_found(Acknowledgement(remote, conversation, user, member), mark, nothing, facts)
+        self._combined = None
+        self._emit(together)
+
+    def _members(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> set[UserId]:
+        """Return the users of a remote who may have receipts of a writer's log."""
+        there, writers = remote.link.users.keys(), conversation.allowed_writers
+        return there - {user} if writers is None else there & writers - {user}
 
     def recount_acks(self, conversation: ConversationState, user: UserId) -> None:
         """Recount earlier marks for own entries that came back from others."""

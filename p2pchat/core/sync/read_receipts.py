@@ -367,6 +367,7 @@ class ReadReceipts:
         self._sync.presence.announcer.introduce()
         toward = sorted(self._marks_for(remote).items())
         items = [(*pair, ref, seq) for pair, refs in toward for ref, seq in refs.items()]
+        self._sync.on_listed(remote, len(items))
         start = FIRST_ID
         for page, is_last in self._pages(items):
             end = LAST_ID if is_last else max(page)
@@ -385,7 +386,7 @@ class ReadReceipts:
             for id, readers in frame.marks.items():
                 frame.marks[id] = {reader: refs for reader, refs in readers.items() if reader in hosted}
         announced = self._announced_by(remote)
-        if frame.ask and remote.accepts_marks:  # otherwise the sum is repeated
+        if frame.ask and self._sync.may_list(remote):  # otherwise the sum is repeated
             self._send_all(remote)
         if frame.sum is not None and frame.sum != announced.sum and remote.accepts_marks:
             self._ctx.emit(Counted("read_sum_differs"))
@@ -728,6 +729,7 @@ class AnnouncedReads:
         """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
         self._marks: dict[ReaderKey, dict[str, int]] = {}
         self._count = 0
+        self._sum = 0
         self._next: AnnouncedReads | None = None  # pages received so far
         self._next_from: ConversationId = ""  # where the page after them begins
         for item in known:
@@ -739,7 +741,7 @@ class AnnouncedReads:
 
     @property
     def sum(self) -> str:
-        return read_sum(self._marks)
+        return f"{self._sum % SUM_MODULUS:064x}"
 
     def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
         """Update marks of a reader in a conversation. Return False if there would be too many."""
@@ -749,7 +751,12 @@ class AnnouncedReads:
             return False
         if not refs:
             return True
-        self._marks.setdefault(pair, known).update(refs)
+        marks = self._marks.setdefault(pair, known)
+        for ref, seq in refs:  # the sum is asked for with each digest
+            former = marks.get(ref)
+            if former != seq:
+                self._sum += _read_hash(*pair, ref, seq) - (0 if former is None else _read_hash(*pair, ref, former))
+                marks[ref] = seq
         self._count += more
         return True
 
@@ -766,7 +773,8 @@ class AnnouncedReads:
         if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
             self._next = None
         elif span[1] == LAST_ID:
-            self._marks, self._count, self._next = self._next._marks, self._next._count, None
+            latest = self._next
+            self._marks, self._count, self._sum, self._next = latest._marks, latest._count, latest._sum, None
 
 
 # ---- privacy

@@ -313,7 +313,8 @@ class Replicator:
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
             if frame.refused:
-                self.sender.on_logs_refused(remote)
+                keys = [(id, user) for id, users in frame.refused.items() for user in users]
+                self.sender.on_logs_refused(remote, keys)
         elif isinstance(frame, Want):
             text = self.sender.on_want(remote, frame)
             return LogError(text, code="limit") if text else None

@@ -11,7 +11,7 @@ Source: docs/protocol.md, "Pull" and "Tail".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send, WarningIssued
@@ -81,13 +81,14 @@ class Sender:
             text = FULL_DIRECT.format(describe_user(self._names.get(others[0]))) if others else FULL
             self._warn_refused(remote, key, text, key[0] if others else "")
 
-    def on_logs_refused(self, remote: RemoteState) -> None:
-        """Push nothing more of logs that the remote refuses."""
-        for log in remote.refused:
-            remote.serving.cursors.pop(log, None)
-            self._warn_refused(
-                remote, log.key, "a peer refuses something written here, and what follows: update p2pchat there or here"
-            )
+    def on_logs_refused(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
+        """Push nothing more of logs of these writers that the remote refuses."""
+        for key in keys:
+            for log in remote.refused_of.get(key, ()):
+                remote.serving.cursors.pop(log, None)
+                self._warn_refused(
+                    remote, key, "a peer refuses something written here, and what follows: update p2pchat there or here"
+                )
 
     def on_deleted(self, conversation: ConversationId) -> None:
         """Serve no more of a conversation that was deleted here."""

@@ -47,6 +47,7 @@ NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, and of any being looked up; a guess: 5 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
+MARK_BYTES = 128  # of a mark in a frame, with the user, about
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
@@ -145,6 +146,9 @@ class RemoteState:
     unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
     told_refused: KeySet[LogId] = field(default_factory=dict)  # logs refused here, as it was told
     refused: dict[LogId, RefusedLog] = field(default_factory=dict)  # logs of which it takes no more
+    refused_of: dict[WriterKey, list[LogId]] = field(default_factory=dict)  # the same, by writer
+    # Its marks of hosted writers that storage looks up, once for all of its users.
+    looked_up: KeySet[tuple[ConversationId, UserId, Mark]] = field(default_factory=dict)
 
     @property
     def accepts_marks(self) -> bool:
@@ -166,10 +170,12 @@ class RemoteState:
 
     def on_logs_refused(self, key: WriterKey, logs: list[RefusedLog]) -> None:
         """Note of which logs of a writer it takes no more. They replace those it named before."""
-        for log in [log for log in self.refused if log.key == key]:
+        for log in self.refused_of.pop(key, ()):
             del self.refused[log]
-        if len(self.refused) + len(logs) <= MAX_REMEMBERED:
-            self.refused.update({LogId(*key, each.run): each for each in logs})
+        if logs and len(self.refused) + len(logs) <= MAX_REMEMBERED:
+            by_log = {LogId(*key, each.run): each for each in logs}
+            self.refused.update(by_log)
+            self.refused_of[key] = [*by_log]
 
     def takes(self, log: LogId, seq: int) -> bool:
         """Return whether it takes this entry."""
@@ -240,7 +246,7 @@ class Transaction:
     sources: dict[int, set[WriterKey]] = field(default_factory=dict)  # link (or NO_LINK) -> whose entries it brought
     imports: dict[int, PendingImport] = field(default_factory=dict)  # imports with entries in this step, by ticket
     groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
-    sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
+    sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries and of listed marks, by link
     effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
     requests: list[RequestBegun] = field(default_factory=list)  # the same, before what they are about is shown
     reads: list[int] = field(default_factory=list)  # tickets of marks of readers
@@ -359,6 +365,19 @@ class SyncContext:
             remote.comparison.marks_through.pop(id, None)
             if any(user in remote.link.users for user in conversation.naming.dm or ()):
                 remote.note_unopened(id, conversation.naming)
+
+    def may_list(self, remote: RemoteState) -> bool:
+        """Return whether marks may be listed for a remote now, which may be thousands. If not, it asks again.
+
+        A link says that it is full only after the step, so what was listed in this step counts.
+        """
+        given = self.transaction.sent_bytes.get(remote.link.id, 0)
+        return remote.accepts_marks and given < self.ctx.settings.buffer_limit_bytes
+
+    def on_listed(self, remote: RemoteState, marks: int) -> None:
+        """Count so many marks as sent in this step."""
+        given = self.transaction.sent_bytes
+        given[remote.link.id] = given.get(remote.link.id, 0) + marks * MARK_BYTES
 
     def send_full(self, remote: RemoteState, key: WriterKey) -> None:
         """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends.

@@ -275,3 +275,13 @@ def test_after_comparing_an_empty_room_later_entries_are_news() -> None:
     said = cyd.say("later")
     far.say(have(cyd), said)
     assert ada.texts() == ["later"]
+
+
+def test_who_asks_for_marks_many_times_at_once_is_answered_once_the_link_may_have_taken_them() -> None:
+    """A link says that it is full only after the step."""
+    ada, bob = World().peer("ada", buffer_limit_bytes=1), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("hi"))
+    assert far.say(*[page(bob, ask=True)] * 3) == ["to bob: have room bob b1:1 all"]
+    assert far.say(*[Digest(sum="ab" * 32)] * 3) == ["to bob: sums of 1"]
+    assert far.say(page(bob, ask=True)) == ["to bob: have room bob b1:1 all"]

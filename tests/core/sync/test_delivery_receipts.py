@@ -8,9 +8,10 @@ import pytest
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import first_chain
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.protocol import Entries, Have, Mark
+from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage
-from tests.core.scripted_nodes import IDS, Author, Peer, World
+from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
+from tests.core.sync.test_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
 
@@ -250,3 +251,22 @@ def test_receipts_survive_a_failure_of_storage() -> None:
     ada.put(Loaded(ada.storage.load([ada.id])))
     ada.take()
     assert announce(ada.far("bob"), own(ada, 2)) == []
+
+
+def test_a_mark_for_many_users_is_looked_up_once_and_counts_for_all_of_them() -> None:
+    ada = World().peer("ada")
+    ada.say("one")
+    ada.start()
+    ada.say("two")  # this log covers the first, which only storage knows now
+    far = gateway(ada, "bob", "cyd", "dan", "eve")
+    first = Author("ada", "a1")
+    first.write(*(shown.raw for shown in ada.storage.places(0, 2)))
+    ada.hold_lookups = True
+    far.say(Have({ROOM: {ada.id: [first.mark, Mark("a9" * 8, 5, "00" * 8)]}}, names=[Naming(room=True)]))
+    (remote,) = ada.node.sync.context.remotes.values()
+    assert remote.lookups_pending == 2 + 2  # the others ask whether something is missing here
+    far.say(Have({ROOM: {ada.id: [first.mark]}}))
+    assert remote.lookups_pending == 2 + 2 + 1
+    ada.answer_lookups()
+    receipts = ada.node.sync.delivery_receipts
+    assert [receipts.position(first.log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")] == [2, 2, 2, 2]

@@ -572,3 +572,15 @@ def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
         announced.update((HALL, f"{number:064x}"), [])
     announced.on_page((HALL, LAST), {})
     assert (announced.count, announced.sum) == (0, read_sum({}))
+
+
+def test_the_sum_of_announced_marks_is_that_of_the_latest_of_each_log() -> None:
+    known = AnnouncedReads(())
+    pair = (ROOM, IDS["bob"])
+    one, other = ref_key(IDS["ada"], "a1" * 8), ref_key(IDS["ada"], "a2" * 8)
+    for refs in ([(one, 1), (other, 2)], [(one, 3)], [(one, 3), (other, 1)]):
+        known.update(pair, refs)
+    assert known.sum == read_sum({pair: {one: 3, other: 1}})
+    known.on_page(("0" * 64, "f" * 64), {pair: [(other, 7)]})
+    assert known.sum == read_sum({pair: {other: 7}})
+    assert AnnouncedReads(()).sum == read_sum({})

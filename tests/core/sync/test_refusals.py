@@ -326,3 +326,15 @@ def test_an_operation_that_is_refused_leaves_the_messages_of_its_group() -> None
     assert [group.members(peer) for peer in (ada, bob, cyd)] == [["ada", "bob", "cyd"]] * 3
     linked = [len(peer.linked) for peer in (ada, bob, cyd)]
     assert (linked, sim.counts["log_refused"], sim.counts["bye_malformed"]) == ([2, 2, 2], 2, 0)
+
+
+def test_a_new_list_of_refused_logs_replaces_that_of_its_writer_only() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    for users in ({"cyd": 2, "dan": 1}, {"cyd": 1}, {"dan": 0}):
+        logs = [RefusedLog(f"{n:016x}", 0, "ab" * 8) for n in range(2)]
+        lists = {IDS[name]: logs[:count] for name, count in users.items()}
+        far.say(Have({}, refused={ROOM: lists}, names=[Naming(room=True)]))
+    (remote,) = ada.node.sync.context.remotes.values()
+    assert [log.user for log in remote.refused] == [IDS["cyd"]]
+    assert remote.refused_of == {(ROOM, IDS["cyd"]): [*remote.refused]}
