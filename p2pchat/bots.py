@@ -55,6 +55,7 @@ __all__ = ["Bot", "BotCommand", "BotContext"]
 
 AT_ONCE = 8  # conversations that are served at once; a guess
 MESSAGES_AT_ONCE = 20  # unread messages read together
+MAX_ABOUT_CHARACTERS = 512  # limit of the protocol
 GRACE = 5.0  # seconds in which handlers may end when the bot stops; half of what `docker stop` waits
 FAILED = "that failed; the log of this bot has the reason"
 MAX_LISTED = 100  # commands in the answer to `help`
@@ -277,7 +278,7 @@ class Bot:
         name: The name of its user. Someone else may have it, too: then users see a longer label.
         prefix: What commands in the room and in groups may begin with, beside the bot's name, as "!"; "" for nothing.
         at_once: In how many conversations it works at the same time.
-        about: What it tells others of itself; "" leaves that as it is.
+        about: What it tells others of itself. Its commands are added, so that terminals know them.
     Attributes:
         name: The name of its user.
         prefix: As given.
@@ -415,8 +416,8 @@ class Bot:
             async with peer.events(consumer=None) as events:
                 if peer.request_policy() != "all":
                     await peer.set_request_policy("all")  # nobody else is there to accept requests
-                if self.about and peer.me.about != self.about:
-                    await peer.rename(peer.me.name, self.about)
+                if peer.me.about != (about := self._about_with_commands()):
+                    await peer.rename(peer.me.name, about)
                 for conversation in peer.conversations():
                     self._wake(tasks, conversation)
                 async for event in events:
@@ -432,6 +433,16 @@ class Bot:
             for task in (*periodic, *running):
                 task.cancel()
             await asyncio.gather(*periodic, *running, return_exceptions=True)
+
+    def _about_with_commands(self) -> str:
+        """Return what it tells others of itself: its text, then each command with a slash, as far as there is room."""
+        words = [f"/{name}" for name in sorted(self.commands, key=lambda name: (name == "help", name))]
+        while words:
+            text = " · ".join(filter(None, (self.about, " ".join(words))))
+            if len(text) <= MAX_ABOUT_CHARACTERS:
+                return text
+            words.pop()
+        return self.about
 
     def _handles(self, event: object) -> bool:
         return any(isinstance(event, kind) for kind, _ in self._handlers)

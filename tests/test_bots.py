@@ -46,6 +46,26 @@ async def answers(peer: TCPPeer, count: int) -> list[str]:
         return texts
 
 
+async def test_a_bot_tells_its_commands_as_far_as_there_is_room(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    bot = Bot("wbot", about="I tell the weather")
+    bot.command("weather")(days)
+    async with serving(bot, peer):
+        await zoe.send("wbot", "help")
+        await answers(zoe, 1)
+    await net.settle()
+    assert zoe.user("wbot").about == "I tell the weather · /weather /help"
+    for number in range(100):
+        bot.command(f"weather{number}")(days)
+    async with serving(bot, peer):
+        await zoe.send("wbot", "help weather")
+        await answers(zoe, 1)
+    await net.settle()
+    about = zoe.user("wbot").about
+    assert about.startswith("I tell the weather · /weather /weather0 ") and 500 < len(about) <= 512
+    assert about.split()[-1] in {f"/weather{number}" for number in range(100)}  # whole words only
+
+
 # ---- words
 
 

@@ -16,6 +16,7 @@ from p2pchat import (
     Deleted,
     Edited,
     Failed,
+    Group,
     HostedUser,
     Message,
     P2PChatError,
@@ -26,6 +27,7 @@ from p2pchat import (
     StorageError,
     TCPPeer,
     TooLong,
+    UnknownName,
     User,
     Warned,
 )
@@ -34,14 +36,22 @@ from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity_and_unread import ActivityTracker, ReadMarker
 from p2pchat.commands.context import CommandContext, Handler
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, quote_conversation, quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand, decode_line, parse_json_command
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.notifications import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
 from p2pchat.commands.settings import ChatSettings, set_
-from p2pchat.commands.typed_commands import CommandInput, TextInput, help_lines, parse_line, without_invisible
+from p2pchat.commands.typed_commands import (
+    CommandInput,
+    TextInput,
+    UnknownCommand,
+    help_lines,
+    parse_line,
+    typed_name,
+    without_invisible,
+)
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -142,6 +152,8 @@ class Session(CommandContext):
         self.sender = MessageSender(self, self.report_error)
         self.on_accepted = self.sender.add_receipt
         self._reads: ReadMarker | None = None
+        # The line before, if it was a command of a bot: its conversation, the line, and the text that goes there.
+        self._offered: tuple[Conversation, str, TextInput] | None = None
         self.exit_code = DONE
         self.errors = 0
         self.on_bug: Callable[[Exception], None] | None = None
@@ -234,7 +246,40 @@ class Session(CommandContext):
             return await self.reporting(self._run_json(command), command.ref)
         if self._as_json and without_invisible(line).startswith("{"):
             raise UsageError("a JSON command begins at the beginning of the line. Nothing was sent")
-        return await self._run_typed(parse_line(line))
+        offered, self._offered = self._offered, None
+        try:
+            return await self._run_typed(parse_line(line))
+        except UnknownCommand as unknown:
+            if not self.interactive:
+                raise
+            if offered is not None and self.is_current(offered[0]) and offered[1] == line:
+                return await self._run_typed(offered[2])
+            raise self._offer_to_bot(line, unknown) from None
+
+    def _offer_to_bot(self, line: str, unknown: UnknownCommand) -> UsageError:
+        """Return the refusal of a line. If it is a command of a bot there, the same line again is sent to the bot."""
+        try:
+            there = self.current
+        except UnknownName:
+            return unknown
+        found = (user for user in self._users_of(there) if f"/{unknown.word.lower()}" in user.about.lower().split())
+        bot = min((user for user in found if not (user.is_me or user.ignored)), key=str, default=None)
+        if bot is None or not unknown.word:
+            return unknown
+        text = line if there.kind == "dm" else f"@{typed_name(bot.label)} {line.removeprefix('/')}"
+        self._offered = there, line, TextInput(text)
+        shown = "" if there.kind == "dm" else f", as @{typed_name(bot.label)} {unknown.word}"
+        return UsageError(
+            f"{'/' + unknown.word} is a command of {quote_name(bot.label)}, and none here. Nothing was sent; "
+            f"the same line again (Enter) goes to {quote_conversation(there.name, there.kind)}{shown}"
+        )
+
+    def _users_of(self, there: Conversation) -> list[User]:
+        """Return who may read what is written to a conversation now."""
+        if there.user is not None:
+            return [there.user]
+        here = self.peer.here()
+        return [user for user in here if user in there.members] if isinstance(there, Group) else here
 
     async def _run_typed(self, typed: TextInput | CommandInput | None) -> bool:
         if isinstance(typed, TextInput):

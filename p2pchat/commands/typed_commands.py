@@ -256,6 +256,14 @@ class CommandInput:
     arguments: tuple[str, ...] = field(default=(), repr=False)
 
 
+class UnknownCommand(UsageError):
+    """A line that begins with a slash and names no command here. `word` is what follows the slash, without blanks."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(_not_a_command(word))
+        self.word = word
+
+
 def parse_line(line: str) -> TextInput | CommandInput | None:
     """Parse one typed line; None for a blank one. A UsageError says why it is neither a text nor a command."""
     if not line.strip():
@@ -271,7 +279,7 @@ def parse_line(line: str) -> TextInput | CommandInput | None:
         word = ""
     command = BY_NAME.get(word.lower())
     if command is None:
-        raise UsageError(_not_a_command(word))
+        raise UnknownCommand(word)
     return CommandInput(command.name, _arguments(command, rest))
 
 

@@ -262,3 +262,53 @@ async def test_nick_reaches_others(shown: Shown) -> None:
             assert (event.conversation.name, event.text) == ("bob", "hello")
             break
         assert bob.find("Ada Lovelace").name == "Ada Lovelace"
+
+
+# ---- commands of bots
+
+
+async def test_a_command_of_a_bot_is_offered_and_sent_by_the_same_line_again(
+    shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with mesh("ada", "bot", "cyd") as net:
+        ada, bot, cyd = net.peers
+        await bot.rename("bot", "I tell the weather: weather CITY · /weather /help")
+        await cyd.rename("cyd", "no bot, but /mgs and /Msg")
+        await net.settle()
+        session = open_session(ada, shown, as_json=False, interactive=True)
+        await session.execute([b"/weather new york"])
+        [refused] = capsys.readouterr().err.splitlines()
+        assert "/weather is a command of bot, and none here. Nothing was sent; the same line again (Enter)" in refused
+        assert refused.endswith("goes to room, as @bot weather")
+        await session.execute([b"/weather new york"])
+        assert [post.text for post in await ada.history("room")] == ["@bot weather new york"]
+
+        await session.execute([b"/go bot", b"/WEATHER rome"])
+        assert capsys.readouterr().err.endswith("the same line again (Enter) goes to bot\n")
+        await session.execute([b"/WEATHER rome"])
+        assert [post.text for post in await ada.history("bot")] == ["/WEATHER rome"]
+
+        await session.execute([b"/weather oslo", b"in between", b"/weather oslo"])
+        await session.execute([b"/go cyd", b"/weather oslo"])  # cyd has no such command
+        assert "there is no command '/weather'" in capsys.readouterr().err.splitlines()[-1]
+        await session.execute([b"/weather oslo", b"/mgs bot secret", b"/go", b"/mgs bot secret"])
+        await session.execute([b"/msg cyd hello"])
+        assert [post.text for post in await ada.history("bot")] == ["/WEATHER rome", "in between"]
+        assert [post.text for post in await ada.history("cyd")] == ["hello"]
+
+
+async def test_no_program_and_nobody_ignored_gets_a_line_that_is_no_command(
+    shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with mesh("ada", "bot") as net:
+        ada, bot = net.peers
+        await bot.rename("bot", "/weather /help")
+        await net.settle()
+        script = open_session(ada, shown, as_json=False)
+        await script.execute([b"/weather rome", b"/weather rome"])
+        await ada.ignore("bot")
+        person = open_session(ada, shown, as_json=False, interactive=True)
+        await person.execute([b"/weather rome", b"/weather rome", b"/", b"/"])
+        refused = capsys.readouterr().err.splitlines()
+        assert ["there is no command" in line for line in refused] == [True] * 6
+        assert await ada.history() == []
