@@ -61,7 +61,7 @@ FAILED = "that failed; the log of this bot has the reason"
 MAX_LISTED = 100  # commands in the answer to `help`
 
 F = TypeVar("F", bound=Callable[..., Any])
-log = logging.getLogger("p2pchat.bots")
+log: logging.Logger = logging.getLogger("p2pchat.bots")
 
 
 class CommandUsageError(ValueError):
@@ -133,14 +133,16 @@ class BotCommand:
 
     def __init__(self, function: Callable[..., Any], name: str, aliases: Sequence[str] = ()) -> None:
         self.name = name
-        self.aliases = tuple(aliases)
-        self.help = inspect.cleandoc(function.__doc__ or "")
+        self.aliases: tuple[str, ...] = tuple(aliases)
+        self.help: str = inspect.cleandoc(function.__doc__ or "")
         self._function = function
         parameters = list(inspect.signature(function).parameters.values())
-        self.takes_context = bool(parameters) and parameters[0].name == "ctx"
+        self.takes_context: bool = bool(parameters) and parameters[0].name == "ctx"
         types = get_type_hints(function)
         rest = parameters[1:] if self.takes_context else parameters
-        self.parameters = tuple(_parameter_of(each, types.get(each.name, str), name) for each in rest)
+        self.parameters: tuple[CommandParameter, ...] = tuple(
+            _parameter_of(each, types.get(each.name, str), name) for each in rest
+        )
         texts = [each for each in self.parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
         if len(texts) > 1 or (texts and any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in rest)):
             raise TypeError(f"the command {name} takes the rest of the line twice: {texts[-1].name} gets none of it")
@@ -293,7 +295,7 @@ class Bot:
             raise ValueError(f"a prefix has no blanks, as '!': {prefix!r} has")
         if at_once < 1:
             raise ValueError("a bot works in one conversation or more at once")
-        self.name = validate_name(name)
+        self.name: str = validate_name(name)
         self.prefix = prefix
         self.about = about
         self.commands: dict[str, BotCommand] = {}

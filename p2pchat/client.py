@@ -237,7 +237,7 @@ class Client(_BaseProtocol):
         self._faulted = False
         self._heard_at = self._loop.time()
         self._written_bytes = 0  # ever given to the transport
-        self.full = False
+        self.full: bool = False
         self._stuck_timer: asyncio.TimerHandle | None = None
         self._taken_bytes = 0  # part of _written_bytes that the system had taken at the last check
         self._taken_at = 0.0

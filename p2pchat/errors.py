@@ -53,7 +53,7 @@ class AmbiguousName(P2PChatError):
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
         super().__init__(f"{name!r} could be {', '.join(candidates)}: use one of these")
         self.name = name
-        self.candidates = list(candidates)
+        self.candidates: list[str] = list(candidates)
 
 
 class NameTaken(P2PChatError):
@@ -129,7 +129,7 @@ class DeliveryTimeout(P2PChatError, TimeoutError):
             by = f"{confirmed} of the {count} asked for" + (f", not by {labels}" if labels else "")
             super().__init__(f"confirmed in time by {by}; it is kept and will arrive")
         self.message_id = message_id
-        self.missing = list(missing)
+        self.missing: list[str] = list(missing)
         self.confirmed = confirmed
         self.count = count
 
@@ -167,7 +167,7 @@ class TooLong(P2PChatError, ValueError):
 class ProtocolError(P2PChatError):
     """The peer at the other end broke the protocol. `code` goes into the `bye` it gets."""
 
-    code = "malformed"
+    code: str = "malformed"
 
     def __init__(self, text: str, code: str | None = None) -> None:
         super().__init__(text)
@@ -191,7 +191,7 @@ class HandshakeError(ProtocolError):
 class LogError(ProtocolError):
     """A batch that does not extend its log."""
 
-    code = "head"
+    code: str = "head"
 
     def __init__(self, text: str, *, expected_seq: int = 0, got_seq: int = 0, code: str | None = None) -> None:
         super().__init__(text, code)

@@ -12,8 +12,10 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from p2pchat.config import Settings
 from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, UserRenamed
@@ -64,25 +66,27 @@ class PeerLifecycle:
     def __init__(self, options: Options, endpoints: list[str]) -> None:
         options.check()
         self.options = options
-        self.settings = options.settings
-        self.advertise = [] if options.advertise is None else [normal_endpoint(options.advertise)]
-        self.name = ""
-        self.host = options.host
-        self.port = 0
-        self.listening_at = EPOCH
+        self.settings: Settings = options.settings
+        self.advertise: list[str] = [] if options.advertise is None else [normal_endpoint(options.advertise)]
+        self.name: str = ""
+        self.host: str = options.host
+        self.port: int = 0
+        self.listening_at: datetime = EPOCH
         self.newest_own: str | None = None  # see Listening
         self.resources: PeerResources | None = None
         self.network: Network | None = None
         self.driver: Driver | None = None
         self.indexer: SearchIndexer | None = None
-        self.closed = False
-        self.people = UserDirectory("", self._status)
-        self.tracker = ReceiptTracker()
-        self.feed = Feed(self.tracker)
-        self.hosted = HostedUserRegistry(self)
-        self.access = AccessPolicy(self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever)
-        self.groups = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
-        self.dispatcher = EventDispatcher(
+        self.closed: bool = False
+        self.people: UserDirectory = UserDirectory("", self._status)
+        self.tracker: ReceiptTracker = ReceiptTracker()
+        self.feed: Feed = Feed(self.tracker)
+        self.hosted: HostedUserRegistry = HostedUserRegistry(self)
+        self.access: AccessPolicy = AccessPolicy(
+            self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever
+        )
+        self.groups: GroupDirectory = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
+        self.dispatcher: EventDispatcher = EventDispatcher(
             self.people, self.tracker, self.groups, self._learn_network, self.conversations
         )
         self._endpoints = endpoints

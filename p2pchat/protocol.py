@@ -328,7 +328,7 @@ class Decoder:
     def __init__(self, settings: Settings | None = None, *, max_frame_bytes: int | None = None) -> None:
         """Take limits from `settings`. `max_frame_bytes` is for streams that begin after `go`."""
         self._settings = settings or Settings()
-        self.max_frame_bytes = max_frame_bytes or self._settings.max_early_frame_bytes
+        self.max_frame_bytes: int = max_frame_bytes or self._settings.max_early_frame_bytes
         self.on_read: Callable[[memoryview, int, FrameError | None], None] | None = None
         self.fault: FrameError | None = None
         self._rest = bytearray()  # the start of an incomplete frame

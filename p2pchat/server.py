@@ -31,8 +31,8 @@ class Server:
         self.on_connection = on_connection
         self._server: asyncio.Server | None = None
         self._accept_tasks: list[asyncio.Task[None]] = []  # one per listening socket, see loses_listener_on_error()
-        self.host = ""
-        self.port = 0
+        self.host: str = ""
+        self.port: int = 0
 
     async def listen(self, host: str, port: int) -> None:
         """Start listening. Port 0 picks a free port, the same on all addresses of the host.

@@ -73,7 +73,7 @@ class TraceFile:
         self, path: str, limit_bytes: int, first_line: Callable[[], bytes], on_failed: Callable[[str], None]
     ) -> None:
         self._path = path
-        self.failed = False
+        self.failed: bool = False
         self._limit = limit_bytes
         self._first_line = first_line
         self._on_failed = on_failed
@@ -336,7 +336,7 @@ class LinkTrace:
         self._link = link
         self._proving = True
         self.peer: PeerId = ""
-        self.error = ""
+        self.error: str = ""
 
     def on_read(self, data: memoryview, frames: int, fault: FrameError | None) -> None:
         """Trace so many whole frames at the beginning of `data`, then the one that has a fault."""

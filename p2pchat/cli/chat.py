@@ -338,10 +338,10 @@ class StreamFrontEnd:
         self._shutdown = shutdown
         self._output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
-        self.has_input = kind is not InputKind.NONE
+        self.has_input: bool = kind is not InputKind.NONE
         self._lines = LineReader(raw_stdin(), asyncio.get_running_loop()) if self.has_input else None
-        self.interactive = kind is InputKind.TERMINAL
-        self.drain_timeout = TERMINAL_DRAIN if self.interactive else options.drain
+        self.interactive: bool = kind is InputKind.TERMINAL
+        self.drain_timeout: float = TERMINAL_DRAIN if self.interactive else options.drain
         self.display = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
 
     @property

@@ -46,9 +46,9 @@ class RequestRefused(CommandError):
 
     def __init__(self, line: EventLine) -> None:
         super().__init__(str(line.get("text", "the peer refused this")))
-        self.code = exit_code(line)
-        self.error = str(line.get("code", ""))
-        self.is_busy = line.get("code") == BUSY
+        self.code: int = exit_code(line)
+        self.error: str = str(line.get("code", ""))
+        self.is_busy: Any = line.get("code") == BUSY
 
 
 class PeerGone(CommandError):
@@ -80,7 +80,7 @@ class ControlClient:
         self._lines: asyncio.Queue[EventLine | None] = asyncio.Queue(MAX_QUEUED_LINES)
         self._asked: dict[str, asyncio.Future[EventLine]] = {}
         self._refs = itertools.count(1)
-        self.reason = ""
+        self.reason: str = ""
         self._ended = False
         self._stopping = False
         self.listening: EventLine = {}

@@ -79,9 +79,9 @@ class EndpointStatus:
         self._notify = notify
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
-        self.all_known = asyncio.Event()
+        self.all_known: asyncio.Event = asyncio.Event()
         self._linked = asyncio.Event()
-        self.refused = asyncio.Event()
+        self.refused: asyncio.Event = asyncio.Event()
         if not self._states:
             self.all_known.set()
 

@@ -271,7 +271,7 @@ class EnvironmentGateway:
             await send({"type": "lifespan.shutdown.complete"})
 
 
-app = EnvironmentGateway()
+app: EnvironmentGateway = EnvironmentGateway()
 
 
 # ---- event log

@@ -36,7 +36,7 @@ class WriteTimeout(asyncio.Protocol):
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
-    drain_timeout = 30.0  # seconds without progress, as on a link between peers
+    drain_timeout: float = 30.0  # seconds without progress, as on a link between peers
     _stuck: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
@@ -172,7 +172,7 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
 class RequestProtocol(WriteTimeout, H11Protocol):
     """uvicorn's HTTP, with a timeout for the head of a request; security.py has one for the body."""
 
-    head_timeout = 10.0  # seconds; make_server says how many
+    head_timeout: float = 10.0  # seconds; make_server says how many
     peer_port = 0  # of the gateway's peer
     _has_warned = False  # of TLS, on this server
     _has_begun = False

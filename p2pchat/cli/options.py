@@ -300,7 +300,7 @@ def option(names: str, metavar: str, help: str, **attributes: Any) -> Callable[[
     return click.option(*declarations, envvar=variable, help=help, **kind, **attributes)
 
 
-data_option = option(
+data_option: Callable[[Function], Function] = option(
     "--data", "DIR", "identity and history (default: a folder for each port)", shell_complete=complete_directory
 )
 
@@ -350,17 +350,19 @@ def _check_db(ctx: click.Context, option: click.Parameter, value: str | None) ->
     return url
 
 
-db_option = option(
+db_option: Callable[[Function], Function] = option(
     "--db",
     "URL",
     "another database: sqlite:///FILE, mysql:// or postgresql://USER@HOST/NAME, memory://",
     callback=_check_db,
 )
-json_option = option("--json as_json", "", "one JSON object a line on stdout")
-stay_option = option("--stay", "", "do not leave at the end of input")
-plain_option = option("--plain", "", "plain lines for people (default outside a terminal)")
-verbose_option = option("-v --verbose", "", "diagnostics on stderr")
-advertise_option = option(
+json_option: Callable[[Function], Function] = option("--json as_json", "", "one JSON object a line on stdout")
+stay_option: Callable[[Function], Function] = option("--stay", "", "do not leave at the end of input")
+plain_option: Callable[[Function], Function] = option(
+    "--plain", "", "plain lines for people (default outside a terminal)"
+)
+verbose_option: Callable[[Function], Function] = option("-v --verbose", "", "diagnostics on stderr")
+advertise_option: Callable[[Function], Function] = option(
     "--advertise", "HOST:PORT", "the address others reach this peer at, behind NAT or in a container", type=ENDPOINT
 )
 

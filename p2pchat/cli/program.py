@@ -172,7 +172,7 @@ def chat(ctx: click.Context, /, **values: Any) -> int:
 
 WORDS = "p2pchat.words"  # key in a context's meta: the words of the command line
 
-program = Program("p2pchat", context_settings=CONTEXT, add_help_option=False)
+program: Program = Program("p2pchat", context_settings=CONTEXT, add_help_option=False)
 program.default = chat
 
 

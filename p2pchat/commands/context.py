@@ -61,10 +61,10 @@ class CommandContext:
         self.on_dial: Callable[[str], None] = lambda endpoint: None
         self.on_accepted: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
         self.target: Conversation | None = None
-        self.unread = UnreadCounter(peer.me.name, peer.me.id)
+        self.unread: UnreadCounter = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
-        self.activity = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
-        self.last_elsewhere = ""
+        self.activity: ActivityTracker = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
+        self.last_elsewhere: str = ""
         self.deleted_texts: dict[str, str] = {}
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id

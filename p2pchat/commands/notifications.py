@@ -208,8 +208,8 @@ class JoinSummary:
         self._peer: TCPPeer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
-        self.finished = not dials
-        self.in_progress = False
+        self.finished: bool = not dials
+        self.in_progress: bool = False
 
     def begin(self, peer: TCPPeer) -> None:
         self._peer = peer

@@ -89,7 +89,7 @@ class Display:
         self._as_json = as_json
         self._echo = echo
         self.me = ""
-        self.notifier = Notifier()
+        self.notifier: Notifier = Notifier()
         self.joining = False
         self.hides: Callable[[EventLine], bool] = lambda line: False
         self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
@@ -280,7 +280,7 @@ class StdoutWriter:
         self._raw = raw
         self._folds = for_people and raw is not None and os.isatty(raw.fileno())
         self._turn = asyncio.Lock()
-        self.closed = asyncio.Event()
+        self.closed: asyncio.Event = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
@@ -355,7 +355,7 @@ class EventLogFile:
             self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise CommandError(f"cannot write the log {path}: {error.strerror or error}") from None
-        self.failed = False
+        self.failed: bool = False
         if _has_partial_last_line(path):
             self._file.write(b"\n")
 

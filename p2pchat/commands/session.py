@@ -149,7 +149,7 @@ class Session(CommandContext):
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
         super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
-        self.sender = MessageSender(self, self.report_error)
+        self.sender: MessageSender = MessageSender(self, self.report_error)
         self.on_accepted = self.sender.add_receipt
         self._reads: ReadMarker | None = None
         # The line before, if it was a command of a bot: its conversation, the line, and the text that goes there.

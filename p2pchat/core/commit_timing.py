@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from operator import attrgetter
+from typing import Any
 
 from p2pchat.core.context import SLACK, Context
 from p2pchat.core.effects import WarningIssued
@@ -83,7 +84,7 @@ class CommitWatchdog:
 # ---- lazy commits
 
 
-fields_of = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
+fields_of: attrgetter[tuple[Any, ...]] = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
 GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
 _all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess

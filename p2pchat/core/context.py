@@ -33,7 +33,7 @@ class Timer:
     __slots__ = ("at", "call")
 
     def __init__(self, at: float, call: Callable[[], None]) -> None:
-        self.at = at
+        self.at: float = at
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
@@ -47,9 +47,9 @@ class Context:
         self.settings = settings
         self.me = me
         self.draw = draw
-        self.now = Now(0.0, 0)
+        self.now: Now = Now(0.0, 0)
         self.out: list[Effect] = []
-        self.change = Change()  # what this step makes durable; the node commits it when it is not empty
+        self.change: Change = Change()  # what this step makes durable; the node commits it when it is not empty
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._sweep_at = MIN_SWEEP

@@ -6,6 +6,8 @@ a link that has closed itself; both then do nothing.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from p2pchat.core.log import LogId
 from p2pchat.core.records import Change, LogKey, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
@@ -233,7 +235,7 @@ class GroupUpdate(Record, frozen=True):
     here begins with `created`.
     """
 
-    HIDDEN = ("name",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("name",)
 
     group: ConversationId
     talk: ConversationId
@@ -292,7 +294,7 @@ class UserLeft(Record, frozen=True):
 class PresenceChanged(Record, frozen=True):
     """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
 
-    HIDDEN = ("text",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
 
     user: UserId
     status: str
@@ -332,7 +334,7 @@ class UserNamed(Record, frozen=True):
     `old`: it was found while catching up, and is no news.
     """
 
-    HIDDEN = ("about",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("about",)
 
     user: UserId
     name: str

@@ -7,6 +7,7 @@ reused in a process. Tickets are numbers that the core issued in an effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.log import Batch, LogId, Ref
@@ -208,7 +209,7 @@ class WriteRequest(Record, frozen=True):
             no claims.
     """
 
-    HIDDEN = ("bodies",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
 
     ticket: int
     user: UserId
@@ -311,7 +312,7 @@ class RequestsChosen(Record, frozen=True):
 class UserRenamed(Record, frozen=True):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
-    HIDDEN = ("about",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("about",)
 
     user: UserId
     name: str
@@ -358,7 +359,7 @@ class UserUnhosted(Record, frozen=True):
 class PresenceSet(Record, frozen=True):
     """A hosted user set its status (online, idle or offline) and a text."""
 
-    HIDDEN = ("text",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
 
     user: UserId
     status: str

@@ -103,16 +103,18 @@ class Node:
         self.settings = settings
         self.peer = peer
         self.network = network
-        self.hosted = HostedIdentities(users)
+        self.hosted: HostedIdentities = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
         self._ctx = Context(settings, peer, draw)
-        self.blocks = Blocks(self._ctx, stored.meta)
-        self.presence = PresenceTracker(
+        self.blocks: Blocks = Blocks(self._ctx, stored.meta)
+        self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.sync.people.forget(user), self.blocks.users
         )
-        self.contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        self.links = Links(self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks)
-        self.sync = self._replicator(stored, self.run)
+        self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
+        self.links: Links = Links(
+            self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks
+        )
+        self.sync: Replicator = self._replicator(stored, self.run)
         self._watchdog = CommitWatchdog(self._ctx)
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0

@@ -178,7 +178,8 @@ class TokenBucket:
     __slots__ = ("_a_second", "_at", "burst", "tokens")
 
     def __init__(self, a_second: float, burst: float, now: float) -> None:
-        self.burst = self.tokens = burst
+        self.burst: float = burst
+        self.tokens: float = burst
         self._a_second = a_second
         self._at = now
 

@@ -99,7 +99,7 @@ class Profile:
     ) -> None:
         self.directory = directory
         self.identity = identity
-        self.network = network
+        self.network: Network = network
         self.temporary = temporary
         self._lock = lock
 

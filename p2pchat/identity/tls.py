@@ -39,7 +39,7 @@ class ThreadBuffer(threading.local):
     """
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(READ_BYTES))
+        self.view: memoryview = memoryview(bytearray(READ_BYTES))
 
 
 _plaintext = ThreadBuffer()
@@ -150,9 +150,9 @@ class TlsPipe:
         self._object = context.wrap_bio(self._in, self._out, server_side=server_side)
         self._early = b""  # plaintext sent before the handshake ended
         self._ready = b""  # ciphertext not taken yet
-        self.handshaken = False
-        self.closed = False  # we sent close_notify
-        self.closed_by_peer = False  # the far end did
+        self.handshaken: bool = False
+        self.closed: bool = False  # we sent close_notify
+        self.closed_by_peer: bool = False  # the far end did
 
     def begin(self) -> None:
         """Start the handshake. The client's first bytes are in outgoing() then."""

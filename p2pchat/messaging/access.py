@@ -90,7 +90,7 @@ class AllUsersPolicy(AccessPolicy):
 
     def __init__(self, conversations: Conversations, hosted: Collection[UserId]) -> None:
         super().__init__(conversations, lambda: "")
-        self.hosted = hosted
+        self.hosted: Collection[UserId] = hosted
 
     @property
     def mine(self) -> Collection[UserId]:

@@ -88,8 +88,8 @@ class Conversation:
     def __init__(self, viewer: Viewer, key: ConversationId, naming: Naming | None) -> None:
         self._id = ""
         self._viewer = viewer
-        self.key = key
-        self.naming = naming
+        self.key: ConversationId = key
+        self.naming: Naming | None = naming
 
     @property
     def id(self) -> str:

@@ -70,7 +70,7 @@ class Viewer:
     __slots__ = ("__weakref__", "_access", "_directory", "_groups", "people")
 
     def __init__(self, people: UserDirectory, groups: GroupDirectory, access: AccessPolicy) -> None:
-        self.people = people
+        self.people: UserDirectory = people
         self._access = access
         self._groups = groups.seen_by(access.knows)
         self._directory = ConversationDirectory(self, self._groups, access.naming, self._open_direct)

@@ -213,9 +213,9 @@ class HostedUserRegistry:
 
     def __init__(self, lifecycle: PeerLifecycle) -> None:
         self.by_id: dict[UserId, HostedUser] = {}
-        self.any_ever = False
-        self.lock = asyncio.Lock()
-        self.deliveries = Deliveries(lifecycle)
+        self.any_ever: bool = False
+        self.lock: asyncio.Lock = asyncio.Lock()
+        self.deliveries: Deliveries = Deliveries(lifecycle)
         self._lifecycle = lifecycle
         self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
 

@@ -66,13 +66,13 @@ class Post:
         edits: Edits | None = None,
     ) -> None:
         self._viewer = viewer
-        self.log = log
-        self.seq = seq
+        self.log: LogId = log
+        self.seq: int = seq
         self._entry = entry
-        self.place = place
+        self.place: int = place
         self._received_at = received_at
-        self.old = old
-        self.gap = gap
+        self.old: bool = old
+        self.gap: bool = gap
         self._edits = edits
 
     @property

@@ -121,8 +121,8 @@ class UserDirectory:
     __slots__ = ("_index", "_sweep_at", "_users", "abouts", "blocked", "ignored", "me", "status")
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
-        self.me = me
-        self.status = status
+        self.me: UserId = me
+        self.status: Callable[[UserId], Status] = status
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}

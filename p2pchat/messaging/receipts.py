@@ -46,8 +46,8 @@ class Receipt:
     def __init__(self, tracker: ReceiptTracker, people: UserDirectory, log: LogId, seq: int) -> None:
         self._tracker = tracker
         self._people = people
-        self.log = log
-        self.seq = seq
+        self.log: LogId = log
+        self.seq: int = seq
 
     @property
     def id(self) -> str:

@@ -76,8 +76,8 @@ class Subscription:
         self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))
         self.consumer = consumer if self._posts else None
         self.start = start
-        self.place = 0
-        self.closed = False
+        self.place: int = 0
+        self.closed: bool = False
         self._positioned = False  # the peer runs, and the first place is known
         self._read = 0  # everything up to here is in _built, or is nothing for this subscription
         self._out = 0  # everything up to here was returned, or is nothing for this subscription

@@ -29,7 +29,7 @@ class User:
 
     def __init__(self, people: UserDirectory, key: UserId) -> None:
         self._people = people
-        self.key = key
+        self.key: UserId = key
         self._id = ""
 
     @property

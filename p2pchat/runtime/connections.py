@@ -101,7 +101,7 @@ class ConnectionManager:
         self._client_context = client_context
         self.put = put
         self._trace = trace
-        self.strangers = StrangerLimiter(settings)
+        self.strangers: StrangerLimiter = StrangerLimiter(settings)
         self._server = Server(self._on_connection)
         # Made once: each use of a bound method makes an object, and a mesh has thousands of links.
         self._new_client = partial(

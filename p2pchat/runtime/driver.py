@@ -50,7 +50,7 @@ from p2pchat.runtime.connections import ConnectionManager, gc_paused
 from p2pchat.runtime.recent import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
-from p2pchat.runtime.write_requests import RequestQueue
+from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.base import ReleasedEntry, Storage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
@@ -112,15 +112,17 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._cut_task: asyncio.Task[None] | None = None
-        self.requests = RequestQueue(node.next_entry, self.put, self._schedule, emit, promises=not storage.durable)
-        self.writes = self.requests.writes
+        self.requests: RequestQueue = RequestQueue(
+            node.next_entry, self.put, self._schedule, emit, promises=not storage.durable
+        )
+        self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(
             settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
         )
         self._resume_timers: dict[int, asyncio.TimerHandle] = {}  # by link
         self._turns = Turns(settings, node.is_known, connections.hold)
         self._outgoing = OutgoingFrames()
-        self.disk = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
+        self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
         self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
@@ -501,7 +503,7 @@ class OutgoingFrames:
     """
 
     def __init__(self) -> None:
-        self.size_bytes = 0
+        self.size_bytes: int = 0
         self._parts: dict[int, list[bytes]] = {}
 
     def send(self, effect: Send) -> None:

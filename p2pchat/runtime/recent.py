@@ -51,7 +51,7 @@ class RecentEntries:
     """
 
     def __init__(self, newest: int, wanted: Callable[[], bool] = lambda: True) -> None:
-        self.newest = newest
+        self.newest: int = newest
         self.wanted = wanted
         self.edited: dict[tuple[ConversationId, str], set[int]] = {}
         self._spans: list[EntrySpan] = []  # oldest first

@@ -51,7 +51,7 @@ class StrangerLimiter:
         self._far: Shares[Stranger] = Shares(max(0, settings.max_strangers - settings.known_strangers))
         self._buckets: dict[str, TokenBucket] = {}  # by address
         self.knows: Callable[[str], bool] = lambda host: False
-        self.refused = 0
+        self.refused: int = 0
 
     @property
     def count(self) -> int:

@@ -65,7 +65,7 @@ class Turns:
     """
 
     def __init__(self, settings: Settings, is_known: Callable[[int], bool], pause: Callable[[int, bool], None]) -> None:
-        self.frames = 0
+        self.frames: int = 0
         self._units = settings.turn_units
         self._few = settings.turn_units // FEW_PART
         self._is_known = is_known
@@ -235,8 +235,8 @@ class CommitsInFlight:
     """
 
     def __init__(self, limit: int, flood_units: int, pause: Callable[[bool], None]) -> None:
-        self.own = 0
-        self.paused = False
+        self.own: int = 0
+        self.paused: bool = False
         self._limit = limit
         self._flood_units = flood_units
         self._pause = pause

@@ -54,8 +54,8 @@ class RequestQueue:
         *,
         promises: bool,
     ) -> None:
-        self.woken = 0
-        self.writes = WriteBatcher(next_entry, self._issue_ticket)
+        self.woken: int = 0
+        self.writes: WriteBatcher = WriteBatcher(next_entry, self._issue_ticket)
         self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # in the core, by ticket
         self._last_ticket = 0
         self._put = put
@@ -228,12 +228,12 @@ class PendingWrite:
     __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "refs", "user", "waiting")
 
     def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
-        self.user = user
-        self.conversation = conversation
-        self.kind = kind
-        self.re = re
+        self.user: UserId = user
+        self.conversation: ConversationId = conversation
+        self.kind: str = kind
+        self.re: Ref | None = re
         self.bodies: list[str] = []
-        self.characters = 0
+        self.characters: int = 0
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
         self.promised: Position | None = None  # position of the first entry, if any caller was promised one
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
@@ -272,7 +272,7 @@ class WriteBatcher:
         issue_ticket: Callable[[PendingWrite], int],
     ) -> None:
         self.refs: dict[Position, str] = {}
-        self.has_promised = False
+        self.has_promised: bool = False
         self._next_entry = next_entry
         self._issue_ticket = issue_ticket
         self._next: dict[tuple[ConversationId, UserId], Position] = {}  # next_entry's answers since the last input

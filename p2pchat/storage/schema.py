@@ -114,8 +114,8 @@ def _key(name: str, type: str = NUMBER, size: int = 0) -> Column:
     return Column(name, type, size, key=True)
 
 
-meta = Table("meta", (_key("name", NAME), Column("value", LONG_TEXT)))
-conversations = Table(
+meta: Table = Table("meta", (_key("name", NAME), Column("value", LONG_TEXT)))
+conversations: Table = Table(
     "conversations",
     (
         _key("number"),
@@ -123,7 +123,7 @@ conversations = Table(
         Column("naming", TEXT, nullable=True),  # JSON; null while only the id is known
     ),
 )
-users = Table(
+users: Table = Table(
     "users",
     (
         _key("number"),
@@ -133,7 +133,7 @@ users = Table(
         Column("about", TEXT, nullable=True),
     ),
 )
-logs = Table(
+logs: Table = Table(
     "logs",
     (
         _key("number"),
@@ -151,12 +151,12 @@ logs = Table(
     },
     frozenset({"logs_by_run"}),
 )
-entries = Table(
+entries: Table = Table(
     "entries",
     (_key("id"), Column("conversation"), Column("c"), Column("body", LONG_TEXT)),
     {"entries_by_clock": ("conversation", "c")},
 )
-heads = Table(
+heads: Table = Table(
     "heads",
     (
         _key("id"),
@@ -166,7 +166,7 @@ heads = Table(
         Column("sig", BYTES, 64),
     ),
 )
-places = Table(
+places: Table = Table(
     "places",
     (
         _key("first_place"),
@@ -176,7 +176,7 @@ places = Table(
         Column("flags", SMALLINT),
     ),
 )
-mendings = Table(  # released edits, deletions and reactions, by the message they name
+mendings: Table = Table(  # released edits, deletions and reactions, by the message they name
     "mendings",
     (
         _key("id"),  # of the entry itself
@@ -190,10 +190,10 @@ mendings = Table(  # released edits, deletions and reactions, by the message the
     ),
     {"mendings_by_message": ("conversation", "run", "seq", "writer", "author", "reaction", "c")},
 )
-waiting = Table("waiting", (_key("log"), Column("released")))
-heard = Table("heard", (_key("log"), _key("member"), Column("seq")))
-read_marks = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
-addresses = Table(
+waiting: Table = Table("waiting", (_key("log"), Column("released")))
+heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
+read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
+addresses: Table = Table(
     "addresses",
     (
         _key("peer", BYTES, 32),
@@ -203,7 +203,7 @@ addresses = Table(
         Column("teller", BYTES, 32),
     ),
 )
-former_names = Table(
+former_names: Table = Table(
     "former_names",
     (
         _key("owner"),  # a user's number
@@ -211,10 +211,10 @@ former_names = Table(
         Column("c"),
     ),
 )
-consumers = Table("consumers", (_key("name", NAME), Column("place")))
-cites = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain8", BYTES, 8)))
-seen = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
-pruned = Table(  # entries 1..upto of these logs were deleted, with their heads and places; what is left of them
+consumers: Table = Table("consumers", (_key("name", NAME), Column("place")))
+cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain8", BYTES, 8)))
+seen: Table = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
+pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their heads and places; what is left of them
     "pruned",
     (
         _key("log"),
@@ -227,8 +227,8 @@ pruned = Table(  # entries 1..upto of these logs were deleted, with their heads 
         Column("upto"),
     ),
 )
-forks = Table("forks", (_key("log"), Column("one", LONG_TEXT), Column("other", LONG_TEXT)))
-hosted = Table(  # users of a gateway; their keys are stored nowhere else
+forks: Table = Table("forks", (_key("log"), Column("one", LONG_TEXT), Column("other", LONG_TEXT)))
+hosted: Table = Table(  # users of a gateway; their keys are stored nowhere else
     "hosted",
     (
         _key("id", BYTES, 32),
@@ -237,7 +237,7 @@ hosted = Table(  # users of a gateway; their keys are stored nowhere else
         Column("created_at"),
     ),
 )
-tokens = Table(  # what lets programs act for hosted users
+tokens: Table = Table(  # what lets programs act for hosted users
     "tokens",
     (
         _key("hash", BYTES, 32),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, decode_entry, extend_chain, first_chain, head_message, verify
@@ -224,27 +224,27 @@ class SqlStorage:
                 self._damaged = True
         return self._damaged
 
-    load = _query(load_start)
-    meta = _query(load_meta)
-    hosted = _query(load_hosted)
-    load_users = _query(load_users)
-    token = _query(load_token)
-    tokens = _query(load_tokens)
-    lookup = _query(MessageQueries.lookup)
-    logs_of = _query(MessageQueries.logs_of)
-    stored_conversations = _query(load_conversations)
-    places = _query(MessageQueries.places)
-    history = _query(MessageQueries.history)
-    entry = _query(MessageQueries.entry)
-    last_place = _query(MessageQueries.last_place)
-    first_received_at = _query(MessageQueries.first_received_at)
-    delivered_to = _query(MessageQueries.delivered_to)
-    readers = _query(MessageQueries.readers)
-    shown_by = _query(MessageQueries.shown_by)
-    prunable = _query(MessageQueries.prunable)
-    deleted = _query(MessageQueries.deleted)
-    count_deleted = _query(MessageQueries.count_deleted)
-    size_bytes = _query(MessageQueries.size_bytes)
+    load: Final = _query(load_start)
+    meta: Final = _query(load_meta)
+    hosted: Final = _query(load_hosted)
+    load_users: Final = _query(load_users)
+    token: Final = _query(load_token)
+    tokens: Final = _query(load_tokens)
+    lookup: Final = _query(MessageQueries.lookup)
+    logs_of: Final = _query(MessageQueries.logs_of)
+    stored_conversations: Final = _query(load_conversations)
+    places: Final = _query(MessageQueries.places)
+    history: Final = _query(MessageQueries.history)
+    entry: Final = _query(MessageQueries.entry)
+    last_place: Final = _query(MessageQueries.last_place)
+    first_received_at: Final = _query(MessageQueries.first_received_at)
+    delivered_to: Final = _query(MessageQueries.delivered_to)
+    readers: Final = _query(MessageQueries.readers)
+    shown_by: Final = _query(MessageQueries.shown_by)
+    prunable: Final = _query(MessageQueries.prunable)
+    deleted: Final = _query(MessageQueries.deleted)
+    count_deleted: Final = _query(MessageQueries.count_deleted)
+    size_bytes: Final = _query(MessageQueries.size_bytes)
 
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int

@@ -108,7 +108,7 @@ class CommitWriter:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._db = database
         self._settings = settings
-        self.fence = WriterFence(database) if database.dialect.is_shared else None
+        self.fence: WriterFence | None = WriterFence(database) if database.dialect.is_shared else None
         self._forget()
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -484,7 +484,7 @@ class WriterFence:
         self._db = database
         self._name = os.urandom(8).hex()
         self._count = 0
-        self.is_under_way = False  # True if a commit may be stored: its answer is awaited, or was lost
+        self.is_under_way: bool = False  # True if a commit may be stored: its answer is awaited, or was lost
         with database.transaction():
             database.insert(meta, (WRITER_KEY, self._stamp(0)), Conflict.REPLACE)
 

@@ -61,8 +61,8 @@ class Mesh:
     def __init__(self, *names: str, settings: Settings = QUICK) -> None:
         self._hosts = [_Host(name, Identity.generate()) for name in names]
         self._settings = settings
-        self.membership = Network.fresh()
-        self.network = PipeNetwork()
+        self.membership: Network = Network.fresh()
+        self.network: PipeNetwork = PipeNetwork()
         self.peers: list[TCPPeer] = []
 
     async def __aenter__(self) -> Self:

@@ -29,7 +29,7 @@ class PipeEnd(asyncio.Transport):
         self.other: PipeEnd
         self.protocol: asyncio.Protocol | asyncio.BufferedProtocol
         self._unsent: deque[bytes] = deque()  # bytes written here that the other end has not taken
-        self.unsent_bytes = 0
+        self.unsent_bytes: int = 0
         self._reading = True
         self._eof = False  # this end has finished writing
         self._closing = False

@@ -79,7 +79,7 @@ EVENTS = {
     "typing": (Typing,),
     "changes": (Edited, Deleted, Reaction, GroupChanged),
 }
-router = APIRouter()
+router: APIRouter = APIRouter()
 _log = logging.getLogger("p2pchat.web")
 
 
@@ -205,7 +205,7 @@ class ChatSession(WebSocketSession):
 
     def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: object) -> None:
         super().__init__(websocket, account)
-        self.events = tuple(kind for word in events for kind in EVENTS[word])
+        self.events: tuple[type[Any], ...] = tuple(kind for word in events for kind in EVENTS[word])
         self._since = since
         self._unaccepted: set[asyncio.Task[None]] = set()
         self._has_room = LightEvent()  # fewer than MAX_UNACCEPTED messages are unaccepted

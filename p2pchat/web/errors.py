@@ -23,7 +23,7 @@ class WebError(Exception):
         self.status = status
         self.code = code
         self.text = text
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
     def to_json(self, ref: object = None) -> dict[str, Any]:
         """Return the object to send; `ref` is returned to the caller if it gave one."""

@@ -54,7 +54,7 @@ COMPARE_COMMANDS = frozenset({"block", "unblock", "accept", "decline"})  # they 
 MAX_UNREAD = 2000  # messages that `unread` counts: as many as the page loads
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 @router.websocket("/lines")

@@ -46,13 +46,13 @@ class Gateway:
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self.peer = peer
         self.settings = settings
-        self.audit_log = AuditLog()
-        self.accounts = Accounts(peer, settings)
-        self.hub = Hub(peer, settings, self.audit_log.record)
-        self.limits = RateLimits(settings)
-        self.idempotency = IdempotencyCache()
-        self.health = HealthCheck(peer, settings)
-        self.metrics = Metrics(peer, self.accounts, self.hub, self.health)
+        self.audit_log: AuditLog = AuditLog()
+        self.accounts: Accounts = Accounts(peer, settings)
+        self.hub: Hub = Hub(peer, settings, self.audit_log.record)
+        self.limits: RateLimits = RateLimits(settings)
+        self.idempotency: IdempotencyCache = IdempotencyCache()
+        self.health: HealthCheck = HealthCheck(peer, settings)
+        self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health)
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears
         self.hub.on_rename = self.accounts.on_rename
@@ -62,7 +62,7 @@ class Gateway:
         self._keeping: set[asyncio.Task[None]] = set()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
-        self.started = False
+        self.started: bool = False
 
     async def start(self) -> None:
         """Load the accounts and start delivering events, at the first request. Raises StorageError, PeerClosed."""

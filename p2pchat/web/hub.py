@@ -42,8 +42,8 @@ class Envelope:
     __slots__ = ("_encoded", "event", "users")
 
     def __init__(self, event: Any, users: tuple[str, ...] | None) -> None:
-        self.event = event
-        self.users = users
+        self.event: Any = event
+        self.users: tuple[str, ...] | None = users
         self._encoded: dict[Hashable, Any] = {}
 
     def for_user(self, user: HostedUser) -> Any:
@@ -104,11 +104,11 @@ class Hub:
         self._statuses: dict[str, tuple[str, str]] = {}  # the presence announced last, with its text, by user key
         self._away: dict[str, str] = {}  # what users who said that they are away gave as text, by user key
         self._reader: asyncio.Task[None] | None = None
-        self.stopping = False
+        self.stopping: bool = False
         self.open_by_kind: Counter[Kind] = Counter()
         self._all: dict[HubSession, None] = {}  # sessions that want all events, oldest first
         self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by event class
-        self.deliveries = 0
+        self.deliveries: int = 0
         self.ended: Counter[str] = Counter()
         self.observers: dict[type, Callable[[Envelope], object]] = {}
         self.on_rename: Callable[[str], None] = lambda key: None

@@ -31,7 +31,8 @@ class Metrics:
     """The metrics; `kind` is the interface: rest, chat, socketio, lines."""
 
     def __init__(self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck) -> None:
-        self.registry = registry = CollectorRegistry()
+        registry = CollectorRegistry()
+        self.registry: CollectorRegistry = registry
         self._messages = Counter("p2pchat_web_messages_in", "Messages accepted from users", ["kind"], registry=registry)
         self._accepted = Histogram(
             "p2pchat_web_accept_seconds", "From receiving a message to having it on disk", ["kind"],
@@ -135,8 +136,8 @@ class HealthCheck:
         self._succeeded_at = float("-inf")
         self._probed_at = float("-inf")
         self._reason = "core and storage have not answered yet"
-        self.seconds = 0.0
-        self.ok = False
+        self.seconds: float = 0.0
+        self.ok: bool = False
 
     async def check(self) -> str:
         """Return why this gateway is unhealthy; "" if it is healthy."""

@@ -105,13 +105,13 @@ class RateLimits:
     """The limiters of a gateway. The keys of calls, messages and small are user keys (hex), of the others sites."""
 
     def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
-        self.calls = RateLimiter(settings.calls, clock)
-        self.messages = RateLimiter(settings.messages, clock)
-        self.small = RateLimiter(settings.small, clock)
-        self.sign_ups = RateLimiter(settings.sign_ups, clock)
-        self.daily_sign_ups = DailySignUps(settings, clock)
-        self.strangers = RateLimiter(settings.strangers, clock)
-        self.addresses = RateLimiter(settings.addresses, clock)
+        self.calls: RateLimiter = RateLimiter(settings.calls, clock)
+        self.messages: RateLimiter = RateLimiter(settings.messages, clock)
+        self.small: RateLimiter = RateLimiter(settings.small, clock)
+        self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
+        self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
+        self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
+        self.addresses: RateLimiter = RateLimiter(settings.addresses, clock)
 
     def answered(self, key: str, rows: int) -> None:
         """Charge the rows of an answer as calls, because long answers delay other callers."""

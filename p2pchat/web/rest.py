@@ -71,11 +71,11 @@ def problems(*more: int) -> dict[int | str, dict[str, Any]]:
 
 
 MAX_ROWS = 1000
-messages_router = APIRouter(tags=["messages"], dependencies=AUTHENTICATED)
-people_router = APIRouter(tags=["people"], dependencies=AUTHENTICATED)
-groups_router = APIRouter(tags=["groups"], dependencies=AUTHENTICATED)
-signup_router = APIRouter(tags=["accounts"])
-operations_router = APIRouter(tags=["operations"])
+messages_router: APIRouter = APIRouter(tags=["messages"], dependencies=AUTHENTICATED)
+people_router: APIRouter = APIRouter(tags=["people"], dependencies=AUTHENTICATED)
+groups_router: APIRouter = APIRouter(tags=["groups"], dependencies=AUTHENTICATED)
+signup_router: APIRouter = APIRouter(tags=["accounts"])
+operations_router: APIRouter = APIRouter(tags=["operations"])
 Post = Message | Sent
 
 MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
@@ -524,8 +524,8 @@ async def metrics(request: Request, gateway: CurrentGateway) -> Response:
     return Response(text, headers={"Content-Type": kind})
 
 
-router = APIRouter()
-for part in (signup_router, messages_router, people_router, groups_router):
-    router.include_router(part, prefix="/v1")
-    router.include_router(part, include_in_schema=False)
+router: APIRouter = APIRouter()
+for _part in (signup_router, messages_router, people_router, groups_router):
+    router.include_router(_part, prefix="/v1")
+    router.include_router(_part, include_in_schema=False)
 router.include_router(operations_router)

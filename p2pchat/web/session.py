@@ -63,14 +63,14 @@ class ClientSession(ABC):
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
-        self.gateway = gateway
-        self.account = account
-        self.user = account.user
-        self.catch_up = CatchUp(account.user, self.send_missed, drained)
+        self.gateway: Gateway = gateway
+        self.account: Account = account
+        self.user: HostedUser = account.user
+        self.catch_up: CatchUp = CatchUp(account.user, self.send_missed, drained)
         self._drained = drained
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
         self._heard: set[tuple[str, str]] | None = set()  # steps and messages told until these were sent
-        self.ref_prefix = f"{secrets.token_hex(4)}:"
+        self.ref_prefix: str = f"{secrets.token_hex(4)}:"
         self._refs = 0
         self.hub_session: HubSession
 
@@ -152,7 +152,7 @@ class WebSocketSession(ClientSession):
     def __init__(self, websocket: WebSocket, account: Account) -> None:
         gateway = gateway_of(websocket)
         self._cursor = DeliveryCursor(account.user, ping_of(websocket))
-        self.queue = SendQueue(websocket, gateway.settings, self._cursor.on_sent, self._cursor.on_all_sent)
+        self.queue: SendQueue = SendQueue(websocket, gateway.settings, self._cursor.on_sent, self._cursor.on_all_sent)
         super().__init__(gateway, account, self.queue.drained)
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
@@ -432,7 +432,7 @@ class SendQueue:
         self._wake = LightEvent()  # there is something to send, or to close
         self._empty = LightEvent(is_set=True)
         self._close: tuple[int, str] | None = None
-        self.gone = False
+        self.gone: bool = False
 
     def put(self, frame: Frame, item: Any = None, *, bounded: bool = True) -> None:
         """Queue a frame; it is dropped if the socket is gone. Raises QueueFull if too many frames or bytes are waiting.

@@ -104,10 +104,10 @@ class Tour:
 
     async def _meet(self) -> None:
         _say("1. Three peers, each a process of its own. bob and cyd only get the address of ada.")
-        self.ada = self._child("ada")
+        self.ada: Child = self._child("ada")
         await self.ada.start()
-        self.bob = self._child("bob", self.ada.endpoint)
-        self.cyd = self._child("cyd", self.ada.endpoint)
+        self.bob: Child = self._child("bob", self.ada.endpoint)
+        self.cyd: Child = self._child("cyd", self.ada.endpoint)
         await asyncio.gather(self.bob.start(), self.cyd.start())
         people = (self.ada, self.bob, self.cyd)
         for one in people:

@@ -190,7 +190,7 @@ class SendRun:
         self._options = options
         self._code = DONE
         self._saved = 0  # lines of the input that the peer has on its disk, as far as it told
-        self.handed_over = False
+        self.handed_over: bool = False
 
     async def run(self, directory: Path) -> int:
         """Return the exit code."""

@@ -264,7 +264,7 @@ class FramePrinter:
     def __init__(self, output: StdoutWriter, style: str) -> None:
         self._output = output
         self._style = style
-        self.code = DONE
+        self.code: int = DONE
 
     async def on_sent(self, frame: Frame) -> None:
         """Print a frame that was sent and is not acknowledged yet."""
@@ -430,8 +430,8 @@ class GatewayConnection:
         self._gateway = gateway
         self._on_frame = on_frame
         self._on_status = on_status
-        self.me = gateway.user
-        self.ready = asyncio.Event()
+        self.me: str = gateway.user
+        self.ready: asyncio.Event = asyncio.Event()
         self._since = ""
         self._known: OrderedDict[str, None] = OrderedDict()
         self._unacknowledged: OrderedDict[str, Frame] = OrderedDict()  # not acknowledged yet, by ref

@@ -73,7 +73,7 @@ class TerminalFrontEnd:
         self._screen = Screen(self._output, self._stream, self._depth, lambda own: self.display.on_settled(own))
         self._actions: asyncio.Queue[PromptAction] = asyncio.Queue()
         self._prompt: Prompt | None = None
-        self.display = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
+        self.display: TerminalDisplay = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
         if sys.stderr is not None and sys.stderr.isatty():
             redirect_notices(self._screen.print_notice)
         self._log_handler = NoticeLogHandler()  # without it asyncio logs to stderr, across the prompt

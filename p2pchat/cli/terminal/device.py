@@ -52,7 +52,7 @@ class TerminalStream:
         self._buffer: list[str] = []
         self._batches = 0
         self._waiters: list[asyncio.Future[None]] = []
-        self.closed = asyncio.Event()
+        self.closed: asyncio.Event = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
 

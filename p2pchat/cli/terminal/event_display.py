@@ -82,8 +82,8 @@ class TerminalDisplay(Display):
         self._catching_up: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
         self.ask: Callable[[str], Awaitable[bool]] | None = None  # set while there is a prompt
-        self.speakers = RecentSpeakers()
-        self.typing = TypingUsers()
+        self.speakers: RecentSpeakers = RecentSpeakers()
+        self.typing: TypingUsers = TypingUsers()
 
     # The current conversation
 

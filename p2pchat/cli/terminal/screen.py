@@ -99,7 +99,7 @@ class Screen:
         self._drain: asyncio.Task[None] | None = None
         self._attrs: dict[str, Attrs] = {}
         self._style = Style([])
-        self.closed = stream.closed if stream is not None else asyncio.Event()
+        self.closed: asyncio.Event = stream.closed if stream is not None else asyncio.Event()
         self.app: Application[str] | None = None
         self.may_draw: Callable[[], bool] = lambda: True
 

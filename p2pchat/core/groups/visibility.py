@@ -45,7 +45,7 @@ class CutCoverage:
 
     def __init__(self, cuts: Sequence[Mark], views: Mapping[RunId, LogView]) -> None:
         self.upto: dict[RunId, int] = {}
-        self.is_known = True
+        self.is_known: bool = True
         self._chains: dict[tuple[RunId, int], str] = {}
         todo = list(cuts)
         while todo:

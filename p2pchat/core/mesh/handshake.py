@@ -122,9 +122,9 @@ class ClientSide:
             raise HandshakeError("this is the same peer", "self")
         if pin and server != pin:
             raise HandshakeError("another key than the expected one answers there", "identity")
-        self.server = server
+        self.server: PeerId = server
         self.peer: PeerId = ""  # set by a good welcome
-        self.found = ""  # the network's id in the welcome, if we had none
+        self.found: str = ""  # the network's id in the welcome, if we had none
         self._me = me
         self._sign = sign
         self._network = network

@@ -111,10 +111,10 @@ class Links:
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
-        self.book = AddressBook(ctx, addresses, contacts)
-        self.places = LinkPlaces(ctx.settings, self.by_peer)
+        self.book: AddressBook = AddressBook(ctx, addresses, contacts)
+        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
-        self.dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
         self._handshakes = HandshakeRunner(
             ctx, network, sign, self.dialer, refusal=self._refusal, on_proved=self._on_proved, end=self._end
         )

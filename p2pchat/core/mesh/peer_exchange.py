@@ -279,7 +279,7 @@ class PeerChanges:
     """
 
     def __init__(self) -> None:
-        self.last = 0
+        self.last: int = 0
         self._known: dict[PeerId, tuple[int, Endpoints | None]] = {}  # (change, endpoints or None: not linked any more)
 
     def put(self, peer: PeerId, at: Endpoints | None) -> None:

@@ -79,7 +79,7 @@ class PresenceTracker:
         self._departed: Shares[UserId] = Shares(MAX_DEPARTED)
         self._crowd = CrowdEvents(ctx)
         self._familiar: set[UserId] = set()  # users that a known peer told and does not any more, until they are gone
-        self.announcer = PresenceAnnouncer(ctx, users)
+        self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
         self._links: dict[int, PeerLink] = {}

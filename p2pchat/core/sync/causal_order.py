@@ -39,7 +39,7 @@ class CausalOrder:
     def __init__(self, sync: SyncContext, next_place: int) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self.next_place = next_place
+        self.next_place: int = next_place
         # (conversation, ref) of logs that are not in memory -> released up to, 0: not stored either.
         self._stored_released: dict[tuple[str, str], int] = {}
         self._asking: set[tuple[str, str]] = set()

@@ -70,7 +70,7 @@ class Conversations:
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._unknown = Shares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
         self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
-        self.room = room_id(network) if network else ""
+        self.room: ConversationId = room_id(network) if network else ""
         if network:
             self.open(Naming(room=True))
 

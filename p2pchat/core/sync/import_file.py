@@ -60,10 +60,10 @@ class ExportReader:
     """
 
     def __init__(self, room: ConversationId, settings: Settings | None = None) -> None:
-        self.entries = 0
-        self.unreadable = 0
-        self.ended = False
-        self.problem = ""
+        self.entries: int = 0
+        self.unreadable: int = 0
+        self.ended: bool = False
+        self.problem: str = ""
         self._room = room
         self._settings = settings or Settings()
         self._begun = False

@@ -55,21 +55,24 @@ class LogState:
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
         """Create a log whose last entry has this chain; None for an empty log."""
-        self.id = log
-        self.ref = ref_key(log.user, log.run)
-        self.own = own  # written by this process
+        self.id: LogId = log
+        self.ref: str = ref_key(log.user, log.run)
+        self.own: bool = own  # written by this process
         self.before: tuple[Mark, ...] = ()
-        self.seq = self.durable_seq = 0
-        self.chain = self.durable_chain = first_chain(log) if chain is None else chain
-        self.last_c = 0
-        self.covered = self.durable_covered = False
-        self.forked = False
-        self.released = 0  # entries 1..released have places
+        self.seq: int = 0
+        self.durable_seq: int = 0
+        self.chain: bytes = first_chain(log) if chain is None else chain
+        self.durable_chain: bytes = self.chain
+        self.last_c: int = 0
+        self.covered: bool = False
+        self.durable_covered: bool = False
+        self.forked: bool = False
+        self.released: int = 0  # entries 1..released have places
         self.profiles: tuple[int, ...] = ()  # the newest entries of this run that are profiles
-        self.pruned = 0  # entries 1..pruned were deleted here
+        self.pruned: int = 0  # entries 1..pruned were deleted here
         # Entry released + 1, and every later entry that follows another entry. () is 0.6 KiB smaller than a deque.
         self.queue: Sequence[WaitingEntry] = ()
-        self.shown_hash = 0  # its part of the conversation's sum
+        self.shown_hash: int = 0  # its part of the conversation's sum
 
     @classmethod
     def from_facts(cls, facts: LogFacts) -> LogState:
@@ -163,11 +166,11 @@ class TalkLog(LogState):
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
         super().__init__(log, own=own, chain=chain)
         self.cites: list[Cite] = []
-        self.visible = 0
-        self.chain8 = ""
-        self.hidden = False
-        self.uncut = True
-        self.stored_visible = EVERYTHING
+        self.visible: int = 0
+        self.chain8: str = ""
+        self.hidden: bool = False
+        self.uncut: bool = True
+        self.stored_visible: int = EVERYTHING
 
     @classmethod
     def from_facts(cls, facts: LogFacts) -> TalkLog:
@@ -231,13 +234,13 @@ class WriterLogs:
     __slots__ = ("may_have_stored", "logs", "sealed", "sealed_c", "uncut", "user", "all_loaded")
 
     def __init__(self, user: UserId) -> None:
-        self.user = user
+        self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}
-        self.may_have_stored = False  # a log builds on another, so there may be logs that only storage has
-        self.uncut = True  # of a talk: nothing was ever cut off
-        self.all_loaded = False  # of a talk: all its logs are in memory, and stay there
+        self.may_have_stored: bool = False  # a log builds on another, so there may be logs that only storage has
+        self.uncut: bool = True  # of a talk: nothing was ever cut off
+        self.all_loaded: bool = False  # of a talk: all its logs are in memory, and stay there
         self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (prune.py)
-        self.sealed_c = 0  # the highest clock in them
+        self.sealed_c: int = 0  # the highest clock in them
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
@@ -304,15 +307,16 @@ class ConversationState:
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
-        self.id = conversation
-        self.naming = naming
-        self.members = members  # peers of these users hear of it; None: everyone in the network
+        self.id: ConversationId = conversation
+        self.naming: Naming = naming
+        # Peers of these users hear of it; None: everyone in the network.
+        self.members: frozenset[UserId] | None = members
         self.allowed_writers = members  # in a group: everyone who was ever named, but see allow_writers
         # Members of a group that only void operations named; other peers may not know of them.
         self.named_only_by_void: frozenset[UserId] = frozenset()
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
-        self.is_talk = False
-        self.concerns_us = True  # a member is hosted here
+        self.is_talk: bool = False
+        self.concerns_us: bool = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
         self.writers_of_all: Counter[UserId] | None = None
         self.by_ref: dict[str, LogState] = {}
@@ -321,10 +325,10 @@ class ConversationState:
         self.newest_place = 0  # of an entry shown here, or a higher one; 0: none is known
         self.blocked = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
-        self.is_newcomer = False  # no peer has announced what there is, in this run or before
-        self.boundary = HistoryBoundary()  # what predates this peer
-        self.is_stored = False  # storage knows what the id stands for
-        self.waits = False  # nothing of it is shown until it is accepted (requests.py)
+        self.is_newcomer: bool = False  # no peer has announced what there is, in this run or before
+        self.boundary: HistoryBoundary = HistoryBoundary()  # what predates this peer
+        self.is_stored: bool = False  # storage knows what the id stands for
+        self.waits: bool = False  # nothing of it is shown until it is accepted (requests.py)
 
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)
@@ -473,7 +477,7 @@ class HistoryBoundary:
     def __init__(self, text: str = "") -> None:
         """Restore a boundary from `str` of another."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
-        self.grew = False  # a new log was added to a writer: logs that build on it are news too
+        self.grew: bool = False  # a new log was added to a writer: logs that build on it are news too
         self._from_files: set[tuple[UserId, RunId]] = set()  # logs whose marks come from files only
         for line in text.split():
             user, *logs = line.split(",")

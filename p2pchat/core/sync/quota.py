@@ -96,7 +96,7 @@ class Quota:
         self._full_conversations: set[ConversationId] = set()  # that wait, and of which enough is stored (requests.py)
         self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
-        self.must_check = bool(blocks)
+        self.must_check: bool = bool(blocks)
         self._on_full = on_full
         self._has_uncommitted = has_uncommitted
         self._unknown_warned = 0
@@ -388,7 +388,9 @@ class QuotaAccounts:
     def __init__(self, ctx: Context, meta: dict[str, str]) -> None:
         self._ctx = ctx
         lines = ((name, line) for name, line in meta.items() if name.startswith(PREFIX))
-        self.by_user = {name.removeprefix(PREFIX): QuotaAccount.parse(line) for name, line in lines}
+        self.by_user: dict[str, QuotaAccount] = {
+            name.removeprefix(PREFIX): QuotaAccount.parse(line) for name, line in lines
+        }
 
     def is_allowed(self, user: UserId) -> bool:
         account = self.by_user.get(user)

@@ -74,13 +74,13 @@ class ReadReceipts:
     ) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self.privacy = ReceiptPrivacy(meta)
-        self.tracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
+        self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
+        self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
         self._positions = ReadPositions(item for item in stored if item.reader in sync.hosted)
-        self.unsaved = self.tracker.unsaved
+        self.unsaved: dict[AckKey, int] = self.tracker.unsaved
         self._announced: dict[PeerId, AnnouncedReads] = {}
         self._pending: dict[int, PendingReads] = {}  # by link
-        self.is_due = False
+        self.is_due: bool = False
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, MarkedRead | None] = {}
         self._unanswered: set[int] = set()  # tickets of marks that storage looks up

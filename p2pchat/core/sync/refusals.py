@@ -272,7 +272,7 @@ class Refusers:
         for name, line in meta.items():
             if name.startswith(REFUSERS) and line:
                 self._held[LogId(*name.removeprefix(REFUSERS).split(","))] = parse_refusers(line)
-        self.logs = set(self._held)
+        self.logs: set[LogId] = set(self._held)
 
     def on_told(self, log: LogId, members: Iterable[UserId], held: int) -> None:
         """Remember that these members take a log up to here only."""

@@ -83,45 +83,47 @@ class Replicator:
         self.contacts = contacts
         self._blocks = blocks
         self._pending_commits: dict[int, PendingCommit] = {}
-        self.conversations = Conversations(network)
-        self.lookups = Lookups(ctx)
-        self.people = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
+        self.conversations: Conversations = Conversations(network)
+        self.lookups: Lookups = Lookups(ctx)
+        self.people: KnownPeople = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
         accounts = QuotaAccounts(ctx, stored.meta)
-        self.quota = Quota(
+        self.quota: Quota = Quota(
             ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts, self._payer,
             blocks, self._is_blocked, self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
-        self.requests = Requests(
+        self.requests: Requests = Requests(
             ctx, self.conversations, hosted, contacts,
             lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
             lambda conversation: self.context.forget_on_links(conversation), self._delete_request, self._on_opened,
         )  # fmt: skip
         refusals = Refusals(ctx, stored.meta, self.people.names, self.quota.unknown_payer)
         refusers = Refusers(ctx, stored.meta)
-        self.context = SyncContext(
+        self.context: SyncContext = SyncContext(
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, refusals, refusers
         )
-        self.causal_order = CausalOrder(self.context, stored.next_place)
-        self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
-        self.read_receipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
-        self.acknowledgements = Acknowledgements(self.context)
-        self.fetcher = Fetcher(self.context)
-        self.groups = GroupSync(
+        self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
+        self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
+        self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
+        self.acknowledgements: Acknowledgements = Acknowledgements(self.context)
+        self.fetcher: Fetcher = Fetcher(self.context)
+        self.groups: GroupSync = GroupSync(
             self.context, self.causal_order, self.fetcher, self._send_digest, self._on_group_changed
         )  # fmt: skip
-        self.forks = Forks(
+        self.forks: Forks = Forks(
             self.context, self.people, self.causal_order, self.groups.on_fork, self.groups.on_log_restored
         )
-        self.ingest = Ingest(self.context, self.causal_order, self.fetcher, self.people, self.forks, self.groups)
-        self.file_import = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
-        self.appender = Appender(self.context, self.ingest, self.causal_order)
-        self.anti_entropy = AntiEntropy(
+        self.ingest: Ingest = Ingest(
+            self.context, self.causal_order, self.fetcher, self.people, self.forks, self.groups
+        )
+        self.file_import: FileImport = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
+        self.appender: Appender = Appender(self.context, self.ingest, self.causal_order)
+        self.anti_entropy: AntiEntropy = AntiEntropy(
             self.context, self.fetcher, self.delivery_receipts, self.forks, self.read_receipts.send_sum
         )
-        self.sender = Sender(self.context, self.forks, self.people.names)
-        self.typing = TypingTracker(self.context)
-        self.group_editor = GroupEditor(self.context, self.appender, contacts)
-        self.pruner = Pruner(self.context, self.on_quota_freed)
+        self.sender: Sender = Sender(self.context, self.forks, self.people.names)
+        self.typing: TypingTracker = TypingTracker(self.context)
+        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
+        self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)

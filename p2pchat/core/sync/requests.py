@@ -114,11 +114,11 @@ class Requests:
         self._on_evicted = on_evicted
         self._delete = delete
         self._on_opened = on_opened
-        self.groups = GroupRequests(ctx, conversations, hosted, contacts, linked, meta, self.choice)
+        self.groups: GroupRequests = GroupRequests(ctx, conversations, hosted, contacts, linked, meta, self.choice)
         self._places: dict[UserId, Shares[ConversationId]] = {}  # by the hosted user
         self._straight: dict[UserId, Shares[ConversationId]] = {}  # the same, of those that are shown
         self._begun = TokenBucket(BEGUN_A_SECOND, BEGUN_A_SECOND, 0.0)
-        self.by_id = stored_requests(meta)
+        self.by_id: dict[ConversationId, Request] = stored_requests(meta)
         self.doomed: set[ConversationId] = set()
         self._chosen = {name.removeprefix(CHOSEN): word for name, word in meta.items() if name.startswith(CHOSEN)}
 

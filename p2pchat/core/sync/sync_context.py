@@ -267,7 +267,7 @@ class SyncContext:
         self.quota = quota
         self.refusals = refusals
         self.refusers = refusers
-        self.run = run  # of logs that hosted users begin
+        self.run: RunId = run  # of logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
         self.presence = presence
@@ -276,7 +276,7 @@ class SyncContext:
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self._new_logs: dict[int, int] = {}  # by link: logs that came by it in this step
         self._new_log_rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
-        self.transaction = Transaction()
+        self.transaction: Transaction = Transaction()
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step

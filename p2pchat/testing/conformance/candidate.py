@@ -130,10 +130,10 @@ async def _main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m p2pchat.testing.conformance.candidate", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="where to listen (default: any free port)")
-    parser.add_argument("--data", metavar="DIR", help="where identity and history are (default: nowhere)")
-    parser.add_argument("--invite", help="the network to join: the invite that the kit has printed with --listen")
+    _parser = argparse.ArgumentParser(prog="python -m p2pchat.testing.conformance.candidate", description=__doc__)
+    _parser.add_argument("--port", type=int, default=0, help="where to listen (default: any free port)")
+    _parser.add_argument("--data", metavar="DIR", help="where identity and history are (default: nowhere)")
+    _parser.add_argument("--invite", help="the network to join: the invite that the kit has printed with --listen")
     with suppress(KeyboardInterrupt):
-        asyncio.run(_main(parser.parse_args()))
+        asyncio.run(_main(_parser.parse_args()))
     sys.exit(0)

@@ -55,18 +55,18 @@ class ScriptedGroup:
 
     def __init__(self, owner: ScriptedMember, *others: str) -> None:
         self.owner = owner
-        self.name = f"s{owner.kit.draw('name', 4).hex()}"
-        self.gen = 1
-        self.members = {owner.id: 1} | dict.fromkeys(others, 1)
+        self.name: str = f"s{owner.kit.draw('name', 4).hex()}"
+        self.gen: int = 1
+        self.members: dict[str, int] = {owner.id: 1} | dict.fromkeys(others, 1)
         self.cuts: list[Cut] = []
         kit = owner.kit
         body = {**self._body(), "salt": kit.draw("salt", 16).hex()}
         raw = ScriptedLog(LogId(kit.room, owner.id, owner.run())).entry("group", body)
-        self.id = operation_hash(raw)
-        self.talk = talk_id(self.id)
-        self.log = owner.log(self.id)
+        self.id: str = operation_hash(raw)
+        self.talk: str = talk_id(self.id)
+        self.log: ScriptedLog = owner.log(self.id)
         self.log.write(raw)
-        self.operation = raw
+        self.operation: str = raw
         self.share(owner)
 
     def share(self, *members: ScriptedMember) -> None:

@@ -27,11 +27,11 @@ class ScriptedLog:
     def __init__(self, id: LogId, author: Identity | None = None, before: Sequence[Mark] = ()) -> None:
         self.id = id
         self.author = author
-        self.before = tuple(before)
+        self.before: tuple[Mark, ...] = tuple(before)
         self.raws: list[str] = []
-        self.chains = [first_chain(id)]
+        self.chains: list[bytes] = [first_chain(id)]
         self.heads: dict[int, str] = {}
-        self.clock = 0
+        self.clock: int = 0
 
     def entry(self, k: str, b: object = None, *, c: int | None = None, **keys: object) -> str:
         """Return the text of a next entry. Keys with the value None are left out."""

@@ -140,17 +140,19 @@ class Kit:
         timeout: float = 5.0, restart: Action | None = None, stop: Action | None = None, directory: Path | None = None,
     ) -> None:  # fmt: skip
         self.network = network
-        self.room = room_id(network.id)
-        self.candidate = candidate
-        self.endpoints = list(endpoints)
-        self.endpoint = ""
-        self.seed, self.timeout = seed, timeout
-        self.restart, self.stop = restart, stop
-        self.directory = directory or Path()
+        self.room: str = room_id(network.id)
+        self.candidate: str = candidate
+        self.endpoints: list[str] = list(endpoints)
+        self.endpoint: str = ""
+        self.seed: str = seed
+        self.timeout: float = timeout
+        self.restart: Action | None = restart
+        self.stop: Action | None = stop
+        self.directory: Path = directory or Path()
         self.dials: bool | None = None
         self.logs: dict[LogId, list[ScriptedLog]] = {}
         self.marked: dict[LogId, int] = {}
-        self.frames = FrameWatch()
+        self.frames: FrameWatch = FrameWatch()
         self.host: ScriptedMember | None = None  # of a kit that listens: whom the invite names
         self._name = ""  # of the rule that runs
         self._record: list[tuple[str, bool, str]] = []

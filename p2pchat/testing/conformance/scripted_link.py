@@ -102,18 +102,21 @@ class ScriptedLink:
 
     def __init__(self, member: ScriptedMember, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
                  *, dialled: bool) -> None:  # fmt: skip
-        self.member, self.kit = member, member.kit
-        self.reader, self.writer = reader, writer
+        self.member: ScriptedMember = member
+        self.kit: KitContext = member.kit
+        self.reader: asyncio.StreamReader = reader
+        self.writer: asyncio.StreamWriter = writer
         self.dialled = dialled
-        self.server = ""
+        self.server: str = ""
         self.frames: list[wire.AnyFrame] = []
         self.texts: list[str] = []
-        self.fault = ""
-        self.over = False
+        self.fault: str = ""
+        self.over: bool = False
         self.wants = 0
         self.open_wants: dict[int, tuple[ConversationId, UserId]] = {}
-        self.pings = self.questions = 0
-        self.nonce = member.kit.draw(f"nonce {member.name} {dialled}", 32).hex()
+        self.pings: int = 0
+        self.questions: int = 0
+        self.nonce: str = member.kit.draw(f"nonce {member.name} {dialled}", 32).hex()
         self.memory: dict[str, Any] = {}  # of the watch
         self._decoder = wire.Decoder(max_frame_bytes=wire.MAX_FRAME_BYTES)
         self._news = asyncio.Event()

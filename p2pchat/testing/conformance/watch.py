@@ -37,7 +37,7 @@ class FrameWatch:
 
     def __init__(self) -> None:
         self.faults: dict[str, list[str]] = defaultdict(list)
-        self.frames = 0
+        self.frames: int = 0
 
     def on_frame(self, link: ScriptedLink, frame: wire.AnyFrame, text: str) -> None:
         self.frames += 1

@@ -226,7 +226,7 @@ class BlockInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self.any = False
+        self.any: bool = False
 
     def chosen(self, peer: SimPeer, by: UserId, user: UserId, *, on: bool) -> None:
         """Check what a peer did in the step in which a user of it blocked another, or ended that."""

@@ -64,20 +64,20 @@ class Invariants:
         self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable at its writer
         self._came: dict[tuple[str, int, LogId], set[str]] = {}  # entries of running logs by a copy
         self._of_a_copy: set[tuple[str, int, LogId]] = set()  # logs of which such an entry is stored
-        self.at_rest = False
+        self.at_rest: bool = False
         self.written: list[Written] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
         self.odd: dict[LogId, int] = {}  # logs with an entry that some peers refuse -> the number of the first
-        self.protocol = ProtocolInvariants(self)
-        self.crowd = CrowdInvariants(self)
-        self.receipts = ReceiptInvariants(self)
-        self.display = DisplayInvariants(self)
-        self.presence = PresenceInvariants(self)
-        self.groups = GroupInvariants(self)
-        self.deletions = DeletionInvariants(self)
-        self.blocks = BlockInvariants(self)
-        self.requests = RequestInvariants(self)
+        self.protocol: ProtocolInvariants = ProtocolInvariants(self)
+        self.crowd: CrowdInvariants = CrowdInvariants(self)
+        self.receipts: ReceiptInvariants = ReceiptInvariants(self)
+        self.display: DisplayInvariants = DisplayInvariants(self)
+        self.presence: PresenceInvariants = PresenceInvariants(self)
+        self.groups: GroupInvariants = GroupInvariants(self)
+        self.deletions: DeletionInvariants = DeletionInvariants(self)
+        self.blocks: BlockInvariants = BlockInvariants(self)
+        self.requests: RequestInvariants = RequestInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:

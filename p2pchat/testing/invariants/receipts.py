@@ -387,7 +387,7 @@ class DeletionInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self.any = False
+        self.any: bool = False
 
     def stored(self, peer: SimPeer, prune: Prune) -> None:
         """Check a deletion that becomes durable: what hosted users wrote is held by another peer."""

@@ -65,7 +65,7 @@ class ByzantinePeer:
     def __init__(self, peer: SimPeer, chance: Random) -> None:
         self._peer = peer
         self._chance = chance
-        self.moods = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
+        self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
         self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
             self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
@@ -217,8 +217,8 @@ class MadeUpUser:
     def __init__(self, name: str, seed: bytes) -> None:
         self.name = name
         self._identity = Identity.from_seed(seed)
-        self.user = self._identity.peer_id
-        self.sign = signer(self._identity)
+        self.user: str = self._identity.peer_id
+        self.sign: Callable[[bytes], bytes] = signer(self._identity)
 
     def had(self, log: LogId) -> int:
         """Return the highest number of a log that it ever held: it holds nothing."""

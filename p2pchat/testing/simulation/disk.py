@@ -44,12 +44,13 @@ class SimDisk:
         self._chance = chance
         self._counts = counts
         self._settings = settings
-        self.storage = MemoryStorage(settings)
+        self.storage: MemoryStorage = MemoryStorage(settings)
         self.logs: dict[LogId, list[str]] = {}
         self.ever: dict[LogId, int] = {}
-        self.quick, self.slow = 0.0005, 0.02
+        self.quick: float = 0.0005
+        self.slow: float = 0.02
         self.broken = False
-        self.failed = False
+        self.failed: bool = False
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self.pruned: dict[LogId, int] = {}
         self.on_prune: Callable[[Prune], None] = lambda prune: None

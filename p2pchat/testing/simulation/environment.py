@@ -28,8 +28,8 @@ class Schedule:
     """Future callbacks by virtual time in seconds from 0. `steps` counts those that ran."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.steps = 0
+        self.now: float = 0.0
+        self.steps: int = 0
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
 

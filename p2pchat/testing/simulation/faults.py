@@ -117,7 +117,7 @@ class FaultInjector:
         self.sim = sim
         self._differ = differ
         self._crowded = crowded
-        self.chance = Random()
+        self.chance: Random = Random()
         self._most_peers = most_peers
         self._said = 0
         self._exports: list[ExportFile] = []

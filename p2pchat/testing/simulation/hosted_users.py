@@ -7,7 +7,7 @@ its presence. The actions draw from a separate chance, so that other histories d
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ class SimHostedUser:
     def __init__(self, name: str, identity: Identity) -> None:
         self.name = name
         self.user: UserId = identity.peer_id
-        self.sign = signer(identity)
+        self.sign: Callable[[bytes], bytes] = signer(identity)
         self.hosts: list[SimPeer] = []
         self.former: list[SimPeer] = []
         self.since: dict[SimPeer, float] = {}
@@ -69,7 +69,7 @@ class HostedUsers:
         """Draw whether the history has hosted users. `program` holds the names of its steps."""
         self._sim = sim
         self._may_not = "jump" in program
-        self.is_open = Random(f"{sim.seed} guests").random() < WITH_GUESTS and not self._may_not
+        self.is_open: bool = Random(f"{sim.seed} guests").random() < WITH_GUESTS and not self._may_not
         self._count = 0
 
     def step(self, number: int) -> None:

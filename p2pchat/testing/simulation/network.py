@@ -40,14 +40,14 @@ class WireEnd:
         self.owner = owner
         self.notify = notify
         self.other: WireEnd = self
-        self.open = True
-        self.decoder = Decoder(settings)
-        self.stalled = False  # True: the network takes no bytes from this side
+        self.open: bool = True
+        self.decoder: Decoder = Decoder(settings)
+        self.stalled: bool = False  # True: the network takes no bytes from this side
         self._settings = settings
         self._unsent = bytearray()
         self._full = False
         self._flushing = False
-        self.closing = False
+        self.closing: bool = False
         self._unread: list[Item] | None = None  # arrived while reading is paused; None while reading
         self._stuck: Timer | None = None  # gives up a connection that takes no bytes
 
@@ -183,9 +183,10 @@ class SimWire:
     def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float) -> None:
         self.schedule = schedule
         self.chance = chance
-        self.quick, self.slow = quick, slow
-        self.dead = False
-        self.calm = slow <= SLOW
+        self.quick: float = quick
+        self.slow: float = slow
+        self.dead: bool = False
+        self.calm: bool = slow <= SLOW
         self.ends: list[WireEnd] = []
         self._deaf: list[WireEnd] = []  # ends at which nothing arrives
         self._arrived: list[tuple[WireEnd, Item]] = []  # held back at a deaf end, in order

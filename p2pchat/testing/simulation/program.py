@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.peer import SimPeer
 
 IMPORTED_AT_ONCE = 6  # frames of an export file; few, so that a file takes several steps
-shown_id = lru_cache(4096)(base32)  # a history shows few ids many times
+shown_id: Callable[[str], str] = lru_cache(4096)(base32)  # a history shows few ids many times
 
 
 @dataclass(slots=True)

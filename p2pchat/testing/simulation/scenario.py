@@ -96,7 +96,7 @@ class Scenario:
         self, seed: int, tell: Tell | None = None, *, differ: bool = False, pruned: bool = False, blocked: bool = False
     ) -> None:
         plan = Random(f"{seed} plan")
-        self.heals = plan.random() >= NEVER_HEALS
+        self.heals: bool = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
         quotas, requests = rare.random() < WITH_QUOTAS, Random(f"{seed} requests")
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
@@ -113,8 +113,8 @@ class Scenario:
         if self._asking:
             settings = with_requests(settings, asking)
         settings = with_short_turns(settings, Random(f"{seed} turns"))
-        self.sim = Simulation(seed, settings=settings, tell=tell)
-        self.program = _draw_beginning(plan, most_peers)
+        self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
+        self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += draw_openings(rare, settings, self.program)
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))

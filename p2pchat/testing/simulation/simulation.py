@@ -66,8 +66,8 @@ class Simulation:
         """Make an empty mesh. `tell` is called with a readable line for everything that happens."""
         self.seed = seed
         self.settings = settings
-        self.schedule = Schedule()
-        self.chance = Random(f"{seed} accidents")  # a text seed is hashed with SHA-512, alike on all systems
+        self.schedule: Schedule = Schedule()
+        self.chance: Random = Random(f"{seed} accidents")  # a text seed is hashed with SHA-512, alike on all systems
         self.counts: Counter[str] = Counter()
         self.frames: Counter[str] = Counter()
         self.by_user: dict[UserId, SimPeer] = {}
@@ -75,7 +75,7 @@ class Simulation:
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
         self.rules_differ = False
-        self.invariants = Invariants(self)
+        self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")
         self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
         self._by_endpoint: dict[str, SimPeer] = {}

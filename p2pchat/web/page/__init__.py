@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from p2pchat.web.auth import CurrentAccount, CurrentGateway
 from p2pchat.web.errors import WebError
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 KINDS = {
     ".html": "text/html; charset=utf-8",

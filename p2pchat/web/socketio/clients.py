@@ -38,8 +38,8 @@ class SocketClient(ClientSession):
     ) -> None:
         """Open a session for a client. Raises as Hub.open."""
         super().__init__(registry.gateway, account, connection.drained)
-        self.registry = registry
-        self.connection = connection
+        self.registry: ClientRegistry = registry
+        self.connection: EngineConnection = connection
         self._unread: dict[str, Post] = {}  # the newest message that arrived and was not read, by conversation
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
@@ -194,8 +194,8 @@ class ClientRegistry:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.clients: dict[str, list[SocketClient]] = {}  # by user key
-        self.statuses = MessageStatuses(self)
-        self.presence = PresenceBroadcaster(self)
+        self.statuses: MessageStatuses = MessageStatuses(self)
+        self.presence: PresenceBroadcaster = PresenceBroadcaster(self)
         gateway.hub.observers.update({Presence: self.presence.packet_of, Left: self.presence.packet_of})
         self._tasks: set[asyncio.Task[None]] = set()
 

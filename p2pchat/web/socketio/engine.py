@@ -47,8 +47,8 @@ class PacketQueue(asyncio.Queue[EnginePacket | None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.news = LightEvent()
-        self.ended = False
+        self.news: LightEvent = LightEvent()
+        self.ended: bool = False
 
     def _put(self, item: EnginePacket | None) -> None:
         super()._put(item)
@@ -99,17 +99,17 @@ class EngineConnection:
         self._proof: asyncio.Future[None] | None = None  # set while wait_arrival() waits
         self._has_room = LightEvent()  # something was written since drained() began to wait
         self.close: Callable[[], Any] | None = None
-        self.sid = ""
-        self.scope = scope
-        self.host = host
+        self.sid: str = ""
+        self.scope: Any = scope
+        self.host: str = host
         self.client: SocketClient | None = None
         self.deadline: asyncio.TimerHandle | None = None
-        self.taken = 0
+        self.taken: int = 0
         self.held: list[str] = []
         self._unanswered: list[LightEvent | EnginePacket] = []  # requests, and statuses that wait for their answers
-        self.lock = asyncio.Lock()
-        self.sent_away = False
-        self.ended = False
+        self.lock: asyncio.Lock = asyncio.Lock()
+        self.sent_away: bool = False
+        self.ended: bool = False
 
     # ---- out
 
