@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 4
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
-OWN_KEYS = (SCHEMA_KEY, WRITER_KEY)  # the core may not use these keys
+VIEWS_KEY = "views"  # in meta: which views there are (views.py)
+OWN_KEYS = (SCHEMA_KEY, WRITER_KEY, VIEWS_KEY)  # the core may not use these keys
 
 SEQ_BITS = 40
 SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq

@@ -35,6 +35,7 @@ from p2pchat.storage.load import (
 from p2pchat.storage.log_queries import BatchQueries
 from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
+from p2pchat.storage.views import make_views
 from p2pchat.storage.write import CommitWriter, WriterFence
 
 P = ParamSpec("P")
@@ -92,6 +93,7 @@ class SqlStorage:
     def _open_writer(self) -> CommitWriter:
         self._write = self._open(writes=True)
         schema.prepare(self._write)
+        make_views(self._write)
         return CommitWriter(self._write, self._settings)
 
     def _open_reader(self) -> None:

@@ -26,6 +26,7 @@ from p2pchat.storage.schema import (
     Types,
     create_statements,
 )
+from p2pchat.storage.views import Functions
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
@@ -89,6 +90,7 @@ class Dialect(ABC):
         commits_tables: True if making or changing a table commits at once, even if the transaction fails.
         is_shared: Whether others could write there unnoticed; then each commit says who it is from (write.py).
         max_statement_bytes: Most bytes of text in one statement; 0 for no limit.
+        functions: Its expressions for views.
         damaged: The error text for a database that holds something else than was written.
     """
 
@@ -104,6 +106,7 @@ class Dialect(ABC):
     commits_tables = False
     is_shared = False
     max_statement_bytes = 0
+    functions: Functions
     damaged: str
 
     # ---- statements

@@ -36,6 +36,7 @@ from p2pchat.storage.schema import (
     Table,
     create_statements,
 )
+from p2pchat.storage.views import Functions
 
 ANSWERS_WITHIN = 60  # seconds: longer than any statement of ours takes; then the server is gone
 IDLE_MOST = 2_147_483  # seconds that a connection may rest: the most that Windows takes
@@ -54,6 +55,14 @@ NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_f
 FLAGS = ("compress", "local_infile", "use_unicode")
 TLS = ("ca", "key", "cert", "capath", "cipher", "check_hostname")
 TRUE = ("true", "t", "yes", "y", "on", "1")
+FUNCTIONS = Functions(
+    hex="lower(hex({0}))",
+    time="left(date_format(timestampadd(microsecond, cast({0} as signed), '1970-01-01'), '%Y-%m-%d %H:%i:%s.%f'), 23)",
+    # The second and third condition: no key twice, none with escapes.
+    member="case when json_valid({0}) and json_length({0}) = json_length(json_keys({0}))"
+    " and locate(char(92), json_keys({0})) = 0 then json_unquote(json_extract({0}, '$.{1}')) end",
+    joined="concat({0}, ', ', {1})",
+)
 
 
 class MySQLDialect(ServerDialect):
@@ -67,6 +76,7 @@ class MySQLDialect(ServerDialect):
     commits_tables = True
     sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
+    functions = FUNCTIONS
     sentences = {
         **dict.fromkeys((1021, 1114, 3675), FULL),
         **dict.fromkeys((1205, 1213), BUSY),

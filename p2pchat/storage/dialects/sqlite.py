@@ -21,6 +21,7 @@ from p2pchat.storage import schema
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
+from p2pchat.storage.views import Functions
 
 PRAGMAS = {
     "journal_mode": "wal",
@@ -37,6 +38,12 @@ COMPACTED_AT_ONCE = 64 * MIB  # written in less than a second
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
+FUNCTIONS = Functions(
+    hex="lower(hex({0}))",
+    time="strftime('%Y-%m-%d %H:%M:%f', ({0}) / 1000000.0, 'unixepoch')",
+    member="(select value from json_each({0}) where key = '{1}' order by id desc limit 1)",  # the last one
+    joined="{0} || ', ' || {1}",
+)
 DAMAGED = (
     "{where} is damaged: move it away and start again, what others hold comes back by itself;"
     " or put a backup in its place"
@@ -64,6 +71,7 @@ class SQLiteDialect(Dialect):
     table_names_query = TABLE_NAMES
     begins_write = "begin immediate"
     begins_read = "begin"
+    functions = FUNCTIONS
     path: Path
 
     def __init__(self, url: DatabaseURL, busy_timeout: float) -> None:

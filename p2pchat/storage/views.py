@@ -1,0 +1,122 @@
+"""Views for people who query the database with SQL: messages, people, chats and receipts.
+
+They store nothing, and p2pchat never reads them. They are made when a peer opens the database for writing, and anew
+when a version of p2pchat defines them differently: `meta` says which definition is there. So they need no migration. A
+user without the right to make views has none, and misses nothing else.
+
+A text stands in the JSON of its entry, which the functions of the database decode. In an entry that writes a key twice
+or with escapes the last one counts (docs/protocol-entries.md, "The text"). MariaDB takes the first one, so there such
+an entry is left out. No program of ours writes any, but a member can.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from p2pchat.core.edits import RELATION_KINDS
+from p2pchat.core.sync.refusals import REFUSERS
+from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
+
+if TYPE_CHECKING:
+    from p2pchat.storage.database import Database
+
+
+@dataclass(frozen=True)
+class Functions:
+    """Expressions that databases write differently, with {0} and {1} for their arguments.
+
+    Attributes:
+        hex: Bytes as lower-case hex.
+        time: UTC microseconds, a number or its text, as the text "2026-11-20 12:00:00.000".
+        member: A member of a JSON object as text, null if it has none.
+        joined: Two texts with a comma between them.
+    """
+
+    hex: str
+    time: str
+    member: str
+    joined: str
+
+
+HIDDEN_KINDS = RELATION_KINDS | {"profile", "group", "leave"}  # of entries that are no messages, as in messaging/
+USERS_AT = (10, 78)  # where the ids of two users begin in the text of a direct conversation (naming_to_text)
+RUN_AT = len(REFUSERS) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name in meta: conversation, user, run
+
+
+def definitions(functions: Functions) -> dict[str, str]:
+    """Return the query of each view, by its name."""
+    hex, time, member, joined = (text.format for text in astuple(functions))
+    kinds = ", ".join(f"'{kind}'" for kind in sorted(HIDDEN_KINDS))
+    kind, newest = member("e.body", "k"), member("r.body", "k")
+    text = f"""case when {newest} = 'delete' or {kind} not in ('text', 'action') then null
+        when r.id is null then {member("e.body", "b")} else {member("r.body", "b")} end"""
+    released = f"(w.log is null or e.id & {SEQS - 1} <= w.released)"
+    visible = f"(s.log is null or e.id & {SEQS - 1} <= s.upto)"
+    shown = f"""entries e
+        join logs l on l.number = e.id >> {SEQ_BITS}
+        left join waiting w on w.log = l.number
+        left join seen s on s.log = l.number"""
+    # A mark on a log covers those it builds on: a log that builds on everything before it, which is the rule, covers
+    # all earlier ones. Where somebody does not take all of a log, only marks on that log itself count.
+    marks = """select l.number as log, m.{who} as person, {seq} as seq
+        from logs l
+        join logs n on n.conversation = l.conversation and n.writer = l.writer
+        join {table} m on m.log = n.number and m.seq > 0
+        where n.number = l.number or (n.number > l.number and n.whole = 1 and l.state < {forked}
+        and not exists (select 1 from meta x where x.name like '{refusers}%' and substr(x.name, {at}, 16) = {run}))"""
+    seq = f"case when n.number = l.number then m.seq else {SEQS} end"
+    every = {"seq": seq, "forked": FORKED, "refusers": REFUSERS, "at": RUN_AT, "run": hex("l.run")}
+    delivered = marks.format(who="member", table="heard", **every)
+    read = marks.format(who="reader", table="read_marks", **every)
+
+    def receipts(status: str, of: str) -> str:
+        return f"""select distinct e.id as message, m.person as person, u.name as name, '{status}' as status
+        from {shown}
+        join ({of}) m on m.log = l.number and e.id & {SEQS - 1} <= m.seq
+        left join users u on u.number = m.person
+        where {kind} not in ({kinds}) and {released} and {visible}"""
+
+    one, other = (f"substr(c.naming, {at}, 64)" for at in USERS_AT)
+    return {
+        "people": f"select number as person, {hex('id')} as id, name, about from users",
+        "chats": f"""select c.number as chat, {hex("c.id")} as id,
+        case when c.naming like '{{"room"%' then 'room' when c.naming like '{{"dm"%' then 'direct'
+        else 'group' end as kind,
+        case when c.naming like '{{"room"%' then 'room' when c.naming like '{{"dm"%' then
+        {joined(f"coalesce(a.name, {one})", f"coalesce(b.name, {other})")} end as name
+        from conversations c
+        left join users a on c.naming like '{{"dm"%' and {hex("a.id")} = {one}
+        left join users b on c.naming like '{{"dm"%' and {hex("b.id")} = {other}
+        where c.naming is not null and c.naming not like '{{"group"%'""",
+        "messages": f"""select e.id as message, l.conversation as chat, l.writer as person, u.name as name,
+        {time(member("e.body", "at"))} as sent_at, {kind} as kind, {text} as text,
+        case when {newest} = 'edit' then 1 else 0 end as edited,
+        case when {newest} = 'delete' then 1 else 0 end as deleted, e.c as clock
+        from {shown}
+        join users u on u.number = l.writer
+        left join entries r on r.id = (select m.id from mendings m join logs v on v.number = m.id >> {SEQ_BITS}
+        left join seen t on t.log = v.number
+        where m.conversation = l.conversation and m.run = l.run and m.seq = e.id & {SEQS - 1}
+        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.reaction = 0
+        and (t.log is null or m.id & {SEQS - 1} <= t.upto)
+        order by m.c desc, v.run desc, m.id desc limit 1)
+        where {kind} not in ({kinds}) and {released} and {visible}""",
+        "receipts": f"{receipts('delivered', delivered)} union all {receipts('read', read)}",
+    }
+
+
+def make_views(database: Database) -> None:
+    """Make the views of this version, unless they are there. A database that refuses them stays as it was."""
+    queries = definitions(database.dialect.functions)
+    wanted = blake2b(repr(queries).encode(), digest_size=8).hexdigest()
+    if database.value("select value from meta where name = ?", VIEWS_KEY) == wanted:
+        return
+    with suppress(*database.dialect.errors), database.transaction():
+        for name, query in queries.items():
+            database.run(f"drop view if exists {name}")
+            database.run(f"create view {name} as {query}")
+        database.run("delete from meta where name = ?", VIEWS_KEY)
+        database.insert(meta, (VIEWS_KEY, wanted))

@@ -1,0 +1,117 @@
+"""The views of the database show what the history shows, in each kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat import Message, TCPPeer
+from p2pchat.messaging.messages import NOT_SHOWN
+from p2pchat.storage.database import Database, dialect_of
+from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.schema import VIEWS_KEY
+from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.views import HIDDEN_KINDS
+from tests.databases.servers import ROOT
+from tests.docs.pages import blocks
+from tests.messaging.conftest import home as home
+from tests.storage.conftest import SMALL
+from tests.storage.writers import Author, released
+
+WITHIN = 60.0
+EXAMPLES = [one.text for one in blocks((ROOT / "docs" / "queries.md").read_text("utf-8")) if one.language == "sql"]
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[str], str]) -> str:
+    return sqlite_url(tmp_path / "chat.db") if request.param == "sqlite" else new_database(request.param)
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with closing(Database(dialect_of(url, 1.0))) as database:
+        return [tuple(row) for row in database.all(query.rstrip(";"))]
+
+
+async def test_views_show_people_chats_messages_and_receipts_as_the_history_does(url: str, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        await bob.connect(ada.port)
+        await ada.wait_user("bob", WITHIN)
+        events = bob.events(Message)
+        asked = await ada.broadcast("deploy now?")
+        await asked.delivered(timeout=WITHIN)
+        async for event in events:
+            event.mark_read()
+            break
+        await asked.read(timeout=WITHIN)
+        await (await bob.broadcast('not yet: "\u2603" \\u0000')).delivered(timeout=WITHIN)
+        first, second = await ada.send("bob", "a typo"), await ada.send("bob", "a secret")
+        await ada.edit(first.id, "deploy: a text")
+        last = await ada.delete(second.id)
+        await last.delivered(timeout=WITHIN)
+        await ada.react((await ada.history(bob.me))[0].id, "+1")
+        await ada.send(await ada.create_group("ops", ["bob"]), "to the group")
+        history = [(one.sender.name, one.text if not one.deleted else None) for one in await ada.history()]
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada:  # receipts of an earlier run
+        await ada.send("bob", "later")
+        history.append(("ada", "later"))
+        day = f"{(await ada.history())[-1].sent_at:%Y-%m-%d}"
+    shown = rows(url, "select name, text, edited, deleted, kind from messages order by clock")
+    assert [row[:2] for row in shown] == history
+    assert [row[2:] for row in shown] == [
+        (0, 0, "text"), (0, 0, "text"), (1, 0, "text"), (0, 1, "text"), (0, 0, "text"), (0, 0, "text"),
+    ]  # fmt: skip
+    assert rows(url, "select name from people order by name") == [("ada",), ("bob",)]
+    chats = dict(rows(url, "select kind, name from chats"))
+    assert chats.pop("direct") in ("ada, bob", "bob, ada")
+    assert chats == {"room": "room", "group": None}
+    newest, people, days, waiting, found = (rows(url, example) for example in EXAMPLES)
+    assert [row[1:] for row in newest] == [("bob", 'not yet: "\u2603" \\u0000'), ("ada", "deploy now?")]
+    assert [(name, *map(int, counts)) for name, *counts in people] == [("ada", 5, 1, 1), ("bob", 1, 0, 0)]
+    assert sum(count for _, count in days) == 6 and days[-1][0] == day
+    assert [text for _, text in waiting] == ["later"]
+    assert found == [("room", "ada", "deploy now?", 1), ("direct", "ada", "deploy: a text", 0)]
+
+
+def test_an_entry_with_odd_json_neither_breaks_a_view_nor_shows_another_text(url: str) -> None:
+    ada = Author("ada", 1)
+    change = ada.begins("plain", "twice", "zero", "escaped")
+    text = change.batches[0].raws
+    text[1] = text[1].replace('"b":"twice"', '"b":"wrong","b":"twice"')
+    text[2] = text[2].replace('"b":"zero"', '"x":"\\u0000\\u0000","b":"zero"')
+    text[3] = text[3].replace('"b":"escaped"', '"b":"wrong","\\u0062":"escaped"')
+    with closing(SqlStorage(url, SMALL)) as storage:
+        storage.commit([released(change, 1)])
+    shown = [text for (text,) in rows(url, "select text from messages order by clock")]
+    odd = [] if url.startswith(("mysql", "mariadb")) else ["twice"]
+    assert shown == ["plain", *odd, "zero", *(["escaped"] if odd else [])]
+
+
+def test_what_is_not_released_is_not_shown(url: str) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    with closing(SqlStorage(url, SMALL)) as storage:
+        storage.commit([released(ada.begins("shown"), 1), bob.begins("waits")])
+    assert rows(url, "select text from messages") == [("shown",)]
+
+
+def test_views_are_made_once_and_anew_when_they_are_defined_differently(url: str) -> None:
+    with closing(SqlStorage(url, SMALL)):
+        pass
+    with closing(Database(dialect_of(url, 1.0), writes=True)) as database, database.transaction():
+        database.run("drop view people")
+        database.run("create view people as select 1 as former")
+        made = database.value("select value from meta where name = ?", VIEWS_KEY)
+    with closing(SqlStorage(url, SMALL)):
+        assert rows(url, "select * from people") == [(1,)]
+    with closing(Database(dialect_of(url, 1.0), writes=True)) as database, database.transaction():
+        database.run("update meta set value = 'another' where name = ?", VIEWS_KEY)
+    with closing(SqlStorage(url, SMALL)):
+        assert rows(url, "select * from people") == []
+        assert rows(url, f"select value from meta where name = '{VIEWS_KEY}'") == [(made,)]
+
+
+def test_entries_that_are_no_messages_are_the_same_everywhere() -> None:
+    assert HIDDEN_KINDS == NOT_SHOWN
