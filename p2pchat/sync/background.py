@@ -305,6 +305,8 @@ def _wrapped(loop: BackgroundLoop, value: Any) -> Any:
         return tuple([_wrapped(loop, one) for one in value])
     if kind is dict:
         return {_wrapped(loop, key): _wrapped(loop, one) for key, one in value.items()}
+    if isinstance(value, type):
+        return _wrapper_class(value.__module__, value.__name__) or value
     cls = _wrapper_class(kind.__module__, kind.__name__)
     if cls is None:
         return value
@@ -326,4 +328,6 @@ def _wrapper_class(module: str, name: str) -> type[Wrapper] | None:
 
 
 def _async_class(cls: type[Wrapper]) -> Any:
-    return getattr(import_module(cls._of), cls.__name__)
+    """Return the asynchronous class behind a wrapper, or behind what a program derived from one."""
+    mirror = next(base for base in cls.__mro__ if "_of" in vars(base))
+    return getattr(import_module(cls._of), mirror.__name__)

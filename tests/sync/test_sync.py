@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any, assert_type
 
 import pytest
 
 from p2pchat.sync import (
+    Delivered,
     DeliveryTimeout,
     Edited,
     Events,
@@ -104,6 +106,27 @@ def test_a_hosted_user_writes_and_reads(pair: tuple[TCPPeer, TCPPeer]) -> None:
     assert post.conversation.viewer == zoe
     assert [one.text for one in zoe.unread("bob")] == ["hi"]
     assert zoe.without_read([post]) == [post]
+
+
+def test_a_class_may_be_derived_and_a_function_called_back_gets_classes(home: Path) -> None:
+    class Gateway(TCPPeer):
+        """A peer of a program."""
+
+    heard: Queue[type] = Queue()
+
+    def hears(kind: type) -> bool:
+        heard.put(kind)
+        return False
+
+    with Gateway(0, name="gateway", data=home / "gateway") as gateway:
+        zoe, yan = gateway.host("zoe"), gateway.host("yan")
+        yan.deliver_when_taken("clients", hears)
+        zoe.deliver_when_taken("clients", lambda kind: False)
+        events = zoe.events(Message)
+        yan.send("zoe", "hi")
+        zoe.hand_on(events.next(timeout=PATIENCE), "clients")
+        assert heard.get(timeout=PATIENCE) is Delivered
+        assert isinstance(gateway, TCPPeer) and gateway.find("room").viewer == gateway
 
 
 def test_errors_keep_their_class_and_their_facts(pair: tuple[TCPPeer, TCPPeer]) -> None:
