@@ -7,6 +7,9 @@ or a want of such a log is answered with the two batches, once per link.
 Peers that host the writer receive the evidence unasked, before any mark or sum. A later log is accepted over either
 version of a forked one, so its mark would count there as a receipt of everything it builds on.
 
+What is kept of a fork counts as stored of its writer, so made-up users cannot fill the disk with evidence; where there
+is no room for it the log stays as it was. That of blocked users is kept.
+
 A forked log covers nothing: a peer with only the evidence cannot know what it builds on, and all sums must be equal.
 
 Source: docs/protocol.md, "Forks".
@@ -22,18 +25,22 @@ from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
     Batch,
     LogId,
+    WriterKey,
     batch_of,
     contradict,
     first_chain,
     frame_of,
     head_message,
     ref_key,
+    size_bytes,
     verify,
 )
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.sync_context import ForkEvidence, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
@@ -64,12 +71,30 @@ class Forks:
 
     # ---- detection
 
-    def on_contradiction(self, conversation: ConversationState, log: LogState, other: Batch) -> None:
-        """Take a signed batch that contradicts its stored log. Where all of that was deleted, nothing can be proven."""
+    def on_contradiction(
+        self, conversation: ConversationState, log: LogState, other: Batch, link: PeerLink | None
+    ) -> None:  # fmt: skip
+        """Take a signed batch that contradicts its stored log; None for `link` if a file brings it.
+
+        Where all of the log was deleted, nothing can be proven.
+        """
         if log.seq and log.pruned == log.seq:
             self._ctx.emit(Counted("fork_unproven"))
             return
+        if not self._has_room(link, log.id.key, size_bytes(other.raws)):
+            return
         self._mark_forked(conversation, log, Fork(log.id, None, other))
+
+    def _has_room(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> bool:
+        """Return whether evidence is kept, and charge its writer for it. It is sent once, so it never waits."""
+        quota = self._sync.quota
+        if quota.is_blocked(key):
+            return True
+        is_refused = quota.check(link, key) is Admission.REFUSE
+        if is_refused or quota.charge(link, key, size, beside) is Admission.REFUSE:
+            self._ctx.emit(Counted("forks_ignored"))
+            return False
+        return True
 
     def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
         log.forked, log.own = True, False
@@ -176,8 +201,13 @@ class Forks:
 
     # ---- receiving
 
-    def on_evidence(self, known: ForkEvidence, conversation: ConversationState, frame: Entries) -> None:
-        """Take one of two batches of evidence. Raises LogError if the second does not prove a fork."""
+    def on_evidence(
+        self, known: ForkEvidence, conversation: ConversationState, frame: Entries, link: PeerLink | None
+    ) -> None:  # fmt: skip
+        """Take one of two batches of evidence; None for `link` if a file brings it.
+
+        Raises LogError if the second does not prove a fork.
+        """
         log = conversation.log(frame.u, frame.r)
         if log is not None and log.forked:
             return
@@ -188,14 +218,16 @@ class Forks:
         known.evidence = None
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
-        proven = partial(self._on_proven, conversation, Fork(other.log, one, other))
+        proven = partial(self._on_proven, conversation, Fork(other.log, one, other), link)
         if log is None and conversation.may_be_only_stored(frame.u):
             self._sync.proven_forks.add(other.log)
             self._sync.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
         else:
             proven(None)
 
-    def _on_proven(self, conversation: ConversationState, fork: Fork, facts: LogFacts | None) -> None:
+    def _on_proven(
+        self, conversation: ConversationState, fork: Fork, link: PeerLink | None, facts: LogFacts | None
+    ) -> None:  # fmt: skip
         self._sync.proven_forks.discard(fork.log)
         writer = conversation.writer(fork.log.user)
         log = writer.logs.get(fork.log.run)
@@ -205,4 +237,6 @@ class Forks:
         if not log.seq and sum(each.forked for each in writer.logs.values()) >= self._ctx.settings.max_tips:
             self._ctx.emit(Counted("forks_ignored"))
             return
-        self._mark_forked(conversation, log, fork)
+        size = sum(size_bytes(batch.raws) for batch in (fork.one, fork.other) if batch is not None)
+        if self._has_room(link, log.id.key, size, 0 if log.seq else self._ctx.settings.log_bytes):
+            self._mark_forked(conversation, log, fork)

@@ -215,7 +215,7 @@ class FileImport:
             )
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self._evidence, conversation, frame)
+        self._forks.on_evidence(self._evidence, conversation, frame, None)
 
     def on_known(self, pending: PendingImport) -> None:
         """Wait for the last commit too: entries that are here already may be on their way to disk."""

@@ -276,7 +276,7 @@ class Ingest:
             raise fault
         if extension.next_seq != held:
             return  # there was no room for those, so nothing is contradicted
-        self._forks.on_contradiction(extension.conversation, extension.log, other)
+        self._forks.on_contradiction(extension.conversation, extension.log, other, extension.source.link)
         extension.source.on_contradiction()
 
     # ---- logs that are not in memory

@@ -389,7 +389,7 @@ class LinkSource(EntrySource):
         return user in self.remote.link.users
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self.remote.forks, conversation, frame)
+        self._forks.on_evidence(self.remote.forks, conversation, frame, self.remote.link)
 
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self._fetcher.on_gap(self.remote, log, frame)

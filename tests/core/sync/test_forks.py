@@ -431,3 +431,25 @@ def test_a_stored_log_of_a_key_of_small_order_is_frozen() -> None:
     assert ada.texts() == ["anyone"] and ada.node.sync.conversations.by_id[ROOM].sum == sum
     new = msgspec.structs.replace(frame_of(batch), r="22" * 8, prev=first_chain(log._replace(run="22" * 8)).hex())
     assert ada.far("eve").say(new) == ["close eve: head"]
+
+
+def test_evidence_against_unknown_users_counts_where_it_comes_from() -> None:
+    """Otherwise one member fills the disk with forks of users it makes up."""
+    ada = World().peer("ada", branch_bytes=600)
+    far = ada.far("eve")
+    for name in ("bob", "cyd", "dan"):
+        far.say(*evidence(Author(name, name[0] + "1").say("y" * 100), Author(name, name[0] + "1").say("n" * 100)))
+    assert (len(ada.storage.load([ada.id]).forked), ada.counted["forks_ignored"]) == (1, 2)
+    other = ada.far("bob", host="10.0.7.7")
+    other.say(*evidence(Author("bob", "b9").say("y" * 100), Author("bob", "b9").say("n" * 100)))
+    assert len(ada.storage.load([ada.id]).forked) == 2
+
+
+@pytest.mark.parametrize(("size", "forked"), [(100, ["b1" * 8]), (300, [])])
+def test_another_version_of_a_held_log_counts_where_the_log_does(size: int, forked: list[str]) -> None:
+    ada = World().peer("ada", branch_bytes=300)
+    far = ada.far("eve")
+    far.say(Author("bob", "b1").say("yes"))
+    far.say(Author("bob", "b1").say("n" * size))
+    assert [log.run for log in ada.storage.load([ada.id]).forked] == forked
+    assert ada.counted["forks_ignored"] == (not forked)
