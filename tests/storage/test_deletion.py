@@ -13,6 +13,7 @@ from p2pchat.core.records import (
     DeliveredMark,
     Fork,
     ForkStart,
+    KnownConversation,
     LogFacts,
     LogKey,
     PruneKey,
@@ -21,6 +22,7 @@ from p2pchat.core.records import (
     TailStart,
     WantStart,
 )
+from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.storage import base
 from p2pchat.storage.base import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
@@ -211,3 +213,63 @@ def test_a_lookup_knows_no_chain_inside_of_what_was_deleted(storage: Storage) ->
     chains = [ada.mark_at(seq).chain8 if seq > 3 else None for seq in (3, 4, 5)]
     assert [found[key].chain_at and found[key].chain_at[:8].hex() for key in keys] == chains  # type: ignore[index]
     assert [found[key].is_deleted(key.seq) for key in keys] == [True, False, False]
+
+
+# ---- conversations that waited
+
+
+DM = dm_id(user("ada"), user("bob"))
+
+
+def request(*authors: Author) -> Change:
+    """Return the change with the first entries of a direct conversation that waits: nothing of it has a place."""
+    change = Change(conversations=[KnownConversation(DM, dm_naming(user("ada"), user("bob")))])
+    for author in authors:
+        begun = author.begins("psst", "psst?")
+        change.logs += begun.logs
+        change.batches += begun.batches
+    return change
+
+
+def test_a_conversation_that_waited_goes_as_if_nothing_had_come(storage: Storage) -> None:
+    other = Author("bob", 9)
+    storage.commit([released(other.begins("in the room"), 1)])
+    before = storage.load([user("ada")])
+    bob, again = Author("bob", 1, DM), Author("bob", 2, DM)
+    storage.commit([request(bob)])
+    storage.commit([again.begins("later")])
+    assert storage.size_bytes(user("bob"), DM) > 0 and len(storage.logs_of(DM, user("bob"))) == 2
+    storage.commit([Change(deleted=[DM])])
+    now = storage.load([user("ada")])
+    assert (now.conversations, now.tips, now.unreleased) == (before.conversations, before.tips, before.unreleased)
+    assert storage.size_bytes(user("bob"), DM) == 0 and storage.logs_of(DM, user("bob")) == []
+    assert storage.lookup([bob.lookup, again.lookup], [])[0] == {}
+    assert storage.fetch(DM, user("bob"), WantStart((), ()), batches=8) == ([], None)
+    assert [shown.log for shown in storage.places(0, 9)] == [other.log]
+    storage.commit([Change(deleted=[DM])])  # once more is nothing
+
+
+def test_what_comes_of_a_deleted_conversation_in_the_same_commit_is_kept(storage: Storage) -> None:
+    bob = Author("bob", 1, DM)
+    storage.commit([request(bob)])
+    again = Author("bob", 1, DM)  # the same log from its beginning, as its writer's peer brings it
+    storage.commit([Change(deleted=[DM]), request(again)])
+    assert facts_of(storage, again).seq == 2 and [one.id for one in storage.load([]).conversations] == [DM]
+    storage.commit([released(again.appends("psst!"), 1)])
+    assert storage.load([]).next_place == 2
+    both = request(third := Author("bob", 3, DM))
+    both.deleted.append(DM)
+    both.conversations[:] = [KnownConversation(DM, dm_naming(user("ada"), user("bob")))]
+    storage.commit([both])
+    assert [facts.log for facts in storage.logs_of(DM, user("bob"))] == [third.log]
+
+
+def test_a_text_of_a_deleted_conversation_is_in_no_file(path: Path) -> None:
+    storage = SqlStorage(sqlite_url(path))
+    bob = Author("bob", 1, DM)
+    change = request(bob)
+    change.batches.append(bob.write("a word of a stranger"))
+    storage.commit([change])
+    storage.commit([Change(deleted=[DM])])
+    storage.close()
+    assert b"word of a stranger" not in b"".join(file.read_bytes() for file in path.parent.iterdir() if file.is_file())
