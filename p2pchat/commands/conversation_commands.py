@@ -68,7 +68,10 @@ def _find_user_or_group(ctx: CommandContext, to: str) -> Conversation:
 
 
 async def list_(ctx: CommandContext, which: str = "") -> CommandResult:
-    """List conversations: for people the most relevant, with `all` and for programs every one."""
+    """List conversations: for people the most relevant, with `all` and for programs every one.
+
+    People are told too how many requests wait and how many people are blocked, where there are some.
+    """
     if which not in ("", "all"):
         raise UsageError("usage: /list [all]")
     if ctx.for_people and not which:
@@ -77,6 +80,10 @@ async def list_(ctx: CommandContext, which: str = "") -> CommandResult:
         shown, more = ctx.peer.conversations(), 0
     rows = [_list_row(ctx, conversation) for conversation in shown]
     others = [f"-- and {more} more: /list all shows them too"] if more else []
+    if waiting := len(ctx.peer.requests()):
+        others.append(f"-- {waiting} more {'waits' if waiting == 1 else 'wait'} of people you do not know: /requests")
+    if blocked := len(ctx.peer.blocked()):
+        others.append(f"-- {blocked} {'person is' if blocked == 1 else 'people are'} blocked: /block")
     return CommandResult(rows, [*(format_conversation(row) for row in rows), *others])
 
 

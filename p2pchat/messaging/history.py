@@ -36,7 +36,7 @@ from p2pchat.messaging.messages import (
 )
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
 from p2pchat.messaging.search import Progress, search_messages, search_request
-from p2pchat.messaging.users import User
+from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
 
@@ -108,6 +108,11 @@ class Viewer:
         """Return all users with a name, sorted by label; the own user too."""
         self._require_known()
         return self.people.all()
+
+    def blocked(self) -> list[User]:
+        """Return the blocked users, sorted by label."""
+        self._require_known()
+        return list(by_label(map(self.people.user, self.people.blocked)))
 
     def ignores(self, id: str) -> bool:
         """Return whether the user with this id, as in event lines, is ignored or blocked."""

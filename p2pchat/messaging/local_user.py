@@ -248,11 +248,6 @@ class LocalUser(Viewer):
         """The key under which storage keeps the ids of blocked users."""
         return blocked_key(self.people.me if self._consumer_prefix else "")
 
-    def blocked(self) -> list[User]:
-        """Return the blocked users, sorted by label."""
-        self._require_known()
-        return list(by_label(map(self.people.user, self.people.blocked)))
-
     def _resolve(self, who: User | str) -> User:
         self._require_known()
         return self.people.resolve(who)

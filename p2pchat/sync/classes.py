@@ -479,6 +479,10 @@ class Viewer(Wrapper):
         """Return all users with a name, sorted by label; the own user too."""
         return self._call("users")
 
+    def blocked(self) -> list[User]:
+        """Return the blocked users, sorted by label."""
+        return self._call("blocked")
+
     def ignores(self, id: str) -> bool:
         """Return whether the user with this id, as in event lines, is ignored or blocked."""
         return self._call("ignores", id)
@@ -848,10 +852,6 @@ class LocalUser(Viewer):
     def unblock(self, who: User | str) -> User:
         """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives."""
         return self._call("unblock", who)
-
-    def blocked(self) -> list[User]:
-        """Return the blocked users, sorted by label."""
-        return self._call("blocked")
 
     def rename(self, name: str, about: str | None = None) -> None:
         """Change the own name and the text about oneself. Everyone gets them, also users who join later."""

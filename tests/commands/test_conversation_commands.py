@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from p2pchat import GroupChanged, Left, Message, TCPPeer, Undelivered
+from p2pchat import GroupChanged, Left, Message, Requested, TCPPeer, Undelivered
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
@@ -258,6 +258,20 @@ async def test_list_shows_unread_and_latest_conversations(shown: Shown) -> None:
             "@bob",
             "#group 7",
         ]
+
+
+async def test_list_tells_people_who_waits_and_how_many_are_blocked(shown: Shown) -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, _ = net.peers
+        await ada.set_request_policy("known")
+        events = ada.events(Requested, consumer="test")
+        await bob.send("ada", "psst")
+        await anext(events)
+        await ada.block("cyd")
+        await open_session(ada, shown, as_json=False).execute([b"/list"])
+        assert shown.text.splitlines() == [
+            "-- room (here)", "-- 1 more waits of people you do not know: /requests", "-- 1 person is blocked: /block",
+        ]  # fmt: skip
 
 
 async def test_list_and_who_give_programs_every_row(shown: Shown) -> None:

@@ -36,6 +36,7 @@ from p2pchat.cli.subcommands.doctor_checks import (
     check_database,
     check_disk,
     check_machine,
+    check_people,
     check_profile,
     check_refused,
     from_error,
@@ -227,6 +228,8 @@ async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterat
             async with open_history(state.directory, db=diagnosis.db or None) as history:
                 yield await with_progress(f"reading {state.database_path}", check_database(history))
                 for finding in check_refused(history.refused()):
+                    yield finding
+                for finding in check_people(len(history.requests()), len(history.blocked())):
                     yield finding
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, own, history):
