@@ -200,6 +200,23 @@ async def test_a_line_that_was_under_way_does_not_hide_a_lost_network(scene: Sce
     await zoe.row("terry").get_by_text("online").wait_for()
 
 
+async def test_who_is_shown_at_once_is_a_setting(scene: Scene) -> None:
+    zoe, page = scene.zoe, scene.zoe.page
+    me, choice = page.locator("button.me"), page.get_by_label(re.compile("^People.you don't.know"))
+    enabled = page.locator("#my-requests:enabled")
+    await me.click()
+    await enabled.wait_for()
+    assert await choice.input_value() == "few"
+    for value in ("known", "all", "few"):
+        await choice.select_option(value)
+        await page.keyboard.press("Escape")
+        await page.get_by_role("dialog").wait_for(state="detached")
+        await me.click()
+        await enabled.wait_for()
+        assert await choice.input_value() == value
+    await page.keyboard.press("Escape")
+
+
 async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
     zoe, page = scene.zoe, scene.zoe.page
     me, receipts = page.locator("button.me"), page.get_by_label("Send and receive read receipts")
