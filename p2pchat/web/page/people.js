@@ -10,7 +10,7 @@ import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
-const REQUESTS = { few: "are shown, further ones wait", all: "are all shown", known: "all wait in Requests" };
+const REQUESTS = { few: "a few are shown, others wait", all: "all are shown", known: "all wait in Requests" };
 const BLOCK = "Block hides this person, and what they write to you is not stored. They are not told.";
 const UNBLOCK = "You see nothing of this person, and what they write to you is not stored. Unblock brings what they wrote meanwhile.";
 const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
