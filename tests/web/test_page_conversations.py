@@ -201,7 +201,7 @@ async def test_a_line_that_was_under_way_does_not_hide_a_lost_network(scene: Sce
 
 
 async def test_who_is_shown_at_once_is_a_setting(scene: Scene) -> None:
-    zoe, page = scene.zoe, scene.zoe.page
+    page = scene.zoe.page
     me, choice = page.locator("button.me"), page.get_by_label(re.compile("^People.you don't.know"))
     enabled = page.locator("#my-requests:enabled")
     await me.click()
