@@ -191,7 +191,7 @@ class Wrapper:
 
         def __getattr__(self, name: str) -> Any:
             """Return a field, which never changes: a class of classes.py has an annotation for each."""
-            if any(name in vars(cls).get("__annotations__", ()) for cls in type(self).__mro__ if cls is not Wrapper):
+            if name in _field_names(type(self)):
                 return _wrapped(self._loop, getattr(self._async, name))
             raise AttributeError(f"a {type(self).__name__} of p2pchat.sync has no attribute {name!r}")
 
@@ -313,6 +313,14 @@ def _wrapped(loop: BackgroundLoop, value: Any) -> Any:
     wrapper = cls.__new__(cls)
     wrapper._async, wrapper._loop = value, loop
     return wrapper
+
+
+@cache
+def _field_names(cls: Any) -> frozenset[str]:
+    from inspect import get_annotations
+
+    mirrors = [base for base in cls.__mro__ if issubclass(base, Wrapper) and base is not Wrapper]
+    return frozenset(name for base in mirrors for name in get_annotations(base))
 
 
 @cache

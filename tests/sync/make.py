@@ -72,7 +72,7 @@ def own_fields(cls: type) -> dict[str, str]:
     """Return the public fields that a class itself defines, with their types: of a dataclass, or of its slots."""
     own = vars(cls)
     if is_dataclass(cls):
-        return {one.name: str(one.type) for one in fields(cls) if one.name in own.get("__annotations__", {})}
+        return {one.name: str(one.type) for one in fields(cls) if one.name in inspect.get_annotations(cls)}
     taken = inspect.signature(vars(cls)["__init__"]).parameters if "__init__" in own else {}
     slots = [name for name in own.get("__slots__", ()) if not name.startswith("_") and name not in PRIVATE]
     types = {"text": "str", **{name: str(one.annotation) for name, one in taken.items()}}

@@ -27,7 +27,7 @@ ADDED = {"Events": {"next"}}
 
 def names_of(cls: type) -> set[str]:
     """Return the public names of a class, without those that only p2pchat itself uses."""
-    fields = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())}
+    fields = {name for base in cls.__mro__ for name in inspect.get_annotations(base)}
     slots = {name for base in cls.__mro__ for name in vars(base).get("__slots__", ())}
     return {name for name in {*dir(cls), *fields, *slots} if not name.startswith("_")} - make.PRIVATE
 
