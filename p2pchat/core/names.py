@@ -326,7 +326,9 @@ class KnownPeople:
     def _set_name(self, user: UserId, name: str, about: str, *, old: bool) -> None:
         if self.names.get(user) == name and self.abouts.get(user, "") == about:
             return
-        self.names[user] = name
+        former, self.names[user] = self.names.get(user), name
+        if former is not None and former != name and former not in self.former.get(user, ()):  # more than are kept
+            self._release_key(user, former)
         self._set_about(user, about)
         first = self._keys.setdefault(name, user)
         is_used = self.names.get(first, name) == name

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WarningIssued
+from p2pchat.core.log import Entry
 from p2pchat.core.names import (
+    MAX_FORMER,
     KnownPeople,
     base32,
     default_name,
@@ -161,3 +163,15 @@ def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> No
     assert warned(61_000, 10, 61.0) == [f"{alike} (1090 more such names were not reported)"]
     assert warned(62_000, 1, 62.0) == []
     assert warned(70_000, 100, 2000.0) == [f"{alike} (10 more such names were not reported)", *[alike] * 15]
+
+
+def test_of_a_user_who_changes_its_name_without_end_no_more_names_are_kept_than_former_ones() -> None:
+    ctx = Context(Settings(), ADA, bytes)
+    ctx.now = Now(0.0, 0)
+    announced, written = KnownPeople(ctx, [], [], []), KnownPeople(ctx, [], [], [])
+    for n in range(MAX_FORMER + 100):
+        announced.on_announced_name("bob", f"bob {n}")
+        written.on_profile("bob", Entry("profile", n, n + 1, b={"name": f"bob {n}"}))
+    for people in (announced, written):
+        assert people._keys.keys() == {*people.former["bob"], people.names["bob"]}
+        assert len(people._keys) == MAX_FORMER + 1

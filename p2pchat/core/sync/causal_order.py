@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import islice
 
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
@@ -30,6 +31,7 @@ from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
+MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # lookup results remembered; a guess: 2 MiB
 
 
@@ -284,7 +286,7 @@ class CausalOrder:
             self._holders.clear()
         for ref in refs:
             if remote.claims(conversation, ref):
-                self._holders[conversation, ref] = tuple(remote.link.users)
+                self._holders[conversation, ref] = tuple(islice(remote.link.users, MAX_HOLDERS))
 
     def _builds_on_waiting(self, conversation: ConversationState, log: LogState, seq: int) -> bool:
         """Return whether the first entry of a log is due while a log it builds on waits. It never overtakes it."""

@@ -349,8 +349,16 @@ class SyncContext:
 
     def sweep_conversations(self) -> None:
         """Forget conversations that peers named and of which nothing is stored."""
-        for forgotten in self.conversations.sweep(lambda conversation: bool(self.remotes_sharing(conversation))):
+        for forgotten in self.conversations.sweep(self._is_mentioned):
             self.requests.on_forgotten(forgotten)
+
+    def _is_mentioned(self, conversation: ConversationState) -> bool:
+        """Return whether a link may mention a conversation. There may be thousands, and hundreds of links."""
+        if conversation.members is None or (conversation.group is not None and conversation.group.may_lack_operations):
+            return bool(self.remotes_sharing(conversation))
+        links = {link for user in conversation.members for link in self.presence.hosts.get(user, ())}
+        remotes = (self.remotes[link] for link in links if link in self.remotes)
+        return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
 
     def forget_on_links(self, conversation: ConversationState) -> None:
         """Forget what links keep of a conversation that is not known any more, but not its name."""
@@ -428,8 +436,9 @@ class SyncContext:
 
     def shared_conversations(self, remote: RemoteState) -> list[ConversationState]:
         """Return the conversations with entries that are shared with a remote, by id in order."""
-        every = self.conversations.by_id
-        return [every[id] for id in sorted(every) if every[id].writers and self.shares(remote, every[id])]
+        every = self.conversations.by_id.values()
+        shared = [conversation for conversation in every if conversation.writers and self.shares(remote, conversation)]
+        return sorted(shared, key=lambda conversation: conversation.id)
 
     def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.

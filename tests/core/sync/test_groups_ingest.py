@@ -328,3 +328,16 @@ def test_groups_that_never_arrive_do_not_crowd_out_others() -> None:
     eve = ada.far("eve")
     eve.say(made_group("eve", 2))
     assert len(ada.node.groups) == 2
+
+
+def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_is_linked() -> None:
+    ada = World().peer("ada")
+    bob, cyd = ada.far("bob"), ada.far("cyd")
+    group = "6a" * 32
+    for far in (bob, cyd):
+        far.say(Have({}, names=[Naming(group=(group, IDS[far.name], "bb" * 8))]))
+    dan, kept = ada.far("dan"), list[bool]()
+    for far in (dan, bob, cyd):
+        ada.drop(far)
+        kept.append(group in ada.node.sync.conversations.by_id)
+    assert kept == [True, True, False]
