@@ -39,6 +39,13 @@ from p2pchat.identity.addresses import address_towards
 from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 
+# For a plain Protocol asyncio allocates and frees 256 KiB for each read: three system calls, 14 us. Loops on Windows
+# may fill a buffer long after they asked for it, while it holds the bytes of another link.
+if TYPE_CHECKING or sys.platform != "win32":
+    from asyncio import BufferedProtocol as _BaseProtocol
+else:
+    from asyncio import Protocol as _BaseProtocol
+
 if TYPE_CHECKING:
     from p2pchat.trace import LinkTrace
 
@@ -166,13 +173,6 @@ class _ConnectRace:
 
 
 _ciphertext = ThreadBuffer()
-
-# For a plain Protocol asyncio allocates and frees 256 KiB for each read: three system calls, 14 us. Loops on Windows
-# may fill a buffer long after they asked for it, while it holds the bytes of another link.
-if sys.platform == "win32":
-    _BaseProtocol = asyncio.Protocol
-else:
-    _BaseProtocol = asyncio.BufferedProtocol
 
 
 class Client(_BaseProtocol):

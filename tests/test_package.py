@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pydoc
 import re
 import subprocess
@@ -40,6 +41,27 @@ def test_every_public_name_is_there() -> None:
     assert set(p2pchat.__all__) == {"__version__", *p2pchat._MODULE_OF}
     with pytest.raises(AttributeError):
         _ = p2pchat.Nonsense  # type: ignore[attr-defined]  # as every misspelt name
+
+
+MISSPELT = """
+from p2pchat import Message, TCPPeer, TCPPeers
+
+async def main(peer: TCPPeer) -> None:
+    peer.send("bob", "hi")
+    async for event in peer.events(Message):
+        reveal_type(event)
+"""
+
+
+def test_pyright_finds_a_misspelt_name_and_a_forgotten_await_and_knows_the_types(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(MISSPELT, "utf-8")
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", str(tmp_path / "program.py")]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
+    reports = json.loads(done.stdout)["generalDiagnostics"]
+    found = {(each.get("rule", "-"), each["range"]["start"]["line"]) for each in reports}
+    assert {("reportAttributeAccessIssue", 1), ("reportUnusedCoroutine", 4)} <= found
+    assert 'Type of "event" is "Message"' in [each["message"] for each in reports]
 
 
 def public_calls(cls: type) -> dict[str, Any]:

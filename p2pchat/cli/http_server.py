@@ -75,6 +75,9 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
     the connection wait until then.
     """
 
+    frames: list[bytes]  # of uvicorn, as the next two
+    close_sent: bool
+    close_timer: asyncio.TimerHandle | None
     _early = b""  # came before the answer to the handshake
     _close_reply: bytes | None = None  # to the client's Close
     _pings = 0

@@ -104,7 +104,7 @@ class CommandGroup(_Help, click.Group):
         default: That command; None where a name is required.
     """
 
-    command_class = Command
+    command_class: type[click.Command] | None = Command
     default: click.Command | None = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -182,7 +182,7 @@ def typed(ctx: click.Context, option: click.Parameter) -> bool:
 # ---- types of values
 
 
-class ParsedType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
+class ParsedType(click.ParamType[Any]):
     """A type made of a function from a word to a value, which raises UsageError or ValueError."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:

@@ -26,7 +26,7 @@ from p2pchat.commands.exit_codes import INTERRUPTED
 
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"
-_TERMINATING = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
+_TERMINATING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 SIGNALS = (signal.SIGINT, *_TERMINATING)
 SAME_SIGNAL = 0.5  # seconds in which a second signal counts as the first; a guess
 WANTED_DESCRIPTORS = 1024  # the default of Linux

@@ -150,12 +150,12 @@ class Session(CommandContext):
         super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
         self.sender: MessageSender = MessageSender(self, self.report_error)
-        self.on_accepted = self.sender.add_receipt
+        self.on_accepted: Callable[[Conversation, Receipt | Receipts], None] = self.sender.add_receipt
         self._reads: ReadMarker | None = None
         # The line before, if it was a command of a bot: its conversation, the line, and the text that goes there.
         self._offered: tuple[Conversation, str, TextInput] | None = None
-        self.exit_code = DONE
-        self.errors = 0
+        self.exit_code: int = DONE
+        self.errors: int = 0
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides = self.hides
         display.find_related = self.related_message

@@ -369,8 +369,8 @@ class Feed:
     """
 
     def __init__(self, tracker: ReceiptTracker) -> None:
-        self.recent = RecentEntries(0)
-        self.start = 0
+        self.recent: RecentEntries = RecentEntries(0)
+        self.start: int = 0
         self.count_readers: Callable[[], int] = lambda: 1
         self._tracker = tracker
         self._driver: Driver | None = None

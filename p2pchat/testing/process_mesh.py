@@ -80,7 +80,9 @@ class Child:
             key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == LOOP_VARIABLE
         }
         environment |= {"P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"}
-        self.process = await self._spawn([str(self._port), "--json", "--name", self.name, *self._options], environment)
+        self.process: asyncio.subprocess.Process = await self._spawn(
+            [str(self._port), "--json", "--name", self.name, *self._options], environment
+        )
         self._tasks = [asyncio.create_task(self._read_lines()), asyncio.create_task(self._read_complaints())]
         await self.wait(lambda line: line["event"] == "listening", timeout)
 

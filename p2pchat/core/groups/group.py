@@ -55,7 +55,7 @@ class GroupReplica:
     def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id = group
         self._in_groups = in_groups
-        self.talk = talk_id(group)
+        self.talk: ConversationId = talk_id(group)
         self.state: GroupState | None = None
         self._named: set[UserId] = set()
         self._named_cache: frozenset[UserId] = frozenset()  # `named`, copied when it is read after it grew

@@ -320,10 +320,10 @@ class ConversationState:
         self.writers: dict[UserId, WriterLogs] = {}
         self.writers_of_all: Counter[UserId] | None = None
         self.by_ref: dict[str, LogState] = {}
-        self.sum = 0
-        self.newest_c = 0
-        self.newest_place = 0  # of an entry shown here, or a higher one; 0: none is known
-        self.blocked = WaitingLogs()
+        self.sum: int = 0
+        self.newest_c: int = 0
+        self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
+        self.blocked: WaitingLogs = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.is_newcomer: bool = False  # no peer has announced what there is, in this run or before
         self.boundary: HistoryBoundary = HistoryBoundary()  # what predates this peer

@@ -503,7 +503,7 @@ class GroupRequests:
         self._choice = choice
         self._stored = GroupPlaces(ctx.settings)  # kept until a user here answers
         self._waiting = GroupPlaces(ctx.settings)  # which others may take
-        self.by_id = stored_group_requests(meta)
+        self.by_id: dict[ConversationId, GroupRequest] = stored_group_requests(meta)
         self._left = {  # by group: who left it, of whom nobody was left
             name.removeprefix(GROUP_REQUEST): frozenset(line.split(" ")[1].split(","))
             for name, line in meta.items()

@@ -68,10 +68,13 @@ FUNCTIONS = Functions(
 class MySQLDialect(ServerDialect):
     """A database on a server of MySQL 8.0 or MariaDB 10.3, or later ones."""
 
-    name = "MySQL"
+    name: str = "MySQL"
     driver = "pymysql"
-    types = COMMON_TYPES | {LONG_TEXT: "TEXT(16777215)", BYTES: "VARBINARY({})"}
-    words = {NEWEST_HEAD: NEWEST_HEAD_GROUPED, THEN_ENTRIES: THEN_ENTRIES_STRAIGHT} | ServerDialect.words
+    types: dict[str, str] = COMMON_TYPES | {LONG_TEXT: "TEXT(16777215)", BYTES: "VARBINARY({})"}
+    words: dict[str, str] = {
+        NEWEST_HEAD: NEWEST_HEAD_GROUPED,
+        THEN_ENTRIES: THEN_ENTRIES_STRAIGHT,
+    } | ServerDialect.words
     table_names_query = TABLE_NAMES
     commits_tables = True
     sorts_whole_tables = True
@@ -100,7 +103,7 @@ class MySQLDialect(ServerDialect):
             raise StorageError(
                 "MySQL and MariaDB need PyMySQL, which is not installed: install the extra `mysql`, p2pchat-mesh[mysql]"
             ) from None
-        self.errors = (pymysql.Error,)
+        self.errors: tuple[type[Exception], ...] = (pymysql.Error,)
 
     def on_conflict(self, table: Table, conflict: Conflict) -> str:
         if conflict is Conflict.NONE:
@@ -149,7 +152,8 @@ class MySQLDialect(ServerDialect):
     def _set_up(self, driver: Any, *, writes: bool) -> None:
         if _is_mariadb(driver) and self.name != "MariaDB":
             self.name = "MariaDB"
-            self.where, self.damaged = (text.replace("MySQL", "MariaDB", 1) for text in (self.where, self.damaged))
+            self.where: str = self.where.replace("MySQL", "MariaDB", 1)
+            self.damaged: str = self.damaged.replace("MySQL", "MariaDB", 1)
         patience = max(1, int(self._busy_timeout))
         execute(driver, f"set session sql_mode = 'STRICT_ALL_TABLES', wait_timeout = {IDLE_MOST}, "
                 f"lock_wait_timeout = {patience}, innodb_lock_wait_timeout = {patience}")  # fmt: skip

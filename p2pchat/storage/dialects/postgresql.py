@@ -51,9 +51,9 @@ FUNCTIONS = Functions(
 class PostgreSQLDialect(ServerDialect):
     """A database on a PostgreSQL server, version 12 or later; the tables lie in the first schema of its search path."""
 
-    name = "PostgreSQL"
+    name: str = "PostgreSQL"
     driver = "psycopg"
-    types = COMMON_TYPES | {BYTES: "BYTEA"}
+    types: dict[str, str] = COMMON_TYPES | {BYTES: "BYTEA"}
     table_names_query = TABLE_NAMES
     functions = FUNCTIONS
     sentences = {
@@ -77,7 +77,7 @@ class PostgreSQLDialect(ServerDialect):
                 "PostgreSQL needs psycopg, which is not installed: install the extra `postgresql`, "
                 "p2pchat-mesh[postgresql]"
             ) from None
-        self.errors = (psycopg.Error,)
+        self.errors: tuple[type[Exception], ...] = (psycopg.Error,)
         self._of_connections = (psycopg.OperationalError, psycopg.InterfaceError)
 
     # ---- connections

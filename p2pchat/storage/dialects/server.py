@@ -42,7 +42,7 @@ class ServerDialect(Dialect):
     name: str
     driver: str
     is_shared = True
-    words = {"%": "%%", "?": "%s"}
+    words: dict[str, str] = {"%": "%%", "?": "%s"}
     sentences: dict[Any, str]  # error texts by the codes of the server or the driver
 
     def __init__(self, url: DatabaseURL, busy_timeout: float) -> None:
@@ -54,8 +54,8 @@ class ServerDialect(Dialect):
         if not url.database:
             raise StorageError(f"that URL names no database: write {url.kind}://USER@HOST/DATABASE")
         host = f"on {url.host}{f':{url.port}' if url.port else ''}" if url.host else "on this machine"
-        self.where = f"the {self.name} database {url.database!r} {host}"
-        self.damaged = DAMAGED.format(where=self.where)
+        self.where: str = f"the {self.name} database {url.database!r} {host}"
+        self.damaged: str = DAMAGED.format(where=self.where)
         self._url = url
         self._busy_timeout = busy_timeout
 

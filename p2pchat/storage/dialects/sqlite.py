@@ -66,8 +66,8 @@ SENTENCES = {
 class SQLiteDialect(Dialect):
     """A database in a file."""
 
-    errors = (sqlite3.Error,)
-    types = COMMON_TYPES | {NUMBER: "INTEGER", BYTES: "BLOB"}  # INTEGER PRIMARY KEY is the row id
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    types: dict[str, str] = COMMON_TYPES | {NUMBER: "INTEGER", BYTES: "BLOB"}  # INTEGER PRIMARY KEY is the row id
     table_names_query = TABLE_NAMES
     begins_write = "begin immediate"
     begins_read = "begin"
@@ -78,8 +78,8 @@ class SQLiteDialect(Dialect):
         if url.database in ("", ":memory:"):
             raise StorageError("a database without a file keeps nothing: name a file, sqlite:////absolute/path")
         self.path = Path(url.database)
-        self.where = str(self.path)
-        self.damaged = DAMAGED.format(where=self.where)
+        self.where: str = str(self.path)
+        self.damaged: str = DAMAGED.format(where=self.where)
         self._busy_timeout = busy_timeout
         self._connected = False  # once, by this or an earlier connection
 

@@ -16,7 +16,7 @@ from hashlib import sha256
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
@@ -68,7 +68,9 @@ async def api_page(request: Request) -> Response:
 class QRContent(BaseModel):
     """The text of a QR code."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "p2pchat:..."}]})
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"text": "p2pchat:..."}]}
+    )
     text: str = Field(min_length=1, max_length=MAX_QR_CHARACTERS)
 
 

@@ -21,7 +21,7 @@ from engineio.exceptions import QueueEmpty, SocketIsClosedError
 from engineio.packet import MESSAGE, NOOP
 from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
-from socketio.packet import ACK, DISCONNECT, EVENT, Packet
+from socketio.packet import ACK, DISCONNECT, EVENT
 
 from p2pchat.web import WebSettings
 from p2pchat.web.hub import QueueFull
@@ -29,6 +29,21 @@ from p2pchat.web.session import PING_EVERY, LightEvent, Post
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient
+
+    class Packet:  # python-socketio has no types; a class whose base is unknown would be unknown to callers, too
+        packet_type: int
+        data: Any
+        namespace: str | None
+        id: int | None
+
+        def __init__(
+            self, packet_type: int = EVENT, data: Any = None, namespace: str | None = None, id: int | None = None,
+            *, encoded_packet: object = None,
+        ) -> None: ...  # fmt: skip
+        def encode(self) -> str: ...
+        def decode(self, encoded_packet: str) -> int: ...
+else:
+    from socketio.packet import Packet
 
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
 PONG_TIMEOUT = 5.0  # seconds for the pong to a polled ping once the next poll has come, which is sent with it; a guess
@@ -42,7 +57,7 @@ SEPARATOR = "\x1e"  # between the packets of one poll or post
 Newest = dict[tuple[str, str], Post]  # messages by conversation and writer: the newest stands for those before it
 
 
-class PacketQueue(asyncio.Queue[EnginePacket | None]):
+class _PacketQueue(asyncio.Queue[EnginePacket | None]):
     """The packets to be written; None ends them. Attributes: `news`, set with each packet; `ended`, None was put."""
 
     def __init__(self) -> None:
@@ -80,7 +95,7 @@ class EngineConnection:
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
         self._socket = socket
         socket.poll = self._poll  # the library's own takes everything at once
-        self._queue, queue = PacketQueue(), socket.queue
+        self._queue, queue = _PacketQueue(), socket.queue
         while not queue.empty():
             self._queue.put_nowait(queue.get_nowait())
         socket.queue = self._queue
@@ -361,7 +376,7 @@ _ENGINE_WORDS = frozenset({CLOSE, "2probe", PONG, "5", "6"})  # close, probe, po
 _MESSAGES = ("40", "41", "42", "43")
 
 
-class StrictPacket(Packet):  # type: ignore[misc]
+class StrictPacket(Packet):
     """A Socket.IO packet that accepts well-formed events and acknowledgements only."""
 
     def decode(self, encoded_packet: object) -> int:
