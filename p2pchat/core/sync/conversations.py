@@ -9,6 +9,7 @@ Source: docs/protocol.md, "Conversations".
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import lru_cache
@@ -67,7 +68,9 @@ class Conversations:
         # How many groups name a user, and in how many talks it wrote: asked about for each made-up user.
         self._in_groups: Counter[UserId] = Counter()
         self._in_talks: Counter[UserId] = Counter()
+        self._asked: dict[UserId, dict[ConversationId, None]] = {}  # users who are asked about provisional groups
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
+        self._kept: list[ConversationId] = []  # all others, in order
         self._unknown = Shares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
         self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
         self.room: ConversationId = room_id(network) if network else ""
@@ -86,8 +89,9 @@ class Conversations:
         if named is None:
             return None
         conversation, members = named
+        found = self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
         self.keep(conversation)
-        return self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
+        return found
 
     def open_provisional(self, naming: Naming) -> None:
         """Make a conversation that only a link or a file mentions.
@@ -127,9 +131,11 @@ class Conversations:
             self.provisional.add(id)
             self._unknown.add(id, (teller,))
         if found.group is not None and found.group.state is None:
-            asked = [teller] if teller in users else islice(users, MAX_ASKED_USERS)
+            asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
             found.members = (found.members or frozenset()).union(asked)
             found.allow_writers((found.allowed_writers or frozenset()) | {owner})
+            for user in asked if id in self.provisional else ():
+                self._asked.setdefault(user, {})[id] = None
 
     def _evict(self, id: ConversationId) -> None:
         forgotten = self.forget(id)
@@ -146,8 +152,25 @@ class Conversations:
 
     def keep(self, id: ConversationId) -> None:
         """Keep a conversation: an entry of it arrived, or a program opened it."""
-        self.provisional.discard(id)
+        self._end_provisional(id)
+        at = bisect_left(self._kept, id)
+        if id in self.by_id and self._kept[at : at + 1] != [id]:
+            insort(self._kept, id)
+
+    def kept(self) -> Iterator[ConversationState]:
+        """Yield the conversations that are kept, by id in order."""
+        return (self.by_id[id] for id in self._kept)
+
+    def _end_provisional(self, id: ConversationId) -> None:
         self._unknown.remove(id)
+        if id not in self.provisional:
+            return
+        self.provisional.discard(id)
+        for user in self.by_id[id].members or ():
+            asked = self._asked.get(user, {})
+            asked.pop(id, None)
+            if not asked:
+                self._asked.pop(user, None)
 
     def of_user(self, user: UserId) -> list[ConversationId]:
         """Return the conversations that a user belongs to or did, without those of group operations and those that
@@ -207,11 +230,17 @@ class Conversations:
             self._dms.setdefault(user, {})[conversation.id] = None
         return conversation
 
-    def sweep(self, is_shared: Callable[[ConversationState], bool]) -> list[ConversationState]:
-        """Forget conversations without stored entries that no link may mention any more. Return them."""
-        unshared = [id for id in self.provisional if not is_shared(self.by_id[id])]
-        for id in [id for id in self.provisional if self.by_id[id].is_stored]:
-            self.keep(id)
+    def sweep(
+        self, users: Iterable[UserId] | None, is_shared: Callable[[ConversationState], bool]
+    ) -> list[ConversationState]:
+        """Forget conversations without stored entries that no link may mention any more. Return them.
+
+        users: Look only at those that concern these users; None: at all.
+        """
+        near: Iterable[ConversationId] = [*self.provisional]
+        if users is not None:
+            near = dict.fromkeys(id for user in users for of in (self._asked, self._dms) for id in of.get(user, ()))
+        unshared = [id for id in near if id in self.provisional and not is_shared(self.by_id[id])]
         return [found for id in unshared if (found := self.forget(id)) is not None]
 
     def forget(self, id: ConversationId) -> ConversationState | None:
@@ -222,7 +251,10 @@ class Conversations:
 
     def remove(self, id: ConversationId) -> ConversationState:
         """Forget and return a conversation."""
-        self.keep(id)
+        self._end_provisional(id)
+        at = bisect_left(self._kept, id)
+        if self._kept[at : at + 1] == [id]:
+            del self._kept[at]
         conversation = self.by_id.pop(id)
         group = self.groups.pop(id, None)
         if group is not None:

@@ -217,7 +217,7 @@ class Replicator:
             self.causal_order.on_link_down(remote)
             self.typing.on_link_down(remote)
             self.read_receipts.on_link_down(remote)
-            self.context.sweep_conversations()
+            self.context.sweep_conversations(link.users)
 
     def is_unknown(self, user: UserId) -> bool:
         """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared
@@ -237,6 +237,7 @@ class Replicator:
             return
         for user in gone:
             remote.comparison.known_users.pop(user, None)
+        self.context.sweep_conversations(gone)
         if len(remote.comparison.known_users) > len(link.users):  # some lost their places to others
             for user in remote.comparison.known_users.keys() - link.users.keys():
                 del remote.comparison.known_users[user]
@@ -412,6 +413,7 @@ class Replicator:
     def _expire_requests(self) -> None:
         """Delete now and then what has waited for long."""
         self.requests.expire()
+        self.context.sweep_conversations()
         self.context.after(EXPIRED_EVERY, self._expire_requests)
 
     def before_user_unhosted(self, user: UserId) -> None:
@@ -424,6 +426,7 @@ class Replicator:
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
         self.requests.on_user_unhosted(user)
+        self.context.sweep_conversations()
 
     def lift_quota(self, user: UserId) -> None:
         """Lift a user's limits. Refused entries come with the next comparison."""

@@ -342,22 +342,22 @@ class SyncContext:
         """Store the name behind a conversation id, together with its first entry."""
         if not conversation.is_stored:
             conversation.is_stored = True
+            self.conversations.keep(conversation.id)
             begun = self.requests.on_begun(conversation) if conversation.naming.dm else None
             if begun is not None:
                 self.transaction.requests.append(begun)
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
-    def sweep_conversations(self) -> None:
-        """Forget conversations that peers named and of which nothing is stored."""
-        for forgotten in self.conversations.sweep(self._is_mentioned):
+    def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
+        """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
+        for forgotten in self.conversations.sweep(users, self._may_be_mentioned):
             self.requests.on_forgotten(forgotten)
 
-    def _is_mentioned(self, conversation: ConversationState) -> bool:
-        """Return whether a link may mention a conversation. There may be thousands, and hundreds of links."""
-        if conversation.members is None or (conversation.group is not None and conversation.group.may_lack_operations):
-            return bool(self.remotes_sharing(conversation))
-        links = {link for user in conversation.members for link in self.presence.hosts.get(user, ())}
-        remotes = (self.remotes[link] for link in links if link in self.remotes)
+    def _may_be_mentioned(self, conversation: ConversationState) -> bool:
+        """Return whether there is a link that may hear of a conversation."""
+        near = {link for user in conversation.members or () for link in self.presence.hosts.get(user, ())}
+        near.update(id for id, remote in self.remotes.items() if conversation.id in remote.groups_announced)
+        remotes = (self.remotes[link] for link in near if link in self.remotes)
         return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
 
     def forget_on_links(self, conversation: ConversationState) -> None:
@@ -436,9 +436,7 @@ class SyncContext:
 
     def shared_conversations(self, remote: RemoteState) -> list[ConversationState]:
         """Return the conversations with entries that are shared with a remote, by id in order."""
-        every = self.conversations.by_id.values()
-        shared = [conversation for conversation in every if conversation.writers and self.shares(remote, conversation)]
-        return sorted(shared, key=lambda conversation: conversation.id)
+        return [each for each in self.conversations.kept() if each.writers and self.shares(remote, each)]
 
     def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.

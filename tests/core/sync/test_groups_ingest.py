@@ -7,9 +7,11 @@ import pytest
 from p2pchat.core import effects as out
 from p2pchat.core.groups.state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
-from p2pchat.core.sync.conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL
-from p2pchat.protocol import Entries, Have, Naming
-from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World
+from p2pchat.core.sync.conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
+from p2pchat.protocol import Digest, Entries, Have, Here, Naming
+from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World, dm
+from tests.core.steps import count_steps
+from tests.core.sync.test_requests import gateway
 
 
 class Away:
@@ -341,3 +343,45 @@ def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_i
         ada.drop(far)
         kept.append(group in ada.node.sync.conversations.by_id)
     assert kept == [True, True, False]
+
+
+def name_groups(far: Far, count: int, start: int = 0) -> None:
+    """Have a far end name this many groups of which nothing ever comes."""
+    for at in range(start, start + count, 500):
+        ids = [f"{n:064x}" for n in range(at, min(at + 500, start + count))]
+        far.say(Have({}, names=[Naming(group=(id, IDS[far.name], "b0" * 8)) for id in ids]))
+
+
+def test_groups_that_never_arrive_cost_other_links_and_digests_nothing() -> None:
+    def steps(count: int) -> tuple[int, int]:
+        ada, bob = World().peer("ada"), Author("bob", "b1")
+        far, eve = ada.far("bob"), ada.far("eve")
+        far.say(bob.say("hi"))
+        name_groups(eve, count)
+        assert len(ada.node.sync.conversations.provisional) == count
+        return count_steps(lambda: far.say(Digest(sum="ab" * 32))), count_steps(lambda: ada.drop(far))
+
+    assert steps(1000) == steps(1)
+
+
+def test_groups_that_never_arrive_end_with_the_last_link_that_named_them() -> None:
+    ada = World().peer("ada")
+    far, near = ada.far("eve"), ada.far("dan")
+    name_groups(far, 20)
+    here = ada.node.sync.conversations.provisional
+    assert len(here) == 20
+    name_groups(near, 1)  # the other peer named it first
+    ada.drop(far)
+    assert len(here) == 1
+    ada.drop(near)
+    assert not here
+
+
+def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user() -> None:
+    ada = World().peer("ada")
+    far = gateway(ada, "bob", "cyd")
+    dropped = dm_naming(IDS["ada"], IDS["cyd"])
+    far.say(Have({}, names=[dropped]))
+    assert dm("ada", "cyd") in ada.node.sync.conversations.by_id
+    far.say(Here([], gone=[IDS["cyd"]]))
+    assert dm("ada", "cyd") not in ada.node.sync.conversations.by_id
