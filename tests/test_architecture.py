@@ -36,12 +36,12 @@ DIRECTION = (
     {"offline", "backup", "reachability"},
     {"testing"},
     {"sync"},
-    {"commands", "safe_text"},
+    {"commands", "peer_metrics", "safe_text"},
     {"web"},
     {"cli"},
     {"bots", "once"},
 )
-APPS = {"commands", "safe_text", "web", "cli", "bots", "once"}  # guests of the public names
+APPS = {"commands", "peer_metrics", "safe_text", "web", "cli", "bots", "once"}  # guests of the public names
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
 LAYER[""] = LAYER["testing"]  # layers after the library use its public names
 # The interfaces of a gateway. None imports another.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.app import TerminalFrontEnd
+    from p2pchat.peer_metrics import MetricsServer
 
 
 def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
@@ -93,6 +94,20 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
                 raise errors.explain(error) from None
 
 
+def _metrics_of(endpoint: str) -> Callable[[TCPPeer], MetricsServer | None]:
+    """Return what serves the metrics of a peer at this endpoint, nothing for ""; P2PChatError without the library."""
+    if not endpoint:
+        return lambda peer: None
+    try:
+        from p2pchat.peer_metrics import MetricsServer
+    except ImportError:
+        raise P2PChatError(
+            "metrics need prometheus-client, which is not installed: install the extra `metrics`, p2pchat-mesh[metrics]"
+        ) from None
+    host, _, port = endpoint.rpartition(":")
+    return lambda peer: MetricsServer(peer, host.strip("[]"), int(port))
+
+
 SHOWN_WITHIN = 5.0  # seconds in which own messages are shown at the end: as long as --drain waits
 
 
@@ -119,6 +134,7 @@ class Chat:
                 self._front.close()
 
     async def _run_peer(self) -> int:
+        make_metrics = _metrics_of(self._options.metrics)
         settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
         peer = make_peer(self._options, self._invite, settings)
         invited = endpoints_of(self._invite or "")
@@ -126,6 +142,7 @@ class Chat:
         self._join_summary = JoinSummary(self._invite or "", dials=bool(self._options.endpoints or invited))
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
+        metrics = make_metrics(peer)
         control = await ControlServer(peer).start()
         self._init_display(peer)
         self._join_summary.begin(peer)
@@ -147,6 +164,8 @@ class Chat:
             session.activity.close()
             self._join_summary.close()
             session.mark_seen()  # the last lines shown count as read too
+            if metrics is not None:
+                await metrics.aclose()
             await control.shut_down(STOP_REASONS[await self._shutdown.wait()])
             await pump
 

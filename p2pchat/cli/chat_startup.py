@@ -61,6 +61,7 @@ class ChatOptions(PeerOptions):
     log: str = ""
     drain: float = USUAL_DRAIN
     stay: bool = False
+    metrics: str = ""
     verbose: bool = False
     host_given: bool = field(default=False, compare=False)  # by an option or a variable
     bare: bool = False  # no PORT was given: the wizard asks for what is missing

@@ -14,12 +14,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from p2pchat import Delivered, Message, PeerClosed, Read, Sent, StorageError, TCPPeer
+from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
-from p2pchat.web.metrics import HealthCheck, Metrics
+from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits
 
 _log = logging.getLogger("p2pchat.web")

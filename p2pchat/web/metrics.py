@@ -1,4 +1,4 @@
-"""Metrics of one gateway for Prometheus, and its health check.
+"""Metrics of one gateway for Prometheus.
 
 Each gateway has a registry of its own, so that several can live in one process. Frequent events are counted in plain
 integers and read when metrics are requested. Labels are words of this program, never names, addresses or texts, so that
@@ -7,8 +7,7 @@ their number is bounded.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -17,8 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from p2pchat import P2PChatError, PeerClosed, TCPPeer
-from p2pchat.web import WebSettings
+from p2pchat import TCPPeer
+from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.web.accounts import Accounts
 from p2pchat.web.errors import WebError, problem_of
 from p2pchat.web.hub import Hub
@@ -96,76 +95,4 @@ class _GaugeCollector(Collector):
         for why, count in sorted(self._hub.ended.items()):
             ended.add_metric([why], count)
         yield ended
-        yield GaugeMetricFamily(
-            "p2pchat_storage_works", "Whether the last round trip succeeded", value=float(self._health.ok)
-        )
-        yield GaugeMetricFamily(
-            "p2pchat_storage_seconds", "Duration of the last round trip", value=self._health.seconds
-        )
-        yield from self._peer_metrics()
-
-    def _peer_metrics(self) -> Iterator[Metric]:
-        try:
-            peer = self._peer
-            here, links, counted = len(peer.here()), len(peer.links()), peer.counted
-        except PeerClosed:
-            return
-        yield GaugeMetricFamily("p2pchat_peer_links", "Linked peers", links)
-        yield GaugeMetricFamily("p2pchat_peer_users_here", "Users online or idle in the mesh", here)
-        family = CounterMetricFamily("p2pchat_peer_counted", "Counters of the core", labels=["what"])
-        for what, count in sorted(counted.items()):
-            family.add_metric([what], count)
-        yield family
-
-
-class HealthCheck:
-    """Health of a gateway: whether a round trip through core and storage succeeded in the last seconds.
-
-    A round trip is made on request, at most every `health_every` seconds, and shared by all requests meanwhile.
-
-    Attributes:
-        seconds: Duration of the last round trip; 0.0 before the first.
-        ok: Whether it succeeded.
-    """
-
-    def __init__(self, peer: TCPPeer, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
-        self._peer = peer
-        self._settings = settings
-        self._clock = clock
-        self._probe: asyncio.Task[None] | None = None
-        self._succeeded_at = float("-inf")
-        self._probed_at = float("-inf")
-        self._reason = "core and storage have not answered yet"
-        self.seconds: float = 0.0
-        self.ok: bool = False
-
-    async def check(self) -> str:
-        """Return why this gateway is unhealthy; "" if it is healthy."""
-        now = self._clock()
-        if self._probe is None and now - self._probed_at >= self._settings.health_every:
-            self._probed_at = now
-            self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat web health")
-        if self._probe is not None:
-            await asyncio.wait([self._probe], timeout=self._settings.health_every)
-        if self._clock() - self._succeeded_at <= self._settings.health_within and self.ok:
-            return ""
-        return self._reason
-
-    async def _round_trip(self, since: float) -> None:
-        self._reason = "storage does not answer"
-        try:
-            await self._peer.round_trip()
-        except P2PChatError as error:
-            self.ok, self._reason = False, str(error)
-        else:
-            self.ok, self._succeeded_at = True, self._clock()
-            self.seconds = self._succeeded_at - since
-            self._reason = "core and storage have not answered for too long"
-        finally:
-            self._probe = None
-
-    async def aclose(self) -> None:
-        """Cancel a round trip under way."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+        yield from peer_metrics(self._peer, self._health)

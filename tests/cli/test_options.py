@@ -88,7 +88,7 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
-NUMBERS = ("drain", "advertise", "trace_limit", "log_level")  # and an endpoint
+NUMBERS = ("drain", "advertise", "trace_limit", "log_level", "metrics")  # and an endpoint
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:

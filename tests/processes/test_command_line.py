@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.ports import free_ports
@@ -45,6 +46,24 @@ def test_logs_of_the_library_are_shown_when_asked_for(tmp_path: Path) -> None:
     quiet, shown = p2pchat(tmp_path, "0", "--name", "ada"), p2pchat(tmp_path, "0", "--name", "ada", "--log-level=info")
     assert "p2pchat.peer INFO peer " in shown.err and " listens on 127.0.0.1:" in shown.err
     assert "p2pchat.peer" not in quiet.err
+
+
+@one_loop
+async def test_a_peer_serves_its_metrics(quick: Cluster, tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    (port,) = free_ports(1)
+    ada = quick.child("ada", "--metrics", str(port), log=False)
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.wait(lambda line: line["event"] == "joined")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
+    assert {"p2pchat_peer_links 1.0", "p2pchat_storage_works 1.0"} <= set(answer.text.splitlines())
+    assert "ada" not in answer.text and "bob" not in answer.text
+    taken = await run_forked(quick, tmp_path, "0", "--metrics", str(port))
+    assert taken.code == 1 and f"metrics cannot be served at 127.0.0.1:{port}: " in taken.complains()
+    assert (await bob.leave(), await ada.leave()) == (0, 0)
 
 
 NOT_MEANT = [

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from p2pchat import PeerClosed, StorageError, TCPPeer
+from p2pchat.peer_metrics import HealthCheck
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.web import Pace, WebSettings, create_app
-from p2pchat.web.metrics import HealthCheck
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, serving
 
