@@ -76,12 +76,12 @@ def test_an_example_fits_on_a_screen_and_uses_public_names(path: Path) -> None:
     imports = [line for line in lines if line.startswith(("from p2pchat", "import p2pchat"))]
     assert imports
     assert all(
-        line.startswith(("from p2pchat import ", "from p2pchat.bots import ", "from p2pchat.testing import "))
+        line.startswith(tuple(f"from p2pchat{module} import " for module in ("", ".bots", ".sync", ".testing")))
         for line in imports
     )
 
 
-@pytest.mark.parametrize("name", ["echo_bot.py", "inside_a_program.py", "send_report.py"])
+@pytest.mark.parametrize("name", ["echo_bot.py", "inside_a_program.py", "send_report.py", "worker_threads.py"])
 async def test_an_example_without_arguments_prints_its_usage(name: str) -> None:
     code, out, err = await output(name)
     assert (code, out) == (1, "")
@@ -172,6 +172,22 @@ async def test_the_builder_reports_to_the_room() -> None:
         assert (code, err) == (0, "")
         steps = [f"builder {worker}: step {step} of 3" for worker in ("compile", "test") for step in (1, 2, 3)]
         assert sorted(out.splitlines()) == sorted(steps)
+
+
+async def test_the_worker_threads_stop_when_somebody_says_so() -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        reports = ada.events(Message)
+        async with example("worker_threads.py", "0", ada.endpoint) as process:
+            first: set[str] = set()
+            while not {"left: step 1", "right: step 1"} <= first:
+                first.add((await asyncio.wait_for(anext(reports), PATIENCE)).text)
+            await ada.broadcast("stop")
+            stopped: set[str] = set()
+            while len(stopped) < 2:
+                name, _, text = (await asyncio.wait_for(anext(reports), PATIENCE)).text.partition(": ")
+                stopped |= {name} if text.startswith("stopped after ") else set()
+            assert await asyncio.wait_for(process.communicate(), PATIENCE) == (b"", b"")
+            assert process.returncode == 0
 
 
 async def test_both_sides_of_a_partition_end_with_one_history() -> None:

@@ -6,12 +6,14 @@ import asyncio
 import concurrent.futures
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from threading import Event, Thread
 from typing import Any, assert_type
 
 import pytest
@@ -29,6 +31,7 @@ from p2pchat.sync import (
     Receipt,
     Receipts,
     Sent,
+    Settings,
     TCPPeer,
     TooLong,
     UnknownName,
@@ -297,6 +300,33 @@ def test_on_windows_a_wait_looks_up_for_signals(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("p2pchat.sync.background.SIGNALS_EVERY", 0.001)
     with pytest.raises(TimeoutError, match="that of the call"):
         background().run(waits_for_looks)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
+def test_ctrl_c_while_a_peer_starts_leaves_its_profile_free(home: Path) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # accepts, and never answers: the start waits for it
+    silent.settimeout(PATIENCE)
+
+    def interrupt() -> None:
+        with silent.accept()[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+            ended.wait(PATIENCE)
+
+    ended = Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    dialled = Thread(target=interrupt)
+    dialled.start()
+    settings = Settings(start_timeout=PATIENCE)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            TCPPeer(0, silent.getsockname()[1], name="ada", data=home / "ada", settings=settings).__enter__()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        ended.set()
+        dialled.join()
+        silent.close()
+    with TCPPeer(0, name="ada", data=home / "ada") as ada:
+        assert ada.broadcast("it is free").status == "accepted"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
