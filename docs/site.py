@@ -17,6 +17,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import p2pchat
+
 ROOT = Path(__file__).resolve().parent.parent
 
 DOCUMENTS = {
@@ -37,6 +39,7 @@ _NOTE = re.compile(r"^<!-- (not run|new scene|close|kill)\b.*-->$")
 _LINK = re.compile(r"\[([^]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _SETTING = re.compile(r"^    (\w+): \w+ = (.+?)(?:  # (.+))?$")
 _NAMED = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
+_MEMBERS = re.compile(r"^::: ([\w.]+) \[([\w, ]*)\]$")
 
 
 class Site:
@@ -75,6 +78,8 @@ class Site:
                 line, in_code = line if in_code else _fence(line), not in_code
             elif not in_code and _NOTE.match(line):
                 continue
+            elif members := _MEMBERS.match(line):
+                line = _directives(members[1], members[2])
             elif not in_code:
                 line = _LINK.sub(lambda link: self._link(link, name, uri), line)
             lines.append(_settings() if line == SETTINGS else line)
@@ -117,6 +122,14 @@ def _examples() -> str:
     return "\n".join(page) + "\n"
 
 
+def _directives(cls: str, members: str) -> str:
+    """Return the directives of mkdocstrings for some members of a class; without any, for the class without members."""
+    if not members:
+        return f"::: {cls}\n    options:\n      members: false\n      inherited_members: false\n"
+    options = "    options:\n      heading_level: 3\n"
+    return "\n".join(f"::: {cls}.{name}\n{options}" for name in members.split(", "))
+
+
 def _settings() -> str:
     """Return the tables of settings: config.py has one a line, with its default and a comment, under headings."""
     _, _, fields = (ROOT / "p2pchat" / "config.py").read_text("utf-8").partition("class Settings:")
@@ -136,6 +149,7 @@ def misplaced_names(pages: str) -> list[str]:
     found = _NAMED.findall(pages)
     public = {f"{module}.{name}" for module in PUBLIC_MODULES for name in importlib.import_module(module).__all__}
     public.discard("p2pchat.__version__")
+    public |= {f"p2pchat.TCPPeer.{name}" for name in dir(p2pchat.TCPPeer) if name[0] != "_"}  # which are in sections
     return [
         *(f"{name} is not in docs/reference" for name in sorted(public - set(found))),
         *(f"{name} is in docs/reference, but not public" for name in sorted(set(found) - public)),
