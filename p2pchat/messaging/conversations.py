@@ -117,14 +117,14 @@ class Conversation:
         if user is not None:
             return user.label
         if self.kind == "group":
-            return self.full_label if self._viewer.same_name(self) else self.plain_name
+            return self.full_label if self._viewer._same_name(self) else self.plain_name
         return self.kind if self.kind != "unknown" else base32(self.key[:10])
 
     @property
     def plain_name(self) -> str:
         """The name that the owner gave a group; `group` while it is unknown, and for other conversations."""
         group = self.naming.talk if self.naming else None
-        view = self._viewer.group_view(group) if group else None
+        view = self._viewer._group_view(group) if group else None
         return view.name if view else "group"
 
     @property

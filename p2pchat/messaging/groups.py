@@ -46,7 +46,7 @@ class Group(Conversation):
     @property
     def view(self) -> GroupView | None:
         """The state of the group in the core; None while nothing is known of it here."""
-        return self._viewer.group_view(self.group_key)
+        return self._viewer._group_view(self.group_key)
 
     @property
     def owner(self) -> User | None:
@@ -68,19 +68,19 @@ class Group(Conversation):
 
     async def add(self, *who: Who) -> None:
         """Add members; they receive the whole history. Name a user who was never met by the full id."""
-        await self._viewer.change_group(self, add=self._keys_of(who))
+        await self._viewer._change_group(self, add=self._keys_of(who))
 
     async def remove(self, *who: Who) -> None:
         """Remove members. A peer that knows of the removal does not show what they write after it."""
-        await self._viewer.change_group(self, remove=self._keys_of(who))
+        await self._viewer._change_group(self, remove=self._keys_of(who))
 
     async def rename(self, name: str) -> None:
         """Change the name; raises ValueError for an invalid one."""
-        await self._viewer.change_group(self, name=name)
+        await self._viewer._change_group(self, name=name)
 
     async def hand_over(self, who: Who) -> None:
         """Make a member the owner."""
-        await self._viewer.change_group(self, owner=self._viewer.people.resolve(who).key)
+        await self._viewer._change_group(self, owner=self._viewer.people.resolve(who).key)
 
     async def leave(self) -> None:
         """Leave the group. An owner hands it over first.
@@ -88,7 +88,7 @@ class Group(Conversation):
         What was written stays with those who have it. Nobody else is given it by one who left, so this waits up to 3 s
         until the members who are online have it; `Receipt.delivered_to` of the last message tells whether anybody has.
         """
-        await self._viewer.leave_group(self)
+        await self._viewer._leave_group(self)
 
     def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
         return tuple(self._viewer.people.resolve(one).key for one in who)

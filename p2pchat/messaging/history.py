@@ -181,11 +181,11 @@ class Viewer:
         known = [self._directory.group(view.talk) for view in self._groups.all()]
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
 
-    def group_view(self, group: ConversationId) -> GroupView | None:
+    def _group_view(self, group: ConversationId) -> GroupView | None:
         """Return the present state of a group, by the id of its operations; None while it is unknown."""
         return self._groups.view(group)
 
-    def same_name(self, conversation: Conversation) -> bool:
+    def _same_name(self, conversation: Conversation) -> bool:
         """Return whether another group has the same name, or one that looks like it."""
         return self._groups.same_name(conversation.key)
 
@@ -346,7 +346,7 @@ class Viewer:
         labels = users_with(self.people, post.log.user, missing)
         return Gap(at=post.received_at, about=post.id, missing=ids, last_seen_with=labels)
 
-    def ref(self, log: LogId, seq: int) -> str | None:
+    def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""
         return None
 
@@ -388,7 +388,7 @@ class Viewer:
         """Mark messages as read; see Message.mark_read."""
         raise _read_only("mark messages read")
 
-    async def change_group(
+    async def _change_group(
         self,
         group: Conversation,
         *,
@@ -400,7 +400,7 @@ class Viewer:
         """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
         raise _read_only()
 
-    async def leave_group(self, group: Group) -> None:
+    async def _leave_group(self, group: Group) -> None:
         """Leave a group; call Group.leave instead."""
         raise _read_only()
 

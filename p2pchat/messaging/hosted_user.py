@@ -112,9 +112,9 @@ class HostedUser(LocalUser):
         disk = self._disk
         shown = await disk.read(partial(disk.storage.entry, event.log, event.seq))
         if shown is not None:
-            self.keep_from("read" if isinstance(event, Read) else "delivered", event.log.conversation, shown.place)
+            self._keep_from("read" if isinstance(event, Read) else "delivered", event.log.conversation, shown.place)
 
-    def keep_from(self, kind: Kind, key: ConversationId, place: int) -> dict[str, int]:
+    def _keep_from(self, kind: Kind, key: ConversationId, place: int) -> dict[str, int]:
         """Keep the receipts of one step and conversation from a place on, stored soon; return the place to store."""
         name, feed = self._kept(kind, key), self._lifecycle.feed
         if not 0 < feed.place_of(name, 0) <= place:
@@ -171,7 +171,7 @@ class HostedUser(LocalUser):
             return event
         seen: dict[str, Any] = {one.name: self._seen(getattr(event, one.name)) for one in fields(event)}
         if isinstance(event, MESSAGE_CHANGES):
-            seen["ref"] = self.ref(event.log, event.seq)
+            seen["ref"] = self._ref_of(event.log, event.seq)
         return replace(event, **seen)
 
     def _seen(self, value: object) -> object:
@@ -413,7 +413,7 @@ class Deliveries:
         found, hears = self._lifecycle.hosted.by_id.get(writer), self._hears.get(writer)
         if found is None or hears is None or hears(RECEIPT_EVENTS[kind]):
             return {}
-        return found.keep_from(kind, key, since + 1)
+        return found._keep_from(kind, key, since + 1)
 
     async def _store(self) -> None:
         try:

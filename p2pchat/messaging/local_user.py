@@ -470,7 +470,7 @@ class LocalUser(Viewer):
         self._require_known()
         return self._directory.group(self._groups.find(address))
 
-    async def change_group(
+    async def _change_group(
         self,
         group: Conversation,
         *,
@@ -484,7 +484,7 @@ class LocalUser(Viewer):
         new_name = None if name is None else validate_name(name)
         await driver.requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
 
-    async def leave_group(self, group: Group) -> None:
+    async def _leave_group(self, group: Group) -> None:
         """Leave a group; call Group.leave instead."""
         driver, me, key = self._require_running(), self.people.me, _operations_of(group)
         if sent := [post for post in await self.history(group, limit=PAGE) if isinstance(post, Sent)]:
@@ -709,7 +709,7 @@ class LocalUser(Viewer):
     def _receipt(self, log: LogId, seq: int) -> Receipt:
         return Receipt(self._lifecycle.tracker, self.people, log, seq)
 
-    def ref(self, log: LogId, seq: int) -> str | None:
+    def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""
         driver = self._lifecycle.driver
         return None if driver is None else driver.writes.refs.get((log, seq))

@@ -323,7 +323,7 @@ class Sent(Post):
     @property
     def ref(self) -> str | None:
         """The `ref` given to send() in this run; None without one."""
-        return self._viewer.ref(self.log, self.seq)
+        return self._viewer._ref_of(self.log, self.seq)
 
     def to_json(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values, with `to` and `ref`."""

@@ -558,7 +558,7 @@ class EventBuilder:
         by, message = viewer.people.user(log.user), post_of(viewer, shown, mine=shown.log.user in self._access.mine)
         common: dict[str, Any] = {
             "at": aware(received_at), "message": message, "by": by, "sent_at": aware(entry.at), "old": old, "log": log,
-            "seq": seq, "place": place, "ref": viewer.ref(log, seq),
+            "seq": seq, "place": place, "ref": viewer._ref_of(log, seq),
         }  # fmt: skip
         if message.unsupported is not None:
             return None

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.conversations import DeletedHistory
     from p2pchat.messaging.hosted_user import Users
     from p2pchat.messaging.local_user import Start
-    from p2pchat.messaging.receipts import Kind
     from p2pchat.messaging.search import Progress
     from p2pchat.messaging.users import HostPeer
     from p2pchat.offline import Checked
@@ -512,14 +511,6 @@ class Viewer(Wrapper):
         """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""
         return self._call("groups")
 
-    def group_view(self, group: ConversationId) -> GroupView | None:
-        """Return the present state of a group, by the id of its operations; None while it is unknown."""
-        return self._call("group_view", group)
-
-    def same_name(self, conversation: Conversation) -> bool:
-        """Return whether another group has the same name, or one that looks like it."""
-        return self._call("same_name", conversation)
-
     def history(
         self,
         conversation: To | None = None,
@@ -560,10 +551,6 @@ class Viewer(Wrapper):
         """Return which entries that a message follows are not here, and who had them; None if none is missing."""
         return self._call("missing", post)
 
-    def ref(self, log: LogId, seq: int) -> str | None:
-        """Return the `ref` given to send() for this message in this run; None without one."""
-        return self._call("ref", log, seq)
-
     def send(self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False) -> Receipt:
         """Write one message; see TCPPeer.send."""
         return self._call("send", to, text, reply_to, action=action)
@@ -597,22 +584,6 @@ class Viewer(Wrapper):
     def mark_read(self, post: ShownEntry) -> None:
         """Mark messages as read; see Message.mark_read."""
         self._call("mark_read", post)
-
-    def change_group(
-        self,
-        group: Conversation,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None:
-        """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
-        self._call("change_group", group, add=add, remove=remove, name=name, owner=owner)
-
-    def leave_group(self, group: Group) -> None:
-        """Leave a group; call Group.leave instead."""
-        self._call("leave_group", group)
 
 
 class Whois(Wrapper):
@@ -918,22 +889,6 @@ class LocalUser(Viewer):
         """Return the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`."""
         return self._call("group", address)
 
-    def change_group(
-        self,
-        group: Conversation,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None:
-        """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
-        self._call("change_group", group, add=add, remove=remove, name=name, owner=owner)
-
-    def leave_group(self, group: Group) -> None:
-        """Leave a group; call Group.leave instead."""
-        self._call("leave_group", group)
-
     def send(
         self,
         to: To,
@@ -988,10 +943,6 @@ class LocalUser(Viewer):
     def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run."""
         return self._call("receipt", message_id)
-
-    def ref(self, log: LogId, seq: int) -> str | None:
-        """Return the `ref` given to send() for this message in this run; None without one."""
-        return self._call("ref", log, seq)
 
     @overload
     def events(
@@ -1371,10 +1322,6 @@ class HostedUser(LocalUser):
     def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts()."""
         self._call("keep_receipt", event)
-
-    def keep_from(self, kind: Kind, key: ConversationId, place: int) -> dict[str, int]:
-        """Keep the receipts of one step and conversation from a place on, stored soon; return the place to store."""
-        return self._call("keep_from", kind, key, place)
 
     def kept_receipts(self, is_heard: Callable[[], bool] = lambda: True) -> Iterator[ReceiptEvent]:
         """Return the receipts since those that were kept, one a message and step, and keep them no longer."""
