@@ -336,6 +336,11 @@ class PresenceTracker:
             self._reported.pop(user, None)
             self._on_gone(user)
 
+    def is_passing(self, user: UserId) -> bool:
+        """Return whether only unknown peers host a user who never wrote, and none of them is its own."""
+        links = [self._links[link] for link in self.hosts.get(user, ()) if link in self._links]
+        return bool(links) and all(link.peer != user and user in link.unwritten for link in links)
+
     def is_limited(self, user: UserId) -> bool:
         """Return whether only unknown peers tell this user, who never wrote, so that events about it are limited."""
         if user in self._familiar or any(self._links[link].known for link in self.hosts.get(user, ())):

@@ -43,6 +43,7 @@ class AckTracker:
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
     positions are saved with the next commit and need none of their own: peers announce them again when they meet.
+    Those of users who are only passing (presence.py) are not saved, and forgotten with the user.
 
     Subclasses decide what a position means, how far a mark counts, and what is emitted.
     """
@@ -51,6 +52,7 @@ class AckTracker:
         self._sync = sync
         self._positions: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
         self.unsaved: dict[AckKey, int] = {}
+        self._passing: dict[UserId, list[LogId]] = {}  # members whose positions are not saved
         self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
         self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
         self._runnable: deque[Continuation] = deque()
@@ -76,6 +78,16 @@ class AckTracker:
         taken = [(log, member, seq) for (log, member), seq in self.unsaved.items()]
         self.unsaved.clear()
         return taken
+
+    def keep(self, member: UserId) -> None:
+        """Save the positions of a member who wrote or is a contact now."""
+        for log in self._passing.pop(member, ()):
+            self.unsaved[log, member] = self._positions[log, member]
+
+    def forget(self, member: UserId) -> None:
+        """Forget what was not saved of a member who is gone."""
+        for log in self._passing.pop(member, ()):
+            self._positions.pop((log, member), None)
 
     # ---- for subclasses
 
@@ -161,7 +173,11 @@ class AckTracker:
 
     def _set_position(self, key: AckKey, seq: int) -> None:
         known = self._positions.get(key, 0)
-        self._positions[key] = self.unsaved[key] = seq
+        self._positions[key] = seq
+        if not self._sync.presence.is_passing(key[1]):
+            self.unsaved[key] = seq
+        elif not known:
+            self._passing.setdefault(key[1], []).append(key[0])
         self._on_advance(key[0], known + 1, seq, key[1])
 
     # ---- logs that are not in memory

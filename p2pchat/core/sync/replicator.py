@@ -125,6 +125,7 @@ class Replicator:
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
         self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
+        self.people.on_kept = self._on_user_kept
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._load(stored)
@@ -224,6 +225,16 @@ class Replicator:
         because of it.
         """
         return user not in self.people.names and not self.conversations.has_any_of(user)
+
+    def _on_user_kept(self, user: UserId) -> None:
+        self.delivery_receipts.keep(user)
+        self.read_receipts.tracker.keep(user)
+
+    def forget_user(self, user: UserId) -> None:
+        """Forget a user who never wrote and is gone."""
+        self.people.forget(user)
+        self.delivery_receipts.forget(user)
+        self.read_receipts.tracker.forget(user)
 
     def on_users_announced(
         self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool

@@ -270,3 +270,19 @@ def test_a_mark_for_many_users_is_looked_up_once_and_counts_for_all_of_them() ->
     ada.answer_lookups()
     receipts = ada.node.sync.delivery_receipts
     assert [receipts.position(first.log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")] == [2, 2, 2, 2]
+
+
+def test_receipts_of_made_up_users_are_not_stored_and_end_with_their_links() -> None:
+    ada = World().peer("ada")
+    far = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    announce(far, own(ada, 2))
+    receipts = ada.node.sync.delivery_receipts
+    assert {member for _, member in receipts._positions} == {IDS[name] for name in ("bob", "cyd", "dan")}
+    far.say(Author("cyd", "c1").say("a word of mine"))
+    ada.drop(far)
+    ada.world.pass_time(5)
+    kept = {IDS["bob"], IDS["cyd"]}  # a peer's own user, and one who wrote
+    assert {member for _, member in receipts._positions} == kept
+    ada.restart()
+    assert {member for _, member in ada.node.sync.delivery_receipts._positions} == kept
