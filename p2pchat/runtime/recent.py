@@ -18,7 +18,9 @@ from p2pchat.protocol import ConversationId
 # At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once. A reader that keeps up
 # with that must find them here.
 MAX_ENTRIES = 16_384
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024  # of memory, so 8192 entries of 200 characters
+SPAN_BYTES = 400  # of memory besides its entries: measured, with the log and its user
+ENTRY_BYTES = 250  # of memory besides its text: measured
 MAX_EDITED_LOGS = 1000  # a guess
 
 
@@ -115,7 +117,7 @@ def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | No
         raws = batch.raws[part]
         entries: list[Entry] = [decode_entry(raw) for raw in raws] if batch.entries is None else batch.entries[part]
         place = stretch.first_place + seq - stretch.first
-        size = sum(map(len, raws))
+        size = SPAN_BYTES + sum(map(len, raws)) + ENTRY_BYTES * len(raws)
         spans.append(EntrySpan(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
         seq = stop
         if seq == end:

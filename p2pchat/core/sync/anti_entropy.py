@@ -195,8 +195,8 @@ class AntiEntropy:
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
         _note_group(remote, conversation)
-        for user in sorted(self._sync.hosted.keys() & conversation.writers.keys()):
-            marks = conversation.writers[user].marks()
+        for user in sorted(user for user in self._sync.hosted if user in conversation.writers):
+            marks = conversation.writers.marks(user)
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
             self._receipts.on_marks(remote, conversation, user, marks)
             for log, member in self._sync.refusers.lift((conversation.id, user), remote.refused, remote.link.users):

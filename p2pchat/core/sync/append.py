@@ -240,7 +240,7 @@ def _newest_references(conversation: ConversationState, user: UserId, since_plac
 
 
 def _cannot_be_had(conversation: ConversationState, ref: Ref) -> bool:
-    log = conversation.by_ref.get(ref.log)
+    log = conversation.log_at(ref.log)
     return log is not None and (log.forked or ref.seq > log.show_limit)
 
 

@@ -189,7 +189,7 @@ class CausalOrder:
                 below = self._sync.refusals.below(conversation.id, ref)
                 return all(self._is_released(conversation, log, seq, each) for each in below)
             ref = Ref(ref.log, cut)  # nothing waits for what is refused, but for what is held before it
-        found = conversation.by_ref.get(ref.log)
+        found = conversation.log_at(ref.log)
         if found is not None:
             return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))
         if conversation.is_talk and conversation.is_cut_off(ref):
@@ -296,7 +296,7 @@ class CausalOrder:
     def _is_coming(self, conversation: ConversationState, ref: Ref) -> bool:
         if (conversation.id, ref.log) in self._asking:
             return True  # storage has not answered yet
-        found = conversation.by_ref.get(ref.log)
+        found = conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
             # It waits for another entry, or (hidden) for logs that a cut names.
             return found.show_limit >= ref.seq or self._is_awaited(found.id.key)

@@ -201,6 +201,12 @@ class Conversations:
         """Return all conversations except those of group operations and those that wait."""
         return [id for id, each in self.by_id.items() if not (each.naming.group or each.waits)]
 
+    def pack_quiet(self, most: int) -> None:
+        """Keep no more than so many quiet writers of the room as objects. Elsewhere there are not that many."""
+        room = self.by_id.get(self.room)
+        if room is not None:
+            room.writers.pack(most)
+
     def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
         """Return these ids, those with the newest entries first.
 

@@ -148,8 +148,7 @@ class Forks:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
     ) -> None:
         """Send the evidence if a remote has other tips of a writer: it may not know of a fork."""
-        writer = conversation.writers.get(user)
-        if writer is not None and {*marks} != {*writer.marks()}:
+        if user in conversation.writers and {*marks} != {*conversation.writers.marks(user)}:
             self.send_all(remote, conversation, user)
 
     def send_all(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> None:
@@ -165,9 +164,9 @@ class Forks:
         """
         users = remote.link.users.keys()
         for conversation in self._sync.shared_conversations(remote):
-            writers = conversation.writers.keys()
-            for user in sorted(writers if conversation.is_operations else users & writers):
-                for log in conversation.writers[user].logs.values():
+            writers = conversation.writers.open
+            for user in sorted(writers if conversation.is_operations else users & writers.keys()):
+                for log in writers[user].logs.values():
                     if log.forked and user in users:
                         self._owe(remote, log)
                     elif log.forked:

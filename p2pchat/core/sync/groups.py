@@ -141,10 +141,10 @@ class GroupSync:
         talk = self._talk(group) if group is not None and group.state is not None else None
         if group is None or talk is None or conversation.is_talk:
             return []
-        if not any(map(_may_have_stored_logs, talk.writers.values())):
+        if not any(map(_may_have_stored_logs, talk.writers.open.values())):
             return []
         try:
-            users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.keys()
+            users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.open.keys()
         except LogError:
             return []  # ingest refuses it later
         return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
@@ -268,7 +268,7 @@ class GroupSync:
     def _refresh_all_visible(self, group: GroupReplica) -> None:
         talk = self._talk(group)
         if talk is not None:
-            for writer in list(talk.writers.values()):
+            for writer in list(talk.writers.open.values()):
                 self._refresh_visible(talk, group, writer)
             if talk.blocked:
                 self._order.retry(talk)

@@ -2,7 +2,8 @@
 
 A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
 it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Covered logs (a later log of
-the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again.
+the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
+of the room of whom nothing is under way are kept as rows (quiet_logs.py).
 
 This file holds the data. ingest.py and append.py decide what is added. `Lookups` asks storage about the logs that are
 not in memory.
@@ -32,6 +33,7 @@ from p2pchat.core.records import (
     ShownKey,
     Start,
 )
+from p2pchat.core.sync.quiet_logs import QuietLog, QuietLogs
 from p2pchat.core.sync.waiting_logs import WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
@@ -86,6 +88,21 @@ class LogState:
         log.released = facts.released
         log.pruned = facts.pruned
         return log
+
+    @classmethod
+    def from_quiet(cls, log: LogId, quiet: QuietLog) -> LogState:
+        """Return a log of which there was a row."""
+        found = cls(log, chain=quiet.chain)
+        found.before, found.profiles = quiet.before, quiet.profiles
+        found.seq = found.durable_seq = found.released = quiet.seq
+        found.last_c, found.pruned = quiet.last_c, quiet.pruned
+        return found
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if it is a tip with nothing on its way to disk or to readers, and nobody writes in it here."""
+        is_settled = self.seq == self.durable_seq == self.released and not (self.covered or self.queue or self.own)
+        return is_settled and self.is_tip
 
     def extend(self, seq: int, chain: bytes, last_c: int) -> None:
         self.seq, self.chain, self.last_c = seq, chain, last_c
@@ -257,6 +274,19 @@ class WriterLogs:
             log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
         ]
 
+    @property
+    def quiet_log(self) -> QuietLog | None:
+        """What a row keeps of this writer; None if there is more than that."""
+        if len(self.logs) != 1 or self.sealed:
+            return None
+        (log,) = self.logs.values()
+        if not log.is_quiet or not log.shown_hash or isinstance(log, TalkLog):
+            return None
+        return QuietLog(
+            self.user, log.id.run, log.seq, log.chain, log.last_c, log.pruned, self.may_have_stored, log.before,
+            log.profiles,
+        )  # fmt: skip
+
     def tips(self) -> Iterator[LogState]:
         return (log for log in self.logs.values() if log.is_tip)
 
@@ -288,6 +318,89 @@ class WriterLogs:
         return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
 
 
+FEW_WRITERS = 64  # may be looked at in each step; a guess: 10 us
+
+
+class Writers:
+    """The writers of one conversation, by user id.
+
+    Whoever asks for one gets objects, and `pack` makes rows of those with nothing under way. So nobody may keep an
+    object of a writer or log beyond one step.
+
+    Attributes:
+        open: The writers that are objects now.
+        quiet: The others.
+    """
+
+    __slots__ = ("_conversation", "_pack_above", "open", "quiet")
+
+    def __init__(self, conversation: ConversationState) -> None:
+        self._conversation = conversation
+        self._pack_above: int = 0
+        self.open: dict[UserId, WriterLogs] = {}
+        self.quiet: QuietLogs = QuietLogs()
+
+    def __len__(self) -> int:
+        return len(self.open) + len(self.quiet)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self.open or user in self.quiet
+
+    def __iter__(self) -> Iterator[UserId]:
+        yield from self.open
+        yield from self.quiet.users()
+
+    def __getitem__(self, user: UserId) -> WriterLogs:
+        found = self.get(user)
+        if found is None:
+            raise KeyError(user)
+        return found
+
+    def get(self, user: UserId) -> WriterLogs | None:
+        """Return a writer, None for one who has no log here."""
+        found = self.open.get(user)
+        if found is None and self.quiet and (quiet := self.quiet.take(user)) is not None:
+            found = self.open[user] = WriterLogs(user)
+            found.may_have_stored = quiet.may_have_stored
+            self._conversation.restore(LogState.from_quiet(LogId(self._conversation.id, user, quiet.run), quiet))
+        return found
+
+    def marks(self, user: UserId, most: int | None = None) -> list[Mark]:
+        """Return the marks of a writer's tips, as `WriterLogs.marks`; [] for one who has no log here."""
+        if (quiet := self.quiet.mark(user)) is not None:
+            return [quiet]
+        found = self.open.get(user)
+        return [] if found is None else found.marks(most)
+
+    def tip_ids(self) -> Iterator[LogId]:
+        """Yield the logs that are tips, those of quiet writers last."""
+        for writer in reversed(self.open.values()):
+            yield from (log.id for log in writer.tips())
+        for user, run, _ in self.quiet.ends():
+            yield LogId(self._conversation.id, user, run)
+
+    def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, int]]]:
+        """Yield each writer, with the last released entry of each log that no other covers."""
+        for user, writer in self.open.items():
+            tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
+            yield user, {log.id.run: log.released for log in tips}
+        for user, run, seq in self.quiet.ends():
+            yield user, {run: seq}
+
+    def pack(self, most: int) -> None:
+        """Make rows of all quiet writers if there are more than `most` open ones.
+
+        Of many that are not quiet, the number must have doubled before they are looked at again.
+        """
+        if len(self.open) <= max(most, self._pack_above):
+            return
+        for user, writer in [*self.open.items()]:
+            quiet = writer.quiet_log
+            if quiet is not None and self.quiet.add(quiet):
+                del self.open[user], self._conversation.by_ref[ref_key(user, quiet.run)]
+        self._pack_above = 2 * len(self.open) if len(self.open) > FEW_WRITERS else 0
+
+
 def sum_of(conversations: Iterable[ConversationState]) -> str:
     """Return the sum over these conversations as a digest carries it."""
     return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
@@ -317,9 +430,9 @@ class ConversationState:
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.concerns_us: bool = True  # a member is hosted here
-        self.writers: dict[UserId, WriterLogs] = {}
+        self.writers: Writers = Writers(self)
         self.writers_of_all: Counter[UserId] | None = None
-        self.by_ref: dict[str, LogState] = {}
+        self.by_ref: dict[str, LogState] = {}  # of open writers
         self.sum: int = 0
         self.newest_c: int = 0
         self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
@@ -333,14 +446,21 @@ class ConversationState:
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)
         if found is None:
-            found = self.writers[user] = WriterLogs(user)
+            found = self.writers.open[user] = WriterLogs(user)
             if self.writers_of_all is not None:
                 self.writers_of_all[user] += 1
         return found
 
     def log(self, user: UserId, run: RunId) -> LogState | None:
-        writer = self.writers.get(user)
+        writer = self.writers.open.get(user) or self.writers.get(user)  # mostly the first, which is quicker
         return writer.logs.get(run) if writer else None
+
+    def log_at(self, ref: str) -> LogState | None:
+        """Return the log in memory that references name so."""
+        found = self.by_ref.get(ref)
+        if found is None and self.writers.quiet and (user := self.writers.quiet.user_of(ref)) is not None:
+            return self.log(user, ref[16:])
+        return found
 
     def may_be_only_stored(self, user: UserId) -> bool:
         """Return whether this user may have logs here that only storage has."""
@@ -364,7 +484,7 @@ class ConversationState:
 
     def is_cut_off(self, ref: Ref) -> bool:
         """Return whether an entry of a talk that is not in memory was cut off, so that no peer will send it."""
-        found = self.by_ref.get(ref.log)
+        found = self.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
         users = [user for user in self.allowed_writers or () if user.startswith(ref.log[:16])]
@@ -391,6 +511,12 @@ class ConversationState:
         self.by_ref[log.ref] = log
         return log
 
+    def restore(self, log: LogState) -> None:
+        """Add the log of a row, which is part of the sum already."""
+        log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)
+        self.writers.open[log.id.user].logs[log.id.run] = log
+        self.by_ref[log.ref] = log
+
     def drop_if_settled(self, log: LogState) -> bool:
         """Forget a covered log of which nothing waits or is in flight; storage finds it again. Return True if it was
         forgotten.
@@ -408,7 +534,7 @@ class ConversationState:
         """Announce and accept the logs of these users only."""
         changed = users ^ (self.allowed_writers or frozenset())
         self.allowed_writers = users
-        for user in changed & self.writers.keys():
+        for user in changed & self.writers.open.keys():
             for log in self.writers[user].logs.values():
                 self.refresh_sum(log)
 
@@ -442,7 +568,7 @@ class ConversationState:
     def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
         users = sorted(user for user in self.writers if span[0] <= user <= span[1] and self.may_write(user))
-        pairs = ((user, self.writers[user].marks(most)) for user in users)
+        pairs = ((user, self.writers.marks(user, most)) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
     def on_shown(self, place: int, log: LogState, first: int, seq: int, keep: int) -> None:

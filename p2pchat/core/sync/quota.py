@@ -17,7 +17,7 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from sys import intern
@@ -353,15 +353,37 @@ AHEAD = 4  # a charge is stored when it exceeds what was stored, then with a qua
 
 
 @dataclass(slots=True)
+class Charge:
+    """What counts of a user at one payer, in bytes.
+
+    `taken` counts now, and `stored` is at least that, or was at the start. Of a charge that was loaded, `surplus` may
+    not be so.
+    """
+
+    payer: str
+    stored: int = 0
+    taken: int = 0
+    surplus: int = 0
+
+
+@dataclass(slots=True)
 class QuotaAccount:
     """The state of one user's quota: `allowed` (limits lifted), and charges.
 
-    `charges`: payer -> at least the bytes that count there. A payer is a peer and its address, or IN_NO_BRANCH. Earlier
-    versions wrote the peer alone, and words that say nothing today.
+    A payer is a peer and its address, or IN_NO_BRANCH. Earlier versions wrote the peer alone, and words that say
+    nothing today.
     """
 
     allowed: bool = False
-    charges: dict[str, int] = field(default_factory=dict)
+    charges: tuple[Charge, ...] = ()  # no dict: most have one, and there may be many thousand users
+
+    def charge_at(self, payer: str) -> Charge:
+        """Return the charge at a payer, a new one if need be."""
+        found = next((charge for charge in self.charges if charge.payer == payer), None)
+        if found is None:
+            found = Charge(payer)
+            self.charges = (*self.charges, found)
+        return found
 
     @classmethod
     def parse(cls, line: str) -> QuotaAccount:
@@ -369,14 +391,14 @@ class QuotaAccount:
         for word in line.split():
             payer, _, size = word.partition(":")
             if size.isdecimal():
-                account.charges[intern(payer)] = int(size)
+                account.charge_at(intern(payer)).stored = int(size)
             else:
                 account.allowed |= word == ALLOWED
         return account
 
     def __str__(self) -> str:
         words = [ALLOWED] * self.allowed
-        return " ".join(words + [f"{payer}:{size}" for payer, size in self.charges.items()])
+        return " ".join(words + [f"{charge.payer}:{charge.stored}" for charge in self.charges])
 
 
 class QuotaAccounts:
@@ -432,17 +454,16 @@ class UnknownBytes:
 
     def __init__(self, ctx: Context, accounts: QuotaAccounts) -> None:
         self._accounts = accounts
-        self._shares: Shares[tuple[UserId, str]] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)
+        self._shares: Shares[str] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)  # of payers
         self._each = ctx.settings.branch_bytes
         self._full: set[Line] = set()  # nodes without room for something that came; () for all together
-        self._surplus: dict[tuple[UserId, str], int] = {}  # of stored charges: how much of each may not be so
 
     def load(self, is_unknown: Callable[[UserId], bool]) -> None:
         """Take the stored charges of users who are unknown still."""
         for user, account in self._accounts.by_user.items():
-            for payer, size in account.charges.items() if is_unknown(user) else ():
-                self._shares.add((user, payer), line_of(payer), size)
-                self._surplus[user, payer] = size - size * AHEAD // (AHEAD + 1)
+            for charge in account.charges if is_unknown(user) else ():
+                self._shares.add(charge.payer, line_of(charge.payer), charge.stored)
+                charge.taken, charge.surplus = charge.stored, charge.stored - charge.stored * AHEAD // (AHEAD + 1)
 
     @property
     def any_full(self) -> bool:
@@ -455,17 +476,18 @@ class UnknownBytes:
 
     def charge(self, payer: str, user: UserId, size: int) -> bool:
         """Charge a batch if there is room for it."""
-        line = self._shares.line((user, payer)) or line_of(payer)
+        line = line_of(payer)
         if not self._shares.has_room(line, size):
             nodes = [line[:depth] for depth in range(1, len(line) + 1)]
             full = [node for node in nodes if self._shares.taken[node] + size > self._each]
             self._full.update(full or [()])
             return False
-        self._shares.add((user, payer), line, size)
-        taken, charges = self._shares.amount((user, payer)), self._accounts.get(user).charges
-        if taken > charges.get(payer, 0):
-            sure = taken - self._surplus.get((user, payer), 0)
-            charges[payer] = max(taken, sure + sure // AHEAD)
+        self._shares.add(payer, line, size)
+        charge = self._accounts.get(user).charge_at(payer)
+        charge.taken += size
+        if charge.taken > charge.stored:
+            sure = charge.taken - charge.surplus
+            charge.stored = max(charge.taken, sure + sure // AHEAD)
             self._accounts.save(user)
         return True
 
@@ -474,19 +496,15 @@ class UnknownBytes:
         account = self._accounts.by_user.get(user)
         if account is None or not account.charges:
             return
-        for payer in list(account.charges):
-            item = user, payer
-            taken, surplus = self._shares.amount(item), self._surplus.pop(item, 0)
-            sure = taken - surplus
+        for charge in account.charges:
+            sure = charge.taken - charge.surplus
             rest = max(0, sure - size)
             size -= sure - rest
-            if rest:
-                surplus = self._surplus[item] = surplus * rest // sure
-                self._shares.reduce(item, taken - rest - surplus)
-                account.charges[payer] = rest + max(surplus, rest // AHEAD)
-            else:
-                self._shares.remove(item)
-                del account.charges[payer]
+            charge.surplus = charge.surplus * rest // sure if rest else 0
+            self._shares.reduce(charge.payer, charge.taken - rest - charge.surplus)
+            charge.taken = rest + charge.surplus
+            charge.stored = rest + max(charge.surplus, rest // AHEAD)
+        account.charges = tuple(charge for charge in account.charges if charge.taken)
         self._accounts.save(user)
 
     def forget_full(self) -> bool:
@@ -500,10 +518,9 @@ class UnknownBytes:
         account = self._accounts.by_user.get(user)
         if account is None or not account.charges:
             return False
-        for payer in account.charges:
-            self._shares.remove((user, payer))
-            self._surplus.pop((user, payer), None)
-        account.charges = {}
+        for charge in account.charges:
+            self._shares.reduce(charge.payer, charge.taken)
+        account.charges = ()
         self._accounts.save(user)
         return self.forget_full()
 

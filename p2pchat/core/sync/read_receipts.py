@@ -20,7 +20,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
-from itertools import starmap
+from itertools import islice, starmap
+from struct import Struct
 
 from p2pchat.core.effects import Counted, ReadReceipt, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
@@ -44,6 +45,7 @@ ReadItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, refe
 
 MAX_ABSENT_PEERS = 1024  # absent peers whose marks are remembered, and (next) marks of each: 20 MiB
 MAX_ANNOUNCED_BY_ABSENT = 100
+MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; with those below it looks at 1,000
 
 
 @dataclass(slots=True)
@@ -163,7 +165,7 @@ class ReadReceipts:
             return
         self._unanswered.remove(mark.ticket)
         change = self._ctx.change
-        if change.reads or change.consumers or self._positions.positions(*pair):
+        if change.reads or change.consumers or self._positions.has_any(*pair):
             change.is_awaited = True
             self._sync.transaction.reads.append(mark.ticket)
         else:
@@ -193,27 +195,22 @@ class ReadReceipts:
             self._ctx.change.meta[RECEIPTS_CHOSEN] = self.privacy.text
 
     def _tips(self, conversation: ConversationState, reader: UserId) -> Iterator[LogId]:
-        for user, writer in conversation.writers.items():
-            if user != reader:
-                yield from (log.id for log in writer.tips())
+        return islice((log for log in conversation.writers.tip_ids() if log.user != reader), MAX_ASKED)
 
     def _may_tell(self, mark: MarkedRead, writer: UserId) -> bool:
         return writer != mark.user and writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
 
     def _mark_all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
         """Mark everything that was shown in the conversation."""
-        reader, kept = mark.user, dict[UserId, set[RunId]]()
-        for user, writer in conversation.writers.items():
-            if not self._may_tell(mark, user):
+        reader = mark.user
+        for user, shown in conversation.writers.shown_ends():
+            if shown == self._positions.seqs(conversation.id, reader, user) or not self._may_tell(mark, user):
                 continue
-            tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
-            for log in tips:
-                self._advance(log.id, reader, log.released)
-            runs = {log.id.run for log in tips if log.released}
-            if tips and len(runs) == len(tips):
-                kept[user] = runs
-        removed = self._positions.keep_only(conversation.id, reader, kept)
-        self._ctx.change.reads.extend(ReadMark(log, reader, 0) for log in removed)
+            for run, seq in shown.items():
+                self._advance(LogId(conversation.id, user, run), reader, seq)
+            if shown and all(shown.values()):
+                removed = self._positions.keep_only(conversation.id, reader, user, shown.keys())
+                self._ctx.change.reads.extend(ReadMark(log, reader, 0) for log in removed)
 
     def _mark_shown(
         self, conversation: ConversationState, mark: MarkedRead, defers: bool, shown: list[tuple[LogId, int]]
@@ -359,7 +356,7 @@ class ReadReceipts:
 
     def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Tell what was read of a user who was unknown until now."""
-        if self._positions.positions(conversation.id, reader):
+        if self._positions.has_any(conversation.id, reader):
             self._queue_all(conversation, writer, reader)
 
     def _send_all(self, remote: RemoteState) -> None:
@@ -427,7 +424,7 @@ class ReadReceipts:
     def _adopt_mark(
         self, remote: RemoteState, conversation: ConversationState, reader: UserId, ref: str, seq: int
     ) -> None:
-        log = conversation.by_ref.get(ref)
+        log = conversation.log_at(ref)
         if log is not None:
             self._advance(log.id, reader, seq)
         else:
@@ -468,13 +465,12 @@ def read_sum(marks: MarksByReader) -> str:
 class ReadPositions:
     """The positions of hosted readers: one mark for each reader and the newest log read of each writer.
 
-    A mark on a log stands for all logs that it builds on, so it replaces marks below.
+    A mark on a log stands for all logs that it builds on, so it replaces marks below. The marks on the logs of one
+    writer are one row of bytes: in the room there may be many thousands.
     """
 
     def __init__(self, stored: Iterable[ReadMark]) -> None:
-        self._marks: dict[ReaderKey, dict[LogId, int]] = {}
-        self._about: dict[UserId, set[ReaderKey]] = {}  # by writer
-        self._of: dict[UserId, set[ReaderKey]] = {}  # by reader
+        self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
         self._changing: dict[tuple[LogId, UserId], list[int]] = {}  # durable position (0: none), then those ordered
         self.load(stored)
 
@@ -484,14 +480,12 @@ class ReadPositions:
             self._put(item.log, item.reader, item.seq)
 
     def forget(self, reader: UserId) -> None:
-        for pair in self._of.pop(reader, ()):
-            for writer in {log.user for log in self._marks.pop(pair)}:
-                self._about[writer].discard(pair)
+        self._marks = {pair: marks for pair, marks in self._marks.items() if pair[1] != reader}
         self._changing = {key: seqs for key, seqs in self._changing.items() if key[1] != reader}
 
     def all(self) -> Iterator[ReadMark]:
         """Yield all marks."""
-        return (ReadMark(log, pair[1], seq) for pair, marks in self._marks.items() for log, seq in marks.items())
+        return (ReadMark(log, pair[1], seq) for pair in self._marks for log, seq in self.positions(*pair).items())
 
     @property
     def has_undurable(self) -> bool:
@@ -532,45 +526,65 @@ class ReadPositions:
         return True
 
     def keep_only(
-        self, conversation: ConversationId, reader: UserId, kept: Mapping[UserId, AbstractSet[RunId]]
+        self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
     ) -> list[LogId]:
-        """Keep the marks on these logs, by writer, which stand for others of that writer. Return those, now removed."""
-        marks = self._marks.get((conversation, reader), {})
-        others = [log for log in marks if log.user in kept and log.run not in kept[log.user]]
+        """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
+        seqs = self.seqs(conversation, reader, writer)
+        others = [LogId(conversation, writer, run) for run in seqs if run not in runs]
         for log in others:
-            self._change(log, reader, marks.pop(log), 0)
+            self._change(log, reader, seqs.pop(log.run), 0)
+        if others:
+            self._marks[conversation, reader][writer] = _row(seqs)
         return others
 
     def _put(self, log: LogId, reader: UserId, seq: int) -> None:
-        pair = (log.conversation, reader)
-        self._marks.setdefault(pair, {})[log] = seq
-        self._about.setdefault(log.user, set()).add(pair)
-        self._of.setdefault(reader, set()).add(pair)
+        seqs = self.seqs(log.conversation, reader, log.user)
+        seqs[log.run] = seq
+        self._marks.setdefault((log.conversation, reader), {})[log.user] = _row(seqs)
+
+    def seqs(self, conversation: ConversationId, reader: UserId, writer: UserId) -> dict[RunId, int]:
+        """Return the marks on the logs of one writer, by run."""
+        marks = self._marks.get((conversation, reader))
+        return _seqs_of(marks.get(writer, b"")) if marks else {}
 
     def marks_for(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
         """Return the marks for a peer hosting these users: marks on their logs, and all marks by them."""
-        pairs = {pair for books in (self._about, self._of) for user in books.keys() & users for pair in books[user]}
         marks: dict[ReaderKey, dict[str, int]] = {}
-        for pair in pairs:
-            if not is_shared(pair[0]):
+        for pair, rows in self._marks.items():
+            writers = rows.keys() if pair[1] in users else rows.keys() & users
+            if not writers or not is_shared(pair[0]):
                 continue
-            of_theirs = pair[1] in users
-            refs = {
-                ref_key(log.user, log.run): seq
-                for log in self._marks[pair]
-                if (of_theirs or log.user in users) and (seq := self.durable(log, pair[1]))
-            }
+            logs = [LogId(pair[0], writer, run) for writer in writers for run in _seqs_of(rows[writer])]
+            refs = {ref_key(log.user, log.run): seq for log in logs if (seq := self.durable(log, pair[1]))}
             if refs:
                 marks[pair] = refs
         return marks
 
+    def has_any(self, conversation: ConversationId, reader: UserId) -> bool:
+        """Return whether there is any mark of a reader in a conversation."""
+        return any(self._marks.get((conversation, reader), {}).values())
+
     def positions(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
         """Return a reader's positions in a conversation, by log. Each stands for all that the log builds on."""
-        return self._marks.get((conversation, reader), {})
+        marks = self._marks.get((conversation, reader), {})
+        return {
+            LogId(conversation, writer, run): seq for writer, row in marks.items() for run, seq in _seqs_of(row).items()
+        }
 
     def position(self, log: LogId, reader: UserId) -> int:
         """Return a reader's position in a log; 0 for none, or if a mark on a later log stands for it."""
-        return self._marks.get((log.conversation, reader), {}).get(log, 0)
+        return self.seqs(log.conversation, reader, log.user).get(log.run, 0)
+
+
+_RUN_AND_SEQ = Struct(">8sQ")
+
+
+def _row(seqs: Mapping[RunId, int]) -> bytes:
+    return b"".join([_RUN_AND_SEQ.pack(bytes.fromhex(run), seq) for run, seq in seqs.items()])
+
+
+def _seqs_of(row: bytes) -> dict[RunId, int]:
+    return {run.hex(): seq for run, seq in _RUN_AND_SEQ.iter_unpack(row)}
 
 
 # ---- marks by readers elsewhere

@@ -671,6 +671,7 @@ class Replicator:
         conversation = self.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
+            self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""

@@ -285,7 +285,7 @@ class Requests:
         settings, request = self._ctx.settings, self.by_id.get(conversation.id)
         if request is None or not request.size:
             return True
-        held = sum(log.seq for writer in conversation.writers.values() for log in writer.logs.values())
+        held = sum(log.seq for writer in conversation.writers.open.values() for log in writer.logs.values())
         return held + count <= settings.request_entries and request.size + size <= settings.request_bytes
 
     def on_taken(self, conversation: ConversationState, messages: int, size: int) -> None:

@@ -543,8 +543,7 @@ class SyncContext:
             there = self.conversations.by_id[conversation]
             if there.group is not None and not self.shares(remote, there):
                 continue  # its users were removed from the group
-            writer = there.writers.get(user)
-            marks = writer.marks(self.ctx.settings.max_tips) if writer else []
+            marks = there.writers.marks(user, self.ctx.settings.max_tips)
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:
