@@ -38,6 +38,7 @@ _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _NOTE = re.compile(r"^<!-- (not run|new scene|close|kill)\b.*-->$")
 _LINK = re.compile(r"\[([^]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _SETTING = re.compile(r"^    (\w+): \w+ = (.+?)(?:  # (.+))?$")
+_ITEM = re.compile(r"^(?:[-*]|\d+\.) ")
 _NAMED = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
 _MEMBERS = re.compile(r"^::: ([\w.]+) \[([\w, ]*)\]$")
 
@@ -81,6 +82,8 @@ class Site:
             elif members := _MEMBERS.match(line):
                 line = _directives(members[1], members[2])
             elif not in_code:
+                if _ITEM.match(line) and lines and lines[-1] and not _ITEM.match(lines[-1]):
+                    lines.append("")  # without it the generator takes the list for text
                 line = _LINK.sub(lambda link: self._link(link, name, uri), line)
             lines.append(_settings() if line == SETTINGS else line)
         return "\n".join(lines) + "\n"
@@ -131,16 +134,24 @@ def _directives(cls: str, members: str) -> str:
 
 
 def _settings() -> str:
-    """Return the tables of settings: config.py has one a line, with its default and a comment, under headings."""
+    """Return the tables of settings as in config.py: a comment is above a setting or behind it, a heading by itself."""
     _, _, fields = (ROOT / "p2pchat" / "config.py").read_text("utf-8").partition("class Settings:")
-    table = []
+    table: list[str] = []
+    above, before = "", ""
     for line in fields.splitlines():
-        if line.startswith("    # "):
+        comment = line.startswith("    # ")
+        if comment and not before:
             table += ["", f"**{line[6:].capitalize()}**", "", "| setting | default | meaning |", "|---|---|---|"]
+        elif comment and line[6].islower() and not above:  # of the setting before
+            table[-1] = f"{table[-1].removesuffix(' |')} {line[6:]} |"
+        elif comment:
+            above = f"{above} {line[6:]}".strip()
         elif found := _SETTING.match(line):
             default = re.sub(r"\b([KMG])IB\b", r"\1iB", found[2]).replace(" * ", " × ").replace("_", " ")
             default = re.sub(r"(\d) × ([KMG]iB)", r"\1 \2", default)
-            table.append(f"| `{found[1]}` | {default} | {found[3] or ''} |")
+            table.append(f"| `{found[1]}` | {default} | {' '.join(filter(None, (above, found[3])))} |")
+            above = ""
+        before = line
     return "\n".join(table)
 
 

@@ -23,10 +23,10 @@ class Settings:
 
     # frames and entries
     max_early_frame_bytes: int = 4 * KIB  # before `go`
-    max_frame_bytes: int = 256 * KIB
-    max_text_bytes: int = 32 * KIB
-    max_entry_bytes: int = 64 * KIB
-    max_batch_entries: int = 256
+    max_frame_bytes: int = 256 * KIB  # after `go`
+    max_text_bytes: int = 32 * KIB  # of one message, in UTF-8
+    max_entry_bytes: int = 64 * KIB  # of one entry, a text in JSON
+    max_batch_entries: int = 256  # in one signed batch
     max_batch_bytes: int = 96 * KIB  # so that escaping cannot pass the frame limit
     page_items: int = 256  # items in here, peers, read
     page_marks: int = 1000  # items in digest, have
@@ -37,18 +37,18 @@ class Settings:
     max_older: int = 24  # marks of the 1st, 2nd, 4th ... newest log in a want: 2**24 runs
 
     # links
-    handshake_timeout: float = 10.0
-    go_timeout: float = 10.0
-    ping_after: float = 10.0
-    dead_after: float = 30.0
+    handshake_timeout: float = 10.0  # for TLS and the proof of both sides
+    go_timeout: float = 10.0  # from the handshake to `go`
+    ping_after: float = 10.0  # of silence
+    dead_after: float = 30.0  # of silence; then the link ends with `timeout`
     stuck_after: float = 30.0  # for a link that does not drain
-    bye_timeout: float = 1.0
+    bye_timeout: float = 1.0  # for a goodbye to be written
     redial_first: float = 0.1  # doubled each time, full jitter
-    redial_most: float = 30.0
-    redial_never_reached_most: float = 300.0
-    address_forgotten_after: float = 7 * 24 * 3600.0
-    max_addresses: int = 4096
-    max_endpoints_a_peer: int = 8
+    redial_most: float = 30.0  # pause between two dials of a peer that answered once
+    redial_never_reached_most: float = 300.0  # the same of an address that never answered
+    address_forgotten_after: float = 7 * 24 * 3600.0  # since it last answered
+    max_addresses: int = 4096  # in the address book
+    max_endpoints_a_peer: int = 8  # kept of one peer
     max_told_unverified: int = 64  # addresses from one peer or one network of unknown peers
     max_told: int = 512  # of these from all; some ten for each peer of a usual mesh, a guess
     told_dials_a_second: float = 2.0  # to these, of those that fail; a guess, as the next four
@@ -59,26 +59,26 @@ class Settings:
     max_told_dials: int = 8  # at once, to addresses from other peers
     told_dial_after: float = 1.0  # the peer with the larger id lets the other one dial first; a guess
     told_failures_before_slow: int = 16  # of addresses from one peer or network; then one dial a second
-    peers_told_after: float = 0.1
-    max_links: int = 256
+    peers_told_after: float = 0.1  # changes within it are told together
+    max_links: int = 256  # at once
     known_links: int = 64  # of them, kept for contacts: a guess at a person's contacts; never more than half
     busy_pause_least: float = 30.0  # seconds without a dial after `busy`: far above a handshake; a guess, as the next
-    busy_pause_most: float = 300.0
-    max_strangers: int = 64
+    busy_pause_most: float = 300.0  # doubled up to this
+    max_strangers: int = 64  # connections that have not proved themselves
     known_strangers: int = 16  # of them, kept for private addresses and those of the address book; a guess
     max_strangers_an_address: int = 8  # an address is an IPv6 /64 or an IPv4 address
-    max_strangers_loopback: int = 32
+    max_strangers_loopback: int = 32  # from this machine
     strangers_a_second: int = 20  # of one address
-    strangers_a_second_loopback: int = 500
+    strangers_a_second_loopback: int = 500  # of this machine
     flood_a_second: int = 100  # frames other than entries and have
-    flood_burst: int = 500
+    flood_burst: int = 500  # so many of these at once
     new_logs_a_second: int = 128  # that came from one branch of unknown peers; a guess: 30,000 take four minutes
-    new_logs_burst: int = 256
-    max_endpoint_bytes: int = 100
-    superseded_runs: int = 8
+    new_logs_burst: int = 256  # so many of these at once
+    max_endpoint_bytes: int = 100  # of one address
+    superseded_runs: int = 8  # former runs of a peer that are remembered, to notice two processes with one key
     clone_replacements: int = 3  # of one link within clone_window: two processes use one key
-    clone_window: float = 60.0
-    clone_patience: float = 30.0
+    clone_window: float = 60.0  # in which replacements are counted
+    clone_patience: float = 30.0  # without warning or dial again, once two processes with one key were noticed
 
     # sync
     want_progress_timeout: float = 10.0  # then the next source is asked
@@ -91,8 +91,8 @@ class Settings:
     # Entries of unknown users that wait for entries they follow: of all, and of one peer, address or network. Beyond
     # it they are shown at once, with a gap mark. A guess: 16 MiB.
     max_waiting_entries: int = 8192
-    waiting_entries_a_branch: int = 2048
-    wrong_head_ban: float = 3600.0
+    waiting_entries_a_branch: int = 2048  # as above, of one peer, address or network
+    wrong_head_ban: float = 3600.0  # only what its own users write is taken from a peer that sent a wrong head
     max_conversations_a_user: int = 10_000  # direct ones with contacts
     max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB
     max_requests_a_peer: int = 16  # direct conversations that unknown users of one peer begin with one hosted user,
@@ -101,9 +101,9 @@ class Settings:
     straight_requests_a_peer: int = 3  # of them, shown like the messages of contacts; the others wait. A guess
     straight_requests: int = 32  # and those of all peers; a guess
     request_entries: int = 32  # taken of a conversation that waits, or one batch; a guess: who it is, and why
-    request_bytes: int = 64 * KIB
+    request_bytes: int = 64 * KIB  # taken of a conversation that waits
     request_kept: float = 30 * 86400.0  # seconds until a conversation that waits is deleted; a guess
-    max_hosted_users: int = 10_000
+    max_hosted_users: int = 10_000  # beside the peer's own
     max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
     max_uncommitted_flood_units: int = 2048  # of work; above it, frames of links that are not to contacts wait
@@ -127,14 +127,14 @@ class Settings:
     # presence and receipts
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
-    idle_after: float = 300.0
+    idle_after: float = 300.0  # without a key the user is idle
     unknown_events_a_second: int = 20  # about unknown peers and users of theirs who never wrote; 60 at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 
     # programs
     trace_limit_bytes: int = 64 * MIB  # of each of two files: some 150,000 frames, a guess
-    consumer_saved_after: float = 1.0
+    consumer_saved_after: float = 1.0  # a place that was acknowledged is stored
     read_told_every: float = 0.1  # read marks to one link; far below flood_a_second
     start_timeout: float = 3.0  # start() waits this long for endpoints
     recent_places: int = 1000  # newest places read at start, to know what was shown last

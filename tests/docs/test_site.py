@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import griffe
 import pytest
 
 from docs.site import PUBLIC_MODULES, ROOT, Site, misplaced_names
+from p2pchat import Settings
 from tests.web.browser import CHROMIUM, chromium
 
 ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^>]*>""")
@@ -85,6 +87,15 @@ def test_a_public_name_that_is_missing_or_there_twice_is_told(tmp_path: Path) ->
         "p2pchat.Nothing is in docs/reference, but not public",
         "p2pchat.Group is in docs/reference twice",
     ]
+
+
+def test_every_setting_has_a_meaning(tmp_path: Path) -> None:
+    Site(tmp_path).write()
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\|(.*) \|$", (tmp_path / "reference" / "settings.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert [name for name, _ in rows] == [each.name for each in fields(Settings)]
+    assert [name for name, meaning in rows if not meaning.strip()] == []
 
 
 # ---- docstrings
