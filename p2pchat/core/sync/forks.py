@@ -45,6 +45,8 @@ from p2pchat.core.sync.sync_context import ForkEvidence, RemoteState, SyncContex
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
 
+MAX_UNKNOWN_WARNED = 16  # forks of unknown users in one run that cause a warning: they may be made up. A guess
+
 
 def is_signed(batch: Batch) -> bool:
     """Return whether its author signed this batch, and its chain begins correctly."""
@@ -66,6 +68,7 @@ class Forks:
         self._people = people
         self._order = order
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
+        self._unknown_warned = 0
         self._on_fork = on_fork
         self._on_log_restored = on_log_restored
 
@@ -108,9 +111,16 @@ class Forks:
         self._on_fork(conversation, log.id)
         if conversation.blocked:
             self._order.on_log_ended(conversation, log.ref)
-        who = describe_user(self._people.names.get(log.id.user))
+        self._warn(log.id.user)
+
+    def _warn(self, user: UserId) -> None:
+        if self._sync.quota.unknown_payer(user, None):
+            if self._unknown_warned >= MAX_UNKNOWN_WARNED:
+                return
+            self._unknown_warned += 1
+        who = describe_user(self._people.names.get(user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
-        self._ctx.emit(WarningIssued("fork", text, log.id.user))
+        self._ctx.emit(WarningIssued("fork", text, user))
 
     def on_durable(self, fork: Fork) -> None:
         """Uncover logs that only the forked log covered, and send the evidence, now that the fork is durable."""

@@ -8,8 +8,10 @@ from _pytest.mark import ParameterSet
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import WarningIssued
+from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of
 from p2pchat.core.records import Change, NewLog, Stretch
+from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Want
 from p2pchat.testing import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
@@ -453,3 +455,16 @@ def test_another_version_of_a_held_log_counts_where_the_log_does(size: int, fork
     far.say(Author("bob", "b1").say("n" * size))
     assert [log.run for log in ada.storage.load([ada.id]).forked] == forked
     assert ada.counted["forks_ignored"] == (not forked)
+
+
+def test_forks_of_unknown_users_cause_few_warnings_and_those_of_contacts_always_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forks, "MAX_UNKNOWN_WARNED", 1)
+    ada = World().peer("ada")
+    ada.put(QuotaLifted(IDS["dan"]))
+    far = ada.far("eve")
+    for name in ("bob", "cyd", "dan"):
+        far.say(*evidence(Author(name, name[0] + "1").say("yes"), Author(name, name[0] + "1").say("no")))
+    warned = [effect.about for effect in ada.effects if isinstance(effect, WarningIssued)]
+    assert warned == [IDS["bob"], IDS["dan"]]
