@@ -129,6 +129,8 @@ class Settings:
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0  # without a key the user is idle
     unknown_events_a_second: int = 20  # about unknown peers and users of theirs who never wrote; 60 at once
+    renames_a_second: int = 1  # of users who wrote but have no profile, by one branch of unknown peers; a guess
+    renames_burst: int = 256  # a gateway's users may all get other names at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 

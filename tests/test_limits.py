@@ -171,6 +171,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/unwritten_users: events_about_them_have_a_rate_and_the_others_are_counted",),
     "presence_told_after": (
         "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
+    "renames_a_second": ("core/sync/requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
+    "renames_burst": ("core/sync/requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
     "typing_every": ("core/sync/typing: typing_is_repeated_at_most_once_in_three_seconds",),
     "typing_expires": ("core/sync/typing: a_typing_user_is_reported_once_and_expires_after_six_seconds",),
     "trace_limit_bytes": ("trace: a_full_file_becomes_the_former_one", "trace: a_peer_rotates_its_trace"),

@@ -195,7 +195,8 @@ def split_label(text: str) -> tuple[str, str]:
 # ---- the names of all known users
 
 
-MAX_FORMER = 64  # earlier names of one user
+MAX_FORMER = 16  # earlier names of one user; a guess, as the next. Further ones are forgotten
+MAX_FORMER_ANNOUNCED = 4  # of them, while the user has no profile: those names cost their user nothing
 OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may differ (Settings.clock_ahead)
 WARNINGS_AT_ONCE = 16  # about equal names; then one a minute, since a member can invent users. A guess
 WARNING_EVERY = 60.0  # seconds
@@ -317,7 +318,8 @@ class KnownPeople:
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
-        if c > former.get(name, -1) and (name in former or len(former) < MAX_FORMER):
+        most = MAX_FORMER if c else MAX_FORMER_ANNOUNCED
+        if c > former.get(name, -1) and (name in former or len(former) < most):
             former[name] = c
             self._ctx.change.former_names.append(FormerName(user, name, c))
 

@@ -60,6 +60,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import META_NETWORK, Change, DeliveredMark, DiskLevel, Stored
+from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
@@ -119,6 +120,7 @@ class Node:
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
         self._positions = ConsumerPositions(self._ctx)
+        self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
         self._storage_works = True
         self._disk = DiskLevel.ENOUGH
         self._handlers = self._connect_handlers()
@@ -303,14 +305,19 @@ class Node:
         for user in frame.users:
             if user.id in there:
                 fresh = fresh and self.sync.is_unknown(user.id)
-                self._on_announced(user.id, user.name)
+                self._on_announced(link, user.id, user.name)
                 if user.id in self.contacts:
                     self.links.on_known(link, user.id)
         users = [user.id for user in frame.users if user.id in there]
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
-    def _on_announced(self, user: UserId, name: str) -> None:
+    def _on_announced(self, link: PeerLink, user: UserId, name: str) -> None:
+        """Take a name that a peer gives a user. There is a rate for names that are stored and cost nobody anything."""
         before, stays = self.names.get(user), self._stays(user)
+        if stays and before not in (None, name) and not self.sync.people.has_profile(user) and not link.known:
+            if not self._renames.take(address_line(link.host, link.peer), self._ctx.now.mono):
+                self._ctx.emit(Counted("rename_ignored"))
+                return
         is_news = stays or before is None or before == name or self.presence.may_report(user)
         self.sync.people.on_announced_name(user, name, stays=stays, old=not is_news)
 

@@ -232,10 +232,22 @@ class RateLimit:
         """Count what a party did; return the seconds for which it must do no more, 0 if it may go on."""
         wait = 0.0
         for depth in range(1, len(line) + 1):
-            bucket = self._buckets.get(line[:depth])
-            if bucket is None:
-                bucket = self._buckets[line[:depth]] = TokenBucket(self._a_second, self._burst, now)
-            wait = max(wait, bucket.charge(count, now))
+            wait = max(wait, self._bucket(line[:depth], now).charge(count, now))
+        self._drop_full(now)
+        return wait
+
+    def take(self, line: Line, now: float) -> bool:
+        """Count one more if the party may do it now, and return whether it may."""
+        buckets = [self._bucket(line[:depth], now) for depth in range(1, len(line) + 1)]
+        self._drop_full(now)
+        return all(bucket.wait(now) == 0 for bucket in buckets) and all(bucket.take(now) for bucket in buckets)
+
+    def _bucket(self, node: Line, now: float) -> TokenBucket:
+        bucket = self._buckets.get(node)
+        if bucket is None:
+            bucket = self._buckets[node] = TokenBucket(self._a_second, self._burst, now)
+        return bucket
+
+    def _drop_full(self, now: float) -> None:
         if len(self._buckets) > LINES_CACHED:
             self._buckets = {node: bucket for node, bucket in self._buckets.items() if not bucket.is_full(now)}
-        return wait

@@ -14,6 +14,7 @@ from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.names import (
     MAX_FORMER,
+    MAX_FORMER_ANNOUNCED,
     KnownPeople,
     base32,
     default_name,
@@ -165,13 +166,19 @@ def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> No
     assert warned(70_000, 100, 2000.0) == [f"{alike} (10 more such names were not reported)", *[alike] * 15]
 
 
-def test_of_a_user_who_changes_its_name_without_end_no_more_names_are_kept_than_former_ones() -> None:
-    ctx = Context(Settings(), ADA, bytes)
-    ctx.now = Now(0.0, 0)
-    announced, written = KnownPeople(ctx, [], [], []), KnownPeople(ctx, [], [], [])
-    for n in range(MAX_FORMER + 100):
-        announced.on_announced_name("bob", f"bob {n}")
-        written.on_profile("bob", Entry("profile", n, n + 1, b={"name": f"bob {n}"}))
-    for people in (announced, written):
-        assert people._keys.keys() == {*people.former["bob"], people.names["bob"]}
-        assert len(people._keys) == MAX_FORMER + 1
+def test_of_a_user_who_takes_name_after_name_a_few_are_remembered() -> None:
+    context = Context(Settings(), "ab" * 32, lambda n: bytes(n))
+    people = KnownPeople(context, [], [], [])
+    eve, bob, cyd = (f"{number:064x}" for number in range(3))
+    for number in range(1, 1000):
+        people.on_profile(eve, Entry("profile", number, number, b={"name": f"eve{number}"}))
+        people.on_announced_name(bob, f"bob{number}")
+    assert len(people.former[eve]) == MAX_FORMER
+    assert len(people.former[bob]) == MAX_FORMER_ANNOUNCED
+    assert len(context.change.former_names) == len(people._keys) - 2 == MAX_FORMER + MAX_FORMER_ANNOUNCED
+    context.out.clear()
+    people.on_announced_name(cyd, "eve500")  # forgotten
+    people.on_announced_name(cyd, "eve1")
+    assert [effect.text for effect in context.out if isinstance(effect, WarningIssued)] == [
+        "another key used the name 'eve1' before: /whois tells them apart"
+    ]
