@@ -73,7 +73,8 @@ class Site:
 
     def _page(self, name: str, uri: str) -> str:
         """Return a document of the repository as the page `uri` of the site."""
-        lines, in_code = [], False
+        lines: list[str] = []
+        in_code = False
         for line in (ROOT / name).read_text("utf-8").splitlines():
             if line.startswith("```"):
                 line, in_code = line if in_code else _fence(line), not in_code

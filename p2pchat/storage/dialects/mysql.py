@@ -80,7 +80,7 @@ class MySQLDialect(ServerDialect):
     sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
     functions = FUNCTIONS
-    sentences = {
+    sentences: dict[Any, str] = {
         **dict.fromkeys((1021, 1114, 3675), FULL),
         **dict.fromkeys((1205, 1213), BUSY),
         **dict.fromkeys((1040, 1203), CROWDED),

@@ -56,7 +56,7 @@ class PostgreSQLDialect(ServerDialect):
     types: dict[str, str] = COMMON_TYPES | {BYTES: "BYTEA"}
     table_names_query = TABLE_NAMES
     functions = FUNCTIONS
-    sentences = {
+    sentences: dict[Any, str] = {
         "53100": FULL,
         **dict.fromkeys(("55P03", "40P01", "40001"), BUSY),
         "53300": CROWDED,
