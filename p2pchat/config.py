@@ -117,8 +117,8 @@ class Settings:
     branch_bytes: int = 256 * MIB  # stored for unknown users of one peer, one address, one network (core/shares.py)
     unknown_bytes: int = 4 * GIB  # stored for all unknown users
     # What a log of an unknown user counts besides its entries. Measured, a user with one message: 1.3 KiB of memory and
-    # 1.6 KiB of disk. So a branch takes 80 MiB of memory at most. A quarter if it follows an earlier log, which leaves
-    # memory then.
+    # 1.6 KiB of disk. So 80 MiB of memory hold what a branch stores. A quarter if it follows an earlier log, which
+    # leaves memory then.
     log_bytes: int = 4 * KIB
     min_free_disk_bytes: int = 256 * MIB  # below it nothing is stored; for others, see the factors above
     slow_storage_after: float = 5.0  # a commit that takes this long is reported; a guess: busy disks take up to 2
