@@ -68,7 +68,8 @@ def send_once(
     Args:
         to: A name as typed: `bob`, `bob#K7QF2M3P`, `room`, `#ops`, a full id.
         text: As TCPPeer.send.
-        port: The profile, by its port; without it and `data` the only one, or the one started last.
+        port: The profile, by the port of the peer that sends; without it and `data` the only one, or the one started
+            last.
         data: The profile, by its directory.
         timeout: Seconds to wait until all have it; 0 returns when it is accepted.
     Raises:

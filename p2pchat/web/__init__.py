@@ -116,4 +116,8 @@ class WebSettings:
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'p2pchat.web' has no attribute {name!r}")
-    return getattr(import_module(f"p2pchat.web.{_MODULES[name]}"), name)
+    try:
+        module = import_module(f"p2pchat.web.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        raise ImportError(f"p2pchat.web.{name} needs {error.name}: pip install 'p2pchat-mesh[web]'") from error
+    return getattr(module, name)
