@@ -142,6 +142,10 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/sync/waiting_requests: a_batch_that_comes_first_is_taken_whole_since_its_signature_covers_all_of_it"),
     "request_bytes": ("core/sync/waiting_requests: bytes_are_limited_too_also_after_a_restart",),
     "request_kept": ("core/sync/waiting_requests: what_waits_for_30_days_is_deleted",),
+    "max_passing_positions": (
+        "core/sync/delivery_receipts: receipts_of_made_up_users_are_limited_by_branch_and_in_all",),
+    "passing_positions_a_branch": (
+        "core/sync/delivery_receipts: receipts_of_made_up_users_are_limited_by_branch_and_in_all",),
     "max_unwritten_users": (
         "core/mesh/unwritten_users: one_unknown_peer_may_tell_as_many_users_as_there_are_places",
         "core/mesh/unwritten_users: a_newcomer_from_another_branch_takes_the_place_of_the_newest_user_of_the_fullest"),

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from p2pchat.core.effects import DeliveryReceipt
+from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
+from p2pchat.core.shares import Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.protocol import Mark, UserId
@@ -43,7 +44,8 @@ class AckTracker:
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
     positions are saved with the next commit and need none of their own: peers announce them again when they meet.
-    Those of users who are only passing (presence.py) are not saved, and forgotten with the user.
+    Those of users who are only passing (presence.py) are not saved, and forgotten with the user. They share places, by
+    where the users come from.
 
     Subclasses decide what a position means, how far a mark counts, and what is emitted.
     """
@@ -53,6 +55,8 @@ class AckTracker:
         self._positions: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
         self.unsaved: dict[AckKey, int] = {}
         self._passing: dict[UserId, list[LogId]] = {}  # members whose positions are not saved
+        settings = sync.ctx.settings
+        self._places: Shares[UserId] = Shares(settings.max_passing_positions, settings.passing_positions_a_branch)
         self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
         self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
         self._runnable: deque[Continuation] = deque()
@@ -81,11 +85,13 @@ class AckTracker:
 
     def keep(self, member: UserId) -> None:
         """Save the positions of a member who wrote or is a contact now."""
+        self._places.remove(member)
         for log in self._passing.pop(member, ()):
             self.unsaved[log, member] = self._positions[log, member]
 
     def forget(self, member: UserId) -> None:
         """Forget what was not saved of a member who is gone."""
+        self._places.remove(member)
         for log in self._passing.pop(member, ()):
             self._positions.pop((log, member), None)
 
@@ -173,12 +179,26 @@ class AckTracker:
 
     def _set_position(self, key: AckKey, seq: int) -> None:
         known = self._positions.get(key, 0)
+        is_passing = self._sync.presence.is_passing(key[1])
+        if is_passing and not known and not self._take_place(key):
+            return
         self._positions[key] = seq
-        if not self._sync.presence.is_passing(key[1]):
+        if not is_passing:
             self.unsaved[key] = seq
-        elif not known:
-            self._passing.setdefault(key[1], []).append(key[0])
         self._on_advance(key[0], known + 1, seq, key[1])
+
+    def _take_place(self, key: AckKey) -> bool:
+        """Take a place for a position of a member who is only passing. Return False when there is none."""
+        log, member = key
+        remotes = (self._sync.remotes.get(link) for link in self._sync.presence.hosts.get(member, ()))
+        lines = (address_line(remote.link.host, remote.link.peer) for remote in remotes if remote is not None)
+        line = self._places.line(member) or next(lines, ())
+        if not self._places.make_room(line, self.forget):
+            self._sync.ctx.emit(Counted("position_ignored"))
+            return False
+        self._places.add(member, line)
+        self._passing.setdefault(member, []).append(log)
+        return True
 
     # ---- logs that are not in memory
 

@@ -286,3 +286,17 @@ def test_receipts_of_made_up_users_are_not_stored_and_end_with_their_links() -> 
     assert {member for _, member in receipts._positions} == kept
     ada.restart()
     assert {member for _, member in ada.node.sync.delivery_receipts._positions} == kept
+
+
+@pytest.mark.parametrize(("most", "each", "kept"), [(9, 2, 2), (2, 9, 2), (9, 9, 3)])
+def test_receipts_of_made_up_users_are_limited_by_branch_and_in_all(most: int, each: int, kept: int) -> None:
+    ada = World().peer("ada", max_passing_positions=most, passing_positions_a_branch=each)
+    far = gateway(ada, "bob", "cyd", "dan", "eve")
+    ada.say("one")
+    announce(far, own(ada, 2))
+    receipts = ada.node.sync.delivery_receipts
+    assert len(receipts._positions) == 1 + kept  # one is of the peer's own user
+    assert ada.counted["position_ignored"] == 3 - kept
+    ada.drop(far)
+    ada.world.pass_time(5)
+    assert len(receipts._positions) == 1 and not receipts._places
