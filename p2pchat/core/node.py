@@ -109,7 +109,7 @@ class Node:
         self._ctx = Context(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
-            self._ctx, users, self._stays, lambda user: self.sync.forget_user(user), self.blocks.users
+            self._ctx, users, self._stays, lambda user: self.sync.people.forget(user), self.blocks.users
         )
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         self.links: Links = Links(

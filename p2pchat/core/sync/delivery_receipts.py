@@ -44,8 +44,8 @@ class AckTracker:
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
     positions are saved with the next commit and need none of their own: peers announce them again when they meet.
-    Those of users who are only passing (presence.py) are not saved, and forgotten with the user. They share places, by
-    where the users come from.
+    Those of users who are only passing (presence.py) share places, by where the users come from; what finds no place is
+    not reported.
 
     Subclasses decide what a position means, how far a mark counts, and what is emitted.
     """
@@ -54,7 +54,6 @@ class AckTracker:
         self._sync = sync
         self._positions: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
         self.unsaved: dict[AckKey, int] = {}
-        self._passing: dict[UserId, list[LogId]] = {}  # members whose positions are not saved
         settings = sync.ctx.settings
         self._places: Shares[UserId] = Shares(settings.max_passing_positions, settings.passing_positions_a_branch)
         self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
@@ -84,16 +83,8 @@ class AckTracker:
         return taken
 
     def keep(self, member: UserId) -> None:
-        """Save the positions of a member who wrote or is a contact now."""
+        """Count the positions of a member who wrote or is a contact now in no branch."""
         self._places.remove(member)
-        for log in self._passing.pop(member, ()):
-            self.unsaved[log, member] = self._positions[log, member]
-
-    def forget(self, member: UserId) -> None:
-        """Forget what was not saved of a member who is gone."""
-        self._places.remove(member)
-        for log in self._passing.pop(member, ()):
-            self._positions.pop((log, member), None)
 
     # ---- for subclasses
 
@@ -179,25 +170,23 @@ class AckTracker:
 
     def _set_position(self, key: AckKey, seq: int) -> None:
         known = self._positions.get(key, 0)
-        is_passing = self._sync.presence.is_passing(key[1])
-        if is_passing and not known and not self._take_place(key):
+        if not known and self._sync.presence.is_passing(key[1]) and not self._take_place(key[1]):
             return
-        self._positions[key] = seq
-        if not is_passing:
-            self.unsaved[key] = seq
+        self._positions[key] = self.unsaved[key] = seq
         self._on_advance(key[0], known + 1, seq, key[1])
 
-    def _take_place(self, key: AckKey) -> bool:
-        """Take a place for a position of a member who is only passing. Return False when there is none."""
-        log, member = key
+    def _take_place(self, member: UserId) -> bool:
+        """Take a place for a position of a member who is only passing. Return False when there is none.
+
+        Nobody gives way: a receipt that was reported must be known, or it would be reported again.
+        """
         remotes = (self._sync.remotes.get(link) for link in self._sync.presence.hosts.get(member, ()))
         lines = (address_line(remote.link.host, remote.link.peer) for remote in remotes if remote is not None)
         line = self._places.line(member) or next(lines, ())
-        if not self._places.make_room(line, self.forget):
+        if not self._places.has_room(line):
             self._sync.ctx.emit(Counted("position_ignored"))
             return False
         self._places.add(member, line)
-        self._passing.setdefault(member, []).append(log)
         return True
 
     # ---- logs that are not in memory

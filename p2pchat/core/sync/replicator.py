@@ -230,12 +230,6 @@ class Replicator:
         self.delivery_receipts.keep(user)
         self.read_receipts.tracker.keep(user)
 
-    def forget_user(self, user: UserId) -> None:
-        """Forget a user who never wrote and is gone."""
-        self.people.forget(user)
-        self.delivery_receipts.forget(user)
-        self.read_receipts.tracker.forget(user)
-
     def on_users_announced(
         self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool
     ) -> None:

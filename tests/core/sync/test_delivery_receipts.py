@@ -272,22 +272,6 @@ def test_a_mark_for_many_users_is_looked_up_once_and_counts_for_all_of_them() ->
     assert [receipts.position(first.log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")] == [2, 2, 2, 2]
 
 
-def test_receipts_of_made_up_users_are_not_stored_and_end_with_their_links() -> None:
-    ada = World().peer("ada")
-    far = gateway(ada, "bob", "cyd", "dan")
-    ada.say("one")
-    announce(far, own(ada, 2))
-    receipts = ada.node.sync.delivery_receipts
-    assert {member for _, member in receipts._positions} == {IDS[name] for name in ("bob", "cyd", "dan")}
-    far.say(Author("cyd", "c1").say("a word of mine"))
-    ada.drop(far)
-    ada.world.pass_time(5)
-    kept = {IDS["bob"], IDS["cyd"]}  # a peer's own user, and one who wrote
-    assert {member for _, member in receipts._positions} == kept
-    ada.restart()
-    assert {member for _, member in ada.node.sync.delivery_receipts._positions} == kept
-
-
 @pytest.mark.parametrize(("most", "each", "kept"), [(9, 2, 2), (2, 9, 2), (9, 9, 3)])
 def test_receipts_of_made_up_users_are_limited_by_branch_and_in_all(most: int, each: int, kept: int) -> None:
     ada = World().peer("ada", max_passing_positions=most, passing_positions_a_branch=each)
@@ -299,4 +283,18 @@ def test_receipts_of_made_up_users_are_limited_by_branch_and_in_all(most: int, e
     assert ada.counted["position_ignored"] == 3 - kept
     ada.drop(far)
     ada.world.pass_time(5)
-    assert len(receipts._positions) == 1 and not receipts._places
+    assert len(receipts._positions) == 1 + kept  # or they would be reported again
+
+
+def test_who_wrote_gives_back_the_place_of_its_receipts() -> None:
+    ada = World().peer("ada", max_passing_positions=1)
+    far = gateway(ada, "bob", "cyd")
+    ada.say("one")
+    announce(far, own(ada, 2))
+    receipts = ada.node.sync.delivery_receipts
+    assert len(receipts._places) == 1
+    far.say(Author("cyd", "c1").say("a word of mine"))
+    assert len(receipts._places) == 0
+    ada.restart()
+    kept = {IDS["bob"], IDS["cyd"]}
+    assert {member for _, member in ada.node.sync.delivery_receipts._positions} == kept
