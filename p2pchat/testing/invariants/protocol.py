@@ -313,10 +313,11 @@ class CrowdInvariants:
     def late(self, written: Iterable[Written]) -> list[Fault]:
         """Return a fault for each message to one user that is not stored by whom it was written to.
 
-        Writers of odd texts are left out: who refuses one lacks what builds on it.
+        Writers of odd texts are left out, since who refuses one lacks what builds on it, and users who are no longer
+        hosted where they wrote.
         """
         return [
             Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)
             for one in written if one.log is not None and one.to is not None and not one.to.disk.has(one.log, one.seq)
-            and not self._invariants.is_odd_writer(one.log.user)
+            and one.user in one.at.speaks_for and not self._invariants.is_odd_writer(one.user)
         ]  # fmt: skip
