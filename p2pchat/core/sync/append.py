@@ -233,15 +233,17 @@ def _sealed_reference(conversation: ConversationState, log: LogState) -> tuple[R
 def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
     """Return the newest entries of others that this user was shown after that place, for `after`.
 
-    Entries of a forked log and entries cut off from a talk are left out: a peer that lacks them cannot get them.
+    Left out are entries of a forked log and entries cut off from a talk, because a peer that lacks them cannot get
+    them, and those of logs that were shown early, because other peers would wait for what these follow.
     """
     newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
-    return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])
+    return tuple([ref for ref in newer if not _is_left_out(conversation, ref)][-most:])
 
 
-def _cannot_be_had(conversation: ConversationState, ref: Ref) -> bool:
+def _is_left_out(conversation: ConversationState, ref: Ref) -> bool:
     log = conversation.log_at(ref.log)
-    return log is not None and (log.forked or ref.seq > log.show_limit)
+    is_cut = log is not None and (log.forked or ref.seq > log.show_limit)
+    return is_cut or ref.log in conversation.blocked.shown_early
 
 
 def _drafts(request: WriteRequest) -> list[Draft]:

@@ -140,17 +140,21 @@ class CausalOrder:
             return
         line = self._places.line(log.id) or line_of(payer)
         if not self._places.make_room(line, self._evict):
-            self._ctx.emit(Counted("waiting_full"))
-            self._release_now(conversation, log)
+            self._release_early(conversation, log)
         elif log.queue:
             self._places.add(log.id, line, len(log.queue) - self._places.amount(log.id))
 
-    def _evict(self, id: LogId) -> None:
+    def _release_early(self, conversation: ConversationState, log: LogState) -> None:
+        """Release what finds no place to wait. Others may have one, so own entries do not name it."""
         self._ctx.emit(Counted("waiting_full"))
+        conversation.blocked.shown_early.update(each.ref for each in _waiting_below(conversation, log))
+        self._release_now(conversation, log)
+
+    def _evict(self, id: LogId) -> None:
         conversation = self._sync.conversations.by_id.get(id.conversation)
         log = conversation.blocked.get(id) if conversation is not None else None
         if conversation is not None and log is not None and log.queue:
-            self._release_now(conversation, log)
+            self._release_early(conversation, log)
         self._places.remove(id)
 
     def resume(self, conversation: ConversationState) -> None:

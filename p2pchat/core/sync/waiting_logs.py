@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 
 class WaitingLogs:
-    """The waiting logs, and what each of them waits for."""
+    """The waiting logs, and what each of them waits for.
 
-    __slots__ = ("_awaited", "_logs")
+    Attributes:
+        shown_early: Logs (as references name them) that were shown without what they follow, since there was no room.
+    """
+
+    __slots__ = ("_awaited", "_logs", "shown_early")
 
     def __init__(self) -> None:
+        self.shown_early: set[str] = set()
         self._logs: dict[LogId, tuple[LogState, tuple[Ref, ...]]] = {}
         self._awaited: dict[str, dict[int, dict[LogId, LogState]]] = {}  # by log and number of the awaited entry
 

@@ -8,6 +8,7 @@ import pytest
 from p2pchat.core.log import Ref, first_chain
 from tests.core.scripted_nodes import ROOM, Author, Far, World, have
 from tests.core.steps import count_steps
+from tests.core.sync.test_append import written
 
 
 def test_a_reply_waits_for_its_message() -> None:
@@ -330,6 +331,20 @@ def test_entries_of_unknown_users_beyond_their_places_are_shown_at_once_with_a_g
     assert ada.texts() == ["?because"] * 2  # there is room for others
     other.say(question)
     assert ada.texts() == ["?because"] * 2 + ["why?", "as I said"]
+
+
+def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> None:
+    """Others may have room for it to wait, and would let the own entry wait too."""
+    ada = World().peer("ada", max_waiting_entries=1, waiting_entries_a_branch=1)
+    far, cyd, dan, lost = ada.far("cyd"), Author("cyd", "c1"), Author("dan", "d1"), Author("bob", "b1")
+    far.say(dan.say("hello"))
+    lost.say("one", "two")
+    far.say(cyd.say("one", re=lost.ref(1)))
+    far.say(cyd.say("two", re=lost.ref(2)))
+    far.say(cyd.say("three"))
+    assert ada.texts() == ["hello", "?one", "?two", "three"]
+    ada.say("mine")
+    assert written(far)[-1].after == (dan.ref(1),)
 
 
 def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_branch_goes() -> None:
