@@ -92,6 +92,7 @@ class Quota:
         self._added: dict[UserId, int] = {}  # stored since the start
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
         self._asked: set[UserId] = set()
+        self._outdated: set[UserId] = set()  # of those, users of whom something was deleted since
         self._full: set[UserId] = set()
         self._full_conversations: set[ConversationId] = set()  # that wait, and of which enough is stored (requests.py)
         self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
@@ -278,6 +279,9 @@ class Quota:
 
     def _on_sum(self, user: UserId, before: int, size: int) -> None:
         self._asked.discard(user)
+        if user in self._outdated:  # the sum may be that of before or of after the deletion
+            self._outdated.discard(user)
+            return  # it is asked again
         self._base[user] = size - before
         waiting = self._waiting.pop(user, [])
         self._update_must_check()
@@ -316,6 +320,8 @@ class Quota:
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""
         added = self._added[user] = self._added.get(user, 0) - size
+        if user in self._asked:
+            self._outdated.add(user)
         made_room = self._is_unknown(user) and self._unknown.forget_full()
         if user in self._full and self._base.get(user, 0) + added <= self._most:
             self._full.discard(user)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.effects import WriteRefused
-from p2pchat.core.inputs import PruneRequest, UserHosted, WriteRequest
+from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, WriteRequest
 from p2pchat.core.log import decode_entry
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import Have
@@ -172,6 +172,31 @@ def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
     ada.put(PruneRequest(1, ROOM, IDS["bob"]))
     world.settle()
     assert ada.storage.size_bytes(IDS["bob"]) == 0
+    for frame in frames:
+        bob.say(frame)
+    assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000
+
+
+def test_a_sum_that_was_asked_before_a_deletion_is_asked_again() -> None:
+    """Else what was deleted counts twice (seed 494)."""
+    world, author, other = World(), Author("bob", "b1"), Author("bob", "b2")
+    ada = world.peer("ada", user_quota_bytes=1000)
+    bob = ada.far("bob")
+    for _ in range(12):
+        bob.say(author.say("x" * 100))
+    ada.restart()
+    bob = ada.far("bob")
+    ada.hold_lookups = True
+    frames = [other.say("y" * 100) for _ in range(20)]
+    bob.say(frames[0])
+    ada.put(PruneRequest(1, ROOM, IDS["bob"]))
+    ada.take()
+    sums, ada._lookups = ada._lookups[:-1], ada._lookups[-1:]
+    ada.answer_lookups()  # what can be deleted
+    for asked in sums:
+        assert not isinstance(asked, FetchResult)
+        ada.put(ada._found(asked))
+    world.settle()
     for frame in frames:
         bob.say(frame)
     assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000
