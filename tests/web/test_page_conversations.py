@@ -758,8 +758,10 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
         dot = dialog.get_by_role("listitem").filter(has_text="dot")
         async with asyncio.timeout(PATIENCE):
             await zoe.row("Requests (3)").click()
+            await dot.wait_for()
             while not await dot.get_by_text("3 messages since").count():  # they are counted when the dialog is opened
                 await page.keyboard.press("Escape")
+                await dialog.wait_for(state="detached")
                 await zoe.row("Requests (3)").click()
                 await dot.wait_for()
         await zoe.shot("requests-light")
