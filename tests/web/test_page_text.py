@@ -52,7 +52,8 @@ async def test_a_subset_of_markdown_is_shown_and_terminals_get_it_as_written(sce
         assert await text.locator("em").all_inner_texts() == ["today"]
         code = await text.locator("code").all_text_contents()
         assert code == ["x **= 2", 'if a_b_c < 2*3*4:\n    print("<b>now</b>")']
-        assert await text.locator("ul > li").all_inner_texts() == ["tea", "cakes\nlemon\nplum"]
+        # Their text without layout: a row may be drawn again, and is not laid out then.
+        assert await text.locator("ul > li").all_text_contents() == ["tea", "cakeslemonplum"]
         assert await text.locator("ul ol > li").all_inner_texts() == ["lemon", "plum"]
         links = text.get_by_role("link")
         assert await links.all_inner_texts() == ["the notes (example.org)", "https://example.org/_x_"]
