@@ -262,7 +262,7 @@ class BotContext:
 
 @dataclass(slots=True)
 class _Tasks:
-    """What runs for one peer: a task for each conversation with unread messages, and those of handlers."""
+    """The tasks of one peer: one for each conversation with unread messages, and those of handlers."""
 
     peer: TCPPeer
     slots: asyncio.Semaphore
@@ -465,7 +465,7 @@ class Bot:
         """Call a handler; log its error."""
         try:
             await _call(call, function)
-        except Exception:
+        except Exception:  # of somebody's function: one that fails does not end the bot
             log.exception("%s failed", getattr(function, "__name__", "a handler"))
 
     # ---- messages
@@ -522,7 +522,7 @@ class Bot:
                 await ctx.reply(f"there is no command {word[:50]!r}: help shows what I can do")
         except PeerClosed:
             raise
-        except Exception:
+        except Exception:  # of somebody's function: it is logged and answered, and others are handled
             log.exception("a message of %s was not handled", message.sender.label)
             with suppress(P2PChatError):
                 await ctx.reply(FAILED)

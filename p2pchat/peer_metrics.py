@@ -37,7 +37,7 @@ def peer_metrics(peer: TCPPeer, health: HealthCheck) -> Iterator[Metric]:
 
 
 class HealthSettings(Protocol):
-    """How often the health of a peer is checked, in seconds.
+    """The times of the health check of a peer, in seconds.
 
     Attributes:
         health_every: Between round trips through core and storage.

@@ -92,7 +92,7 @@ def _late_result(outcome: Future[Any]) -> Any:
     """Return the result of a call that was cancelled, when it has ended; None if it was cancelled in time."""
     try:
         return outcome.result(CANCELLED_WITHIN)
-    except Exception:
+    except Exception:  # the caller gets what ended the wait, not what became of the call
         return None
 
 

@@ -276,7 +276,7 @@ class WriterLogs:
 
     @property
     def quiet_log(self) -> QuietLog | None:
-        """What a row keeps of this writer; None if there is more than that."""
+        """The row that keeps this writer; None if there is more than a row keeps."""
         if len(self.logs) != 1 or self.sealed:
             return None
         (log,) = self.logs.values()

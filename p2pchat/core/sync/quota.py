@@ -360,7 +360,7 @@ AHEAD = 4  # a charge is stored when it exceeds what was stored, then with a qua
 
 @dataclass(slots=True)
 class Charge:
-    """What counts of a user at one payer, in bytes.
+    """The bytes of a user that count at one payer.
 
     `taken` counts now, and `stored` is at least that, or was at the start. Of a charge that was loaded, `surplus` may
     not be so.
