@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -36,34 +35,25 @@ def peer_metrics(peer: TCPPeer, health: HealthCheck) -> Iterator[Metric]:
     yield family
 
 
-class HealthSettings(Protocol):
-    """The times of the health check of a peer, in seconds.
-
-    Attributes:
-        health_every: Between round trips through core and storage.
-        health_within: The age up to which the last successful round trip means healthy.
-    """
-
-    @property
-    def health_every(self) -> float: ...
-
-    @property
-    def health_within(self) -> float: ...
-
-
 class HealthCheck:
     """Health of a peer: whether a round trip through core and storage succeeded in the last seconds.
 
-    A round trip is made on request, at most every `health_every` seconds, and shared by all requests meanwhile.
+    A round trip is made on request, and shared by all requests meanwhile.
 
+    Args:
+        every: Seconds between two round trips.
+        within: The age in seconds up to which the last successful round trip means healthy.
     Attributes:
         seconds: Duration of the last round trip; 0.0 before the first.
         ok: Whether it succeeded.
     """
 
-    def __init__(self, peer: TCPPeer, settings: HealthSettings, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, peer: TCPPeer, every: float = 2.0, within: float = 5.0, clock: Callable[[], float] = monotonic
+    ) -> None:  # fmt: skip
         self._peer = peer
-        self._settings = settings
+        self._every = every
+        self._within = within
         self._clock = clock
         self._probe: asyncio.Task[None] | None = None
         self._succeeded_at = float("-inf")
@@ -75,12 +65,12 @@ class HealthCheck:
     async def check(self) -> str:
         """Return why it is unhealthy; "" if it is healthy."""
         now = self._clock()
-        if self._probe is None and now - self._probed_at >= self._settings.health_every:
+        if self._probe is None and now - self._probed_at >= self._every:
             self._probed_at = now
             self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat health")
         if self._probe is not None:
-            await asyncio.wait([self._probe], timeout=self._settings.health_every)
-        if self._clock() - self._succeeded_at <= self._settings.health_within and self.ok:
+            await asyncio.wait([self._probe], timeout=self._every)
+        if self._clock() - self._succeeded_at <= self._within and self.ok:
             return ""
         return self._reason
 
@@ -107,14 +97,6 @@ class HealthCheck:
 # ---- without a gateway
 
 
-@dataclass(frozen=True)
-class _Pace:
-    """Those of a gateway (WebSettings)."""
-
-    health_every: float = 2.0
-    health_within: float = 5.0
-
-
 class MetricsServer(Collector):
     """Serves the metrics of a peer at /metrics, from a thread of prometheus_client's.
 
@@ -125,7 +107,7 @@ class MetricsServer(Collector):
     def __init__(self, peer: TCPPeer, host: str, port: int) -> None:
         self._peer = peer
         self._loop = asyncio.get_running_loop()
-        self._health = HealthCheck(peer, _Pace())
+        self._health = HealthCheck(peer)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         try:

@@ -52,7 +52,7 @@ class Gateway:
         self.hub: Hub = Hub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
         self.idempotency: IdempotencyCache = IdempotencyCache()
-        self.health: HealthCheck = HealthCheck(peer, settings)
+        self.health: HealthCheck = HealthCheck(peer, settings.health_every, settings.health_within)
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health)
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears

@@ -56,7 +56,7 @@ async def test_a_failing_disk_is_unhealthy_until_it_works_again(monkeypatch: pyt
     monkeypatch.setattr(MemoryStorage, "commit", commit_or_not)  # simulates a failing disk
     now = 100.0
     async with TCPPeer(db="memory://", name="gate") as peer:
-        health = HealthCheck(peer, WebSettings(), lambda: now)
+        health = HealthCheck(peer, clock=lambda: now)
         assert await health.check() == ""
         works = False
         now += 3.0
@@ -83,7 +83,7 @@ async def test_a_disk_that_does_not_answer_is_unhealthy_after_5_s() -> None:
 
     now = 100.0
     async with Stuck(db="memory://", name="gate") as peer:
-        health = HealthCheck(peer, WebSettings(health_every=0.05), lambda: now)
+        health = HealthCheck(peer, every=0.05, clock=lambda: now)
         assert await health.check() == ""
         peer.answers = False
         now += 4.9
