@@ -27,7 +27,7 @@ from tests.processes.machines import SYSTEM, TOOLS, Held, Lan, Machine, NoNamesp
 from tests.terminal.pty import Terminal, key_bytes
 
 T = TypeVar("T")
-TIMEOUT = 25.0  # seconds until expected output counts as missing
+TIMEOUT = 60.0  # seconds until expected output counts as missing; a guess that leaves room for a loaded machine
 
 # Commands end with a byte 0, and so does the exit code written after each; the next command finds it in `$?`.
 _SHELL = """\
@@ -106,11 +106,12 @@ class Shell:
 
 
 class Window:
-    """A terminal of the page: the program that runs in it, and the position up to which its text was checked."""
+    """A terminal of the page: the program that runs in it, and the line of the page that was found last."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
-        self.looked = 0
+        self._found = ""
+        self._end = 0
 
     @property
     def text(self) -> str:
@@ -119,11 +120,16 @@ class Window:
     async def shows(self, line: str, ports: Ports) -> None:
         """Wait for one line of the page, after those that were found already."""
         wanted = re.compile(pattern([line], ports), re.DOTALL)
-        await self.terminal.until(lambda: wanted.search(self.text, self.looked), f"{line!r}", TIMEOUT)
-        found = wanted.search(self.text, self.looked)
+        await self.terminal.until(lambda: wanted.search(self.text, self._checked()), f"{line!r}", TIMEOUT)
+        found = wanted.search(self.text, self._checked())
         assert found is not None
         ports.learn(found)
-        self.looked = found.end()
+        self._found, self._end = found.group(), found.end()
+
+    def _checked(self) -> int:
+        """Return the position after what was found last. It moves when a row above changes (`delivered`, `read`)."""
+        places = [place.end() for place in re.finditer(re.escape(self._found), self.text)]
+        return min(places, key=lambda end: abs(end - self._end), default=self._end)
 
     async def prompts(self, prompt: str) -> None:
         """Wait until the cursor is after this prompt; unread counts may come before it."""
