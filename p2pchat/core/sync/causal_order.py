@@ -6,7 +6,7 @@ Then it is released with a gap mark. The first entry of a log waits for the logs
 the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
 durable and acknowledged; only showing them waits.
 
-What waits is found by what it waits for (waiting_logs.py). Entries of unknown users share places to wait, by where they
+What waits is found by what it waits for (log_sets.py). Entries of unknown users share places to wait, by where they
 come from (shares.py). Those without a place are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
