@@ -333,7 +333,8 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
 
     found = inspect_profile(directory)
     if not found.peer_id and not found.key_trouble:
-        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
+        example = port if port > 0 else 8080
+        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat {example}")
     named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
     usual_port = named if named <= 65535 else 0
     last = ChatSettings.load(directory).last_start

@@ -175,7 +175,8 @@ class Child:
         return found[:count]
 
     def _failure(self, what: str) -> str:
-        return "; ".join([f"{self.name} {what}", *self.complaints[-5:]])
+        said = "; it wrote on standard error:" if self.complaints else ""
+        return "\n  ".join([f"{self.name} {what}{said}", *self.complaints[-5:]])
 
     async def event(self, event: str, timeout: float = PATIENCE, **fields: Any) -> Line:
         """Wait for an event and return its first line with these fields; raises as wait."""

@@ -73,7 +73,8 @@ def bench(profile: ProfileChoice, endpoint: str, write: int, seconds: float, as_
     """
     directory = find_profile(profile)
     if not profile_exists(directory):
-        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
+        example = profile.port if profile.port > 0 else 8080
+        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat {example}")
     return run_until_signal(_measure(directory, endpoint, write, seconds, as_json), terminated=lambda: FAILED)
 
 

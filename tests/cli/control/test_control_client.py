@@ -112,8 +112,11 @@ async def test_a_profile_held_by_a_program_without_a_control_socket(
 
 
 async def test_a_missing_profile_is_not_created(home: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080"):
+    with pytest.raises(UsageError, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080$"):
         async with connect_or_run(home / "ada"):
+            pass
+    with pytest.raises(UsageError, match=r"there is no profile in .*: start a peer first, for example p2pchat 9000$"):
+        async with connect_or_run(home / "9000", port=9000):
             pass
     assert not (home / "ada").exists()
 
