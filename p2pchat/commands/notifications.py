@@ -30,7 +30,7 @@ class Notifier:
         is_at_gateway: Returns whether a user (by id) is at a gateway elsewhere, which keeps what is delivered to it.
         rooms: Ids of the room, once known: its receipts are too many for people.
         on_counted: Called with the numbers of older messages by conversation (its id, its name as typed), once no more
-            of them arrive.
+            of them arrive; again with all of a conversation if more do, as from a peer that was busy.
     """
 
     def __init__(self, notify: Callable[[str], None] = print_notice) -> None:
@@ -40,6 +40,7 @@ class Notifier:
         self.on_counted: Callable[[Counter[tuple[str, str]]], None] = self._print_older
         self._older: Counter[tuple[str, str]] = Counter()
         self._older_before = 0  # at the last flush
+        self._older_unreported: set[tuple[str, str]] = set()
         self._undelivered: Counter[str] = Counter()  # messages of this run that lack someone, by conversation id
         self._completed: Counter[str] = Counter()  # those of them that lack nobody any more
         self.is_at_gateway: Callable[[str], bool] = lambda user_id: False
@@ -53,6 +54,7 @@ class Notifier:
         """Count an older `message` or `sent` event that is not shown."""
         place = quote_conversation(event["conversation"], event["kind"])
         self._older[event["conversation_id"], place] += 1
+        self._older_unreported.add((event["conversation_id"], place))
         self._flush_soon()
 
     def on_sent(self, event: dict[str, Any], *, room: bool = False) -> None:
@@ -134,12 +136,13 @@ class Notifier:
         self._statuses[user.id] = text
 
     def _report_older(self) -> None:
-        older, self._older, self._older_before = self._older, Counter(), 0
-        if older:
+        if self._older_unreported:
+            older = Counter({place: self._older[place] for place in self._older if place in self._older_unreported})
+            self._older_unreported.clear()
             self.on_counted(older)
 
     def _print_older(self, older: Counter[tuple[str, str]]) -> None:
-        count = older.total()
+        count = self._older.total()
         self._notify(f"-- {older_messages(count)}: {self.history_command} shows {'them' if count > 1 else 'it'}")
 
 

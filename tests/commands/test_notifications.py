@@ -117,7 +117,9 @@ async def test_deliveries_in_the_room_are_not_announced(recorder: NoticeRecorder
         assert recorder.lines.empty()
 
 
-async def test_older_messages_are_counted_until_the_last_has_come(recorder: NoticeRecorder) -> None:
+async def test_older_messages_are_counted_again_if_more_come(
+    recorder: NoticeRecorder,
+) -> None:
     notifier = recorder.notifier
     notifier.history_command = "p2pchat history --port 8080"
     for _ in range(1043):
@@ -125,7 +127,7 @@ async def test_older_messages_are_counted_until_the_last_has_come(recorder: Noti
     assert await recorder.next() == "-- 1,043 older messages: p2pchat history --port 8080 shows them"
     notifier.count_older(OLDER)
     notifier.close()  # close() prints what was delayed
-    assert await recorder.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
+    assert await recorder.next() == "-- 1,044 older messages: p2pchat history --port 8080 shows them"
     assert recorder.lines.empty()
 
 
