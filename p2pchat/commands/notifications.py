@@ -189,12 +189,13 @@ def last_receipt(receipt: Receipt | Receipts) -> Receipt:
 
 JOINS_SETTLE_AFTER = 0.5  # seconds without news: a guess at what people gladly wait
 JOIN_SUMMARY_WITHIN = 3.0  # seconds after the first link, for networks where users come and go all the time
+INVITER_KNOWN_WITHIN = 15.0  # seconds after the first link, for a busy machine that says late who is there; a guess
 
 
 class JoinSummary:
     """One line about the network joined with an invite, once it is known who is there.
 
-    Links come up and users appear one after the other; the summary waits until no more do.
+    Links come up and users appear one after the other; the summary waits until no more do, and for the inviter.
 
     Args:
         invite: Its text; "": none was given.
@@ -236,10 +237,14 @@ class JoinSummary:
             self._timer.cancel()
 
     def _finish(self) -> None:
+        loop, users = asyncio.get_running_loop(), [] if self._peer is None else self._peer.users()
+        is_known = not self._inviter or any(user.key == self._inviter for user in users)
+        if not is_known and loop.time() < self._deadline - JOIN_SUMMARY_WITHIN + INVITER_KNOWN_WITHIN:
+            self._timer = loop.call_later(JOINS_SETTLE_AFTER, self._finish)
+            return
         self.in_progress, self.finished = False, True
         if not self._inviter or self._peer is None:
             return
-        users = self._peer.users()
         whose = next((f" of {quote_name(user.label)}" for user in users if user.key == self._inviter), "")
         online = sum(user.is_me or user.status in ("online", "idle") for user in users)
         now = "all online" if online == len(users) else f"{online} of them online"

@@ -142,7 +142,7 @@ async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
     events = peer.events(consumer=None)
     await peer.start()
     arrival.begin(peer)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not arrival.finished:
             waiting = asyncio.ensure_future(anext(events))
             await asyncio.wait({waiting}, timeout=0.1)
@@ -163,6 +163,22 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None
         arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
         await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
+
+
+async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.commands.notifications.JOINS_SETTLE_AFTER", 0.0)
+    told: list[str] = []
+    async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
+        arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
+        arrival.begin(bob)
+        arrival.on_event(Link(endpoint=ada.endpoint, state="up", reason=""))  # linked, and ada has said nothing yet
+        await bob.connect(ada.endpoint)
+        await bob.wait_user("ada", timeout=60)
+        async with asyncio.timeout(60):
+            while not told:
+                await asyncio.sleep(0)  # poll: the summary is a callback
+        arrival.close()
+        assert told == [f"-- joined the network of ada at {ada.endpoint}: 2 people, all online"]
 
 
 async def test_a_join_without_an_invite_is_not_announced(home: Path) -> None:
