@@ -8,7 +8,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from p2pchat.commands.endpoints import JOIN_COMMAND
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.parsing import parse_chat
+from tests.ports import free_ports
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ports() -> list[int]:
     """Three ports that are free now, in order."""
-    with ExitStack() as held:
-        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        return sorted(one.getsockname()[1] for one in taken)
+    return sorted(map(int, free_ports(3)))
 
 
 class Person:
@@ -85,12 +84,13 @@ def test_end_of_input_cancels_the_wizard() -> None:
         run_setup_wizard(bare(), None, Person(None))
 
 
-def test_a_taken_port_is_skipped() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+def test_a_taken_port_is_skipped(ports: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.cli.profiles.FIRST_PORT", ports[0])  # other tests start peers on the usual ones
+    with socket.create_server(("127.0.0.1", ports[0])):
         port = run_setup_wizard(bare("--name", "ada"), None, Person()).port
-        assert port != taken.getsockname()[1]
-    with socket.create_server(("127.0.0.1", port)):
-        assert run_setup_wizard(bare("--name", "ada"), None, Person()).port > port
+        assert port > ports[0]
+        with socket.create_server(("127.0.0.1", port)):
+            assert run_setup_wizard(bare("--name", "ada"), None, Person()).port > port
 
 
 def test_without_a_terminal_a_missing_port_is_an_error() -> None:
@@ -206,7 +206,7 @@ async def test_a_peer_started_during_the_wizard_keeps_its_port(
 
         def eve_after_fay(prompt: str) -> str:
             fay = stack.enter_async_context(TCPPeer(ports[0], name="fay"))
-            asyncio.run_coroutine_threadsafe(fay, loop).result(10)
+            asyncio.run_coroutine_threadsafe(fay, loop).result(60)
             return "eve"
 
         options = await asyncio.to_thread(run_setup_wizard, bare(), None, eve_after_fay)
@@ -267,8 +267,8 @@ def command_in(error: Exception) -> list[str]:
 
 
 def test_a_taken_port_suggests_the_same_command_on_a_free_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = int(free_ports(1)[0])  # the ones above it are free longer than those that systems give away
+    with socket.create_server(("127.0.0.1", port)):
         error = starting("--name", "Ada L", str(port), "localhost:1").explain(PortInUse("127.0.0.1", port))
     assert isinstance(error, CommandError)
     assert str(error).startswith(f"port {port} on 127.0.0.1 is in use by another program: try p2pchat ")

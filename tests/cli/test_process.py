@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from p2pchat.cli.process import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
+from tests.deadlines import WAIT
 
 
 def loop_of_a_program() -> str:
@@ -51,7 +52,7 @@ async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -
     shutdown = Shutdown()
     with shutdown.on_signals():
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT):
             assert await shutdown.wait() == reason
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 

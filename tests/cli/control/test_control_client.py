@@ -129,8 +129,8 @@ async def test_the_port_can_be_given(home: Path) -> None:
 
 
 async def test_a_taken_port_is_replaced_by_another(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = int(free_ports(1)[0])
+    with socket.create_server(("127.0.0.1", port)):
         await a_profile(home / str(port))
         async with connect_or_run(home / str(port)) as control:
             assert control.listening["port"] != port

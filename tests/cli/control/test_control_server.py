@@ -28,6 +28,7 @@ from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve
+from tests.deadlines import WAIT
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
@@ -45,7 +46,7 @@ async def talking(directory: Path) -> AsyncIterator[ControlClient]:
 
 async def line(control: ControlClient, event: str, **fields: Any) -> EventLine:
     """Return the next line of this event with these fields."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT):
         while (found := await control.next_line()) is not None:
             if found["event"] == event and fields.items() <= found.items():
                 return found
@@ -213,7 +214,7 @@ async def test_invalid_requests_are_error_lines_and_change_nothing(serve: Serve,
     garbage = [b"hello everybody", b"/quit", b"\xff\xfe\x00", b"{", b"[1]", b'{"do":"fly"}', b"x" * 300_000]
     writer.write(b"\n".join([*garbage, b"", b'{"do":"who","ref":"last"}', b'{"do":"nope","ref":"cut'[:-3]]) + b"\n")
     writer.write_eof()
-    found = [json.loads(one) for one in (await asyncio.wait_for(reader.read(), 10)).splitlines()]
+    found = [json.loads(one) for one in (await asyncio.wait_for(reader.read(), WAIT)).splitlines()]
     writer.close()
     assert [one["event"] for one in found] == ["listening", *["error"] * 7, "answer", "error"]
     assert found[8]["ref"] == "last"
@@ -306,13 +307,13 @@ async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: P
     await ada.send_many("room", ["x" * 30_000] * 100)  # 3 MB: more than the system keeps for a connection
     reader, writer = await open_raw(home / "ada", ada)
     writer.write(b'{"do":"tail","last":100}\n')
-    begun = [json.loads(await asyncio.wait_for(reader.readline(), 10)) for _ in range(2)]
+    begun = [json.loads(await asyncio.wait_for(reader.readline(), WAIT)) for _ in range(2)]
     assert [one["event"] for one in begun] == ["listening", "sent"]  # later messages come after the 100
     async with talking(home / "ada") as other:
         await other.send(do="send", text="meanwhile")
         await other.ask("wait", timeout=0)
     texts = [begun[1]["text"]]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT):
         rest = b""
         while "meanwhile" not in texts:
             *lines, rest = (rest + await reader.read(1 << 16)).split(b"\n")
@@ -360,7 +361,7 @@ async def test_a_client_that_does_not_read_does_not_keep_the_peer_from_stopping(
     writer.write(b'{"do":"tail","last":100}\n{"do":"who"}\n')
     async with talking(home / "ada") as other:
         await other.ask("who")  # so that the peer has begun to write the tail
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT):
         await server.shut_down("done")
     writer.close()
 
@@ -440,7 +441,7 @@ async def test_a_client_without_the_token_gets_nothing(said: bytes, serve: Serve
     writer.write(said)
     writer.write_eof()
     try:
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), WAIT) == b""
     except ConnectionResetError:
         pass  # closed with something unread
     writer.close()
@@ -476,7 +477,7 @@ async def test_a_program_on_the_port_of_a_killed_peer_gets_no_commands(answer: b
     directory.mkdir(parents=True)
     control_socket.write_address(directory, control_socket.SocketAddress(server.sockets[0].getsockname()[1]))
     assert await connect(directory) is None
-    assert b"do" not in await asyncio.wait_for(heard.get(), 10)
+    assert b"do" not in await asyncio.wait_for(heard.get(), WAIT)
     server.close()
     await server.wait_closed()
 
@@ -503,7 +504,7 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
             assert control is not None
             await control.aclose()
         server.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT):
             while open_sockets() != before:  # the far end must be notified first
                 await asyncio.sleep(0)  # poll: nothing reports a closed socket
         return connecting.cancelled()

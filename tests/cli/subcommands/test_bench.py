@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from p2pchat.cli.subcommands.bench import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse
+from tests.ports import free_ports
 
 
 def test_an_endpoint_and_how_much() -> None:
@@ -49,10 +49,9 @@ def test_an_endpoint_without_a_listener_is_an_error_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    [port] = free_ports(1)
     asyncio.run(_once(tmp_path / "8080"))
-    assert main(["bench", str(port), "--port", "8080"]) == 1
+    assert main(["bench", port, "--port", "8080"]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert said.startswith(f"p2pchat: cannot measure the connection to 127.0.0.1:{port}: ")
     assert "; start a peer on that port: " in said

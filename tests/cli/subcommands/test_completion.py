@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells of POSIX
 
 # Names of others; some would run a command in a shell that expands them.
 NAMES = ["bob", "Al Green", "$(touch pwned)", "`touch pwned`", "it's; touch pwned", 'say "hi" \\o', "*"]
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 Complete = Callable[..., list[str]]
 
 BASH = """\

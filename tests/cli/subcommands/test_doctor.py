@@ -185,7 +185,7 @@ async def test_long_work_is_reported_on_a_terminal(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stderr", screen := Tty())
     done = asyncio.Event()
     waiting = asyncio.ensure_future(with_progress("looking", done.wait()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT):
         await news.wait()
     assert "looking ... " in screen.getvalue()
     done.set()

@@ -28,6 +28,7 @@ from p2pchat.cli.subcommands.doctor_network import (
     probe_own_addresses,
 )
 from p2pchat.commands.endpoints import command
+from tests.ports import free_ports
 
 LOOPBACK = ["127.0.0.1"]
 OTHER = "127.0.0.2"  # represents a public address; only Linux has it without configuration
@@ -63,18 +64,17 @@ async def listener(answer: bytes = b"") -> AsyncIterator[int]:
     def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talks.append(asyncio.ensure_future(talk(reader, writer)))
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    number = int(free_ports(1)[0])  # no system gives it to somebody else afterwards
+    server = await asyncio.start_server(take, "127.0.0.1", number)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield number
     finally:
         server.close()
         await asyncio.gather(*talks)
 
 
 async def test_a_free_port() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
+    number = int(free_ports(1)[0])
     assert await look(number) == Finding("port", "ok", f"{number} is free")
     held = await look(number, holder=4711)
     assert held.verdict == "warning" and "does not listen on port" in held.seen
@@ -103,10 +103,7 @@ async def test_a_port_taken_by_another_peer_or_program(home: Path) -> None:
     assert found.verdict == "wrong" and found.seen.endswith("another program") and str(number) in found.mend
 
 
-async def test_a_silent_listener_may_be_this_peer_stopped_by_ctrl_z(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_network.OWN_PROBE_TIMEOUT", 0.3)
+async def test_a_silent_listener_may_be_this_peer_stopped_by_ctrl_z() -> None:
     async with listener() as number:
         found = await look(number)
         assert found.verdict == "wrong" and found.seen.endswith("accepts connections and sends nothing")

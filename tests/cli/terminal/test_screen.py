@@ -9,6 +9,7 @@ from prompt_toolkit.output import ColorDepth, DummyOutput
 
 from p2pchat.cli.terminal.chat_lines import OVERTAKEN_AFTER, SETTLED_AFTER, PendingLine
 from p2pchat.cli.terminal.screen import MAX_BATCH_CHARACTERS, MAX_QUEUED, Screen
+from tests.deadlines import WAIT
 
 LONG = "x" * (MAX_BATCH_CHARACTERS - 1)
 
@@ -44,7 +45,7 @@ async def screen(paper: Paper) -> Screen:
 
 
 async def printed(paper: Paper, text: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT):
         while text not in paper.text:
             await asyncio.sleep(0)  # poll: the paper is a list of writes
 
@@ -73,7 +74,7 @@ async def test_producers_wait_while_nothing_can_be_printed(screen: Screen, paper
     assert not (await asyncio.wait([waiting], timeout=0))[0]
     assert screen._queued <= MAX_QUEUED + len(LONG)
     screen.release()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, WAIT)
 
 
 @pytest.mark.parametrize("end", ["leaves", "terminal goes"])
@@ -88,7 +89,7 @@ async def test_the_end_stops_all_waiting(screen: Screen, end: str) -> None:
         screen.add_line([("", LONG)])
     else:
         screen.closed.set()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, WAIT)
 
 
 def own(*, direct: bool = False) -> PendingLine:
