@@ -9,7 +9,7 @@ and, until the tests end, forks a server for each ForkServer: it is sent an end 
 exchange JSON objects, one per packet: {"words", "environment", "points"} with three descriptors -> {"started": pid};
 {"signal", "pid"} -> nothing; and {"ended": pid, "code": n} when a process has ended. A request may also have "changes"
 (settings_override.py), "namespace" (a file below /proc), and "terminal": the first descriptor is then the controlling
-terminal of a new session.
+terminal of a new session, and own lines of the chat wait a minute for their delivery marks, as a busy machine needs.
 """
 
 from __future__ import annotations
@@ -314,12 +314,15 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.__main__ import main
+        from p2pchat.cli.terminal import chat_lines
         from tests.processes.failpoints import arm
         from tests.processes.settings_override import alter
 
         arm(request["points"])
         if request.get("changes"):
             alter(request["changes"])
+        if request.get("terminal"):
+            chat_lines.SETTLED_AFTER = 60.0
         code = main()
         sys.stdout.flush()
         sys.stderr.flush()

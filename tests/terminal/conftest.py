@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from p2pchat import Joined, Settings, TCPPeer
 from tests.processes.fork_server import ForkServer
-from tests.terminal.pty import TIMEOUT, Terminal
+from tests.terminal.pty import TIMEOUT, Terminal, time_zone_of_the_morning
 
 if sys.platform == "win32":  # no pseudo-terminals
     collect_ignore_glob = ["test_*.py"]
@@ -61,6 +61,8 @@ async def terminal(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT", "P2PCHAT_LOOP") if key in os.environ}
     path = [os.path.dirname(sys.executable), kept.get("PATH", os.defpath)]  # where `p2pchat` is a command
     kept["PATH"] = os.pathsep.join(path)
+    home_of_user = {"P2PCHAT_HOME": str(home), "HOME": str(home)}
+    usual = {**kept, **home_of_user, "LANG": "C.UTF-8", "TZ": time_zone_of_the_morning()}
 
     async def open_terminal(
         *words: str,
@@ -69,7 +71,6 @@ async def terminal(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         rows: int = 24,
         env: dict[str, str] | None = None,
     ) -> Terminal:
-        usual = {**kept, "P2PCHAT_HOME": str(home), "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC"}
         quick = fork_server if command == P2PCHAT else None
         found = Terminal([*(command if quick is None else ()), *words], {**usual, **(env or {})}, columns, rows, quick)
         opened.append(found)
@@ -103,4 +104,4 @@ async def peer(home: Path) -> AsyncIterator[StartPeer]:
 
 async def port_of(shown: Terminal) -> int:
     """Return the port a terminal's peer listens on."""
-    return int((await shown.shows_line(r"listens on \S+:(\d+)"))[1])
+    return int((await shown.shows_line(r"listens on \S+:(\d+),"))[1])

@@ -20,12 +20,14 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pyte
+from wcwidth import wcwidth
 
 from tests.processes.fork_server import ForkedProcess, ForkServer
 
-TIMEOUT = 30.0  # seconds; a machine with two busy cores is slow
+TIMEOUT = 60.0  # seconds; a machine with two busy cores is slow
 _READ_BYTES = 65536
 
 # Makes standard input the controlling terminal, so that Ctrl-C, Ctrl-Z and a hang-up are signals; then runs the rest.
@@ -48,6 +50,11 @@ _KEYS = {
     "home": "\x1b[H",
     "end": "\x1b[F",
 }
+
+
+def time_zone_of_the_morning() -> str:
+    """Return a TZ in which it is nine o'clock now, so that no date changes during a test."""
+    return f"HERE{datetime.now(UTC) - timedelta(hours=9):%H:%M:%S}"
 
 
 def key_bytes(name: str) -> bytes:
@@ -79,8 +86,18 @@ class Screen(pyte.Screen):
     def index(self) -> None:
         """Scroll up when the cursor is in the last row; keep the row that leaves."""
         if self.margins is None and self.cursor.y == self.lines - 1:
-            self.scrolled.append(self.display[0].rstrip())
+            self.scrolled.append(self.row(0))
         super().index()
+
+    def row(self, number: int) -> str:
+        """Return one visible row without blanks at its end; `display` draws all of them."""
+        drawn, cells = "", self.buffer[number]
+        is_wide = False
+        for x in range(self.columns):
+            if not is_wide:
+                drawn += cells[x].data
+            is_wide = not is_wide and wcwidth(cells[x].data[0]) == 2
+        return drawn.rstrip()
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
         """Break rows that are too long for a narrower screen, and join them again, as most terminals do."""
@@ -171,13 +188,14 @@ class Terminal:
         self._news = asyncio.Event()
         self._hung_up = False
         self._unsent = bytearray()
+        self._resizes: list[asyncio.TimerHandle] = []
 
     # The screen
 
     @property
     def lines(self) -> list[str]:
         """The rows of the screen, without blanks at their ends and without empty rows at the bottom."""
-        rows = [row.rstrip() for row in self.screen.display]
+        rows = [self.screen.row(number) for number in range(self.screen.lines)]
         while rows and not rows[-1]:
             rows.pop()
         return rows
@@ -194,7 +212,7 @@ class Terminal:
     @property
     def prompt(self) -> str:
         """The row with the cursor, up to the cursor's end of it."""
-        return str(self.screen.display[self.screen.cursor.y].rstrip())
+        return self.screen.row(self.screen.cursor.y)
 
     @property
     def title(self) -> str:
@@ -272,7 +290,8 @@ class Terminal:
         """Resize the terminal; the program gets SIGWINCH, in tmux up to 0.25 s later."""
         self.screen.resize(rows, columns)
         if told_after:
-            asyncio.get_running_loop().call_later(told_after, _set_size, self._master, columns, rows)
+            loop = asyncio.get_running_loop()
+            self._resizes.append(loop.call_later(told_after, _set_size, self._master, columns, rows))
         else:
             _set_size(self._master, columns, rows)
 
@@ -362,6 +381,8 @@ class Terminal:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._master)
         loop.remove_writer(self._master)
+        for resize in self._resizes:  # the number of the descriptor may soon mean another terminal
+            resize.cancel()
         self._hung_up = True
         self._news.set()
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from p2pchat import Message, TCPPeer
+from p2pchat.cli.terminal.device import BELL_EVERY
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import Terminal
+from tests.terminal.pty import TIMEOUT, Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -36,12 +38,12 @@ async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTe
     await ada.shows("cyd is here")
     await ada.line("👨\u200d👩\u200d👧\u200d👦 fam")
     await ada.shows("✓ delivered")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         async for message in bob.events(Message, consumer=None, start="beginning"):
             message.mark_read()
             break
     await ada.shows("✓✓ read 1/2")
-    drawn = ada.raw.decode()
+    drawn = ada.raw.decode(errors="replace")  # the last character may have come in part
     at = drawn.index("✓✓ read 1/2")
     assert "\x1b[A" not in drawn[drawn.rindex("fam", 0, at) : at]  # else it is put where the row was thought to end
 
@@ -171,11 +173,15 @@ async def test_a_newcomer_shown_the_whole_history_gets_no_notice(terminal: OpenT
     await group.add(await bob.wait_user("ada", timeout=60))
     await ada.shows("-- 1 older message in #ops: see /go #ops")
     await group.rename("night")  # while ada is in the room: shown when she goes there
-    await bob.send("ada", "renamed")
-    await ada.shows("bob -> ada: renamed")
+    asked = 0
+    while "#night" not in ada.text:
+        asked += 1
+        await ada.line("/list")
+        await ada.until(lambda: ada.text.count("-- room (here)") == asked)  # noqa: B023
+        await ada.prompts("room>")
     await ada.line("/go #night")
-    await ada.shows("#night")
     await ada.shows_line(r"-- bob renamed #ops .*#night")
+    assert "──── #night ────" in ada.all_lines
 
 
 async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -221,17 +227,19 @@ async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTer
     await bob.broadcast("the adapter is broken")
     await ada.shows("adapter")
     assert ada.screen.bells == 0
+    began = time.monotonic()
     await bob.broadcast("ada: yours?")
     await bob.send("ada", "is it?")
     await ada.shows("is it?")
-    assert ada.screen.bells == 1  # the second came too soon
+    bells = ada.screen.bells
+    assert bells == 1 or (bells == 2 and time.monotonic() - began > BELL_EVERY)  # else the second came too soon
     await ada.line("/set bell off")
     await ada.line("/set desktop on")
     await ada.shows("desktop on")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT):
         while b"\x1b]9;p2pchat: bob: 4;3;x\x07" not in ada.raw:  # at most one in two seconds
             await (await bob.send("ada", "4;3;x")).delivered(timeout=60)
-    assert ada.screen.bells == 1
+    assert ada.screen.bells == bells
 
 
 async def test_notify_of_single_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -335,7 +343,13 @@ async def test_later_deliveries_in_a_group_are_told(terminal: OpenTerminal, peer
     await peer("bob", port)
     await ada.shows("-- delivered to bob: 1 of 2 messages")
     await peer("cyd", port)
-    await ada.shows("-- delivered to cyd: all 2 messages")
+    one_by_one = ["-- delivered to cyd: 1 of 2 messages", "-- delivered to cyd: your message"]  # when cyd is slow
+    await ada.until(
+        lambda: (
+            "-- delivered to cyd: all 2 messages" in ada.all_lines
+            or [line for line in ada.all_lines if "delivered to cyd" in line] == one_by_one
+        )
+    )
 
 
 async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -401,7 +415,7 @@ async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: Star
 async def test_narrow_terminals_show_everything(terminal: OpenTerminal, peer: StartPeer, columns: int) -> None:
     ada = await terminal("0", "--name", "ada", columns=columns, rows=10)
     await ada.until(lambda: ">" in ada.prompt)
-    port = int((await ada.shows_line(r"127\.0\.0\.1:(\d+)"))[1])
+    port = int((await ada.shows_line(r"127\.0\.0\.1:(\d+),"))[1])
     bob = await peer("bob", port)
     await bob.wait_user("ada", timeout=60)
     await bob.send("ada", "a secret of some length that needs rows")
@@ -449,7 +463,8 @@ async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -
     bob = await peer("bob")
     await bob.broadcast("before midnight")
     midnight = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    await asyncio.sleep((midnight - datetime.now(UTC)).total_seconds())  # until then, by the clock
+    while datetime.now(UTC) < midnight:  # by the clock
+        await asyncio.sleep((midnight - datetime.now(UTC)).total_seconds())
     await bob.broadcast("after midnight")
     ada = await terminal("0", str(bob.port), "--name", "ada", env={"TZ": f"HERE{midnight:%H:%M:%S}"})  # now 0:00
     await ada.shows("──── now ────")

@@ -9,8 +9,9 @@ import pytest
 
 from p2pchat import Deleted, Message, Reaction
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import TIMEOUT
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -23,16 +24,17 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     await bob.edit(plan.id, "lunch at noon?")
     await ada.shows_line(r"^\d\d:\d\d bob \(edited; first sent \d\d:\d\d\):")
     await ada.line("/react +1")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         reaction = await anext(events)
     assert isinstance(reaction, Reaction) and (reaction.id, reaction.reaction) == (plan.id, "+1")
     await ada.shows_line(r"^\d\d:\d\d -- ada reacted \+1 to bob")
     await ada.line("/react")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         removed = await anext(events)
     assert isinstance(removed, Reaction) and (removed.id, removed.reaction) == (plan.id, "")
     await ada.line("/react")
     await ada.shows("there is no reaction of yours")
+    await ada.prompts("room> /react")  # the refused line is back
     await ada.key("c-c")
     await ada.line("yse")
     await ada.line("/edit yes")
@@ -41,7 +43,7 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     await ada.shows_line(r"^2 \d\d:\d\d bob: lunch at noon\? \(edited\)$")
     await ada.shows_line(r"^1 \d\d:\d\d ada: yes \(edited\)$")
     await ada.line("/reply 2 with soup")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         answers = [await anext(events) for _ in range(2)]
     assert [(each.text, each.reply_to) for each in answers if isinstance(each, Message)][-1] == ("with soup", plan.id)
     await bob.react((await bob.history("room"))[-1], "soup!")
@@ -68,7 +70,7 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
     await ada.until(lambda: ada.prompt.startswith("delete"))
     await ada.key("y")
     await ada.shows_line(r'^\d\d:\d\d -- ada deleted "nice one", sent \d\d:\d\d$')
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         deleted = await anext(deletions)
     assert deleted.message.text == ""
     await ada.line("/delete")
@@ -104,7 +106,7 @@ async def test_a_whole_conversation_is_deleted_after_a_question(terminal: OpenTe
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
-    await (await bob.send("ada", "psst")).delivered(timeout=30)
+    await (await bob.send("ada", "psst")).delivered(timeout=60)
     await ada.shows("psst")
     for key, told in (("n", "-- nothing was deleted"), ("y", "-- deleted 1 message of bob here")):
         await ada.line("/delete-conversation bob")

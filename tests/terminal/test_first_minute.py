@@ -19,7 +19,7 @@ async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Termina
     ada = await terminal(*words)
     await ada.prompts("Your name [")
     await ada.line("ada")
-    listens = await ada.shows_line(r"-- ada listens on [\d.]+:(\d+)")
+    listens = await ada.shows_line(r"-- ada listens on [\d.]+:(\d+),")
     return ada, int(listens[1])
 
 

@@ -57,6 +57,7 @@ async def test_names_and_joined_writing_are_shown_as_written(terminal: OpenTermi
     await ada.shows("zoë is here")
     await ada.line("/msg Zoé hi")
     await ada.shows("p2pchat: nobody here is called 'Zoé'; did you mean zoë?")
+    await ada.prompts("room> /msg Zoé hi")  # the refused line is back
     await ada.key("c-c")
     await ada.line("/помощь")
     await ada.shows("p2pchat: there is no command '/помощь'")
@@ -103,6 +104,7 @@ async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: S
     await say_all(mallory, ada, TEXTS)
     await ada.line("/history 30")
     await ada.until(lambda: ada.text.count("mallory: the end") == 2)
+    await ada.until(lambda: ada.prompt == "room>")  # every row above it is whole
     assert not any(line.startswith(FORGED) for line in ada.all_lines)
     assert [line for line in ada.all_lines if line and not A_LINE.match(line)] == []
     assert ada.text.count(FORGED[:5]) >= 4 * len(TEXTS)  # and nothing of it was lost
@@ -123,6 +125,7 @@ async def test_a_hostile_name_is_quoted(terminal: OpenTerminal, peer: StartPeer)
     mallory = await peer("[room] bob", await port_of(ada))
     await ada.shows('"[room] bob"')
     await ada.line("/away lunch")  # nobody reads what comes
+    await ada.shows("others see that you are away")
     await mallory.send("ada", "psst")
     await ada.shows('"[room] bob" -> ada: psst')
     await ada.prompts('["[room] bob" 1] room>')
@@ -139,7 +142,7 @@ async def test_a_hostile_name_is_safe_in_notifications(terminal: OpenTerminal, p
     await ada.line("/set desktop on")
     await ada.shows("-- desktop on")
     await mallory.send("ada", "psst\x07\x1b]9;owned;")
-    await ada.until(lambda: b"\x1b]9;" in ada.raw)
+    await ada.until(lambda: b"\x07" in ada.raw.partition(b"\x1b]9;")[2])  # its end
     notices = bytes(ada.raw).split(b"\x1b]9;")[1:]
     assert [notice.partition(b"\x07")[0] for notice in notices] == [
         b'p2pchat: "bob: yes I do": psst\\u{7}\\u{1b}]9;owned;'
@@ -153,7 +156,7 @@ async def test_no_row_of_history_passes_for_another_speaker(
     """Commands fold without the help of the prompt."""
     which = ("--data", str(home / "ada"))
     ada = await terminal("0", "--name", "ada", *which, "--plain", columns=columns)
-    port = int((await ada.shows_line(r"listens on +\S+:(\d+)|^ +127\S+:(\d+)")).group(0).rpartition(":")[2])
+    port = int((await ada.shows_line(r"(?:listens on +|^ +127)\S+:(\d+),"))[1])
     mallory = await peer("mallory", port)
     for time in ("12:00 ", "2026-11-20 12:00 "):
         before = len(f"{time}mallory: ")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from p2pchat import Left
+from p2pchat.cli.terminal.screen import BATCH_INTERVAL
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import TIMEOUT
 from tests.terminal.test_prompt import said
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -21,11 +24,13 @@ async def test_a_thousand_lines_arrive_in_order(terminal: OpenTerminal, peer: St
     await ada.type("typed before")
     await ada.prompts("room> typed before")
     texts = [f"line {number}" for number in range(1000)]
+    began = time.monotonic()
     await bob.send_many("room", texts)
     await ada.shows("bob: line 999")
     assert said(ada, "bob") == texts
     await ada.prompts("room> typed before")
-    assert ada.raw.count(b"typed before") < 200  # the prompt is drawn once per batch
+    batches = (time.monotonic() - began) / BATCH_INTERVAL
+    assert ada.raw.count(b"typed before") < max(200, 2 * batches)  # the prompt is drawn once per batch
 
 
 async def test_a_stalled_terminal_does_not_delay_the_peer(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -35,9 +40,9 @@ async def test_a_stalled_terminal_does_not_delay_the_peer(terminal: OpenTerminal
     ada.stand_still()
     long = "x" * 1000
     receipts = await bob.send_many("room", [f"{number} {long}" for number in range(200)])  # more than any buffer
-    await receipts.delivered(timeout=30)
+    await receipts.delivered(timeout=60)
     for _ in range(3):  # and the peer still answers
-        await (await bob.send("ada", "are you there?")).delivered(timeout=30)
+        await (await bob.send("ada", "are you there?")).delivered(timeout=60)
     ada.go_on()
     await ada.until(lambda: ada.text.count("are you there?") == 3)
     assert [text.split()[0] for text in said(ada, "bob")] == [str(number) for number in range(200)]
@@ -50,9 +55,9 @@ async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, pe
     await ada.type("half a li")
     await ada.prompts("room> half a li")
     ada.resize(40, 12)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         while "    | " not in ada.text:  # the new size arrives by a signal
-            await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=30)
+            await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=60)
     await ada.until(lambda: ada.lines[-1] == "room> half a li")
     assert all(len(line) <= 40 for line in ada.lines)
     await ada.type("ne")

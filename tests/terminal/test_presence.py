@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from p2pchat import Events, Presence, Typing
+from p2pchat import Conversation, Events, Presence, Typing
 from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import TIMEOUT, Terminal
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 CAME, WENT = "\x1b[I", "\x1b[O"  # focus reports of a terminal
 ASKED, STOPPED = b"\x1b[?1004h", b"\x1b[?1004l"
@@ -77,13 +77,16 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
     await ada.line("/go")
     await ada.type("my own words")
     await ada.prompts("room> my own words")
-    bob.room.typing()
+    goes_on = asyncio.create_task(types_on(bob.room))
     await above(ada, "bob is typing …")
-    bob.typing("ada")
+    also = asyncio.create_task(types_on(bob.find("ada")))
     await above(ada, "bob is typing …   bob is typing to you …")
+    goes_on.cancel()
     await bob.broadcast("there")
     await above(ada, "bob is typing to you …")
+    also.cancel()
     await bob.send("ada", "psst")
+    await ada.shows("bob -> ada: psst")  # before ada is away
     await ada.until(lambda: not any("typing …" in line for line in ada.lines), "nobody types")
     await ada.prompts("room> my own words")
     await ada.key("c-c")
@@ -96,10 +99,18 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
         asked += 1
         await ada.line("/who")
         await ada.until(lambda: ada.text.count("-- ada: ") == asked)  # noqa: B023
+        await ada.until(lambda: ada.prompt == "room>")
     await ada.line("/msg bob are you there")
     await ada.shows('-- bob is away: "in a meeting"')
     await ada.line("/back")
     assert await comes(presence, "online") == ""
+
+
+async def types_on(where: Conversation) -> None:
+    """Type until the task is cancelled: ada's display of it would end after six seconds."""
+    while True:
+        where.typing()
+        await asyncio.sleep(0.5)
 
 
 async def above(shown: Terminal, text: str) -> None:
@@ -128,16 +139,22 @@ async def test_a_gateway_is_linked_and_names_that_nobody_registered_are_no_peopl
     words = ("--port", port, "--trust-loopback", "--name", "gate", "--data", str(home / "gate"))
     gate = await terminal("web", http, *words)
     await gate.shows("the page")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http}", params={"as": "zoe"}, trust_env=False) as zoe:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{http}", params={"as": "zoe"}, trust_env=False, timeout=TIMEOUT
+    ) as zoe:
         assert (await zoe.post("/messages", json={"to": "zooey", "content": "typo"})).json()["reserved"]
     ada = await terminal("0", port, "--name", "ada", *here, columns=120)
     await ada.shows("gate is here")
-    await ada.line("/who")
-    await ada.shows_line("^-- gate: a gateway, linked$")
-    await ada.shows("-- and 1 more offline: /who all shows them too")
+    asked = 0
+    while "-- and 1 more offline: /who all shows them too" not in ada.text:  # zoe, of whom gate tells
+        asked += 1
+        await ada.line("/who")
+        await ada.until(lambda: ada.text.count("-- ada: ") == asked)  # noqa: B023
+        await ada.until(lambda: ada.prompt == "room>")
     await ada.line("/whois gate")
     await ada.shows_line("own peer: linked")
-    assert len(re.findall("^-- gate: a gateway, linked$", ada.text, re.M)) == 2 and "zooey" not in ada.text
+    linked = re.findall("^-- gate: a gateway, linked$", ada.text, re.M)
+    assert len(linked) == asked + 1 and "zooey" not in ada.text
     users = await terminal("users", *here)
     await users.shows_line("^gate: a gateway, linked$")
     doctor = await terminal("doctor", *here, columns=120)

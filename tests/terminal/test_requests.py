@@ -6,7 +6,7 @@ import pytest
 
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def test_requests_are_listed_accepted_declined_and_blocked(terminal: OpenTerminal, peer: StartPeer) -> None:

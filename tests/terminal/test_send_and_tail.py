@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.processes.settings_override import altered, changes
-from tests.terminal.conftest import P2PCHAT, OpenTerminal
+from tests.terminal.conftest import P2PCHAT, OpenTerminal, port_of
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("fork_server"),
     pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX"),
 ]
 
@@ -20,11 +20,10 @@ pytestmark = [
 async def test_send_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: Path) -> None:
     here = ("--data", str(home / "ada"))
     ada = await terminal("0", "--name", "ada", *here)
-    await ada.shows("ada listens on")
-    bob = await terminal("0", str(port_of(ada.lines)), "--name", "bob", "--data", str(home / "bob"))
+    bob = await terminal("0", str(await port_of(ada)), "--name", "bob", "--data", str(home / "bob"))
     await ada.shows("bob is here")
     await ada.type("half a lin")
-    sent = await terminal("send", "bob", "from beside", *here)
+    sent = await terminal("send", "bob", "from beside", "--timeout", "60", *here)
     assert await sent.ended() == 0
     await bob.shows_line(r"ada -> bob: from beside")
     await ada.shows_line(r"ada -> bob: from beside")
@@ -41,9 +40,8 @@ async def test_a_message_written_long_ago_says_when_it_came(terminal: OpenTermin
     clock, here = home.parent / "clock", ("--data", str(home / "ada"))
     clock.write_text("-7200")  # bob claims two hours ago
     ada = await terminal("0", "--name", "ada", *here)
-    await ada.shows("ada listens on")
     off = (*altered(changes({}, clock=clock)), *P2PCHAT)
-    bob = await terminal("0", str(port_of(ada.lines)), "--name", "bob", "--data", str(home / "bob"), command=off)
+    bob = await terminal("0", str(await port_of(ada)), "--name", "bob", "--data", str(home / "bob"), command=off)
     await ada.shows("bob is here")
     await bob.shows("ada is here")
     await bob.type("on the way\r")
@@ -70,8 +68,3 @@ async def test_send_reads_a_message_until_ctrl_d(terminal: OpenTerminal, home: P
     assert await send.ended() == 0
     await ada.shows_line(r"ada: one")
     await ada.shows("    | /quit")
-
-
-def port_of(lines: list[str]) -> int:
-    [port] = re.findall(r"listens on 127\.0\.0\.1:(\d+)", "\n".join(lines))
-    return int(port)

@@ -12,7 +12,7 @@ from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal
 from tests.terminal.pty import Terminal
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text("utf-8")
 

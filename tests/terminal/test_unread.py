@@ -276,6 +276,7 @@ async def test_plain_lines_show_what_an_earlier_run_only_counted(
     await bob.broadcast("one")
     await ada.prompts("[room 1] #ops>")
     await ada.line("/set notify none bob")
+    await ada.shows("-- notify in bob none")
     two = await bob.send("ada", "two")
     await ada.prompts("[room 1 · bob 1] #ops>")
     await end(ada, "/quit")
