@@ -24,7 +24,7 @@ import pytest
 from tests.docs.expected import Ports, pattern, squeezed
 from tests.docs.pages import ROOT, Block, Step, steps
 from tests.processes.machines import SYSTEM, TOOLS, Held, Lan, Machine, NoNamespaces
-from tests.terminal.pty import Terminal, key_bytes
+from tests.terminal.pty import Terminal, key_bytes, time_zone_of_the_morning
 
 T = TypeVar("T")
 TIMEOUT = 60.0  # seconds until expected output counts as missing; a guess that leaves room for a loaded machine
@@ -36,6 +36,7 @@ while IFS= read -r -d "" _command <&"$0"; do
     printf "\\0%d\\0" "$_code"
 done"""
 _ENDED = re.compile(rb"\0(\d+)\0")
+_TIMEOUT_OF_SECONDS = re.compile(r"\btimeout=(?:[5-9]|\d\d)\b")
 _KEYS = re.compile(r"(?:\^[A-Z]|M-\w)+")
 
 
@@ -146,6 +147,7 @@ class Scene:
         self._homes = directory
         self._programs = _programs(directory / "bin")
         self._ports = Ports()
+        self._time_zone = time_zone_of_the_morning()
         self._shells: dict[str, Shell] = {}
         self._windows: dict[str, Window] = {}
         self._opened: dict[str, Block] = {}  # the first block of each window, with its login and machine
@@ -170,7 +172,8 @@ class Scene:
         elif block.language == "json":
             _is_json(block.text)
         elif block.language == "python":
-            (self._directory / "example.py").write_text(self._ports.put(block.text), "utf-8")
+            text = _TIMEOUT_OF_SECONDS.sub(f"timeout={TIMEOUT}", block.text)
+            (self._directory / "example.py").write_text(self._ports.put(text), "utf-8")
             shown, code = await (await self._shell(block)).run("python example.py")
             assert code == 0, shown
         elif "title" in block.attributes:
@@ -254,7 +257,9 @@ class Scene:
         home.mkdir(exist_ok=True)
         path = os.pathsep.join([str(self._programs), os.environ["PATH"]])
         own = {"HOME": str(home), "P2PCHAT_HOME": str(home / "p2pchat"), "LOGNAME": login or "ada", "PATH": path}
-        return {**kept, **own, "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "xterm-256color"}
+        patience = {"P2PCHAT_TIMEOUT": str(TIMEOUT), "P2PCHAT_DRAIN": str(TIMEOUT)}  # by default 5 s
+        usual = {"LANG": "C.UTF-8", "TZ": self._time_zone, "TERM": "xterm-256color"}
+        return {**kept, **own, **patience, **usual}
 
     async def close(self) -> None:
         """End everything that runs."""

@@ -14,7 +14,8 @@ The syntax of a page with examples (tests/docs/test_pages.py runs every page fro
     12:01 bob: hi ada             other lines must appear, in this order; other output may come between them. A later
     ```                           block with the same title continues. Only here a program may stay in the foreground.
 
-    ```python                     A program: runs as written and exits with 0.
+    ```python                     A program: runs as written and exits with 0. Its timeouts of 5 s and more are of
+                                  60 s, and so are the default ones of commands: the machine may be busy.
     ```sh file="bot.sh"           A file: any language with `file=` is written into the directory of the scene.
     ```json                       Valid JSON: the block, or each line of it.
     ```text                       Not run, like a block without a language.

@@ -17,7 +17,7 @@ import pytest
 
 from docs.site import PUBLIC_MODULES, ROOT, Site, misplaced_names
 from p2pchat import Settings
-from tests.web.browser import CHROMIUM, chromium
+from tests.web.browser import CHROMIUM, PATIENCE, chromium
 
 ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^>]*>""")
 
@@ -57,6 +57,7 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
 async def test_the_search_works_from_a_folder_without_a_network(site: Path) -> None:
     async with chromium() as browser:
         page = await browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         await page.goto((site / "index.html").as_uri())
