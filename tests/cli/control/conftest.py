@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from p2pchat import TCPPeer
+from p2pchat.cli import control_client
 from p2pchat.cli.control_server import ControlServer
+from tests.deadlines import WAIT
 
 Served = tuple[TCPPeer, ControlServer]
 Serve = Callable[..., Coroutine[Any, Any, Served]]
@@ -19,6 +21,8 @@ Serve = Callable[..., Coroutine[Any, Any, Served]]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    for timeout in ("CONNECT_TIMEOUT", "START_TIMEOUT"):  # 5 s each; tests of them set others
+        monkeypatch.setattr(control_client, timeout, WAIT)
     return tmp_path / "home"
 
 

@@ -22,7 +22,6 @@ from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, 
 from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
 from p2pchat.cli.control_socket import encode, parse_request
 from p2pchat.commands.activity_and_unread import ActivityTracker
-from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
@@ -237,8 +236,9 @@ async def test_a_peer_that_has_run_for_a_while_refuses_unknown_names_at_once(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 0.0)
+    monkeypatch.setattr("p2pchat.commands.context.NAME_GRACE", 2 * WAIT)
     await serve("ada")
-    async with talking(home / "ada") as control, asyncio.timeout(NAME_GRACE / 2):
+    async with talking(home / "ada") as control, asyncio.timeout(WAIT):
         with pytest.raises(RequestRefused, match="nobody here is called 'bbo'") as refused:
             await control.ask("find", to="bbo")
     assert refused.value.code == NO_SUCH_NAME
@@ -291,7 +291,7 @@ async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, mo
     await serve("ada")
     held = [control for _ in range(MAX_CONNECTIONS) if (control := await connect(home / "ada"))]
     with monkeypatch.context() as patch:
-        patch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.2)
+        patch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 2.0)
         with pytest.raises(RequestRefused, match="16 commands are connected to this peer"):
             await connect(home / "ada")
     waiting = asyncio.create_task(connect(home / "ada"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import KnownAddress, Probed, TCPPeer, open_history
+from p2pchat.cli.subcommands import doctor_network
 from p2pchat.cli.subcommands.doctor_checks import Finding
 from p2pchat.cli.subcommands.doctor_network import (
     bind_error,
@@ -28,6 +29,7 @@ from p2pchat.cli.subcommands.doctor_network import (
     probe_own_addresses,
 )
 from p2pchat.commands.endpoints import command
+from tests.deadlines import WAIT
 from tests.ports import free_ports
 
 LOOPBACK = ["127.0.0.1"]
@@ -38,6 +40,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this ma
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    for timeout in ("OWN_PROBE_TIMEOUT", "PEERS_PROBE_TIMEOUT"):  # 2 s and 3 s
+        monkeypatch.setattr(doctor_network, timeout, WAIT)
     return tmp_path
 
 
@@ -103,7 +107,8 @@ async def test_a_port_taken_by_another_peer_or_program(home: Path) -> None:
     assert found.verdict == "wrong" and found.seen.endswith("another program") and str(number) in found.mend
 
 
-async def test_a_silent_listener_may_be_this_peer_stopped_by_ctrl_z() -> None:
+async def test_a_silent_listener_may_be_this_peer_stopped_by_ctrl_z(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "OWN_PROBE_TIMEOUT", 2.0)
     async with listener() as number:
         found = await look(number)
         assert found.verdict == "wrong" and found.seen.endswith("accepts connections and sends nothing")
@@ -139,7 +144,8 @@ async def test_listening_on_all_addresses(home: Path) -> None:
 
 
 @linux
-async def test_an_own_address_with_another_listener(home: Path) -> None:
+async def test_an_own_address_with_another_listener(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "OWN_PROBE_TIMEOUT", 2.0)
     async with TCPPeer(0, name="ada", data=home / "ada") as ada:
         with socket.socket() as deaf:
             deaf.bind((OTHER, ada.port))
