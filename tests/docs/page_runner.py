@@ -36,6 +36,14 @@ while IFS= read -r -d "" _command <&"$0"; do
     printf "\\0%d\\0" "$_code"
 done"""
 _ENDED = re.compile(rb"\0(\d+)\0")
+# p2pchat, whose own lines on a terminal wait a minute for their delivery marks instead of five seconds.
+_P2PCHAT = """\
+import sys
+if sys.stdout is not None and sys.stdout.isatty():
+    from p2pchat.cli.terminal import chat_lines
+    chat_lines.SETTLED_AFTER = 60.0
+from p2pchat.__main__ import main
+sys.exit(main())"""
 _TIMEOUT_OF_SECONDS = re.compile(r"\btimeout=(?:[5-9]|\d\d)\b")
 _KEYS = re.compile(r"(?:\^[A-Z]|M-\w)+")
 
@@ -293,7 +301,7 @@ def _whose(block: Block) -> str:
 def _programs(directory: Path) -> Path:
     """Create a directory with `p2pchat` and `python` of the environment that runs the tests."""
     directory.mkdir(parents=True)
-    for name, words in (("p2pchat", "-m p2pchat "), ("python", ""), ("python3", "")):
+    for name, words in (("p2pchat", f"-c {shlex.quote(_P2PCHAT)} "), ("python", ""), ("python3", "")):
         script = directory / name
         script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" {words}"$@"\n', "utf-8")
         script.chmod(0o755)
