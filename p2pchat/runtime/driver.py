@@ -57,7 +57,11 @@ FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
 MIN_CLOSE_TIMEOUT = 1.0  # seconds for the disk to close, however late it is
 FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written before the next input: it may fill them
-TURN_SECONDS = 0.03  # of links to contacts, and of all others: twice what the units of a turn usually take
+# A turn, for links to contacts and for all others together. A message of a contact takes some ten turns: from the
+# program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
+TURN_SECONDS = 0.03
+UNKNOWN_TURN_SECONDS = 0.01
+UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
 FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
 
@@ -232,17 +236,20 @@ class Driver:
     def _handle_links(self) -> None:
         """Handle what links received, or a part of it while more waits than one turn of the loop may take."""
         turns, in_flight = self._turns, self._in_flight
-        parts: dict[bool, list[LinkInput]] = {True: [], False: []}  # by whether they come from contacts
+        known, unknown = list[LinkInput](), list[LinkInput]()
         for input in turns.take(disk_is_behind=in_flight.is_behind):
-            parts[self.node.is_known(input.link)] += parts_of(input, self._settings.turn_units)
-        for those in parts.values():
-            self._handle_parts(those)
+            if self.node.is_known(input.link):
+                known += parts_of(input, self._settings.turn_units)
+            else:
+                unknown += parts_of(input, self._settings.turn_units // UNKNOWN_PARTS)
+        self._handle_parts(known, TURN_SECONDS)
+        self._handle_parts(unknown, UNKNOWN_TURN_SECONDS)
         if turns.may_take(disk_is_behind=in_flight.is_behind):
             self._schedule()
 
-    def _handle_parts(self, parts: list[LinkInput]) -> None:
+    def _handle_parts(self, parts: list[LinkInput], seconds: float) -> None:
         """Handle what links received, and let the rest wait when their time is over. At least one part is handled."""
-        until = self._loop.time() + TURN_SECONDS
+        until = self._loop.time() + seconds
         for at, part in enumerate(parts):
             if at and self._loop.time() >= until:
                 self._turns.put_back(parts[at:], parts[at - 1].link)

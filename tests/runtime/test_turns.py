@@ -13,6 +13,7 @@ from p2pchat.core.context import Now
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
 from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
+from p2pchat.runtime import driver as driver_module
 from p2pchat.runtime.turns import LinkInput, Turns, parts_of, units_of
 from p2pchat.testing import mesh
 
@@ -209,6 +210,33 @@ async def test_a_flood_of_one_link_delays_neither_own_texts_nor_other_links(monk
             await asyncio.sleep(0)
         came = [frame for input in handled if isinstance(input, Got) and input.link == FLOOD for frame in input.frames]
         assert came == logs(FLOOD, 5000).frames
+
+
+async def test_turns_of_unknown_links_are_short_and_those_of_contacts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "UNKNOWN_TURN_SECONDS", 0.0)
+    monkeypatch.setattr(driver_module, "TURN_SECONDS", 60.0)
+    async with mesh("ada") as net:
+        [ada] = net.peers
+        driver, turn = ada._driver, count()
+        handled: dict[int, list[int]] = {FLOOD: [], FRIEND: []}  # by link: units of work that were handled together
+        handle = driver.node.handle
+
+        def watch(input: Input, now: Now) -> list[Effect]:
+            if isinstance(input, Got) and input.link in handled:
+                handled[input.link].append(sum(map(units_of, input.frames)))
+            return handle(input, now)
+
+        monkeypatch.setattr(driver.node, "handle", watch)
+        monkeypatch.setattr(driver.node, "is_known", lambda link: link == FRIEND)
+        monkeypatch.setattr(driver._turns, "_is_known", driver.node.is_known)
+        driver.put(logs(FLOOD, 1000))
+        driver.put(logs(FRIEND, 30))
+        await asyncio.sleep(0)  # the first turn
+        assert (sum(handled[FRIEND]), len(handled[FLOOD])) == (30 * 13, 1)
+        while driver._turns and next(turn) < 1000:
+            await asyncio.sleep(0)
+        assert max(handled[FLOOD]) <= UNITS // 4
+        assert sum(handled[FLOOD]) == 1000 * 13
 
 
 async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
