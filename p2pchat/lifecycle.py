@@ -12,15 +12,16 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.effects import WarningIssued
-from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, UserRenamed
+from p2pchat.core.effects import LinkChanged, WarningIssued
+from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged, UserRenamed
 from p2pchat.core.log import message_id
-from p2pchat.core.mesh.addressbook import join_endpoint
+from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored, StoredUser
@@ -38,6 +39,8 @@ from p2pchat.peer_resources import Options, PeerResources, login_name, open_reso
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
+from p2pchat.runtime.engine import NKEY_PURPOSE
+from p2pchat.runtime.relay import RelayTransport
 
 _log = logging.getLogger("p2pchat.peer")
 
@@ -61,6 +64,7 @@ class PeerLifecycle:
         listening_at: When this run began; everything it receives it receives later.
         closed: It was closed, or is being closed.
         indexer: The search index; None without one.
+        relay: The links through an engine; None without one.
     """
 
     def __init__(self, options: Options, endpoints: list[str]) -> None:
@@ -77,6 +81,7 @@ class PeerLifecycle:
         self.network: Network | None = None
         self.driver: Driver | None = None
         self.indexer: SearchIndexer | None = None
+        self.relay: RelayTransport | None = None
         self.closed: bool = False
         self.people: UserDirectory = UserDirectory("", self._status)
         self.tracker: ReceiptTracker = ReceiptTracker()
@@ -94,6 +99,7 @@ class PeerLifecycle:
         self._transport: Transport = TCPTransport()
         self._clock: Callable[[], Now] | None = None
         self._offline = False  # neither listens nor dials
+        self._engine_reported = ""  # its state as last reported
         self._starting = False  # start() was called
         self._closing: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None  # stores the network learnt
@@ -139,9 +145,16 @@ class PeerLifecycle:
         """The endpoints to tell others; [] for all addresses of this machine, since others see where it dials from."""
         if self.advertise:
             return self.advertise
-        if self.host in ("0.0.0.0", "::", ""):
+        if self.host in ("0.0.0.0", "::", "") or not self.options.listen:
             return []
         return [join_endpoint(self.host, self.port or self.options.port)]
+
+    @property
+    def relay_endpoints(self) -> list[str]:
+        """The endpoint at which an engine makes this peer reachable; [] without one."""
+        if self.relay is None or self.resources is None:
+            return []
+        return [relay_endpoint(self.resources.identity.peer_id)]
 
     def _status(self, user: UserId) -> Status:
         if self.driver is None:
@@ -208,6 +221,7 @@ class PeerLifecycle:
             elif resources is not None:
                 await asyncio.to_thread(resources.storage.close)
         finally:
+            await self._close_relay()
             await self._close_trace()
             self.dispatcher.close(None)
             await self._release(resources, closed)
@@ -216,15 +230,16 @@ class PeerLifecycle:
         """Listen first, since the port may be taken; then load storage, then make the core."""
         early: list[Input] = []  # what connections report before there is a driver
         self._trace = self._open_trace(resources)
+        transport = self._open_relay(resources)
         connections = ConnectionManager(
-            self._transport,
+            transport,
             self.settings,
             server_context=resources.server_context,
             client_context=resources.client_context,
             put=early.append,
             trace=self._trace,
         )
-        if not self._offline:
+        if not self._offline and (self.options.listen or self.relay is not None):
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
         self.listening_at = aware(now_micros())
         _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
@@ -259,14 +274,54 @@ class PeerLifecycle:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
         if self._offline:
             return
-        driver.put(ListeningAt(self.port, tuple(self.told_endpoints)))
-        for endpoint in self._endpoints:
-            driver.put(Connect(endpoint))
-        for endpoint, pin in resources.pins:
+        driver.put(ListeningAt(self.port, (*self.told_endpoints, *self.relay_endpoints)))
+        named = [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]
+        named.sort(key=lambda pair: is_relayed(pair[0]))  # direct ones first: they do not wait for the engine
+        if self.relay is not None:
+            self.relay.engine.start()
+        for endpoint, pin in named:
+            if is_relayed(endpoint):
+                await self._wait_for_engine()
             driver.put(Connect(endpoint, pin))
         await self._store_name(stored)
         self._announce_name(driver, stored)
         self._start_discovery()
+
+    def _open_relay(self, resources: PeerResources) -> Transport:
+        """Return the transport of links: with an engine one that goes through it, too."""
+        engine = self.options.engine_options
+        if engine is None or self._offline:
+            return self._transport
+        self.relay = RelayTransport(
+            resources.identity.peer_id,
+            engine,
+            resources.identity.derive(NKEY_PURPOSE),
+            self._transport,
+            listens=self.options.listen,
+            ping_after=self.settings.ping_after,
+            on_state=self._on_engine,
+        )
+        return self.relay
+
+    @property
+    def engine_server(self) -> str:
+        """The server of the engine that is connected; "" without one."""
+        return "" if self.relay is None else self.relay.engine.server
+
+    def _on_engine(self, server: str, reason: str) -> None:
+        """Report that the engine came, or why it is away."""
+        if self.driver is not None and not self.closed:
+            self.driver.put(RelayChanged(not reason))
+        state = "trying" if reason else "up"
+        if self._engine_reported != state:
+            self._engine_reported = state
+            self.dispatcher.dispatch(LinkChanged("", server, state, reason, "engine" if reason else ""))
+
+    async def _wait_for_engine(self) -> None:
+        """Wait until the engine has answered, or could not be reached once."""
+        if self.relay is not None:
+            with suppress(TimeoutError):
+                await self.dispatcher.wait_until(lambda: bool(self._engine_reported), self.settings.start_timeout)
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock
@@ -329,12 +384,13 @@ class PeerLifecycle:
             driver.put(UserRenamed(me, self.name))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
-        """Wait until each endpoint has failed once, or is linked and has announced its users."""
+        """Wait until each endpoint has failed once, or is linked and has announced its users; and for the engine."""
 
         def answered() -> bool:
             node = self.require_running().node
             complete = all(link.has_listed_users for link in node.links.up.values())
-            return complete and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
+            has_engine = self.relay is None or bool(self._engine_reported)
+            return complete and has_engine and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
         try:
             await self.dispatcher.wait_until(answered, self.settings.start_timeout)
@@ -400,6 +456,7 @@ class PeerLifecycle:
             closed = await (driver.kill() if kill else self._leave(driver, closer))
         finally:
             await stopping_discovery
+            await self._close_relay()
             await self._close_trace()
             self.dispatcher.close(None if kill else Stopped(reason=reason))
             _log.info("the peer at port %s stopped: %s", self.port, reason)
@@ -415,6 +472,11 @@ class PeerLifecycle:
     async def _stop_discovery(self) -> None:
         if self._discovery is not None:
             await self._discovery.aclose()
+
+    async def _close_relay(self) -> None:
+        """Disconnect from the engine, after the last word to every peer."""
+        if self.relay is not None:
+            await self.relay.aclose()
 
     async def _close_trace(self) -> None:
         """Write the last lines of the trace; a failure is still reported."""

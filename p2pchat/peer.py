@@ -14,7 +14,7 @@ global state: many can run in one process and one event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -74,6 +74,11 @@ class TCPPeer(LocalUser):
         advertise: The endpoint to tell others, if it is not the one listened on.
         discover: Find members on the local network, and be found by them when listening beyond loopback (extra
             `discovery`). An invite is still needed to join.
+        engine: The URL of an engine (a NATS server, extra `nats`), "nats://host:4222", or several of one cluster. Peers
+            that use the same engine link through it where none of them can be dialled (docs/relay.md).
+        engine_credentials: A file of the engine's operator: .creds, or the seed of an nkey. Without it the peer signs
+            in with a key derived from its identity, if the engine asks.
+        listen: Listen on a socket. False: only dial, and be reached through the engine.
         trace: A file for every frame of the links, one JSON object a line; FILE.1 is the one before it
             (docs/troubleshooting.md). Without the file the peer goes on: an event Warned has code "trace".
         trace_texts: Trace what people wrote too, not only its size.
@@ -96,13 +101,32 @@ class TCPPeer(LocalUser):
         open: bool = False,
         advertise: str | None = None,
         discover: bool = False,
+        engine: str | Sequence[str] | None = None,
+        engine_credentials: PathLike | None = None,
+        listen: bool = True,
         trace: PathLike | None = None,
         trace_texts: bool = False,
         settings: Settings | None = None,
     ) -> None:
         limits = settings or Settings()
         options = Options(
-            port, name, host, data, temporary, key, db, invite, open, advertise, discover, trace, trace_texts, limits
+            port,
+            name,
+            host,
+            data,
+            temporary,
+            key,
+            db,
+            invite,
+            open,
+            advertise,
+            discover,
+            engine,
+            engine_credentials,
+            listen,
+            trace,
+            trace_texts,
+            limits,
         )
         lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.people, lifecycle.access)
@@ -153,9 +177,17 @@ class TCPPeer(LocalUser):
 
     @property
     def endpoint(self) -> str:
-        """The endpoint "host:port" by which others on this machine or network reach it."""
-        told = self._lifecycle.told_endpoints
-        return told[0] if told else join_endpoint(LOOPBACK, self.port)
+        """The endpoint "host:port" by which others on this machine or network reach it; "" if nobody can."""
+        lifecycle = self._lifecycle
+        told = lifecycle.told_endpoints
+        if lifecycle.options.listen or told:
+            return told[0] if told else join_endpoint(LOOPBACK, self.port)
+        return next(iter(lifecycle.relay_endpoints), "")
+
+    @property
+    def engine(self) -> str | None:
+        """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
+        return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
     @property
     def invite(self) -> str:
@@ -168,8 +200,14 @@ class TCPPeer(LocalUser):
         network = lifecycle.network or resources.network
         if not network.id:
             raise InviteError("this open network is known when the first peer has been met")
-        own = own_endpoints(lifecycle.host, lifecycle.port)[:MAX_ENDPOINTS]
-        return encode_invite(resources.identity.peer_id, network, lifecycle.told_endpoints or own or [self.endpoint])
+        relayed = lifecycle.relay_endpoints
+        direct = lifecycle.told_endpoints
+        if lifecycle.options.listen:
+            own = own_endpoints(lifecycle.host, lifecycle.port)[: MAX_ENDPOINTS - len(relayed)]
+            direct = direct or own or [self.endpoint]
+        if not direct and not relayed:
+            raise InviteError("nobody can dial this peer: it does not listen, and has no engine")
+        return encode_invite(resources.identity.peer_id, network, [*direct, *relayed])
 
     @property
     def data(self) -> Path | None:
@@ -267,8 +305,9 @@ class TCPPeer(LocalUser):
 
     @property
     def counted(self) -> dict[str, int]:
-        """The counters of the core in this run, for tests and diagnostics."""
-        return dict(self._driver.counted)
+        """The counters of the core in this run, and those of links through an engine, for tests and diagnostics."""
+        relay = self._lifecycle.relay
+        return {**self._driver.counted, **({} if relay is None else relay.counted)}
 
     async def round_trip(self) -> None:
         """Pass once through the core and the disk; returns when both have answered.

@@ -22,6 +22,8 @@ from p2pchat.identity.network_and_invites import Invite, Network, encode_invite,
 from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
+from p2pchat.runtime.engine import EngineOptions, parse_servers
+from p2pchat.runtime.engine import require as require_engine
 from p2pchat.storage.base import Storage
 
 MEMORY_URL = "memory://"
@@ -43,6 +45,9 @@ class Options:
     open: bool = False
     advertise: str | None = None
     discover: bool = False
+    engine: str | Sequence[str] | None = field(default=None, repr=False)  # URLs may contain passwords
+    engine_credentials: PathLike | None = None
+    listen: bool = True
     trace: PathLike | None = None
     trace_texts: bool = False
     settings: Settings = field(default_factory=Settings)
@@ -57,8 +62,20 @@ class Options:
             validate_name(self.name)
         if self.temporary and self.data is not None:
             raise ValueError("a peer is either temporary or has a data directory, not both")
+        if self.engine is not None:
+            parse_servers(self.engine)
+        elif self.engine_credentials is not None:
+            raise ValueError("credentials of an engine need the engine: name it with engine (--engine URL)")
         if self.trace_texts and self.trace is None:
             raise ValueError("texts are traced into a file: name it with trace (--trace FILE)")
+
+    @property
+    def engine_options(self) -> EngineOptions | None:
+        """Where the engine is; None without one."""
+        if self.engine is None:
+            return None
+        credentials = None if self.engine_credentials is None else Path(self.engine_credentials)
+        return EngineOptions(parse_servers(self.engine), credentials)
 
 
 @dataclass(slots=True)
@@ -94,6 +111,8 @@ def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
         from p2pchat.discovery import require
 
         require()
+    if options.engine is not None:
+        require_engine()
     invite = None if options.invite is None else parse_invite(options.invite)
     with ExitStack() as opened:  # closes what is open when a later step fails
         profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)

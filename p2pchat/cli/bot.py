@@ -17,7 +17,7 @@ import click
 from p2pchat import Link, Settings, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus
+from p2pchat.cli.endpoint_status import EndpointStatus, listening_place
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.profiles import PeerOptions, make_peer
 from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
@@ -124,13 +124,14 @@ class _BotRun:
     async def _run_peer(self) -> int:
         options = self._options
         peer = make_peer(options, self._invite, Settings(start_timeout=0.0))
-        self._endpoints = EndpointStatus(options.endpoints, endpoints_of(self._invite or ""), port=options.port)
+        invited = endpoints_of(self._invite or "")
+        self._endpoints = EndpointStatus(options.endpoints, invited, port=options.port, engine=bool(options.engine))
         watching = asyncio.create_task(self._watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:
             await peer.start()
             control = await ControlServer(peer).start()
-            print_notice(f"-- {quote_name(peer.me.label)} listens on {peer.listening.host}:{peer.port}")
+            print_notice(f"-- {quote_name(peer.me.label)} {listening_place(peer.listening)}")
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))
             with self._endpoints.watching(self._shutdown):

@@ -41,7 +41,7 @@ from p2pchat.cli.chat_startup import (
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus
+from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, listening_place
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
@@ -138,7 +138,9 @@ class Chat:
         settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
         peer = make_peer(self._options, self._invite, settings)
         invited = endpoints_of(self._invite or "")
-        self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
+        self._endpoints = EndpointStatus(
+            self._options.endpoints, invited, port=self._options.port, engine=bool(self._options.engine)
+        )
         self._join_summary = JoinSummary(self._invite or "", dials=bool(self._options.endpoints or invited))
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
@@ -214,8 +216,8 @@ class Chat:
     async def _begin(self, peer: TCPPeer) -> None:
         """Say where this peer listens, before anything else."""
         first = peer.listening
-        where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
-        print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
+        where = listening_place(first) + (f", data in {safe_line(first.data)}" if first.data else "")
+        print_notice(f"-- {quote_name(peer.me.label)} {where}")
         await self._display.show_event(first.to_json())
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read

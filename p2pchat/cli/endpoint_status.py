@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from p2pchat import Listening
 from p2pchat.cli.process import Shutdown
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.exit_codes import print_notice
@@ -52,6 +53,11 @@ _INVITE_ADVICE = {
 }
 
 
+def listening_place(first: Listening) -> str:
+    """Return for people where a peer listens."""
+    return f"listens on {first.host}:{first.port}" if first.port else "listens on no port"
+
+
 class EndpointStatus:
     """The status of all endpoints the user named.
 
@@ -59,6 +65,7 @@ class EndpointStatus:
         endpoints: Of the command line.
         invited: Of the invite: all of one peer, so one that answers answers for all.
         port: The own port, for commands to copy.
+        engine: Whether the peer uses an engine, whose status is reported too.
     Attributes:
         all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
         refused: Set when all of these have refused us.
@@ -70,12 +77,14 @@ class EndpointStatus:
         invited: Sequence[str] = (),
         *,
         port: int = 0,
+        engine: bool = False,
         notify: Callable[[str], None] = print_notice,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
         self._initial = frozenset(self._states)
         self._invited = frozenset(invited)
         self._port = port
+        self._engine = engine
         self._notify = notify
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
@@ -92,6 +101,9 @@ class EndpointStatus:
 
     def on_link_event(self, endpoint: str, state: str, reason: str, code: str = "") -> None:
         """Handle the fields of a Link event."""
+        if self._engine and "://" in endpoint:
+            self._on_engine(endpoint, state, reason)
+            return
         if state == "up":
             self._linked.set()
         former = self._states.get(endpoint)
@@ -108,6 +120,10 @@ class EndpointStatus:
             self.all_known.set()
         if initial == {"refused"}:
             self.refused.set()
+
+    def _on_engine(self, server: str, state: str, reason: str) -> None:
+        text = "connected" if state == "up" else f"{safe_line(reason)}; links through it wait, still trying"
+        self._notify(f"-- engine {safe_line(server)}: {text}")
 
     @contextmanager
     def watching(self, shutdown: Shutdown) -> Iterator[None]:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Many, Settings, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus
+from p2pchat.cli.endpoint_status import EndpointStatus, listening_place
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown
@@ -114,7 +114,9 @@ class GatewayRun:
     async def _with_peer(self, serve: Serve) -> int:
         peer = make_peer(self._options, self._invite, Settings())
         invited = endpoints_of(self._invite or "")
-        self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
+        self._endpoints = EndpointStatus(
+            self._options.endpoints, invited, port=self._options.port, engine=bool(self._options.engine)
+        )
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
@@ -190,8 +192,8 @@ class GatewayRun:
         """Say where the peer listens."""
         first = peer.listening
         self._event_log.write(first.to_json())
-        where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
-        print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
+        where = listening_place(first) + (f", data in {safe_line(first.data)}" if first.data else "")
+        print_notice(f"-- {quote_name(peer.me.label)} {where}")
 
     def _announce(self, peer: TCPPeer, port: int) -> None:
         self.announce_peer(peer)

@@ -378,6 +378,13 @@ def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None
     return value
 
 
+def _check_engine(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
+    text = value or ""
+    if text and "@" in text and typed(ctx, option) and not ctx.resilient_parsing:
+        print_error("warning: others on this machine can see the password on the command line: use P2PCHAT_ENGINE")
+    return text
+
+
 def peer_options(function: Function) -> Function:
     """Add the options of a peer that is to run: the fields of PeerOptions but its port and endpoints."""
     options = (
@@ -401,6 +408,19 @@ def peer_options(function: Function) -> Function:
         ),
         advertise_option,
         option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
+        option(
+            "--engine",
+            "URL",
+            "link through a NATS server where nobody can be dialled: nats://HOST:4222 (extra: nats)",
+            callback=_check_engine,
+        ),
+        option(
+            "--engine-credentials",
+            "FILE",
+            "signs in there: .creds, or an nkey's seed",
+            shell_complete=complete_file,
+        ),
+        option("--no-listen", "", "only dial: open no port for other peers"),
         json_option,
         plain_option,
         option("--log", "FILE", "append every event to FILE as JSON lines", shell_complete=complete_file),

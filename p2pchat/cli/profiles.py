@@ -172,6 +172,9 @@ class PeerOptions:
     open_network: bool = False
     advertise: str = ""
     discover: bool = False
+    engine: str = field(default="", repr=False)  # it may contain a password
+    engine_credentials: str = ""
+    no_listen: bool = False
     trace: str = ""
     trace_texts: bool = False
     trace_limit: int = 0  # MiB of its file; 0: the usual limit
@@ -237,6 +240,9 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
             open=options.open_network,
             advertise=options.advertise or None,
             discover=options.discover,
+            engine=options.engine or None,
+            engine_credentials=options.engine_credentials or None,
+            listen=not options.no_listen,
             trace=options.trace or None,
             trace_texts=options.trace_texts,
             settings=settings,

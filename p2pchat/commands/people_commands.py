@@ -34,7 +34,13 @@ async def who(ctx: CommandContext, which: str = "") -> CommandResult:
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
     rows = [user_row(ctx.peer, user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who all shows them too"] if known > len(users) else []
-    return CommandResult(rows, [*(format_user(row, now) for row in rows), *others])
+    return CommandResult(rows, [*(format_user(row, now) for row in rows), *others, *_engine_lines(ctx.peer)])
+
+
+def _engine_lines(peer: TCPPeer | HostedUser) -> list[str]:
+    if isinstance(peer, HostedUser) or peer.engine is None:
+        return []
+    return [f"-- engine: {safe_line(peer.engine) or 'away, links through it wait'}"]
 
 
 async def whois(ctx: CommandContext, user: str) -> CommandResult:

@@ -115,6 +115,12 @@ class ListeningAt(Record, frozen=True):
     at: tuple[str, ...] = ()
 
 
+class RelayChanged(Record, frozen=True):
+    """The engine that relays links came, or went away."""
+
+    up: bool
+
+
 class Connect(Record, frozen=True):
     """A user or program asks for a link to an endpoint. `pin` is the key that must answer, "" for any."""
 
@@ -410,9 +416,9 @@ class Woke(Record, frozen=True):
 
 Input = (
     LinkAccepted | LinkDialled | Resolved | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
-    | ListeningAt | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded | LookupResult
-    | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted | ImportRequest
-    | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet | ConsumerAcked
-    | MarkedRead | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest | NameKept | UserHosted
-    | UserUnhosted | UserBlocked | Woke
+    | ListeningAt | RelayChanged | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded
+    | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
+    | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
+    | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest
+    | NameKept | UserHosted | UserUnhosted | UserBlocked | Woke
 )  # fmt: skip

@@ -23,6 +23,7 @@ from p2pchat.protocol import PeerId
 Line = tuple[str, ...]  # nodes, the largest first; never empty
 Item = TypeVar("Item", bound=Hashable)
 
+RELAY_HOST = "relay"  # of a link through an engine; the last label of the host in a relayed endpoint (addressbook.py)
 LINES_CACHED = 4096  # lines of peers: some hundred links, told addresses and recent strangers
 
 
@@ -31,11 +32,13 @@ def address_line(host: str, peer: PeerId) -> Line:
     """Return the line of a peer at an address: its network (IPv4 /24, IPv6 /48), its address (IPv6 /64), the peer.
 
     Peers on loopback, and hosts that are no IP addresses, share no network: their line is the host and the peer. On
-    loopback it is the peer alone, since all programs of one machine have one address. An empty `peer` adds no node.
+    loopback it is the peer alone, since all programs of one machine have one address. All relayed peers share one node:
+    an engine does not prove which of its clients they are. An empty `peer` adds no node.
     """
     try:
         ip = ip_address(host.partition("%")[0])
     except ValueError:
+        host = RELAY_HOST if host.endswith(f".{RELAY_HOST}") else host
         return tuple(filter(None, (host, peer))) or ("",)
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped

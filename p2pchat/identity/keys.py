@@ -37,6 +37,13 @@ class Identity:
         """Return the 64-byte signature of `data`, which must begin with a tag of its purpose."""
         return self._private_key.sign(data)
 
+    def derive(self, purpose: bytes) -> bytes:
+        """Return 32 secret bytes for another purpose, by HKDF (RFC 5869). They say nothing about the secret key."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        return HKDF(SHA256(), 32, salt=None, info=purpose).derive(self._private_key.private_bytes_raw())
+
     @property
     def private_key(self) -> Ed25519PrivateKey:
         """The secret key, for making the certificate only."""

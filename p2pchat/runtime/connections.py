@@ -35,7 +35,8 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
-from p2pchat.errors import HandshakeError
+from p2pchat.core.mesh.addressbook import relay_peer
+from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.strangers import Stranger, StrangerLimiter
 from p2pchat.server import Server
@@ -71,6 +72,8 @@ class TCPTransport:
         return server.host, server.port
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
+        if relay_peer(host):
+            raise P2PChatError("that peer is reached through an engine: start with --engine")
         return await dial_tcp(host, port, timeout=timeout)
 
     async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:

@@ -1369,6 +1369,9 @@ class TCPPeer(LocalUser, Closeable):
         open: bool = False,
         advertise: str | None = None,
         discover: bool = False,
+        engine: str | Sequence[str] | None = None,
+        engine_credentials: PathLike | None = None,
+        listen: bool = True,
         trace: PathLike | None = None,
         trace_texts: bool = False,
         settings: Settings | None = None,
@@ -1386,6 +1389,9 @@ class TCPPeer(LocalUser, Closeable):
             open=open,
             advertise=advertise,
             discover=discover,
+            engine=engine,
+            engine_credentials=engine_credentials,
+            listen=listen,
             trace=trace,
             trace_texts=trace_texts,
             settings=settings,
@@ -1411,8 +1417,13 @@ class TCPPeer(LocalUser, Closeable):
 
     @property
     def endpoint(self) -> str:
-        """The endpoint "host:port" by which others on this machine or network reach it."""
+        """The endpoint "host:port" by which others on this machine or network reach it; "" if nobody can."""
         return self._get("endpoint")
+
+    @property
+    def engine(self) -> str | None:
+        """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
+        return self._get("engine")
 
     @property
     def invite(self) -> str:
@@ -1452,7 +1463,7 @@ class TCPPeer(LocalUser, Closeable):
 
     @property
     def counted(self) -> dict[str, int]:
-        """The counters of the core in this run, for tests and diagnostics."""
+        """The counters of the core in this run, and those of links through an engine, for tests and diagnostics."""
         return self._get("counted")
 
     def round_trip(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from p2pchat.client import Streams
 from p2pchat.errors import PortInUse
+from p2pchat.runtime.relay import hand_over
 from p2pchat.server import Server
 
 STREAM_LIMIT_BYTES = 128 * 1024
@@ -112,7 +113,7 @@ class PipeEnd(asyncio.Transport):
         while self._unsent and self.other._reading and not self.other._lost:
             data = self._unsent.popleft()
             self.unsent_bytes -= len(data)
-            _hand_over(data, self.other.protocol)
+            hand_over(data, self.other.protocol)
         if self._unsent and self.other._lost:
             self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
             return
@@ -129,20 +130,6 @@ class PipeEnd(asyncio.Transport):
             other.protocol.eof_received()
         if self._closing:
             self.lose(None)
-
-
-def _hand_over(data: bytes, protocol: asyncio.Protocol | asyncio.BufferedProtocol) -> None:
-    """Deliver bytes to a protocol as transports do."""
-    if isinstance(protocol, asyncio.Protocol):
-        protocol.data_received(data)
-        return
-    left = memoryview(data)
-    while left:
-        buffer = memoryview(protocol.get_buffer(len(left)))
-        count = min(len(left), len(buffer))
-        buffer[:count] = left[:count]
-        protocol.buffer_updated(count)
-        left = left[count:]
 
 
 def pipe(caller: tuple[str, int], called: tuple[str, int]) -> tuple[tuple[Streams, PipeEnd], tuple[Streams, PipeEnd]]:

@@ -16,6 +16,10 @@ for each known peer. Addresses learned from other peers are dialled a few at a t
 one network have failed. Hearsay (addressbook.py) has a pace of its own: two failing dials a second in all, one host
 once in 30 s, one network once in 5 s; three failures, or ten minutes without anybody linked who vouches for it, and it
 is forgotten. So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
+A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
+one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
+takes its place. A relayed address is not dialled while the engine is away, unless a user named it.
+
 A name that only other peers told is resolved first, for each dial anew, and judged and paced as the one address that is
 dialled then: a name may mean any machine, and another one tomorrow.
 """
@@ -32,8 +36,10 @@ from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
     is_loopback,
+    is_relayed,
     join_endpoint,
     may_name_mean,
+    relay_peer,
     split_endpoint,
 )
 from p2pchat.core.mesh.election import is_decider
@@ -42,6 +48,7 @@ from p2pchat.core.records import Address
 from p2pchat.core.shares import TokenBucket, address_line
 from p2pchat.protocol import PeerId
 
+RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
@@ -140,6 +147,7 @@ class Dialer:
         self._hearsay_timer: Timer | None = None
         self._unvouched_since: dict[tuple[PeerId, str], float] = {}  # hearsay
         self._came_up_at = NEVER  # when a link last came up, to any peer
+        self._has_relay = False
         self._stopped = False
 
     # What to dial
@@ -148,8 +156,9 @@ class Dialer:
         """Dial every peer of the address book, spread over some time."""
         for peer, wait in self._first_waits():
             due_at = self._ctx.now.mono + wait
-            for address in self._book.addresses(peer):
-                self._address(self._plan(peer), address).due_at = due_at
+            for stored in self._book.addresses(peer):
+                address = self._address(self._plan(peer), stored)
+                address.due_at = due_at + _handicap(address)
             self._schedule(self._plan(peer))
 
     def _first_waits(self) -> Iterator[tuple[PeerId, float]]:
@@ -169,6 +178,7 @@ class Dialer:
         except ValueError as error:
             self._ctx.emit(LinkChanged(pin, endpoint, "refused", str(error), "endpoint"))
             return
+        pin = pin or relay_peer(endpoint.rpartition(":")[0])
         if pin == self._ctx.me:
             self._ctx.emit(LinkChanged(pin, endpoint, "refused", REFUSALS["self"], "self"))
             return
@@ -200,8 +210,8 @@ class Dialer:
         if self._hearsay_timer is None and len(self._book.hearsay):
             self._hearsay_timer = self._ctx.after(HEARSAY_CHECKED_EVERY, self._check_hearsay)
         plan = self._plan(address.peer)
-        wait = self._pause(0, settings.redial_first)
         entry = self._address(plan, address)
+        wait = self._pause(0, settings.redial_first) + _handicap(entry)
         if not is_decider(self._ctx.me, address.peer):
             wait += settings.told_dial_after
             entry.deferred_since = self._ctx.now.mono
@@ -418,6 +428,9 @@ class Dialer:
         report = (state, reason if state == "refused" else "")
         if address.reported == report or (address.teller and not address.typed):
             return
+        link = self._by_peer.get(plan.peer)
+        if link is not None and link.relayed:
+            return  # a direct link would only be better
         address.reported = report
         self._ctx.emit(LinkChanged(plan.peer, address.endpoint, state, reason, code))
 
@@ -458,9 +471,30 @@ class Dialer:
         for address in plan.addresses.values():
             if lasted >= STABLE_AFTER:
                 address.tries = 0
-            address.due_at = self._ctx.now.mono + self._pause(address.tries, self._max_pause(address))
+            pause = self._pause(address.tries, self._max_pause(address))
+            address.due_at = self._ctx.now.mono + pause + _handicap(address)
             address.tries += 1
         self._schedule(plan)
+
+    def seek_direct(self, peer: PeerId) -> None:
+        """The link to this peer is relayed: dial its direct addresses."""
+        plan = self._plans.get(peer)
+        if plan is not None:
+            self._schedule(plan)
+
+    def on_relay(self, *, up: bool) -> None:
+        """The engine came, or went away. When it comes, every peer that is not linked is dialled through it, soon."""
+        self._has_relay = up
+        if not up:
+            return
+        spread = self._ctx.settings.redial_first * max(1.0, len(self._plans) / SPREAD_OVER)
+        for plan in [*self._plans.values()]:
+            for address in plan.addresses.values():
+                if is_relayed(address.endpoint):
+                    later = 0.0 if is_decider(self._ctx.me, plan.peer) else self._ctx.settings.told_dial_after
+                    wait = _handicap(address) + self._ctx.random() * spread + later
+                    address.tries, address.due_at = 0, self._ctx.now.mono + wait
+            self._schedule(plan)
 
     def on_busy(self, peer: PeerId) -> None:
         """The last link to this peer ended because one side gave its place to another peer: dial it much later."""
@@ -527,18 +561,34 @@ class Dialer:
     def _schedule(self, plan: DialPlan) -> None:
         """Dial the address that is due, or set the timer for the next one."""
         self._unschedule(plan)
-        if self._stopped or plan.dials or (plan.peer and self._is_up(plan.peer)) or plan.peer in self._blocked:
+        if self._stopped or plan.peer in self._blocked:
             return
-        if not plan.addresses:
-            self._plans.pop(plan.peer, None)
+        addresses = self._candidates(plan)
+        if not addresses:
+            if not (plan.addresses or plan.dials or self._is_up(plan.peer)):
+                self._plans.pop(plan.peer, None)
             return
-        address = min(plan.addresses.values(), key=lambda address: address.due_at)
+        address = min(addresses, key=lambda address: address.due_at)
         self._defer(address)
         wait = max(address.due_at, plan.not_before) - self._ctx.now.mono
         if wait <= SLACK:
             self._try(plan, address)
         else:
             plan.timer = self._ctx.after(wait, lambda: self._schedule(plan))
+
+    def _candidates(self, plan: DialPlan) -> list[DialAddress]:
+        """Return the addresses that may be dialled beside the link and the dials there are, direct or relayed ones."""
+        link = self._by_peer.get(plan.peer)
+        if link is not None and not link.relayed:
+            return []
+        under_way = {is_relayed(self._dials[dial][1].endpoint) for dial in plan.dials}
+        if link is not None:
+            under_way.add(True)
+        return [address for address in plan.addresses.values() if self._is_candidate(address, under_way)]
+
+    def _is_candidate(self, address: DialAddress, under_way: Container[bool]) -> bool:
+        relayed = is_relayed(address.endpoint)
+        return relayed not in under_way and (self._has_relay or address.typed or not relayed)
 
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
@@ -574,6 +624,8 @@ class Dialer:
             self._ctx.emit(Dial(self._last_dial, address.resolved))
         else:
             self._ctx.emit(Resolve(self._last_dial, address.endpoint))
+        if self._has_relay:
+            self._schedule(plan)  # the other way may be due while this one hangs
 
     def _is_told(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether only other peers vouch for an address."""
@@ -592,7 +644,7 @@ class Dialer:
         ):
             return False
         host = split_endpoint(address.endpoint)[0]
-        return not (is_address(host) or is_loopback(host))
+        return not (is_address(host) or is_loopback(host) or relay_peer(host))
 
     def _is_held_back(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address learned from a peer must wait; then it is tried again by itself."""
@@ -657,6 +709,11 @@ class Dialer:
             plan = self._queue.popleft()
             plan.queued = False
             self._schedule(plan)
+
+
+def _handicap(address: DialAddress) -> float:
+    """Return the seconds by which an address is dialled after a direct one."""
+    return RELAY_AFTER if is_relayed(address.endpoint) else 0.0
 
 
 class HearsayPace:

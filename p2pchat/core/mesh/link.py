@@ -17,7 +17,7 @@ from p2pchat.core.context import SLACK, Context, KeySet, Timer
 from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
-from p2pchat.core.shares import Shares, TokenBucket, address_line
+from p2pchat.core.shares import RELAY_HOST, Shares, TokenBucket, address_line
 from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Ping, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
@@ -90,6 +90,11 @@ class PeerLink:
     @property
     def dialled(self) -> bool:
         return self.dial != 0
+
+    @property
+    def relayed(self) -> bool:
+        """True if it goes through an engine."""
+        return self.host == RELAY_HOST
 
     @property
     def up(self) -> bool:

@@ -31,6 +31,7 @@ from p2pchat.core.inputs import (
     ListeningAt,
     Paused,
     PeerSighted,
+    RelayChanged,
     Resolved,
     Stop,
 )
@@ -132,6 +133,7 @@ class Links:
             LinkDrained: self.on_drained,
             Paused: self._on_paused,
             ListeningAt: self._on_listening,
+            RelayChanged: lambda input: self.dialer.on_relay(up=input.up),
             Connect: self._connect,
             PeerSighted: self._on_sighted,
             Forget: self.forget,
@@ -318,8 +320,9 @@ class Links:
             return
         current = self.by_peer.get(link.peer) is link
         link.faulted = bye.code in FAULTS
-        if bye.code == "replaced" and current:
-            # This process did not dial again, so another process with our key did.
+        if bye.code == "replaced" and current and not link.relayed:
+            # This process did not dial again, so another process with our key did. A relayed link gives way to a direct
+            # one, which may be slower than this word.
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link):
                 self._duplicates.on_replaced(link.peer, self._ctx.me)
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
@@ -404,6 +407,7 @@ class Links:
         former = self.by_peer.get(link.peer)
         is_copy = (
             former is not None
+            and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
             and self._duplicates.lasted(former)
             and self._duplicates.on_replaced(link.peer, link.peer)
         )
@@ -449,6 +453,8 @@ class Links:
         self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "")
         if link.dialled:
             self.dialer.on_ended(link.dial)
+        elif link.relayed:
+            self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
 

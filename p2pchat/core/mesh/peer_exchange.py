@@ -24,11 +24,12 @@ from p2pchat.core.mesh.addressbook import (
     is_private,
     is_shareable,
     join_endpoint,
+    relay_peer,
     split_endpoint,
 )
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.shares import address_line
+from p2pchat.core.shares import RELAY_HOST, address_line
 from p2pchat.protocol import PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
@@ -210,7 +211,7 @@ class PeerExchange:
 
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
         near = is_loopback(link.host)
-        observed = [join_endpoint(link.host, frame.port)] if frame.port else []
+        observed = [join_endpoint(link.host, frame.port)] if frame.port and not link.relayed else []
         for endpoint in (*observed, *frame.at):
             self._learn(link, link.peer, endpoint, near)
         for peer, endpoints in frame.linked:
@@ -233,11 +234,12 @@ class PeerExchange:
                     self._learn(link, peer, endpoint, near)
 
     def _learn(self, link: PeerLink, peer: PeerId, endpoint: str, near: bool) -> None:
-        if not self._is_shareable(endpoint, near) or not self._is_within_reach(endpoint, link.host):
+        named = relay_peer(split_endpoint(endpoint)[0]) if self._is_shareable(endpoint, near) else "?"
+        if named not in ("", peer) or not self._is_within_reach(endpoint, link.host):
             self._ctx.emit(Counted("address_refused"))
             return
         here = address_line(link.host, link.peer)
-        is_there = peer == link.peer and (link.known or self._is_place_of(link.host, endpoint, near))
+        is_there = peer == link.peer and (link.known or bool(named) or self._is_place_of(link.host, endpoint, near))
         line = None if is_there else (link.peer,) if link.known else here
         if self._book.learn(peer, endpoint, link.peer, line):
             address = self._book.get(peer, endpoint)
@@ -258,7 +260,9 @@ class PeerExchange:
         have this peer dial its neighbours.
         """
         host = split_endpoint(endpoint)[0]
-        if not is_private(host) or is_private(teller) or not is_address(teller) or is_loopback(teller):
+        if not is_private(host) or is_private(teller) or is_loopback(teller):
+            return True
+        if not is_address(teller) and teller != RELAY_HOST:
             return True
         return any(is_in_one_network(host, split_endpoint(own)[0]) for own in self._own[False][1])
 

@@ -1,0 +1,440 @@
+"""Links through an engine: a real nats-server, peers that listen on no socket, and an engine that does harm."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from p2pchat import P2PChatError, TCPPeer
+from p2pchat.config import Settings
+from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
+from p2pchat.core.names import base32
+from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.runtime.connections import TCPTransport
+from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, nkey_seed, own_nkey, parse_servers
+from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport
+from p2pchat.server import Server
+from tests.deadlines import WAIT, within
+from tests.nats import HostileEngine, NatsServer, missing, resized
+from tests.nats import Message as Carried
+
+SERVER = parse_servers("127.0.0.1:4333")
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition."""
+    async with within(WAIT, what):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def read_to_the_end(reader: asyncio.StreamReader) -> None:
+    """Read until the stream has an end or an error. A longer read misses an error right behind the bytes it has."""
+    while await reader.read(1):
+        pass
+
+
+class End:
+    """One client of the engine: a RelayTransport, and the connections that it accepts."""
+
+    def __init__(self, url: str, identity: Identity | None = None, credentials: Path | None = None) -> None:
+        self.identity = identity or Identity.generate()
+        self.accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        self.states: list[tuple[str, str]] = []
+        self.transport = RelayTransport(
+            self.identity.peer_id,
+            EngineOptions(parse_servers(url), credentials),
+            self.identity.derive(NKEY_PURPOSE),
+            TCPTransport(),
+            listens=False,
+            ping_after=Settings().ping_after,
+            on_state=lambda server, reason: self.states.append((server, reason)),
+        )
+
+    @property
+    def host(self) -> str:
+        return relay_endpoint(self.identity.peer_id).rpartition(":")[0]
+
+    async def __aenter__(self) -> End:
+        server = Server(lambda reader, writer: self.accepted.put_nowait((reader, writer)))
+        assert await self.transport.listen(server, "127.0.0.1", 0) == ("127.0.0.1", 0)
+        self.transport.engine.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.transport.aclose()
+
+    async def up(self) -> End:
+        await until(lambda: bool(self.transport.engine.server), "the engine")
+        return self
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[tuple[End, End, Any, Any]]:
+    """Two ends, and the streams (reader, writer) of a pipe between them, the caller's first."""
+    async with End(url) as one, End(url) as two:
+        await one.up()
+        await two.up()
+        async with within(WAIT, "a pipe"):
+            here = await one.transport.dial(two.host, 1, timeout=WAIT)
+            there = await two.accepted.get()
+        yield one, two, here, there
+        for streams in (here, there):
+            streams[1].transport.abort()
+
+
+async def test_bytes_go_both_ways_in_order_and_an_end_follows_the_last_one(engine: NatsServer) -> None:
+    async with connected(engine.url) as (_, _, here, there), within(WAIT, "the bytes"):
+        data = os.urandom(5 * WINDOW_BYTES + 7)
+        here[1].write(data)
+        there[1].write(b"and back")
+        assert await here[0].readexactly(8) == b"and back"
+        here[1].write_eof()
+        assert await there[0].read() == data
+        there[1].close()
+        assert await here[0].read() == b""
+
+
+async def test_a_reader_that_stops_stops_the_writer_after_one_window(engine: NatsServer) -> None:
+    async with connected(engine.url) as (_, _, here, there), within(WAIT, "the bytes"):
+        there[1].transport.pause_reading()
+        here[1].write(bytes(3 * WINDOW_BYTES))
+        assert here[1].transport.get_write_buffer_size() == 2 * WINDOW_BYTES
+        there[1].write(b"marker")  # after it nothing of `here` is under way that the window would allow
+        assert await here[0].readexactly(6) == b"marker"
+        assert here[1].transport.get_write_buffer_size() == 2 * WINDOW_BYTES
+        there[1].transport.resume_reading()
+        assert len(await there[0].readexactly(3 * WINDOW_BYTES)) == 3 * WINDOW_BYTES
+
+
+async def test_nobody_there_is_refused_at_once_and_a_peer_that_ended_is_noticed(engine: NatsServer) -> None:
+    async with connected(engine.url) as (one, two, here, there), within(WAIT, "refusals"):
+        with pytest.raises(ConnectionRefusedError):
+            await one.transport.dial(relay_endpoint("ab" * 32).rpartition(":")[0], 1, timeout=10 * WAIT)
+        two.transport.engine._client._transport.close()  # type: ignore[union-attr]  # as a crash: no word to anybody
+        await until(lambda: any(reason for _, reason in two.states), "the loss")
+        with pytest.raises(ConnectionError):
+            await there[0].readexactly(1)
+        here[1].write(b"x")  # either nobody is there, or a client without this pipe
+        with pytest.raises(ConnectionError):
+            await here[0].readexactly(1)
+
+
+async def test_the_engine_that_goes_breaks_pipes_and_comes_back(engine: NatsServer) -> None:
+    async with connected(engine.url) as (one, two, here, _), within(WAIT, "the engine"):
+        engine.kill()
+        with pytest.raises(ConnectionError):
+            await here[0].readexactly(1)
+        with pytest.raises(OSError) as refused:
+            await one.transport.dial(two.host, 1, timeout=WAIT)
+        assert refused.value.errno == errno.ENETUNREACH
+        engine.start()
+        await one.up()
+        await two.up()
+        again = await one.transport.dial(two.host, 1, timeout=WAIT)
+        accepted = await two.accepted.get()
+        again[1].close()
+        assert await accepted[0].read() == b""
+        accepted[1].close()
+        assert [reason == "" for _, reason in one.states][:: len(one.states) - 1] == [True, True]
+
+
+async def test_several_servers_one_of_which_is_there(engine: NatsServer) -> None:
+    async with End(f"nats://127.0.0.1:1,{engine.url}") as one:
+        await one.up()
+        assert one.transport.engine.server == engine.url
+
+
+# ---- an engine that does harm
+
+Harm = Callable[[list[Carried]], Callable[[Carried], list[Carried]]]
+
+
+def _is_data(message: Carried) -> bool:
+    return message[1][:1] == b"D"
+
+
+def missing_piece(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    """Withhold the second piece."""
+    return lambda message: met.append(message) or ([] if len(met) == 2 else [message])  # type: ignore[func-returns-value]
+
+
+def repeated_piece(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    return lambda message: [message, message]
+
+
+def swapped_pieces(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    def alter(message: Carried) -> list[Carried]:
+        met.append(message)
+        return {1: [], 2: [met[-1], met[0]]}.get(len(met), [message])
+
+    return alter
+
+
+def injected_piece(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    """Put a piece of its own before the real one, with the right number."""
+    return lambda message: [resized(message[0], message[1][:9] + b"injected"), message]
+
+
+def oversized_piece(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    """Send on its own what no window allows."""
+    return lambda message: [resized(message[0], message[1][:9] + bytes(WINDOW_BYTES + 1))]
+
+
+def short_piece(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    return lambda message: [resized(message[0], b"D123")]
+
+
+def unknown_kind(met: list[Carried]) -> Callable[[Carried], list[Carried]]:
+    return lambda message: [resized(message[0], b"?" + message[1][1:])]
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        (missing_piece, "missing"),
+        (repeated_piece, "repeated"),
+        (swapped_pieces, "missing"),
+        (injected_piece, "repeated"),
+        (oversized_piece, "window"),
+        (short_piece, "malformed"),
+        (unknown_kind, "malformed"),
+    ],
+)
+async def test_harm_to_pieces_breaks_the_pipe_with_its_name(engine: NatsServer, harm: Harm, fault: str) -> None:
+    async with HostileEngine(engine) as hostile, connected(hostile.url) as (_, two, here, there):
+        alter = harm([])
+        hostile.alter = lambda message: alter(message) if _is_data(message) else [message]
+        async with within(WAIT, "the fault"):
+            for _ in range(3):
+                here[1].write(b"piece")
+                await asyncio.sleep(0)  # a piece of its own
+            with pytest.raises(ConnectionError, match=fault):
+                await read_to_the_end(there[0])
+            with pytest.raises(ConnectionError):  # the other end is told
+                await here[0].readexactly(1)
+        assert two.transport.counted[f"relay_{fault}"] == 1
+
+
+async def test_what_other_clients_publish_opens_nothing_and_breaks_nothing(engine: NatsServer) -> None:
+    import nats
+
+    async with connected(engine.url) as (one, two, here, there):
+        client = await nats.connect(engine.url)
+        at = f"p2pchat.at.{base32(two.identity.peer_id).lower()}"
+        pipe = there[1].transport.own
+        for reply in ("", "$SYS.REQ", at, "p2pchat.pipe.x.y", "p2pchat.at." + "a" * 52):
+            await client.publish(at, b"O1", reply=reply)  # an answer would go where its sender says
+        for data in (b"", b"O", b"O9", b"D", bytes(1000)):
+            await client.publish(at, data, reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 32}")
+        for kind in (b"D", b"T", b"E", b"B", b"?"):
+            await client.publish(pipe, kind + bytes(9), reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 32}")
+            await client.publish(f"{pipe[:-1]}x", kind + bytes(9), reply=at)
+        await client.flush()
+        here[1].write(b"alive")
+        async with within(WAIT, "a piece after all that"):
+            assert await there[0].readexactly(5) == b"alive"
+        assert two.accepted.empty()
+        assert two.transport.counted["relay_malformed"] == 10
+        assert two.transport.counted["relay_stray"] >= 5
+        assert len(two.transport._pipes) == 1 and len(one.transport._pipes) == 1
+        await client.close()
+
+
+async def test_opens_without_end_are_refused_like_strangers_of_one_address(engine: NatsServer, tmp_path: Path) -> None:
+    import nats
+
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        client = await nats.connect(engine.url)
+        answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def take(message: Any) -> None:
+            answers.put_nowait(message.data)
+
+        own = f"p2pchat.pipe.{'a' * 52}"
+        await client.subscribe(f"{own}.*", cb=take)
+        at = f"p2pchat.at.{relay_endpoint(relay_peer(ada.endpoint[:-2])).partition('.')[0]}"
+        for number in range(100):
+            await client.publish(at, b"O1", reply=f"{own}.{number:032x}")
+        async with within(WAIT, "an answer to each"):
+            found = [await answers.get() for _ in range(100)]
+        settings = Settings()
+        assert found.count(b"O1") == settings.max_strangers_an_address  # and the others are ended at once
+        assert found.count(b"B") == 100 - settings.max_strangers_an_address
+        relay = ada._lifecycle.relay
+        assert relay is not None and len(relay._pipes) == settings.max_strangers_an_address
+        await client.close()
+
+
+# ---- credentials
+
+
+async def test_the_identity_signs_nothing_that_an_engine_chose() -> None:
+    """The nonce is a log's head, as the identity signs them: the answer is a signature of another key."""
+    nonce = "p2pchat/head/1\0" + "x" * 48
+    connect: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = {"server_id": "x", "version": "2.11.0", "max_payload": 1 << 20, "headers": True, "nonce": nonce}
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        line = await reader.readline()
+        connect.set_result(json.loads(line.removeprefix(b"CONNECT ")))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        async with End(f"127.0.0.1:{server.sockets[0].getsockname()[1]}") as one, within(WAIT, "the answer"):
+            answer = await connect
+    signature = base64.b64decode(answer["sig"] + "==")
+    derived = base64.b32decode(answer["nkey"] + "=" * (-len(answer["nkey"]) % 8))[1:33]
+    Ed25519PublicKey.from_public_bytes(derived).verify(signature, nonce.encode())
+    with pytest.raises(InvalidSignature):
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(one.identity.peer_id)).verify(signature, nonce.encode())
+    assert answer["nkey"] == own_nkey(one.identity.derive(NKEY_PURPOSE)) and derived.hex() != one.identity.peer_id
+
+
+async def test_an_engine_that_admits_listed_keys_only(tmp_path: Path) -> None:
+    if why := missing():
+        pytest.skip(why)
+    admitted, other = Identity.generate(), Identity.generate()
+    config = tmp_path / "nats.conf"
+    user = own_nkey(admitted.derive(NKEY_PURPOSE))
+    config.write_text(f"authorization {{ users = [ {{ nkey: {user} }} ] }}")
+    server = NatsServer("-c", str(config))
+    seed = tmp_path / "seed"
+    seed.write_text(nkey_seed(admitted.derive(NKEY_PURPOSE)) + "\n")
+    try:
+        async with End(server.url, admitted) as one, End(server.url, other) as two:
+            await one.up()
+            await until(lambda: bool(two.states), "the refusal")
+            assert two.states[0][1].startswith("it does not admit this peer")
+        async with End(server.url, other, credentials=seed) as three:
+            await three.up()
+    finally:
+        server.kill()
+
+
+def test_nkeys_are_those_of_the_nkeys_package() -> None:
+    nkeys = pytest.importorskip("nkeys")
+    secret = bytes(range(32))
+    pair = nkeys.from_seed(bytearray(nkey_seed(secret).encode()))
+    assert pair.public_key.decode() == own_nkey(secret)
+
+
+@pytest.mark.parametrize("url", ["", "http://x", "nats://", "nats://x:y", "nats://x:70000", "nats://x/path", " , "])
+def test_what_is_no_engine_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        parse_servers(url)
+
+
+def test_engines_are_written_in_one_way() -> None:
+    assert parse_servers("chat.example") == ("nats://chat.example:4222",)
+    assert parse_servers("tls://a:1, nats://u:p@[::1]") == ("tls://a:1", "nats://u:p@[::1]:4222")
+    assert parse_servers(["a", "b:7"]) == ("nats://a:4222", "nats://b:7")
+    with pytest.raises(ValueError, match="credentials"):
+        TCPPeer(engine_credentials="x")
+
+
+def test_a_relayed_endpoint_names_its_peer() -> None:
+    peer = Identity.generate().peer_id
+    host = relay_endpoint(peer).rpartition(":")[0]
+    assert relay_peer(host) == relay_peer(host.upper()) == peer
+    assert is_relayed(f"{host}:1")
+    for other in ("relay", "x.relay", f"{host}.example", host[1:], f"x{host}", host[:-7] + "9.relay", "127.0.0.1"):
+        assert relay_peer(other) == ""
+
+
+async def test_without_an_engine_a_relayed_endpoint_says_what_is_missing() -> None:
+    with pytest.raises(P2PChatError, match="--engine"):
+        await TCPTransport().dial(relay_endpoint("ab" * 32).rpartition(":")[0], 1, timeout=WAIT)
+
+
+# ---- whole peers
+
+
+async def test_peers_that_listen_on_no_socket_chat(engine: NatsServer, tmp_path: Path) -> None:
+    """Direct messages, a group, receipts, presence, and catch-up of one who was away."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str, *endpoints: str) -> TCPPeer:
+            peer = TCPPeer(0, *endpoints, name=name, data=tmp_path / name, engine=engine.url, listen=False)
+            return await stack.enter_async_context(peer)
+
+        ada = await start("ada")
+        own = relay_endpoint(load_identity(tmp_path / "ada/identity.pem").peer_id)
+        assert (ada.endpoint, ada.engine) == (own, engine.url)
+        bob, cyd = await start("bob", ada.endpoint), await start("cyd", ada.endpoint)
+        await until(lambda: all(len(peer.links()) == 2 for peer in (ada, bob, cyd)), "all links")
+        assert ada.endpoint in ada.invite
+        async with within(WAIT, "deliveries"):
+            receipt = await ada.send("bob", "psst")
+            await receipt.delivered()
+            group = await bob.create_group("ops", ["ada", "cyd"])
+            await (await bob.send(group, "to the group")).delivered()
+            assert [message.text for message in await cyd.history(group)] == ["to the group"]
+            await cyd.aclose()
+            await until(lambda: "cyd" not in [user.name for user in ada.here()], "cyd's departure")
+            await ada.broadcast("said while cyd is away")
+            cyd = await start("cyd")  # the address book has the relayed endpoints
+            while [message.text for message in await cyd.history(cyd.room)] != ["said while cyd is away"]:
+                await asyncio.sleep(0.01)
+            await (await cyd.send("ada", "back")).delivered()
+
+
+async def test_the_engine_is_away_at_the_start_and_said_to_be(tmp_path: Path, engine: NatsServer) -> None:
+    engine.kill()
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url) as ada:
+        assert ada.engine == ""
+        await ada.broadcast("accepted all the same")
+        engine.start()
+        await until(lambda: ada.engine == engine.url, "the engine")
+
+
+async def test_a_direct_link_takes_the_place_of_a_relayed_one(engine: NatsServer, tmp_path: Path) -> None:
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url) as ada:
+        relayed = next(iter(ada._lifecycle.relay_endpoints))
+        async with TCPPeer(0, relayed, name="bob", data=tmp_path / "bob", engine=engine.url, listen=False) as bob:
+
+            def host_at(peer: TCPPeer) -> list[str]:
+                node = peer._lifecycle.running_node
+                return [] if node is None else [link.host for link in node.links.by_peer.values()]
+
+            await until(lambda: host_at(bob) == host_at(ada) == ["relay"], "a relayed link")
+            await bob.connect(f"127.0.0.1:{ada.port}")
+            await until(lambda: host_at(bob) == host_at(ada) == ["127.0.0.1"], "a direct link")
+            async with within(WAIT, "a delivery"):
+                await (await bob.send("ada", "directly")).delivered()
+            assert "link_copy" not in ada.counted
+
+
+async def test_the_recorder_on_the_engine_finds_nothing(engine: NatsServer, tmp_path: Path) -> None:
+    async with HostileEngine(engine) as recorder:
+        async with TCPPeer(name="adalbert", data=tmp_path / "ada", engine=recorder.url, listen=False) as ada:
+            end = ada.endpoint
+            async with TCPPeer(
+                0, end, name="bobbiline", data=tmp_path / "bob", engine=recorder.url, listen=False
+            ) as bob:
+                await until(lambda: bool(ada.links()), "the link")
+                words = [f"word{number:04}secret" for number in range(1000)]
+                async with within(WAIT, "deliveries"):
+                    receipts = await bob.send_many("adalbert", [f"{word} and more" for word in words])
+                    await receipts[-1].delivered()
+                network = ada._lifecycle.network
+                assert network is not None and network.key is not None
+    everything = b"\n".join(recorder.seen) + b"\n".join(recorder.heads)
+    assert len(everything) > 100_000
+    for secret in (*words, "adalbert", "bobbiline", network.id, network.key):
+        assert secret.encode() not in everything
+        if re.fullmatch("[0-9a-f]+", secret):
+            assert bytes.fromhex(secret) not in everything
