@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import AmbiguousName, P2PChatError, Settings, TooLong, UnknownName
@@ -113,11 +114,12 @@ async def _accepted(control: ControlClient, to: str, text: str) -> str:
     from p2pchat.cli.control_client import PeerGone, RequestRefused
 
     await control.ask("tail", to=to, last=0)  # its events tell the id
-    await control.send(do="send", to=to, text=text, ref="once")
+    ref = token_hex(8)  # they also tell what other calls and commands send meanwhile
+    await control.send(do="send", to=to, text=text, ref=ref)
     while (line := await control.next_line()) is not None:
-        if line.get("ref") == "once" and line["event"] == "sent":
+        if line.get("ref") == ref and line["event"] == "sent":
             return str(line["id"])
-        if line.get("ref") == "once" and line["event"] == "error":
+        if line.get("ref") == ref and line["event"] == "error":
             raise RequestRefused(line)
     raise PeerGone(control.reason)
 

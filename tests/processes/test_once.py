@@ -31,10 +31,13 @@ async def test_the_peer_that_runs_beside_the_program_sends_it(quick: Cluster, ho
     bob = quick.child("bob", ada.endpoint)
     await bob.start()
     await ada.event("joined", user="bob")
-    receipt = await once("bob", "hi", data=home / "ada", timeout=20)
+    receipt = await once("bob", "hi", data=home / "ada", timeout=60)
     assert receipt.is_delivered and (receipt.of, receipt.delivered_to, receipt.missing) == (1, ("bob",), ())
     assert (await bob.event("message", text="hi"))["id"] == receipt.id
-    assert (await once("room", "all", data=home / "ada", timeout=20)).delivered_to == ("bob",)
+    assert (await once("room", "all", data=home / "ada", timeout=60)).delivered_to == ("bob",)
+    at_once = await asyncio.gather(*(once("bob", f"{number}", data=home / "ada", timeout=60) for number in range(10)))
+    told = [await bob.event("message", id=each.id) for each in at_once]  # each is told of its own message
+    assert [line["text"] for line in told] == [f"{number}" for number in range(10)]
 
     assert await bob.leave() == 0
     await ada.event("left", user="bob")
@@ -45,9 +48,9 @@ async def test_the_peer_that_runs_beside_the_program_sends_it(quick: Cluster, ho
 async def test_without_a_running_peer_it_runs_meanwhile_for_all_threads(home: Path) -> None:
     async with TCPPeer(0, name="bob", data=home / "bob") as bob:
         async with TCPPeer(0, bob.endpoint, name="ada", data=home / "ada") as ada:
-            await (await ada.broadcast("we have met")).delivered(timeout=20)
+            await (await ada.broadcast("we have met")).delivered(timeout=60)
         receipts = await asyncio.gather(
-            *(once("bob", f"{number}", data=home / "ada", timeout=20) for number in range(3))
+            *(once("bob", f"{number}", data=home / "ada", timeout=60) for number in range(3))
         )
         assert [receipt.status for receipt in receipts] == ["delivered"] * 3
         found = {post.id: post.text for post in await bob.history("ada")}
