@@ -35,6 +35,7 @@ from tests.processes.peer_runs import (
     PATIENCE,
     PeerRuns,
     check_nothing_lost_or_repeated,
+    know_each_other,
     wait_for_everything,
 )
 from tests.processes.peers import ROOT, Cluster
@@ -86,11 +87,13 @@ class Tally:
     meshes: int = 0
     cuts: int = 0
     accepted: int = 0
-    wanted: int | None = None  # kills after which no further mesh starts
+    wanted: int | None = None  # kills after which no further mesh starts, and
+    wanted_points: int = 0  # different failpoints that killed
 
     @property
     def enough(self) -> bool:
-        return self.wanted is not None and self.kills.total() >= self.wanted
+        points = len(self.kills.keys() & POINTS.keys())
+        return self.wanted is not None and self.kills.total() >= self.wanted and points >= self.wanted_points
 
     def lines(self) -> str:
         """Return the counts, one a line, as tests/soak adds them up."""
@@ -137,7 +140,7 @@ class Mesh:
             await wait_for_everything(*sides)
             await check_nothing_lost_or_repeated(self._stage, *sides)
             self._tally.accepted += sum(len(side.accepted()) for side in sides)
-            codes = [await side.now.leave(30) for side in sides]
+            codes = [await side.now.leave() for side in sides]
             assert codes == [0] * len(sides)
         self._tally.meshes += 1
 
@@ -153,7 +156,7 @@ class Mesh:
         return PeerRuns(self._stage, name, other, *words)
 
     async def _meet(self, sides: list[PeerRuns]) -> None:
-        """Wait until all peers know each other's addresses: later starts are given none.
+        """Wait until all peers know each other's addresses, of which later starts are given none, and names.
 
         `joined` is reported when a link is up. The dialled peer learns the address of the dialler only after that, and
         may be killed before.
@@ -166,8 +169,7 @@ class Mesh:
                 self._proxies[side.name].to(side.words[1], side.port)
                 endpoints[-1] = side.words[3]
         await self._see_each_other(sides)
-        for side in sides:
-            await side.remembers(len(sides) - 1)
+        await know_each_other(*sides)
 
     async def _see_each_other(self, sides: list[PeerRuns]) -> None:
         for side in sides:
@@ -187,7 +189,7 @@ class Mesh:
         try:
             await side.start(points=plan.points)
         except ChildFailed:
-            code = await side.now.ended(30)
+            code = await side.now.ended()
             assert code == KILLED and plan.point, f"{side.name} did not start: {side.now.complaints}"
             self._tally.kills[plan.point] += 1
             return
@@ -195,7 +197,7 @@ class Mesh:
         dead = asyncio.create_task(side.now.process.wait())
         await asyncio.wait([dead], timeout=DIES_WITHIN if plan.point and plan.end != "leave" else plan.moment)
         if dead.done():
-            await side.now.ended(30)
+            await side.now.ended()
             assert dead.result() == KILLED, f"{side.name} ended with {dead.result()}: {side.now.complaints}"
             self._tally.kills[plan.point] += 1
         else:
@@ -218,7 +220,7 @@ class Mesh:
             await side.kill()
             self._tally.kills["frozen" if plan.end == "freeze" else "killed"] += 1
             return
-        code = await side.now.leave(30)
+        code = await side.now.leave()
         if code == KILLED and plan.point:
             self._tally.kills[plan.point] += 1
             return

@@ -50,7 +50,7 @@ class PeerRuns:
         """Start another life. Raises ChildFailed if it ends before it listens."""
         child = self.cluster.child(self.name, *endpoints, *self.words, port=self.port, points=points)
         self.lives.append(child)
-        await child.start(30)
+        await child.start()
         self.port = child.listening["port"]
 
     async def remembers(self, others: int) -> None:
@@ -62,7 +62,7 @@ class PeerRuns:
 
     async def kill(self) -> None:
         self.now.kill()
-        await self.now.ended(30)
+        await self.now.ended()
 
     async def kill_and_start(self) -> None:
         await self.kill()
@@ -88,6 +88,21 @@ class PeerRuns:
     @property
     def database(self) -> Path:
         return self.cluster.home / self.name / "history.db"
+
+
+async def know_each_other(*sides: PeerRuns) -> None:
+    """Wait until these linked peers have stored each other's addresses, and each other's names by what they wrote.
+
+    The name of a user who never wrote is not stored: after a restart a message to it would wait a few seconds for its
+    user, and then be refused.
+    """
+    for side in sides:
+        await side.say("room", f"here is {side.name}")
+    for side in sides:
+        await side.remembers(len(sides) - 1)
+        for other in sides:
+            if other is not side:
+                await side.now.event("message", PATIENCE, text=f"here is {other.name}")
 
 
 async def wait_for_everything(*sides: PeerRuns) -> None:
@@ -168,13 +183,13 @@ def peers_with_an_address(database: Path) -> int:
         return int(connection.execute("select count(distinct peer) from addresses").fetchone()[0])
 
 
-async def wait_for_failpoint(side: PeerRuns, timeout: float = 30.0) -> None:
+async def wait_for_failpoint(side: PeerRuns) -> None:
     """Wait until a peer has died at its failpoint."""
-    code = await side.now.ended(timeout)
+    code = await side.now.ended()
     assert code == KILLED, f"{side.name} ended with {code}: {side.now.complaints}"
 
 
 __all__ = [
     "KILLED", "PATIENCE", "Child", "ChildFailed", "PeerRuns", "as_typed", "check_nothing_lost_or_repeated", "damage",
-    "wait_for_failpoint", "ids", "in_order", "peers_with_an_address", "wait_for_everything",
+    "wait_for_failpoint", "ids", "in_order", "know_each_other", "peers_with_an_address", "wait_for_everything",
 ]  # fmt: skip

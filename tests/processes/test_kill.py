@@ -19,7 +19,13 @@ import pytest
 
 from p2pchat import TCPPeer
 from p2pchat.testing.process_mesh import Line
-from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_repeated, wait_for_everything
+from tests.processes.peer_runs import (
+    PATIENCE,
+    PeerRuns,
+    check_nothing_lost_or_repeated,
+    know_each_other,
+    wait_for_everything,
+)
 from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy
 
@@ -64,6 +70,7 @@ async def pair(
         through[1].to("127.0.0.3", bob.port)
     await ada.now.event("joined", user="bob")
     await bob.now.event("joined", user="ada")
+    await know_each_other(ada, bob)
     try:
         yield ada, bob
     finally:
@@ -111,9 +118,10 @@ async def test_either_side_is_killed_while_one_catches_up(quick: Cluster) -> Non
     chance = random.Random(SEED)
     async with pair(quick) as (ada, bob):
         bob.now.kill()
-        await bob.now.ended(30)
-        ada.typed |= {f"ada {number}": "room" for number in range(BACKLOG)}
-        await ada.now.type(*ada.typed)
+        await bob.now.ended()
+        backlog = {f"ada {number}": "room" for number in range(BACKLOG)}
+        ada.typed |= backlog
+        await ada.now.type(*backlog)
         await ada.now.event("sent", PATIENCE, text=f"ada {BACKLOG - 1}")
         await bob.start()
         for _ in range(max(3, KILLS // 2)):
@@ -143,12 +151,13 @@ async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick
         for name in names:
             if name != side.name:
                 await side.now.event("joined", user=name)
+    await know_each_other(*sides)
     for _ in range(max(2, KILLS // 3)):
         drawn = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
         await asyncio.gather(*(side.burst(BURST) for side in sides), *(disturb(*draw) for draw in drawn))
     await wait_for_everything(*sides)
     await check_nothing_lost_or_repeated(quick, *sides)
-    assert [await side.now.leave(30) for side in sides] == [0] * 4
+    assert [await side.now.leave() for side in sides] == [0] * 4
 
 
 async def disturb(side: PeerRuns, moment: float, draw: float, how_long: float) -> None:
@@ -161,7 +170,7 @@ async def disturb(side: PeerRuns, moment: float, draw: float, how_long: float) -
         await asyncio.sleep(how_long)  # the drawn duration
         side.now.process.send_signal(signal.SIGCONT)
     elif draw < 5 / 6:
-        code = await side.now.leave(30)
+        code = await side.now.leave()
         assert code in (0, 3)  # 3: a recipient was offline
         assert side.now.lines[-1]["event"] == "stopped"
         await side.start()
@@ -210,7 +219,7 @@ async def test_a_program_killed_before_its_first_events_gets_what_was_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    async with asyncio.timeout(PATIENCE), TCPPeer(0, name="ada", temporary=True) as ada:
+    async with asyncio.timeout(3 * PATIENCE), TCPPeer(0, name="ada", temporary=True) as ada:
 
         async def run(work: str) -> asyncio.subprocess.Process:
             command = ["-c", READER, ada.endpoint, str(tmp_path / "bob"), work]

@@ -26,12 +26,12 @@ SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
 @pytest.mark.timeout(240 + 3 * KILLS)
 async def test_meshes_with_repeatedly_killed_peers(tmp_path: Path, tell: Tell, killed: Callable[[int], None]) -> None:
-    tally, began = Tally(wanted=KILLS), time.monotonic()
+    # On a busy machine fewer lives reach their points in time: then further meshes start.
+    tally, began = Tally(wanted=KILLS, wanted_points=len(POINTS) // 2 + 1), time.monotonic()
     await run(SEED, itertools.count(), tally, home=tmp_path)
     killed(tally.kills.total())
     tell(f"{tally}; {time.monotonic() - began:.0f} s")
-    assert tally.kills.total() >= KILLS and tally.cuts > 0
-    assert len(tally.kills.keys() & POINTS.keys()) > len(POINTS) // 2
+    assert tally.enough and tally.cuts > 0
 
 
 def test_a_seed_repeats_the_same_plans() -> None:

@@ -136,13 +136,15 @@ async def test_moved_members_find_each_other_and_strangers_learn_nothing(users: 
 async def meet(ada_s: User, bob_s: User) -> tuple[list[str], list[str]]:
     """Link the two once, by invite; return their peer ids and the network's id and key, in all spellings."""
     ada = await ada_s.child(MARGARET, "--host", "0.0.0.0")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (invite := re.search(INVITE, "\n".join(ada.complaints))):
             await asyncio.sleep(0.02)  # poll: another task appends to `complaints`
     bob_s.home.mkdir(parents=True, exist_ok=True)
     (bob_s.home / "invite").write_text(invite[0])
     bob = await bob_s.child(BALTHASAR, "--invite", str(bob_s.home / "invite"))
     await ada.event("joined", user=BALTHASAR)
+    await bob.do(do="send", text="who never wrote is not known by name after a restart")
+    await bob.event("delivered")
     ids = [child.listening["peer_id"] for child in (ada, bob)]
     assert [await child.leave() for child in (bob, ada)] == [0, 0]
     network = load_network(ada_s.home / "network")
