@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from p2pchat.config import Settings
@@ -47,7 +47,7 @@ from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, key, rele
 
 SETTINGS = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 PAGE_BYTES = 4096
-SLOW = 5.0  # seconds for all queries of one database
+SLOW = 5.0  # seconds of CPU for all queries of one database
 NAMES = ("ada", "bob", "cyd")
 VALUES: tuple[object, ...] = (
     None, 0, 1, -1, 2**40, 2**63 - 1, -(2**63), 1.5, "", "x", "{}", "[]", "[1,2,3,4,5]", '{"dm":1}',
@@ -233,9 +233,9 @@ class DamagedDatabase:
         self.refused = 0
 
     def all(self, *, read_only: bool) -> None:
-        begun = perf_counter()
+        begun = thread_time()
         self.reads(read_only=read_only)
-        hold(perf_counter() - begun < SLOW, f"a broken database took {perf_counter() - begun:.1f} s")
+        hold(thread_time() - begun < SLOW, f"a broken database took {thread_time() - begun:.1f} s")
         for one in self.shown:
             decode_entry(one.raw)
         false = [one for one in self.shown if (one.log, one.seq, one.raw) not in written()]
