@@ -12,7 +12,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -28,11 +27,9 @@ from tests.processes.peers import Cluster
 
 
 def test_version_and_help_answer_at_once(tmp_path: Path) -> None:
-    started = time.monotonic()
     assert p2pchat(tmp_path, "--version").out.startswith("p2pchat ")
     assert "Exit codes:" in p2pchat(tmp_path, "--help").out
     assert p2pchat(tmp_path, "history", "--help").out.startswith("Usage: p2pchat history")
-    assert time.monotonic() - started < 20  # detects a hang, measures nothing
     assert not list(tmp_path.iterdir())
 
 

