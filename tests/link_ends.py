@@ -120,7 +120,7 @@ async def linked(
         to_ada, to_bob = Recorder(), Recorder()
         ada = make_client(accepted, to_ada, server_side=True, settings=ada_settings)
         bob = make_client(dialled, to_bob, server_side=False, settings=bob_settings)
-        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        await asyncio.gather(ada.handshake(60), bob.handshake(60))
         ada.start()
         bob.start()
         try:

@@ -37,7 +37,7 @@ async def test_the_dialling_side_learns_the_key_of_the_server() -> None:
         dialled, accepted = await listening.connect()
         ada = make_client(accepted, Recorder(), server_side=True)
         bob = make_client(dialled, Recorder(), server_side=False)
-        assert list(await asyncio.gather(ada.handshake(5), bob.handshake(5))) == ["", ADA.peer_id]
+        assert list(await asyncio.gather(ada.handshake(60), bob.handshake(60))) == ["", ADA.peer_id]
         assert [repr(ada), repr(bob)] == ["<Client 1 accepted up>", "<Client 1 dialled up>"]
         ada.abort()
         bob.abort()
@@ -62,7 +62,7 @@ async def test_bytes_that_arrive_with_the_end_of_the_handshake_are_kept() -> Non
             make_client(dialled, to_bob, server_side=False),
         )
         ada.send(PING)  # before there is anybody to encrypt it for
-        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        await asyncio.gather(ada.handshake(60), bob.handshake(60))
         bob.start()
         await to_bob.until(lambda: to_bob.frames == [Ping()])
         ada.abort()
@@ -302,7 +302,7 @@ async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
             end.raise_limit()
             end.pause_reading()
         await fill(link.ada)
-        closing = asyncio.create_task(link.bob.close(LEFT, drain_timeout=10))
+        closing = asyncio.create_task(link.bob.close(LEFT, drain_timeout=60))
         assert not (await asyncio.wait([closing], timeout=0.05))[0]  # it stays until ada has read it
         link.ada.resume_reading()
         await link.to_ada.until(lambda: bool(link.to_ada.reason))
@@ -317,7 +317,7 @@ async def test_closing_waits_no_longer_than_its_timeout() -> None:
         await fill(link.bob)
         began = asyncio.get_running_loop().time()
         await link.bob.close(LEFT, drain_timeout=0.05)
-        assert asyncio.get_running_loop().time() - began < 2 and link.to_bob.reason == "local"
+        assert asyncio.get_running_loop().time() - began < 20 and link.to_bob.reason == "local"
 
 
 async def test_an_aborted_link_is_lost_for_the_far_end() -> None:
@@ -357,7 +357,7 @@ async def test_noise_in_the_stream_is_a_lost_link() -> None:
             make_client(accepted, to_ada, server_side=True),
             make_client(dialled, Recorder(), server_side=False),
         )
-        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        await asyncio.gather(ada.handshake(60), bob.handshake(60))
         ada.start()
         dialled[1].write(b"\x17\x03\x03\x00\x20" + bytes(32))
         await to_ada.until(lambda: to_ada.reason == "lost")
@@ -390,7 +390,7 @@ async def test_a_link_ended_by_its_first_frame_calls_on_down_once() -> None:
         to_ada, to_bob = Ending(), Recorder()
         ada, bob = make_client(accepted, to_ada, server_side=True), make_client(dialled, to_bob, server_side=False)
         bob.send(PONG)  # it comes with the end of the handshake
-        await asyncio.gather(ada.handshake(5), bob.handshake(5))
+        await asyncio.gather(ada.handshake(60), bob.handshake(60))
         bob.start()
         ada.start()
         await to_bob.until(lambda: to_bob.reason == "lost")
@@ -530,7 +530,7 @@ async def test_a_man_in_the_middle_shows_its_own_key() -> None:
                 eve.receive(await accepted[0].read(65536))
                 accepted[1].write(eve.outgoing())
 
-        key, _ = await asyncio.gather(bob.handshake(5), answer())
+        key, _ = await asyncio.gather(bob.handshake(60), answer())
         assert key == EVE.peer_id != ADA.peer_id
         bob.abort()
         accepted[1].transport.abort()

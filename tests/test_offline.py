@@ -65,7 +65,7 @@ async def test_a_damaged_text_is_reported_and_served_after_repair(tmp_path: Path
     edit("two", "twq")
     async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
         warnings = ada.events(Warned)
-        async with TCPPeer(0, ada.endpoint, name="bob", temporary=True) as bob, asyncio.timeout(20):
+        async with TCPPeer(0, ada.endpoint, name="bob", temporary=True) as bob, asyncio.timeout(60):
             told = await anext(warnings)
             assert told.code == "storage" and "history.db is damaged: move it away" in told.text
             await (await bob.send("ada", "what was not damaged goes on")).delivered(timeout=60)

@@ -157,13 +157,13 @@ async def test_the_library_example_answers_a_ping_and_no_history(
     """Run the README's program as written, in its own process; only its two ports are replaced by free ones."""
     (example,) = blocks("python")
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    async with asyncio.timeout(60), TCPPeer(0, name="ada", temporary=True) as ada:
+    async with asyncio.timeout(180), TCPPeer(0, name="ada", temporary=True) as ada:
         code = example.replace("8085", "0").replace("localhost:8080", ada.endpoint)
         assert code.count(ada.endpoint) == 1
         history = await ada.send_many(ada.room, ["ping"] * 3)
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT, env=dict(os.environ))
         try:
-            bot = await ada.wait_user("bot", timeout=30)
+            bot = await ada.wait_user("bot", timeout=60)
             await history[-1].delivered(by=bot)
             await ada.broadcast("ping")
             await ada.send(bot, "ping")

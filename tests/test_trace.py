@@ -222,7 +222,7 @@ async def test_a_frame_that_cannot_be_read_is_traced_with_the_reason(home: Path,
     async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
         recorder = Recorder()
         client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
-        await client.handshake(5)
+        await client.handshake(60)
         client.start()
         client.send(data)
         await recorder.until(lambda: bool(recorder.reason))
@@ -239,7 +239,7 @@ async def test_a_misspelt_proof_is_not_in_it_either(home: Path) -> None:
     async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
         recorder = Recorder()
         client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
-        await client.handshake(5)
+        await client.handshake(60)
         client.start()
         client.send(framed(json.dumps({"t": "Hello", "v": 1, "Proof": secret, secret[:-1]: 1})))
         await recorder.until(lambda: bool(recorder.reason))

@@ -15,7 +15,7 @@ import asyncio, sys
 from p2pchat import Joined, Link, P2PChatError, PeerClosed, TCPPeer, Warned
 
 async def linked(peer, count=1):
-    async with asyncio.timeout(20), peer.events(Link, consumer=None) as news:
+    async with asyncio.timeout(60), peer.events(Link, consumer=None) as news:
         while len(peer.links()) < count:
             await anext(news)
 
@@ -32,7 +32,7 @@ def run(body: str, home: Path, *under: str) -> None:
     """Run a program to its end; it says ok and nothing else."""
     command = [*under, sys.executable, "-W", "error", "-c", HEAD + body + TAIL]
     env = {**os.environ, "P2PCHAT_HOME": str(home)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=180)
     assert done.stderr == ""
     assert (done.stdout, done.returncode) == ("ok\n", 0)
 

@@ -132,7 +132,7 @@ async def listening(
 async def refused(peer: TCPPeer, *endpoints: str) -> str:
     """Start a peer and return the code with which its first dial of an endpoint ended."""
     async with peer.events(Link, consumer=None) as links:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await peer.start()
             async for link in links:
                 if link.state != "up":
@@ -159,7 +159,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
 
     async with listening(answer) as (port, said):
         async with TCPPeer(0, f"127.0.0.1:{port}", name="cyd", db="memory://", settings=QUICK) as cyd:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await over.wait()
             assert [type(frame) for frame in said][:2] == [Hello, Bye]
             assert said[1].code == "network"  # type: ignore[union-attr]

@@ -43,7 +43,7 @@ async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) ->
         events = ada.events(Link, Many)
         async with TCPPeer(0, ada.port, temporary=True, name="bob"), TCPPeer(0, ada.port, temporary=True, name="cyd"):
             counted = 0
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while counted < 2:
                     many = await anext(events)
                     assert isinstance(many, Many)
@@ -52,7 +52,7 @@ async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) ->
             await ada.wait_user("bob", timeout=60)
             await ada.wait_user("cyd", timeout=60)
             assert await ada.connect(dan.endpoint, timeout=60)  # who was named is shown
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not isinstance(event := await anext(events), Link):
                     pass
             assert (event.endpoint, event.state) == (dan.endpoint, "up")
@@ -111,7 +111,7 @@ async def test_receipts_of_an_earlier_run_are_reported_while_the_peer_closes(hom
     receipts = ada.events(Delivered)
     async with ada, TCPPeer(0, ada.port, data=home / "bob"):
         await (await ada.receipt(ids[-1])).delivered(timeout=60)  # it arrived, and its reader has not read it
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert [event.id async for event in receipts] == ids
 
 
@@ -121,7 +121,7 @@ async def first_sent(peer: TCPPeer, text: str = "") -> str:
     await peer.start()
     if text:
         await peer.broadcast(text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return (await anext(events)).text
 
 

@@ -218,7 +218,7 @@ async def test_an_index_in_use_is_updated_while_the_peer_is_idle(
         await ada.broadcast("more tea")
         index = SearchIndex(tmp_path / "ada" / "search.db")
         newest = (await ada.history(limit=1))[0].place
-        async with asyncio.timeout(20):  # its thread reports nothing: watch the file
+        async with asyncio.timeout(60):  # its thread reports nothing: watch the file
             while index.position().place < newest:
                 await asyncio.sleep(0.01)  # poll, as above
         index.close()

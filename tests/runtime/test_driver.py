@@ -310,7 +310,7 @@ async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: M
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
     peer._lifecycle.run_in(lambda: home, Hanging(net.network.transport("bob")))
     await peer.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await peer.aclose()
 
 
@@ -410,7 +410,7 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
     peer._lifecycle.run_in(lambda: home, net.network.transport("bob"))
     warnings = peer.events(Warned)
     async with peer:
-        warning = await asyncio.wait_for(anext(warnings), 5)
+        warning = await asyncio.wait_for(anext(warnings), 60)
         assert warning.code == "disk_low"
         with pytest.raises(StorageError):
             await peer.broadcast("no")
@@ -445,7 +445,7 @@ async def test_a_peer_with_a_hanging_disk_closes_and_keeps_its_lock_until_it_ans
     storage.gate.clear()
     saying = asyncio.create_task(peer.broadcast("on its way"))
     await asyncio.sleep(0)  # the task starts
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await peer.aclose()
         with pytest.raises(PeerClosed):
             await saying

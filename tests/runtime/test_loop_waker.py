@@ -25,7 +25,7 @@ class Porch:
         self._news.set()
 
     async def until(self, times: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.heard < times:
                 self._news.clear()
                 await self._news.wait()
