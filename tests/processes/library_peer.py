@@ -12,11 +12,12 @@ import asyncio
 import json
 import sys
 
-from p2pchat import Joined, Left, Message, TCPPeer
+from p2pchat import Joined, Left, Message, Settings, TCPPeer
 
-BATCH = 100  # texts in one send_many
-RATE = 1000  # texts a second: 21 MiB in 25 s, more than the writer's memory may grow
-TEXT = "{:08}" + "x" * 892
+BATCH = 20  # texts in one send_many
+RATE = 200  # texts a second: 1.7 MiB
+TEXT = "{:08}" + "x" * 8992
+SETTINGS = Settings(dead_after=300.0)  # a stopped peer stays linked, however slow the machine is
 
 
 def report(**values: int | bool | str) -> None:
@@ -67,7 +68,7 @@ async def read(peer: TCPPeer) -> None:
 
 async def run(role: str, name: str, data: str, *endpoints: str) -> None:
     orders = {b"go\n": asyncio.Event(), b"stop\n": asyncio.Event()}
-    async with TCPPeer(0, *endpoints, name=name, data=data) as peer:
+    async with TCPPeer(0, *endpoints, name=name, data=data, settings=SETTINGS) as peer:
         report(port=peer.port)
         work = write(peer, *orders.values()) if role == "write" else read(peer)
         tasks = [asyncio.create_task(report_presence(peer)), asyncio.create_task(work)]

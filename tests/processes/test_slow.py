@@ -1,8 +1,8 @@
-"""The cost of a peer that does not read: of five peers, one is stopped for 25 s while another keeps writing.
+"""The cost of a peer that does not read: of five peers, one is stopped while another keeps writing.
 
-All five use the library in their own processes (library_peer.py); one writes 1,000 texts of 900 bytes a second to all.
-The texts are few and long: a queue for a slow reader would grow by bytes, but each text costs time.
-P2PCHAT_TEST_STOPPED changes the number of seconds; above 30, a stopped peer counts as dead.
+All five use the library in their own processes (library_peer.py); one writes up to 200 texts of 9,000 bytes a second to
+all. The texts are few and long: a queue for a slow reader would grow by bytes, but each text costs time. The peer is
+stopped until it has missed so much that a queue would show; P2PCHAT_TEST_STOPPED is the least number of seconds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from tests.processes import library_peer
 from tests.processes.peers import ROOT
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
-STOPPED = float(os.environ.get("P2PCHAT_TEST_STOPPED", "25"))  # seconds
+STOPPED = float(os.environ.get("P2PCHAT_TEST_STOPPED", "15"))  # seconds
 GROWS_LESS_THAN = 16 * 1024  # KiB
+MISSES = 3 * GROWS_LESS_THAN * 1024 // 2 // len(library_peer.TEXT.format(0))  # texts, in bytes half as much again
+PROGRESS = 10 * library_peer.BATCH  # texts that each of the others gets within a minute; on a quiet machine in 1 s
 PROC = Path("/proc")
 Status = dict[str, Any]
 
@@ -59,7 +61,7 @@ class LibraryPeer:
         self._ended = True
         self._news.set()
 
-    async def until(self, condition: Callable[[Status], bool], timeout: float = 30.0) -> None:
+    async def until(self, condition: Callable[[Status], bool], timeout: float = 60.0) -> None:
         async with asyncio.timeout(timeout):
             while not condition(self.status):
                 assert not self._ended, f"{self.name} ended"
@@ -113,16 +115,16 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
         dan.send_signal(signal.SIGSTOP)
         before, ada_before = dan.status["read"], ada.kib("VmRSS")
         ada.forget_peak()
-        await others_keep_getting([bob, cyd, eva], STOPPED)
+        await others_keep_getting([bob, cyd, eva], before + MISSES, STOPPED)
         grown = ada.kib("VmHWM") - ada_before
-        assert ada.status["left"] == "" or STOPPED > 25  # no peer counts as dead
+        assert ada.status["left"] == ""  # no peer counts as dead
 
         ada.order("stop")
         await ada.until(lambda status: "written" in status)
         written = ada.status["written"]
         dan.send_signal(signal.SIGCONT)
         went_on = asyncio.get_running_loop().time()
-        await dan.until(lambda status: status["read"] == written, timeout=60)  # takes 1 s on a quiet machine
+        await dan.until(lambda status: status["read"] == written, timeout=120)  # takes 1 s on a quiet machine
         took = asyncio.get_running_loop().time() - went_on
         for one in (bob, cyd, eva, dan):
             await one.until(lambda status: status["read"] == written)
@@ -133,21 +135,17 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
             await one.end()
     missed = written - before
     tell(
-        f"a peer stopped for {STOPPED:g} s missed {missed:,} messages and caught up in {took:.2f} s; "
+        f"a stopped peer missed {missed:,} messages and caught up in {took:.2f} s; "
         f"the writer grew by {grown / 1024:.1f} MiB"
     )
-    assert missed * len(library_peer.TEXT.format(0)) > GROWS_LESS_THAN * 1024 or STOPPED < 25, "too little to tell"
-    assert grown < GROWS_LESS_THAN
+    assert missed >= MISSES and grown < GROWS_LESS_THAN
 
 
-async def others_keep_getting(others: list[LibraryPeer], seconds: float) -> None:
-    """Check every 5 s that each peer received at least a fifth of the written texts."""
+async def others_keep_getting(others: list[LibraryPeer], until: int, seconds: float) -> None:
+    """Wait until each has read so many texts, at least for some seconds; check that each gets some all the time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while (left := end - loop.time()) > 0:
-        before = {one.name: one.status["read"] for one in others}
-        period = min(5.0, left)
-        await asyncio.sleep(period)  # measures a rate over real time
+    while loop.time() < end or min(one.status["read"] for one in others) < until:
         for one in others:
-            got = one.status["read"] - before[one.name]
-            assert got >= period * library_peer.RATE / 5 or period < 1, f"{one.name} got {got} in {period:.1f} s"
+            next_goal = one.status["read"] + PROGRESS
+            await one.until(lambda status, goal=next_goal: status["read"] >= goal)  # type: ignore[misc]
