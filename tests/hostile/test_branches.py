@@ -35,9 +35,10 @@ KEYS, HOLDERS = 65, 130  # with the honest ones more than the 192 places for lin
 HELD = 125  # links, when the attack begins
 ATTACKED_FOR = 40.0  # seconds, after the branch has its places
 STARTS_WITHIN = 60.0  # of a process, on a busy machine
+# In seconds, on a machine with nothing else to do:
 ARRIVES_WITHIN = 10.0  # the direct message of a newcomer
 LINKED_WITHIN = 35.0  # a contact that was killed
-MEDIAN, WORST = 0.1, 1.0  # seconds until a message of contacts is delivered, on a machine with nothing else to do
+MEDIAN, WORST = 0.1, 1.0  # until a message of contacts is delivered
 QUIET = 0.01  # on it, between two who are not attacked; on a busy one all of these are longer alike
 PEAK = 160 * MIB  # of the attacked process
 LEFT = 10 * MIB  # kept after the attack, without what was stored
@@ -45,6 +46,7 @@ LEFT = 10 * MIB  # kept after the attack, without what was stored
 # (config.py, `log_bytes`); the rest is caches, and pages that Python does not give back.
 STORED = 9 * KIB
 MADE_UP = ("users", "direct", "groups", "addresses", "logs", "large")  # what the branch sends
+ENOUGH = 101  # of each
 CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
 PAUSE = 0.05  # seconds between two messages of a pair
 SETTLES_WITHIN = 100.0  # seconds
@@ -204,6 +206,8 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
                 linked = time.monotonic() - killed
                 async with writing(took, (ada, "bob"), (bob, "ada")):
                     await asyncio.sleep(began + ATTACKED_FOR - time.monotonic())
+                    for attack in MADE_UP:
+                        await sybils.sends(attack, ENOUGH)
             seconds, peak, dialled = time.monotonic() - began, memory(ada, "VmHWM"), syns(third)
             sent = dict(sybils.told)
         shown = Counter(line["event"] for line in ada.lines[printed:])
@@ -222,10 +226,10 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
         f" {peak / MIB:.0f} at most, {left / MIB:.0f} more afterwards; {dialled} connections to a third host;"
         f" {len(direct)} direct conversations and {len(groups)} groups; {dict(shown)} in {seconds:.0f} s"
     )
-    assert sent["held"] >= HELD and all(sent[attack] > 100 for attack in MADE_UP)
-    assert newcomer < ARRIVES_WITHIN
-    assert linked < LINKED_WITHIN
+    assert sent["held"] >= HELD
     slower = max(1.0, median(floor) / QUIET)
+    assert newcomer < ARRIVES_WITHIN * slower
+    assert linked < LINKED_WITHIN * slower
     assert median(took) < MEDIAN * slower
     assert late < WORST * slower
     assert peak < PEAK
