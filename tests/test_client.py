@@ -400,7 +400,7 @@ async def test_a_link_ended_by_its_first_frame_calls_on_down_once() -> None:
 # Handshakes that fail
 
 
-async def meet(far_end: Callable[[Streams], Awaitable[object]], *, server_side: bool, timeout: float = 5) -> None:
+async def meet(far_end: Callable[[Streams], Awaitable[object]], *, server_side: bool, timeout: float = 60) -> None:
     """Let one Client do its handshake with `far_end`; afterwards its connection must be closed."""
     async with listener() as listening:
         dialled, accepted = await listening.connect()

@@ -36,14 +36,14 @@ async def test_a_report_says_what_failed_and_what_was_sent_and_came(home: Path) 
     only = [word for rule in ("the-room-is-answered", "unknown-frames-are-ignored", "an-orderly-stop-says-goodbye")
             for word in ("--only", rule)]  # fmt: skip
     async with TCPPeer(temporary=True, name="silent") as peer:
-        arguments = (peer.invite, *only, "--timeout", "1", "--seed", "fixed", "--json", str(home / "report"))
+        arguments = (peer.invite, *only, "--timeout", "4", "--seed", "fixed", "--json", str(home / "report"))
         code, out, err = await kit(*arguments)
         assert (code, err) == (1, "")
         lines = out.splitlines()
         assert lines[0] == f"the candidate is {peer.me.key}; the seed is fixed"
         assert "passed  unknown-frames-are-ignored" in lines
         assert "skipped an-orderly-stop-says-goodbye: needs --stop" in lines
-        why = "within 1 s there was no text 'hello, room' of the candidate that answers the entry"
+        why = "within 4 s there was no text 'hello, room' of the candidate that answers the entry"
         failed = lines.index(f"failed  the-room-is-answered: {why}")
         assert lines[failed + 2] == "        docs/protocol.md#tail"
         assert lines[-1].startswith("1 passed, 1 failed, 1 skipped in ")

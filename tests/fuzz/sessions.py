@@ -19,7 +19,7 @@ from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 from tests.fuzz.texts import ODD_WORDS, ORDER_WORDS, acts, order_seeds, typed_seeds
 
-WITHIN = 20.0  # seconds for the lines of one input
+WITHIN = 60.0  # seconds for the lines of one input
 MOST_LINES = 8
 FRESH_AFTER = 500  # inputs; growing history makes reads slower
 ELSEWHERE = (b"connect", b"invite")  # commands about addresses would dial other machines

@@ -32,7 +32,7 @@ from p2pchat import (
 )
 from p2pchat.testing import Mesh, mesh
 
-SOON = 5.0
+SOON = 60.0  # seconds
 
 
 @pytest.fixture
