@@ -109,7 +109,14 @@ class Server:
         """Stop listening. Open connections stay open: they belong to the owner."""
         if self._server is not None:
             server, self._server = self._server, None
-            server.close()
+            # asyncio loses a connection that it has accepted in this turn if the server closes before the next one: it
+            # stays open, and nobody has it (https://github.com/python/cpython/issues/109564).
+            for sock in server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            try:
+                await asyncio.sleep(0)
+            finally:
+                server.close()
         tasks, self._accept_tasks = self._accept_tasks, []
         for task in tasks:
             task.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -124,3 +124,21 @@ async def test_a_connection_the_kernel_forgot_ends_with_the_handshake_timeout() 
         async with within(WAIT, "the handshakes to give up"):
             results = await asyncio.gather(*(end.handshake(0.1) for end in ends), return_exceptions=True)
     assert results and all(isinstance(result, HandshakeError | OSError) for result in results)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_connection_that_comes_while_the_server_closes_is_closed_too(turns: int) -> None:
+    """Between them are turns of the loop; after one of these it is accepted and has no streams yet."""
+    came: list[asyncio.StreamWriter] = []
+    server = Server(lambda reader, writer: came.append(writer))
+    await server.listen("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT) as visitor:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.close()
+        for _ in range(4):
+            await asyncio.sleep(0)  # turns in which the connection is handed over
+        for writer in came:
+            writer.transport.abort()
+        with suppress(ConnectionResetError):
+            assert await asyncio.to_thread(visitor.recv, 1) == b""

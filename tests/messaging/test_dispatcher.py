@@ -11,6 +11,7 @@ import pytest
 from p2pchat import Delivered, Joined, Link, Many, Sent, Settings, TCPPeer
 from p2pchat.core.log import LogId
 from p2pchat.runtime.connections import _dial_failure
+from tests.ports import free_ports
 
 
 async def test_a_joining_user_is_new_once_and_has_an_address(home: Path) -> None:
@@ -59,9 +60,7 @@ async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) ->
 
 
 async def test_a_failed_link_has_a_stable_code(home: Path) -> None:
-    async with TCPPeer(temporary=True) as other:
-        nobody = other.endpoint
-    peer = TCPPeer(0, nobody, temporary=True)
+    peer = TCPPeer(0, free_ports(1)[0], temporary=True)
     events = peer.events(Link)
     async with peer:
         assert (await anext(events)).code == "nobody"
