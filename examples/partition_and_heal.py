@@ -14,14 +14,14 @@ async def main() -> None:
         ada, bob, cyd = net.peers
         net.partition([ada], [bob, cyd])
         lonely = await ada.broadcast("is anybody there?")
-        await (await bob.broadcast("ada is gone")).delivered(by="cyd", timeout=5)
+        await (await bob.broadcast("ada is gone")).delivered(by="cyd", timeout=60)
         try:
             await lonely.delivered(timeout=0.1)
         except DeliveryTimeout as late:
             print("not with", ", ".join(late.missing))
 
         net.heal()
-        await lonely.delivered(timeout=5)
+        await lonely.delivered(timeout=60)
         await net.settle()
         for peer in net.peers:
             texts = [message.text for message in await peer.history("room")]

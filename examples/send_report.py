@@ -13,7 +13,7 @@ async def main(port: int, endpoint: str, to: str, text: str) -> int:
     async with TCPPeer(port, endpoint, name="report") as peer:
         try:
             receipt = await peer.send(to, text)
-            await receipt.delivered(timeout=5)
+            await receipt.delivered(timeout=60)
         except UnknownName as error:
             print(error, file=sys.stderr)
             return 4

@@ -64,7 +64,7 @@ async def test_a_key_implies_focus() -> None:
 
 async def idle(recorder: ActivityRecorder) -> None:
     """Wait for the idle presence."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while ("idle", "") not in recorder.presences:
             await asyncio.sleep(0)  # poll: the presences are a list
 

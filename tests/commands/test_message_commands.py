@@ -19,7 +19,7 @@ KINDS = (Message, Sent, Edited, Deleted, Reaction)
 
 async def show_next(session: Session, events: Any, count: int) -> None:
     """Show the next events."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while count:
             event = await anext(events)
             if isinstance(event, KINDS):

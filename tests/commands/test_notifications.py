@@ -23,7 +23,7 @@ class NoticeRecorder:
         self.notifier = Notifier(self.lines.put_nowait)
 
     async def next(self) -> str:
-        return await asyncio.wait_for(self.lines.get(), 20)
+        return await asyncio.wait_for(self.lines.get(), 60)
 
 
 @pytest.fixture
@@ -160,6 +160,8 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
             await ada.wait_user("cyd", timeout=60)
             await (await cyd.broadcast("I was here")).delivered(timeout=60)
+        while ada.user("cyd").status != "offline":
+            await asyncio.sleep(0.01)  # poll: the event may have come before
         arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
         await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']

@@ -190,13 +190,13 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
         session = Session(ada, display, interactive=True, as_json=False)
         await session.execute([b"anybody?"])
         assert (
-            await asyncio.wait_for(notes.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
+            await asyncio.wait_for(notes.get(), 60) == "-- nobody is here yet; saved, and delivered when someone joins"
         )
         await session.execute([b"one", b"two"])  # sent in one call
         display.notifier.on_joined("somebody")
         await session.execute([b"three", b"four"])
         assert (
-            await asyncio.wait_for(notes.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
+            await asyncio.wait_for(notes.get(), 60) == "-- nobody is here yet; saved, and delivered when someone joins"
         )
         assert notes.empty()
 

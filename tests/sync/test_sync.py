@@ -41,7 +41,7 @@ from p2pchat.sync import (
 from p2pchat.sync.background import background
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 20.0  # seconds; nothing takes long
+PATIENCE = 60.0  # seconds; nothing takes long
 
 
 @pytest.fixture(autouse=True)
@@ -248,7 +248,7 @@ with TCPPeer(0, sys.argv[1], name="bot", data=sys.argv[2]) as bot:
         bot.send("room", "ready")
         next(events)
     except KeyboardInterrupt:
-        bot.send("room", "usable").delivered(timeout=20)
+        bot.send("room", "usable").delivered(timeout=60)
     print(next(events).text, flush=True)
     bot.send("room", "ready again")
     next(events)

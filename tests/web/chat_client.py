@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
 from tests.web.conftest import Served
+from tests.web.websocket_client import connect
 
-WITHIN = 40.0  # seconds for any expected frame
+WITHIN = 60.0  # seconds for any expected frame
 
 
 class Chatter:
@@ -58,7 +59,7 @@ async def opened(served: Served, name: str, query: str = "", **options: Any) -> 
         await served.register(name)
     headers = {"Authorization": f"Bearer {served.tokens[name]}"}
     options = {"max_queue": None, **options}  # a client with too many unread frames waits ten seconds when it closes
-    return Chatter(await connect(f"{served.ws_url}/chat{query}", additional_headers=headers, proxy=None, **options))
+    return Chatter(await connect(f"{served.ws_url}/chat{query}", additional_headers=headers, **options))
 
 
 @asynccontextmanager

@@ -84,9 +84,9 @@ async def serving(
     peer_settings: Settings | None = None,
     prepare: Callable[[FastAPI], object] = bool,
 ) -> AsyncIterator[Served]:
-    """Run a gateway with storage in memory; `prepare` may add to the application."""
+    """Run a gateway with storage in memory, where clients have a minute to authenticate; `prepare` may add to it."""
     async with TCPPeer(0, *endpoints, name=name, db="memory://", settings=peer_settings) as peer:
-        app = create_app(peer, settings)
+        app = create_app(peer, settings or WebSettings(token_timeout=60.0))
         prepare(app)
         try:
             async with listening(app) as port:

@@ -19,7 +19,7 @@ class SocketUser:
     """One socket. `told` are the events it got, as (name, payload)."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
-        self.io = socketio.AsyncClient(reconnection=False, http_session=http)
+        self.io = socketio.AsyncClient(reconnection=False, http_session=http, request_timeout=PATIENCE)
         self.told: list[tuple[str, Any]] = []
         self.gone = asyncio.Event()
         self._news = asyncio.Event()
@@ -59,6 +59,7 @@ async def socket(url: str, name: str = "", token: str = "", *, transports: list[
     """Connect a socket, and register it if a name is given."""
     async with aiohttp.ClientSession() as http:
         user = SocketUser(http)
+        words = {"wait_timeout": PATIENCE, **words}  # the library waits a second
         await user.io.connect(url, transports=transports or ["websocket"], socketio_path=path, **words)
         try:
             if name:

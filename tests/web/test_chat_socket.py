@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -19,6 +18,7 @@ from p2pchat import Settings
 from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import WITHIN, Chatter, chatting, drop, opened, until
 from tests.web.conftest import Served
+from tests.web.websocket_client import connect
 
 
 async def test_a_text_frame_goes_to_everyone_and_is_answered_when_stored(served: Served) -> None:
@@ -291,7 +291,7 @@ async def test_receipts_of_a_group_tell_each_member_and_how_many_have_it(serve: 
 
 async def test_a_browser_sends_its_token_first(served: Served) -> None:
     token = await served.register("ada")
-    async with connect(f"{served.ws_url}/chat", proxy=None) as socket:
+    async with connect(f"{served.ws_url}/chat") as socket:
         await socket.send(json.dumps({"token": token}))
         await socket.send("hi")
         assert json.loads(await socket.recv())["status"] == "ok"
@@ -300,7 +300,7 @@ async def test_a_browser_sends_its_token_first(served: Served) -> None:
 @pytest.mark.parametrize("first", ['{"token": "nobody\'s"}', "ada", '{"user": "ada"}', "[]"])
 async def test_a_socket_without_a_token_is_refused(served: Served, first: str) -> None:
     await served.register("ada")
-    async with connect(f"{served.ws_url}/chat?user=ada", proxy=None) as socket:
+    async with connect(f"{served.ws_url}/chat?user=ada") as socket:
         await socket.send(first)
         told = json.loads(await socket.recv())
         assert (told["status"], told["code"]) == ("error", "unauthorized")
@@ -311,13 +311,13 @@ async def test_a_socket_without_a_token_is_refused(served: Served, first: str) -
 
 async def test_a_socket_that_does_not_authenticate_in_time_is_closed(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(token_timeout=0.05))
-    async with connect(f"{served.ws_url}/chat", proxy=None) as socket:
+    async with connect(f"{served.ws_url}/chat") as socket:
         assert json.loads(await socket.recv())["code"] == "unauthorized"
 
 
 async def test_a_wrong_token_in_the_header_is_refused_before_the_upgrade(served: Served) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{served.ws_url}/chat", additional_headers={"Authorization": "Bearer x"}, proxy=None)
+        await connect(f"{served.ws_url}/chat", additional_headers={"Authorization": "Bearer x"})
     assert refused.value.response.status_code == 401
     assert json.loads(refused.value.response.body or b"")["code"] == "unauthorized"
 
@@ -327,7 +327,7 @@ async def test_a_wrong_token_in_the_header_is_refused_before_the_upgrade(served:
 )
 async def test_a_name_is_enough_on_a_trusted_machine(serve: Callable[..., Any], query: str, first: str) -> None:
     served = await serve(WebSettings(trust_loopback=True))
-    async with connect(f"{served.ws_url}/chat{query}", proxy=None) as socket:
+    async with connect(f"{served.ws_url}/chat{query}") as socket:
         if first:
             await socket.send(first)
         await socket.send("/dm B hi")
@@ -343,7 +343,7 @@ async def test_a_name_beside_the_token_of_another_is_refused(serve: Callable[...
     for target in ("/chat", "/lines"):
         header = {"Authorization": f"Bearer {token}"}
         with pytest.raises(InvalidStatus) as refused:
-            await connect(f"{served.ws_url}{target}?{word}=ada", additional_headers=header, proxy=None)
+            await connect(f"{served.ws_url}{target}?{word}=ada", additional_headers=header)
         answered = json.loads(refused.value.response.body or b"")
         assert (refused.value.response.status_code, answered["code"]) == (403, "forbidden")
         assert "belongs to another name" in answered["text"]
@@ -360,7 +360,7 @@ async def test_a_name_beside_the_token_in_the_first_frame_is_refused(
 ) -> None:
     token = await served.register("eve")
     for target in ("/chat", "/lines"):
-        async with connect(f"{served.ws_url}{target}{query}", proxy=None) as socket:
+        async with connect(f"{served.ws_url}{target}{query}") as socket:
             await socket.send(json.dumps({"token": token, **frame}))
             assert json.loads(await socket.recv())["code"] == "forbidden"
             await socket.wait_closed()

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
 
 from p2pchat.web.session import CONFIRMED_AFTER
 from tests.ports import free_ports
 from tests.web.processes import Program, p2pchat, running
 from tests.web.socketio_client import socket
+from tests.web.websocket_client import connect
 
 ADVICE = (
     'POST /accounts {"name": NAME} returns one; '
@@ -45,7 +45,7 @@ async def test_uvicorn_starts_a_gateway_with_a_peer_from_variables(tmp_path: Pat
     async with uvicorn(tmp_path, http, **variables) as server:
         await server.until(f"office listens on 127.0.0.1:{own}, data in {tmp_path / 'data'}")
         await server.until("Uvicorn running on")
-        async with connect(f"ws://localhost:{http}/chat", proxy=None) as ada:  # as the origin's client does
+        async with connect(f"ws://localhost:{http}/chat") as ada:  # as the origin's client does
             await ada.send("ada")
             await ada.send("/dm bob see you")
             assert json.loads(await ada.recv())["status"] == "ok"
@@ -62,9 +62,9 @@ async def test_uvicorn_starts_a_gateway_with_a_peer_from_variables(tmp_path: Pat
     async with uvicorn(tmp_path, http, **variables) as server:
         await server.until("Uvicorn running on")
         headers = {"Authorization": f"Bearer {token.shown[0]}"}
-        async with connect(f"ws://localhost:{http}/chat", proxy=None, additional_headers=headers) as bob:
+        async with connect(f"ws://localhost:{http}/chat", additional_headers=headers) as bob:
             assert json.loads(await bob.recv())["content"] == "see you"
-        async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as client:
             room = await client.get(f"http://localhost:{http}/messages?conversation=room")
         assert [(row["from"], row["content"]) for row in room.json()] == [("tina", "hello from the mesh")]
 
@@ -75,10 +75,10 @@ async def test_uvicorn_with_our_websockets_proves_at_once_what_was_taken(tmp_pat
     async with uvicorn(tmp_path, http, *ours, PORT=own, NAME="office", TRUST_LOOPBACK="1") as server:
         await server.until("Uvicorn running on")
         url = f"ws://localhost:{http}/chat"
-        async with connect(f"{url}?user=ada&events=receipts", proxy=None) as ada:
+        async with connect(f"{url}?user=ada&events=receipts") as ada:
             await ada.send("/dm bob see you")
             id = json.loads(await ada.recv())["id"]
-            async with connect(f"{url}?user=bob", proxy=None) as bob, asyncio.timeout(CONFIRMED_AFTER - 5):
+            async with connect(f"{url}?user=bob") as bob, asyncio.timeout(CONFIRMED_AFTER - 5):
                 await bob.recv()
                 assert json.loads(await ada.recv()) == {"type": "delivered", "id": id, "by": "bob", "count": 1, "of": 1}
 
@@ -114,17 +114,17 @@ async def test_a_refused_client_is_told_what_to_do(tmp_path: Path) -> None:
         told = f'missing token: send {{"token": TOKEN}} first; {ADVICE}'
         flag = f"missing token: give it with --token FILE; {ADVICE}"
         assert client.shown == [f"p2pchat: the gateway at {url} refuses this client: {flag}"]
-        async with connect(url, proxy=None) as plain:
+        async with connect(url) as plain:
             await plain.send("A")
             assert json.loads(await plain.recv())["text"] == told
-        async with httpx.AsyncClient(trust_env=False) as curl:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as curl:
             answer = await curl.get(f"http://localhost:{http}/messages?user1=A&user2=B")
         assert answer.json()["text"] == f"missing token: send Authorization: Bearer TOKEN; {ADVICE}"
         async with socket(f"http://localhost:{http}") as registered:
             refused = await registered.say("register", {"userId": "A"})
         assert refused["text"] == f"missing token: send register with userId and authToken; {ADVICE}"
         headers = {"Authorization": "Bearer wrong"}
-        async with httpx.AsyncClient(headers=headers, trust_env=False) as curl:
+        async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as curl:
             answer = await curl.get(f"http://localhost:{http}/conversations")
         assert "`p2pchat web token NAME` makes another" in answer.json()["text"]
 
@@ -140,7 +140,7 @@ async def test_what_a_client_without_a_gateway_is_told_to_start_accepts_it(tmp_p
         await server.until("the page")
         async with running(*client, home=tmp_path) as accepted:
             await accepted.until("connected as A")
-        async with httpx.AsyncClient(trust_env=False) as curl:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as curl:
             answer = await curl.get(f"http://localhost:{http}/conversations")
         assert answer.json()["text"].endswith("; or give a name: ?as=NAME in the address")
 
@@ -150,7 +150,7 @@ async def test_a_caller_who_cannot_register_or_be_trusted_is_sent_to_the_operato
     gateway = p2pchat("web", http, "--port", own, "--data", str(tmp_path / "data"), "--sign-up", "token")
     async with running(*gateway, home=tmp_path) as server:
         await server.until("the page")
-        async with httpx.AsyncClient(headers={"X-Forwarded-For": "203.0.113.7"}, trust_env=False) as remote:
+        async with httpx.AsyncClient(headers={"X-Forwarded-For": "203.0.113.7"}, timeout=60, trust_env=False) as remote:
             answer = await remote.get(f"http://localhost:{http}/conversations")
         assert answer.json()["text"] == (
             "missing token: send Authorization: Bearer TOKEN; the operator makes one with `p2pchat web token NAME`"

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings, create_app
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening
+from tests.web.websocket_client import connect
 
 
 class Lines:
@@ -30,7 +31,7 @@ class Lines:
 
     async def next(self, event: str, **fields: Any) -> dict[str, Any]:
         """Return the next line of this kind with these fields."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 line: dict[str, Any] = json.loads(await self._socket.recv())
                 if line["event"] == event and all(line.get(name) == value for name, value in fields.items()):
@@ -187,10 +188,11 @@ async def test_a_taken_name_is_refused_with_a_code(served: Served) -> None:
         await zoe.ask(do="nick", name="zora")
 
 
-async def test_nothing_is_sent_without_a_token(serve: Any) -> None:
-    served = await serve(WebSettings(token_timeout=0.2))
+async def test_nothing_is_sent_without_a_token(served: Served, serve: Any) -> None:
+    impatient = await serve(WebSettings(token_timeout=0.2))
     for hello in ('{"token":"guess"}', "not even JSON", '{"name":"zoe"}', None):
-        async with connect(f"{served.ws_url}/lines") as socket:
+        gateway = impatient if hello is None else served
+        async with connect(f"{gateway.ws_url}/lines") as socket:
             if hello is not None:
                 await socket.send(hello)
             assert json.loads(await socket.recv())["code"] == "unauthorized"

@@ -34,7 +34,7 @@ async def test_it_is_not_ready_once_its_peer_has_stopped(served: Served) -> None
     ended = asyncio.Event()
     served.gateway.hub.open(account, lambda told: None, "chat", lambda why: ended.set())
     await served.peer.aclose()
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), 60)
     async with served.client() as http:
         assert (await http.get("/readyz")).status_code == 503
 

@@ -9,19 +9,21 @@ import asyncio
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from tests.databases.fixtures import ServerOf
 from tests.ports import free_ports
 from tests.web.chat_client import Chatter
 from tests.web.processes import Program, p2pchat, running
+from tests.web.websocket_client import connect
 
 EVERY = 0.02  # seconds between two messages
 ACCEPTED = 100  # before the gateway is killed
@@ -33,10 +35,10 @@ def gateway(url: str, data: Path, http: str) -> list[str]:
     return p2pchat("web", http, "--port", "0", "--trust-loopback", "--db", url, "--data", str(data))
 
 
-def chat_of(http: str, user: str, since: str = "") -> connect:
+def chat_of(http: str, user: str, since: str = "") -> AbstractAsyncContextManager[ClientConnection]:
     """Return the socket of a user."""
     query = f"&since={since}" if since else ""
-    return connect(f"ws://localhost:{http}/chat?user={user}{query}", proxy=None, max_queue=None)
+    return connect(f"ws://localhost:{http}/chat?user={user}{query}", max_queue=None)
 
 
 async def write_on(zoe: Chatter, accepted: list[str], enough: asyncio.Event) -> None:
@@ -127,7 +129,7 @@ async def test_a_gateway_that_comes_back_from_a_pause_writes_nothing(
                 )
                 async with (
                     running(*gateway(url, copy, elsewhere), home=tmp_path) as second,
-                    httpx.AsyncClient(trust_env=False) as http_client,
+                    httpx.AsyncClient(timeout=60, trust_env=False) as http_client,
                 ):
                     await second.until("the page")
                     async with chat_of(elsewhere, "yan") as yan:

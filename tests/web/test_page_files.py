@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 
 import httpx
 from fastapi import FastAPI
-from websockets.asyncio.client import connect
 
 import p2pchat.web.page as page
 from p2pchat import TCPPeer
 from p2pchat.web import create_app
 from tests.web.conftest import Served, listening
+from tests.web.websocket_client import connect
 
 FOLDER = Path(page.__file__).parent
 MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
@@ -93,7 +93,7 @@ async def test_the_page_works_under_any_mount_path() -> None:
         own.mount("/deep/chat", create_app(peer))
         async with (
             listening(own) as port,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,
         ):
             assert (await http.get("/deep/chat")).headers["location"].endswith("/deep/chat/")
             assert "main.js" in (await http.get("/deep/chat/")).text

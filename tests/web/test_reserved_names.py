@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.asyncio.client import connect
 
 from tests.ports import free_ports
 from tests.web.processes import Program, p2pchat, running
 from tests.web.socketio_client import socket
+from tests.web.websocket_client import connect
 
 NEAR = "nobody is called bbo yet: the message waits until someone registers this name; did you mean bob?"
 FAR = "nobody is called dave yet: the message waits until someone registers this name"
@@ -31,13 +31,13 @@ async def gateway(home: Path) -> AsyncIterator[tuple[str, str, Program]]:
     async with running(*p2pchat(*words), home=home) as office:
         await office.until("the page")
         for name in ("ada", "bob"):
-            async with connect(f"ws://localhost:{http}/chat?user={name}&since=", proxy=None) as one:
+            async with connect(f"ws://localhost:{http}/chat?user={name}&since=") as one:
                 assert json.loads(await one.recv())["type"] == "resumed"
         yield http, own, office
 
 
 def rest(port: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://localhost:{port}", params={"as": "ada"}, trust_env=False)
+    return httpx.AsyncClient(base_url=f"http://localhost:{port}", params={"as": "ada"}, timeout=60, trust_env=False)
 
 
 async def presence(http: httpx.AsyncClient, name: str) -> tuple[str, str | None]:
@@ -59,7 +59,7 @@ async def test_rest_chat_and_socketio_say_that_the_name_is_reserved_and_who_may_
                 assert (told["reserved"], told["text"]) == (True, NEAR)
             assert (await sent(http, "dave"))["text"] == FAR
             assert "reserved" not in await sent(http, "bob") and "text" not in await sent(http, "room")
-        async with connect(f"ws://localhost:{port}/chat?user=ada", proxy=None) as chat:
+        async with connect(f"ws://localhost:{port}/chat?user=ada") as chat:
             for to, text in (("bbo", NEAR), ("dave", FAR), ("bob", None)):
                 await chat.send(f"/dm {to} lunch?")
                 answer = json.loads(await chat.recv())
@@ -88,7 +88,7 @@ async def test_a_group_says_which_new_members_are_reserved(tmp_path: Path) -> No
 async def test_lines_suggests_no_reserved_name(tmp_path: Path) -> None:
     async with gateway(tmp_path) as (port, _, _), rest(port) as http:
         await sent(http, "bobb")
-        async with connect(f"ws://localhost:{port}/lines?user=ada", proxy=None) as lines:
+        async with connect(f"ws://localhost:{port}/lines?user=ada") as lines:
             await lines.send(json.dumps({"do": "find", "to": "boob", "ref": "1"}))
             while (line := json.loads(await lines.recv())).get("ref") != "1":
                 pass

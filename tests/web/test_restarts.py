@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.client import connect
-
 from tests.ports import free_ports
 from tests.web.chat_client import Chatter
 from tests.web.processes import Program, p2pchat, running
+from tests.web.websocket_client import connect
 
 
 async def heard(terminal: Program, text: str) -> dict[str, Any]:
@@ -51,7 +50,7 @@ async def test_a_terminal_and_a_chat_user_share_a_room_after_either_restarts(tmp
         connected(office, client, tmp_path) as cyd,
     ):
         await tina.until('"state":"up"')
-        async with connect(url, proxy=None) as socket:
+        async with connect(url) as socket:
             zoe = Chatter(socket)
             await zoe.accepted("one")
             assert (await heard(tina, "one"))["sender"] == "zoe"
@@ -67,7 +66,7 @@ async def test_a_terminal_and_a_chat_user_share_a_room_after_either_restarts(tmp
         async with running(*gateway, home=tmp_path) as office:
             await office.until("the page")
             await cyd.until_all("back as cyd", "Acknowledgment: ok", "tina: three")
-            async with connect(f"{url}&since={last['id']}", proxy=None) as socket:
+            async with connect(f"{url}&since={last['id']}") as socket:
                 zoe = Chatter(socket)
                 behind = [await zoe.message() for _ in range(3)]
                 assert {one["content"] for one in behind} == {"three", "four", "typed while nobody listened"}

@@ -97,7 +97,7 @@ async def check_site(port: str, trusted: ssl.SSLContext, token: str, refused: in
     """Use the page, the API and a WebSocket as somebody elsewhere does; `refused` is the status of /metrics."""
     origin = {"Host": SITE, "Origin": f"https://{SITE}"}
     async with httpx.AsyncClient(
-        base_url=f"https://127.0.0.1:{port}", headers=origin, verify=trusted, trust_env=False
+        base_url=f"https://127.0.0.1:{port}", headers=origin, verify=trusted, timeout=60, trust_env=False
     ) as http:
         sni = {"sni_hostname": SITE}
         page = await http.get("/", extensions=sni)
@@ -111,10 +111,11 @@ async def check_site(port: str, trusted: ssl.SSLContext, token: str, refused: in
     offered.set_alpn_protocols(["h2", "http/1.1"])
     _, writer = await asyncio.open_connection("127.0.0.1", int(port), ssl=offered, server_hostname=SITE)
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
-    writer.close()
+    writer.transport.abort()
     bearer = {"Authorization": f"Bearer {token}"}
     async with websockets.connect(
-        f"wss://{SITE}/chat", host="127.0.0.1", port=int(port), ssl=trusted, additional_headers=bearer, proxy=None
+        f"wss://{SITE}/chat", host="127.0.0.1", port=int(port), ssl=trusted, additional_headers=bearer, proxy=None,
+        open_timeout=STARTS_WITHIN,
     ) as socket, asyncio.timeout(STARTS_WITHIN):  # fmt: skip
         await socket.send(json.dumps({"text": "hello", "ref": "1"}))
         while (answer := json.loads(await socket.recv())).get("ref") != "1":

@@ -45,13 +45,13 @@ class FakeClient:
 
     async def until(self, *texts: str) -> None:
         """Wait for a frame that contains one of these texts."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(text in frame.get("text", "") for frame in self.sent for text in texts):
                 self.answered.clear()
                 await self.answered.wait()
 
     async def until_closed(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.sent[-1]["type"] != "websocket.close":
                 self.answered.clear()
                 await self.answered.wait()
@@ -85,7 +85,7 @@ async def test_frames_received_after_the_end_of_a_session_are_not_carried_out(
     served.gateway.hub.end_sessions_of(ada, why)
     client.put(command.replace("TEXT", "too late"))
     client.leave()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
     assert [post.text for post in await ada.user.history()] == ["in time"]
     assert client.sent[-1]["code"] == code
 
@@ -110,7 +110,7 @@ async def test_a_defect_while_a_frame_is_sent_ends_the_session(
     client.put('{"text": "hello"}')
     await client.until_closed()
     client.leave()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
     assert client.sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "failed"}
     assert [record.message for record in caplog.records if record.exc_info] == [
         "frames of a session could not be sent because of an unexpected error"

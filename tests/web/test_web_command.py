@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
@@ -33,6 +32,7 @@ from tests.cli.parsing import parse
 from tests.ports import free_ports
 from tests.web.processes import WITHIN, p2pchat, running
 from tests.web.raw_http import UPGRADE, request
+from tests.web.websocket_client import connect
 
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
@@ -91,7 +91,7 @@ async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
 async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything(tmp_path: Path) -> None:
     which = ("--data", str(tmp_path / "gate"))
     async with gateway(tmp_path, "--name", "house", "--log", str(tmp_path / "log")) as gate:
-        async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False) as http:
             assert (await http.get("/healthz")).status_code == (await http.get("/readyz")).status_code == 200
             code, token, shown = await run(tmp_path, "web", "token", "zoe", *which)
             token = token.strip()
@@ -121,7 +121,7 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
     assert await run(tmp_path, "web", "token", "house", *which) == taken
     code, users, _ = await run(tmp_path, "web", "users", *which)
     assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
-    async with gateway(tmp_path) as gate, httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
+    async with gateway(tmp_path) as gate, httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False) as http:
         answer = await http.post("/accounts", json={"name": "yan"})
         yan = {"Authorization": f"Bearer {answer.json()['token']}"}
         waited = await http.get("/messages", params={"user1": "zoe", "user2": "yan"}, headers=yan)
@@ -150,7 +150,7 @@ async def test_accounts_get_an_invite_only_where_nobody_else_can_sign_in(
 ) -> None:
     async with gateway(tmp_path, *options) as gate:
         url = f"http://127.0.0.1:{gate.url.rpartition(':')[2]}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
             token = (await http.post("/accounts", json={"name": "zoe"})).json()["token"]
         for allowed, more in ((here, {}), (elsewhere, ELSEWHERE)):
             headers = {"Authorization": f"Bearer {token}", **more}
@@ -177,7 +177,7 @@ async def test_a_peer_that_dials_the_web_port_is_explained_once(tmp_path: Path) 
             writer.write(bytes.fromhex("1603010200010001fc0303") + bytes(100))  # a TLS client hello begins so
             assert await reader.read() == b""
             writer.close()
-        async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False) as http:
             assert (await http.get("/healthz")).status_code == 200
         gate.process.send_signal(signal.SIGTERM)
         _, told = await gate.process.communicate()
@@ -201,7 +201,7 @@ async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_en
 
     async def visit() -> None:
         name = f"user{next(numbers) % 20}"  # several, for each account has a limit
-        async with connect(f"ws://localhost:{port}/chat?user={name}&since=", proxy=None) as socket:
+        async with connect(f"ws://localhost:{port}/chat?user={name}&since=") as socket:
             await socket.recv()
 
     async def shows(text: bytes) -> None:

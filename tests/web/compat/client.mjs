@@ -36,6 +36,9 @@ const orders = {
     globalThis.document = { hidden: false };
     import(file).then(() => tell({ as, event: "running" }), (error) => tell({ as, event: "failed", data: `${error}` }));
   },
+  echo({ ref }) {
+    tell({ as: "", event: "echo", ref });
+  },
   hide() {
     document.hidden = true;
     document.onvisibilitychange();

@@ -15,17 +15,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.client import connect
-
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
+from tests.web.websocket_client import connect
 
 CLIENT = """
 import asyncio, json, sys
 from websockets.asyncio.client import connect
 
 async def main():
-    async with connect(sys.argv[1], proxy=None) as socket:
+    async with connect(sys.argv[1], proxy=None, open_timeout=60) as socket:
         await socket.send(sys.argv[2])
 
         async def listen():
@@ -59,7 +58,7 @@ class User:
         return await self._frame("type")
 
     async def _frame(self, word: str) -> dict[str, Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             frame: dict[str, Any] = json.loads(await self._socket.recv())
         assert word in frame, frame
         return frame

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection
 
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
 from tests.web.socketio_client import socket as socketio_user
+from tests.web.websocket_client import connect
 
 
 def client(served: Served, user: str, recipient: str) -> list[str]:
@@ -78,6 +80,8 @@ async def test_key_events_connect_disconnect_buffer_delivery_are_logged(trusting
         id = json.loads(await a.recv())["id"]
     async with socket(trusting, "B") as b:
         assert json.loads(await b.recv())["id"] == id
+        while not any(line.get("state") == "closed" for line in logged):
+            await asyncio.sleep(0)  # poll: nothing reports the end of a session
         told = [(line["event"], line["user"], line.get("state")) for line in logged if "user" in line]
         assert told[:2] == [("account", "A", None), ("session", "A", "open")]
         assert ("session", "A", "closed") in told and ("session", "B", "open") in told
@@ -97,12 +101,12 @@ async def test_the_console_of_the_gateway_shows_connect_disconnect_buffer_and_de
     url = f"ws://localhost:{free_port}/chat"
     async with running(*server, home=home) as console:
         await console.until(f"Chat service started on :{free_port}")
-        async with connect(f"{url}?user=A&events=receipts", proxy=None) as a:
+        async with connect(f"{url}?user=A&events=receipts") as a:
             await console.until("A connected (chat)")
             await a.send(json.dumps({"to": "B", "content": "secret"}))
             line = await console.until("buffered for B, who is offline: a message from A")
             assert datetime.strptime(line[:19], "%Y/%m/%d %H:%M:%S")
-            async with connect(f"{url}?user=B", proxy=None):
+            async with connect(f"{url}?user=B"):
                 await console.until("B connected (chat)")
                 await console.until("sent to B: 1 buffered message")
                 await a.send(json.dumps({"to": "B", "content": "secret"}))
@@ -151,5 +155,5 @@ async def test_messages_keep_their_order_under_concurrent_reads_and_writes(trust
             assert [one["id"] for one in asked] == [one["id"] for one in heard if one["from"] == name]
 
 
-def socket(served: Served, name: str) -> connect:
-    return connect(f"ws://localhost:{served.port}/chat?user={name}", proxy=None)
+def socket(served: Served, name: str) -> AbstractAsyncContextManager[ClientConnection]:
+    return connect(f"ws://localhost:{served.port}/chat?user={name}")

@@ -22,6 +22,7 @@ import pytest
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
 from tests.docs.pages import ROOT, blocks
+from tests.ports import free_ports
 from tests.web.compat.javascript import JavaScript, client_directory
 
 PAGE = ROOT / "docs" / "gateway-socketio.md"
@@ -36,7 +37,7 @@ class Gateway:
     def __init__(self, data: Path, db: str) -> None:
         self._words = ["--port", "0", "--json", "--data", str(data / "gateway")]
         self._environment = {**os.environ, "P2PCHAT_HOME": str(data / "home"), "P2PCHAT_DB": db}
-        self.port = 0
+        self.port = int(free_ports(1)[0])  # which nobody else gets while it is down
         self.start()
 
     def start(self) -> None:
@@ -49,17 +50,17 @@ class Gateway:
         for line in self._process.stdout:
             told = json.loads(line)
             if told["event"] == "serving":
-                self.port = told["http_port"]
+                assert told["http_port"] == self.port
                 return
         raise AssertionError("the gateway has not begun to serve")
 
     def end(self, signal: int = signal.SIGTERM) -> None:
         self._process.send_signal(signal)
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=60)
 
     def register(self, name: str) -> str:
         """Register a name and return its token."""
-        answer = httpx.post(f"{self.url}/accounts", json={"name": name}, trust_env=False)
+        answer = httpx.post(f"{self.url}/accounts", json={"name": name}, timeout=60, trust_env=False)
         assert answer.status_code == 201, answer.text
         token: str = answer.json()["token"]
         return token
@@ -171,6 +172,9 @@ def people(javascript: JavaScript, gateway: Gateway, everybody: list[Two]) -> It
     yield found
     for person in found:
         person.order("disconnect")
+    javascript.order("echo", ref=(ref := javascript.ref()))
+    javascript.hear("", "echo", ref=ref)  # what they heard at their ends has come, too
+    for person in found:
         javascript.forget(person.name)
 
 
@@ -223,7 +227,7 @@ def test_an_offline_writer_gets_message_statuses_on_return(people: Two, gateway:
     bob.come()
     bob.hear("newMessage")
     about, bearer = f"{gateway.url}/messages/{message_id}/receipt", {"Authorization": f"Bearer {ada.token}"}
-    while httpx.get(about, headers=bearer, trust_env=False).json()["status"] != "read":
+    while httpx.get(about, headers=bearer, timeout=60, trust_env=False).json()["status"] != "read":
         pass
     bob.leave()
     ada.come()
