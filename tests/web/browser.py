@@ -8,20 +8,34 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
-from websockets.asyncio.client import connect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright, expect
+from playwright.async_api import TimeoutError as NotInTime
 
 from tests.ports import free_ports
+from tests.web.websocket_client import connect
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
 PATIENCE = 60.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
+LOST = ("WebSocket connection to", "ERR_CONNECTION_", "ERR_EMPTY_RESPONSE", "ERR_INTERNET", "ERR_SOCKET_NOT_CONNECTED")
+T = TypeVar("T")
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+async def becomes(read: Callable[[], Awaitable[T]], wanted: T) -> None:
+    """Read a part of the page until it is as wanted: what is read once may be drawn, or drawn again, just then."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while (found := await read()) != wanted:
+        if loop.time() > deadline:
+            raise AssertionError(f"{found!r} has not become {wanted!r}")
+        await asyncio.sleep(0.02)  # poll: the page tells nobody that it is drawn
 
 
 async def started(home: Path, *words: str, before: Sequence[str] = ()) -> asyncio.subprocess.Process:
@@ -170,11 +184,14 @@ class Visitor:
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
 
     def _heard(self, message: ConsoleMessage) -> None:
-        lost = any(
-            words in message.text for words in ("WebSocket connection to", "ERR_CONNECTION_REFUSED", "ERR_INTERNET")
-        )
+        lost = any(words in message.text for words in LOST)  # as gateways are that were killed
         if (message.type == "error" and not lost) or "Content Security Policy" in message.text:
             self.troubles.append(message.text)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header with the user's token, for other clients of the same user."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     async def sign_up(self, name: str) -> None:
         """Open the page for the first time and register."""
@@ -182,7 +199,7 @@ class Visitor:
         await page.goto(self.url)
         await page.get_by_label("Choose a name").fill(name)
         await page.get_by_role("button", name="Join").click()
-        self.token = await page.get_by_role("group", name="Your token").inner_text()
+        self.token = await page.get_by_role("group", name="Your token").inner_text()  # nothing draws it again
         await page.get_by_role("button", name="Start chatting").click()
         await self.row("Room").wait_for()
 
@@ -230,14 +247,30 @@ class Visitor:
             while not await self.page.evaluate(condition):
                 await asyncio.sleep(0.02)  # poll: the page may not wait
 
-    async def texts(self) -> list[str]:
-        return await self.page.locator("li.message .text").all_inner_texts()
+    async def until_of(self, part: Locator, condition: str) -> None:
+        """Wait until a JavaScript function of an element is true; the element may be drawn again meanwhile."""
+        await becomes(lambda: part.evaluate(f"(node) => Boolean(({condition})(node))"), True)
+
+    @property
+    def texts(self) -> Locator:
+        """The texts of all messages."""
+        return self.page.locator("li.message .text")
 
     async def do(self, text: str, label: str) -> None:
-        """Press a button next to a message."""
+        """Press a button next to a message. It can be pressed while the pointer is over the message, which may move."""
         message = await self.sees(text)
-        await message.hover()
-        await message.get_by_role("button", name=label, exact=True).click()
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                await message.hover()
+                try:
+                    await message.get_by_role("button", name=label, exact=True).click(timeout=10_000)
+                except NotInTime:
+                    continue
+                return
+
+    async def closed(self) -> None:
+        """Wait until no dialog is open and the focus is back where it was."""
+        await expect(self.page.locator("dialog")).to_have_count(0)
 
     async def shot(self, name: str) -> None:
         """Save a screenshot."""
@@ -268,8 +301,7 @@ async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Vis
 
 async def acquainted(one: Visitor, terry: Terminal) -> None:
     """Have two users know each other, so that each is told what the other reads."""
-    url = one.url.replace("http", "ws", 1) + "lines"
-    async with connect(url, additional_headers={"Authorization": f"Bearer {one.token}"}) as lines:
+    async with connect(f"{one.url.replace('http', 'ws', 1)}lines", additional_headers=one.bearer) as lines:
         id = json.loads(await lines.recv())["user_id"]
         await lines.send(json.dumps({"do": "accept", "to": "terry"}))
         while (line := json.loads(await lines.recv()))["event"] != "answer":

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from playwright.async_api import WebSocketRoute
+from playwright.async_api import WebSocketRoute, expect
 
-from tests.web.browser import CHROMIUM, PATIENCE, Scene, Visitor, opened
+from tests.web.browser import CHROMIUM, PATIENCE, Scene, Visitor, becomes, opened
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -46,7 +46,7 @@ async def test_a_reply_follows_the_message_it_answers(scene: Scene) -> None:
     await zoe.page.reload()
     await about.get_by_text("Replying to terry This message was deleted").wait_for()
     await zoe.page.get_by_role("button", name="Cancel reply").click()
-    assert await zoe.page.locator("#compose").input_value() == "that is early"
+    await expect(zoe.page.locator("#compose")).to_have_value("that is early")
     await zoe.page.locator("#compose").fill("")
 
 
@@ -61,12 +61,12 @@ async def test_an_edit_follows_what_another_tab_did_to_the_message(scene: Scene)
     await tab.do("at one", "Edit")
     await tab.write("at two")
     await about.get_by_text("Editing at two").wait_for()
-    assert await field.input_value() == "at two"  # nothing was typed
+    await expect(field).to_have_value("at two")  # nothing was typed
     await field.fill("at three")
     await tab.do("at two", "Delete")
     await tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await about.get_by_text("A deleted message: saving shows it again").wait_for()
-    assert await field.input_value() == "at three"
+    await expect(field).to_have_value("at three")
     await field.press("Enter")
     await tab.sees("at three")
     await about.wait_for(state="detached")
@@ -83,21 +83,21 @@ async def test_an_edit_is_not_dropped_for_another_message_without_a_question(sce
     await zoe.do("an own line", "Edit")
     await field.fill("a line with much work in it")
     await zoe.do("an own line", "Edit")  # the same one goes on
-    assert await field.input_value() == "a line with much work in it"
+    await expect(field).to_have_value("a line with much work in it")
     for text, label in (("another own line", "Edit"), ("a line of terry", "Reply")):
         await zoe.do(text, label)
         await asked.get_by_text("a line with much work in it").wait_for()
         await zoe.shot("discard-light")
         await asked.get_by_role("button", name="Cancel").click()
         await about.get_by_text("Editing an own line").wait_for()
-        assert await field.input_value() == "a line with much work in it"
+        await expect(field).to_have_value("a line with much work in it")
     await zoe.do("another own line", "Edit")
     await asked.get_by_role("button", name="Discard").click()
     await about.get_by_text("Editing another own line").wait_for()
     await zoe.do("a line of terry", "Reply")  # nothing was changed, so nothing is asked
     await about.get_by_text("Replying to terry a line of terry").wait_for()
     await field.press("Escape")
-    assert await field.input_value() == ""
+    await expect(field).to_have_value("")
 
 
 async def test_the_row_of_a_group_shows_what_was_written_before_the_user_joined(scene: Scene) -> None:
@@ -115,7 +115,7 @@ async def test_the_row_of_a_group_shows_what_was_written_before_the_user_joined(
     await zoe.row("#later").get_by_text("terry: while zoe was out").wait_for()
     await zoe.go("#later")
     await zoe.sees("while zoe was out")
-    assert await zoe.texts() == ["before anybody came", "while zoe was out"]
+    await expect(zoe.texts).to_have_text(["before anybody came", "while zoe was out"])
     await zoe.go("Room")
 
 
@@ -195,7 +195,7 @@ async def test_the_focus_returns_to_a_message_that_changed_under_its_dialog(scen
     await row.locator(".ticks[data-level=read]").wait_for()
     await keys.press("Escape")
     await zoe.until(f"{focused} === 'looked at'")
-    assert await zoe.page.evaluate("document.activeElement.matches('.message')")
+    await zoe.until("document.activeElement.matches('.message')")
     await row.locator(".ticks").click()
     await info.wait_for()
     terry.say(do="react", id=heard["id"], reaction="+1")
@@ -213,9 +213,10 @@ async def test_the_form_of_a_new_group_lists_who_joins_meanwhile(scene: Scene) -
     await form.get_by_label("Name", exact=True).fill("tea")
     box = form.get_by_role("checkbox", name="terry")
     await box.check()
-    before = await form.locator("li bdi").all_inner_texts()
+    before = await form.locator("li bdi").all_text_contents()
     context = await zoe.context.browser.new_context()
     wim = await context.new_page()
+    wim.set_default_timeout(PATIENCE * 1000)
     await wim.goto(scene.gateway.url)
     await wim.get_by_label("Choose a name").fill("wim")
     await wim.get_by_role("button", name="Join").click()
@@ -223,8 +224,8 @@ async def test_the_form_of_a_new_group_lists_who_joins_meanwhile(scene: Scene) -
     await form.get_by_role("checkbox", name="wim").wait_for()
     terry.say(do="away", text="for tea")
     await form.get_by_text("away: for tea").wait_for()
-    assert await form.locator("li bdi").all_inner_texts() == [*before, "wim"]  # nobody moves under the pointer
-    assert await box.is_checked()
+    await expect(form.locator("li bdi")).to_have_text([*before, "wim"])  # nobody moves under the pointer
+    await expect(box).to_be_checked()
     await box.uncheck()
     await form.get_by_role("checkbox", name="wim").check()
     await zoe.shot("new-group-light")
@@ -245,7 +246,7 @@ async def test_what_was_searched_for_is_forgotten_with_the_search(scene: Scene) 
     result = panel.get_by_role("button", name="a hidden treasure")
     for leave in ("Close search", "terry"):
         await zoe.page.keyboard.press("Control+Shift+f")
-        assert await words.input_value() == ""
+        await expect(words).to_have_value("")
         await panel.get_by_text("1 message").wait_for(state="detached")
         await words.fill("treasure")
         await result.wait_for()
@@ -255,19 +256,20 @@ async def test_what_was_searched_for_is_forgotten_with_the_search(scene: Scene) 
             await zoe.page.get_by_role("button", name=leave).click()
         await panel.wait_for(state="hidden")
     await zoe.page.keyboard.press("Control+Shift+f")
-    assert (await words.input_value(), await result.count()) == ("", 0)
+    await expect(words).to_have_value("")
+    await expect(result).to_have_count(0)
     await zoe.page.keyboard.press("Escape")
     find = zoe.page.get_by_label("Find people, groups and messages")
     await find.fill("roo")
     await zoe.row("terry").wait_for(state="detached")
     await zoe.go("Room")
-    assert await find.input_value() == ""
+    await expect(find).to_have_value("")
     await find.fill("treas")
     await zoe.page.keyboard.press("Control+k")  # what is typed now replaces it
     await zoe.page.keyboard.type("treasure")
     await zoe.page.get_by_role("button", name="Search messages for “treasure”").click()
     await result.wait_for()
-    assert await find.input_value() == ""
+    await expect(find).to_have_value("")
     await zoe.page.get_by_role("button", name="Close search").click()
     await yan.page.goto(f"{yan.url}#room")
     await yan.sees("a hidden treasure")
@@ -279,10 +281,14 @@ async def test_what_was_searched_for_is_forgotten_with_the_search(scene: Scene) 
     await again.click()  # for the next result
     await yan.page.get_by_role("region", name="Search").get_by_role("button", name="a hidden treasure").wait_for()
     await yan.page.keyboard.type("other")
-    assert await yan.page.get_by_label("Search messages").input_value() == "other"
+    await expect(yan.page.get_by_label("Search messages")).to_have_value("other")
     await yan.page.get_by_role("button", name="Close search").click()
 
 
+APART = """(() => {
+    const [first, second] = [...document.querySelectorAll('.ticks')].slice(-2);
+    return first.getBoundingClientRect().bottom <= second.getBoundingClientRect().top;
+})()"""
 SMALL = """() => {
     const root = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
     const found = [];
@@ -298,8 +304,8 @@ SMALL = """() => {
 }"""
 
 
-async def too_small(one: Visitor) -> Any:
-    return await one.page.evaluate(SMALL)
+async def nothing_is_small(one: Visitor) -> None:
+    await becomes(lambda: one.page.evaluate(SMALL), [])
 
 
 async def test_a_finger_hits_whatever_a_phone_shows(scene: Scene) -> None:
@@ -310,7 +316,7 @@ async def test_a_finger_hits_whatever_a_phone_shows(scene: Scene) -> None:
     await yan.row("Room").wait_for()
     await page.get_by_label("Find people, groups and messages").fill("terrry")
     await page.get_by_text("Did you mean").wait_for()
-    assert await too_small(yan) == []
+    await nothing_is_small(yan)
     await page.get_by_label("Find people, groups and messages").fill("")
     await page.evaluate("location.hash = '#room'")
     await terry.send("tea or coffee?")
@@ -327,41 +333,44 @@ async def test_a_finger_hits_whatever_a_phone_shows(scene: Scene) -> None:
     await yan.message("tea").locator(".bubble").click(position={"x": 10, "y": 10})
     await yan.message("tea").get_by_role("button", name="Edit").wait_for()
     await yan.shot("phone-targets-dark")
-    assert await too_small(yan) == []
-    first, second = [await yan.message(text).locator(".ticks").bounding_box() for text in ("one", "two")]
-    assert first and second and first["y"] + first["height"] <= second["y"]  # each tick its own taps
+    await nothing_is_small(yan)
+    await yan.until(APART)  # each tick has its own taps
     await page.locator("#compose").press_sequentially("@")
     await page.get_by_role("option").first.wait_for()
-    assert await too_small(yan) == []
+    await nothing_is_small(yan)
     await page.locator("#compose").fill("")
     await page.get_by_role("button", name="Search in this conversation").click()
     await page.get_by_label("Search messages").fill("tea")
     await page.locator(".found-row").first.wait_for()
-    assert await too_small(yan) == []
+    await nothing_is_small(yan)
     await page.get_by_role("button", name="Close search").click()
     await page.get_by_role("button", name="Emoji", exact=True).click()
     await shown.get_by_role("button", name="🚀", exact=True).wait_for()
-    assert await too_small(yan) == []
+    await nothing_is_small(yan)
     await shown.get_by_role("button", name="Close").click()
     await page.get_by_role("button", name="Back to the list").click()
     for button in ("New group", "Invite people", "Help and keyboard shortcuts"):
         await page.get_by_role("button", name=button).click()
         await shown.wait_for()
         await yan.shot(f"phone-{button.split()[0].lower()}-dark")
-        assert await too_small(yan) == [], button
+        await nothing_is_small(yan)
         await shown.get_by_role("button", name="Close").click()
         await shown.wait_for(state="detached")
     await page.locator("button.me").click()
     await shown.wait_for()
     await yan.shot("phone-me-dark")
-    assert await too_small(yan) == []
+    await nothing_is_small(yan)
     await shown.get_by_role("button", name="Sign out").click()
     await page.get_by_role("dialog", name="Sign out?").wait_for()
-    assert await too_small(yan) == []
+    await nothing_is_small(yan)
     await shown.get_by_role("button", name="Cancel").click()
     await page.set_viewport_size({"width": 1200, "height": 800})
     await page.get_by_role("button", name="New group").wait_for()
-    assert [box[2:] for box in await too_small(yan) if box[1] == "New group"] == [[40, 40]]  # a mouse needs less
+
+    async def new_group() -> list[Any]:
+        return [size for _, name, *size in await page.evaluate(SMALL) if name == "New group"]
+
+    await becomes(new_group, [[40, 40]])  # a mouse needs less
     await page.set_viewport_size({"width": 390, "height": 844})
 
 
@@ -378,7 +387,7 @@ async def test_what_signing_out_loses_is_counted_while_it_is_asked(scene: Scene)
     await page.locator("button.me").click()
     await page.get_by_role("button", name="Sign out").click()
     await asked.wait_for()
-    assert await asked.get_by_text("not sent").count() == 0
+    await expect(asked.get_by_text("not sent")).to_have_count(0)
     await tab.write("written meanwhile")
     await asked.get_by_text("1 message was not sent yet and will be lost.").wait_for()
     await leave.click()  # at the moment at which it appeared
@@ -409,10 +418,11 @@ async def test_what_signing_out_loses_is_counted_while_it_is_asked(scene: Scene)
     await zoe.context.set_offline(False)
     await page.set_viewport_size({"width": 390, "height": 844})
     await page.reload()
-    assert await too_small(zoe) == []
+    await page.get_by_label("Choose a name").wait_for()
+    await nothing_is_small(zoe)
     await zoe.sign_in(zoe.token)
     await zoe.go("#tea")
     await page.get_by_role("button", name="Members of this group").click()
     await page.get_by_role("button", name="Make owner wim").wait_for()
-    assert await too_small(zoe) == []
+    await nothing_is_small(zoe)
     await zoe.shot("phone-members-light")
