@@ -16,6 +16,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 from playwright.async_api import WebSocketRoute, expect
 
 from tests.web.browser import CHROMIUM, PATIENCE, Scene, Visitor, becomes, opened
+from tests.web.websocket_client import connect
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -202,6 +203,45 @@ async def test_the_focus_returns_to_a_message_that_changed_under_its_dialog(scen
     await row.get_by_role("button", name="+1 1").wait_for(state="attached")
     await keys.press("Escape")
     await zoe.until("document.activeElement.matches('.ticks')")  # the same part, behind a new one
+    await zoe.go("Room")
+
+
+async def test_a_click_on_what_is_drawn_again_meanwhile_is_not_lost(scene: Scene) -> None:
+    zoe, terry, page = scene.zoe, scene.terry, scene.zoe.page
+    frame = "new Promise(requestAnimationFrame)"
+    await zoe.go("terry")
+    for button, title in (
+        (page.get_by_role("button", name="About terry"), "terry"),
+        (page.locator("button.me"), "You"),
+    ):
+        await button.hover()
+        await page.mouse.down()
+        for words in (f"{title}: one", f"{title}: two"):
+            terry.say(do="away", text=words)  # of which the header tells
+            async with connect(f"{zoe.url.replace('http', 'ws', 1)}lines", additional_headers=zoe.bearer) as lines:
+                await lines.send(json.dumps({"do": "away", "text": words}))  # and the button with the own name
+                await lines.send(json.dumps({"do": "send", "to": "terry", "text": words}))
+                await zoe.sees(words)
+        for _ in range(2):
+            await page.evaluate(frame)
+        await page.mouse.up()
+        await page.get_by_role("dialog", name=title).wait_for()
+        await page.keyboard.press("Escape")
+        await zoe.closed()
+    terry.say(do="back")
+    async with connect(f"{zoe.url.replace('http', 'ws', 1)}lines", additional_headers=zoe.bearer) as lines:
+        await lines.send(json.dumps({"do": "back"}))
+        await page.locator("button.me").get_by_text("online").wait_for()
+    await zoe.row("terry").get_by_text("online").wait_for()
+    await zoe.context.set_offline(True)
+    bar = page.locator(".connection")
+    await bar.get_by_role("button", name="Try now").wait_for()
+    await zoe.until("window.bar = document.querySelector('.connection')")
+    await page.evaluate("[window.said, window.again] = [bar.textContent, bar.querySelector('button')]")
+    await zoe.until("bar.textContent !== said")  # it counts seconds
+    assert await page.evaluate("again.isConnected")
+    await zoe.context.set_offline(False)
+    await bar.wait_for(state="hidden")
     await zoe.go("Room")
 
 

@@ -97,8 +97,10 @@ export async function showGroup(chat, layout, talk, refused = "") {
     form(() => ({ do: "rename", name: name.value.trim() }), [h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))]));
   const end = h("div", { class: "row end" });
   let named = talk.name;
-  const draw = async () => {
-    const rows = await chat.ask({ do: "members", to: talk.id });
+  /** @type {any[]} */
+  let rows = [];
+  const load = async () => (rows = await chat.ask({ do: "members", to: talk.id }));
+  const draw = () => {
     const mine = rows.some((row) => row.me && row.owner);
     title.data = `#${safeLine(talk.name)}`;
     count.textContent = memberCount(rows.length);
@@ -109,10 +111,12 @@ export async function showGroup(chat, layout, talk, refused = "") {
     owned.hidden = !mine;
     fill(end, talk.member && (mine && rows.length > 1 ? h("p", { class: "hint" }, "You own this group. To leave it, make another member the owner first.") : h("button", { type: "button", class: "danger", onclick: () => leave(chat, layout, talk) }, "Leave group")));
   };
-  await draw();
+  await load();
+  draw();
   const shown = dialog(title, [count, members.list, h("p", { class: "trouble", role: "alert" }, refused), owned, end]);
   picker.follow(shown);
-  shown.addEventListener("close", chat.model.bus.on("group", (changed) => changed === talk && draw().catch(() => {})));
+  const redraw = new Redraw(shown, draw);
+  shown.addEventListener("close", chat.model.bus.on("group", (changed) => changed === talk && load().then(() => redraw.soon(), () => {})));
 }
 
 /** @param {Promise<any>} action @returns {Promise<string>} why it was refused; "" if it was not */

@@ -3,6 +3,7 @@
 import { fill, h, iconButton } from "./dom.js";
 import { memberCount, showGroup } from "./groups.js";
 import { disc, showPerson, statusText } from "./people.js";
+import { Redraw } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
 
@@ -12,7 +13,8 @@ export class Header {
     this._chat = chat;
     this._layout = layout;
     this.element = h("header", { class: "talk-head" });
-    for (const topic of ["front", "talks", "people"]) chat.model.bus.on(topic, () => this._draw());
+    const redraw = new Redraw(this.element, () => this._draw());
+    for (const topic of ["front", "talks", "people"]) chat.model.bus.on(topic, () => redraw.soon());
     this._draw();
   }
 

@@ -56,7 +56,7 @@ export class Sidebar {
         this._me,
       ),
     );
-    const redraw = new Redraw(this._talks, () => this._draw());
+    const redraw = new Redraw(this.element, () => this._draw());
     for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => redraw.soon());
     chat.model.bus.on("requests", () => this._drawRequests());
     this._draw();

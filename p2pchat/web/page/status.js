@@ -119,7 +119,9 @@ export class ConnectionBar {
   constructor(chat) {
     this._chat = chat;
     this._timer = 0;
-    this.element = h("div", { class: "connection", hidden: true });
+    this._said = h("span");
+    this._again = h("button", { type: "button", onclick: () => chat.connection.retry() }, "Try now"); // stays while it is pressed
+    this.element = h("div", { class: "connection", hidden: true }, this._said, this._again);
     chat.model.bus.on("state", () => this._draw());
     setInterval(() => this._isShown() && this._draw(), 1000);
   }
@@ -149,9 +151,7 @@ export class ConnectionBar {
     const why = navigator.onLine ? "The gateway does not answer." : "Offline.";
     const said = connection.state === "connecting" && !connection.silent ? "Connecting… Messages you write are sent then." : `${why} Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
     this.element.hidden = false;
-    fill(this.element,
-      h("span", {}, said),
-      connection.state === "waiting" && h("button", { type: "button", onclick: () => connection.retry() }, "Try now"),
-    );
+    this._again.hidden = connection.state !== "waiting";
+    this._said.textContent = said;
   }
 }
