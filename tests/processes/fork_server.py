@@ -9,7 +9,8 @@ and, until the tests end, forks a server for each ForkServer: it is sent an end 
 exchange JSON objects, one per packet: {"words", "environment", "points"} with three descriptors -> {"started": pid};
 {"signal", "pid"} -> nothing; and {"ended": pid, "code": n} when a process has ended. A request may also have "changes"
 (settings_override.py), "namespace" (a file below /proc), and "terminal": the first descriptor is then the controlling
-terminal of a new session, and own lines of the chat wait a minute for their delivery marks, as a busy machine needs.
+terminal of a new session, and what is bound to 5 s may take a minute, as on a busy machine: the delivery mark of an own
+line of the chat, and the answer of a running peer to a command.
 """
 
 from __future__ import annotations
@@ -314,6 +315,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.__main__ import main
+        from p2pchat.cli import control_client
         from p2pchat.cli.terminal import chat_lines
         from tests.processes.failpoints import arm
         from tests.processes.settings_override import alter
@@ -322,7 +324,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         if request.get("changes"):
             alter(request["changes"])
         if request.get("terminal"):
-            chat_lines.SETTLED_AFTER = 60.0
+            chat_lines.SETTLED_AFTER = control_client.CONNECT_TIMEOUT = control_client.START_TIMEOUT = 60.0
         code = main()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -43,7 +43,8 @@ async def test_the_harness_answers_cursor_requests(terminal: OpenTerminal) -> No
 async def test_a_failed_wait_shows_the_screen(terminal: OpenTerminal) -> None:
     shown = await terminal(command=("cat",))
     await shown.line("here")
-    with pytest.raises(AssertionError, match="here"):
+    await shown.until(lambda: shown.text.count("here") == 2)
+    with pytest.raises(AssertionError, match="the screen:\nhere\nhere"):
         await shown.shows("there", timeout=0.2)
 
 

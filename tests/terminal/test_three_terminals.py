@@ -53,6 +53,7 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str
     await bob.line("/go cyd")
     await bob.line("with pleasure")
     await cyd.shows("bob -> cyd: with pleasure")
+    await bob.shows("with pleasure  ✓")  # nothing is left to deliver when bob leaves
     await bob.line("/go")
     await bob.prompts("room>")
     await ada.line("/who")
