@@ -92,13 +92,17 @@ async def test_switching_during_a_talk_shows_each_line_once(terminal: OpenTermin
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
 
+    await ada.line("/accept bob")
+    await ada.shows("bob is known to you now")  # and learns what ada has read
     back_at_bob = asyncio.Event()
 
     async def talk() -> int:
         count = 0
         while count < 300 or not back_at_bob.is_set():
-            await bob.send("ada", f"line {count}")
+            sent = await bob.send("ada", f"line {count}")
             count += 1
+            if not count % 50:  # no more than are shown on one page wait for a slow terminal
+                await sent.read(timeout=TIMEOUT)
         for number in range(count, count + 20):
             await bob.send("ada", f"line {number}")
         return count + 20
