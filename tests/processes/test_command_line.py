@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.nats import missing as no_engine
 from tests.ports import free_ports
 from tests.processes.commands import Ran, one_loop, p2pchat, posix, run_forked
 from tests.processes.peers import Cluster
@@ -315,3 +316,11 @@ def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.count("  ok   ") >= 15
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(bool(no_engine()), reason=no_engine())
+def test_the_demo_checks_its_claims_through_an_engine(tmp_path: Path) -> None:
+    ran = p2pchat(tmp_path, "demo", "--engine")
+    assert ran.code == 0, ran.out + ran.err
+    assert "through the engine alone" in ran.out
+    assert ran.out.count("  ok   ") >= 16

