@@ -55,6 +55,7 @@ CROWD = 256  # peers to dial, as many as there may be links; with more of them e
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
 HEARSAY_CHECKED_EVERY = 30.0  # seconds
+MANY_AT_ONE_HOST = 16  # claims there, dialled with the pace of hearsay if there are more: as in an office; a guess
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
@@ -311,7 +312,8 @@ class Dialer:
         if plan.peer != peer:
             plan = self._move(dial, plan, address, peer)
         self._failures.pop(address.branch, None)
-        was_paced = bool(address.resolved) or (peer, address.endpoint) in self._book.hearsay
+        item = peer, address.endpoint
+        was_paced = bool(address.resolved) or item in self._book.hearsay or item in self._book.claims
         address.reached, address.teller = True, ""
         self._learned_dials.discard(dial)
         self._book.on_verified(peer, address.endpoint)
@@ -650,6 +652,7 @@ class Dialer:
         """Return whether an address learned from a peer must wait; then it is tried again by itself."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         is_paced = self._is_hearsay(plan, address) or self._is_told_name(plan, address)
+        is_paced = is_paced or self._is_crowded(plan, address)
         endpoint = address.resolved or address.endpoint
         if is_paced:
             wait = self._pace.wait(endpoint, self._linked_networks(), len(self._book.hearsay))
@@ -676,6 +679,14 @@ class Dialer:
 
     def _is_hearsay(self, plan: DialPlan, address: DialAddress) -> bool:
         return not address.typed and (plan.peer, address.endpoint) in self._book.hearsay
+
+    def _is_crowded(self, plan: DialPlan, address: DialAddress) -> bool:
+        """Return whether an address is a claim, and one of many at its host.
+
+        Whoever was at a host once can leave any number of them, and others may be there now.
+        """
+        claims, item = self._book.claims, (plan.peer, address.endpoint)
+        return item in claims and claims.taken[claims.line(item)[:-1]] > MANY_AT_ONE_HOST
 
     def _is_vouched(self, peer: PeerId, teller: PeerId) -> bool:
         """Return whether somebody linked stands for an address of this peer.
