@@ -7,6 +7,7 @@ request finds out by `?since=` whether its message was written, or writes it twi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from p2pchat import PeerClosed
 from p2pchat.web.errors import WebError
 
 T = TypeVar("T")
-_MAX_KEYS = 8192  # some 2 MiB
+Content = str | tuple[str | bool | None, ...]  # what a request asks for
+_MAX_KEYS = 8192  # some 4 MiB, whatever was written with them
 _MAX_KEYS_OF_ACCOUNT = 512  # beyond it the account's own oldest key goes, so that none evicts the keys of others
 _KEPT_FOR = 15 * 60.0  # seconds, longer than any client retries
 
@@ -31,10 +33,10 @@ class KeyReused(WebError):
 
 @dataclass(frozen=True, slots=True)
 class _CachedRequest:
-    """A request made with a key: its time, its content, and its result."""
+    """A request made with a key: its time, the hash of its content, and its result."""
 
     at: float
-    content: object
+    content: bytes
     result: asyncio.Future[Any]
 
 
@@ -46,7 +48,7 @@ class IdempotencyCache:
         self._by_account: OrderedDict[str, OrderedDict[str, _CachedRequest]] = OrderedDict()  # last active last
         self._count = 0
 
-    async def run_detached(self, account: str, key: str, content: object, make: Callable[[], Awaitable[T]]) -> T:
+    async def run_detached(self, account: str, key: str, content: Content, make: Callable[[], Awaitable[T]]) -> T:
         """As run, but the work goes on if the caller is cancelled, since its result serves all calls with this key."""
         running = self.run(account, key, content, make)
         if not key:
@@ -56,7 +58,7 @@ class IdempotencyCache:
         await asyncio.wait([task])  # does not cancel the task
         return task.result()
 
-    async def run(self, account: str, key: str, content: object, make: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, account: str, key: str, content: Content, make: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `make`, which is called once for each key; the key "" always calls it.
 
         The work starts before this coroutine first suspends, so it starts in the order of the calls. A failed request
@@ -71,14 +73,14 @@ class IdempotencyCache:
         """
         if not key:
             return await make()
-        requests = self._requests_of(account)
+        requests, digest = self._requests_of(account), _digest(content)
         known = requests.get(key)
         if known is not None:
-            if known.content != content:
+            if known.content != digest:
                 raise KeyReused
             result: T = await asyncio.shield(known.result)
             return result
-        request = requests[key] = _CachedRequest(self._clock(), content, asyncio.get_running_loop().create_future())
+        request = requests[key] = _CachedRequest(self._clock(), digest, asyncio.get_running_loop().create_future())
         self._count += 1
         self._evict(requests)
         try:
@@ -110,6 +112,11 @@ class IdempotencyCache:
             others = self._by_account.popitem(last=False)[1]
             self._count -= len(others)
             others.clear()
+
+
+def _digest(content: Content) -> bytes:
+    """Return what is kept of a content: texts are long, and those of all keys together would take a gigabyte."""
+    return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).digest()
 
 
 def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
