@@ -26,7 +26,7 @@ from p2pchat.core.records import META_BLOCKED
 from p2pchat.protocol import PeerId, UserId
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
-MAX_BLOCKED = 4096  # users that one user blocks: 270 KiB of JSON; a guess
+MAX_BLOCKED = 4096  # users that one user blocks, and that it ignores: 270 KiB of JSON; a guess
 
 
 class Contacts:
@@ -59,6 +59,10 @@ class Contacts:
     def are_known(self, user: UserId, id: UserId) -> bool:
         """Return whether a user is known to this hosted user."""
         return id in self or id in self._ids.get(user, ())
+
+    def count(self, user: UserId) -> int:
+        """Return how many are known to this hosted user, whom it chose itself."""
+        return len(self._ids.get(user, ()))
 
     def has_any(self, id: UserId) -> bool:
         """Return whether a user is known to anybody here."""

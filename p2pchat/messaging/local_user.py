@@ -172,12 +172,14 @@ class LocalUser(Viewer):
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user.
+            ValueError: It is the own user, or 4,096 users are ignored.
             StorageError: It could not be stored.
         """
         user = self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: you cannot ignore yourself")
+        if len(self.people.ignored | {user.key}) > MAX_BLOCKED:
+            raise ValueError(f"{MAX_BLOCKED} users are ignored, and that is the limit: unignore one first")
         return await self._set_ignored(user, True)
 
     async def unignore(self, who: User | str) -> User:
@@ -372,12 +374,16 @@ class LocalUser(Viewer):
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user.
+            ValueError: It is the own user, or a hosted user knows 10,000.
             StorageError: It could not be stored.
         """
         driver, user = self._require_running(), self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: what you write to yourself never waits")
+        known, most = driver.node.contacts, driver.node.settings.max_conversations_a_user
+        is_new = not known.are_known(self.people.me, user.key)
+        if self._consumer_prefix and is_new and known.count(self.people.me) >= most:
+            raise ValueError(f"{most} users are known to you, and that is the limit")
         driver.put(RequestAccepted(self.people.me, user.key))
         await driver.settle()
         return user

@@ -215,6 +215,14 @@ async def test_as_many_users_are_blocked_as_there_is_room_for(net: Mesh) -> None
         await ada.block("bob")
 
 
+async def test_as_many_users_are_ignored_as_there_is_room_for(net: Mesh) -> None:
+    """The list is stored whole with each change."""
+    ada = net.peers[0]
+    ada.people.ignored = {f"{n:064x}" for n in range(4096)}
+    with pytest.raises(ValueError, match="4096 users are ignored, and that is the limit: unignore one first"):
+        await ada.ignore("bob")
+
+
 async def test_messages_of_a_blocked_user_are_unread_when_the_block_ends(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await bob.broadcast("before")
