@@ -141,6 +141,7 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
                 if not self.transport.is_closing():  # it is after a refusal
                     self.transport.resume_reading()
                     self.data_received(early)
+            await self.writable.wait()  # so that whoever sends knows when the client has taken it
             return
         await self.writable.wait()
         if self.transport.is_closing():

@@ -47,6 +47,7 @@ class CommandContext:
         on_accepted: Called when something other than a text was accepted, such as an edit.
         deleted_texts: Texts of own messages whose deletion was requested and not shown yet, by message id.
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
+        max_answer_bytes: Texts in one answer of /history and /search, in bytes; 0 for no limit.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class CommandContext:
         self.activity: ActivityTracker = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
         self.last_elsewhere: str = ""
         self.deleted_texts: dict[str, str] = {}
+        self.max_answer_bytes: int = 0
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
         self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE

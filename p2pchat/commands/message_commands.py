@@ -9,7 +9,7 @@ hits a wrong message. A number that names no line is an error, and no text: nobo
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -32,12 +32,14 @@ LOOKED_BACK = (
     200  # messages searched for one that may have been sent before (programs retry soon), or for the newest of a user
 )
 To = Conversation | str | None  # a conversation, its address, or None for all of them
+Position = Message | Sent | datetime | None
 HISTORY_LINES = 20  # fits into 24 rows with the prompt
 SEARCH_LINES = 50  # a guess: a few screens
 EVERYWHERE = "-a"  # before the words of /search
 RECEIPTS = 5  # messages; each may name many people
 PROGRESS_EVERY = 2.0  # seconds between progress lines of the search index
 MAX_MESSAGES = 10_000  # in one answer, which is built in memory
+READ_AT_ONCE = 50  # messages, so that a bounded answer never holds much more than its bound; the longest take 1.6 MiB
 PAGE = 200  # messages read at once when searching for own ones, or for those of others
 MAX_PAGES = 50  # pages to search
 
@@ -230,7 +232,11 @@ async def history(
 ) -> CommandResult:
     where = await _conversation(ctx, to)
     first, last = await _message(ctx, before), await _message(ctx, after)
-    messages = await ctx.peer.history(where, before=first, after=last, limit=_cap(limit))
+    limit = _cap(limit)
+    if ctx.max_answer_bytes:
+        messages, _ = await history_page(ctx.peer, where, first, last, limit, ctx.max_answer_bytes)
+    else:
+        messages = await ctx.peer.history(where, before=first, after=last, limit=limit)
     rows = await ctx.to_rows(messages)
     if not ctx.for_people:
         return CommandResult(rows)
@@ -245,6 +251,54 @@ async def history(
     return CommandResult(rows, deleted.rest())
 
 
+async def history_page(
+    of: TCPPeer | HostedUser, where: Conversation | None, before: Position, after: Position, limit: int, max_bytes: int
+) -> tuple[list[Message | Sent], bool]:
+    """Return messages as History.history does, and whether there are more; fewer than `limit` where texts are long."""
+    if after is None:
+        return await _newest_page(
+            lambda high, count: of.history(where, before=high, limit=count), before, limit, max_bytes
+        )
+    found: list[Message | Sent] = []
+    while True:
+        asked = min(READ_AT_ONCE, limit + 1 - len(found))
+        page = await of.history(where, before=before, after=after, limit=asked)
+        for message in page:
+            max_bytes -= len(message.text.encode())
+            if len(found) == limit or (found and max_bytes < 0):
+                return found, True
+            found.append(message)
+        if len(page) < asked:
+            return found, False
+        after = page[-1]
+
+
+async def search_page(
+    of: TCPPeer | HostedUser, words: str, where: Conversation | None, before: Position, limit: int, max_bytes: int
+) -> tuple[list[Message | Sent], bool]:
+    """Return matches as History.search does, and whether there are more; fewer than `limit` where texts are long."""
+    return await _newest_page(
+        lambda high, count: of.search(words, where, before=high, limit=count), before, limit, max_bytes
+    )
+
+
+async def _newest_page(
+    read: Callable[[Position, int], Awaitable[list[Message | Sent]]], before: Position, limit: int, max_bytes: int
+) -> tuple[list[Message | Sent], bool]:
+    newest_first: list[Message | Sent] = []
+    while True:
+        asked = min(READ_AT_ONCE, limit + 1 - len(newest_first))
+        page = await read(before, asked)
+        for message in reversed(page):
+            max_bytes -= len(message.text.encode())
+            if len(newest_first) == limit or (newest_first and max_bytes < 0):
+                return newest_first[::-1], True
+            newest_first.append(message)
+        if len(page) < asked:
+            return newest_first[::-1], False
+        before = page[0]
+
+
 async def search_here(ctx: CommandContext, words: str) -> CommandResult:
     option, _, rest = words.partition(" ")
     if option != EVERYWHERE:
@@ -256,7 +310,10 @@ async def search_here(ctx: CommandContext, words: str) -> CommandResult:
 
 async def search(ctx: CommandContext, words: str, to: To = None, limit: int = SEARCH_LINES) -> CommandResult:
     where, limit = await _conversation(ctx, to), _cap(limit)
-    messages = await ctx.peer.search(words, where, limit=limit, progress=_index_progress(ctx))
+    if ctx.max_answer_bytes:
+        messages, _ = await search_page(ctx.peer, words, where, None, limit, ctx.max_answer_bytes)
+    else:
+        messages = await ctx.peer.search(words, where, limit=limit, progress=_index_progress(ctx))
     rows = [found_line(message, words) for message in messages]  # without gaps: search hits are no sequence
     lines = await ctx.to_lines(rows)
     return CommandResult(rows, [*lines, _search_summary(where, len(lines), len(messages) == limit, words)])

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from p2pchat.runtime.driver import Driver
 
 T = TypeVar("T")
+READ_AT_ONCE = 50  # messages, for each client that comes; the longest take 6 MiB
 Hears = Callable[[type[ReceiptEvent]], bool]
 
 
@@ -144,7 +145,7 @@ class HostedUser(LocalUser):
     async def _receipts_from(self, place: int, kind: Kind, key: ConversationId) -> AsyncIterator[ReceiptEvent]:
         """Return the receipts of one step and conversation from a place on, up to the first that is missing."""
         disk, place = self._disk, place - 1
-        while page := await disk.read(partial(disk.storage.places, place, PAGE, [key])):
+        while page := await disk.read(partial(disk.storage.places, place, READ_AT_ONCE, [key])):
             for shown in page:
                 if shown.log.user != self.key or decode_entry(shown.raw).k in NOT_SHOWN:
                     continue

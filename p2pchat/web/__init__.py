@@ -53,6 +53,9 @@ class WebSettings:
         token_timeout: Seconds in which a WebSocket has to authenticate.
         max_body_bytes: Largest body of a request, and largest frame of a WebSocket. A text of 32 KiB takes at most
             192 KiB if every character is escaped.
+        max_answer_bytes: Texts in one answer, in bytes: a page of messages ends there, though more were wanted.
+        max_answers_of_account: Answers made for one account at once, or waiting until a client takes them; a guess:
+            as many as the page asks for together, and one that lies with a device that fell asleep.
         max_header_bytes: Size of all header lines of a request together.
         body_timeout: Seconds in which a body has to arrive, and under `p2pchat web` the headers before it.
         max_sessions: Sessions at once.
@@ -76,7 +79,8 @@ class WebSettings:
         sign_ups_of_network: The same from one network, a /24 of IPv4 or a /48 of IPv6.
         sign_ups_a_day: The same in all: what an operator can look through.
         strangers: Calls from one address with a wrong token, or without a token where one is needed.
-        addresses: All calls from one address. Callers on this machine are limited by account and by `strangers` only.
+        addresses: All calls and frames of WebSockets from one address. Callers on this machine are limited by account
+            and by `strangers` only.
         health_every: Seconds between round trips through core and storage.
         health_within: Age in seconds up to which the last successful round trip means healthy.
     """
@@ -89,6 +93,8 @@ class WebSettings:
     root_path: str = ""
     token_timeout: float = 5.0
     max_body_bytes: int = 256 * 1024
+    max_answer_bytes: int = 1024 * 1024
+    max_answers_of_account: int = 4
     max_header_bytes: int = 16 * 1024
     body_timeout: float = 10.0
     max_sessions: int = 4096

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -48,10 +49,12 @@ COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
 }
 SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
-    {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"}
+    {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick", "about"}
 )
-COMPARE_COMMANDS = frozenset({"block", "unblock", "accept", "decline"})  # they may have other peers compare
-MAX_UNREAD = 2000  # messages that `unread` counts: as many as the page loads
+CHOICE_COMMANDS = frozenset(  # stored too; some have other peers compare
+    {"block", "unblock", "ignore", "unignore", "accept", "decline", "set"}
+)
+MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router: APIRouter = APIRouter()
@@ -89,6 +92,7 @@ class EventSession(WebSocketSession):
             settings=ChatSettings(),
             activity=ActivityTracker(self._on_presence, idle_after=None),
         )
+        self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
         self._commands.stop_waiting_for_names()
 
     async def finish(self) -> None:
@@ -156,7 +160,13 @@ class EventSession(WebSocketSession):
             command = parse_json_command(text, COMMANDS)
             ref = command.ref
             self._charge(command.do)
-            await self._handle(JsonCommand(command.do, command.fields, None if ref is None else self.ref_prefix + ref))
+            command = replace(command, ref=None if ref is None else self.ref_prefix + ref)
+            if command.do in WRITE_COMMANDS or command.do in SMALL_COMMANDS:
+                await self._handle(command)
+            else:
+                async with self.gateway.answers.hold(self.account.key):
+                    await self._handle(command)
+                    await self.queue.drained()
         except BadCommand as error:
             await self._display.show_event(_error_line(WebError(400, "usage", str(error)), error.ref))
         except (WebError, ValueError) as error:
@@ -164,7 +174,7 @@ class EventSession(WebSocketSession):
 
     def _charge(self, do: str) -> None:
         """Count a command against the limits of the account. Raises TooMany."""
-        if do in WRITE_COMMANDS or do in COMPARE_COMMANDS:
+        if do in WRITE_COMMANDS or do in CHOICE_COMMANDS:
             self.gateway.limits.messages.take(self.account.key)
         elif do in SMALL_COMMANDS:
             self.gateway.limits.small.take(self.account.key)
@@ -190,6 +200,9 @@ class EventSession(WebSocketSession):
             with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
                 await asyncio.shield(self._write(command))
         else:
+            fields = command.fields
+            if fields.get("limit", 0) > MAX_ROWS:
+                command = replace(command, fields={**fields, "limit": MAX_ROWS})
             await self._commands.execute_command(command)
 
     async def _answer(self, command: JsonCommand, read: Callable[[dict[str, Any]], Awaitable[list[EventLine]]]) -> None:
@@ -207,7 +220,7 @@ class EventSession(WebSocketSession):
         return [post.to_json() for talk in recent for post in await self.user.history(talk, limit=1)]
 
     async def _first_unread(self, fields: dict[str, Any]) -> list[EventLine]:
-        unread = await self.user.unread(await self._commands.resolve(fields["to"]), MAX_UNREAD)
+        unread = await self.user.unread(await self._commands.resolve(fields["to"]), MAX_ROWS)
         self.gateway.limits.answered(self.account.key, len(unread))
         return [{**unread[0].to_json(), "unread": len(unread)}] if unread else []
 

@@ -21,7 +21,7 @@ from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.rate_limit import RateLimits
+from p2pchat.web.rate_limit import RateLimits, Slots
 
 _log = logging.getLogger("p2pchat.web")
 
@@ -36,6 +36,7 @@ class Gateway:
         accounts: The accounts, with their tokens.
         hub: The reader of all events, and the sessions that get them.
         limits: The rate limits of accounts and addresses.
+        answers: Slots of accounts for answers, from their making until they are sent.
         idempotency: The answers kept for idempotency keys.
         health: The last round trip through core and storage.
         metrics: The metrics for Prometheus.
@@ -51,6 +52,7 @@ class Gateway:
         self.accounts: Accounts = Accounts(peer, settings)
         self.hub: Hub = Hub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
+        self.answers: Slots = Slots(settings.max_answers_of_account)
         self.idempotency: IdempotencyCache = IdempotencyCache()
         self.health: HealthCheck = HealthCheck(peer, settings.health_every, settings.health_within)
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health)

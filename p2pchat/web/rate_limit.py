@@ -1,14 +1,17 @@
-"""Rate limits of accounts and addresses: token buckets, bounded in number.
+"""Rate limits of accounts and addresses: token buckets, bounded in number; and slots for answers under way.
 
 A full bucket carries no information, so it may be forgotten; memory is for callers that come often.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
+from weakref import WeakValueDictionary
 
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.errors import WebError
@@ -63,6 +66,23 @@ class RateLimiter:
         self.wait(key, 0)
         left, at = self._buckets[key]
         self._buckets[key] = (max(left - count, -float(self._pace.burst)), at)
+
+
+class Slots:
+    """A few slots for each key: whoever holds all of its own waits, and nobody else does."""
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._held: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # while somebody uses them
+
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Hold a slot for the block, once there is one."""
+        slots = self._held.get(key)
+        if slots is None:
+            slots = self._held[key] = asyncio.Semaphore(self._each)
+        async with slots:
+            yield
 
 
 SignUp = tuple[float, str, str]  # when, the site and the network

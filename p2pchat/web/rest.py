@@ -7,7 +7,7 @@ auth.py authenticates callers, security.py admits requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
-from p2pchat.commands.message_commands import receipt_row
+from p2pchat.commands.message_commands import history_page, receipt_row, search_page
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import PROBLEM_TYPE, Forbidden, WebError
@@ -113,7 +113,29 @@ async def reader(
     return account
 
 
-@messages_router.get("/messages", responses={**_PAGED, **problems(404, 409)}, response_model_exclude_none=True)
+async def _hold_view(
+    account: Annotated[Account | None, Depends(reader)], gateway: CurrentGateway
+) -> AsyncIterator[None]:
+    """As _hold_answer, for `reader`."""
+    async with gateway.answers.hold("" if account is None else account.key):
+        yield
+
+
+async def _hold_answer(account: CurrentAccount, gateway: CurrentGateway) -> AsyncIterator[None]:
+    """Dependency of calls with long answers: an account gets a few at once, each until its client has taken it."""
+    async with gateway.answers.hold(account.key):
+        yield
+
+
+LONG = [Depends(_hold_answer)]
+
+
+@messages_router.get(
+    "/messages",
+    responses={**_PAGED, **problems(404, 409)},
+    response_model_exclude_none=True,
+    dependencies=[Depends(_hold_view)],
+)
 async def messages(
     request: Request,
     response: Response,
@@ -130,8 +152,8 @@ async def messages(
 ) -> list[MessageOut]:
     """Return messages, oldest first: of two users with each other, of one conversation, or all visible to the caller.
 
-    With `after`, the oldest ones after it; otherwise the newest ones, before `before` if given. One of the two users
-    has to be the caller.
+    With `after`, the oldest ones after it; otherwise the newest ones, before `before` if given. Where texts are long, a
+    page has fewer than `limit`; the header Link says whether there are more. One of the two users has to be the caller.
     """
     if account is None:
         return []
@@ -142,9 +164,8 @@ async def messages(
             raise
         return []  # the other of the two users is unknown
     low, high = await _position(account, after), await _position(account, before)
-    found = await account.user.history(talk, before=high, after=low, limit=limit + 1)
-    page = found[-limit:] if after is None else found[:limit]
-    if len(found) > limit:
+    page, more = await history_page(account.user, talk, high, low, limit, gateway.settings.max_answer_bytes)
+    if more:
         _link_next(request, response, **({"before": page[0].id} if after is None else {"after": page[-1].id}))
     gateway.limits.answered(account.key, len(page))
     return [MessageOut.of(post) for post in page]
@@ -199,7 +220,9 @@ async def receipt(id: MessageId, account: CurrentAccount) -> dict[str, Any]:
     return await receipt_row(account.user, await account.user.message(id))
 
 
-@messages_router.get("/search", responses={**_PAGED, **problems(404, 409)}, response_model_exclude_none=True)
+@messages_router.get(
+    "/search", responses={**_PAGED, **problems(404, 409)}, response_model_exclude_none=True, dependencies=LONG
+)
 async def search(
     request: Request,
     response: Response,
@@ -221,9 +244,9 @@ async def search(
 ) -> list[MessageOut]:
     """Return the newest messages that contain all of these words, oldest first."""
     talk = None if conversation is None else gateway.accounts.find_conversation(account, conversation)
-    found = await account.user.search(words, talk, before=await _position(account, before), limit=limit + 1)
-    page = found[-limit:]
-    if len(found) > limit:
+    high = await _position(account, before)
+    page, more = await search_page(account.user, words, talk, high, limit, gateway.settings.max_answer_bytes)
+    if more:
         _link_next(request, response, before=page[0].id)
     gateway.limits.answered(account.key, len(page))
     return [MessageOut.of(post) for post in page]
@@ -318,7 +341,7 @@ async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGate
 Named = Annotated[str, Path(max_length=64, description="The name of a group, or its name with its id (`#` as `%23`).")]
 
 
-@groups_router.get("/groups", responses=problems(), response_model=list[GroupOut])
+@groups_router.get("/groups", responses=problems(), response_model=list[GroupOut], dependencies=LONG)
 async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group]:
     """Return the groups of which the caller is a member."""
     found = [group for group in account.user.groups() if group.is_member]
@@ -418,7 +441,9 @@ async def _changed(change: Awaitable[None]) -> None:
 KINDS = ("room", "dm", "group")
 
 
-@people_router.get("/users", responses=problems(), response_model=list[UserOut], response_model_exclude_none=True)
+@people_router.get(
+    "/users", responses=problems(), response_model=list[UserOut], response_model_exclude_none=True, dependencies=LONG
+)
 async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[User]:
     """Return all known users, by name."""
     found = account.user.users()
@@ -435,7 +460,11 @@ async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccoun
 
 
 @people_router.get(
-    "/presence", responses=problems(), response_model=list[PresenceOut], response_model_exclude_none=True
+    "/presence",
+    responses=problems(),
+    response_model=list[PresenceOut],
+    response_model_exclude_none=True,
+    dependencies=LONG,
 )
 async def presence(
     account: CurrentAccount,
@@ -450,7 +479,7 @@ async def presence(
     return [one for one in found if status in (None, one.status)]
 
 
-@people_router.get("/conversations", responses=problems(), response_model=list[ConversationOut])
+@people_router.get("/conversations", responses=problems(), response_model=list[ConversationOut], dependencies=LONG)
 async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[Conversation]:
     """Return the conversations of the caller, most recently used first."""
     found = [talk for talk in account.user.recent_conversations() if talk.kind in KINDS]

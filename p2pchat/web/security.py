@@ -55,6 +55,9 @@ _TOO_BIG = 1009  # RFC 6455: a message too big to process
 _TRY_AGAIN = 1013
 
 
+_BODY_AT_ONCE = 64 * 1024  # bytes of an answer, as many as asyncio buffers before it has its writer wait
+
+
 class SecurityMiddleware:
     """Admit requests meant for this gateway, and add the security headers to all answers."""
 
@@ -214,7 +217,11 @@ class _RecordedSend:
             self.started = True
             _add_security_headers(message)
             self._record(message["status"])
-        await self._send(message)
+        body = message.get("body", b"")
+        for start in range(0, len(body) - _BODY_AT_ONCE, _BODY_AT_ONCE):  # a server waits for its client between two
+            await self._send({**message, "body": body[start : start + _BODY_AT_ONCE], "more_body": True})
+        rest = len(body) % _BODY_AT_ONCE or _BODY_AT_ONCE
+        await self._send(message if len(body) <= _BODY_AT_ONCE else {**message, "body": body[-rest:]})
 
     def _record(self, status: int) -> None:
         scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._started_at

@@ -28,10 +28,11 @@ from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
-from p2pchat.web.rate_limit import RateLimiter
+from p2pchat.web.rate_limit import RateLimiter, site_of
+from p2pchat.web.security import address_of, is_on_loopback
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
-PAGE = 200  # messages read at once
+PAGE = 50  # messages read at once; the longest take 1.6 MiB until a client has taken them
 PING_EVERY = 0.05  # seconds between two pings of a socket, so that many messages share one; a guess
 CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such pings: uvicorn notices a broken one in 40
 
@@ -214,16 +215,22 @@ class WebSocketSession(ClientSession):
 
     async def _read(self) -> None:
         """Handle frames until the client is gone."""
-        while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
-            await self.pause(self.gateway.limits.calls)
+        limits, websocket = self.gateway.limits, self._websocket
+        site = "" if is_on_loopback(websocket) else site_of(address_of(websocket))
+        while (message := await websocket.receive())["type"] != "websocket.disconnect":
+            if site:
+                await self.pause(limits.addresses, site)
+            await self.pause(limits.calls)
             await self.on_frame(message.get("text"))
+            await asyncio.sleep(0)  # many frames may have come at once: other connections have their turn
 
-    async def pause(self, limiter: RateLimiter) -> None:
-        """Wait until the account may continue; its client's further frames stay in the connection.
+    async def pause(self, limiter: RateLimiter, key: str = "") -> None:
+        """Wait until the account, or another key, may continue; its client's further frames stay in the connection.
 
         Raises SessionEnded if the session ended meanwhile.
         """
-        while not self._closed.is_set() and (wait := limiter.wait(self.account.key)):
+        key = key or self.account.key
+        while not self._closed.is_set() and (wait := limiter.wait(key)):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), wait)
         if self._closed.is_set():

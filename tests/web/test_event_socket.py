@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -265,8 +266,60 @@ async def test_unread_is_the_first_unread_message_of_a_conversation(served: Serv
         assert await yan.ask(do="unread", to="zoe") == [] == await zoe.ask(do="unread", to="yan")
 
 
-@pytest.mark.parametrize("do", ["accept", "decline", "block", "unblock"])
-async def test_commands_that_have_peers_compare_count_as_messages(serve: Callable[..., Any], do: str) -> None:
+async def test_an_answer_ends_where_its_texts_are_too_long(serve: Callable[..., Any]) -> None:
+    """One account with 16 connections took 1.3 GiB of the gateway, and kept its loop busy for 25 s."""
+    served = await serve(WebSettings(max_answer_bytes=100))
+    await served.register("zoe")
+    async with calling(served, "zoe") as zoe:
+        ids = [(await zoe.send(f"line {n} " + "x" * 33))["id"] for n in range(5)]
+        for asked in ({"do": "history"}, {"do": "search", "words": "line"}):
+            assert [row["id"] for row in await zoe.ask(**asked, limit=10_000)] == ids[-2:]
+        assert [row["id"] for row in await zoe.ask(do="history", after=ids[0], limit=3)] == ids[1:3]
+        long = await zoe.send("y" * 200)
+        assert [row["id"] for row in await zoe.ask(do="history")] == [long["id"]]
+
+
+async def test_others_have_their_turn_between_the_frames_of_a_flood(served: Served) -> None:
+    """Twenty accounts that sent 100 frames a second each delayed a message between two others by 24 s."""
+    await served.register("zoe")
+    turns, seen = 0, list[int]()
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def receive() -> dict[str, Any]:
+        """Return frames that all have come already."""
+        if not seen:
+            await asyncio.sleep(0)
+        seen.append(turns)
+        if len(seen) == 1:
+            return {"type": "websocket.connect"}
+        if len(seen) < 50:
+            return {"type": "websocket.receive", "text": '{"do":"active","on":true}'}
+        return {"type": "websocket.disconnect", "code": 1000}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        pass
+
+    scope = {
+        "type": "websocket", "path": "/lines", "raw_path": b"/lines", "root_path": "", "query_string": b"",
+        "scheme": "ws", "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", served.port),
+        "subprotocols": [], "extensions": {},
+        "headers": [(b"host", f"127.0.0.1:{served.port}".encode()),
+                    (b"authorization", f"Bearer {served.tokens['zoe']}".encode())],
+    }  # fmt: skip
+    others = asyncio.create_task(take_turns())
+    await served.app(scope, receive, send)
+    others.cancel()
+    between = [later - earlier for earlier, later in pairwise(seen[1:])]
+    assert len(between) == 48 and min(between) > 0
+
+
+@pytest.mark.parametrize("do", ["accept", "decline", "block", "unblock", "ignore", "unignore"])
+async def test_commands_that_are_stored_count_as_messages(serve: Callable[..., Any], do: str) -> None:
     served = await serve(WebSettings(messages=Pace(1e-6, 2)))
     await served.register("zoe")
     field = "to" if do in ("accept", "decline") else "user"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import httpx
 import pytest
 
+from p2pchat.web import WebSettings
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 
@@ -107,6 +110,52 @@ async def test_pages_after_a_message_and_pages_of_a_search_link_to_the_next(peop
         assert pages == [["backup 0 & more", "backup 1 & more"], ["backup 2 & more"]]
         found, _ = await follow(ada, str(httpx.URL("/v1/search", params={"q": '"& more" backup', "limit": "2"})))
         assert found == [["backup 1 & more", "backup 2 & more"], ["backup 0 & more"]]
+
+
+async def test_a_page_ends_where_its_texts_are_too_long(serve: Callable[..., Any]) -> None:
+    """Twenty answers of 1,000 messages that nobody took held 480 MiB."""
+    served = await serve(WebSettings(max_answer_bytes=100))
+    await served.register("ada")
+    async with served.client("ada") as ada:
+        texts = [f"line {number} " + "x" * 33 for number in range(5)]
+        ids = [await write(ada, to="room", content=text) for text in texts]
+        newest_first, _ = await follow(ada, "/v1/messages?conversation=room")
+        assert newest_first == [texts[3:], texts[1:3], texts[:1]]
+        assert (await follow(ada, f"/v1/messages?conversation=room&after={ids[0]}"))[0] == [texts[1:3], texts[3:]]
+        assert (await follow(ada, "/v1/search?q=line"))[0] == [texts[3:], texts[1:3], texts[:1]]
+
+
+async def test_an_account_waits_until_its_own_answers_are_taken(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(max_answers_of_account=1, max_answer_bytes=10**6))
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with served.client("ada") as ada, served.client("bob") as bob:
+        for number in range(4):
+            await write(ada, to="room", content=f"{number}" + "x" * 32_000)
+        begun, may_go_on, pieces = asyncio.Event(), asyncio.Event(), list[int]()
+
+        async def send_slowly(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                pieces.append(len(message["body"]))
+                begun.set()
+                await may_go_on.wait()
+
+        scope = {
+            "type": "http", "method": "GET", "path": "/v1/messages", "raw_path": b"/v1/messages", "root_path": "",
+            "query_string": b"", "scheme": "http", "http_version": "1.1", "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", served.port),
+            "headers": [(b"host", f"127.0.0.1:{served.port}".encode()),
+                        (b"authorization", f"Bearer {served.tokens['ada']}".encode())],
+        }  # fmt: skip
+        slow = asyncio.create_task(served.app(scope, asyncio.Queue[Any]().get, send_slowly))
+        await begun.wait()
+        second = asyncio.create_task(ada.get("/v1/messages"))
+        assert len((await bob.get("/v1/messages")).json()) == 4 and not second.done()
+        assert (await ada.post("/v1/messages", json={"to": "room", "content": "hello"})).status_code == 201
+        assert not second.done()
+        may_go_on.set()
+        await slow
+        assert len((await second).json()) == 5 and len(pieces) == 2 and max(pieces) <= 64 * 1024 < sum(pieces)
 
 
 async def follow(http: httpx.AsyncClient, url: str) -> tuple[list[list[str]], list[str]]:

@@ -13,6 +13,7 @@ import { preferences } from "./storage.js";
 
 export const PAGE = 50; // messages in one page of history
 const MAX_BEHIND = 2000; // messages loaded behind a search result, or from the first unread message
+const MAX_TEXTS = 300_000; // characters of all texts in an answer that may have ended early: a gateway ends it at 1 MiB
 const COUNTED = 100; // newest messages of a conversation that the gateway counts as unread in its list
 const MAX_SKIPPED = 10; // pages loaded to find a message of somebody who is not ignored; a guess
 const SOON = 80; // milliseconds in which several requests of one kind are joined
@@ -312,7 +313,7 @@ export class Chat {
     try {
       const rows = await this.connection.request({ do: "history", to: talk.id, limit });
       talk.loaded = true;
-      if (rows.length < limit) talk.complete = true;
+      if (isWhole(rows, limit)) talk.complete = true;
       this.events.addHistory(talk, rows, "newest");
       await this._receipts(talk);
     } catch (error) {
@@ -331,7 +332,7 @@ export class Chat {
     this.model.changed(talk);
     try {
       const rows = await this.connection.request({ do: "history", to: talk.id, limit: PAGE, before: oldest.id });
-      if (rows.length < PAGE) talk.complete = true;
+      if (isWhole(rows, PAGE)) talk.complete = true;
       this.events.addHistory(talk, rows, "older");
       if (rows.some((row) => row.event === "sent")) await this._receipts(talk, oldest.id);
     } catch (error) {
@@ -359,7 +360,7 @@ export class Chat {
       this.connection.request({ do: "history", to: talk.id, before: id, limit: 10 }),
       this.connection.request({ do: "history", to: talk.id, after: id, limit: MAX_BEHIND }),
     ]);
-    if (behind.length >= MAX_BEHIND) return false;
+    if (!isWhole(behind, MAX_BEHIND)) return false;
     const [first] = behind.length ? await this.connection.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;
@@ -453,6 +454,11 @@ export class Chat {
 /** @param {import("./model.js").MessageRequest} request of a group @returns {string} with the id: others may have its name */
 function addressOfGroup({ group, id }) {
   return `#${group}#${id.slice(0, 8)}`;
+}
+
+/** @param {{ text?: string }[]} rows @param {number} limit @returns {boolean} whether there is nothing beyond these rows */
+function isWhole(rows, limit) {
+  return rows.length < limit && rows.reduce((size, { text }) => size + (text?.length ?? 0), 0) < MAX_TEXTS;
 }
 
 /** @param {import("./model.js").Talk} talk @param {string} id @returns {number} the place of a message; -1 when it is not loaded */
