@@ -385,6 +385,14 @@ def _check_engine(ctx: click.Context, option: click.Parameter, value: str | None
     return text
 
 
+engine_option: Callable[[Function], Function] = option(
+    "--engine",
+    "URL",
+    "link through a NATS server where nobody can be dialled: nats://HOST:4222 (extra: nats)",
+    callback=_check_engine,
+)
+
+
 def peer_options(function: Function) -> Function:
     """Add the options of a peer that is to run: the fields of PeerOptions but its port and endpoints."""
     options = (
@@ -408,12 +416,7 @@ def peer_options(function: Function) -> Function:
         ),
         advertise_option,
         option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
-        option(
-            "--engine",
-            "URL",
-            "link through a NATS server where nobody can be dialled: nats://HOST:4222 (extra: nats)",
-            callback=_check_engine,
-        ),
+        engine_option,
         option(
             "--engine-credentials",
             "FILE",

@@ -208,7 +208,7 @@ class Engine:
             try:
                 reason = await self._serve(server)
             except Exception as error:  # any error: an engine that cannot be reached is tried again for ever
-                reason = _reason(error)
+                reason = self._explain(error)
             lasted = asyncio.get_running_loop().time() - began
             self._on_state(shown(server), reason)
             tries = 0 if lasted > RETRY_MOST + CONNECT_TIMEOUT else tries + 1
@@ -225,7 +225,7 @@ class Engine:
 
         async def on_closed() -> None:
             if not closed.done():
-                closed.set_result(_reason(errors[0]) if errors else "it closed the connection")
+                closed.set_result(self._explain(errors[0]) if errors else "it closed the connection")
 
         from nats.aio.client import Client
 
@@ -273,6 +273,17 @@ class Engine:
         text = path.read_text("ascii", "replace").strip()
         return {"nkeys_seed_str": text} if re.fullmatch("SU[A-Z2-7]+", text) else {"user_credentials": path}
 
+    def _explain(self, error: Exception) -> str:
+        """Return for people why there is no connection."""
+        reason = _reason(error)
+        if "authorization" not in reason.lower():
+            return reason
+        if self._options.credentials is None:
+            return (
+                f"it does not admit this peer: give its operator the key {own_nkey(self._secret)}, or name credentials"
+            )
+        return "it does not admit this peer: ask its operator for other credentials"
+
     async def _on_msg(self, message: Msg) -> None:
         nobody = not message.data and (message.headers or {}).get("Status") == NOBODY
         self._on_message(message.subject, message.reply, message.data, nobody)
@@ -297,6 +308,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there"
     text = (getattr(error, "strerror", None) or str(error)).removeprefix("nats: ").strip("'")
-    if "authorization" in text.lower():
-        return "it does not admit this peer: give its operator the key of this peer, or name its credentials"
     return text or type(error).__name__

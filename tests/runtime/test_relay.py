@@ -319,6 +319,7 @@ async def test_an_engine_that_admits_listed_keys_only(tmp_path: Path) -> None:
             await one.up()
             await until(lambda: bool(two.states), "the refusal")
             assert two.states[0][1].startswith("it does not admit this peer")
+            assert own_nkey(other.derive(NKEY_PURPOSE)) in two.states[0][1]
         async with End(server.url, other, credentials=seed) as three:
             await three.up()
     finally:

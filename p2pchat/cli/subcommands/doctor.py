@@ -28,7 +28,15 @@ from p2pchat import (
     probe,
 )
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import ENDPOINT, Command, ProfileChoice, db_option, json_option, profile_options
+from p2pchat.cli.options import (
+    ENDPOINT,
+    Command,
+    ProfileChoice,
+    db_option,
+    engine_option,
+    json_option,
+    profile_options,
+)
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.subcommands.doctor_checks import (
     Finding,
@@ -46,6 +54,7 @@ from p2pchat.cli.subcommands.doctor_checks import (
 )
 from p2pchat.cli.subcommands.doctor_network import (
     LOOPBACKS,
+    check_engine,
     check_firewalls,
     check_nat,
     check_peers,
@@ -84,7 +93,8 @@ Exit codes: 0 nothing is wrong (there may be warnings); 1 something is; 2 usage.
 @profile_options
 @db_option
 @json_option
-def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool) -> int:
+@engine_option
+def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool, engine: str) -> int:
     """Find out what is wrong, with or without a running peer: key and files, port, access from outside, clock, disk,
     database.
 
@@ -92,7 +102,7 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool)
     there is checked: who answers, and if nobody does, why.
     """
     directory = _find_profile(profile)
-    findings = _check_endpoint(endpoint, directory, db) if endpoint else examine(profile, directory, db)
+    findings = _check_endpoint(endpoint, directory, db) if endpoint else examine(profile, directory, db, engine)
     return asyncio.run(_print(findings, as_json, with_summary=not endpoint))
 
 
@@ -150,7 +160,7 @@ async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> Asy
     yield check_remote(found, await user_label(found.peer_id, directory, db))
 
 
-async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> AsyncIterator[Finding]:
+async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine: str = "") -> AsyncIterator[Finding]:
     """Check everything about one profile; without a profile (None) this machine only."""
     for finding in check_machine():
         yield finding
@@ -165,6 +175,8 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
     if trouble:
         yield warning("commands", trouble, "end that process, then start the peer again")
     diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db, linked)
+    if engine and state.network:
+        yield await check_engine(engine, state.network_path)
     own = await asyncio.to_thread(own_addresses)
     async for finding in _check_ways_in(diagnosis, own):
         yield finding

@@ -16,13 +16,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
-from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
+from p2pchat import KnownAddress, Link, P2PChatError, Probed, TCPPeer, open_history, probe
+from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
 from p2pchat.commands.endpoints import command, host_port, is_loopback
 from p2pchat.commands.event_text import quote_name, quote_names
+
+ENGINE_TIMEOUT = 10.0  # seconds for the engine to answer; a connection has 5
+ENGINE_MEND = "start nats-server there, or compare the address: nats://HOST:4222"
 
 MAX_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
@@ -56,6 +60,34 @@ def is_only_loopback(own: Sequence[str], found: Answers) -> bool:
     """Return whether the peer runs and listens on loopback only."""
     here = any(found[address].verdict == "self" for address in LOOPBACKS if address in found)
     return here and bool(own) and all(found[address].verdict == "refused" for address in own if address in found)
+
+
+async def check_engine(url: str, network: Path) -> Finding:
+    """Check the engine (--engine) with a peer of its own: a second one with the real key would take its links.
+
+    Args:
+        network: The network file of the profile. That of a new directory would be made in the home of all profiles.
+    """
+    with tempfile.TemporaryDirectory(prefix="p2pchat-doctor-", ignore_cleanup_errors=True) as home:
+        shutil.copy(network, home)
+        try:
+            peer = TCPPeer(data=home, db="memory://", engine=url, listen=False)
+            links = peer.events(Link, consumer=None)  # before the start, which waits for the first answer
+            async with peer, asyncio.timeout(ENGINE_TIMEOUT):
+                return _engine_finding(await anext(links))
+        except TimeoutError:
+            return wrong("engine", "no server answers in time", ENGINE_MEND)
+        except (P2PChatError, ValueError) as error:
+            return from_error("engine", error)
+
+
+def _engine_finding(link: Link) -> Finding:
+    if link.state == "up":
+        return ok("engine", f"{link.endpoint}: connected")
+    if "does not admit" in link.reason:
+        seen = f"{link.endpoint}: it answers, and admits only whom its operator knows"
+        return warning("engine", seen, "start the peer, which says whether it is admitted")
+    return wrong("engine", f"{link.endpoint}: {link.reason}", ENGINE_MEND)
 
 
 def check_addresses(own: Sequence[str]) -> Finding:

@@ -20,6 +20,7 @@ from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warni
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
 from tests.deadlines import WAIT, within
+from tests.nats import NatsServer
 
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
@@ -53,6 +54,19 @@ def ada(tmp_path: Path) -> Path:
 
     asyncio.run(live())
     return tmp_path / "ada"
+
+
+def test_doctor_says_whether_the_engine_is_there(doctor: Doctor, home: Path, ada: Path, engine: NatsServer) -> None:
+    before = sorted(home.rglob("*"))
+    code, found = doctor("--data", str(ada), "--engine", engine.url)
+    assert (found["engine"]["verdict"], found["engine"]["seen"]) == ("ok", f"{engine.url}: connected")
+    engine.kill()
+    code, found = doctor("--data", str(ada), "--engine", engine.url)
+    assert (code, found["engine"]["verdict"]) == (1, "wrong")
+    assert found["engine"]["seen"] == f"{engine.url}: nobody listens there"
+    code, found = doctor("--data", str(ada), "--engine", "http://x")
+    assert (code, found["engine"]["verdict"]) == (1, "wrong")
+    assert sorted(home.rglob("*")) == before  # the check leaves nothing
 
 
 def test_doctor_without_any_profile(doctor: Doctor, home: Path) -> None:
