@@ -113,7 +113,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "clone_window": ("core/mesh/links: two_processes_with_one_key_are_noticed_and_the_first_stays_linked",),
     "clone_patience": ("core/mesh/links: two_processes_with_one_key_are_noticed_and_the_first_stays_linked",),
     # sync
-    "want_progress_timeout": ("core/sync/fetch: after_ten_seconds_without_progress_the_next_is_asked",),
+    "want_progress_timeout": ("core/sync/fetch: who_gives_nearly_nothing_for_ten_seconds_is_given_up_for_the_next",),
     "want_after": ("core/sync/anti_entropy: announced_entries_are_wanted_after_a_second",),
     "gossip_within": ("core/node: entries_of_a_departed_writer_come_from_another_peer",),
     "order_wait": ("core/sync/causal_order: an_unavailable_entry_is_awaited_for_30_s_then_a_gap_is_shown",),

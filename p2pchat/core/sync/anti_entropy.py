@@ -400,6 +400,8 @@ class AntiEntropy:
             self._ctx.emit(Counted("marks_ignored"))
         elif ahead:
             self._fetcher.request(key, urgent=urgent)
+            if key[1] in remote.link.users:
+                self._fetcher.on_host_ahead(key, remote)
         for mark in unsure:  # storage may hold the log: covered
             ref = LogKey(conversation.id, ref_key(key[1], mark.run))
             if not self._sync.look_up(remote, ref, partial(self._on_log_found, remote, key, mark, urgent)):

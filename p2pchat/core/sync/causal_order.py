@@ -6,6 +6,9 @@ Then it is released with a gap mark. The first entry of a log waits for the logs
 the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
 durable and acknowledged; only showing them waits.
 
+Whoever sent a missing entry to its followers alone delays them all. So the peer of the waiting entry's writer is soon
+asked for it, as that peer had it (fetch.py).
+
 What waits is found by what it waits for (log_sets.py). Entries of unknown users share places to wait, by where they
 come from (shares.py). Those without a place are released at once, with a gap mark.
 
@@ -25,6 +28,7 @@ from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch
 from p2pchat.core.shares import Shares
+from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.quota import IN_NO_BRANCH, line_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
@@ -33,18 +37,21 @@ from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # lookup results remembered; a guess: 2 MiB
+ASK_PARTS = 4  # of Settings.want_after until somebody is asked for a missing entry; a guess: who asks costs little
 
 
 class CausalOrder:
     """Releases entries in causal order and assigns their places."""
 
-    def __init__(self, sync: SyncContext, next_place: int) -> None:
+    def __init__(self, sync: SyncContext, fetcher: Fetcher, next_place: int) -> None:
         self._sync = sync
         self._ctx = sync.ctx
+        self._fetcher = fetcher
         self.next_place: int = next_place
         # (conversation, ref) of logs that are not in memory -> released up to, 0: not stored either.
         self._stored_released: dict[tuple[str, str], int] = {}
         self._asking: set[tuple[str, str]] = set()
+        self._asked: dict[LogId, int] = {}  # waiting logs -> the entry of which others are asked what it follows
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
         settings = self._ctx.settings
@@ -80,6 +87,7 @@ class CausalOrder:
         if conversation.blocked:
             if log.queue:
                 self._take_places(conversation, log, link)
+                self._ask_soon(conversation, log, link)
             if not conversation.writer(log.id.user).uncut:  # other logs may have changed visibility too
                 self._set_ready(conversation, conversation.blocked.waiting_for_user(log.ref[:16]))
             self._run()
@@ -269,6 +277,40 @@ class CausalOrder:
                 self._start_timer(conversation, log)
         self._set_ready(conversation, [log])
         self._run()
+
+    def _ask_soon(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
+        """Ask for what a log waits for that a link brought, unless it comes at once."""
+        if link is not None and log.id in conversation.blocked and self._asked.get(log.id) != log.queue[0].seq:
+            self._asked[log.id] = log.queue[0].seq
+            wait = self._ctx.settings.want_after / ASK_PARTS
+            self._sync.after(wait, partial(self._ask, conversation, log, link.id, log.queue[0].seq, wait))
+
+    def _ask(self, conversation: ConversationState, log: LogState, link: int, seq: int, wait: float) -> None:
+        """Ask the peers of a log's writer, or else the link that brought it, for what it waits for; less and less
+        often.
+        """
+        if self._asked.get(log.id) != seq:
+            return  # meanwhile another entry waits
+        if conversation.blocked.get(log.id) is not log or not log.queue:
+            del self._asked[log.id]
+            return
+        first = log.queue[0]
+        if first.seq != seq:
+            wait = self._ctx.settings.want_after / ASK_PARTS
+        missing = [ref for ref in self._missing(conversation, log, *first[:2]) if self._is_unheld(conversation, ref)]
+        remotes = self._sync.remotes
+        hosts = [remotes[id] for id in self._sync.presence.hosts.get(log.id.user, ()) if id in remotes]
+        for remote in hosts or [remotes[id] for id in (link,) if id in remotes]:
+            for ref in missing:
+                self._fetcher.ask_about(remote, conversation, ref, first_hand=bool(hosts))
+        self._asked[log.id] = first.seq
+        self._sync.after(2 * wait, partial(self._ask, conversation, log, link, first.seq, 2 * wait))
+
+    def _is_unheld(self, conversation: ConversationState, ref: Ref) -> bool:
+        """Return whether a missing entry is not here, as far as is known."""
+        found = conversation.log_at(ref.log)
+        is_refused = self._sync.refusals.cut(conversation.id, ref) is not None
+        return not (is_refused or (conversation.id, ref.log) in self._asking or (found and found.seq >= ref.seq))
 
     def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():

@@ -1,7 +1,8 @@
 """Fetching missing entries: one want per conversation and user, sent to one link whose mark is ahead.
 
 A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
-not arrived within a second, since their writer pushes them. After ten seconds without progress another link is tried.
+not arrived within a second, since their writer pushes them. A link that gives nearly nothing for ten seconds is given
+up for the next, and for a peer of the writer after one second. Links that were given up come last, contacts first.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
 peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
 ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).
@@ -16,12 +17,13 @@ from functools import partial
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.log import LogId, Ref, WriterKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
-from p2pchat.protocol import Entries, Mark, Want
+from p2pchat.protocol import Entries, Have, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
+PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class FetchRequest:
     n: int = 0  # number of that want
     sent: bool = True  # False while storage looks up the held marks
     progress_at: float = 0.0  # monotonic
+    gained: int = 0  # entries and KiB since then
+    heard_at: float = 0.0  # when the last entry came, or the want was sent (monotonic)
     tried: set[int] = field(default_factory=set)  # links that did not help lately
     fruitless: int = 0  # rounds in which no link helped
     asked_before: bool = False
@@ -68,6 +72,54 @@ class Fetcher:
         elif urgent and request.source is None and not request.fruitless:
             self._ask(request)
 
+    def on_host_ahead(self, key: WriterKey, remote: RemoteState) -> None:
+        """Ask a peer of the writer soon if somebody else, who is asked already, gives nearly nothing."""
+        request = self.requests.get(key)
+        if request is not None and request.source is not None and not self._is_host(request.source, key):
+            self._sync.after(self._ctx.settings.want_after, partial(self.prefer, key, remote))
+
+    def ask_about(self, remote: RemoteState, conversation: ConversationState, ref: Ref, *, first_hand: bool) -> None:
+        """Want an entry of a remote that must have it, since it has what follows it, or ask whether it has it.
+
+        Anybody may write what follows nothing, and have it passed on. So half of the questions to a link are kept for
+        what users wrote there (`first_hand`).
+        """
+        key = remote.writer_claimed(conversation.id, ref)
+        if key is not None:
+            self.prefer(key, remote)
+            return
+        questions, now = remote.wants.questions, self._ctx.now.mono
+        is_compared = remote.comparison.begun and self._sync.shares(remote, conversation)
+        if self._paused or not (is_compared and remote.accepts_marks):
+            return
+        if questions.take(now, spare=0.0 if first_hand else questions.burst / 2):
+            span = (ref.log[:16] + "0" * 48, ref.log[:16] + "f" * 48)
+            marks = conversation.marks(span, self._ctx.settings.max_tips)
+            self._sync.send(Have({conversation.id: marks}, span=span, ask=True), remote, conversation.id)
+
+    def prefer(self, key: WriterKey, remote: RemoteState) -> None:
+        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second."""
+        request = self.requests.get(key)
+        if request is None or request.source == remote.link.id or not self._sync.is_up(remote):
+            return
+        is_served = request.source is not None and (
+            not request.sent or self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
+        )
+        if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):
+            self._give_up(request)
+            self._open_want(request, remote)
+
+    def _give_up(self, request: FetchRequest) -> None:
+        """Ask the present source no more."""
+        if request.source is not None:
+            request.tried.add(request.source)
+            if request.source in self._sync.remotes:
+                self._sync.remotes[request.source].wants.failed += 1
+            request.source = None
+
+    def _is_host(self, link: int, key: WriterKey) -> bool:
+        return link in self._sync.presence.hosts.get(key[1], ())
+
     def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """Fetch what lies before a batch that was dropped because it leaves a gap."""
         self._ctx.emit(Counted("gap_batch_dropped"))
@@ -76,14 +128,17 @@ class Fetcher:
         if known is not None or remote.add_ahead(log.key, mark):
             self.request(log.key, urgent=False)
 
-    def on_progress(self, key: WriterKey, link: int) -> None:
-        """Note that entries of a writer came by a link while they are being fetched."""
+    def on_progress(self, key: WriterKey, link: int, count: int, size: int) -> None:
+        """Note that so many entries of a writer, of so many bytes, came by a link while they are being fetched."""
         request = self.requests[key]
         if request.source is None or not request.sent:
             self._adopt_late_answer(request, link)
         if request.source == link:
-            request.progress_at = self._ctx.now.mono
             request.fruitless = 0
+            request.heard_at = self._ctx.now.mono
+            request.gained += max(count, size // 1024)
+            if request.gained >= PROGRESS:
+                request.progress_at, request.gained = self._ctx.now.mono, 0
 
     def _adopt_late_answer(self, request: FetchRequest, link: int) -> None:
         """Take the late answer of a want that was given up, instead of asking that link again."""
@@ -178,13 +233,17 @@ class Fetcher:
             self._ask(request)
             return
         timeout = self._ctx.settings.want_progress_timeout
-        left = request.progress_at + timeout - self._ctx.now.mono if request.sent else timeout
+        since = request.progress_at if self._has_other_source(request) else request.heard_at
+        left = since + timeout - self._ctx.now.mono if request.sent else timeout
         if left > 0:
             self._set_timer(request, left)
             return
-        request.tried.add(request.source)
-        request.source = None
+        self._give_up(request)
         self._ask(request)
+
+    def _has_other_source(self, request: FetchRequest) -> bool:
+        tried = {*request.tried, request.source}
+        return any(remote.link.id not in tried for remote in self._remotes_ahead(request.key))
 
     def _ask(self, request: FetchRequest) -> None:
         """Choose a link that is ahead and send it a want. The request ends when no link is."""
@@ -207,9 +266,12 @@ class Fetcher:
                 (known if self._sync.requests.is_known(request.key[1]) else others)[request.key] = None
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
-        hosts = self._sync.presence.hosts.get(request.key[1], ())
-        remote = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants.by_number), each.link.id))
-        self._open_want(request, remote)
+        self._open_want(request, min(free, key=partial(self._rank, request.key)))
+
+    def _rank(self, key: WriterKey, remote: RemoteState) -> tuple[int | bool, ...]:
+        """Return by what the link to ask is chosen: the least."""
+        wants, link = remote.wants, remote.link
+        return not self._is_host(link.id, key), wants.failed, not link.known, len(wants.by_number), link.id
 
     def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
         return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()
@@ -219,7 +281,8 @@ class Fetcher:
             self._ctx.emit(Counted("want_source_changed"))
         request.asked_before = True
         request.source, request.n, request.sent = remote.link.id, remote.wants.next, False
-        request.progress_at = self._ctx.now.mono
+        request.progress_at = request.heard_at = self._ctx.now.mono
+        request.gained = 0
         remote.wants.by_number[remote.wants.next] = request.key
         remote.wants.next += 1
         self._set_timer(request, self._ctx.settings.want_progress_timeout)
@@ -238,7 +301,7 @@ class Fetcher:
             self._start_queued(remote)
             return
         request.sent = True
-        request.progress_at = self._ctx.now.mono  # do not count the time storage took
+        request.progress_at = request.heard_at = self._ctx.now.mono  # do not count the time storage took
         for former in [each for each, wanted in remote.wants.by_number.items() if wanted == key and each != n]:
             del remote.wants.by_number[former]  # the remote replaces it with the new one
         writer = conversation.writers.get(key[1])

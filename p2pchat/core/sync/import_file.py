@@ -295,7 +295,7 @@ class FileSource(EntrySource):
         self.known_count += count
         self.file_import.on_known(self.pending)
 
-    def on_kept(self, key: WriterKey, count: int) -> None:
+    def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         self.kept_count += count
         transaction = self.sync.transaction
         transaction.imports[self.pending.ticket] = self.pending

@@ -408,7 +408,7 @@ class Ingest:
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.id.user)
             )
         self._sync.change_run_if_cloned(log.id)
-        extension.source.on_kept(log.id.key, len(raws))
+        extension.source.on_kept(log.id.key, len(raws), size)
         if batch.first == 1:
             extension.source.on_log_begun()
         self.append(conversation, log, batch)

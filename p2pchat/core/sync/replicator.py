@@ -101,11 +101,11 @@ class Replicator:
         self.context: SyncContext = SyncContext(
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, refusals, refusers
         )
-        self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
+        self.fetcher: Fetcher = Fetcher(self.context)
+        self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
         self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.acknowledgements: Acknowledgements = Acknowledgements(self.context)
-        self.fetcher: Fetcher = Fetcher(self.context)
         self.groups: GroupSync = GroupSync(
             self.context, self.causal_order, self.fetcher, self._send_digest, self._on_group_changed
         )  # fmt: skip

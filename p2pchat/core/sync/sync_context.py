@@ -19,7 +19,7 @@ from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, LogFacts, LogKey, PrunePlan, Start
-from p2pchat.core.shares import RateLimit, address_line
+from p2pchat.core.shares import RateLimit, TokenBucket, address_line
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState, Lookups
 from p2pchat.core.sync.quota import Quota
@@ -48,6 +48,8 @@ MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, and of any being looked up; a guess: 5 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
+QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
+MAX_QUESTIONS = 128  # at once; a guess
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
@@ -99,6 +101,8 @@ class OpenWants:
 
     by_number: dict[int, WriterKey] = field(default_factory=dict)
     next: int = 1
+    failed: int = 0  # wants that were given up since too little came
+    questions: TokenBucket = field(default_factory=lambda: TokenBucket(QUESTIONS_A_SECOND, MAX_QUESTIONS, 0.0))
 
 
 @dataclass(slots=True, eq=False)
@@ -157,11 +161,15 @@ class RemoteState:
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
+        return self.writer_claimed(conversation, ref) is not None
+
+    def writer_claimed(self, conversation: ConversationId, ref: Ref) -> WriterKey | None:
+        """Return the writer of an entry that is not here and that a mark which it announced covers."""
         for user in self.ahead_writers.get((conversation, ref.log[:16]), ()):
             mark = self.ahead[conversation, user].get(ref.log[16:])
             if mark is not None and mark.seq >= ref.seq:
-                return True
-        return False
+                return conversation, user
+        return None
 
     def on_refused(self, key: WriterKey) -> None:
         """Note that it accepts no further entries of a writer."""

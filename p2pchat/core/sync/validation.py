@@ -336,8 +336,8 @@ class EntrySource:
     def on_repeated(self, count: int) -> None:
         """So many of its entries were here already."""
 
-    def on_kept(self, key: WriterKey, count: int) -> None:
-        """So many of its entries are proven, new and about to be stored."""
+    def on_kept(self, key: WriterKey, count: int, size: int) -> None:
+        """So many of its entries, of so many bytes, are proven, new and about to be stored."""
 
     def on_log_begun(self) -> None:
         """A new log is about to be stored."""
@@ -408,12 +408,12 @@ class LinkSource(EntrySource):
     def on_forked(self, log: LogState) -> None:
         self._forks.send_evidence(self.remote, log)
 
-    def on_kept(self, key: WriterKey, count: int) -> None:
+    def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         if self.remote.refusals:
             self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
         self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
         if key in self._fetcher.requests:
-            self._fetcher.on_progress(key, self.remote.link.id)
+            self._fetcher.on_progress(key, self.remote.link.id, count, size)
 
     def on_log_begun(self) -> None:
         if not self.remote.link.known:

@@ -17,6 +17,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.records import DiskLevel
+from p2pchat.core.sync.fetch import PROGRESS
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.byzantine import THIRD_HOST
@@ -41,6 +42,7 @@ class RequestedRange:
     end: WireEnd
     n: int
     progress_at: float
+    gained: int = 0  # entries since then
     came: dict[LogId, dict[int, float]] = field(default_factory=dict)  # last entry of each answer -> when it came
 
 
@@ -123,7 +125,12 @@ class ProtocolInvariants:
             self._invariants.fail("banned", peer, f"asked {other.name}, which sent a wrong head, for entries of others")
         key = (peer.name, peer.lives, want.c, want.u)
         former = self._wants.get(key)
-        patience = self._sim.settings.want_progress_timeout - 0.5  # clocks drift
+        settings = self._sim.settings
+        is_awaited = peer.node is not None and bool(peer.node.sync.conversations.by_id[want.c].blocked)
+        if is_awaited or want.u in (other.user, *other.speaks_for):
+            patience = 0.9 * settings.want_after  # clocks drift
+        else:
+            patience = settings.want_progress_timeout - 0.5
         # An answer of a byzantine peer may have gaps or no proof. Nothing of it is stored, so it is no progress.
         served = former and former.end.open and not former.end.closing and not former.end.other.owner.byzantine
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
@@ -177,7 +184,9 @@ class ProtocolInvariants:
         if wanted and came:
             kept = [came.pop(last) for last in [*came] if batch.first <= last <= batch.last]
             if peer.handling is not ImportRequest:
-                wanted.progress_at = max(wanted.progress_at, *kept, 0.0)
+                wanted.gained += batch.last - batch.first + 1
+                if wanted.gained >= PROGRESS:
+                    wanted.progress_at, wanted.gained = max(wanted.progress_at, *kept, 0.0), 0
 
     # ---- links
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.log import Ref, first_chain
-from tests.core.scripted_nodes import ROOM, Author, Far, World, have
+from tests.core.scripted_nodes import ROOM, Author, Far, World, have, page
 from tests.core.steps import count_steps
 from tests.core.sync.test_append import written
 
@@ -382,3 +382,54 @@ def test_what_waits_for_a_place_in_a_log_is_found_by_it() -> None:
         assert len(ada.texts()) == shown
     assert ada.texts() == ["one", "two", "to the second", "three", "to the third"]
     assert not ada.node.sync.conversations.by_id[ROOM].blocked
+
+
+def asked(lines: list[str]) -> list[str]:
+    return [line for line in lines if "ask" in line or "want" in line]
+
+
+def test_a_missing_entry_is_asked_of_the_peer_that_has_what_follows_it() -> None:
+    world, eve, cyd = World(), Author("eve", "e1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    far, _ = ada.far("cyd"), ada.far("dan")
+    withheld = eve.say("for cyd alone")
+    far.say(cyd.say("hello", after=[eve.ref(1)]))
+    world.pass_time(0.2)
+    assert asked(ada.take()) == []
+    world.pass_time(0.1)
+    assert asked(ada.take()) == ["to cyd: have nothing part ask"]
+    assert asked(far.say(page(eve))) == ["to cyd: want 1 room eve from nothing"]
+    far.say(withheld)
+    assert ada.texts() == ["for cyd alone", "hello"]
+    world.pass_time(30.0)
+    assert asked(ada.take()) == []
+
+
+def test_who_holds_a_missing_entry_back_is_passed_over() -> None:
+    world, eve, cyd = World(), Author("eve", "e1"), Author("cyd", "c1")
+    ada = world.peer("ada")
+    far, host = ada.far("cyd"), ada.far("eve")
+    eve.say("for cyd alone")
+    assert asked(host.say(page(eve))) == ["to eve: want 1 room eve from nothing"]
+    far.say(cyd.say("hello", after=[eve.ref(1)]))
+    world.pass_time(0.3)
+    assert asked(ada.take()) == ["to cyd: have nothing part ask"]
+    assert asked(far.say(page(eve))) == []
+    world.pass_time(2.0)
+    assert asked(ada.take()) == ["to cyd: want 1 room eve from nothing"]
+
+
+def test_questions_for_what_nobody_has_leave_half_to_what_users_of_a_peer_wrote() -> None:
+    world, cyd = World(), Author("cyd", "c1")
+    ada = world.peer("ada")
+    far = ada.far("cyd")
+    for n in range(60):
+        nothing = [Ref(f"{n:016x}{each}", 1) for each in ("e1" * 8, "e2" * 8)]
+        far.say(Author("dan", f"{n:02x}").say("passed on", after=nothing))
+    ada.take()
+    world.pass_time(0.26)
+    assert len(asked(ada.take())) == 64
+    far.say(cyd.say("hello", after=[Author("eve", "e1").ref(1)]))
+    ada.take()
+    world.pass_time(0.26)
+    assert 1 <= len(asked(ada.take())) <= 1 + 64 // 4

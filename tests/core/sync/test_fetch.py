@@ -48,7 +48,7 @@ def test_the_writer_s_peer_is_asked_first() -> None:
     assert wants(ada.take()) == ["to bob: want 1 room bob from nothing"]
 
 
-def test_after_ten_seconds_without_progress_the_next_is_asked() -> None:
+def test_who_gives_nearly_nothing_for_ten_seconds_is_given_up_for_the_next() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     cyd, dan = ada.far("cyd"), ada.far("dan")
@@ -58,10 +58,41 @@ def test_after_ten_seconds_without_progress_the_next_is_asked() -> None:
     world.pass_time(6.0)
     cyd.say(one)
     ada.take()
-    world.pass_time(9.9)
+    world.pass_time(3.9)
     assert wants(ada.take()) == []
     world.pass_time(0.2)
     assert wants(ada.take()) == ["to dan: want 1 room bob from b1:1"]
+
+
+def test_a_slow_link_is_not_given_up_if_there_is_no_other() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    cyd = ada.far("cyd")
+    batches = [bob.say(f"{n}") for n in range(20)]
+    cyd.say(page(bob))
+    for batch in batches[:5]:
+        world.pass_time(6.0)
+        assert wants(cyd.say(batch)) == []
+    world.pass_time(9.9)
+    assert wants(ada.take()) == []
+    world.pass_time(1.2)
+    assert wants(ada.take()) == ["to cyd: want 2 room bob from b1:5"]
+
+
+def test_who_was_given_up_is_asked_last() -> None:
+    world, bob, eve = World(), Author("bob", "b1"), Author("eve", "e1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    cyd, dan = ada.far("cyd"), ada.far("dan")
+    bob.say("one")
+    eve.say("two")
+    cyd.say(page(bob))
+    dan.say(page(bob))
+    world.pass_time(10.1)
+    assert wants(ada.take())[-1] == "to dan: want 1 room bob from nothing"
+    cyd.say(have(eve))
+    dan.say(have(eve))
+    world.pass_time(1.1)
+    assert wants(ada.take()) == ["to dan: want 2 room eve from nothing"]
 
 
 def test_when_a_link_ends_the_next_is_asked_at_once() -> None:
@@ -221,3 +252,20 @@ def test_a_want_is_sent_however_long_the_lookup_takes() -> None:
     world.pass_time(25)
     assert wants(ada.take()) == []
     assert wants(ada.answer_lookups()) == ["to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
+
+
+def test_who_gives_one_entry_now_and_then_is_given_up_for_the_writer_s_peer() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada")
+    slow, host = ada.far("cyd"), ada.far("bob")
+    batches = [bob.say(f"{n}") for n in range(20)]
+    slow.say(page(bob))
+    world.pass_time(0.5)
+    slow.say(batches[0])
+    ada.take()
+    host.say(page(bob))
+    world.pass_time(0.9)
+    slow.say(batches[1])
+    assert wants(ada.take()) == []
+    world.pass_time(0.2)
+    assert wants(ada.take()) == ["to bob: want 1 room bob from b1:2"]
