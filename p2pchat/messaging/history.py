@@ -8,10 +8,11 @@ are in subscription.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import LogId, Ref, decode_entry, referred_id
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from p2pchat.messaging.search import SearchIndexer
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
+AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
+CLOCKS_DIFFER = timedelta(seconds=Settings().clock_ahead)
 
 T = TypeVar("T")
 To = User | Conversation | str
@@ -202,6 +205,9 @@ class Viewer:
     ) -> list[Message | Sent]:
         """Return messages, oldest first.
 
+        Without `before` and `after`, messages stamped more than five minutes ahead of the local clock are at most a
+        quarter of the newest ones, as long as there are others. So nobody pushes these out with a clock of next year.
+
         Args:
             conversation: A conversation, user or address; None for all conversations in one order.
             before: Return messages before this one, or before this moment; without `after` the newest of them.
@@ -231,11 +237,30 @@ class Viewer:
             shown = list(filter(self._is_shown, below))
             found = [*found, *shown] if after is not None else [*shown, *found]
             if len(page) < asked or len(below) < len(page) or (limit and len(found) >= limit):
-                return self._posts(found)
+                break
             if after is not None:
                 low = key_of(page[-1])
             else:
                 high = key_of(page[0])
+        is_newest = limit and before is None and after is None
+        return (
+            await self._with_present(conversation, self._posts(found), since, limit)
+            if is_newest
+            else self._posts(found)
+        )
+
+    async def _with_present(
+        self, conversation: To | None, newest: list[Message | Sent], since: datetime | None, limit: int
+    ) -> list[Message | Sent]:
+        """Return the newest messages; if some are stamped ahead of the present, let these take a part of them only."""
+        present = datetime.now(UTC) + CLOCKS_DIFFER
+        edge = sort_key(present)
+        ahead = [post for post in newest if post.sort_key >= edge]
+        if len(ahead) <= limit // AHEAD_PART:
+            return newest
+        rest = await self.history(conversation, before=present, since=since, limit=limit)
+        most = min(len(ahead), max(limit // AHEAD_PART, limit - len(rest)))
+        return [*rest[max(0, len(rest) + most - limit) :], *ahead[len(ahead) - most :]]
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)

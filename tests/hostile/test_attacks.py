@@ -274,6 +274,21 @@ async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:
     assert max(clocks) < NOW + 10 * 365 * 24 * 3600 * 10**6
 
 
+async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_page(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    pen = LogWriter(eve.identity, eve.room)
+    eve.say(pen.say(*(f"future {n}" for n in range(60)), c=2**53 - 1_000_000))
+    await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
+    await honest.chat()
+    newest = await honest.ada.history("room", limit=20)
+    chatted = [f"line {n} of {'ada' if n % 2 else 'bob'}" for n in range(1, 5)]
+    assert [post.text for post in newest] == [*chatted, *(f"future {n}" for n in range(44, 60))]
+    assert [post.text for post in await honest.ada.history("room", limit=4)] == [*chatted[1:], "future 59"]
+    assert [post.text for post in await honest.ada.history("room", limit=1)] == ["line 4 of bob"]
+    assert len(await honest.ada.history("room", limit=0)) == 64
+
+
 async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
