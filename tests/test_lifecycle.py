@@ -26,6 +26,7 @@ from p2pchat.testing import Mesh
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
+from tests.ports import free_ports
 
 
 async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_while_it_runs(home: Path) -> None:
@@ -63,8 +64,7 @@ async def test_listening_is_constant_and_before_all_received(home: Path) -> None
 
 
 async def test_an_endpoint_that_does_not_answer_is_an_event(home: Path) -> None:
-    async with TCPPeer(temporary=True) as other:
-        nobody = other.endpoint
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
     peer = TCPPeer(0, nobody, temporary=True)
     events = peer.events(Link)
     async with peer:
@@ -206,7 +206,7 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
         async with TCPPeer(0, ada.endpoint, data=home / "bob", name="bob", open=True) as bob:
             await bob.wait_user("ada", timeout=60)
             events = bob.events(Message, start="beginning")
-            message = await asyncio.wait_for(anext(events), 5)
+            message = await asyncio.wait_for(anext(events), 60)
             assert (message.text, message.old) == ("welcome", True)
             assert bob.listening.to_json()["network"] == "open"
             room = bob.room
@@ -249,8 +249,7 @@ async def test_a_network_that_cannot_be_stored_causes_a_warning(home: Path) -> N
 
 
 async def test_an_open_network_has_no_room_until_a_peer_is_met(home: Path) -> None:
-    async with TCPPeer(temporary=True) as other:
-        port = other.port
+    port = int(free_ports(1)[0])
     async with TCPPeer(0, port, data=home / "bob", name="bob", open=True) as bob:
         for early in (bob.broadcast("too early"), bob.send_many("room", ["too early"]), bob.history("room")):
             with pytest.raises(UnknownName, match=r"^there is no room yet: .* first peer has been met"):

@@ -31,6 +31,7 @@ from tests.databases.servers import KINDS, Server, private
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
+from tests.ports import free_ports
 
 
 async def test_a_peer_logs_its_links_and_warnings_and_prints_nothing_unasked(
@@ -75,8 +76,7 @@ async def test_forget_refuses_the_own_peer_and_unknown_names(net: Mesh) -> None:
 
 
 async def test_an_endpoint_that_never_answered_can_be_forgotten(home: Path) -> None:
-    async with TCPPeer(temporary=True) as other:
-        nobody = other.port
+    nobody = int(free_ports(1)[0])
     async with TCPPeer(data=home / "ada") as ada:
         assert await ada.connect(nobody) is False
         assert await ada.forget(nobody) == Forgotten((f"127.0.0.1:{nobody}",), linked=False)
