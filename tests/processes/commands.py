@@ -17,7 +17,7 @@ from tests.processes.peers import Cluster
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 one_loop = pytest.mark.asyncio(loop_scope="module")  # for tests that share a fork server
-TIMEOUT = 60.0
+TIMEOUT = 120.0  # seconds
 
 
 class Ran:
@@ -41,9 +41,12 @@ class Ran:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the environment of a command line: of the variables of p2pchat, only the event loop is kept."""
+    """Return the environment of a command line: of the variables of p2pchat, only the event loop is kept.
+
+    At the end of its input a peer waits a minute for deliveries instead of 5 s, which a busy machine may need.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == LOOP}
-    return {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1"}
+    return {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1", "P2PCHAT_DRAIN": "60"}
 
 
 def p2pchat(home: Path, *words: str) -> Ran:
