@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,10 @@ async def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
         async def make(*, open: bool = False, settings: Settings = QUICK) -> Honest:
             ada = await stack.enter_async_context(TCPPeer(0, name="ada", db="memory://", open=open, settings=settings))
+            # What ada writes waits at bob's no longer than at hers for an attacker's entries that are on their way.
+            bobs = replace(QUICK, order_wait=settings.order_wait, order_wait_most=settings.order_wait_most)
             bob = await stack.enter_async_context(
-                TCPPeer(0, ada.endpoint, name="bob", db="memory://", open=open, settings=QUICK)
+                TCPPeer(0, ada.endpoint, name="bob", db="memory://", open=open, settings=bobs)
             )
             network = (
                 ada._lifecycle.resources.network
