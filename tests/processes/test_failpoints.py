@@ -170,7 +170,7 @@ async def written_by_this_version(cluster: Cluster) -> list[Line]:
         await ada.say("room", text)
     await ada.now.event("sent", text=TEXTS[-1])
     await ada.kill()
-    (cluster.home / "ada" / "control.sock").unlink()
+    (cluster.home / "ada" / "control.sock").unlink(missing_ok=True)
     (cluster.home / "ada").rename(cluster.home / "kept")
     history = await cluster.history("kept")
     assert [line["text"] for line in history] == TEXTS
