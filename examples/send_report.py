@@ -6,11 +6,11 @@ python examples/send_report.py 8082 localhost:8080 ada "the backup is done"
 import asyncio
 import sys
 
-from p2pchat import DeliveryTimeout, TCPPeer, UnknownName
+from p2pchat import DeliveryTimeout, Settings, TCPPeer, UnknownName
 
 
 async def main(port: int, endpoint: str, to: str, text: str) -> int:
-    async with TCPPeer(port, endpoint, name="report") as peer:
+    async with TCPPeer(port, endpoint, name="report", settings=Settings(start_timeout=60)) as peer:  # seconds
         try:
             receipt = await peer.send(to, text)
             await receipt.delivered(timeout=60)

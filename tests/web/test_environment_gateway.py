@@ -15,9 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from p2pchat.web.session import CONFIRMED_AFTER
 from tests.ports import free_ports
-from tests.web.processes import Program, p2pchat, running
+from tests.web.processes import WITHIN, Program, p2pchat, running
 from tests.web.socketio_client import socket
 from tests.web.websocket_client import connect
 
@@ -27,10 +26,14 @@ ADVICE = (
 )
 
 
+LATE = "import uvicorn; from p2pchat.web import session; session.CONFIRMED_AFTER = 3600.0; uvicorn.main()"
+
+
 @asynccontextmanager
-async def uvicorn(home: Path, port: str, *options: str, **variables: str) -> AsyncIterator[Program]:
-    """Run the command line that any ASGI application is run with."""
-    command = (sys.executable, "-m", "uvicorn", "p2pchat.cli.gateway:app", "--port", port, *options)
+async def uvicorn(home: Path, port: str, *options: str, code: str = "", **variables: str) -> AsyncIterator[Program]:
+    """Run the command line that any ASGI application is run with, or code that does the same."""
+    started = ("-c", code) if code else ("-m", "uvicorn")
+    command = (sys.executable, *started, "p2pchat.cli.gateway:app", "--port", port, *options)
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in variables.items():
@@ -72,13 +75,14 @@ async def test_uvicorn_starts_a_gateway_with_a_peer_from_variables(tmp_path: Pat
 async def test_uvicorn_with_our_websockets_proves_at_once_what_was_taken(tmp_path: Path) -> None:
     http, own = free_ports(2)
     ours = ("--ws", "p2pchat.cli.gateway:WebSocketProtocol")
-    async with uvicorn(tmp_path, http, *ours, PORT=own, NAME="office", TRUST_LOOPBACK="1") as server:
+    variables = {"PORT": own, "NAME": "office", "TRUST_LOOPBACK": "1"}
+    async with uvicorn(tmp_path, http, *ours, code=LATE, **variables) as server:
         await server.until("Uvicorn running on")
         url = f"ws://localhost:{http}/chat"
         async with connect(f"{url}?user=ada&events=receipts") as ada:
             await ada.send("/dm bob see you")
             id = json.loads(await ada.recv())["id"]
-            async with connect(f"{url}?user=bob") as bob, asyncio.timeout(CONFIRMED_AFTER - 5):
+            async with connect(f"{url}?user=bob") as bob, asyncio.timeout(WITHIN):  # no timer ends before
                 await bob.recv()
                 assert json.loads(await ada.recv()) == {"type": "delivered", "id": id, "by": "bob", "count": 1, "of": 1}
 
