@@ -98,11 +98,15 @@ class Fetcher:
             self._sync.send(Have({conversation.id: marks}, span=span, ask=True), remote, conversation.id)
 
     def prefer(self, key: WriterKey, remote: RemoteState) -> None:
-        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second."""
+        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second, or was given up
+        more often.
+        """
         request = self.requests.get(key)
         if request is None or request.source == remote.link.id or not self._sync.is_up(remote):
             return
-        is_served = request.source is not None and (
+        source = self._sync.remotes.get(request.source) if request.source is not None else None
+        is_served = source is not None and source.wants.failed <= remote.wants.failed
+        is_served = is_served and (
             not request.sent or self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
         )
         if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):

@@ -409,7 +409,7 @@ def test_who_holds_a_missing_entry_back_is_passed_over() -> None:
     world, eve, cyd = World(), Author("eve", "e1"), Author("cyd", "c1")
     ada = world.peer("ada")
     far, host = ada.far("cyd"), ada.far("eve")
-    eve.say("for cyd alone")
+    first = eve.say("for cyd alone")
     assert asked(host.say(page(eve))) == ["to eve: want 1 room eve from nothing"]
     far.say(cyd.say("hello", after=[eve.ref(1)]))
     world.pass_time(0.3)
@@ -417,6 +417,18 @@ def test_who_holds_a_missing_entry_back_is_passed_over() -> None:
     assert asked(far.say(page(eve))) == []
     world.pass_time(2.0)
     assert asked(ada.take()) == ["to cyd: want 1 room eve from nothing"]
+    far.say(first, have(eve, end=1))
+    assert ada.texts() == ["for cyd alone", "hello"]
+    second = eve.say("again")
+    assert asked(host.say(page(eve))) == ["to eve: want 2 room eve from e1:1"]
+    far.say(cyd.say("hello again", after=[eve.ref(2)]))
+    world.pass_time(0.3)
+    far.say(page(eve))
+    ada.take()
+    world.pass_time(0.5)
+    assert asked(ada.take()) == ["to cyd: want 2 room eve from e1:1"]
+    far.say(second)
+    assert ada.texts()[-1] == "hello again"
 
 
 def test_questions_for_what_nobody_has_leave_half_to_what_users_of_a_peer_wrote() -> None:
