@@ -95,14 +95,18 @@ class StrangerLimiter:
         return self._make_room(self._far, line, now)
 
     def _make_room(self, shares: Shares[Stranger], line: Line, now: float) -> bool:
-        """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place."""
+        """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place.
+
+        Otherwise close the one that was silent longest of those in no lighter branch than the newcomer's will be. So
+        an address for each silent stranger, all of one network, keeps nobody of that network out.
+        """
+        silent = [one for one in shares if now - one.heard_at >= SILENT_AFTER]
         newest = shares.giving_way(line)
-        if newest is None:
+        fullest = [one for one in silent if newest is not None and one.line == newest.line]
+        may_go = fullest or [one for one in silent if _is_no_lighter(shares, one.line, line)]
+        if not may_go:
             return False
-        silent = [one for one in shares if one.line == newest.line and now - one.heard_at >= SILENT_AFTER]
-        if not silent:
-            return False
-        longest = min(silent, key=lambda one: one.heard_at)
+        longest = min(may_go, key=lambda one: one.heard_at)
         self.release(longest)
         longest.close()
         return True
@@ -114,3 +118,11 @@ class StrangerLimiter:
                 self._buckets = {host: one for host, one in self._buckets.items() if not one.is_full(now)}
             bucket = self._buckets[address] = TokenBucket(rate, rate, now)
         return bucket.take(now)
+
+
+def _is_no_lighter(shares: Shares[Stranger], line: Line, newcomer: Line) -> bool:
+    """Return whether, where two lines part, the first one's branch has as many as the newcomer's with the newcomer."""
+    for depth, (one, other) in enumerate(zip(line, newcomer, strict=False), start=1):
+        if one != other:
+            return shares.taken[newcomer[:depth]] < shares.taken[line[:depth]]
+    return not newcomer

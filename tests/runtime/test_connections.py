@@ -232,6 +232,21 @@ def test_a_newcomer_takes_the_place_of_who_was_silent_longest_in_the_fullest_net
     assert callers.limiter.count == 48
 
 
+def test_a_silent_connection_from_each_address_of_a_network_keeps_nobody_of_it_out() -> None:
+    """A hundred such addresses, without an invite, kept a newcomer of their /24 out for more than 100 s."""
+    callers = Callers()
+    assert callers.call("cyd", ABROAD, 0.0)
+    for number in range(47):
+        assert callers.call(f"evil {number}", f"203.0.113.{number}", 0.1 + number / 100)
+    assert not callers.call("bob", "203.0.113.200", 0.9)  # nobody was silent for a second
+    assert not callers.call("evil 99", "203.0.113.7", 1.2)  # that address would have more than any other
+    assert callers.call("bob", "203.0.113.200", 1.2)
+    assert callers.closed == ["evil 0"] and callers.limiter.count == 48  # and not cyd, of a lighter network
+    callers.all["evil 1"].heard_at = 1.2  # it said something
+    assert callers.call("dan", "203.0.113.201", 1.3)
+    assert callers.closed == ["evil 0", "evil 2"]
+
+
 def test_who_holds_all_places_gets_none_of_those_of_newcomers() -> None:
     """Eight addresses come again and again for ten seconds, and so do forty honest ones from elsewhere."""
     callers = Callers()
