@@ -62,8 +62,10 @@ class Server:
                     port,
                     limit=STREAM_LIMIT_BYTES,
                     backlog=BACKLOG,
-                    start_serving=start_serving,
+                    start_serving=False,
                 )
+                if start_serving:
+                    await _start_serving(server)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and attempt and attempt < MAX_PORT_ATTEMPTS - 1:
                     port = 0
@@ -121,6 +123,15 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _start_serving(server: asyncio.Server) -> None:
+    """Start to accept. A start_server() that is cancelled while it does this itself leaves its sockets open."""
+    try:
+        await server.start_serving()
+    except BaseException:  # also when cancelled
+        server.close()
+        raise
 
 
 def loses_listener_on_error(loop: asyncio.AbstractEventLoop) -> bool:

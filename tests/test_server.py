@@ -15,6 +15,7 @@ from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
 from p2pchat.server import Server, loses_listener_on_error
 from tests.deadlines import WAIT, within
 from tests.link_ends import Recorder, listener, make_client
+from tests.step_loop import open_sockets
 
 
 @pytest.fixture(params=[False, True], ids=["elsewhere", "windows"])
@@ -94,6 +95,20 @@ async def test_a_failed_accept_does_not_end_listening_on_windows(monkeypatch: py
         for streams in await listening.connect():
             streams[1].transport.abort()
     assert not failures
+
+
+async def test_a_server_that_is_cancelled_while_it_starts_leaves_no_socket_open() -> None:
+    before = open_sockets()
+    for turns in range(8):
+        server = Server(lambda reader, writer: None)
+        listening = asyncio.create_task(server.listen("127.0.0.1", 0))
+        for _ in range(turns):
+            await asyncio.sleep(0)  # the number of turns is what varies
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await server.close()
+        await asyncio.sleep(0)  # closed sockets are released in the next turn
+        assert open_sockets() == before, turns
 
 
 @both_systems
