@@ -41,10 +41,13 @@ LINKED_WITHIN = 35.0  # a contact that was killed
 MEDIAN, WORST = 0.1, 1.0  # until a message of contacts is delivered
 QUIET = 0.01  # on it, between two who are not attacked; on a busy one all of these are longer alike
 PEAK = 160 * MIB  # of the attacked process
-LEFT = 10 * MIB  # kept after the attack, without what was stored
-# Kept for each log and group of made-up users that was stored. Measured: 6. What is held of each in memory takes 1.3
-# (config.py, `log_bytes`); the rest is caches, and pages that Python does not give back.
-STORED = 9 * KIB
+# Kept after the attack: besides what was stored and caches that are full now, and were empty: the newest entries (5 MiB
+# of memory), pages of the database (4), logs and users of which something was stored last (3), certificates (1).
+LEFT = 10 * MIB
+CACHES = 13 * MIB
+# For each log and group of made-up users that was stored. What is held of one in memory takes 1.3 (config.py,
+# `log_bytes`). The rest are holes between blocks in use, which Python does not give back: 8 MiB after 3,600 logs.
+STORED = 5 * KIB
 MADE_UP = ("users", "direct", "groups", "addresses", "logs", "large")  # what the branch sends
 ENOUGH = 101  # of each
 CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
@@ -233,7 +236,7 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
     assert median(took) < MEDIAN * slower
     assert late < WORST * slower
     assert peak < PEAK
-    assert left < LEFT + STORED * (shown["message"] + shown["group"])
+    assert left < LEFT + CACHES + STORED * (shown["message"] + shown["group"])
     assert dialled <= 1 + seconds // Settings().told_host_pause
     # Who wrote is told of when it comes, goes and changes: those who wait for an answer, and those who are shown.
     wrote = shown["request"] + len(direct) + len(groups)
