@@ -166,6 +166,7 @@ class Terminal:
         raw: Every byte the program wrote.
         screen: The visible screen.
         process: The program; None before start().
+        told_late: The longest time in seconds that the program heard of a size later than wanted: the machine was busy.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class Terminal:
         self._news = asyncio.Event()
         self._hung_up = False
         self._unsent = bytearray()
+        self.told_late = 0.0
         self._resizes: list[asyncio.TimerHandle] = []
 
     # The screen
@@ -291,9 +293,13 @@ class Terminal:
         self.screen.resize(rows, columns)
         if told_after:
             loop = asyncio.get_running_loop()
-            self._resizes.append(loop.call_later(told_after, _set_size, self._master, columns, rows))
+            self._resizes.append(loop.call_later(told_after, self._tell_size, columns, rows, loop.time() + told_after))
         else:
             _set_size(self._master, columns, rows)
+
+    def _tell_size(self, columns: int, rows: int, due_at: float) -> None:
+        self.told_late = max(self.told_late, asyncio.get_running_loop().time() - due_at)
+        _set_size(self._master, columns, rows)
 
     async def quiet(self, seconds: float) -> None:
         """Wait until the program has written nothing for some time."""

@@ -468,12 +468,19 @@ async def test_a_dragged_edge_loses_no_message(terminal: OpenTerminal, peer: Sta
     await ada.type(line)
     await ada.until(lambda: "".join(ada.lines).endswith("word29"))
     random = Random(seed)
-    texts = [f"text-{number}" for number in range(7)]
-    for number in range(14):
-        if number % 2:
-            await bob.broadcast(texts[number // 2])
-        ada.resize(random.randint(25, 60), 24, told_after=0.2)
-        await asyncio.sleep(0.15)  # as a hand drags
+    drags = 0
+    while not drags or ada.told_late > 0.08:  # a size told later than any terminal does proves nothing: drag again
+        if drags == 20:
+            pytest.skip("this machine is too busy to tell sizes in time")
+        drags += 1
+        ada.told_late = 0.0
+        texts = [f"text-{drags}-{number}" for number in range(7)]
+        for number in range(14):
+            if number % 2:
+                await bob.broadcast(texts[number // 2])
+            ada.resize(random.randint(25, 60), 24, told_after=0.2)
+            await asyncio.sleep(0.15)  # as a hand drags
+        await asyncio.sleep(0.2)  # until the last size is told
     await ada.until(lambda: all(f"bob: {text}" in "".join(ada.all_lines) for text in texts), "all messages")
     await ada.until(lambda: "".join(ada.lines).endswith("word29"))
 
