@@ -407,7 +407,7 @@ class Links:
         former = self.by_peer.get(link.peer)
         is_copy = (
             former is not None
-            and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
+            and not former.relayed  # a direct link takes its place, and an engine that comes and goes replaces many
             and self._duplicates.lasted(former)
             and self._duplicates.on_replaced(link.peer, link.peer)
         )
