@@ -140,11 +140,11 @@ class ControlServer:
             await asyncio.gather(*connections, return_exceptions=True)
 
     async def wait_for_commands(self) -> None:
-        """Stop listening, and wait a while for the commands that use this peer, except those with a tail."""
+        """Stop listening, and wait a while for the commands that use this peer, except those that only follow it."""
         self._stop_listening()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_TIMEOUT):
-                while any(one.tail is None for one in self._connections.values()):
+                while not all(one.only_follows for one in self._connections.values()):
                     self._connection_ended.clear()
                     await self._connection_ended.wait()
 
@@ -247,6 +247,7 @@ class ControlConnection:
         accounts: The accounts of the gateway that runs here; None without one.
     Attributes:
         tail: Its tail, which ends with the peer; None: it has none.
+        only_follows: It has a tail and asked for nothing else.
     """
 
     def __init__(
@@ -266,6 +267,8 @@ class ControlConnection:
             self._session.stop_waiting_for_names()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self.tail: asyncio.Task[None] | None = None
+        self.only_follows: bool = False
+        self._has_asked = False
 
     async def serve(self) -> None:
         """Carry out the client's requests until it ends its output or goes away."""
@@ -330,6 +333,8 @@ class ControlConnection:
                 request = None if line is None else parse_request(line)
             except BadCommand as error:
                 request = error
+            self.only_follows = isinstance(request, JsonCommand) and request.do == "tail" and not self._has_asked
+            self._has_asked = True
             if request is None:
                 for_session.append(line and line.strip())
                 continue

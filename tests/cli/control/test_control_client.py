@@ -89,8 +89,12 @@ async def test_the_peer_stays_for_other_commands(home: Path) -> None:
     async def second() -> None:
         async with connect_or_run(home / "ada") as control:
             assert not control.is_own
+            await control.ask("find", to="room")
+            await control.ask("tail", to="room", last=0)  # as send_once, which learns the id of its message so
             entered.set()
             await first_done.wait()
+            for _ in range(100):  # longer than a peer takes to stop
+                await control.ask("find", to="room")
             await say(control, "the second, later")
 
     async with connect_or_run(home / "ada") as control:
