@@ -36,6 +36,7 @@ DEFAULT_PORT = 4222
 CONNECT_TIMEOUT = 5.0  # seconds for connecting and signing in; a guess
 RETRY_FIRST = 0.1  # seconds until the next attempt, doubled each time, full jitter: links are to be back soon
 RETRY_MOST = 5.0  # a guess: one server, asked by a hundred peers, sees twenty attempts a second
+CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back. A guess
 MAX_OUTSTANDING_PINGS = 2  # unanswered; then the server is gone
 MAX_UNREAD_BYTES = 64 << 20  # received and not handled; more than the windows of all pipes that fill at once, a guess
 NOBODY = "503"  # status of "no responders"
@@ -255,7 +256,9 @@ class Engine:
             self._on_state(self.server, "")
             writing = asyncio.get_running_loop().create_task(self._write(client))
             try:
-                return await closed
+                while not closed.done() and client.is_connected:
+                    await asyncio.wait([closed], timeout=CHECKED_EVERY)
+                return closed.result() if closed.done() else "the connection was lost"
             finally:
                 writing.cancel()
                 await asyncio.wait([writing])
