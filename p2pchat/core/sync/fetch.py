@@ -98,17 +98,17 @@ class Fetcher:
             self._sync.send(Have({conversation.id: marks}, span=span, ask=True), remote, conversation.id)
 
     def prefer(self, key: WriterKey, remote: RemoteState) -> None:
-        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second, or was given up
-        more often.
+        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second.
+
+        One that was given up more often, and gave nothing so far, gets no second.
         """
         request = self.requests.get(key)
         if request is None or request.source == remote.link.id or not self._sync.is_up(remote):
             return
         source = self._sync.remotes.get(request.source) if request.source is not None else None
-        is_served = source is not None and source.wants.failed <= remote.wants.failed
-        is_served = is_served and (
-            not request.sent or self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
-        )
+        failed_more = source is not None and source.wants.failed > remote.wants.failed and not request.gained
+        is_patient = not request.sent or self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
+        is_served = source is not None and is_patient and not failed_more
         if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):
             self._give_up(request)
             self._open_want(request, remote)
