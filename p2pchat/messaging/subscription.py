@@ -466,7 +466,12 @@ class EventBuilder:
         if not recent.edited and self._access.is_all:
             return self._from_run(run, read)
         steps = _steps_of(run, read)
-        return self._from_steps(steps, await self._edits_of(run.log, steps) if recent.edited else {}, {})
+        if not recent.edited:
+            return self._from_steps(steps, {}, {})
+        # What became of a message costs as much as its reactions, so it is looked up once for as many entries as wait.
+        while len(steps) < PAGE and (run := recent.after(steps[-1].place)) is not None:
+            steps += _steps_of(run, steps[-1].place)
+        return self._from_steps(steps, await self._edits_of(steps), {})
 
     async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
@@ -523,29 +528,31 @@ class EventBuilder:
             if self._access.hears(event.audience)
         }
 
-    async def _edits_of(self, log: LogId, steps: Sequence[Step]) -> Special:
-        """Return the edits of entries of one log in memory, and the events of those that are edits themselves."""
+    async def _edits_of(self, steps: Sequence[Step]) -> Special:
+        """Return the edits of entries in memory, and the events of those that are edits themselves."""
         special: Special = {}
-        ref = ref_key(log.user, log.run)
-        seqs = self._source.recent.edited.get((log.conversation, ref))
-        edited = [step for step in steps if step.seq in seqs] if seqs else []
-        if edited:
-            found = await self._source.entries([(log.conversation, Ref(ref, step.seq)) for step in edited])
-            for step, shown in zip(edited, found, strict=True):
-                if shown is not None and shown.edits is not None:
-                    special[step.place] = shown.edits
+        edited = self._source.recent.edited
+        named = [(step, Ref(ref_key(step.log.user, step.log.run), step.seq)) for step in steps]
+        named = [(step, ref) for step, ref in named if ref.seq in edited.get((step.log.conversation, ref.log), ())]
+        for (step, _), shown in zip(named, await self._entries(named), strict=True):
+            if shown is not None and shown.edits is not None:
+                special[step.place] = shown.edits
         return special | await self._message_changes(steps)
+
+    async def _entries(self, named: Sequence[tuple[Step, Ref]]) -> list[ReleasedEntry | None]:
+        """Return the entries that steps name, each looked up once."""
+        keys = [(step.log.conversation, ref) for step, ref in named]
+        asked = list(dict.fromkeys(keys))
+        found = dict(zip(asked, await self._source.entries(asked), strict=True)) if asked else {}
+        return [found[key] for key in keys]
 
     async def _message_changes(self, steps: Sequence[Step]) -> Special:
         """Return the events of the edits, deletions and reactions among these entries, by place."""
         if not any(kind in self._posts for kind in MESSAGE_CHANGES):
             return {}
         named = [(step, re) for step in steps if step.entry.k in RELATION_KINDS and (re := step.entry.re) is not None]
-        if not named:
-            return {}
         special: Special = {}
-        found = await self._source.entries([(step.log.conversation, re) for step, re in named])
-        for (step, _), shown in zip(named, found, strict=True):
+        for (step, _), shown in zip(named, await self._entries(named), strict=True):
             event = None if shown is None else self._change_event(step, shown)
             if event is not None and type(event) in self._posts:
                 special[step.place] = event

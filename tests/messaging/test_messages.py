@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 
 from p2pchat import Deleted, Delivered, Edited, Gap, Joined, Message, Reaction, Sent, TCPPeer, TooLong, UnknownName
 from p2pchat.core.log import Ref
+from p2pchat.messaging.dispatcher import Feed
 from p2pchat.messaging.messages import users_with
+from p2pchat.protocol import ConversationId
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing import Log, Mesh, check, mesh
 from p2pchat.testing.meshes import QUICK
 
@@ -340,3 +344,27 @@ async def test_users_with_an_entry_are_named_once_without_oneself() -> None:
         assert users_with(cyd.people, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
         assert users_with(ada.people, of["bob"], refs[:1]) == ("bob",)
         assert users_with(bob.people, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer unknown here
+
+
+async def test_a_message_is_looked_up_once_for_all_who_react_meanwhile(
+    net: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of made-up users may react to one message. Looked up for each of them, it would hold up all others."""
+    ada, bob, _ = net.peers
+    plan = await ada.broadcast("the plan")
+    guests = [await bob.host(f"guest{number}") for number in range(8)]
+    events = ada.events(Reaction, consumer=None)
+    for guest in guests:
+        await (await guest.react(plan.id, "👍")).delivered(by="ada", timeout=60)
+    asked: list[int] = []
+    look_up = Feed.entries
+
+    async def counted(feed: Feed, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
+        asked.append(len(named))
+        return await look_up(feed, named)
+
+    monkeypatch.setattr(Feed, "entries", counted)
+    told = [await anext(events) for _ in guests]
+    assert [(event.by.name, event.reaction) for event in told] == [(guest.name, "👍") for guest in guests]
+    assert [len(event.message.reactions["👍"]) for event in told] == [8] * 8
+    assert asked == [1]
