@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pchat.core.context import Context, KeySet
 from p2pchat.core.records import META_BLOCKED
@@ -60,9 +60,9 @@ class Contacts:
         """Return whether a user is known to this hosted user."""
         return id in self or id in self._ids.get(user, ())
 
-    def count(self, user: UserId) -> int:
-        """Return how many are known to this hosted user, whom it chose itself."""
-        return len(self._ids.get(user, ()))
+    def chosen_by(self, user: UserId) -> Collection[UserId | PeerId]:
+        """Return those whom this hosted user chose itself."""
+        return self._ids.get(user, {}).keys()
 
     def has_any(self, id: UserId) -> bool:
         """Return whether a user is known to anybody here."""

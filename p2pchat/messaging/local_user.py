@@ -380,9 +380,8 @@ class LocalUser(Viewer):
         driver, user = self._require_running(), self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: what you write to yourself never waits")
-        known, most = driver.node.contacts, driver.node.settings.max_conversations_a_user
-        is_new = not known.are_known(self.people.me, user.key)
-        if self._consumer_prefix and is_new and known.count(self.people.me) >= most:
+        known, most = driver.node.contacts.chosen_by(self.people.me), driver.node.settings.max_conversations_a_user
+        if self._consumer_prefix and user.key not in known and len(known) >= most:
             raise ValueError(f"{most} users are known to you, and that is the limit")
         driver.put(RequestAccepted(self.people.me, user.key))
         await driver.settle()
