@@ -253,6 +253,7 @@ async def an_unavailable_message_leaves_a_gap_mark_until_it_arrives(network: Net
     """Bob answers ada and leaves before cyd, who cannot reach her, has received what she wrote."""
     # A link that is silent on a busy machine must not end: the next one compares, and brings what is to be missing.
     slow = {**QUICK, "dead_after": 120.0, "order_wait": 1.0, "gossip_within": 600.0, "digest_every": 600.0}
+    slow["want_after"] = 240.0  # cyd would ask bob for the message after a quarter of it
     network.machine(1), network.machine(2), network.machine(3)
     network.machine(1).lose("10.77.0.3")
     network.machine(3).lose("10.77.0.1")
