@@ -242,9 +242,7 @@ class AntiEntropy:
                 self._on_page(remote, conversation, users, frame.span, ask=frame.ask)
             else:
                 for user, marks in users.items():
-                    # A peer that hosts the writer and sends marks does not push: the first comparison is not over.
-                    is_announced = user in remote.link.users and self._sync.requests.is_known(user)
-                    self._on_marks(remote, conversation, user, marks, urgent=is_announced)
+                    self._on_marks(remote, conversation, user, marks, urgent=False)
         for id, refused in frame.full.items():
             if self._sync.find_conversation(remote, id) is not None:
                 for user in refused:

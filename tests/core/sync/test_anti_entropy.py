@@ -191,18 +191,6 @@ def test_announced_entries_are_wanted_after_a_second() -> None:
     assert [line for line in ada.take() if "want" in line] == ["to bob: want 1 room cyd from nothing"]
 
 
-def test_entries_that_a_contact_announces_instead_of_pushing_are_wanted_at_once() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
-    for contact in ("bob", "cyd"):
-        ada.put(QuotaLifted(IDS[contact]))
-    far = ada.far("bob")
-    bob.say("hi")
-    cyd.say("ho")
-    ada.take()
-    assert far.say(have(bob, cyd)) == ["to bob: want 1 room bob from nothing"]  # cyd's peer pushes
-
-
 @pytest.mark.parametrize(("known", "most"), [(False, MAX_AHEAD_UNKNOWN), (True, MAX_REMEMBERED)])
 def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
     ada = World().peer("ada")
