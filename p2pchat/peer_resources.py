@@ -71,7 +71,7 @@ class Options:
 
     @property
     def engine_options(self) -> EngineOptions | None:
-        """Where the engine is; None without one."""
+        """The servers of the engine and the credentials; None without an engine."""
         if self.engine is None:
             return None
         credentials = None if self.engine_credentials is None else Path(self.engine_credentials)

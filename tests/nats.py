@@ -64,7 +64,7 @@ class NatsServer:
                     return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"nats-server does not start: {' '.join(command)}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # poll: another process, which tells nobody that it listens
 
     def kill(self) -> None:
         """End it at once, as a crash would."""

@@ -242,12 +242,10 @@ class Viewer:
                 low = key_of(page[-1])
             else:
                 high = key_of(page[0])
-        is_newest = limit and before is None and after is None
-        return (
-            await self._with_present(conversation, self._posts(found), since, limit)
-            if is_newest
-            else self._posts(found)
-        )
+        posts = self._posts(found)
+        if limit and before is None and after is None:
+            return await self._with_present(conversation, posts, since, limit)
+        return posts
 
     async def _with_present(
         self, conversation: To | None, newest: list[Message | Sent], since: datetime | None, limit: int

@@ -47,7 +47,7 @@ _log = logging.getLogger("p2pchat.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Where the engine is, and how this peer signs in.
+    """The servers of an engine, and how this peer signs in.
 
     Attributes:
         servers: URLs of the servers of one engine, "nats://host:4222", as `parse_servers` returns them.

@@ -306,7 +306,7 @@ class RelayTransport:
         try:
             async with asyncio.timeout(timeout):
                 await pipe.opened
-        except BaseException:
+        except BaseException:  # also when cancelled
             pipe.abort()
             raise
         return streams
