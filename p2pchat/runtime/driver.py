@@ -123,7 +123,8 @@ class Driver:
         self._in_flight = CommitsInFlight(
             settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
         )
-        self._resume_timers: dict[int, asyncio.TimerHandle] = {}  # by link
+        # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
+        self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
         self._turns = Turns(settings, node.is_known, connections.hold)
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
@@ -310,12 +311,13 @@ class Driver:
     def _pause_reading(self, effect: fx.PauseReading) -> None:
         """Stop handling and reading a link for a while. Of two pauses, the longer one counts."""
         resume_at = self._loop.time() + effect.seconds
-        former = self._resume_timers.get(effect.link)
-        if former is not None and former.when() >= resume_at:
+        former_at, former = self._resume_timers.get(effect.link, (0.0, None))
+        if former is not None and former_at >= resume_at:
             return
         if former is not None:
             former.cancel()
-        self._resume_timers[effect.link] = self._loop.call_at(resume_at, self._resume_reading, effect.link)
+        timer = self._loop.call_at(resume_at, self._resume_reading, effect.link)
+        self._resume_timers[effect.link] = resume_at, timer
         self._turns.hold(effect.link)
 
     def _resume_reading(self, link: int) -> None:
@@ -492,7 +494,8 @@ class Driver:
 
     def _cancel_timers(self) -> None:
         self._reads.stop()
-        for handle in (self._wake_timer, self._pump_handle, *self._resume_timers.values()):
+        pauses = [timer for _, timer in self._resume_timers.values()]
+        for handle in (self._wake_timer, self._pump_handle, *pauses):
             if handle is not None:
                 handle.cancel()
 

@@ -247,8 +247,25 @@ async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
         driver._pause_reading(PauseReading(FLOOD, 0.01))
         driver.put(Got(FLOOD, [Ping()]))
         assert not driver._turns
-        [timer] = driver._resume_timers.values()
-        assert timer.when() - asyncio.get_running_loop().time() > 20
+        [(resume_at, _)] = driver._resume_timers.values()
+        assert resume_at - asyncio.get_running_loop().time() > 20
+
+
+def test_a_longer_pause_of_a_link_may_follow_one_that_is_as_good_as_over() -> None:
+    """uvloop makes no timer of less than half a millisecond, but a callback of the next turn."""
+    uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
+
+    async def scenario() -> None:
+        async with mesh("ada") as net:
+            driver = net.peers[0]._driver
+            driver._pause_reading(PauseReading(FLOOD, 0.0001))
+            driver._pause_reading(PauseReading(FLOOD, 30.0))
+            await asyncio.sleep(0)
+            driver.put(Got(FLOOD, [Ping()]))
+            assert not driver._turns
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
 
 
 def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> None:
