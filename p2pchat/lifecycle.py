@@ -292,10 +292,13 @@ class PeerLifecycle:
         engine = self.options.engine_options
         if engine is None or self._offline:
             return self._transport
+        network = resources.network
+        network_key = bytes.fromhex(network.key) if network is not None and network.key is not None else None
         self.relay = RelayTransport(
             resources.identity.peer_id,
             engine,
             resources.identity.derive(NKEY_PURPOSE),
+            network_key,
             self._transport,
             listens=self.options.listen,
             ping_after=self.settings.ping_after,

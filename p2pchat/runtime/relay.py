@@ -10,15 +10,17 @@ missing, repeated or out of order breaks the pipe; the core dials again and comp
 Each end takes at most a window of bytes that it has not passed on. Every piece names the subject of its sender: the
 engine answers at once when nobody listens at the other one, and pieces from elsewhere do not count.
 
-Whoever may publish on the engine can dial every peer that it knows the id of, as on a socket. Nothing that the engine
-says about the far end is believed. So all these connections count as strangers from one address (strangers.py), until
-they have proved themselves.
+Whoever may publish on the engine can dial every peer that it knows the id of, and cannot be told from others there. So
+the piece that opens a pipe of a keyed network has a proof of the network's key: who lacks it takes no place. Nothing
+that the engine says about the far end is believed. All these connections count as strangers from one address
+(strangers.py), until they have proved themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import hmac
 import logging
 import re
 import secrets
@@ -41,6 +43,7 @@ HEAD_BYTES = 9  # of a piece: its kind and its number
 VERSION = b"1"  # of this protocol, in an open
 
 OPEN, DATA, TAKEN, END, BREAK = b"O", b"D", b"T", b"E", b"B"
+PROOF_TAG = b"p2pchat/relay/1\0"
 _NUMBERED = (DATA, TAKEN, END)
 _PIPE_SUBJECT = re.compile(r"p2pchat\.pipe\.[a-z2-7]{52}\.[0-9a-f]{32}")
 
@@ -245,6 +248,7 @@ class RelayTransport:
     Args:
         me: The id of this peer.
         secret: 32 bytes derived from its identity, for the engine.
+        network_key: K, which whoever dials must know; None if the network is open.
         sockets: Takes everything else.
         listens: Whether sockets listen.
         on_state: Called when the engine comes (with the URL of the server, and "") and when it is away (with the
@@ -261,13 +265,16 @@ class RelayTransport:
         me: PeerId,
         options: EngineOptions,
         secret: bytes,
+        network_key: bytes | None,
         sockets: Transport,
         *,
         listens: bool,
         ping_after: float,
         on_state: Callable[[str, str], None],
     ) -> None:
+        self._me = me
         self._id = base32(me).lower()
+        self._network_key = network_key
         self._sockets = sockets
         self._listens = listens
         self._on_state = on_state
@@ -302,7 +309,7 @@ class RelayTransport:
         if not self.engine.server:
             raise OSError(errno.ENETUNREACH, "the engine is away")
         pipe, streams = self._make("")
-        self.publish(_at(base32(peer).lower()), OPEN + VERSION, pipe.own)
+        self.publish(_at(base32(peer).lower()), open_piece(self._network_key, peer, pipe.own), pipe.own)
         try:
             async with asyncio.timeout(timeout):
                 await pipe.opened
@@ -363,9 +370,13 @@ class RelayTransport:
             self.counted["relay_stray"] += 1
 
     def _on_open(self, reply: str, data: bytes) -> None:
-        """A peer dials this one, or says so: nothing is believed before its handshake."""
-        if data != OPEN + VERSION or not _PIPE_SUBJECT.fullmatch(reply) or self._server is None:
+        """A member dials this peer, or says so: who it is, the handshake proves."""
+        if data[:2] != OPEN + VERSION or not _PIPE_SUBJECT.fullmatch(reply) or self._server is None:
             self.counted["relay_malformed"] += 1
+            return
+        if not hmac.compare_digest(data, open_piece(self._network_key, self._me, reply)):
+            self.counted["relay_unproven"] += 1
+            self.publish(reply, BREAK, "")
             return
         pipe, streams = self._make(reply)
         pipe.opened.set_result(None)
@@ -392,6 +403,13 @@ class RelayTransport:
 def _at(label: str) -> str:
     """Return the subject at which a peer listens."""
     return f"p2pchat.at.{label}"
+
+
+def open_piece(network_key: bytes | None, to: PeerId, reply: str) -> bytes:
+    """Return the piece that dials a peer: in a keyed network with a proof of its key, for this peer and this pipe."""
+    if network_key is None:
+        return OPEN + VERSION
+    return OPEN + VERSION + hmac.digest(network_key, PROOF_TAG + bytes.fromhex(to) + reply.encode(), "sha256")
 
 
 def hand_over(data: bytes, protocol: asyncio.Protocol | asyncio.BufferedProtocol) -> None:

@@ -2,7 +2,8 @@
 
 StrangerLimiter caps strangers, in total and per address, and the rate of new ones. A connection above a cap is closed
 before a byte is read. This bounds what strangers cost. When all places are taken, a newcomer takes that of a silent
-stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out.
+stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out. When
+those of its address are taken, it takes that of a silent one there: behind one address, or one engine, are many people.
 """
 
 from __future__ import annotations
@@ -74,7 +75,11 @@ class StrangerLimiter:
         near = is_loopback(host) or is_private(host) or self.knows(host)
         shares = self._near if near else self._far
         has_token = self._take_token(line[-1], now, rate)
-        if not has_token or shares.taken[line] >= max_strangers or not self._has_place(line, now, near=near):
+        if shares.taken[line] < max_strangers:
+            has_place = has_token and self._has_place(line, now, near=near)
+        else:
+            has_place = has_token and self._close_longest([one for one in shares if one.line == line], now)
+        if not has_place:
             self.refused += 1
             return None
         stranger = Stranger(line, close, now)
@@ -100,13 +105,17 @@ class StrangerLimiter:
         Otherwise close the one that was silent longest of those in no lighter branch than the newcomer's will be. So
         an address for each silent stranger, all of one network, keeps nobody of that network out.
         """
-        silent = [one for one in shares if now - one.heard_at >= SILENT_AFTER]
         newest = shares.giving_way(line)
-        fullest = [one for one in silent if newest is not None and one.line == newest.line]
-        may_go = fullest or [one for one in silent if _is_no_lighter(shares, one.line, line)]
-        if not may_go:
+        fullest = [one for one in shares if newest is not None and one.line == newest.line]
+        no_lighter = [one for one in shares if _is_no_lighter(shares, one.line, line)]
+        return self._close_longest(fullest, now) or self._close_longest(no_lighter, now)
+
+    def _close_longest(self, strangers: list[Stranger], now: float) -> bool:
+        """Close the one of them that was silent longest. Return False if none was."""
+        silent = [one for one in strangers if now - one.heard_at >= SILENT_AFTER]
+        if not silent:
             return False
-        longest = min(may_go, key=lambda one: one.heard_at)
+        longest = min(silent, key=lambda one: one.heard_at)
         self.release(longest)
         longest.close()
         return True

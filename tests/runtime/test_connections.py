@@ -180,7 +180,7 @@ def test_one_address_gets_eight_places() -> None:
     assert first is not None and admitted(strangers, ABROAD, 20, now=0.0) == 7
     assert admitted(strangers, ELSEWHERE, 1, now=0.0) == 1
     strangers.release(first)
-    assert admitted(strangers, ABROAD, 2, now=60.0) == 1
+    assert admitted(strangers, ABROAD, 2, now=0.9) == 1
 
 
 def test_loopback_gets_32_places() -> None:
@@ -245,6 +245,17 @@ def test_a_silent_connection_from_each_address_of_a_network_keeps_nobody_of_it_o
     callers.all["evil 1"].heard_at = 1.2  # it said something
     assert callers.call("dan", "203.0.113.201", 1.3)
     assert callers.closed == ["evil 0", "evil 2"]
+
+
+def test_silent_connections_keep_nobody_of_their_own_address_out() -> None:
+    """Behind one address are many people, and all who dial through an engine have one."""
+    callers = Callers()
+    for number in range(8):
+        assert callers.call(f"evil {number}", ABROAD, number / 10)
+    assert not callers.call("bob", ABROAD, 0.9)  # nobody was silent for a second
+    callers.all["evil 0"].heard_at = 1.0  # it said something
+    assert callers.call("bob", ABROAD, 1.2)
+    assert callers.closed == ["evil 1"] and callers.limiter.count == 8
 
 
 def test_who_holds_all_places_gets_none_of_those_of_newcomers() -> None:

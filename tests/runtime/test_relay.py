@@ -24,13 +24,14 @@ from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.runtime.connections import TCPTransport
 from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, nkey_seed, own_nkey, parse_servers
-from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport
+from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport, open_piece
 from p2pchat.server import Server
 from tests.deadlines import WAIT, within
 from tests.nats import HostileEngine, NatsServer, missing, resized
 from tests.nats import Message as Carried
 
 SERVER = parse_servers("127.0.0.1:4333")
+KEY = bytes(range(32))  # of the network
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -57,6 +58,7 @@ class End:
             self.identity.peer_id,
             EngineOptions(parse_servers(url), credentials),
             self.identity.derive(NKEY_PURPOSE),
+            KEY,
             TCPTransport(),
             listens=False,
             ping_after=Settings().ping_after,
@@ -255,27 +257,61 @@ async def test_what_other_clients_publish_opens_nothing_and_breaks_nothing(engin
 
 
 async def test_opens_without_end_are_refused_like_strangers_of_one_address(engine: NatsServer, tmp_path: Path) -> None:
-    import nats
-
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
-        client = await nats.connect(engine.url)
-        answers: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def take(message: Any) -> None:
-            answers.put_nowait(message.data)
-
-        own = f"p2pchat.pipe.{'a' * 52}"
-        await client.subscribe(f"{own}.*", cb=take)
-        at = f"p2pchat.at.{relay_endpoint(relay_peer(ada.endpoint[:-2])).partition('.')[0]}"
-        for number in range(100):
-            await client.publish(at, b"O1", reply=f"{own}.{number:032x}")
-        async with within(WAIT, "an answer to each"):
-            found = [await answers.get() for _ in range(100)]
+        key = bytes.fromhex(ada._lifecycle.network.key)  # type: ignore[union-attr,arg-type]
+        found = await _answers(engine, ada, lambda reply: open_piece(key, _id_of(ada), reply))
         settings = Settings()
         assert found.count(b"O1") == settings.max_strangers_an_address  # and the others are ended at once
         assert found.count(b"B") == 100 - settings.max_strangers_an_address
         relay = ada._lifecycle.relay
         assert relay is not None and len(relay._pipes) == settings.max_strangers_an_address
+
+
+@pytest.mark.parametrize("forged", ["none", "another network's", "another pipe's", "another peer's"])
+async def test_who_lacks_the_network_s_key_takes_no_place(engine: NatsServer, tmp_path: Path, forged: str) -> None:
+    """Any client of the engine held the places of all who dial through it."""
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        key = bytes.fromhex(ada._lifecycle.network.key)  # type: ignore[union-attr,arg-type]
+        found = await _answers(
+            engine,
+            ada,
+            lambda reply: {
+                "none": b"O1",
+                "another network's": open_piece(KEY, _id_of(ada), reply),
+                "another pipe's": open_piece(key, _id_of(ada), reply[:-1] + "f"),
+                "another peer's": open_piece(key, "ab" * 32, reply),
+            }[forged],
+        )
+        assert found.count(b"B") == 100
+        relay = ada._lifecycle.relay
+        assert relay is not None and not relay._pipes
+        assert relay.counted["relay_unproven"] == 100
+
+
+def _id_of(peer: TCPPeer) -> str:
+    return relay_peer(peer.endpoint.rpartition(":")[0])
+
+
+async def _answers(engine: NatsServer, to: TCPPeer, piece: Callable[[str], bytes]) -> list[bytes]:
+    """Dial a peer a hundred times at once with such pieces; return what it answered."""
+    import nats
+
+    answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(message: Any) -> None:
+        answers.put_nowait(message.data)
+
+    client = await nats.connect(engine.url)
+    own = f"p2pchat.pipe.{'a' * 52}"
+    await client.subscribe(f"{own}.*", cb=take)
+    at = f"p2pchat.at.{base32(_id_of(to)).lower()}"
+    for number in range(100):
+        reply = f"{own}.{number:031x}0"
+        await client.publish(at, piece(reply), reply=reply)
+    try:
+        async with within(WAIT, "an answer to each"):
+            return [await answers.get() for _ in range(100)]
+    finally:
         await client.close()
 
 
