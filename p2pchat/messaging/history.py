@@ -328,6 +328,27 @@ class Viewer:
             raise UnknownName(message_id, text="there is no message with this id here")
         return post_of(self, shown)
 
+    async def written_before(self, message_id: str) -> datetime | None:
+        """Return when the newest entry here was written of those that precede a message in its log; None for none.
+
+        So a message that is not here was written after that, by the same clock.
+
+        Raises:
+            ValueError: That is no message id.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
+        """
+        disk, storage, (prefix, ref) = self._disk, self._disk.storage, parse_message_id(message_id)
+        keys = [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)]
+
+        def look_up() -> ReleasedEntry | None:
+            for facts in storage.lookup(keys, [])[0].values():
+                return storage.entry(facts.log, min(facts.released, ref.seq - 1))
+            return None
+
+        shown = await disk.read(look_up)
+        return None if shown is None else aware(decode_entry(shown.raw).at)
+
     async def deleted_messages(self, conversation: To | None = None) -> list[DeletedMessages]:
         """Return which messages were deleted here with Conversation.delete_history, in the order of history.
 

@@ -89,6 +89,14 @@ class HostedUser(LocalUser):
         """True while the peer hosts the user; false after TCPPeer.unhost."""
         return not self._gone
 
+    @property
+    def is_hosted_elsewhere(self) -> bool:
+        """True if another peer hosts the user, too, or did at some time since both this peer and the user are here.
+
+        Raises PeerClosed.
+        """
+        return self.key in self._driver.node.presence.shared
+
     def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken.
 

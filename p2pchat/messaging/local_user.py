@@ -59,6 +59,7 @@ from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expecte
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
+from p2pchat.storage.base import Storage
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
@@ -916,7 +917,7 @@ class LocalUser(Viewer):
 
     async def released(
         self,
-        after: Post | None = None,
+        after: Post | datetime | None = None,
         *,
         consumer: str = "main",
         kinds: Collection[str] | None = None,
@@ -928,17 +929,22 @@ class LocalUser(Viewer):
         to read continuously. Conversations that are not asked for cost nothing.
 
         Args:
-            after: The last message taken; None for the place of `consumer`, as set by hand_on or by an iterator of
-                events. The place of a new consumer is where this peer started.
+            after: The last message taken, or a moment, for what was shown here from then on; None for the place of
+                `consumer`, as set by hand_on or by an iterator of events. The place of a new consumer is where this
+                peer started.
             kinds: Return conversations of these kinds, e.g. ("dm", "group"); None for all.
             limit: The maximum number of messages, 1 or more.
         Raises StorageError, PeerClosed.
         """
         disk = self._disk
         keys = [one.key for one in self.recent_conversations() if kinds is None or one.kind in kinds]
-        place = self._place_of(consumer) if after is None else after.place
         if limit < 1:
             raise ValueError("a page has 1 message or more")
+        if isinstance(after, datetime):
+            newest = self._lifecycle.feed.recent.newest
+            place = await disk.read(partial(_place_before, disk.storage, newest, micros_of(after)))
+        else:
+            place = self._place_of(consumer) if after is None else after.place
         while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
             page = await disk.read(partial(disk.storage.places, place, limit, keys))
             found = list(filter(self._is_shown, page))
@@ -1002,6 +1008,25 @@ class LocalUser(Viewer):
                 feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
             else:
                 feed.commit_offset(name, post.place)
+
+
+def _place_before(storage: Storage, newest: int, moment: int) -> int:
+    """Return the place of the last entry that was shown here before a moment, in UTC microseconds.
+
+    Places are given in the order of time. So some 20 looks find it, most of them near the newest place.
+    """
+
+    def is_before(place: int) -> bool:
+        found = storage.places(place - 1, 1)
+        return bool(found) and found[0].received_at < moment
+
+    low, high, step = newest, newest + 1, 1  # what is at `low` was shown before it, what is at `high` was not
+    while low > 0 and not is_before(low):
+        low, high, step = max(0, low - step), low, 4 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_before(middle) else (low, middle)
+    return low
 
 
 def _operations_of(group: Conversation) -> ConversationId:

@@ -543,6 +543,10 @@ class Viewer(Wrapper):
         """Return one message by its id, as in `reply_to` and `after`."""
         return self._call("message", message_id)
 
+    def written_before(self, message_id: str) -> datetime | None:
+        """Return when the newest entry here was written of those that precede a message in its log; None for none."""
+        return self._call("written_before", message_id)
+
     def deleted_messages(self, conversation: To | None = None) -> list[DeletedMessages]:
         """Return which messages were deleted here with Conversation.delete_history, in the order of history."""
         return self._call("deleted_messages", conversation)
@@ -1065,7 +1069,7 @@ class LocalUser(Viewer):
 
     def released(
         self,
-        after: Post | None = None,
+        after: Post | datetime | None = None,
         *,
         consumer: str = "main",
         kinds: Collection[str] | None = None,
@@ -1314,6 +1318,11 @@ class HostedUser(LocalUser):
     def is_hosted(self) -> bool:
         """True while the peer hosts the user; false after TCPPeer.unhost."""
         return self._get("is_hosted")
+
+    @property
+    def is_hosted_elsewhere(self) -> bool:
+        """True if another peer hosts the user, too, or did at some time since both this peer and the user are here."""
+        return self._get("is_hosted_elsewhere")
 
     def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken."""

@@ -56,6 +56,7 @@ from p2pchat import (
 from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, refuse, sign_in
+from p2pchat.web.catch_up import Post
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.schemas import iso, message_json
@@ -63,11 +64,9 @@ from p2pchat.web.session import (
     RECEIPTS,
     Frame,
     LightEvent,
-    Post,
     SessionEnded,
     WebSocketSession,
     as_frame,
-    last_message,
     read_object,
 )
 
@@ -154,7 +153,7 @@ class EventStream(Response):
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 await send(_chunk(COMMENT))
             elif message["type"] == "websocket.send":
-                await send(_chunk(_server_sent(message["text"])))
+                await send(_chunk(_server_sent(message["text"], session.catch_up.mark)))
             else:  # websocket.close; the next message received is http.disconnect
                 alive.cancel()
                 await send({**_chunk(""), "more_body": False})
@@ -185,11 +184,11 @@ def _chunk(text: str) -> ASGIMessage:
     return {"type": "http.response.body", "body": text.encode(), "more_body": True}
 
 
-def _server_sent(frame: str) -> str:
-    """Return a frame as an event, with the id by which a client continues."""
+def _server_sent(frame: str, mark: str) -> str:
+    """Return a frame as an event, with the `since` by which a client continues."""
     found = json.loads(frame)
     last = found["id"] if found.get("type") == "message" else found.get("last")
-    return (f"id: {last}\n" if last else "") + f"data: {frame}\n\n"
+    return (f"id: {last}{mark}\n" if last else "") + f"data: {frame}\n\n"
 
 
 class ChatSession(WebSocketSession):
@@ -221,19 +220,10 @@ class ChatSession(WebSocketSession):
         if Presence in self.events:
             await self._send_presence()
         newest = await self.user.history(limit=1) if self._since == "" else []
-        try:
-            last = await last_message(self.user, self._since)
-        except WebError as error:
-            last = None
-            self.queue.put(self.error_frame(self.gateway.metrics.problem(error)))
-        if last is None:
-            count = await self.catch_up.waiting()
-            self.gateway.audit_handed_over(self.account, "chat", count)
-        else:
-            count = await self.catch_up.since(last)
+        count = await self.send_all_missed("chat", self._since)
         if self._since is not None:
             here = {"last": newest[0].id} if newest else {}
-            self._put({"type": "resumed", "user": self.user.me.label, "count": count, **here})
+            self._put({"type": "resumed", "user": self.user.me.label, "count": count, **here, **self.catch_up.about()})
         if Delivered in self.events:
             await self.send_kept_receipts()
 
@@ -261,6 +251,9 @@ class ChatSession(WebSocketSession):
 
     def _put(self, content: dict[str, Any]) -> None:
         self.queue.put(as_frame(content))
+
+    async def report(self, problem: WebError) -> None:
+        self.queue.put(self.error_frame(problem))
 
     def error_frame(self, problem: WebError) -> Frame:
         return as_frame({"type": "error", "code": problem.code, "text": problem.text})

@@ -35,9 +35,10 @@ from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import may_invite, sign_in
+from p2pchat.web.catch_up import Post
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.session import RECEIPTS, Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame, last_message
+from p2pchat.web.session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 
 PEER_COMMANDS = frozenset({"connect", "forget", "allow", "delete_history", "quit"})
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
@@ -105,18 +106,14 @@ class EventSession(WebSocketSession):
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
         about = {"user": me.label, "user_id": me.id, "data": "", "invites": may_invite(self._websocket)}
+        about.update(self.catch_up.about())
         del listening["newest_own"]  # it is the operator's
         await self._display.show_event({**listening, **about})
-        try:
-            last = await last_message(self.user, self._since)
-        except WebError as error:
-            last = None
-            await self._display.show_event(_error_line(self.gateway.metrics.problem(error)))
-        if last is None:
-            self.gateway.audit_handed_over(self.account, "lines", await self.catch_up.waiting())
-        else:
-            await self.catch_up.since(last)
+        await self.send_all_missed("lines", self._since)
         await self.send_kept_receipts()
+
+    async def report(self, problem: WebError) -> None:
+        await self._display.show_event(_error_line(problem))
 
     def send_missed(self, post: Post) -> None:
         self.queue.put(self._own_frame(post), post, bounded=False)

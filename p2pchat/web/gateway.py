@@ -41,6 +41,7 @@ class Gateway:
         health: The last round trip through core and storage.
         metrics: The metrics for Prometheus.
         write_locks: Locks that keep the messages of one account in order, by user key.
+        is_one_of_several: Its accounts may have sessions at other gateways, too; a cluster sets it.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
@@ -65,6 +66,7 @@ class Gateway:
         self._keeping: set[asyncio.Task[None]] = set()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
+        self.is_one_of_several: bool = False
         self.started: bool = False
 
     async def start(self) -> None:
@@ -123,6 +125,15 @@ class Gateway:
         """Return when the receipts that nobody heard so far are kept: later ones are heard by whoever waits for it."""
         if self._keeping:
             await asyncio.wait(self._keeping)
+
+    @property
+    def mark(self) -> str:
+        """The name of this gateway in `since`: the beginning of the id of its peer."""
+        return self.peer.me.id[:8]
+
+    def is_shared(self, account: Account) -> bool:
+        """Return whether an account may have sessions at other gateways, too."""
+        return self.is_one_of_several or account.user.is_hosted_elsewhere
 
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""

@@ -1,9 +1,8 @@
 """Sessions: one connection of an account, for `/chat`, `/lines` and Socket.IO alike.
 
-A session first sends what its account missed, then live events. Missed messages are read from storage in the order
-they were shown here, while the hub already delivers new ones; none is lost and none is sent twice. How far an account
-has received its messages is stored as the position of one consumer, so there is no queue of undelivered messages, and
-a crash loses nothing.
+A session first sends what its account missed (catch_up.py), then live events. How far an account has received its
+messages is stored as the position of one consumer, so there is no queue of undelivered messages, and a crash loses
+nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +21,21 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat import Delivered, HostedUser, Message, PeerClosed, Read, Sent, StorageError, UnknownName
+from p2pchat import Delivered, HostedUser, PeerClosed, Read, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
+from p2pchat.web.catch_up import QUEUED_KINDS, CatchUp, Post
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
 from p2pchat.web.rate_limit import RateLimiter, site_of
 from p2pchat.web.security import address_of, is_on_loopback
 
-QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
-PAGE = 50  # messages read at once; the longest take 1.6 MiB until a client has taken them
 PING_EVERY = 0.05  # seconds between two pings of a socket, so that many messages share one; a guess
 CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such pings: uvicorn notices a broken one in 40
 
 CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing handshake
 
-Post = Message | Sent
 RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark is an event for each message it covers
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
 Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
@@ -67,7 +64,9 @@ class ClientSession(ABC):
         self.gateway: Gateway = gateway
         self.account: Account = account
         self.user: HostedUser = account.user
-        self.catch_up: CatchUp = CatchUp(account.user, self.send_missed, drained)
+        self.catch_up: CatchUp = CatchUp(
+            account.user, self.send_missed, drained, gateway.mark, gateway.is_shared(account)
+        )
         self._drained = drained
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
         self._heard: set[tuple[str, str]] | None = set()  # steps and messages told until these were sent
@@ -92,6 +91,30 @@ class ClientSession(ABC):
     @abstractmethod
     def on_end(self, why: Ending) -> None:
         """Close the connection, because the hub has ended the session."""
+
+    @abstractmethod
+    async def report(self, problem: WebError) -> None:
+        """Send an error that is no answer; the session goes on."""
+
+    async def send_all_missed(self, kind: Kind, since: object) -> int:
+        """Send everything after `since`, or what waits for the account if there is none; return how many that were.
+
+        Raises QueueFull, StorageError, PeerClosed.
+        """
+        start, problem = await self.catch_up.find_start(since)
+        if problem is not None:
+            await self.report(self.gateway.metrics.problem(problem))
+        if isinstance(start, Post):
+            self.on_named(start)
+        if start is not None:
+            return await self.catch_up.after(start)
+        count = await self.catch_up.waiting()
+        self.gateway.audit_handed_over(self.account, kind, count)
+        return count
+
+    def on_named(self, post: Post) -> None:
+        """Store that the client has this message, and all before it."""
+        self.user.hand_on(post, DELIVERY_CONSUMER)
 
     async def send_kept_receipts(self) -> None:
         """Send the receipts that no session of the account heard; sessions that want receipts call it at their start.
@@ -237,99 +260,7 @@ class WebSocketSession(ClientSession):
             raise SessionEnded
 
 
-# ---- what was missed, and what was received
-
-
-async def last_message(user: HostedUser, since: object) -> Post | None:
-    """Return the message that a client names as the last one it has; None if it names none (None or "").
-
-    Raises WebError for anything else; it is told to the client, which then gets what waits, as without `since`.
-    Raises StorageError, PeerClosed.
-    """
-    if since in (None, ""):
-        return None
-    try:
-        return await user.message(since if isinstance(since, str) else "")
-    except (UnknownName, ValueError):
-        raise WebError(404, "since", "`since` names no message here: you get what waits, as without it") from None
-
-
-class CatchUp:
-    """Replay of missed messages, from the start of a session until it receives events live."""
-
-    __slots__ = ("_drained", "_first_live", "_live", "_news", "_send", "_sent_all", "_sent_queued", "_user")
-
-    def __init__(self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[], Awaitable[None]]) -> None:
-        self._user = user
-        self._send = send
-        self._drained = drained
-        self._live = False
-        self._first_live: Post | None = None  # the first message delivered before the session was live
-        self._news = False  # a message was delivered since storage was read last
-        self._sent_all = 0  # all messages up to this place were sent
-        self._sent_queued = 0  # all messages of QUEUED_KINDS up to this place were sent
-
-    @property
-    def is_live(self) -> bool:
-        """True once everything missed was sent."""
-        return self._live
-
-    def accepts(self, post: Post) -> bool:
-        """Return whether a message delivered by the hub is to be sent now; otherwise it was or will be sent.
-
-        While the session is not live, `post` has to be the user's own view of the message.
-        """
-        if self._live:
-            return not self._was_sent(post)
-        self._news = True
-        self._first_live = self._first_live or post
-        return False
-
-    def _was_sent(self, post: Post) -> bool:
-        return post.place <= self._sent_all or (
-            post.place <= self._sent_queued and post.conversation.kind in QUEUED_KINDS
-        )
-
-    async def since(self, last: Post) -> int:
-        """Send everything after this message, which the client has, then become live; return how many that were."""
-        self._user.hand_on(last, DELIVERY_CONSUMER)
-        return await self._send_after(last)
-
-    async def waiting(self) -> int:
-        """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
-        count, last = 0, None
-        while page := await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
-            unread = {post.place for post in await self._user.without_read(page)}
-            for last in page:
-                self._sent_queued = last.place
-                if last.place in unread:  # what was read by another interface was taken there
-                    self._send(last)
-                    count += 1
-            if not count:
-                self._user.hand_on(page[-1], DELIVERY_CONSUMER)
-            await self._drained()
-        if self._first_live is None:
-            self._live = True
-        else:
-            if not self._was_sent(self._first_live):
-                self._send(self._first_live)
-            await self._send_after(self._first_live)
-        return count
-
-    async def _send_after(self, last: Post) -> int:
-        count = 0
-        while not self._live:
-            self._news = False
-            page = await self._user.released(last, limit=PAGE)
-            for post in page:
-                if not self._was_sent(post):
-                    self._send(post)
-                    count += 1
-                last = post
-            self._sent_all = last.place
-            await self._drained()
-            self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
-        return count
+# ---- what was received
 
 
 class DeliveryCursor:

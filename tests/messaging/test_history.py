@@ -107,6 +107,31 @@ async def test_history_of_all_conversations_is_one_order(net: Mesh) -> None:
     assert [post.text for post in await ada.history(limit=2)] == ["three", "four"]
 
 
+async def test_released_returns_what_was_shown_from_a_moment_on(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    for number in range(40):
+        await ada.send("bob", str(number))
+        await net.settle()
+    shown = await bob.released(kinds=("dm",))
+    for first in (0, 1, 17, 38, 39):
+        at = shown[first].received_at
+        assert [post.text for post in await bob.released(at)] == [str(number) for number in range(first, 40)]
+    assert await bob.released(shown[-1].received_at + timedelta(microseconds=1)) == []
+    assert len(await bob.released(datetime(2020, 1, 1, tzinfo=UTC), limit=3)) == 3
+
+
+async def test_a_message_that_is_not_here_was_written_after_those_before_it_in_its_log(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.send("bob", "one")
+    last = await ada.send("bob", "two")
+    await net.settle()
+    log, number = last.id.split(".")
+    assert await bob.written_before(f"{log}.{int(number) + 5}") == (await bob.message(last.id)).sent_at
+    assert await bob.written_before(last.id) == (await bob.history("ada"))[0].sent_at
+    assert await bob.written_before(f"{log}.1") is None
+    assert await bob.written_before("BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2") is None
+
+
 async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await ada.send("bob", "before")

@@ -433,6 +433,7 @@ class GatewayConnection:
         self.me: str = gateway.user
         self.ready: asyncio.Event = asyncio.Event()
         self._since = ""
+        self._mark = ""  # "@" and the name of this connection's gateway, once it said that the account has several
         self._known: OrderedDict[str, None] = OrderedDict()
         self._unacknowledged: OrderedDict[str, Frame] = OrderedDict()  # not acknowledged yet, by ref
         self._refs = 0
@@ -514,7 +515,7 @@ class GatewayConnection:
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-        gateway = self._gateway
+        gateway, self._mark = self._gateway, ""
         headers = {"Authorization": f"Bearer {gateway.token}"} if gateway.token else {}
         try:
             async with connect(
@@ -562,7 +563,7 @@ class GatewayConnection:
         elif kind == "message":
             if self.me:  # what waits comes before `resumed`, which tells the name
                 self._tell_connected()
-            self._since = frame["id"]
+            self._since = frame["id"] + self._mark
             if self._is_news(frame["id"]):
                 await self._on_frame(frame, self._find_sent(frame))
         elif kind == "error" or ("status" in frame and kind is None):
@@ -576,7 +577,9 @@ class GatewayConnection:
 
     async def _resumed(self, socket: ClientConnection, frame: Frame) -> None:
         """Start to send, after all missed messages came: first again what was not acknowledged."""
-        self._since = self._since or frame.get("last", "")
+        self._mark = f"@{frame['gateway']}" if "gateway" in frame else ""
+        if last := self._since.partition("@")[0] or frame.get("last", ""):
+            self._since = last + self._mark  # everything up to the present was shown here, and came
         self.me = frame.get("user", self.me)
         self._socket = socket
         self.ready.set()

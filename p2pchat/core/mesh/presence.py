@@ -61,6 +61,7 @@ class PresenceTracker:
     Attributes:
         announcer: Announces the users hosted here to other peers.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
+        shared: Users hosted here that a link told, too, since they are hosted here.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class PresenceTracker:
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
+        self.shared: set[UserId] = set()
         self._links: dict[int, PeerLink] = {}
         self._awaited: dict[PeerId, PeerLink] = {}  # replaced links, with the users that the new link did not list yet
         self._here: set[UserId] = set()  # reported joined and not left, also within their grace period
@@ -140,6 +142,8 @@ class PresenceTracker:
         if timer is not None:
             timer.cancel()
         self.announcer.host(user)
+        if user.id in self.hosts:
+            self.shared.add(user.id)
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
             self._ctx.emit(UserLeft(user.id, "left"))
         if user.id in self._reported:
@@ -149,6 +153,7 @@ class PresenceTracker:
         self._expected = None
         was = self.status(user)[0]
         self.announcer.release(user)
+        self.shared.discard(user)
         if user in self.hosts:
             if was != "offline":
                 self._here.add(user)
@@ -188,6 +193,8 @@ class PresenceTracker:
                 self._give_place(link, hosted.id)
             link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
             self.hosts.setdefault(hosted.id, set()).add(link.id)
+            if hosted.id in self._own:
+                self.shared.add(hosted.id)
             self._on_hosted(hosted.id)
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         if not frame.more and not link.has_listed_users:

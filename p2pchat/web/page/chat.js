@@ -150,6 +150,7 @@ export class Chat {
   async _onOpen(line) {
     const { me } = this.model;
     this.model.gatewayId = line.peer_id;
+    this.model.gateway = line.gateway ?? "";
     this.model.mayInvite = line.invites;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
     for (const talk of this.model.talks.values()) talk.loaded = false;

@@ -164,7 +164,7 @@ export class Events {
     const model = this._model;
     const talk = this._talk(line);
     const message = this._merge(talk.byId.get(line.id), line);
-    model.since = line.id;
+    model.since = line.id + (model.gateway && `@${model.gateway}`);
     if (!model.people.has(line.sender_id)) this._asks.who(); // registered meanwhile, and nowhere online
     if (message.mine) {
       message.ticks.known = true; // saved, if nothing else

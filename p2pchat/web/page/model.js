@@ -91,6 +91,7 @@ export class Model {
     this.me = { id: "", label: "", name: "" };
     this.state = "connecting";
     this.since = ""; // the newest message received; a new connection continues after it
+    this.gateway = ""; // the gateway it came from, where an account has several
     /** @type {Map<string, Person>} */
     this.people = new Map();
     /** @type {Map<string, Talk>} */

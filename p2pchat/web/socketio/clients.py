@@ -16,11 +16,12 @@ from engineio.packet import Packet as EnginePacket
 
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, User
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
+from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
-from p2pchat.web.session import QUEUED_KINDS, ClientSession, Post, last_message
+from p2pchat.web.session import ClientSession
 from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
@@ -136,21 +137,18 @@ class SocketClient(ClientSession):
     async def replay(self, since: object) -> None:
         """Send everything after `since`, or what waits for the account if there is none; then live events follow."""
         try:
-            try:
-                last = await last_message(self.user, since)
-            except WebError as error:
-                last, problem = None, self.gateway.metrics.problem(error)
-                self._put(event_packet("error", {"code": problem.code, "text": problem.text}))
-            if last is None:
-                self.gateway.audit_handed_over(self.account, "socketio", await self.catch_up.waiting())
-            else:
-                self.on_arrival({(last.log.conversation, last.log.user): last})
-                await self.catch_up.since(last)
+            await self.send_all_missed("socketio", since)
             await self.send_kept_receipts()
         except PeerClosed:
             pass
         except (QueueFull, StorageError):
             self.gateway.hub.end(self.hub_session, "slow")  # it reconnects and tries again
+
+    async def report(self, problem: WebError) -> None:
+        self._put(event_packet("error", {"code": problem.code, "text": problem.text}))
+
+    def on_named(self, post: Post) -> None:
+        self.on_arrival({(post.log.conversation, post.log.user): post})
 
     def send_missed(self, post: Post) -> None:
         if not self.wrote(post) and self.connection.client is self:

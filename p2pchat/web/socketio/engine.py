@@ -24,8 +24,9 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, DISCONNECT, EVENT
 
 from p2pchat.web import WebSettings
+from p2pchat.web.catch_up import Post
 from p2pchat.web.hub import QueueFull
-from p2pchat.web.session import PING_EVERY, LightEvent, Post
+from p2pchat.web.session import PING_EVERY, LightEvent
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient

@@ -67,7 +67,7 @@ class EventHandlers:
         client = connection.client = SocketClient(self._registry, connection, account, active=active)
         self._registry.add(client)
         self._registry.spawn(self._start(client, payload.get("since")))
-        return {**OK, "userId": account.name}
+        return {**OK, "userId": account.name, **client.catch_up.about()}
 
     async def _sign_in(self, connection: EngineConnection, name: str, token: str) -> Account:
         if token:

@@ -1,0 +1,183 @@
+"""Catch-up of a session: the messages its client missed, until it receives events live.
+
+Missed messages are read from storage in the order they were shown here, while the hub already delivers new ones; none
+is lost and none is sent twice.
+
+`since` names the last message that a client has. At the gateway that sent it, the client has everything shown there
+before it, so the catch-up is exact. Another gateway of the same user has shown messages in another order, some of them
+before that one, which the client never got. There, the catch-up begins with what was shown five minutes before the
+message was written: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY` says which gateway sent it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from p2pchat import HostedUser, Message, Sent, UnknownName
+from p2pchat.web.accounts import DELIVERY_CONSUMER
+from p2pchat.web.errors import WebError
+from p2pchat.web.schemas import iso
+
+QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
+PAGE = 50  # messages read at once; the longest take 1.6 MiB until a client has taken them
+REPEATED = timedelta(minutes=5)  # as far as clocks may differ, and more than two linked gateways are ever apart
+REPEATED_UNKNOWN = timedelta(hours=1)  # a message not here, of a log not here: both are new; a guess
+ON_ITS_WAY = 3.0  # seconds for a message named by a client that another gateway sent it; it waits no longer
+
+Post = Message | Sent
+
+
+class CatchUp:
+    """Replay of missed messages, from the start of a session until it receives events live.
+
+    Args:
+        send: Sends one message.
+        drained: Waits until there is room for another page of messages.
+        mark: The name of this gateway in `since`.
+        is_shared: The user has sessions at other gateways, too.
+    """
+
+    __slots__ = (
+        "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_send", "_sent_all", "_sent_queued",
+        "_shared", "_shown_from", "_user",
+    )  # fmt: skip
+
+    def __init__(
+        self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[], Awaitable[None]], mark: str,
+        is_shared: bool,
+    ) -> None:  # fmt: skip
+        self._user = user
+        self._send = send
+        self._drained = drained
+        self._mark = mark
+        self._shared = is_shared
+        self._live = False
+        self._first_live: Post | None = None  # the first message delivered before the session was live
+        self._news = False  # a message was delivered since storage was read last
+        self._sent_all = 0  # all messages up to this place were sent
+        self._sent_queued = 0  # all messages of QUEUED_KINDS up to this place were sent
+        self._awaited = ""  # the id of a message that is not here
+        self._came = asyncio.Event()  # that message was delivered
+        self._shown_from: datetime | None = None  # the catch-up of a client of another gateway began with this moment
+
+    @property
+    def is_live(self) -> bool:
+        """True once everything missed was sent."""
+        return self._live
+
+    @property
+    def mark(self) -> str:
+        """What a client of several gateways appends to the id of a message to continue behind it here; or ""."""
+        return f"@{self._mark}" if self._shared else ""
+
+    def about(self) -> dict[str, str]:
+        """Return what a client of several gateways is told: the name of this one, and where its catch-up began."""
+        if not self._shared:
+            return {}
+        return {"gateway": self._mark} | ({} if self._shown_from is None else {"from": iso(self._shown_from)})
+
+    def accepts(self, post: Post) -> bool:
+        """Return whether a message delivered by the hub is to be sent now; otherwise it was or will be sent.
+
+        While the session is not live, `post` has to be the user's own view of the message.
+        """
+        if self._live:
+            return not self._was_sent(post)
+        self._news = True
+        self._first_live = self._first_live or post
+        if self._awaited and post.id == self._awaited:
+            self._came.set()
+        return False
+
+    def _was_sent(self, post: Post) -> bool:
+        return post.place <= self._sent_all or (
+            post.place <= self._sent_queued and post.conversation.kind in QUEUED_KINDS
+        )
+
+    # ---- where it begins
+
+    async def find_start(self, since: object) -> tuple[Post | datetime | None, WebError | None]:
+        """Return where the catch-up begins, and an error to be told to the client, with which it goes on.
+
+        Args:
+            since: The last message that the client has, as it names it; None or "" for none.
+        Returns:
+            The message that it has, or the moment from which on it gets what was shown here, or None: it gets what
+            waits for the account.
+        Raises StorageError, PeerClosed.
+        """
+        if since in (None, ""):
+            return None, None
+        id, _, gateway = since.strip().partition("@") if isinstance(since, str) else ("", "", "")
+        elsewhere = gateway != self._mark if gateway else self._shared
+        self._awaited = id if elsewhere else ""
+        try:
+            if elsewhere:
+                return await self._find_elsewhere(id)
+            return await self._user.message(id), None
+        except (UnknownName, ValueError):
+            return None, WebError(404, "since", "`since` names no message here: you get what waits, as without it")
+
+    async def _find_elsewhere(self, id: str) -> tuple[datetime, WebError | None]:
+        """Return the moment for a client that another gateway sent this message, which may be on its way here."""
+        try:
+            last = await self._user.message(id)
+        except UnknownName:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), ON_ITS_WAY)
+            try:
+                last = await self._user.message(id)
+            except UnknownName:
+                return await self._find_before(id)
+        self._shown_from = min(last.sent_at, last.received_at) - REPEATED
+        return self._shown_from, None
+
+    async def _find_before(self, id: str) -> tuple[datetime, WebError]:
+        """Return the moment for a message that is not here: by what is here of the log in which it is."""
+        before = await self._user.written_before(id)
+        self._shown_from = datetime.now(UTC) - REPEATED_UNKNOWN if before is None else before - REPEATED
+        begins = iso(self._shown_from)
+        text = f"`since` names a message that is not here yet: you get what was shown here from {begins} on"
+        return self._shown_from, WebError(404, "since", text)
+
+    # ---- replay
+
+    async def after(self, start: Post | datetime) -> int:
+        """Send everything shown after a message or from a moment on, then become live; return how many that were."""
+        count, last = 0, start
+        while not self._live:
+            self._news = False
+            page = await self._user.released(last, limit=PAGE)
+            for last in page:
+                if not self._was_sent(last):
+                    self._send(last)
+                    count += 1
+            if isinstance(last, Post):
+                self._sent_all = max(self._sent_all, last.place)
+            await self._drained()
+            self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
+        return count
+
+    async def waiting(self) -> int:
+        """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
+        count, last = 0, None
+        while page := await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
+            unread = {post.place for post in await self._user.without_read(page)}
+            for last in page:
+                self._sent_queued = last.place
+                if last.place in unread:  # what was read by another interface was taken there
+                    self._send(last)
+                    count += 1
+            if not count:
+                self._user.hand_on(page[-1], DELIVERY_CONSUMER)
+            await self._drained()
+        if self._first_live is None:
+            self._live = True
+        else:
+            if not self._was_sent(self._first_live):
+                self._send(self._first_live)
+            await self.after(self._first_live)
+        return count

@@ -1,0 +1,200 @@
+"""An account with sessions at two gateways: what `since` means at each, and a client that moves between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+
+from p2pchat import HostedUser
+from p2pchat.web import catch_up
+from tests.web.chat_client import WITHIN, chatting, drop, opened
+from tests.web.conftest import Served, serving
+from tests.web.socketio_client import socket
+from tests.web.test_event_stream import streaming
+from tests.web.websocket_client import connect
+
+
+class Gateways(NamedTuple):
+    """Two linked gateways that both host zoe; bob has an account at the west one."""
+
+    east: Served
+    west: Served
+
+    @property
+    def zoe(self) -> HostedUser:
+        """The user at the east gateway."""
+        account = self.east.gateway.accounts.find("zoe")
+        assert account is not None
+        return account.user
+
+    async def write(self, *texts: str) -> list[str]:
+        """Write to the room as bob; return the ids once both gateways have them."""
+        bob = self.west.gateway.accounts.find("bob")
+        assert bob is not None
+        ids = [(await bob.user.broadcast(text)).id for text in texts]
+        async with asyncio.timeout(WITHIN):
+            while [post.id for post in await self.zoe.history("room", limit=len(texts))] != ids:
+                pass  # poll: a receipt may be that of zoe at the gateway where they were written
+        return ids
+
+    def mark(self, served: Served, id: str) -> str:
+        return f"{id}@{served.gateway.mark}"
+
+
+@asynccontextmanager
+async def two_gateways() -> AsyncIterator[Gateways]:
+    async with serving(name="east") as east, serving(None, east.peer.port, name="west") as west:
+        await east.register("zoe")
+        [hosted] = east.peer.hosted
+        tokens = (await east.peer.tokens())[hosted.key]
+        await west.peer.host("zoe", key=hosted.secret, tokens=tokens)
+        west.tokens["zoe"] = east.tokens["zoe"]
+        await west.register("bob")
+        both = Gateways(east, west)
+        for served in both:
+            account = served.gateway.accounts.find("zoe")
+            assert account is not None
+            while not served.gateway.is_shared(account):
+                await asyncio.sleep(0)  # poll: no event says that another gateway hosts the user, too
+        yield both
+
+
+@pytest.fixture
+async def both() -> AsyncIterator[Gateways]:
+    async with two_gateways() as both:
+        yield both
+
+
+async def heard(served: Served, since: str, count: int) -> list[str]:
+    """Return what zoe gets with this `since`: so many messages, all before `resumed`."""
+    async with chatting(served, "zoe", f"?since={since}") as zoe:
+        assert (await zoe.next("resumed"))["count"] == count
+        return [frame["content"] for frame in zoe.waiting("message")]
+
+
+async def test_since_is_exact_where_the_message_came_from_and_repeats_elsewhere(both: Gateways) -> None:
+    """The client of the east gateway may lack what the west one showed before the message it names."""
+    east, west = both
+    _, second, _ = await both.write("one", "two", "three")
+    for served in both:
+        assert await heard(served, both.mark(served, second), 1) == ["three"]
+    assert await heard(west, both.mark(east, second), 3) == ["one", "two", "three"]
+    assert await heard(west, second, 3) == ["one", "two", "three"], "it may come from anywhere"
+
+
+async def test_what_was_shown_long_before_is_not_repeated(both: Gateways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "REPEATED", catch_up.REPEATED * 0)
+    _, second, _ = await both.write("one", "two", "three")
+    assert await heard(both.west, second, 2) == ["two", "three"]
+
+
+async def test_a_user_of_one_gateway_is_told_nothing_of_others(served: Served) -> None:
+    async with chatting(served, "ada", "?since=") as ada:
+        assert (await ada.next("resumed")).keys() == {"type", "user", "count"}
+        id = await ada.accepted("hello")
+    assert await heard_alone(served, id) == []
+
+
+async def heard_alone(served: Served, since: str) -> list[str]:
+    async with chatting(served, "ada", f"?since={since}") as ada:
+        await ada.next("resumed")
+        return [frame["content"] for frame in ada.waiting("message")]
+
+
+async def test_every_interface_says_which_gateway_it_is(both: Gateways) -> None:
+    [last] = await both.write("one")
+    mark = both.west.gateway.mark
+    async with chatting(both.west, "zoe", f"?since={last}") as zoe:
+        resumed = await zoe.next("resumed")
+        assert resumed["gateway"] == mark and resumed["from"] < (await zoe.message())["timestamp"]
+    async with connect(f"{both.west.ws_url}/lines?since={last}") as lines:
+        await lines.send(json.dumps({"token": both.west.tokens["zoe"]}))
+        assert json.loads(await lines.recv())["gateway"] == mark
+    async with streaming(both.west, "zoe", Last_Event_ID=last) as events:
+        await events.next("message")
+        assert events.last_id == f"{last}@{mark}"
+    async with socket(both.west.url) as client:
+        user = {"userId": "zoe", "authToken": both.west.tokens["zoe"], "since": last}
+        assert (await client.say("register", user))["gateway"] == mark
+        assert (await client.hear("newMessage"))["content"] == "one"
+
+
+async def test_a_message_on_its_way_from_the_other_gateway_is_waited_for(both: Gateways) -> None:
+    """The client has an own message that the other gateway accepted, and comes here before it does."""
+    await both.write("one", "two")
+    log, number = (await both.zoe.broadcast("mine")).id.split(".")
+    coming = f"{log}.{int(number) + 1}"
+    zoe = await opened(both.west, "zoe", f"?since={coming}@{both.east.gateway.mark}")
+    async with zoe.socket:
+        while not both.west.gateway.hub.count:
+            await asyncio.sleep(0)  # poll: the session has begun
+        assert (await both.zoe.broadcast("the last one I had")).id == coming
+        resumed = await zoe.next("resumed")
+        said = [frame["content"] for frame in zoe.waiting("message")]
+        assert said == ["one", "two", "mine", "the last one I had"] and resumed["count"] == 4
+        assert not zoe.waiting("error")
+
+
+@pytest.mark.parametrize("log_is_here", [True, False])
+async def test_a_message_that_does_not_come_is_told_with_the_moment_to_begin_with(
+    both: Gateways, monkeypatch: pytest.MonkeyPatch, log_is_here: bool
+) -> None:
+    monkeypatch.setattr(catch_up, "ON_ITS_WAY", 0.01)
+    [id] = await both.write("one")
+    log = id.split(".")[0] if log_is_here else "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ"
+    async with chatting(both.east, "zoe", f"?since={log}.99@{both.west.gateway.mark}") as zoe:
+        error, resumed = await zoe.next("error"), await zoe.next("resumed")
+        assert error["code"] == "since" and error["text"].endswith(f"shown here from {resumed['from']} on")
+        assert [frame["content"] for frame in zoe.waiting("message")] == ["one"]
+
+
+async def test_a_client_that_moves_between_gateways_under_writing_misses_nothing(both: Gateways) -> None:
+    """Its connection breaks without a goodbye while bob writes in the room and to it, and others write in the east."""
+    east, west = both
+    await east.register("cyd")
+    writers = [served.gateway.accounts.find(name) for served, name in ((west, "bob"), (east, "cyd"))]
+    written: dict[str, str] = {}
+    got: dict[str, str] = {}
+    since = ""
+
+    async def write() -> None:
+        for number in range(40):
+            for account in filter(None, writers):
+                for to in ("room", "zoe"):
+                    text = f"{account.name} {to} {number}"
+                    written[(await account.user.send(to, text)).id] = text
+            await asyncio.sleep(0.01)  # the client moves meanwhile
+
+    for served, name in ((east, "cyd"), (west, "bob")):
+        async with chatting(served, name):  # so that the other gateway knows of the account
+            for other in both:
+                await other.peer.wait_user(name, timeout=WITHIN)
+    async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
+        writing = group.create_task(write())
+        moves = 0
+        while not writing.done() or not written.keys() <= got.keys():
+            moves += 1
+            zoe = await opened((west, east)[moves % 2], "zoe", f"?since={since}")
+            since = await taken(zoe, got, since, 17, writing, written)
+            await drop(zoe)
+    assert moves > 3
+    assert {id: text for id, text in got.items() if id in written} == written
+
+
+async def taken(
+    zoe: Any, got: dict[str, str], since: str, most: int, writing: asyncio.Task[None], written: dict[str, str]
+) -> str:
+    """Take some frames that bring something new, or all there will be; return the id of the last message."""
+    fresh = 0
+    while fresh < most and not (writing.done() and written.keys() <= got.keys()):
+        frame = json.loads(await zoe.socket.recv())
+        if frame.get("type") == "message":
+            since = frame["id"]
+            fresh += since not in got
+            assert got.setdefault(since, frame["content"]) == frame["content"]
+    return since
