@@ -12,7 +12,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirect
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.peer_resources import Options, PeerResources, login_name, open_resources
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.engine import NKEY_PURPOSE
@@ -100,6 +99,7 @@ class PeerLifecycle:
         self._clock: Callable[[], Now] | None = None
         self._offline = False  # neither listens nor dials
         self._engine_reported = ""  # its state as last reported
+        self._relayed_named: list[tuple[str, PeerId]] = []  # relayed endpoints to dial once the engine has answered
         self._starting = False  # start() was called
         self._closing: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None  # stores the network learnt
@@ -276,13 +276,12 @@ class PeerLifecycle:
             return
         driver.put(ListeningAt(self.port, (*self.told_endpoints, *self.relay_endpoints)))
         named = [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]
-        named.sort(key=lambda pair: is_relayed(pair[0]))  # direct ones first: they do not wait for the engine
         if self.relay is not None:
             self.relay.engine.start()
+            self._relayed_named = [pair for pair in named if is_relayed(pair[0])]
         for endpoint, pin in named:
-            if is_relayed(endpoint):
-                await self._wait_for_engine()
-            driver.put(Connect(endpoint, pin))
+            if (endpoint, pin) not in self._relayed_named:
+                driver.put(Connect(endpoint, pin))
         await self._store_name(stored)
         self._announce_name(driver, stored)
         self._start_discovery()
@@ -315,16 +314,13 @@ class PeerLifecycle:
         """Report that the engine came, or why it is away."""
         if self.driver is not None and not self.closed:
             self.driver.put(RelayChanged(not reason))
+            named, self._relayed_named = self._relayed_named, []
+            for endpoint, pin in named:
+                self.driver.put(Connect(endpoint, pin))
         state = "trying" if reason else "up"
         if self._engine_reported != state:
             self._engine_reported = state
             self.dispatcher.dispatch(LinkChanged("", server, state, reason, "engine" if reason else ""))
-
-    async def _wait_for_engine(self) -> None:
-        """Wait until the engine has answered, or could not be reached once."""
-        if self.relay is not None:
-            with suppress(TimeoutError):
-                await self.dispatcher.wait_until(lambda: bool(self._engine_reported), self.settings.start_timeout)
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock

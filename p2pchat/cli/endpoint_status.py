@@ -32,8 +32,9 @@ _PROBLEMS = {  # by the `code` of a link event
     "busy": "it has no free link",
     "full": "this peer has no free link",
     "blocked": "its user is blocked here",
+    "engine": "waits for the engine",
 }
-_PREDICATES = frozenset(("no_answer", "no_name", "no_way", "no_peer", "self"))  # the others follow "refused:" and so on
+_PREDICATES = frozenset(("no_answer", "no_name", "no_way", "no_peer", "self", "engine"))  # others follow "refused:"
 _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
     "no_answer": "is the address right, and does a firewall there let port {port} in?",

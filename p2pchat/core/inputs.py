@@ -57,7 +57,7 @@ class Resolved(Record, frozen=True):
 
 class DialFailed(Record, frozen=True):
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
-    no_way, no_peer, failed.
+    no_way, no_peer, engine (is away), failed.
     """
 
     dial: int

@@ -38,6 +38,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.protocol import AnyFrame
+from p2pchat.runtime.engine import EngineAway
 from p2pchat.runtime.strangers import Stranger, StrangerLimiter
 from p2pchat.server import Server
 
@@ -343,6 +344,8 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
         return "no such name", "no_name"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there", "nobody"
+    if isinstance(error, EngineAway):
+        return "the engine is away", "engine"
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return "no way there from this machine", "no_way"
     if isinstance(error, OSError) and error.strerror:

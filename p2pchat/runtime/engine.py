@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import logging
 import random
 import re
@@ -43,6 +44,13 @@ NOBODY = "503"  # status of "no responders"
 _SCHEMES = ("nats", "tls", "ws", "wss")
 
 _log = logging.getLogger("p2pchat.engine")
+
+
+class EngineAway(OSError):
+    """No server of the engine is connected."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENETUNREACH, "the engine is away")
 
 
 @dataclass(frozen=True, slots=True)

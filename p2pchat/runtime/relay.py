@@ -33,7 +33,7 @@ from p2pchat.core.names import base32
 from p2pchat.core.shares import RELAY_HOST
 from p2pchat.protocol import PeerId
 from p2pchat.runtime.connections import Transport
-from p2pchat.runtime.engine import Engine, EngineOptions
+from p2pchat.runtime.engine import Engine, EngineAway, EngineOptions
 from p2pchat.server import Server
 
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)
@@ -45,7 +45,7 @@ VERSION = b"1"  # of this protocol, in an open
 OPEN, DATA, TAKEN, END, BREAK = b"O", b"D", b"T", b"E", b"B"
 PROOF_TAG = b"p2pchat/relay/1\0"
 _NUMBERED = (DATA, TAKEN, END)
-_PIPE_SUBJECT = re.compile(r"p2pchat\.pipe\.[a-z2-7]{52}\.[0-9a-f]{32}")
+_PIPE_SUBJECT = re.compile(r"p2pchat\.pipe\.([a-z2-7]{52})\.[0-9a-f]{16}\.[0-9a-f]{32}")
 
 _log = logging.getLogger("p2pchat.relay")
 
@@ -147,6 +147,15 @@ class Pipe(asyncio.Transport):
         """Tell the end that dialled that this one takes the connection, unless it was refused."""
         if not self._closing:
             self._say(OPEN, VERSION)
+
+    def probe(self) -> None:
+        """Learn whether the other end is still there: the engine, or its process without this pipe, says no at once.
+
+        A peer that comes back dials again, and this no arrives before its handshake. So the new link does not replace
+        one that is up, as a second process with the same key does. Opens without a word after them cause none.
+        """
+        if self._got_bytes:
+            self._say(TAKEN, self._told_bytes.to_bytes(8, "big"))
 
     def _say(self, kind: bytes, data: bytes = b"") -> None:
         if self.far and not self._lost:
@@ -283,10 +292,12 @@ class RelayTransport:
         self.piece_bytes: int = PIECE_BYTES
         self.counted: Counter[str] = Counter()
         self._at = _at(self._id)
+        # The run: pieces for an earlier process, or for another one with the same key, are not for this one.
+        self._own_pipes = f"p2pchat.pipe.{self._id}.{secrets.token_hex(8)}"
         self.engine: Engine = Engine(
             options,
             secret,
-            (self._at, f"p2pchat.pipe.{self._id}.*"),
+            (self._at, f"{self._own_pipes}.*"),
             ping_after=ping_after,
             on_message=self._on_message,
             on_state=self._on_engine,
@@ -307,7 +318,7 @@ class RelayTransport:
         if not peer:
             return await self._sockets.dial(host, port, timeout=timeout)
         if not self.engine.server:
-            raise OSError(errno.ENETUNREACH, "the engine is away")
+            raise EngineAway
         pipe, streams = self._make("")
         self.publish(_at(base32(peer).lower()), open_piece(self._network_key, peer, pipe.own), pipe.own)
         try:
@@ -337,7 +348,7 @@ class RelayTransport:
 
     def _make(self, far: str) -> tuple[Pipe, Streams]:
         loop = asyncio.get_running_loop()
-        own = f"p2pchat.pipe.{self._id}.{secrets.token_hex(16)}"
+        own = f"{self._own_pipes}.{secrets.token_hex(16)}"
         pipe = self._pipes[own] = Pipe(self, own, far)
         reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=loop)
         protocol = pipe.protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
@@ -371,13 +382,17 @@ class RelayTransport:
 
     def _on_open(self, reply: str, data: bytes) -> None:
         """A member dials this peer, or says so: who it is, the handshake proves."""
-        if data[:2] != OPEN + VERSION or not _PIPE_SUBJECT.fullmatch(reply) or self._server is None:
+        far = _PIPE_SUBJECT.fullmatch(reply)
+        if data[:2] != OPEN + VERSION or far is None or self._server is None:
             self.counted["relay_malformed"] += 1
             return
         if not hmac.compare_digest(data, open_piece(self._network_key, self._me, reply)):
             self.counted["relay_unproven"] += 1
             self.publish(reply, BREAK, "")
             return
+        prefix = reply[: far.end(1) + 1]
+        for former in [pipe for pipe in self._pipes.values() if pipe.far.startswith(prefix)]:
+            former.probe()
         pipe, streams = self._make(reply)
         pipe.opened.set_result(None)
         self._server.on_connection(*streams)

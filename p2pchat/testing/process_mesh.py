@@ -23,6 +23,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from p2pchat.core.mesh.addressbook import RELAY_PORT
+from p2pchat.core.shares import RELAY_HOST
 from p2pchat.testing.checker import causes, check
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log
@@ -108,8 +110,9 @@ class Child:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint "host:port" by which others reach it."""
-        return f"127.0.0.1:{self.listening['port']}"
+        """The endpoint "host:port" by which others reach it; through its engine if it listens on no socket."""
+        port = self.listening["port"]
+        return f"127.0.0.1:{port}" if port else f"{self.listening['peer_id'].lower()}.{RELAY_HOST}:{RELAY_PORT}"
 
     async def _read_lines(self) -> None:
         assert self.process.stdout is not None

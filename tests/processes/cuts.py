@@ -43,14 +43,20 @@ class Dialler(PeerRuns):
 
 @asynccontextmanager
 async def behind_a_proxy(cluster: Cluster, proxy: Proxy) -> AsyncIterator[tuple[PeerRuns, Dialler]]:
-    """Start two peers whose only connection is bob's to ada, through the proxy."""
+    """Start two peers whose only connection is bob's through the proxy: to ada, or to the engine of the cluster."""
     to_ada = await proxy.listen()
     ada = PeerRuns(cluster, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
     bob = Dialler(cluster, "bob", "ada", "--host", "127.0.0.3", "--advertise", NOWHERE)
+    if cluster.engine:
+        ada, bob = PeerRuns(cluster, "ada", "bob"), Dialler(cluster, "bob", "ada", "--engine", to_ada, "--no-listen")
     await ada.start()
-    proxy.to("127.0.0.2", ada.port)
-    bob.to_ada = to_ada
-    await bob.start(to_ada)
+    if cluster.engine:
+        proxy.to("127.0.0.1", int(cluster.engine.rpartition(":")[2]))
+        bob.to_ada = ada.now.endpoint
+    else:
+        proxy.to("127.0.0.2", ada.port)
+        bob.to_ada = to_ada
+    await bob.start(bob.to_ada)
     await ada.now.event("joined", user="bob")
     await bob.now.event("joined", user="ada")
     try:
@@ -113,7 +119,10 @@ def every_place(recorded: dict[bool, bytes]) -> list[ProcessNamespace]:
 
 
 def spread(recorded: dict[bool, bytes], count: int) -> list[ProcessNamespace]:
-    """Return about `count` places, evenly spread, plus those before, at and after the ends of records."""
+    """Return about `count` places, evenly spread, plus those before, at and after the ends of records.
+
+    What goes through an engine begins with no record: then there are no ends.
+    """
     all_over = every_place(recorded)[:: max(1, sum(map(len, recorded.values())) // count)]
     ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
     return sorted({*all_over, *ends})
@@ -141,11 +150,13 @@ async def cut_at(cluster: Cluster, places: Iterable[ProcessNamespace]) -> int:
     return cuts
 
 
-async def cut_everywhere(home: Path, logs: Path, fork_server: ForkServer | None, places: list[ProcessNamespace]) -> int:
+async def cut_everywhere(
+    home: Path, logs: Path, fork_server: ForkServer | None, places: list[ProcessNamespace], engine: str = ""
+) -> int:
     """Share the places among several pairs at once; return the number of cuts."""
 
     async def one(number: int) -> int:
-        cluster = Cluster(home / f"pair-{number}", logs / f"pair-{number}", fork_server)
+        cluster = Cluster(home / f"pair-{number}", logs / f"pair-{number}", fork_server, engine)
         cluster.logs.mkdir(parents=True, exist_ok=True)
         for former in cluster.logs.iterdir():
             former.unlink()

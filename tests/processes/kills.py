@@ -4,7 +4,8 @@ A mesh of two or three peers writes into the room and to one another. Each peer 
 with a failpoint or not, killed after a while, suspended and killed, suspended and resumed, or asked to stop. In every
 third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. At the end
 every peer starts once more, every message must arrive, and event logs, histories and databases are checked
-(peer_runs.py). Then the next mesh starts.
+(peer_runs.py). Then the next mesh starts. With --relay the peers listen on no socket, and are linked through one
+nats-server; the proxies are then between a peer and that.
 
 A seed repeats the same plan; only the scheduling of the kernel differs. A failure prints the command that repeats the
 mesh, and leaves its logs in logs/kills/.
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from p2pchat.testing.process_mesh import ChildFailed
+from tests.nats import NatsServer, missing
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.peer_runs import (
     KILLED,
@@ -146,13 +148,21 @@ class Mesh:
 
     async def _side(self, name: str, stack: AsyncExitStack) -> PeerRuns:
         """Start a peer with its own address, so that no outgoing connection ever has its port."""
+        other = self._names[(self._names.index(name) + 1) % len(self._names)]
+        proxy = Proxy() if self._number % 3 == 2 else None
+        if proxy is not None:
+            self._proxies[name] = proxy
+            through = await proxy.listen()
+            stack.push_async_callback(proxy.close)
+        if self._stage.engine:
+            if proxy is None:
+                return PeerRuns(self._stage, name, other)
+            proxy.to("127.0.0.1", int(self._stage.engine.rpartition(":")[2]))
+            return PeerRuns(self._stage, name, other, "--engine", through, "--no-listen")
         host = f"127.{77 + self._number // 250 % 100}.{self._number % 250}.{1 + self._names.index(name)}"
         words = ["--host", host]
-        if self._number % 3 == 2:
-            proxy = self._proxies[name] = Proxy()
-            words += ["--advertise", await proxy.listen()]
-            stack.push_async_callback(proxy.close)
-        other = self._names[(self._names.index(name) + 1) % len(self._names)]
+        if proxy is not None:
+            words += ["--advertise", through]
         return PeerRuns(self._stage, name, other, *words)
 
     async def _meet(self, sides: list[PeerRuns]) -> None:
@@ -164,6 +174,9 @@ class Mesh:
         endpoints: list[str] = []
         for side in sides:
             await side.start(*endpoints[:1])
+            if self._stage.engine:
+                endpoints.append(side.now.endpoint)
+                continue
             endpoints.append(f"{side.words[1]}:{side.port}")
             if side.name in self._proxies:
                 self._proxies[side.name].to(side.words[1], side.port)
@@ -250,19 +263,24 @@ class MeshFailed(Exception):
     """One mesh broke a promise; the text says how to repeat it."""
 
 
-async def run(seed: str, numbers: Iterator[int], tally: Tally, until: float = float("inf"), *, home: Path) -> None:
+async def run(
+    seed: str, numbers: Iterator[int], tally: Tally, until: float = float("inf"), *, home: Path, engine: str = ""
+) -> None:
     """Run meshes, some at once, until the numbers or the time run out or the tally is complete.
+
+    Args:
+        engine: The URL of the engine that links the peers; "" for sockets.
 
     Raises:
         MeshFailed: The first that failed.
     """
     async with ForkServer() as fork_server, asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
-            group.create_task(_one_after_the_other(seed, numbers, tally, until, home, fork_server))
+            group.create_task(_one_after_the_other(seed, numbers, tally, until, home, fork_server, engine))
 
 
 async def _one_after_the_other(
-    seed: str, numbers: Iterator[int], tally: Tally, until: float, home: Path, fork_server: ForkServer
+    seed: str, numbers: Iterator[int], tally: Tally, until: float, home: Path, fork_server: ForkServer, engine: str
 ) -> None:
     while not tally.enough and time.monotonic() < until:
         number = next(numbers, None)
@@ -273,11 +291,11 @@ async def _one_after_the_other(
         for former in logs.glob("*.jsonl"):
             former.unlink()
         with tempfile.TemporaryDirectory(dir=home) as directory:
-            cluster = Cluster(Path(directory), logs, fork_server)
+            cluster = Cluster(Path(directory), logs, fork_server, engine)
             try:
                 await Mesh(cluster, seed, number, tally).live()
             except (AssertionError, ChildFailed, ExceptionGroup) as error:
-                again = f"python -m tests.processes.kills --seed {seed} --mesh {number}"
+                again = f"python -m tests.processes.kills --seed {seed} --mesh {number}{' --relay' * bool(engine)}"
                 what = "".join(traceback.format_exception(error))
                 raise MeshFailed(f"{what}\nlogs: {logs}\nagain: {again}") from error
             finally:
@@ -300,11 +318,15 @@ async def _main(words: argparse.Namespace) -> None:
     numbers = iter([words.mesh]) if words.mesh is not None else itertools.count(words.first)
     reporting = asyncio.create_task(_report(tally))
     began = time.monotonic()
+    server = NatsServer() if words.relay else None
     try:
         with tempfile.TemporaryDirectory(prefix="p2pchat-kills-") as home:
-            await run(words.seed, numbers, tally, until, home=Path(home))
+            engine = "" if server is None else server.url
+            await run(words.seed, numbers, tally, until, home=Path(home), engine=engine)
     finally:
         reporting.cancel()
+        if server is not None:
+            server.kill()
         print(f"{tally.lines()}\nseed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -316,9 +338,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help="stop after so many")
     parser.add_argument("--first", type=int, default=0, help="the first mesh")
     parser.add_argument("--mesh", type=int, help="this mesh alone")
+    parser.add_argument("--relay", action="store_true", help="link the peers through an engine")
     words = parser.parse_args()
     if not AVAILABLE:
         parser.error("this needs Linux")
+    if words.relay and (why := missing()):
+        parser.error(why)
     print(f"seed {words.seed}", flush=True)
     code = 0
     try:

@@ -70,12 +70,14 @@ def launcher(points: Sequence[str]) -> list[str]:
 class Cluster(ProcessMesh):
     """The peers of a test. `log(name)` is the event log of a peer, kept in logs/ for inspection.
 
-    With a fork server peers start quickly, and may have failpoints.
+    With a fork server peers start quickly, and may have failpoints. With the URL of an engine they listen on no socket
+    and are linked through it.
     """
 
-    def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None) -> None:
+    def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None, engine: str = "") -> None:
         super().__init__(home, logs)
         self.fork_server = fork_server
+        self.engine = engine
 
     def child(
         self, name: str, *words: str, port: int = 0, log: bool = True,
@@ -83,6 +85,8 @@ class Cluster(ProcessMesh):
     ) -> Child:  # fmt: skip
         """Return a peer that is not started yet; the same name again is the next life of the same peer."""
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
+        if self.engine and "--engine" not in words:
+            options += ["--engine", self.engine, "--no-listen"]
         child = PeerProcess(name, self.home, *words, *options, port=port)
         child.points, child.changes, child.place, child.fork_server = points, changes, place, self.fork_server
         self.children.append(child)

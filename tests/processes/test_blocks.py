@@ -10,7 +10,7 @@ from p2pchat import Settings
 from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import Cluster
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 SILENCE_ENDS_A_LINK = Settings().dead_after
 
 

@@ -13,7 +13,7 @@ from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import Cluster
 from tests.processes.test_export_import import p2pchat
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 
 
 def files_with(directory: Path, word: bytes) -> list[str]:

@@ -48,6 +48,7 @@ async def test_every_failpoint_is_used() -> None:
     assert set(POINTS) == set(IN_A_MESH) | ALONE
 
 
+@pytest.mark.relayed(always=False)
 @pytest.mark.parametrize("point", sorted(set(IN_A_MESH) - {"closing"}))
 async def test_either_side_is_killed_while_both_write(quick: Cluster, point: str) -> None:
     ada, bob = await pair(quick)
@@ -100,6 +101,7 @@ async def pair(cluster: Cluster) -> tuple[PeerRuns, PeerRuns]:
     return ada, bob
 
 
+@pytest.mark.relayed(always=False)
 async def test_a_stopping_peer_is_killed_at_each_step(quick: Cluster) -> None:
     ada, bob = await pair(quick)
     k, code = 0, KILLED

@@ -10,7 +10,7 @@ from p2pchat.commands.exit_codes import DONE, FAILED, KEPT
 from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed]
 NAMES = ("ada", "bob", "carol")
 
 

@@ -29,7 +29,7 @@ from tests.processes.peer_runs import (
 from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))
 SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
 BURST = 300  # lines; a third of them go to the room
@@ -54,15 +54,20 @@ LATEST = 0.25  # seconds; kills come within this time after the start of a burst
 async def pair(
     cluster: Cluster, *, through: tuple[Proxy, Proxy] | None = None
 ) -> AsyncIterator[tuple[PeerRuns, PeerRuns]]:
-    """Start two linked peers; with proxies, each is only reachable through its own."""
+    """Start two linked peers; with proxies, each is only reachable, or reaches its engine, through its own."""
     if through is None:
         ada, bob = PeerRuns(cluster, "ada", "bob"), PeerRuns(cluster, "bob", "ada")
+    elif cluster.engine:
+        engines = [("--engine", await proxy.listen(), "--no-listen") for proxy in through]
+        for proxy in through:
+            proxy.to("127.0.0.1", int(cluster.engine.rpartition(":")[2]))
+        ada, bob = PeerRuns(cluster, "ada", "bob", *engines[0]), PeerRuns(cluster, "bob", "ada", *engines[1])
     else:
         to_ada, to_bob = [await proxy.listen() for proxy in through]
         ada = PeerRuns(cluster, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
         bob = PeerRuns(cluster, "bob", "ada", "--host", "127.0.0.3", "--advertise", to_bob)
     await ada.start()
-    if through is None:
+    if through is None or cluster.engine:
         await bob.start(ada.now.endpoint)
     else:
         through[0].to("127.0.0.2", ada.port)
@@ -78,6 +83,7 @@ async def pair(
             await proxy.close()
 
 
+@pytest.mark.relayed
 @pytest.mark.timeout(240 + 10 * KILLS)
 async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster) -> None:
     print(f"seed {SEED}, {KILLS} kills of each side")
@@ -185,7 +191,7 @@ async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) 
     async with pair(quick, through=proxies) as (ada, bob):
         for number in range(max(3, KILLS // 2)):
             writer, reader = chance.choice([(ada, bob), (bob, ada)])
-            await acknowledgements_lost(writer, reader, proxies)
+            await acknowledgements_lost(writer, reader, proxies, dialled=not quick.engine)
             if number % 2:
                 await writer.kill_and_start()  # it never received the acknowledgements
             proxies[0].cut()
@@ -197,8 +203,14 @@ async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) 
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
 
 
-async def acknowledgements_lost(writer: PeerRuns, reader: PeerRuns, proxies: tuple[Proxy, Proxy]) -> None:
-    """Let the reader store a whole burst, and swallow its acknowledgements."""
+async def acknowledgements_lost(
+    writer: PeerRuns, reader: PeerRuns, proxies: tuple[Proxy, Proxy], *, dialled: bool
+) -> None:
+    """Let the reader store a whole burst, and swallow its acknowledgements.
+
+    Args:
+        dialled: Each proxy is dialled by the other peer; else by its own peer, to reach the engine.
+    """
     for to in ("room", reader.name):  # both conversations are compared: new texts are pushed
         well = f"all is well with {writer.name} at {writer.written}, {to}"
         await writer.say(to, well)
@@ -206,6 +218,8 @@ async def acknowledgements_lost(writer: PeerRuns, reader: PeerRuns, proxies: tup
         await writer.now.event("delivered", PATIENCE, id=before["id"])
     for proxy, listening in zip(proxies, ("ada", "bob"), strict=True):
         proxy.deaf, proxy.dumb = listening == reader.name, listening == writer.name
+        if not dialled:
+            proxy.deaf, proxy.dumb = proxy.dumb, proxy.deaf
     first = writer.written
     await writer.burst(BURST)
     wanted = {f"{writer.name} {number}" for number in range(first, writer.written)}

@@ -7,7 +7,7 @@ import pytest
 from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed]
 
 LETTERS = 50
 LATER = 10  # letters written after the kill

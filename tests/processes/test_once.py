@@ -12,7 +12,7 @@ import pytest
 from p2pchat import AmbiguousName, P2PChatError, SentReceipt, TCPPeer, TooLong, UnknownName, send_once
 from tests.processes.peers import Cluster
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 
 
 @pytest.fixture(autouse=True)

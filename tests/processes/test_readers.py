@@ -9,7 +9,7 @@ import pytest
 from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 
 
 async def two(cluster: Cluster) -> tuple[Child, Child]:
@@ -95,6 +95,7 @@ async def test_a_message_while_away_is_read_on_return(quick: Cluster) -> None:
     assert quick.faults("ada", "bob", complete=False) == []
 
 
+@pytest.mark.relayed
 async def test_an_offline_message_is_delivered_later_with_its_original_time(quick: Cluster) -> None:
     ada, bob = await two(quick)
     port = bob.listening["port"]

@@ -19,7 +19,7 @@ from p2pchat.testing import Log, check
 from p2pchat.testing.process_mesh import Child
 from tests.processes.peers import ROOT, Cluster
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 RECORDED = ROOT.parent / "shared/data/irc/ubuntu-2004-11-15.jsonl"

@@ -19,7 +19,7 @@ from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 
 ARRIVES = 60.0  # seconds
 SHORT_PAUSES = {  # pauses from [0, 2.5 s): links last 1 s, as counted replacements must

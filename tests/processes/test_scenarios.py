@@ -50,6 +50,7 @@ def received(child: Child, sender: str) -> list[str]:
     return [line["text"] for line in child.lines if line["event"] == "message" and line["sender"] == sender]
 
 
+@pytest.mark.relayed
 async def test_scenario_1_everyone_gets_everything_once_and_in_order(cluster: Cluster) -> None:
     children = await five(cluster)
     await asyncio.gather(*(say(child, EACH) for child in children))
@@ -71,6 +72,7 @@ async def wait_until_left(children: Sequence[Child], user: str, reason: str) -> 
         assert line["reason"] == reason, f"{child.name} says that {user} {line['reason']}"
 
 
+@pytest.mark.relayed(always=False)
 async def test_scenario_2_everyone_learns_who_left_and_why(cluster: Cluster) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows cannot stop a process without ending it")

@@ -17,7 +17,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from p2pchat import P2PChatError, TCPPeer
+from p2pchat import Link, P2PChatError, TCPPeer
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
@@ -159,6 +159,45 @@ async def test_several_servers_one_of_which_is_there(engine: NatsServer) -> None
         assert one.transport.engine.server == engine.url
 
 
+async def test_who_comes_back_ends_its_former_pipe_before_a_new_one_says_anything(engine: NatsServer) -> None:
+    async with connected(engine.url) as (one, two, here, there), within(WAIT, "the new pipe"):
+        here[1].write(b"x")
+        assert await there[0].readexactly(1) == b"x"
+        there[1].write(b"y")
+        assert await here[0].readexactly(1) == b"y"
+        two.transport.engine._client._transport.close()  # type: ignore[union-attr]  # as a broken line: no word of it
+        await until(lambda: any(reason for _, reason in two.states), "the loss")
+        await two.up()
+        _, writer = await two.transport.dial(one.host, 1, timeout=WAIT)
+        writer.write(b"hello")
+        reader, accepted = await one.accepted.get()
+        assert await reader.readexactly(5) == b"hello"
+        assert [*one.transport._pipes] == [accepted.transport.own]  # type: ignore[attr-defined]
+        assert isinstance(here[0].exception(), ConnectionError)
+        writer.transport.abort()
+
+
+async def test_two_processes_with_one_key_do_not_take_each_other_s_pieces(engine: NatsServer) -> None:
+    async with connected(engine.url) as (one, two, here, _), End(engine.url, one.identity) as copy:
+        await copy.up()
+        async with within(WAIT, "both pipes"):
+            also = await copy.transport.dial(two.host, 1, timeout=WAIT)
+            accepted = await two.accepted.get()
+            for number in range(3):
+                for reader, writer in (here, also):
+                    writer.write(b"%d" % number)
+                    await writer.drain()
+                    assert not reader.at_eof()
+            again = await two.transport.dial(one.host, 1, timeout=WAIT)  # both answer; one of them is taken
+            again[1].write(b"z")
+            await until(lambda: one.accepted.qsize() == copy.accepted.qsize() == 1, "both answers")
+            answers = [one.accepted.get_nowait(), copy.accepted.get_nowait()]
+            assert len(two.transport._pipes) == 3
+            assert not two.transport.counted and not one.transport.counted and not copy.transport.counted
+        for _, writer in (also, accepted, again, *answers):
+            writer.transport.abort()
+
+
 # ---- an engine that does harm
 
 Harm = Callable[[list[Carried]], Callable[[Carried], list[Carried]]]
@@ -240,9 +279,9 @@ async def test_what_other_clients_publish_opens_nothing_and_breaks_nothing(engin
         for reply in ("", "$SYS.REQ", at, "p2pchat.pipe.x.y", "p2pchat.at." + "a" * 52):
             await client.publish(at, b"O1", reply=reply)  # an answer would go where its sender says
         for data in (b"", b"O", b"O9", b"D", bytes(1000)):
-            await client.publish(at, data, reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 32}")
+            await client.publish(at, data, reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 16}.{'0' * 32}")
         for kind in (b"D", b"T", b"E", b"B", b"?"):
-            await client.publish(pipe, kind + bytes(9), reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 32}")
+            await client.publish(pipe, kind + bytes(9), reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 16}.{'0' * 32}")
             await client.publish(f"{pipe[:-1]}x", kind + bytes(9), reply=at)
         await client.flush()
         here[1].write(b"alive")
@@ -302,7 +341,7 @@ async def _answers(engine: NatsServer, to: TCPPeer, piece: Callable[[str], bytes
         answers.put_nowait(message.data)
 
     client = await nats.connect(engine.url)
-    own = f"p2pchat.pipe.{'a' * 52}"
+    own = f"p2pchat.pipe.{'a' * 52}.{'0' * 16}"
     await client.subscribe(f"{own}.*", cb=take)
     at = f"p2pchat.at.{base32(_id_of(to)).lower()}"
     for number in range(100):
@@ -437,6 +476,28 @@ async def test_the_engine_is_away_at_the_start_and_said_to_be(tmp_path: Path, en
         await ada.broadcast("accepted all the same")
         engine.start()
         await until(lambda: ada.engine == engine.url, "the engine")
+
+
+async def test_a_relayed_endpoint_is_dialled_when_the_engine_has_answered(engine: NatsServer, tmp_path: Path) -> None:
+    settings = Settings(start_timeout=0.0)  # as the chat has it
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        endpoint = ada.endpoint
+        bob = TCPPeer(
+            0, endpoint, name="bob", data=tmp_path / "bob", engine=engine.url, listen=False, settings=settings
+        )
+        links = bob.events(Link)
+        async with bob, within(WAIT, "the link"):
+            seen = [await anext(links) for _ in range(2)]
+        assert [(link.endpoint, link.state) for link in seen] == [(engine.url, "up"), (endpoint, "up")]
+    engine.kill()
+    again = TCPPeer(0, endpoint, name="bob", data=tmp_path / "bob", engine=engine.url, listen=False, settings=settings)
+    links = again.events(Link)
+    async with again, within(WAIT, "the failure"):
+        seen = [await anext(links) for _ in range(2)]
+    assert [(link.endpoint, link.state, link.code) for link in seen] == [
+        (engine.url, "trying", "engine"),
+        (endpoint, "trying", "engine"),
+    ]
 
 
 async def test_a_direct_link_takes_the_place_of_a_relayed_one(engine: NatsServer, tmp_path: Path) -> None:

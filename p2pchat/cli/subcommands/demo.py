@@ -143,9 +143,8 @@ class Tour:
         _say("1. Three peers, each a process of its own. bob and cyd only get the address of ada.")
         self.ada: Child = self._child("ada")
         await self.ada.start()
-        there = f"{self.ada.listening['peer_id']}.relay:1" if self._options else self.ada.endpoint
-        self.bob: Child = self._child("bob", there)
-        self.cyd: Child = self._child("cyd", there)
+        self.bob: Child = self._child("bob", self.ada.endpoint)
+        self.cyd: Child = self._child("cyd", self.ada.endpoint)
         await asyncio.gather(self.bob.start(), self.cyd.start())
         people = (self.ada, self.bob, self.cyd)
         for one in people:

@@ -35,7 +35,7 @@ from p2pchat.core.inputs import (
     Resolved,
     Stop,
 )
-from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, split_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer, split_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
     DeciderState,
@@ -247,7 +247,8 @@ class Links:
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
             self.dialer.connect(input.endpoint, input.pin)
-            named = input.pin or self.book.owner(input.endpoint)
+            host = input.endpoint.rpartition(":")[0]
+            named = input.pin or relay_peer(host) or self.book.owner(input.endpoint)
             if named in self._blocked:
                 self._ctx.emit(LinkChanged(named, input.endpoint, "trying", REFUSED_BLOCKED, "blocked"))
             if named in self.by_peer:
@@ -320,14 +321,17 @@ class Links:
             return
         current = self.by_peer.get(link.peer) is link
         link.faulted = bye.code in FAULTS
-        if bye.code == "replaced" and current and not link.relayed:
-            # This process did not dial again, so another process with our key did. A relayed link gives way to a direct
-            # one, which may be slower than this word.
+        if bye.code == "replaced" and current and not self._may_go_direct(link):
+            # This process did not dial again, so another process with our key did.
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link):
                 self._duplicates.on_replaced(link.peer, self._ctx.me)
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
         if bye.code == "busy":
             self.dialer.on_busy(link.peer)
+
+    def _may_go_direct(self, link: PeerLink) -> bool:
+        """Return whether a direct link may take the place of this one, whose goodbye came before it was up."""
+        return link.relayed and any(not (other.up or other.relayed) for other in self._links.values())
 
     def _on_early_bye(self, link: PeerLink, bye: Bye) -> None:
         """Handle a goodbye that comes before the link is up."""
@@ -407,7 +411,7 @@ class Links:
         former = self.by_peer.get(link.peer)
         is_copy = (
             former is not None
-            and not former.relayed  # a direct link takes its place, and an engine that comes and goes replaces many
+            and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
             and self._duplicates.lasted(former)
             and self._duplicates.on_replaced(link.peer, link.peer)
         )

@@ -21,6 +21,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
+from p2pchat.core.shares import RELAY_HOST
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
 from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, link_changes, peers_in_order
 
@@ -383,7 +384,8 @@ def test_frames_of_a_closed_link_are_ignored() -> None:
 # ---- two processes with one key
 
 
-def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked() -> None:
+@pytest.mark.parametrize("host", ["10.0.0.1", RELAY_HOST])
+def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked(host: str) -> None:
     """The copies are on side F: each redial of one replaces the other's link at D, until D reports a duplicate key."""
     one, other = Post(F), Post(F)
     d = Post(D)
@@ -397,7 +399,7 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked() -> 
         met = Meeting(d, copy)
         met._links = link * 10
         (dial,) = dials(copy.handle(Connect(f"10.0.0.{link}:1")))
-        met.reach(copy, dial)
+        met.reach(copy, dial, host=host)
         for effect in met.take(d):
             warned += [effect] if isinstance(effect, WarningIssued) else []
             if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, ()) in effect.frame.linked:
