@@ -397,6 +397,16 @@ class ReadReceipts:
             self._announced[peer] = AnnouncedReads(self.tracker.marks_of(remote.link.users))
         return self._announced[peer]
 
+    def _max_announced(self, remote: RemoteState) -> int:
+        """Return how many marks of a peer are remembered: those of unknown peers share a number (SyncContext)."""
+        if remote.link.known:
+            return MAX_ANNOUNCED
+        equal_part = MAX_ANNOUNCED_UNKNOWN // len(self._sync.remotes)
+        if self._announced[remote.link.peer].count + self._ctx.settings.page_items <= equal_part:
+            return equal_part  # whatever others have
+        others = sum(one.count for peer, one in self._announced.items() if peer != remote.link.peer)
+        return min(MAX_ANNOUNCED, max(equal_part, MAX_ANNOUNCED_UNKNOWN - others))
+
     def _take_marks(self, remote: RemoteState, announced: AnnouncedReads, frame: ReadFrame) -> None:
         hosted = self._sync.hosted
         pairs = {
@@ -405,6 +415,7 @@ class ReadReceipts:
             if self._sync.find_conversation(remote, id) is not None
             for reader, refs in readers.items()
         }
+        announced.most = self._max_announced(remote)
         if frame.span is not None:
             announced.on_page(frame.span, pairs)
         for pair, refs in pairs.items():
@@ -730,6 +741,7 @@ class ReadTracker(AckTracker):
 
 
 MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few MiB
+MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
 
 
 class AnnouncedReads:
@@ -737,6 +749,9 @@ class AnnouncedReads:
 
     So two peers can compare by a sum: each knows which marks this peer sent, even if another peer of the same reader
     sent more. Pages of all marks come in order, and replace the known marks when the last has come.
+
+    Attributes:
+        most: How many may be remembered.
     """
 
     def __init__(self, known: Iterable[ReadMark]) -> None:
@@ -744,6 +759,7 @@ class AnnouncedReads:
         self._marks: dict[ReaderKey, dict[str, int]] = {}
         self._count = 0
         self._sum = 0
+        self.most: int = MAX_ANNOUNCED
         self._next: AnnouncedReads | None = None  # pages received so far
         self._next_from: ConversationId = ""  # where the page after them begins
         for item in known:
@@ -751,7 +767,8 @@ class AnnouncedReads:
 
     @property
     def count(self) -> int:
-        return self._count
+        """Number of marks that are remembered, those of unfinished pages too."""
+        return self._count + (0 if self._next is None else self._next.count)
 
     @property
     def sum(self) -> str:
@@ -761,7 +778,7 @@ class AnnouncedReads:
         """Update marks of a reader in a conversation. Return False if there would be too many."""
         known = self._marks.get(pair, {})
         more = len({ref for ref, _ in refs} - known.keys())
-        if self._count + more > MAX_ANNOUNCED:
+        if self._count + more > self.most:
             return False
         if not refs:
             return True
@@ -783,6 +800,7 @@ class AnnouncedReads:
         elif self._next is None or not self._next_from <= span[0] <= next_id(self._next_from):
             self._next = None
             return
+        self._next.most = self.most
         self._next_from = span[1]
         if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
             self._next = None

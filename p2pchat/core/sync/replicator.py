@@ -209,7 +209,8 @@ class Replicator:
     # ---- links
 
     def on_link_up(self, link: PeerLink) -> None:
-        self.context.remotes[link.id] = RemoteState(link)
+        remote = self.context.remotes[link.id] = RemoteState(link)
+        self.context.limit_marks(remote)
 
     def on_link_down(self, link: PeerLink) -> None:
         remote = self.context.remotes.pop(link.id, None)

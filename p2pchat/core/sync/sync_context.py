@@ -8,7 +8,7 @@ fetch).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -45,8 +45,10 @@ from p2pchat.protocol import (
 
 NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
-MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, and of any being looked up; a guess: 5 MiB
+MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
+MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all these links, of all kinds, and as many in equal parts; a guess: 40 MiB
+MAX_LOOKUPS_UNKNOWN = 1_000  # for all these links, and as many in equal parts: others' lookups wait for them; a guess
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
 QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
 MAX_QUESTIONS = 128  # at once; a guess
@@ -140,6 +142,7 @@ class RemoteState:
     ahead_count: int = 0  # marks in `ahead`
     # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
     ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
+    most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken
     lookups_pending: int = 0  # marks that storage is looking up
     named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
@@ -171,16 +174,25 @@ class RemoteState:
                 return conversation, user
         return None
 
+    @property
+    def remembered(self) -> int:
+        """Number of marks of this link that are kept."""
+        return self.ahead_count + len(self.refusals) + len(self.refused)
+
+    def _may_remember(self, present: int, more: int, most: int = MAX_REMEMBERED) -> bool:
+        """Return whether there is room for more marks beside those present of their kind."""
+        return present + more <= most and self.remembered + more <= self.most_remembered
+
     def on_refused(self, key: WriterKey) -> None:
         """Note that it accepts no further entries of a writer."""
-        if len(self.refusals) < MAX_REMEMBERED:
+        if key in self.refusals or self._may_remember(len(self.refusals), 1):
             self.refusals[key] = None
 
     def on_logs_refused(self, key: WriterKey, logs: list[RefusedLog]) -> None:
         """Note of which logs of a writer it takes no more. They replace those it named before."""
         for log in self.refused_of.pop(key, ()):
             del self.refused[log]
-        if logs and len(self.refused) + len(logs) <= MAX_REMEMBERED:
+        if logs and self._may_remember(len(self.refused), len(logs)):
             by_log = {LogId(*key, each.run): each for each in logs}
             self.refused.update(by_log)
             self.refused_of[key] = [*by_log]
@@ -215,7 +227,8 @@ class RemoteState:
                 self.ahead_writers[start] = others
         if not marks:
             return True
-        if self.ahead_count + len(marks) > (MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN):
+        most = MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN
+        if not self._may_remember(self.ahead_count, len(marks), most):
             return False
         self.ahead[key] = marks
         self.ahead_writers[start] = (*self.ahead_writers.get(start, ()), key[1])
@@ -281,6 +294,7 @@ class SyncContext:
         self.presence = presence
         self.hosted = hosted
         self.remotes: dict[int, RemoteState] = {}
+        self._unknown_lookups = 0  # marks of links to unknown peers that storage is looking up
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self._new_logs: dict[int, int] = {}  # by link: logs that came by it in this step
         self._new_log_rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
@@ -311,17 +325,41 @@ class SyncContext:
         if remote is None:
             self.lookups.log(key, then)
             return True
-        if remote.lookups_pending >= MAX_REMEMBERED:
+        counted = not remote.link.known
+        if remote.lookups_pending >= self._max_lookups(remote):
             return False
         remote.lookups_pending += 1
-        self.lookups.log(key, partial(self._on_log_found, remote, then))
+        self._unknown_lookups += counted
+        self.lookups.log(key, partial(self._on_log_found, remote, then, counted))
         return True
 
+    def _max_lookups(self, remote: RemoteState) -> int:
+        if remote.link.known or self._unknown_lookups < MAX_LOOKUPS_UNKNOWN:
+            return MAX_REMEMBERED
+        return MAX_LOOKUPS_UNKNOWN // len(self.remotes)
+
     def _on_log_found(
-        self, remote: RemoteState, then: Callable[[LogFacts | None], None], facts: LogFacts | None
+        self, remote: RemoteState, then: Callable[[LogFacts | None], None], counted: bool, facts: LogFacts | None
     ) -> None:  # fmt: skip
         remote.lookups_pending -= 1
+        self._unknown_lookups -= counted
         then(facts)
+
+    def limit_marks(self, remote: RemoteState, *claims: Mapping[ConversationId, Mapping[UserId, Sized]]) -> None:
+        """Set how many marks of a link may be kept, before these are taken.
+
+        All links to unknown peers share a number of them; when that is used up, each may have an equal part. So many
+        links of one member take little memory.
+        """
+        if remote.link.known:
+            remote.most_remembered = 3 * MAX_REMEMBERED
+            return
+        equal_part = MAX_REMEMBERED_UNKNOWN // max(1, len(self.remotes))
+        more = sum(len(marks) for claim in claims for users in claim.values() for marks in users.values())
+        remote.most_remembered = equal_part
+        if remote.remembered + more > equal_part:  # otherwise it need not be known what others have
+            others = sum(one.remembered for one in self.remotes.values() if one is not remote and not one.link.known)
+            remote.most_remembered = max(equal_part, MAX_REMEMBERED_UNKNOWN - others)
 
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""

@@ -6,9 +6,10 @@ import pytest
 
 from p2pchat.core.inputs import DiskLow, LinkFilled, QuotaLifted
 from p2pchat.core.records import DiskLevel
+from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.sync_context import MAX_AHEAD_UNKNOWN, MAX_REMEMBERED
-from p2pchat.protocol import Digest, Have, Mark, Naming, Want
+from p2pchat.core.sync.sync_context import MAX_AHEAD_UNKNOWN, MAX_LOOKUPS_UNKNOWN, MAX_REMEMBERED
+from p2pchat.protocol import Digest, Have, Mark, Naming, RefusedLog, Want
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 
 
@@ -207,9 +208,31 @@ def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
     assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [0, 0, 0]
 
 
-def test_lookups_of_marks_are_limited() -> None:
+def test_links_to_unknown_peers_share_what_is_remembered_of_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """192 links of one member took 300 MiB and more: each could have 22,000 marks kept."""
+    monkeypatch.setattr(sync_context, "MAX_REMEMBERED_UNKNOWN", 300)
+    ada = World().peer("ada")
+    users = [f"{user:064x}" for user in range(200)]
+    ahead = Have({ROOM: {user: [Mark("00" * 8, 1, "00" * 8)] for user in users}})
+    refused = Have({}, refused={ROOM: {user: [RefusedLog("00" * 8, 1, "00" * 8)] for user in users[:100]}})
+    for name in ("eve", "cyd", "dan"):
+        far = ada.far(name)
+        for frame in (ahead, refused, Have({}, full={ROOM: users})):
+            far.peer.put_frames(far, frame)
+    remotes = ada.node.sync.context.remotes.values()
+    assert [remote.remembered for remote in remotes] == [300, 150, 100]
+    ada.put(QuotaLifted(IDS["dan"]))
+    for frame in (ahead, refused):
+        far.peer.put_frames(far, frame)
+    assert far.link == [*remotes][-1].link.id and [*remotes][-1].remembered >= 300
+
+
+@pytest.mark.parametrize(("known", "most"), [(False, MAX_LOOKUPS_UNKNOWN), (True, MAX_REMEMBERED)])
+def test_lookups_of_marks_are_limited(known: bool, most: int) -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("eve")
+    if known:
+        ada.put(QuotaLifted(IDS["eve"]))
     far.say(bob.say("one"))
     far.say(Author("bob", "b2", before=[bob.mark]).say("two"))
     ada.hold_lookups = True
@@ -217,7 +240,7 @@ def test_lookups_of_marks_are_limited() -> None:
         marks = [Mark(f"{run:016x}", 1, "00" * 8) for run in range(n, n + 50)]
         far.peer.put_frames(far, Have({ROOM: {IDS["bob"]: marks}}))
     (remote,) = ada.node.sync.context.remotes.values()
-    assert remote.lookups_pending == MAX_REMEMBERED
+    assert remote.lookups_pending == most
     ada.answer_lookups()
     assert remote.lookups_pending == 0
 

@@ -11,6 +11,8 @@ from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import ReadMark
+from p2pchat.core.sync import read_receipts
+from p2pchat.core.sync.anti_entropy import FIRST_ID
 from p2pchat.core.sync.read_receipts import MAX_ANNOUNCED, AnnouncedReads, read_sum
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
@@ -285,6 +287,22 @@ def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
         remote for remote, _ in ada.node.sync.read_receipts.tracker.early.values()
     }  # and its other marks stay
     assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
+
+
+def test_unknown_peers_share_what_is_remembered_of_their_read_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """192 links of one member could have 20,000 marks kept each."""
+    monkeypatch.setattr(read_receipts, "MAX_ANNOUNCED_UNKNOWN", 600)
+    ada = World().peer("ada")
+    ada.say("one")
+    liars = [ada.far(name) for name in ("eve", "cyd", "dan")]
+    for liar, name in zip(liars, ("eve", "cyd", "dan"), strict=True):
+        for start in range(0, 800, 100):
+            refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 100)]
+            liar.say(ReadFrame({ROOM: {IDS[name]: refs}}, names=[Naming(room=True)]))
+            span = (FIRST_ID if not start else ROOM, ROOM)
+            liar.say(ReadFrame({ROOM: {IDS[name]: refs}}, span=span))
+    announced = ada.node.sync.read_receipts._announced
+    assert [announced[IDS[name]].count for name in ("eve", "cyd", "dan")] == [600, 200, 200]
 
 
 def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
