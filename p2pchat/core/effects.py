@@ -147,6 +147,13 @@ class ReadStored(Record, frozen=True):
     ticket: int
 
 
+class ComparisonEnded(Record, frozen=True):
+    """The ComparisonAwaited with this ticket: everything is compared and here, or that did not happen in time."""
+
+    ticket: int
+    compared: bool
+
+
 class WriteRefused(Record, frozen=True):
     """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
@@ -377,7 +384,7 @@ class NodeStopped(Record, frozen=True):
 Effect = (
     Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
     | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | RequestBegun
-    | DeliveryReceipt | ReadReceipt
+    | ComparisonEnded | DeliveryReceipt | ReadReceipt
     | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
     | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

@@ -403,6 +403,17 @@ class ReceiptsChosen(Record, frozen=True):
     other: UserId = ""
 
 
+class ComparisonAwaited(Record, frozen=True):
+    """A program waits until the conversations of a hosted user were compared with another peer that hosts it.
+
+    Answered by ComparisonEnded, at the latest after so many seconds.
+    """
+
+    ticket: int
+    user: UserId
+    within: float
+
+
 class ConsumerAcked(Record, frozen=True):
     """A consumer has taken everything up to this place. Saved with the next commit, or soon."""
 
@@ -420,5 +431,5 @@ Input = (
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest
-    | NameKept | UserHosted | UserUnhosted | UserBlocked | Woke
+    | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
 )  # fmt: skip

@@ -23,6 +23,7 @@ from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
+    ComparisonAwaited,
     ConsumerAcked,
     ConversationOpened,
     DiskLow,
@@ -162,6 +163,7 @@ class Node:
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
             MarkedRead: self._on_marked_read,
+            ComparisonAwaited: sync.compared_users.on_awaited,
             ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
             RequestAccepted: sync.requests.accept,
             RequestLeft: sync.requests.groups.leave,

@@ -97,6 +97,19 @@ class HostedUser(LocalUser):
         """
         return self.key in self._driver.node.presence.shared
 
+    async def compared(self, timeout: float) -> bool:
+        """Wait until this peer has the user's conversations as another peer that hosts the user has them.
+
+        Call it after TCPPeer.host with the key of a user that another peer hosts: then everything that the other peer
+        held when this one was compared with it is here, except messages that wait for others. The room is not waited
+        for, since a peer has it without the user, too.
+
+        Args:
+            timeout: Seconds after which it returns False: no such peer is linked, or it has not sent everything yet.
+        Raises PeerClosed.
+        """
+        return await self._require_running().requests.compared(self.key, timeout)
+
     def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken.
 

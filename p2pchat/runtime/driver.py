@@ -153,6 +153,7 @@ class Driver:
             fx.ImportResult: self.requests.on_answered,
             fx.PruneResult: self.requests.on_answered,
             fx.ReadStored: self.requests.on_answered,
+            fx.ComparisonEnded: self.requests.on_answered,
             fx.Released: self._on_released,
             fx.Counted: self._count,
             fx.NodeStopped: self._on_node_stopped,

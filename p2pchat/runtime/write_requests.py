@@ -12,8 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from p2pchat.core.effects import Effect, ImportResult, PruneResult, ReadStored, WriteAccepted, WriteRefused
-from p2pchat.core.inputs import ImportRequest, Input, WriteRequest
+from p2pchat.core.effects import (
+    ComparisonEnded,
+    Effect,
+    ImportResult,
+    PruneResult,
+    ReadStored,
+    WriteAccepted,
+    WriteRefused,
+)
+from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
 from p2pchat.core.log import LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId
@@ -145,6 +153,13 @@ class RequestQueue:
         """
         return self._ask(lambda _: None, make)
 
+    def compared(self, user: UserId, within: float) -> asyncio.Future[bool]:
+        """Give a ComparisonAwaited to the core. The future gets whether everything was compared in time.
+
+        It fails with PeerClosed.
+        """
+        return self._ask(lambda ended: bool(ended.compared), lambda ticket: ComparisonAwaited(ticket, user, within))
+
     def _ask(self, result: Callable[[Any], T], make: MakeInput) -> asyncio.Future[T]:
         """Give an input to the core. The future gets what `result` makes of its answer."""
         future: asyncio.Future[T] = self._loop.create_future()
@@ -181,7 +196,7 @@ class RequestQueue:
             kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
             request.fail(lambda: kind(effect.text))
 
-    def on_answered(self, effect: ImportResult | PruneResult | ReadStored) -> None:
+    def on_answered(self, effect: ImportResult | PruneResult | ReadStored | ComparisonEnded) -> None:
         request = self._pending.pop(effect.ticket, None)
         if isinstance(request, FutureRequest):
             request.resolve(effect)

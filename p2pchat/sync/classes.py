@@ -1324,6 +1324,10 @@ class HostedUser(LocalUser):
         """True if another peer hosts the user, too, or did at some time since both this peer and the user are here."""
         return self._get("is_hosted_elsewhere")
 
+    def compared(self, timeout: float) -> bool:
+        """Wait until this peer has the user's conversations as another peer that hosts the user has them."""
+        return self._call("compared", timeout)
+
     def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken."""
         self._call("deliver_when_taken", consumer, hears)

@@ -88,7 +88,7 @@ NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not concern entries
 REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
             out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
-            out.TypingChanged)  # fmt: skip
+            out.TypingChanged, out.ComparisonEnded)  # fmt: skip
 EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.ManyChanged)
 
 
@@ -528,6 +528,8 @@ class Peer:
                 return f"imported {failed or ' '.join(f'{n} {what}' for what, n in counts.items() if n)}".strip()
             case out.DeliveryReceipt(log, first, last, member):
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"
+            case out.ComparisonEnded(_, compared):
+                return "comparison ended" if compared else "comparison not ended in time"
             case out.TypingChanged(conversation, user, on):
                 return f"{NAMES[user]} types in {where(conversation)}" + ("" if on else " no more")
             case out.ReadReceipt(log, first, last, member):

@@ -650,6 +650,46 @@ async def test_a_user_hosted_on_two_gateways_is_one_user() -> None:
         assert [mark.reader for mark in marks if mark.log.user == bob.me.key] == [here.key]  # read on both gateways
 
 
+async def test_a_user_who_comes_to_another_peer_waits_until_its_conversations_are_there() -> None:
+    """Its messages, a direct conversation with somebody hosted there, and a group, which is compared in two steps."""
+    async with mesh("east", "west", "bob") as net:
+        east, west, bob = net.peers
+        here = await east.host("zoe")
+        await net.settle()
+        ops = await here.create_group("ops", ["bob"])
+        for number in range(40):
+            await here.send("bob", f"to bob {number}")
+            await ops.send(f"to ops {number}")
+        await (await bob.send("zoe", "from bob")).delivered(timeout=SOON)
+        await net.settle()
+        there = await west.host("zoe", key=here.secret)
+        assert await there.compared(SOON)
+        texts = [post.text for post in await there.history("bob", limit=0)]
+        assert texts == [*(f"to bob {number}" for number in range(40)), "from bob"]
+        assert [post.text for post in await there.history("#ops", limit=0)][-1] == "to ops 39"
+        assert await there.compared(SOON), "again, with nothing new"
+
+
+async def test_nobody_is_compared_with_who_is_not_there() -> None:
+    async with mesh("east", "west", "bob") as net:
+        east, west, _ = net.peers
+        here = await east.host("zoe")
+        await net.settle()
+        there = await west.host("zoe", key=here.secret)
+        net.partition([east], [west])
+        await net.settle()
+        assert not await there.compared(0.01), "no peer that hosts the user is linked"
+        waiting = asyncio.create_task(there.compared(SOON))
+        await asyncio.sleep(0)
+        net.heal()
+        assert await waiting
+        alone = await west.host("yan")
+        waiting = asyncio.create_task(alone.compared(SOON))
+        await asyncio.sleep(0)
+        await west.unhost(alone)
+        assert not await waiting
+
+
 async def test_a_certificate_says_which_peer_hosts_a_user(net: Mesh) -> None:
     gate, bob = net.peers
     zoe = await gate.host("zoe")

@@ -82,6 +82,8 @@ class PeerLink:
     heard_at: float = 0.0
     bucket: TokenBucket = field(init=False)
     check_at: float = 0.0  # when its silence is measured next
+    pings: int = 0  # sent; each is answered once, in order
+    pongs: int = 0  # received
     # PeerExchange
     sent_change: int = 0  # the last change of PeerChanges sent on this link
     sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
@@ -312,6 +314,8 @@ class Keepalive:
         now = self._ctx.now.mono + SLACK
         pinged = [link.id for link in list(self._up.values()) if link.check_at <= now and self._check(link)]
         if pinged:
+            for id in pinged:
+                self._up[id].pings += 1
             self._ctx.emit(Send(Ping(), pinged))
         self._schedule()
 

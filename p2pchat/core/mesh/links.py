@@ -311,7 +311,9 @@ class Links:
             self._exchange.on_peers(link, frame)
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
-        elif not isinstance(frame, Pong):
+        elif isinstance(frame, Pong):
+            link.pongs += 1
+        else:
             rest.append(frame)
 
     def _on_bye(self, link: PeerLink, bye: Bye) -> None:

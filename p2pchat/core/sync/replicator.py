@@ -36,6 +36,7 @@ from p2pchat.core.records import Change, DeliveredMark, DiskLevel, LogFacts, Log
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
+from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
@@ -120,6 +121,9 @@ class Replicator:
         self.anti_entropy: AntiEntropy = AntiEntropy(
             self.context, self.fetcher, self.delivery_receipts, self.forks, self.read_receipts.send_sum
         )
+        self.compared_users: ComparedUsers = ComparedUsers(
+            self.context, self.anti_entropy.begin, self._pending_commits
+        )  # fmt: skip
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
@@ -597,6 +601,7 @@ class Replicator:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
         self.read_receipts.refuse_unanswered(reason)
         self.file_import.fail_all(reason)
+        self.compared_users.end_all()
         self.pruner.fail_all(reason)
         self.typing.clear()
         self._pending_commits.clear()
