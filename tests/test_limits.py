@@ -161,6 +161,10 @@ LIMITS: dict[str, tuple[str, ...]] = {
                          ),
     "branch_bytes": ("core/sync/quota: unknown_users_of_one_peer_share_a_limit_and_those_of_another_have_their_own",
                      "core/sync/quota: peers_of_one_network_share_its_limit"),
+    "branch_bytes_of_user": (
+        "core/sync/quota: a_user_of_a_gateway_may_always_have_a_little_while_there_is_room",),
+    "branch_part_of_user": (
+        "core/sync/quota: one_user_of_a_gateway_leaves_most_of_its_branch_to_the_others",),
     "unknown_bytes": ("core/sync/quota: all_unknown_users_share_a_limit",),
     "log_bytes": ("core/sync/quota: a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries",
                   "core/sync/quota: a_log_that_follows_another_counts_a_quarter"),

@@ -8,7 +8,7 @@ on its way to disk, so the answer is exact and no limit is ever exceeded.
 A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
 `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries arrive.
 Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from, where
-each log counts besides its bytes (Settings.log_bytes). While the disk is nearly full, nothing of unknown users is
+each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its gateway has. While the disk is nearly full, nothing of unknown users is
 stored, then nothing of others. Nothing of blocked users ever is, and nobody is told.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
@@ -125,7 +125,7 @@ class Quota:
         if self._disk is not DiskLevel.ENOUGH and user not in self._hosted:
             if self._disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
                 return Admission.REFUSE
-        if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link)):
+        if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link), user):
             return Admission.REFUSE
         return Admission.ACCEPT
 
@@ -454,6 +454,9 @@ class UnknownBytes:
     and its network. What contacts and files bring of unknown users is in no branch. Whoever becomes known is counted
     here no more.
 
+    A user who is not that peer's own has a part of what is left there, so that one account of a gateway never shuts the
+    others out. A little is always free to each while there is room.
+
     What is stored of a charge is up to a quarter more than it is, so that it is written rarely. After a start it counts
     in full, and what is stored later allows for that: so the surplus stays a quarter, however often a peer starts.
     """
@@ -462,7 +465,10 @@ class UnknownBytes:
         self._accounts = accounts
         self._shares: Shares[str] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)  # of payers
         self._each = ctx.settings.branch_bytes
-        self._full: set[Line] = set()  # nodes without room for something that came; () for all together
+        self._user_part = ctx.settings.branch_part_of_user
+        self._user_least = ctx.settings.branch_bytes_of_user
+        # Nodes without room for something that came; () for all together. A user is one more node below its peer.
+        self._full: set[Line] = set()
 
     def load(self, is_unknown: Callable[[UserId], bool]) -> None:
         """Take the stored charges of users who are unknown still."""
@@ -475,9 +481,9 @@ class UnknownBytes:
     def any_full(self) -> bool:
         return bool(self._full)
 
-    def refuses(self, payer: str) -> bool:
-        """Return whether there was no room for something from there, and nothing has changed since."""
-        line = line_of(payer)
+    def refuses(self, payer: str, user: UserId) -> bool:
+        """Return whether there was no room for something of a user from there, and nothing has changed since."""
+        line = (*line_of(payer), user)
         return any(line[:depth] in self._full for depth in range(len(line) + 1))
 
     def charge(self, payer: str, user: UserId, size: int) -> bool:
@@ -488,14 +494,22 @@ class UnknownBytes:
             full = [node for node in nodes if self._shares.taken[node] + size > self._each]
             self._full.update(full or [()])
             return False
-        self._shares.add(payer, line, size)
         charge = self._accounts.get(user).charge_at(payer)
+        if line and line[-1] != user and charge.taken + size > self._most_of_user(line):
+            self._full.add((*line, user))  # few: each has taken `_user_least` or nearly so
+            return False
+        self._shares.add(payer, line, size)
         charge.taken += size
         if charge.taken > charge.stored:
             sure = charge.taken - charge.surplus
             charge.stored = max(charge.taken, sure + sure // AHEAD)
             self._accounts.save(user)
         return True
+
+    def _most_of_user(self, line: Line) -> int:
+        """Return what one user may have in a branch whose peer's own it is not."""
+        left = min(self._each - self._shares.taken[line[:depth]] for depth in range(1, len(line) + 1))
+        return max(self._user_least, left // self._user_part)
 
     def lower(self, user: UserId, size: int) -> None:
         """Take so many deleted bytes off the charges of a user, the oldest first, and their part of the surplus."""

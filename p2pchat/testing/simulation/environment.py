@@ -219,6 +219,7 @@ def with_few_places(drawn: Settings, chance: Random) -> Settings:
         max_requests=chance.choice((1, 2, 256)),
         branch_bytes=chance.choice((2_000, 10_000, drawn.branch_bytes)),
         unknown_bytes=chance.choice((5_000, 20_000, drawn.unknown_bytes)),
+        branch_bytes_of_user=chance.choice((500, 2_000, drawn.branch_bytes_of_user)),
     )
 
 

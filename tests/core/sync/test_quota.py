@@ -16,7 +16,7 @@ from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.environment import SMALL
-from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
 
 FULL = "to bob: have nothing full"
@@ -318,6 +318,35 @@ def test_on_one_machine_each_peer_has_a_share() -> None:
     ada = World().peer("ada", branch_bytes=1_000)
     for name in ("bob", "cyd"):
         assert kept(ada.far(name, host="127.0.0.1").say(Author(name, name[0] + "1").say("x" * 700)))
+
+
+def fill(far: Far, author: Author) -> int:
+    """Let a user write until it is refused; return the bytes that were taken."""
+    taken = 0
+    while kept(far.say(frame := author.say("x" * 300))):
+        taken += sized(frame)
+    return taken
+
+
+def test_one_user_of_a_gateway_leaves_most_of_its_branch_to_the_others() -> None:
+    """Before: one account filled all that other peers grant its gateway, in seven minutes."""
+    limits = {"branch_bytes": 40_000, "branch_bytes_of_user": 2_000, "branch_part_of_user": 4}
+    ada = World().peer("ada", None, **limits)
+    gateway = ada.far("eve", host="10.0.1.9")
+    bob, cyd, dan = (fill(gateway, brought(number)) for number in range(3))
+    assert 40_000 / 5 - 500 < bob <= 40_000 / 5  # a quarter of what it leaves
+    assert 32_000 / 5 - 500 < cyd <= 32_000 / 5 + 500 and 25_600 / 5 - 500 < dan <= 25_600 / 5 + 500
+    again = World().peer("ada", ada.storage, **limits)
+    gateway = again.far("eve", host="10.0.1.9")
+    assert not kept(gateway.say(brought(0).say("x" * 300)))
+    assert fill(gateway, Author("eve", "e1")) > 15_000  # its own user has all that is left
+
+
+def test_a_user_of_a_gateway_may_always_have_a_little_while_there_is_room() -> None:
+    ada = World().peer("ada", branch_bytes=40_000, branch_bytes_of_user=2_000, branch_part_of_user=4)
+    gateway = ada.far("eve", host="10.0.1.9")
+    assert all(kept(gateway.say(frame)) for frame in lines(Author("eve", "e1"), 9, 4_000))
+    assert 2_000 - 500 < fill(gateway, brought(0)) <= 2_000
 
 
 def test_all_unknown_users_share_a_limit() -> None:
