@@ -72,6 +72,9 @@ class WebSettings:
         reservations: Names that one account reserves.
         calls: Requests, and frames of WebSockets, of one account.
         messages: Messages written by one account.
+        written: Bytes written by one account: texts, 256 for each message besides, 72 for each member of a group that
+            changes. A guess: nine messages of 200 bytes a second for ever, and 1 MiB pasted in pieces four times in a
+            row. A bot that writes more is better a user of a peer of its own, where nothing is counted.
         small: Typing, read and presence notifications of one account.
         sign_ups: Attempts to register from one address.
         sign_ups_of_address: Accounts that are registered within 24 hours from one address; not by callers on this
@@ -108,6 +111,7 @@ class WebSettings:
     reservations: Pace = field(default=Pace(1 / 3600, 32))
     calls: Pace = field(default=Pace(50.0, 200))
     messages: Pace = field(default=Pace(20.0, 200))
+    written: Pace = field(default=Pace(4096.0, 4 * 1024 * 1024))
     small: Pace = field(default=Pace(20.0, 100))
     sign_ups: Pace = field(default=Pace(0.1, 20))
     sign_ups_of_address: int = 20

@@ -59,6 +59,7 @@ from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, refuse, sign_in
 from p2pchat.web.catch_up import Post
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.rate_limit import written_bytes
 from p2pchat.web.schemas import iso, message_json
 from p2pchat.web.session import (
     RECEIPTS,
@@ -284,6 +285,7 @@ class ChatSession(WebSocketSession):
             if request.by and not self.account.is_me(request.by):
                 raise Forbidden("you can write only as yourself")
             await self.pause(limits.messages)
+            await self.pause(limits.written, count=written_bytes([request.text]))
             if request.group:
                 to: Conversation = self.account.group(request.group)
             else:

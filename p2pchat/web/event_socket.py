@@ -52,6 +52,7 @@ SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
     {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick", "about"}
 )
+GROUP_COMMANDS = frozenset({"group", "add", "kick", "leave", "rename", "owner"})
 CHOICE_COMMANDS = frozenset(  # stored too; some have other peers compare
     {"block", "unblock", "ignore", "unignore", "accept", "decline", "set"}
 )
@@ -156,7 +157,7 @@ class EventSession(WebSocketSession):
         try:
             command = parse_json_command(text, COMMANDS)
             ref = command.ref
-            self._charge(command.do)
+            self._charge(command)
             command = replace(command, ref=None if ref is None else self.ref_prefix + ref)
             if command.do in WRITE_COMMANDS or command.do in SMALL_COMMANDS:
                 await self._handle(command)
@@ -169,12 +170,24 @@ class EventSession(WebSocketSession):
         except (WebError, ValueError) as error:
             await self._display.show_event(_error_line(self.gateway.metrics.problem(error), ref))
 
-    def _charge(self, do: str) -> None:
+    def _charge(self, command: JsonCommand) -> None:
         """Count a command against the limits of the account. Raises TooMany."""
+        do, fields = command.do, command.fields.values()
         if do in WRITE_COMMANDS or do in CHOICE_COMMANDS:
-            self.gateway.limits.messages.take(self.account.key)
+            texts = (field for field in fields if isinstance(field, str))
+            self.gateway.limits.write(self.account.key, *texts, members=self._members(command))
         elif do in SMALL_COMMANDS:
             self.gateway.limits.small.take(self.account.key)
+
+    def _members(self, command: JsonCommand) -> int:
+        """Return how many members an operation of a group names: all that it has, and the new ones."""
+        if command.do not in GROUP_COMMANDS:
+            return 0
+        fields = command.fields
+        count = len(fields.get("users", ())) + len(fields.get("members", ()))
+        with suppress(P2PChatError):  # no such group: the command itself reports it
+            count += len(self.user.group(fields["to"]).members) if "to" in fields else 0
+        return count
 
     async def _handle(self, command: JsonCommand) -> None:
         if command.do == "active":

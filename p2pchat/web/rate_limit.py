@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
@@ -18,6 +18,8 @@ from p2pchat.web.errors import WebError
 
 _MAX_BUCKETS = 65_536  # a few MiB; the least recently used is dropped first
 DAY = 86_400.0
+BYTES_A_MESSAGE = 256  # that a message takes beside its text
+BYTES_A_MEMBER = 72  # that a member takes in each change of its group
 ROWS_A_CALL = 50  # rows that take as long to make as the rest of a call, 1 to 2 ms
 
 
@@ -45,8 +47,9 @@ class RateLimiter:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # tokens left, and when
 
     def wait(self, key: Hashable, count: int = 1) -> float:
-        """Take `count` tokens and return 0.0, or return the seconds until there are enough."""
+        """Take `count` tokens, at most a burst, and return 0.0, or return the seconds until there are enough."""
         now, pace = self._clock(), self._pace
+        count = min(count, pace.burst)
         left, at = self._buckets.pop(key, (float(pace.burst), now))
         left = min(float(pace.burst), left + (now - at) * pace.per_second)
         wait = 0.0 if left >= count else (count - left) / pace.per_second
@@ -122,21 +125,36 @@ class DailySignUps:
 
 
 class RateLimits:
-    """The limiters of a gateway. The keys of calls, messages and small are user keys (hex), of the others sites."""
+    """The limiters of a gateway. The keys of calls, messages, written and small are user keys (hex), of the others
+    sites.
+    """
 
     def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
         self.calls: RateLimiter = RateLimiter(settings.calls, clock)
         self.messages: RateLimiter = RateLimiter(settings.messages, clock)
+        self.written: RateLimiter = RateLimiter(settings.written, clock)
         self.small: RateLimiter = RateLimiter(settings.small, clock)
         self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
         self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
         self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
         self.addresses: RateLimiter = RateLimiter(settings.addresses, clock)
 
+    def write(self, key: str, *texts: str, members: int = 0) -> None:
+        """Take a message with these texts, or a change of a group with so many members. Raises TooMany."""
+        self.messages.take(key)
+        if wait := self.written.wait(key, written_bytes(texts, members)):
+            raise TooMany(wait, "you have written too many bytes")
+
     def answered(self, key: str, rows: int) -> None:
         """Charge the rows of an answer as calls, because long answers delay other callers."""
         if rows >= ROWS_A_CALL:
             self.calls.charge(key, rows // ROWS_A_CALL)
+
+
+def written_bytes(texts: Iterable[str], members: int = 0) -> int:
+    """Return what a message counts."""
+    size = sum(len(text.encode(errors="surrogatepass")) for text in texts)
+    return BYTES_A_MESSAGE + size + members * BYTES_A_MEMBER
 
 
 def site_of(address: str) -> str:

@@ -270,7 +270,7 @@ async def write(
     ] = "",
 ) -> MessageAccepted:
     """Write a message to a user, to `room` or to a group; answered when it is stored."""
-    gateway.limits.messages.take(account.key)
+    gateway.limits.write(account.key, new.content)
     if new.group:
         to: Conversation = account.group(new.group)
     else:
@@ -292,7 +292,7 @@ async def _accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
 @messages_router.patch("/messages/{id}", responses=problems(404, 413), response_model_exclude_none=True)
 async def edit(id: MessageId, new: NewContent, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """Edit a message of the caller, for everyone."""
-    gateway.limits.messages.take(account.key)
+    gateway.limits.write(account.key, new.content)
     await account.user.edit(await _own(account, id), new.content)
     return await _accepted(account, id)
 
@@ -300,7 +300,7 @@ async def edit(id: MessageId, new: NewContent, account: CurrentAccount, gateway:
 @messages_router.delete("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
 async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """Delete a message of the caller: its text is no longer shown anywhere."""
-    gateway.limits.messages.take(account.key)
+    gateway.limits.write(account.key)
     await account.user.delete(await _own(account, id))
     return await _accepted(account, id)
 
@@ -315,7 +315,7 @@ async def _own(account: Account, id: str) -> Post:
 @messages_router.put("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
 async def react(id: MessageId, new: NewReaction, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """React to a message; this replaces the caller's previous reaction."""
-    gateway.limits.messages.take(account.key)
+    gateway.limits.write(account.key, new.reaction)
     post = await account.user.message(id)
     if new.reaction or post.reaction_of(account.user.me) is not None:
         await account.user.react(post, new.reaction)
@@ -352,7 +352,7 @@ async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group
 @groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model_exclude_unset=True)
 async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Create a group."""
-    gateway.limits.messages.take(account.key)
+    gateway.limits.write(account.key, wanted.name, members=len(wanted.members))
     members = await _new_members(gateway, account, wanted.members)
     return _with_new_members(gateway, account, await account.user.create_group(wanted.name, members), members)
 
@@ -366,8 +366,8 @@ async def group(name: Named, account: CurrentAccount) -> Group:
 @groups_router.patch("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
 async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Rename a group of the caller, or give it another owner."""
-    gateway.limits.messages.take(account.key)
     found = account.group(name)
+    gateway.limits.write(account.key, members=len(found.members))
     if wanted.name is not None:
         await _changed(found.rename(wanted.name))
     if wanted.owner is not None:
@@ -378,8 +378,8 @@ async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gate
 @groups_router.post("/groups/{name}/members", responses=problems(404, 409), response_model_exclude_unset=True)
 async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Add members to a group of the caller."""
-    gateway.limits.messages.take(account.key)
     found = account.group(name)
+    gateway.limits.write(account.key, members=len(found.members) + len(wanted.members))
     members = await _new_members(gateway, account, wanted.members)
     await _changed(found.add(*members))
     return _with_new_members(gateway, account, found, members)
@@ -398,8 +398,8 @@ async def remove(
     gateway: CurrentGateway,
 ) -> Done:
     """Remove a member from a group of the caller, or leave a group."""
-    gateway.limits.messages.take(account.key)
     found = account.group(name)
+    gateway.limits.write(account.key, members=len(found.members))
     if account.is_me(member):
         await _changed(found.leave())
     else:

@@ -247,13 +247,13 @@ class WebSocketSession(ClientSession):
             await self.on_frame(message.get("text"))
             await asyncio.sleep(0)  # many frames may have come at once: other connections have their turn
 
-    async def pause(self, limiter: RateLimiter, key: str = "") -> None:
-        """Wait until the account, or another key, may continue; its client's further frames stay in the connection.
+    async def pause(self, limiter: RateLimiter, key: str = "", count: int = 1) -> None:
+        """Wait until the account, or another key, may do `count` more; its client's further frames stay in the connection.
 
         Raises SessionEnded if the session ended meanwhile.
         """
         key = key or self.account.key
-        while not self._closed.is_set() and (wait := limiter.wait(key)):
+        while not self._closed.is_set() and (wait := limiter.wait(key, count)):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), wait)
         if self._closed.is_set():

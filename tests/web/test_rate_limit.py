@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.rate_limit import DailySignUps, RateLimiter, TooMany, network_of, site_of
+from p2pchat.web.rate_limit import DailySignUps, RateLimiter, RateLimits, TooMany, network_of, site_of
 
 
 def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
@@ -54,6 +54,40 @@ def test_so_many_accounts_are_signed_up_in_a_day() -> None:
     for _ in range(2):
         limits.take("198.51.100.1")
     assert refusal("198.51.100.1")[1] == "86400"
+
+
+def test_an_account_writes_so_many_bytes_at_once_and_then_so_many_a_second() -> None:
+    """Before: 20 texts of 32 KiB a second, 55 GiB a day on the disk of the gateway."""
+    now, text = 0.0, "\U0001f600" * 8192
+    limits = RateLimits(WebSettings(messages=Pace(1000.0, 1000)), lambda: now)
+    pasted = 0
+    with pytest.raises(TooMany, match="^you have written too many bytes: try again in 8 s$") as refused:
+        while True:
+            limits.write("ada", text)
+            pasted += 1
+    assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "8"})
+    assert pasted * 32 * 1024 > 3.9 * 1024 * 1024  # 1 MiB in pieces, more than three times in a row
+    limits.write("bob", text)
+    now = 24 * 3600.0
+    for _ in range(pasted):
+        limits.write("ada", text)
+    now += 60.0
+    for _ in range(60 * 9 - 9):
+        limits.write("ada", "x" * 200)
+
+
+def test_a_text_longer_than_all_that_may_be_written_at_once_takes_all_of_it() -> None:
+    limits = RateLimits(WebSettings(written=Pace(1.0, 1000)), lambda: 0.0)
+    limits.write("ada", "x" * 5000)
+    with pytest.raises(TooMany, match="bytes: try again in 17 min"):
+        limits.write("ada", "x" * 5000)
+
+
+def test_a_change_of_a_group_counts_each_member() -> None:
+    limits = RateLimits(WebSettings(written=Pace(1.0, 20_000)), lambda: 0.0)
+    limits.write("ada", "ops", members=256)
+    with pytest.raises(TooMany):
+        limits.write("ada", members=256)
 
 
 def test_networks_of_callers_have_24_or_48_bits() -> None:

@@ -21,6 +21,7 @@ from p2pchat.web.errors import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
+from tests.web.socketio_client import socket as socketio_client
 from tests.web.websocket_client import connect
 
 QUICK = WebSettings(
@@ -369,6 +370,38 @@ async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> Non
         texts = [post.text for post in await account.user.history("room")]
         assert sum(text.startswith("buy") for text in texts) <= 10
         assert sum(text.startswith("hello") for text in texts) == 5
+
+
+async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
+    async with serving(WebSettings(written=Pace(0.001, 4000))) as served:
+        for name in ("rest", "lines", "socketio", "chat"):
+            await served.register(name)
+        text = {"to": "room", "content": "x" * 3000}
+        async with served.client("rest") as http:
+            answers = [await http.post("/messages", json=text) for _ in range(2)]
+            assert [answer.status_code for answer in answers] == [201, 429]
+            assert answers[1].json()["code"] == "too_many" and int(answers[1].headers["Retry-After"]) > 60
+        async with connect(f"{served.ws_url}/lines") as lines:
+            await lines.send(json.dumps({"token": served.tokens["lines"]}))
+            for ref in ("a", "b"):
+                await lines.send(json.dumps({"do": "send", "text": text["content"], "ref": ref}))
+            line: dict[str, Any] = {}
+            while line.get("ref") != "b":
+                line = json.loads(await lines.recv())
+            assert line["event"] == "error" and line["text"].startswith("you have written too many bytes: try again in")
+        async with socketio_client(served.url, "socketio", served.tokens["socketio"]) as client:
+            said = [await client.say("groupMessage", text) for _ in range(2)]
+            assert [answer["status"] for answer in said] == ["ok", "error"] and said[1]["code"] == "too_many"
+        async with connect(f"{served.ws_url}/chat", close_timeout=0.1) as chat:
+            await chat.send(json.dumps({"token": served.tokens["chat"]}))
+            for _ in range(2):
+                await chat.send(text["content"])
+            while json.loads(await chat.recv()).get("status") != "ok":
+                pass
+        account = served.gateway.accounts.find("chat")
+        assert account is not None
+        assert len([post for post in await account.user.history("room") if post.text == text["content"]]) == 4
+        assert b'p2pchat_web_refused_total{code="too_many"} 3.0' in served.gateway.metrics.text()[0]
 
 
 async def test_many_rows_count_as_many_calls() -> None:

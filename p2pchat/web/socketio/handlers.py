@@ -94,7 +94,7 @@ class EventHandlers:
         self, client: SocketClient, payload: Payload, *, resolve: Callable[[Account, str], Awaitable[Conversation]]
     ) -> asyncio.Task[Answer]:
         to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
-        self._gateway.limits.messages.take(client.account.key)
+        self._gateway.limits.write(client.account.key, text)
 
         async def send(talk: Conversation, ref: str) -> Answer:
             with self._gateway.metrics.accepting("socketio"):
