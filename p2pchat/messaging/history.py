@@ -7,7 +7,7 @@ are in subscription.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -244,21 +244,10 @@ class Viewer:
                 high = key_of(page[0])
         posts = self._posts(found)
         if limit and before is None and after is None:
-            return await self._with_present(conversation, posts, since, limit)
+            return await _with_present(
+                posts, limit, lambda present: self.history(conversation, before=present, since=since, limit=limit)
+            )
         return posts
-
-    async def _with_present(
-        self, conversation: To | None, newest: list[Message | Sent], since: datetime | None, limit: int
-    ) -> list[Message | Sent]:
-        """Return the newest messages; if some are stamped ahead of the present, let these take a part of them only."""
-        present = datetime.now(UTC) + CLOCKS_DIFFER
-        edge = sort_key(present)
-        ahead = [post for post in newest if post.sort_key >= edge]
-        if len(ahead) <= limit // AHEAD_PART:
-            return newest
-        rest = await self.history(conversation, before=present, since=since, limit=limit)
-        most = min(len(ahead), max(limit // AHEAD_PART, limit - len(rest)))
-        return [*rest[max(0, len(rest) + most - limit) :], *ahead[len(ahead) - most :]]
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
@@ -279,6 +268,8 @@ class Viewer:
         progress: Progress | None = None,
     ) -> list[Message | Sent]:
         """Return the newest messages that contain all of these words, oldest first.
+
+        Without `before`, messages stamped ahead are at most a quarter of them, as in history.
 
         `backup failed` finds texts with both words, or with longer ones that begin so; `"backup failed"` finds exactly
         these words in a row; `from:bob` finds messages of bob. Case and accents make no difference. Chinese, Japanese,
@@ -302,7 +293,16 @@ class Viewer:
         request = search_request(
             words, key, self.people, sender=sender, before=before, since=since, limit=limit, access=self._access
         )
-        return [] if request is None else self._posts(await search_messages(disk, request, self._indexer, progress))
+        if request is None:
+            return []
+        found = self._posts(await search_messages(disk, request, self._indexer, progress))
+        if before is not None:
+            return found
+
+        def search_before(present: datetime) -> Awaitable[list[Message | Sent]]:
+            return self.search(words, conversation, sender=sender, before=present, since=since, limit=limit)
+
+        return await _with_present(found, limit, search_before)
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id, as in `reply_to` and `after`.
@@ -467,3 +467,21 @@ def _read_page(
         return read(None if keys is None else keys[0])
     found = sorted((one for key in keys for one in read(key)), key=key_of)
     return found[:limit] if after is not None else found[-limit:]
+
+
+async def _with_present(
+    newest: list[Message | Sent], limit: int, read_before: Callable[[datetime], Awaitable[list[Message | Sent]]]
+) -> list[Message | Sent]:
+    """Return the newest messages; if some are stamped ahead of the present, let these take a part of them only.
+
+    Args:
+        read_before: Returns the newest ones before a moment, as many as are wanted.
+    """
+    present = datetime.now(UTC) + CLOCKS_DIFFER
+    edge = sort_key(present)
+    ahead = [post for post in newest if post.sort_key >= edge]
+    if len(ahead) <= limit // AHEAD_PART:
+        return newest
+    rest = await read_before(present)
+    most = min(len(ahead), max(limit // AHEAD_PART, limit - len(rest)))
+    return [*rest[max(0, len(rest) + most - limit) :], *ahead[len(ahead) - most :]]

@@ -289,6 +289,23 @@ async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_page(m
     assert len(await honest.ada.history("room", limit=0)) == 64
 
 
+async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_search(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    pen = LogWriter(eve.identity, eve.room)
+    eve.say(pen.say(*(f"line {n} of eve" for n in range(60)), c=2**53 - 1_000_000))
+    await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
+    await honest.chat()
+    chatted = [f"line {n} of {'ada' if n % 2 else 'bob'}" for n in range(1, 5)]
+    found = await honest.ada.search("line of", limit=20)
+    assert [post.text for post in found] == [*chatted, *(f"line {n} of eve" for n in range(44, 60))]
+    found = await honest.ada.search("line of", "room", limit=4)
+    assert [post.text for post in found] == [*chatted[1:], "line 59 of eve"]
+    older = await honest.ada.search("line of", "room", before=found[0], limit=4)
+    assert [post.text for post in older] == chatted[:1]
+    assert [post.text for post in await honest.ada.search("from:ada line", limit=1)] == ["line 3 of ada"]
+
+
 async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
