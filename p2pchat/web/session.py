@@ -248,7 +248,7 @@ class WebSocketSession(ClientSession):
             await asyncio.sleep(0)  # many frames may have come at once: other connections have their turn
 
     async def pause(self, limiter: RateLimiter, key: str = "", count: int = 1) -> None:
-        """Wait until the account, or another key, may do `count` more; its client's further frames stay in the connection.
+        """Wait until the account, or another key, may do so much more; further frames stay in its client's connection.
 
         Raises SessionEnded if the session ended meanwhile.
         """
