@@ -67,6 +67,7 @@ def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
     workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
     assert "run: .ci/run\n" in workflow
     assert on_windows(TEST).replace("py -m", "python -m", 1) in workflow
+    assert "poe test-long " in workflow
     pattern = re.search(r"grep -m1 -E '([^']+)' README\.md", (ROOT / ".ci/run").read_text("utf-8"))
     assert pattern is not None
     assert [line for line in README.splitlines() if re.match(pattern[1], line)] == [TEST]

@@ -1,9 +1,9 @@
-"""Five hundred random histories: peers write while others crash, restore old disks and lose links; all promises hold.
+"""Random histories: peers write while others crash, restore old disks and lose links; all promises hold.
 
 Each seed is one history of whole nodes in virtual time (p2pchat/testing/simulation/), checked by
 p2pchat/testing/invariants/. A failing seed prints the command that replays it in detail; the first one also prints the
-command that plays only the necessary steps. The last test checks that every accident, goodbye and path of
-synchronisation occurred often enough.
+command that plays only the necessary steps. In the five hundred of `poe test-long`, the last test checks that every
+accident, goodbye and path of synchronisation occurred often enough.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
 from p2pchat.testing.simulation.scenario import PlayResult, play_many
+from tests.amounts import HISTORIES
 from tests.conftest import Tell
 
-SEEDS = 500  # a thousand took a fifth of the time of all tests; the soak plays others
-CHUNK = 125
+CHUNK = 50
 JOBS = 2
 OFTEN = 50
 BEGAN = time.monotonic()
@@ -128,8 +128,9 @@ def all_played() -> PlayResult:
     return PlayResult()
 
 
+@pytest.mark.sampled
 @pytest.mark.timeout(300)  # a failing seed is shrunk for a minute
-@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+@pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
 def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayResult) -> None:
     here = PlayResult()
     for played in play_many(range(first, first + CHUNK), JOBS):
@@ -144,9 +145,10 @@ def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayR
     assert not failed, "\n".join(failed)
 
 
+@pytest.mark.long
 def test_every_accident_occurred_often_enough(all_played: PlayResult, tell: Tell) -> None:
-    if all_played.histories < SEEDS:
-        pytest.skip("counts what happened in all histories: run the whole file")
+    if all_played.histories < 500:
+        pytest.skip("counts what happens in five hundred histories: run the whole file in `poe test-long`")
     tell(f"{all_played.histories} simulated histories in {time.monotonic() - BEGAN:.0f} s, in which happened:")
     wanted = dict.fromkeys(MUST_HAPPEN, OFTEN) | LESS_OFTEN
     for what in wanted:

@@ -47,6 +47,7 @@ def hunt(mutant: Mutant) -> Catch:
         mutant.infect(root)
         command = _test(mutant) if mutant.test else _histories(mutant)
         environment = os.environ | {"PYTHONPATH": name, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["P2PCHAT_TEST_LONG"] = "1"
         try:
             done = subprocess.run(
                 [sys.executable, *command], cwd=name, env=environment, capture_output=True, encoding="utf-8",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.amounts import MUTANTS_HUNTED
 from tests.mutants.hunting import Catch, hunt
 from tests.mutants.patches import ROOT, Hunk, Mutant, PatchError, read, read_all
 
@@ -23,7 +24,7 @@ QUICK = (
     "want-closed-by-any-have",
     "import-reported-before-commit",
     "receipts-not-loaded",
-)
+)[:MUTANTS_HUNTED]
 MUTANTS = {mutant.name: mutant for mutant in read_all()}
 PATCH = """Why: it says what is not
 Caught by: simulation of 60 seeds: lost
@@ -68,6 +69,7 @@ def test_the_page_has_a_row_for_each_mutant() -> None:
     assert said == {mutant.name: (mutant.why, mutant.caught_by) for mutant in MUTANTS.values()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", QUICK)
 def test_a_mutant_is_caught(name: str, hunts: dict[str, Future[Catch]]) -> None:
     catch = hunts[name].result()

@@ -1,7 +1,7 @@
 """Fixtures for real processes: a home for each test, event logs in logs/, and nothing left running.
 
-A test marked `relayed` runs twice: with peers that listen, and with peers that listen on no socket and are linked
-through an engine (docs/relay.md). The latter only with P2PCHAT_TEST_RELAY=all, if the mark says so.
+A test marked `relayed` runs twice: with peers that listen, and in `poe test-long` with peers that listen on no socket
+and are linked through an engine (docs/relay.md). The latter only with P2PCHAT_TEST_RELAY=all, if the mark says so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker("relayed")
     if mark is not None and "links" in metafunc.fixturenames:
         twice = ALL_RELAYED or mark.kwargs.get("always", True)
-        metafunc.parametrize("links", ["tcp", "relay"] if twice else ["tcp"], indirect=True)
+        relay = pytest.param("relay", marks=pytest.mark.long)
+        metafunc.parametrize("links", ["tcp", relay] if twice else ["tcp"], indirect=True)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Repeated SIGKILL of either side during a burst, at random moments: no accepted message is lost or duplicated.
 
-P2PCHAT_TEST_KILLS is the number of kills of each side (20 for a release, 3 in the ordinary run). P2PCHAT_TEST_SEED
-draws other moments; a failing run prints its seed.
+P2PCHAT_TEST_KILLS is the number of kills of each side. P2PCHAT_TEST_SEED draws other moments; a failing run prints its
+seed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 
 from p2pchat import TCPPeer
 from p2pchat.testing.process_mesh import Line
+from tests.amounts import KILLS
 from tests.processes.peer_runs import (
     PATIENCE,
     PeerRuns,
@@ -29,8 +30,11 @@ from tests.processes.peer_runs import (
 from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
-KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))
+pytestmark = [
+    pytest.mark.sampled,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.relayed(always=False),
+]
 SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
 BURST = 300  # lines; a third of them go to the room
 BACKLOG = 4_000  # lines; fetching and showing them takes longer than LATEST
@@ -85,7 +89,7 @@ async def pair(
 
 @pytest.mark.relayed
 @pytest.mark.timeout(240 + 10 * KILLS)
-async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster) -> None:
+async def test_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster) -> None:
     print(f"seed {SEED}, {KILLS} kills of each side")
     chance = random.Random(SEED)
     async with pair(quick) as (ada, bob):
@@ -158,7 +162,7 @@ async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick
             if name != side.name:
                 await side.now.event("joined", user=name)
     await know_each_other(*sides)
-    for _ in range(max(2, KILLS // 3)):
+    for _ in range(max(1, KILLS // 3)):
         drawn = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
         await asyncio.gather(*(side.burst(BURST) for side in sides), *(disturb(*draw) for draw in drawn))
     await wait_for_everything(*sides)
@@ -189,7 +193,7 @@ async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) 
     chance = random.Random(SEED)
     proxies = Proxy(), Proxy()
     async with pair(quick, through=proxies) as (ada, bob):
-        for number in range(max(3, KILLS // 2)):
+        for number in range(max(2, KILLS // 2)):
             writer, reader = chance.choice([(ada, bob), (bob, ada)])
             await acknowledgements_lost(writer, reader, proxies, dialled=not quick.engine)
             if number % 2:

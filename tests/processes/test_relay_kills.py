@@ -9,16 +9,17 @@ import os
 
 import pytest
 
+from tests.amounts import KILLS
 from tests.conftest import Tell
 from tests.nats import NatsServer
 from tests.processes.engine_kills import mesh_with_kills, summary
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))
 SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
 
 
+@pytest.mark.sampled
 @pytest.mark.timeout(240 + 15 * KILLS)
 async def test_peers_and_the_engine_are_killed_while_three_write(
     quick: Cluster, engine: NatsServer, tell: Tell

@@ -92,6 +92,7 @@ def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(
     assert files_of(build(source, tmp_path / "dist")[1]) == files_of(wheel)
 
 
+@pytest.mark.long
 def test_the_demo_passes_from_the_wheel_in_a_fresh_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     run(sys.executable, "-m", "venv", fresh, home=tmp_path, cwd=tmp_path)
@@ -125,6 +126,7 @@ def alone(*words: str | Path, home: Path) -> str:
     return run(python, "-I", "-S", *words, home=home, cwd=home)
 
 
+@pytest.mark.long
 def test_one_file_holds_the_chat_the_demo_and_the_doctor(pyz: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No module named 'click'"):
         alone("-c", "import click", home=tmp_path)

@@ -1,0 +1,29 @@
+"""How much the tests do of what they repeat: a sample in `poe test`, everything in `poe test-long`.
+
+A test that repeats one thing many times (histories, kills, places of a cut, examples) takes the number from here and is
+marked `sampled`. `poe test` runs the sample, which is the same in each run. `poe test-long` sets P2PCHAT_TEST_LONG and
+runs the marked tests again in full, with those marked `long`, which are too long for `poe test` even once. `.ci/run`
+runs both.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+T = TypeVar("T")
+LONG = bool(os.environ.get("P2PCHAT_TEST_LONG"))
+
+
+def _amount(sample: T, full: T) -> T:
+    return full if LONG else sample
+
+
+HISTORIES = _amount(100, 500)  # of tests/core/test_histories.py; the soak plays others
+KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
+MESH_KILLS = int(os.environ.get("P2PCHAT_TEST_MESH_KILLS", "60"))  # in `poe test-long`; test_failpoints.py has 250 more
+FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third
+STRIDE = _amount(3, 1)  # of the places that a test kills at one after the other: every third
+CUT_PLACES = _amount(6, 1)  # of about 150 bytes of a link at which it is cut: every sixth
+MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
+MUTANTS_HUNTED = _amount(3, 10)  # of those that few histories find
