@@ -117,12 +117,18 @@ class HostedUser(LocalUser):
         when it was read. Without this call it is delivered to a user of the same peer when it is written. Call it after
         each start, before others can write. Other peers hear that a message is delivered when this peer has it.
 
+        Of a user that another peer hosts, too, a new consumer begins with the first message stored: nobody knows here
+        what was taken there, so messages are repeated rather than missed. Others begin where this peer was started.
+
         Args:
             hears: Return whether a client of this user hears events of a class, Delivered or Read. While none does,
                 receipts are kept for kept_receipts() in the same commit as what they report.
         Raises PeerClosed.
         """
         self._require_running()
+        name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
+        if self.is_hosted_elsewhere and feed.place_of(name, -1) < 0:
+            feed.commit_offset(name, 0)
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears)
 
     async def keep_receipt(self, event: ReceiptEvent) -> None:

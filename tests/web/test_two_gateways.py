@@ -12,6 +12,7 @@ import pytest
 
 from p2pchat import HostedUser
 from p2pchat.web import catch_up
+from p2pchat.web.accounts import DELIVERY_CONSUMER
 from tests.web.chat_client import WITHIN, chatting, drop, opened
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
@@ -151,6 +152,29 @@ async def test_a_message_that_does_not_come_is_told_with_the_moment_to_begin_wit
         error, resumed = await zoe.next("error"), await zoe.next("resumed")
         assert error["code"] == "since" and error["text"].endswith(f"shown here from {resumed['from']} on")
         assert [frame["content"] for frame in zoe.waiting("message")] == ["one"]
+
+
+async def test_what_waits_for_an_account_waits_at_a_gateway_that_it_comes_to_later() -> None:
+    """Also what was there before the account, written by somebody of that gateway; once taken, it comes no more."""
+    async with serving(name="east") as east, serving(None, east.peer.port, name="west") as west:
+        await east.register("zoe")
+        async with chatting(east, "zoe"):
+            zoe = await west.peer.wait_user("zoe", timeout=WITHIN)
+        bob = await west.peer.host("bob")
+        await bob.send(zoe, "waits")
+        [hosted] = east.peer.hosted
+        tokens = (await east.peer.tokens())[hosted.key]
+        there = await west.peer.host("zoe", key=hosted.secret, tokens=tokens)
+        west.tokens["zoe"] = east.tokens["zoe"]
+        assert there.is_hosted_elsewhere and await there.compared(WITHIN)
+        async with chatting(west, "zoe", "?since=") as client:
+            assert (await client.next("resumed"))["count"] == 1
+            assert (await client.message())["content"] == "waits"
+            async with asyncio.timeout(WITHIN):
+                while await there.released(consumer=DELIVERY_CONSUMER):
+                    pass  # poll: until the client's pong has proved it
+        async with chatting(west, "zoe", "?since=") as client:
+            assert (await client.next("resumed"))["count"] == 0
 
 
 async def test_a_client_that_moves_between_gateways_under_writing_misses_nothing(both: Gateways) -> None:
