@@ -20,6 +20,7 @@ import base64
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 
 from p2pchat.core.context import Context, HostedIdentity, KeySet
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
@@ -55,6 +56,9 @@ _CAPITALS_WITHOUT_SMALL = str.maketrans(
 _GENERAL_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _LATIN_GREEK_CYRILLIC = "\u0530"  # everything before it
 _STROKES = str.maketrans("0i1|!‐‑‒–—―−_", "olll" + "l" + "-" * 8)
+_DASHES = tuple("-‐‑‒–—―−")
+_PART = "(0x[0-9a-f]+|[0-9]+)"
+_ADDRESS = re.compile(rf".*:[0-9]+|{_PART}(\.{_PART})+|0x[0-9a-f]+", re.IGNORECASE)  # HOST:PORT, and IPv4 as inet_aton
 
 
 def name_fault(name: str) -> str:
@@ -114,12 +118,25 @@ def is_valid_name(name: str) -> bool:
 
 
 def _fault(name: str, unlike: Iterable[str] = ()) -> str:
-    """Return why a user here may not have this name, or "". Other peers only apply name_fault."""
+    """Return why nobody here may choose this name, for a user or a group, or "". Other peers only apply name_fault."""
     if skeleton(name) == ROOM_SKELETON:
         return f"{name!r} would be taken for the room, where everybody is: choose another name"
+    plain = unicodedata.normalize("NFKC", name)
+    if plain.startswith(_DASHES):
+        return f"{name!r} would be taken for an option: a name begins with something else than a dash"
+    if _ADDRESS.fullmatch(plain) or _is_ip_address(plain.strip("[]")):
+        return f"{name!r} would be taken for an address: choose another name"
     if any(look_alike(name, other) for other in unlike):
         return f"{name!r} would be taken for something else than a name: choose another"
     return name_fault(name)
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def default_name(login: str, port: int) -> str:

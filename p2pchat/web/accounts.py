@@ -53,8 +53,12 @@ RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to
 DELETED = "deleted"  # no longer hosted; the day is that of the deletion
 RELEASED = "released"  # was reserved, no longer hosted
 MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
-# Names that people, paths, command lines or programs would take for something else, as `room`.
-REFUSED_NAMES = ("everybody", "me", "you", "system", "admin", "p2pchat", ".", "..", "--", "null")
+# Names that people, paths, commands or programs would take for something else, as `room`. Nobody at all may have a name
+# like an option or an address (core/names.py).
+REFUSED_NAMES = (
+    "everybody", "everyone", "all", "here", "channel", "nobody", "none", "me", "you", "system", "admin", "p2pchat",
+    "help", "on", "off", "few", "known", ".", "..", "null", "undefined",
+)  # fmt: skip
 MAX_SUGGESTED = 3  # names in a "did you mean"
 
 

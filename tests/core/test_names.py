@@ -30,7 +30,7 @@ ADA = "57e05d3f4d" + "00" * 27
 
 
 @pytest.mark.parametrize(
-    "name", ["ada", "Ada Lovelace", "阿達", "Ада", "עדה", "x" * 32, "ada-8080", "a'b", "😀", "naïve"]
+    "name", ["ada", "Ada Lovelace", "阿達", "Ада", "עדה", "x" * 32, "ada-80", "a'b", "😀", "naïve", "42", "1.x"]
 )
 def test_ordinary_names_are_allowed_as_they_are(name: str) -> None:
     assert validate_name(name) == name and is_valid_name(name)
@@ -62,6 +62,17 @@ def test_ordinary_names_are_allowed_as_they_are(name: str) -> None:
         ("a\ud800", "cannot be seen"),  # half a character
         ("\u0301a", "begin with U\\+0301: it is a mark on another"),
         ("\u11e0", "mark on another"),
+        ("-h", "taken for an option"),
+        ("--help", "taken for an option"),
+        ("\u2013help", "taken for an option"),  # a dash, as text editors write it
+        ("127.0.0.1", "taken for an address"),
+        ("127.0.0.1:80", "taken for an address"),
+        ("\uff11\uff12\uff17.0.0.1", "taken for an address"),  # full width
+        ("127.1", "taken for an address"),
+        ("0x7f000001", "taken for an address"),
+        ("::1", "taken for an address"),
+        ("[fe80::1]:80", "taken for an address"),
+        ("localhost:8080", "taken for an address"),
         ("room", "everybody"),
         ("Rооm", "everybody"),  # Cyrillic
     ],

@@ -28,7 +28,20 @@ async def test_a_name_is_registered_once_and_proved_by_its_token(served: Served)
         for name in ("zoe", "ZOE", "gate"):
             again = await http.post("/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (409, "name_taken")
-        for name in ("", "room", " zoe", "a#b", "a/b", "x" * 33, "zo\u200be", "Adm1n", *REFUSED_NAMES):
+        for name in (
+            "",
+            "room",
+            " zoe",
+            "a#b",
+            "a/b",
+            "x" * 33,
+            "zo\u200be",
+            "Adm1n",
+            "-h",
+            "--",
+            "127.0.0.1:80",
+            *REFUSED_NAMES,
+        ):
             again = await http.post("/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (400, "malformed"), name
     assert await served.gateway.accounts.by_token(token[:-1]) is None

@@ -60,7 +60,7 @@ async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[L
         yield lines
 
 
-REFUSED = ("yan", "YAN", "bob", "Bob", "dave", "gate", "room", "admin", "null", "--", "", "a#b", "x" * 33)
+REFUSED = ("yan", "YAN", "bob", "Bob", "dave", "gate", "room", "admin", "all", "--", "::1", "", "a#b", "x" * 33)
 
 
 async def test_another_name_is_refused_as_sign_up_refuses_it() -> None:
