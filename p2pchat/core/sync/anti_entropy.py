@@ -336,6 +336,8 @@ class AntiEntropy:
             self._advance_cursors(remote, key)
         elif conversation.is_newcomer:
             self._extend_boundary(conversation, user, marks, urgent)
+        if conversation.boundary.marks and user in remote.link.users and user not in self._sync.hosted:
+            self._limit_boundary(conversation, user, marks)
         if self._sync.trusts(remote, user):
             self._find_ahead(remote, conversation, key, marks, urgent)
 
@@ -348,6 +350,16 @@ class AntiEntropy:
         unshown = [mark for mark in marks if not _is_shown(conversation, user, mark)]
         if unshown:
             conversation.boundary.add_marks(user, unshown, self._ctx.settings.max_tips)
+
+    def _limit_boundary(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
+        """Believe a writer's own peer how far its logs go: a mark beyond, of somebody else, makes no news old."""
+        changed = False
+        for mark in marks:
+            log = conversation.log(user, mark.run)
+            shown = 0 if log is None else log.released
+            changed |= conversation.boundary.on_told_by_writer(LogId(conversation.id, user, mark.run), mark.seq, shown)
+        if changed and not conversation.is_newcomer:
+            self._ctx.change.meta[OLD_MARKS] = str(conversation.boundary)
 
     def _on_log_shown(self, facts: LogFacts) -> None:
         """Update the boundary for a log in storage that was shown: a file had brought it."""

@@ -585,6 +585,7 @@ class ConversationState:
 
 
 MAX_WRITERS = 10_000  # writers whose first marks are kept; a guess: 2 MiB
+MAX_OLD_MARKS = 20_000  # first marks of all writers together; a guess: 4 MiB
 MAX_ANNOUNCEMENTS = 4  # announcements of one writer's first marks that may name different logs; a guess
 OLD_MARKS = "old_marks"  # in meta: the marks, "" when all they name was shown
 
@@ -604,9 +605,11 @@ class HistoryBoundary:
         self.marks: dict[UserId, dict[RunId, int]] = {}
         self.grew: bool = False  # a new log was added to a writer: logs that build on it are news too
         self._from_files: set[tuple[UserId, RunId]] = set()  # logs whose marks come from files only
+        self._count = 0  # marks, or more: not all that are removed are subtracted
         for line in text.split():
             user, *logs = line.split(",")
             self.marks[user] = {log[:16]: int(log[16:]) for log in logs}
+            self._count += len(logs)
 
     def __str__(self) -> str:
         lines = ((user, *(f"{run}{seq}" for run, seq in logs.items())) for user, logs in self.marks.items())
@@ -622,8 +625,23 @@ class HistoryBoundary:
         if old is None and len(self.marks) < MAX_WRITERS:
             old = self.marks[user] = {}
         if old is not None:
-            has_room = len(old) < MAX_ANNOUNCEMENTS * most
+            before = len(old)
+            has_room = before < MAX_ANNOUNCEMENTS * most and self._count < MAX_OLD_MARKS
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
+            self._count += len(old) - before
+            if len(old) > before and self._count >= MAX_OLD_MARKS:
+                self._count = sum(map(len, self.marks.values()))
+
+    def on_told_by_writer(self, log: LogId, seq: int, shown: int) -> bool:
+        """Take from a writer's own peer how far a log goes: nothing beyond is old, whatever others announced. Return
+        whether anything changed. `shown` says how far the log was shown.
+        """
+        logs = self.marks.get(log.user, {})
+        if logs.get(log.run, 0) <= seq:
+            return False
+        logs[log.run] = seq
+        self.on_shown(log, shown)
+        return True
 
     def on_listed(self, user: UserId, runs: Collection[RunId]) -> None:
         """Take the complete list of this writer's tips from a member.
@@ -671,6 +689,7 @@ class HistoryBoundary:
             logs[log.run] = 0
             if not any(logs.values()):
                 del self.marks[log.user]
+                self._count -= len(logs)
 
     def split_by_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old.

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from p2pchat.core.log import Ref, first_chain
+from p2pchat.core.sync.log_index import MAX_OLD_MARKS, HistoryBoundary
+from p2pchat.protocol import Mark
 from tests.core.scripted_nodes import ROOM, Author, Far, World, have, page
 from tests.core.steps import count_steps
 from tests.core.sync.test_append import written
@@ -150,6 +152,26 @@ def test_a_false_mark_does_not_make_news_old() -> None:
     far.say(history, bob.say("now"))
     far.say(Author("bob", "b2", before=[bob.mark]).say("later"))
     assert ada.texts() == ["*long ago", "now", "later"]
+
+
+def test_a_mark_beyond_what_its_writer_has_does_not_make_news_old() -> None:
+    """Whoever linked with a newcomer first made all that others wrote later look like the past."""
+    ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "b1")
+    history = bob.say("long ago")
+    lie.say(*["never", "was", "so", "much"])
+    ada.far("eve", lie)
+    far = ada.far("bob", bob)
+    far.say(history, bob.say("now"))
+    far.say(bob.say("later"))
+    assert ada.texts() == ["*long ago", "now", "later"]
+    assert ada.storage.load([]).meta["old_marks"] == ""
+
+
+def test_first_marks_are_limited_in_all() -> None:
+    boundary = HistoryBoundary()
+    for user in range(400):
+        boundary.add_marks(f"{user:064x}", [Mark(f"{run:016x}", 9, "") for run in range(64)], 64)
+    assert MAX_OLD_MARKS <= sum(map(len, boundary.marks.values())) < MAX_OLD_MARKS + 64
 
 
 def test_a_gap_names_the_last_holder_of_the_missing_entry() -> None:
