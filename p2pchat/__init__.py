@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from p2pchat.backup import Backup, Copied, backup_profile, copy_database
     from p2pchat.config import Settings
-    from p2pchat.core.names import validate_name
+    from p2pchat.core.names import skeleton, validate_name
     from p2pchat.errors import (
         AmbiguousName,
         ConsumerBusy,
@@ -92,7 +92,7 @@ _MODULES = {
     "identity.addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network_and_invites": ("Invite", "parse_invite"),
-    "core.names": ("validate_name",),
+    "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),
     "messaging.users": ("User", "HostPeer", "Whois"),
@@ -183,6 +183,7 @@ __all__ = [
     "profile_directory",
     "profile_invite",
     "send_once",
+    "skeleton",
     "validate_name",
     "where_found",
 ]

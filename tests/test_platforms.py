@@ -89,6 +89,8 @@ FORCED = {
     "storage/dialects/mysql.py:_connect": HERE + "test_on_windows_pymysql_opens_the_socket_itself",
     "storage/dialects/server.py:_is_readable": HERE + "test_a_server_that_closed_is_noticed_without_poll",
     "sync/background.py:": "tests/sync/test_sync.py::test_on_windows_a_wait_looks_up_for_signals",
+    "web/cluster/cluster_key.py:read_key_file": "tests/web/cluster/test_cluster_key.py::"
+    "test_without_file_modes_the_key_of_a_cluster_is_read_unchecked",
 }  # fmt: skip
 
 

@@ -17,13 +17,15 @@ import asyncio
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from time import monotonic, time
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat import (
     AmbiguousName,
@@ -40,18 +42,23 @@ from p2pchat import (
     validate_name,
 )
 from p2pchat.web import WebSettings
+from p2pchat.web.account_records import (
+    DELETED,
+    NAMED,
+    REGISTERED,
+    RELEASED,
+    RESERVED,
+    REVOKED,
+    AccountRecord,
+    join,
+    label_of,
+    parse_label,
+)
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
 
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
-# The word stored with the hash of an account, followed by "@" and the day (UTC) of its last use, as 2026-11-22.
-REGISTERED = ""  # has a token
-NAMED = "named"  # registered by a trusted caller on this machine, without a token
-REVOKED = "revoked"  # its token was revoked
-RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
-DELETED = "deleted"  # no longer hosted; the day is that of the deletion
-RELEASED = "released"  # was reserved, no longer hosted
 MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
 # Names that people, paths, commands or programs would take for something else, as `room`. Nobody at all may have a name
 # like an option or an address (core/names.py).
@@ -72,6 +79,7 @@ class Account:
         unheard: Steps of its messages, with their conversations, of which no session hears: see Gateway.
         used: The day (UTC) of its last use; of a reserved name, of the last message to it.
         near: Of a reserved name: how many users were known and how many reserved, and those one letter away.
+        version: Of its record in a cluster; 0 without one.
     """
 
     user: HostedUser = field(repr=False)
@@ -82,6 +90,7 @@ class Account:
     listed: str = ""
     unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
     near: tuple[tuple[int, int], list[User]] = ((0, 0), [])
+    version: int = 0
 
     @property
     def name(self) -> str:
@@ -124,7 +133,12 @@ class Account:
     @property
     def label(self) -> str:
         """The label stored with the hash: the word and the day."""
-        return f"{self.word}@{self.used}"
+        return label_of(self.word, self.used, self.version)
+
+    @property
+    def record(self) -> AccountRecord:
+        """The account for other gateways of a cluster, with the secret of its user."""
+        return AccountRecord(self.name, self.key, self.user.secret, self.hash, self.word, self.used, self.version)
 
 
 def valid(name: str) -> str:
@@ -139,6 +153,31 @@ class AccountNameTaken(WebError):
         super().__init__(409, "name_taken", f"the name {name!r} is taken: choose another")
 
 
+class SharedNames(Protocol):
+    """The names of all gateways of a cluster, as Accounts asks for them."""
+
+    def find(self, name: str) -> AccountRecord | None:
+        """Return the record of a name, or of one that looks like it."""
+
+    def by_hash(self, hash: bytes) -> AccountRecord | None:
+        """Return the record with this hash of a token."""
+
+    def require(self) -> None:
+        """Raise WebError (503, `cluster`) while the engine of the cluster is away."""
+
+    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
+        """Write a record of a name in place of the one there is, for all gateways; return it once it counts.
+
+        Args:
+            make: Returns the record to write, given the one there is. What it raises is raised here. It is called again
+                if another gateway was faster.
+        Raises WebError as require.
+        """
+
+    def announce(self, record: AccountRecord) -> None:
+        """Tell a record that was changed and stored here; it is written as soon as the engine is there."""
+
+
 class Accounts:
     """All accounts of one gateway, read from storage by load() or when the first is needed.
 
@@ -148,12 +187,15 @@ class Accounts:
     Attributes:
         on_change: Called with an account and its change: registered, reserved, token, revoked, deleted, released.
         hears: Return whether a session of an account wants events of this class.
+        on_use: Called with an account whenever somebody proves to be it.
+        shared: The names of a cluster; None for a gateway of its own.
     """
 
     def __init__(
         self, peer: TCPPeer, settings: WebSettings, clock: Callable[[], float] = time,
         steady: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
+        self.shared: SharedNames | None = None
         self._peer = peer
         self._settings = settings
         self._clock = clock
@@ -162,13 +204,14 @@ class Accounts:
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
         self._reserved: dict[str, str] = {}  # who wrote to it first, by the key of a reserved name; oldest first
-        self._former: dict[str, tuple[str, date]] = {}  # DELETED or RELEASED, and when, by key; oldest first
+        self._former: dict[str, _Former] = {}  # by key; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()  # one change at a time, so that no name is given twice
         self._loaded = False
         self.on_change: Callable[[Account, str], None] = lambda account, change: None
         self.hears: Callable[[Account, type], bool] = lambda account, kind: True
+        self.on_use: Callable[[Account], None] = lambda account: None
 
     async def load(self) -> None:
         """Read the accounts from storage, once. Raises StorageError, PeerClosed."""
@@ -178,22 +221,17 @@ class Accounts:
                     rows = await self._peer.tokens()
                     for user in self._peer.hosted:
                         for hash, label in rows.pop(user.key, {}).items():
-                            word, used = self._parse(label)
-                            self._add(account := Account(user, hash, word, used or self._today()))
+                            word, used, version = parse_label(label)
+                            account = Account(user, hash, word, used or self._today(), version=version)
+                            self._add(account)
                             if used is None:  # stored by a version that kept no day: idle from now on
                                 self._use_later(account)
                             if account.reserved:  # a status is not stored
                                 user.set_presence("offline", User.NOBODY_YET)
                     for key, labels in rows.items():
-                        for word, day in map(self._parse, labels.values()):
-                            self._former[key] = word, day or self._today()
+                        for word, day, version in map(parse_label, labels.values()):
+                            self._former[key] = _Former(word, day or self._today(), version)
                     self._loaded = True
-
-    @staticmethod
-    def _parse(label: str) -> tuple[str, date | None]:
-        """Return the word and the day of a stored label."""
-        word, _, day = label.partition("@")
-        return word, date.fromisoformat(day) if day else None
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock(), UTC).date()
@@ -203,8 +241,13 @@ class Accounts:
     async def by_token(self, token: str) -> Account | None:
         """Return the account of a token, or None."""
         await self.load()
-        account = self._by_hash.get(hash_of(token))
-        if account is None or account.word != REGISTERED:
+        account = self._by_hash.get(hash := hash_of(token))
+        if account is None and hash and self.shared is not None:
+            self.shared.require()
+            record = self.shared.by_hash(hash)
+            if record is not None and record.word == REGISTERED:
+                account = await self.adopt(record)
+        if account is None or account.word != REGISTERED or account.hash != hash:
             return None
         self.use(account)
         return account
@@ -268,8 +311,8 @@ class Accounts:
         """Raise WebError if a message there would reach nobody: the account was deleted, or the name released."""
         if to.user is None or to.user.key not in self._former:
             return
-        label, (word, _) = to.user.label, self._former[to.user.key]
-        if word == DELETED:
+        label, former = to.user.label, self._former[to.user.key]
+        if former.word == DELETED:
             raise WebError(404, "unknown_name", f"{label} is gone: this account was deleted")
         raise WebError(404, "unknown_name", f"{label} is gone: nobody has registered this name; write to it anew")
 
@@ -303,6 +346,7 @@ class Accounts:
 
     def use(self, account: Account) -> None:
         """Note that an account is in use today; stored soon, once a day."""
+        self.on_use(account)
         if account.used != self._today():
             account.used = self._today()
             self._use_later(account)
@@ -320,6 +364,7 @@ class Accounts:
                     async with self._lock:
                         if self.of(account.key) is account:
                             await self._peer.set_tokens(account.user, {account.hash: account.label})
+                            self._announce(account.record)
         finally:
             self._storing = None
 
@@ -331,7 +376,7 @@ class Accounts:
             StorageError: It could not be stored.
         """
         name, token = valid(name), new_token()
-        async with self._changing(name) as account:
+        async with self._changing(name, only_reserved=True) as account:
             if account is not None and not account.reserved:
                 raise AccountNameTaken(name)
             return await self._store(account, name, hash_of(token), REGISTERED, "registered"), token
@@ -430,6 +475,8 @@ class Accounts:
     @asynccontextmanager
     async def renaming(self, account: Account, name: str) -> AsyncIterator[None]:
         """Check as register that an account may take a name, and keep it free for the block. Raises as register."""
+        if self.shared is not None:
+            raise WebError(409, "cluster", "the gateways of a cluster do not change names yet: register another one")
         async with self._changing(name := valid(name)) as other:
             if other not in (None, account):
                 raise AccountNameTaken(name)
@@ -442,42 +489,151 @@ class Accounts:
         if account is not None:
             self._index(account)
 
+    # ---- what other gateways of a cluster tell
+
+    def records(self) -> Iterator[AccountRecord]:
+        """Return the records of all accounts, and of deleted ones whose names nobody gets yet."""
+        for account in self._by_key.values():
+            yield account.record
+        for key, former in self._former.items():
+            if former.word == DELETED and (name := self._peer.people.name(key)):
+                yield AccountRecord(name, key, b"", b"", former.word, former.day, former.version)
+
+    async def adopt(self, record: AccountRecord) -> Account:
+        """Host the user of a record here too. Raises AccountNameTaken, WebError, StorageError."""
+        await self.load()
+        async with self._lock:
+            return self.of(record.user) or await self._adopt(record)
+
+    async def leave(self, account: Account) -> None:
+        """Stop hosting a user that other gateways host, unless it has sessions. Raises StorageError."""
+        async with self._lock:
+            if self.of(account.key) is account and not account.sessions:
+                await self._peer.unhost(account.user, tokens={})
+                self._drop(account)
+                self.on_change(account, "left")
+
+    async def take(self, record: AccountRecord) -> None:
+        """Take over what another gateway changed in an account of this one. Raises StorageError."""
+        await self.load()
+        async with self._lock:
+            await self._revoke_displaced(record)
+            account = self.of(record.user)
+            if account is None or join(before := account.record, record) == before:
+                return
+            if record.is_former:
+                await self._unhost(account, record.word, record)
+                return
+            was_reserved = account.reserved
+            await self._set(account, record.hash, record.word, record.used, record.version)
+            if not record.is_same_but_for_use(before):
+                revoked = record.word == REVOKED
+                self.on_change(account, "revoked" if revoked else "registered" if was_reserved else "token")
+
+    async def _revoke_displaced(self, record: AccountRecord) -> None:
+        """Revoke an account here whose name, or one like it, is another user's in the cluster. It joined later."""
+        if record.is_former:
+            return
+        for account in filter(None, map(self.of, self._alike(record.name, {record.user}))):
+            if account.word != REVOKED and account.record.rank < record.rank:
+                await self._set(account, random_hash(), REVOKED, account.used, account.version)
+                self.on_change(account, "revoked")
+
     # ---- internals
 
     @asynccontextmanager
-    async def _changing(self, name: str) -> AsyncIterator[Account | None]:
-        """Hold the lock while an account changes; gives the account that has the name now."""
+    async def _changing(self, name: str, *, only_reserved: bool = False) -> AsyncIterator[Account | None]:
+        """Hold the lock while an account changes; gives the account that has the name now.
+
+        Args:
+            only_reserved: Of accounts at other gateways of the cluster, give only reserved names.
+        """
         await self.load()
         async with self._lock:
-            yield self.find(name)
+            account = self.find(name)
+            if account is None and self.shared is not None:
+                record = self.shared.find(name)
+                may_be = record is not None and (record.is_reserved if only_reserved else not record.is_former)
+                if record is not None and may_be and record.name.casefold() == name.casefold():
+                    self.shared.require()
+                    account = await self._adopt(record)
+            yield account
+
+    def _announce(self, record: AccountRecord) -> None:
+        if self.shared is not None:
+            self.shared.announce(record)
+
+    async def _adopt(self, record: AccountRecord) -> Account:
+        label = label_of(record.word, record.used, record.version)
+        user = await self._host(record.name, {record.hash: label}, record.secret)
+        account = Account(user, record.hash, record.word, record.used, version=record.version)
+        self._former.pop(account.key, None)
+        self._add(account)
+        if account.reserved:
+            user.set_presence("offline", User.NOBODY_YET)
+        self.on_change(account, "hosted")
+        return account
 
     async def _store(
         self, account: Account | None, name: str, hash: bytes, word: str, change: str, *, allow_hosted: bool = False
     ) -> Account:
         """Store a change of an account, which is made if it is None, and report it; on disk when this returns."""
-        was_reserved, today = False, self._today()
-        tokens = {hash: f"{word}@{today}"}
         if not word.startswith(RESERVED) and (account is None or account.reserved):
             if len(self._by_key) - len(self._reserved) >= self._settings.max_accounts:
                 text = "this gateway has no room for more accounts: its operator deletes those that nobody uses"
                 raise WebError(503, "full", text)
-        if account is not None:
-            was_reserved = account.reserved
-            await self._peer.set_tokens(account.user, tokens)
-            self._unindex(account)
-            account.hash, account.word, account.used = hash, word, today
+        if account is None:
+            account = await self._create(name, hash, word, allow_hosted=allow_hosted)
         else:
-            account = Account(await self._host(name, tokens, allow_hosted=allow_hosted), hash, word, today)
-        self._add(account)
-        if account.reserved != was_reserved:
-            account.user.set_presence("offline", User.NOBODY_YET if account.reserved else "")
+            version = account.version
+            if self.shared is not None or version:  # also by a command without the running gateway
+                version += 1
+            if self.shared is not None:
+                if account.reserved:  # others may register it too, at other gateways
+                    mine = replace(account.record, hash=hash, word=word, used=self._today(), version=version)
+                    version = (await self.shared.claim(name, lambda there: _registered(there, mine))).version
+            await self._set(account, hash, word, self._today(), version)
+            self._announce(account.record)
         self.on_change(account, change)
         return account
 
-    async def _host(self, name: str, tokens: dict[bytes, str], *, allow_hosted: bool) -> HostedUser:
-        self._check_free(name, {user.key for user in self._peer.hosted} if allow_hosted else set())
+    async def _set(self, account: Account, hash: bytes, word: str, used: date, version: int) -> None:
+        """Store the state of an account that exists."""
+        was_reserved = account.reserved
+        await self._peer.set_tokens(account.user, {hash: label_of(word, used, version)})
+        self._unindex(account)
+        account.hash, account.word, account.used, account.version = hash, word, used, version
+        self._add(account)
+        if account.reserved != was_reserved:
+            account.user.set_presence("offline", User.NOBODY_YET if account.reserved else "")
+
+    async def _create(self, name: str, hash: bytes, word: str, *, allow_hosted: bool) -> Account:
+        """Make an account for a free name; in a cluster the name is this gateway's first."""
+        hosted = self._peer.hosted if allow_hosted else []
+        self._check_free(name, {user.key for user in hosted})
+        today, version, secret = self._today(), 0, None
+        if self.shared is not None:
+            given = [user.secret for user in hosted if user.name.casefold() == name.casefold()]
+            secret = given[0] if given else secrets.token_bytes(32)
+            mine = AccountRecord(name, user_of(secret), secret, hash, word, today, 1)
+            kept = self._settings.name_kept_days
+            claimed = await self.shared.claim(name, lambda there: _first(there, mine, today, kept))
+            version = claimed.version
         try:
-            return await self._peer.host(name, tokens=tokens)
+            user = await self._host(name, {hash: label_of(word, today, version)}, secret)
+        except Exception:
+            if self.shared is not None:
+                self._announce(claimed.former(RELEASED, today))
+            raise
+        account = Account(user, hash, word, today, version=version)
+        self._add(account)
+        if account.reserved:
+            user.set_presence("offline", User.NOBODY_YET)
+        return account
+
+    async def _host(self, name: str, tokens: dict[bytes, str], secret: bytes | None) -> HostedUser:
+        try:
+            return await self._peer.host(name, key=secret, tokens=tokens)
         except NameTaken:  # a similar name is hosted here
             raise AccountNameTaken(name) from None
         except (StorageError, PeerClosed):
@@ -498,8 +654,15 @@ class Accounts:
 
     def _is_free_again(self, key: str) -> bool:
         """Return whether others may have the name of the user with this key, a former account."""
-        word, day = self._former.get(key, ("", date.max))
-        return word == RELEASED or (word == DELETED and (self._today() - day).days >= self._settings.name_kept_days)
+        former = self._former.get(key)
+        if former is None and self.shared is not None:  # it was deleted at another gateway
+            there = self.shared.find(self._peer.people.name(key))
+            if there is not None and there.user == key:
+                former = _Former(there.word, there.used, there.version)
+        if former is None:
+            return False
+        kept = (self._today() - former.day).days < self._settings.name_kept_days
+        return former.word == RELEASED or (former.word == DELETED and not kept)
 
     def _add(self, account: Account) -> None:
         account.user.deliver_when_taken(DELIVERY_CONSUMER, lambda kind: self.hears(account, kind))
@@ -535,24 +698,67 @@ class Accounts:
             return None
         return self._by_key[next(key for key, one in self._reserved.items() if one == holder)]
 
-    async def _unhost(self, account: Account, word: str) -> None:
-        """Stop hosting the user of an account, called with the lock held. Its messages stay on this disk."""
+    async def _unhost(self, account: Account, word: str, told: AccountRecord | None = None) -> None:
+        """Stop hosting the user of an account, called with the lock held. Its messages stay on this disk.
+
+        Args:
+            told: The record of another gateway that says so.
+        """
+        former = account.record.former(word, self._today()) if told is None else told
+        version = former.version if self.shared is not None or account.version else 0
         before, account.word = account.word, word  # no session opens meanwhile
         try:
-            await self._peer.unhost(account.user, tokens={random_hash(): f"{word}@{self._today()}"})
+            await self._peer.unhost(account.user, tokens={random_hash(): label_of(word, former.used, version)})
         except (StorageError, PeerClosed):
             account.word = before
             raise
-        self._unindex(account)
-        del self._by_key[account.key]
-        if self._by_name.get(account.listed) is account:
-            del self._by_name[account.listed]
-        self._former[account.key] = word, self._today()
+        self._drop(account)
+        self._former[account.key] = _Former(word, former.used, version)
+        if told is None:
+            self._announce(former)
         self.on_change(account, word)
         while len(self._former) > MAX_FORMER:
             self._former.pop(oldest := next(iter(self._former)))
             with suppress(StorageError, PeerClosed):
                 await self._peer.set_tokens(oldest, {})
+
+    def _drop(self, account: Account) -> None:
+        """Remove an account whose user is no longer hosted."""
+        self._unindex(account)
+        del self._by_key[account.key]
+        if self._by_name.get(account.listed) is account:
+            del self._by_name[account.listed]
+
+
+class _Former(NamedTuple):
+    """What is kept of a user that is no longer hosted: DELETED or RELEASED, since when, the version of its record."""
+
+    word: str
+    day: date
+    version: int
+
+
+def _first(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
+    """Return the record of a new account in place of what the cluster has. Raises AccountNameTaken."""
+    if there is None:
+        return mine
+    if not there.is_free(today, kept_days):
+        raise AccountNameTaken(mine.name)
+    return replace(mine, version=there.version + 1)
+
+
+def _registered(there: AccountRecord | None, mine: AccountRecord) -> AccountRecord:
+    """Return the record of a reserved name that is registered. Raises AccountNameTaken: another was faster."""
+    if there is None:
+        return mine
+    if there.user != mine.user or not there.is_reserved:
+        raise AccountNameTaken(mine.name)
+    return replace(mine, version=max(mine.version, there.version + 1))
+
+
+def user_of(secret: bytes) -> str:
+    """Return the key of a user, in hex, from its secret."""
+    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw().hex()
 
 
 def random_hash() -> bytes:

@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
 from p2pchat.web import WebSettings, chat_socket, event_socket, page, rest
+from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.metrics import Metrics
@@ -22,12 +23,13 @@ from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.server import SocketIOServer
 
 
-def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
+def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Cluster | None = None) -> FastAPI:
     """Return the web application of a peer, to be run or mounted in another one.
 
     Args:
         peer: A started peer, in the loop that will run the application. The application does not close it.
         settings: Access rules and limits.
+        cluster: The cluster that this gateway belongs to; None: it is alone.
     Returns:
         An application that needs no lifespan; `app.state.gateway` is its Gateway.
     Raises:
@@ -43,7 +45,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
         redoc_url=None,
         root_path=settings.root_path,
     )
-    app.state.gateway = gateway = Gateway(peer, settings)
+    app.state.gateway = gateway = Gateway(peer, settings, cluster)
     _answer_errors(app, gateway.metrics)
     for interface in (rest, chat_socket, event_socket):
         app.include_router(interface.router)

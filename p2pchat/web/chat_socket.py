@@ -28,7 +28,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -48,7 +47,6 @@ from p2pchat import (
     Presence,
     Reaction,
     Read,
-    Receipt,
     Sent,
     Typing,
     User,
@@ -321,17 +319,17 @@ class ChatSession(WebSocketSession):
     async def _send(self, request: SendRequest, to: Conversation, answer: Frame) -> None:
         ref = self.next_ref()
 
-        def send() -> Coroutine[Any, Any, Receipt]:
-            return self.user.send(to, request.text, request.reply_to, action=request.action, ref=ref)
+        async def send() -> str:
+            return (await self.user.send(to, request.text, request.reply_to, action=request.action, ref=ref)).id
 
         written = (request.text, to.key, request.reply_to, request.action)
         try:
             with self.gateway.metrics.accepting("chat"):
-                receipt = await self.gateway.idempotency.run(self.account.key, request.key, written, send)
+                id = await self.gateway.idempotency.run(self.account.key, request.key, written, send)
         except Exception as error:  # problem() raises unexpected errors again
             content = self.gateway.metrics.problem(error).to_json(request.ref)
         else:
-            content = {"status": "ok", "id": receipt.id} | self.gateway.accounts.reservation(self.account, to)
+            content = {"status": "ok", "id": id} | self.gateway.accounts.reservation(self.account, to)
             if request.ref is not None:
                 content["ref"] = request.ref
         self.queue.fill(answer, as_frame(content))

@@ -17,6 +17,8 @@ from p2pchat import Delivered, Message, PeerClosed, Read, Sent, StorageError, TC
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
+from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
@@ -31,6 +33,7 @@ class Gateway:
 
     Attributes:
         peer: The peer behind it.
+        cluster: Its part in a cluster, if there is one.
         settings: Access rules and limits.
         audit_log: The log of sign-ups, refusals and deletions.
         accounts: The accounts, with their tokens.
@@ -46,17 +49,18 @@ class Gateway:
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
 
-    def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
+    def __init__(self, peer: TCPPeer, settings: WebSettings, cluster: Cluster | None = None) -> None:
         self.peer = peer
+        self.cluster = cluster
         self.settings = settings
         self.audit_log: AuditLog = AuditLog()
         self.accounts: Accounts = Accounts(peer, settings)
         self.hub: Hub = Hub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
         self.answers: Slots = Slots(settings.max_answers_of_account)
-        self.idempotency: IdempotencyCache = IdempotencyCache()
+        self.idempotency: IdempotencyCache = IdempotencyCache() if cluster is None else SharedIdempotency(cluster)
         self.health: HealthCheck = HealthCheck(peer, settings.health_every, settings.health_within)
-        self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health)
+        self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health, cluster)
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears
         self.hub.on_rename = self.accounts.on_rename
@@ -72,19 +76,30 @@ class Gateway:
     async def start(self) -> None:
         """Load the accounts and start delivering events, at the first request. Raises StorageError, PeerClosed."""
         await self.accounts.load()
+        if self.cluster is not None and self.accounts.shared is None:
+            self.cluster.on_state = self._on_cluster_state
+            await self.cluster.start(self.peer, self.accounts)
         self.hub.start()
         self.started = True
 
     async def aclose(self) -> None:
         """End all sessions; the peer keeps running. Call it before the server stops, so that clients reconnect soon."""
         await self.hub.aclose()
+        if self.cluster is not None:
+            await self.cluster.aclose()
         await asyncio.gather(*self._keeping, return_exceptions=True)
         await self.health.aclose()
+
+    def _on_cluster_state(self, reason: str) -> None:
+        self.audit_log.record("cluster", state="away" if reason else "up", **({"reason": reason} if reason else {}))
 
     def _on_account_change(self, account: Account, change: str) -> None:
         self.audit_log.record("account", change=change, user=account.name, user_id=account.id)
         if change in ("token", "revoked"):  # sessions opened with the old token end with it
             self.hub.end_sessions_of(account, "revoked")
+        elif change == "left":
+            self.hub.end_sessions_of(account, "stopping")
+            self.hub.forget(account)
         elif change == "deleted":
             self.hub.forget(account)
             self.write_locks.pop(account.key, None)

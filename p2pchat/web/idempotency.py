@@ -72,7 +72,8 @@ class IdempotencyCache:
             Exception: As `make`, also for calls that waited for the same result.
         """
         if not key:
-            return await make()
+            done: T = await self._carry_out(account, key, b"", make)
+            return done
         requests, digest = self._requests_of(account), _digest(content)
         known = requests.get(key)
         if known is not None:
@@ -84,7 +85,7 @@ class IdempotencyCache:
         self._count += 1
         self._evict(requests)
         try:
-            result = await make()
+            result = await self._carry_out(account, key, digest, make)
         except BaseException as error:  # cancellation too: other calls must not wait for ever
             if requests.get(key) is request:
                 del requests[key]
@@ -93,6 +94,10 @@ class IdempotencyCache:
             raise
         request.result.set_result(result)
         return result
+
+    async def _carry_out(self, account: str, key: str, content: bytes, make: Callable[[], Awaitable[Any]]) -> Any:
+        """Return the result of `make`, or of the same request elsewhere; the work starts in the order of the calls."""
+        return await make()
 
     def _requests_of(self, account: str) -> OrderedDict[str, _CachedRequest]:
         """Return the recent requests of an account, without expired ones."""

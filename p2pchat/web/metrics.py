@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from p2pchat import TCPPeer
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.web.accounts import Accounts
+from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError, problem_of
 from p2pchat.web.hub import Hub
 
@@ -29,7 +30,9 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Metrics:
     """The metrics; `kind` is the interface: rest, chat, socketio, lines."""
 
-    def __init__(self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck) -> None:
+    def __init__(
+        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck, cluster: Cluster | None = None
+    ) -> None:
         registry = CollectorRegistry()
         self.registry: CollectorRegistry = registry
         self._messages = Counter("p2pchat_web_messages_in", "Messages accepted from users", ["kind"], registry=registry)
@@ -42,7 +45,7 @@ class Metrics:
             "p2pchat_web_request_seconds", "HTTP requests", ["method", "route", "status"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        registry.register(_GaugeCollector(peer, accounts, hub, health))
+        registry.register(_GaugeCollector(peer, accounts, hub, health, cluster))
 
     @contextmanager
     def accepting(self, kind: str) -> Iterator[None]:
@@ -71,7 +74,10 @@ class Metrics:
 class _GaugeCollector(Collector):
     """Gauges, read when metrics are requested."""
 
-    def __init__(self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck) -> None:
+    def __init__(
+        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck, cluster: Cluster | None
+    ) -> None:
+        self._cluster = cluster
         self._peer = peer
         self._accounts = accounts
         self._hub = hub
@@ -95,4 +101,7 @@ class _GaugeCollector(Collector):
         for why, count in sorted(self._hub.ended.items()):
             ended.add_metric([why], count)
         yield ended
+        if self._cluster is not None:
+            for name, meaning, value in self._cluster.gauges():
+                yield GaugeMetricFamily(f"p2pchat_web_cluster_{name}", meaning, value)
         yield from peer_metrics(self._peer, self._health)

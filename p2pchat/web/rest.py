@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
+from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
 from p2pchat.commands.message_commands import history_page, receipt_row, search_page
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
@@ -276,12 +276,14 @@ async def write(
     else:
         to = await gateway.accounts.resolve_conversation(account, new.to)
 
-    async def send() -> Receipt:
+    async def send() -> str:
         with gateway.metrics.accepting("rest"):
-            return await account.user.send(to, new.content, new.reply_to)
+            return (await account.user.send(to, new.content, new.reply_to)).id
 
-    receipt = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
-    return await _accepted(account, receipt.id, ref=new.ref, **gateway.accounts.reservation(account, to))
+    id = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
+    if gateway.cluster is not None:
+        await gateway.cluster.wait_here(account, id)
+    return await _accepted(account, id, ref=new.ref, **gateway.accounts.reservation(account, to))
 
 
 async def _accepted(account: Account, id: str, **more: Any) -> MessageAccepted:

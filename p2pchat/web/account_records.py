@@ -1,0 +1,113 @@
+"""Records of accounts: the words for their states, and which of two records of one name counts.
+
+A record says all that a gateway needs to host an account. Gateways of a cluster pass records on (see cluster/), and two
+of them may change one account at the same time. So all records of a name
+are in one order, and the last of them counts: the one with the highest version, of equal versions the strictest, then
+the one that was used last. In whatever order gateways hear of the records of a name, they end with the same one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+# The word stored with the hash of an account, followed by "@" and the day (UTC) of its last use, as 2026-11-22. In a
+# cluster "@" and the version of the record follow.
+REGISTERED = ""  # has a token
+NAMED = "named"  # registered by a trusted caller on this machine, without a token
+REVOKED = "revoked"  # its token was revoked
+RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
+DELETED = "deleted"  # no longer hosted; the day is that of the deletion
+RELEASED = "released"  # was reserved, no longer hosted
+_FORMER = (DELETED, RELEASED)
+
+
+def label_of(word: str, day: date, version: int) -> str:
+    """Return the label that is stored with the hash of an account. Version 0: it was never in a cluster."""
+    return f"{word}@{day}" + (f"@{version}" if version else "")
+
+
+def parse_label(label: str) -> tuple[str, date | None, int]:
+    """Return the word, the day and the version of a stored label; None for the day of an early version."""
+    word, _, rest = label.partition("@")
+    day, _, version = rest.partition("@")
+    return word, date.fromisoformat(day) if day else None, int(version or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """An account, or a name that had one.
+
+    Attributes:
+        user: The user's key, in hex.
+        secret: The secret of that key; b"" for a former account.
+        hash: The hash of its token; of random bytes without a token, b"" for a former account.
+        used: The day (UTC) of its last use, or of its deletion.
+        version: Rises with each change of the state, which is everything but `used`.
+    """
+
+    name: str = field(repr=False)
+    user: str
+    secret: bytes = field(repr=False)
+    hash: bytes = field(repr=False)
+    word: str
+    used: date
+    version: int
+
+    @property
+    def is_former(self) -> bool:
+        """True if nobody hosts the user any more."""
+        return self.word in _FORMER
+
+    @property
+    def is_reserved(self) -> bool:
+        """True for a name without an account."""
+        return self.word.startswith(RESERVED)
+
+    def is_free(self, today: date, kept_days: int) -> bool:
+        """Return whether others may have the name."""
+        return self.word == RELEASED or (self.word == DELETED and (today - self.used).days >= kept_days)
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """The order of the records of one name; where only the day differs, the later one counts."""
+        strictness = 3 if self.is_former else 2 if self.word == REVOKED else 0 if self.is_reserved else 1
+        return self.version, strictness, self.word, self.hash, self.user, self.name, self.secret, self.used
+
+    def is_same_but_for_use(self, other: AccountRecord) -> bool:
+        """Return whether the other record differs in the day of its last use at most."""
+        return self.rank[:-1] == other.rank[:-1]
+
+    def former(self, word: str, day: date) -> AccountRecord:
+        """Return the record of this account once its user is no longer hosted."""
+        return replace(self, secret=b"", hash=b"", word=word, used=day, version=self.version + 1)
+
+    def to_bytes(self) -> bytes:
+        """Return the record as JSON."""
+        fields = {
+            "name": self.name, "user": self.user, "secret": self.secret.hex(), "hash": self.hash.hex(),
+            "word": self.word, "used": self.used.isoformat(), "version": self.version,
+        }  # fmt: skip
+        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AccountRecord:
+        """Return the record of to_bytes; unknown fields are ignored. Raises ValueError."""
+        try:
+            got = json.loads(data)
+            name, user, word, version = got["name"], got["user"], got["word"], got["version"]
+            secret, hash, used = bytes.fromhex(got["secret"]), bytes.fromhex(got["hash"]), got["used"]
+            if not (isinstance(name, str) and isinstance(user, str) and isinstance(word, str)):
+                raise ValueError("a name, a user and a word are texts")
+            if not isinstance(version, int) or version < 0:
+                raise ValueError("a version is a number")
+            return cls(name, user, secret, hash, word, date.fromisoformat(used), version)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no record of an account: {error!r}") from None
+
+
+def join(one: AccountRecord, other: AccountRecord) -> AccountRecord:
+    """Return the record that counts of two of one name."""
+    return max(one, other, key=lambda record: record.rank)

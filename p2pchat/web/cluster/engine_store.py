@@ -1,0 +1,397 @@
+"""The store of a cluster in an engine: a NATS server with JetStream, 2.11 or later, with nats-py (extra `nats`).
+
+A bucket is a stream with one value for each key, as the key-value buckets of NATS are; the stream numbers its values.
+A value is written in place of the one with a given number (compare-and-set), which makes a name unique. The server says
+each stored value once more on another subject. That is only a hint: values are listed at each connection, and again
+when the numbers show that a hint was lost, or that the bucket was wiped or rolled back.
+
+A consumer of the server is used for the list only. Nothing here decides what a value means or whether it is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from p2pchat import P2PChatError
+from p2pchat.web.errors import WebError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js.client import JetStreamContext
+
+ACCOUNTS = "accounts"
+REQUESTS = "requests"
+BUCKETS: dict[str, float] = {ACCOUNTS: 0.0, REQUESTS: 15 * 60.0}  # seconds for which a value is kept; 0: for ever
+MAX_VALUE_BYTES = 8192
+CONNECT_TIMEOUT = 5.0  # seconds; a guess, as the next
+ASK_TIMEOUT = 3.0  # seconds for one write; an election among three servers takes one or two
+CANCELLED_EVERY = 0.2  # seconds; see cancel()
+CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back
+COMPARED_EVERY = 5.0  # seconds between two looks at the numbers of the bucket
+RETRY_FIRST, RETRY_MOST = 0.1, 2.0  # seconds until the next attempt to connect, doubled each time, with full jitter
+COPIES = 3  # of each value, if as many servers are named
+_NOT_THAT_NUMBER = (10071, 10164)  # error codes of the server: the key has another number
+_NAME_IN_USE = 10058  # a bucket made with other settings
+
+T = TypeVar("T")
+_log = logging.getLogger("p2pchat.web.cluster")
+
+
+class ClusterAway(WebError):
+    """The engine cannot be asked now."""
+
+    def __init__(self) -> None:
+        text = "the gateways of this cluster cannot agree on names now: their engine is away, try again"
+        super().__init__(503, "cluster", text, {"Retry-After": "5"})
+
+
+class OtherRevision(Exception):
+    """The key holds a value with another number than expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Where the store of a cluster is.
+
+    Attributes:
+        cluster: The name of the cluster.
+        servers: The URLs of one engine's servers.
+        credentials: A file of the operator, .creds or the seed of an nkey.
+        compared_every: Seconds between two looks at the numbers of the bucket.
+    """
+
+    cluster: str
+    servers: tuple[str, ...] = field(repr=False)  # they may contain passwords
+    credentials: Path | None = None
+    compared_every: float = COMPARED_EVERY
+
+
+def servers_of(text: str) -> tuple[str, ...]:
+    """Return the URLs in the text of --engine, which the peer has checked."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(part if "://" in part else f"nats://{part}" for part in parts)
+
+
+def require() -> None:
+    """Raise P2PChatError if nats-py is not installed."""
+    try:
+        import nats.js
+    except ImportError:
+        raise P2PChatError("an engine needs another package: pip install 'p2pchat-mesh[nats]'") from None
+    del nats
+
+
+async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """End tasks that use nats-py. That waits with asyncio.wait_for, which may lose a cancellation in Python 3.11."""
+    left = set(tasks)
+    while left := {task for task in left if not task.done()}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCELLED_EVERY)
+
+
+class EngineStore:
+    """The connection of one gateway to the store, made anew whenever it is lost.
+
+    Attributes:
+        on_up: Called when all values were listed, and hints come from now on.
+        on_down: Called with the reason when the engine cannot be reached or was lost; "" at the end.
+        on_loading: Called before values are listed.
+        on_value: Called with a key, its value and its number; b"" for a deletion.
+        on_loaded: Called when all values were listed.
+        on_message: Called with each message of another gateway.
+    """
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._options = options
+        self._prefix = f"p2pchat.cluster.{options.cluster}"
+        self.on_up: Callable[[], None] = lambda: None
+        self.on_down: Callable[[str], None] = lambda reason: None
+        self.on_loading: Callable[[], None] = lambda: None
+        self.on_value: Callable[[str, bytes, int], None] = lambda key, value, number: None
+        self.on_loaded: Callable[[], None] = lambda: None
+        self.on_message: Callable[[bytes], None] = lambda data: None
+        self._client: Client | None = None
+        self._js: JetStreamContext | None = None
+        self._lost: asyncio.Future[str]  # done when the connection is lost
+        self._newest = 0  # the highest number that was heard of
+        self._made_at: object = None  # of the bucket: another one was made if it changes
+        self._suspected = -1  # a number in the bucket of which no hint came until the last look
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Connect in the background, and again after each loss."""
+        self._task = asyncio.create_task(self._run(), name="p2pchat web cluster")
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        if self._task is not None:
+            await cancel([self._task])
+            self._task = None
+
+    @property
+    def is_up(self) -> bool:
+        """True while the store can be asked."""
+        return self._js is not None
+
+    async def write(self, bucket: str, key: str, value: bytes, expected: int) -> int:
+        """Write a value in place of the one with this number, 0 for none; return its number.
+
+        Raises OtherRevision, and ClusterAway: perhaps it was written.
+        """
+        from nats.js.errors import APIError
+
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
+        js = self._up()
+        try:
+            done = await self._answer(
+                js.publish(self._subject(bucket, key), value, timeout=ASK_TIMEOUT, headers=headers)
+            )
+        except APIError as error:
+            if error.err_code in _NOT_THAT_NUMBER:
+                raise OtherRevision from None
+            raise await self._failed(error) from None
+        except Exception as error:
+            raise await self._failed(error) from None
+        return int(done.seq)
+
+    async def read(self, bucket: str, key: str) -> tuple[bytes, int]:
+        """Return a value and its number, as its leader knows them; (b"", 0) for none. Raises ClusterAway."""
+        from nats.js.errors import NotFoundError
+
+        js = self._up()
+        try:
+            found = await self._answer(js.get_last_msg(self._stream(bucket), self._subject(bucket, key)))
+        except NotFoundError:
+            return b"", 0
+        except Exception as error:
+            raise await self._failed(error) from None
+        return found.data or b"", int(found.seq or 0)
+
+    async def send(self, data: bytes) -> None:
+        """Send a message to all gateways, this one included, if the engine is there."""
+        if self._client is not None:
+            with suppress(Exception):  # the connection is closing
+                await self._client.publish(f"{self._prefix}.message", data)
+                await self._client.flush(int(ASK_TIMEOUT))
+
+    async def _answer(self, asking: Coroutine[Any, Any, T]) -> T:
+        """Return an answer of the engine. Raises ConnectionError as soon as the connection is lost."""
+        asked = asyncio.ensure_future(asking)
+        either: list[asyncio.Future[Any]] = [asked, self._lost]
+        try:
+            await asyncio.wait(either, timeout=ASK_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise ConnectionError("no answer")
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    def _up(self) -> JetStreamContext:
+        if self._js is None:
+            raise ClusterAway
+        return self._js
+
+    async def _failed(self, error: Exception) -> ClusterAway:
+        """Return what to raise, and begin a new connection: until it stands, calls need not wait."""
+        _log.info("cluster %s: not written: %s", self._options.cluster, error)
+        client, self._js = self._client, None
+        if client is not None:
+            with suppress(Exception):
+                await client.close()
+        return ClusterAway()
+
+    def _stream(self, bucket: str) -> str:
+        return f"KV_p2pchat-{self._options.cluster}-{bucket}"
+
+    def _subject(self, bucket: str, key: str) -> str:
+        return f"$KV.p2pchat-{self._options.cluster}-{bucket}.{key}"
+
+    # ---- connection
+
+    async def _run(self) -> None:
+        tries, order = 0, [*self._options.servers]
+        random.shuffle(order)
+        while True:
+            began, reason = asyncio.get_running_loop().time(), ""
+            try:
+                reason = await self._serve(order[tries % len(order)])
+            except Exception as error:  # any error: an engine that cannot be reached is tried again for ever
+                reason = _reason(error)
+            self.on_down(reason)
+            lasted = asyncio.get_running_loop().time() - began
+            tries = 0 if lasted > RETRY_MOST + CONNECT_TIMEOUT else tries + 1
+            await asyncio.sleep(random.random() * min(RETRY_FIRST * (1 << min(tries, 16)), RETRY_MOST))
+
+    async def _serve(self, server: str) -> str:
+        """Connect to one server and serve it; return why that ended."""
+        from nats.aio.client import Client
+
+        self._lost = closed = asyncio.get_running_loop().create_future()
+        errors: list[Exception] = []
+
+        async def on_error(error: Exception) -> None:
+            errors[:] = [error]
+
+        async def on_closed() -> None:
+            if not closed.done():
+                closed.set_result(_reason(errors[0]) if errors else "it closed the connection")
+
+        client = Client()
+        try:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await client.connect(
+                        servers=[server],
+                        error_cb=on_error,
+                        closed_cb=on_closed,
+                        allow_reconnect=False,
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
+                        connect_timeout=int(CONNECT_TIMEOUT),
+                        ping_interval=2,
+                        max_outstanding_pings=2,
+                        **self._credentials(server),
+                    )
+            except Exception as error:  # the error of the attempt says more than that no server is left
+                raise (errors[0] if errors else error) from None
+            self._client, js = client, client.jetstream(timeout=ASK_TIMEOUT)
+            await self._make_buckets(js)
+            await client.subscribe(f"{self._prefix}.{ACCOUNTS}.*", cb=self._on_hint)
+            await client.subscribe(f"{self._prefix}.message", cb=self._on_msg)
+            await client.flush(int(CONNECT_TIMEOUT))
+            self._newest, self._made_at = 0, None
+            await self._load(client, js)
+            self._js = js
+            self.on_up()
+            await self._watch(client, js, closed)
+            return closed.result() if closed.done() else "the connection was lost"
+        finally:
+            self._client = self._js = None
+            with suppress(Exception):  # half a connection
+                await client.close()
+
+    def _credentials(self, server: str) -> dict[str, Any]:
+        path = self._options.credentials
+        if path is None or urlsplit(server).username:
+            return {}
+        text = path.read_text("ascii", "replace").strip()
+        return {"nkeys_seed_str": text} if re.fullmatch("SU[A-Z2-7]+", text) else {"user_credentials": path}
+
+    async def _make_buckets(self, js: JetStreamContext) -> None:
+        from nats.js import api
+        from nats.js.errors import APIError
+
+        for bucket, kept_for in BUCKETS.items():
+            subject = self._subject(bucket, ">")
+            hints = api.RePublish(src=subject, dest=f"{self._prefix}.{bucket}.>") if bucket == ACCOUNTS else None
+            config = api.StreamConfig(
+                name=self._stream(bucket),
+                subjects=[subject],
+                max_msgs_per_subject=1,
+                max_msg_size=MAX_VALUE_BYTES,
+                max_age=kept_for or None,
+                discard=api.DiscardPolicy.NEW,
+                num_replicas=COPIES if len(self._options.servers) >= COPIES else 1,
+                republish=hints,
+            )
+            try:
+                await js.add_stream(config)
+            except APIError as error:
+                if error.err_code != _NAME_IN_USE:
+                    raise
+
+    async def _watch(self, client: Client, js: JetStreamContext, closed: asyncio.Future[str]) -> None:
+        """Return when the connection is lost; until then look now and then whether a hint was."""
+        loop = asyncio.get_running_loop()
+        compare_at = loop.time() + self._options.compared_every
+        while not closed.done() and client.is_connected and self._js is js:
+            await asyncio.wait([closed], timeout=min(CHECKED_EVERY, self._options.compared_every))
+            if loop.time() >= compare_at:
+                await self._compare(client, js)
+                compare_at = loop.time() + self._options.compared_every
+
+    async def _compare(self, client: Client, js: JetStreamContext) -> None:
+        """List all values again if the numbers of the bucket are not those that were heard of."""
+        info = await js.stream_info(self._stream(ACCOUNTS))
+        newest = info.state.last_seq
+        if info.created == self._made_at and newest == self._newest:
+            self._suspected = -1
+        elif info.created == self._made_at and newest > self._newest and newest != self._suspected:
+            self._suspected = newest  # perhaps its hint is on its way
+        else:
+            await self._load(client, js)
+
+    async def _load(self, client: Client, js: JetStreamContext) -> None:
+        """List all values of the accounts."""
+        from nats.js import api
+
+        self.on_loading()
+        stream = self._stream(ACCOUNTS)
+        info = await js.stream_info(stream)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        listed = 0
+
+        async def on_value(msg: Msg) -> None:
+            nonlocal listed
+            listed += 1
+            self._on_stored(msg.subject, msg.data, int(msg.metadata.sequence.stream))
+            if msg.metadata.num_pending == 0 and not done.done():
+                done.set_result(None)
+
+        if info.state.messages:
+            subject = self._subject(ACCOUNTS, ">")
+            listing = await js.subscribe(
+                subject, stream=stream, cb=on_value, ordered_consumer=True,
+                deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
+            )  # fmt: skip
+            try:
+                before = -1
+                while not done.done():
+                    if listed == before:
+                        raise TimeoutError  # somebody removes the bucket, or its servers have no leader
+                    before = listed
+                    await asyncio.wait([done], timeout=ASK_TIMEOUT)
+            finally:
+                with suppress(Exception):  # the connection is lost
+                    await listing.unsubscribe()
+        self._newest = max(self._newest, info.state.last_seq) if self._made_at == info.created else info.state.last_seq
+        self._made_at, self._suspected = info.created, -1
+        self.on_loaded()
+
+    async def _on_hint(self, msg: Msg) -> None:
+        headers: Mapping[str, str] = msg.headers or {}
+        number = headers.get("Nats-Sequence", "")
+        if number.isdecimal():
+            self._on_stored(msg.subject, msg.data, int(number))
+
+    def _on_stored(self, subject: str, value: bytes, number: int) -> None:
+        self._newest = max(self._newest, number)
+        self.on_value(subject.rpartition(".")[2], value, number)
+
+    async def _on_msg(self, msg: Msg) -> None:
+        self.on_message(msg.data)
+
+
+def _reason(error: Exception) -> str:
+    """Return for people why there is no connection."""
+    from nats.js.errors import ServiceUnavailableError
+
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, ServiceUnavailableError) or type(error).__name__ == "NoRespondersError":
+        return "it keeps nothing: start nats-server with -js"
+    text = (getattr(error, "strerror", None) or str(error)).removeprefix("nats: ").strip("'")
+    return text or type(error).__name__

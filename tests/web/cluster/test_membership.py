@@ -1,0 +1,550 @@
+"""Gateways as one: real peers and gateways of one process, and a real nats-server that is killed, wiped and lies."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from p2pchat import TCPPeer
+from p2pchat.web import Gateway, WebSettings, create_app
+from p2pchat.web.account_records import RELEASED, AccountRecord
+from p2pchat.web.accounts import Account, AccountNameTaken, _first
+from p2pchat.web.cluster.cluster_key import ClusterKey
+from p2pchat.web.cluster.directory import Directory
+from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, StoreOptions
+from p2pchat.web.cluster.living_gateways import ClusterTimes, hosts_of
+from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.errors import WebError
+from p2pchat.web.idempotency import KeyReused
+from tests.deadlines import WAIT, within
+from tests.nats import NatsServer, missing
+from tests.web.cluster.records import DAY, record
+from tests.web.conftest import listening
+
+SECRET = b"c" * 32
+TIMES = ClusterTimes(beat_every=0.1, dead_after=2.0, settled_after=0.5, unhost_after=1.0)
+NEVER = ClusterTimes(beat_every=0.1, dead_after=WAIT, settled_after=10 * WAIT)  # nobody is hosted without being asked
+STREAM = "KV_p2pchat-team-accounts"
+
+
+class KeepingServer:
+    """A nats-server with JetStream, whose disk can be copied and wiped."""
+
+    def __init__(self, directory: Path) -> None:
+        self.disk = directory / "engine"
+        self._nats = NatsServer("-js", "-sd", str(self.disk))
+        self.url = self._nats.url
+        self.start, self.kill = self._nats.start, self._nats.kill
+
+    def wipe(self) -> None:
+        """Kill it, and start it with an empty disk."""
+        self.kill()
+        shutil.rmtree(self.disk)
+        self.start()
+
+    @asynccontextmanager
+    async def operator(self) -> AsyncIterator[Any]:
+        """What its operator can do: everything that a client without restrictions can."""
+        from nats.aio.client import Client
+
+        client = Client()
+        await client.connect(servers=[self.url])
+        try:
+            yield client.jetstream()
+        finally:
+            await client.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[KeepingServer]:
+    if why := missing():
+        pytest.skip(why)
+    server = KeepingServer(tmp_path)
+    yield server
+    server.kill()
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    async with within(WAIT, what):
+        while not condition():
+            await asyncio.sleep(0.01)  # poll: other gateways and a server change it
+
+
+class Doors:
+    """Gateways of one cluster, all linked."""
+
+    def __init__(self, stack: AsyncExitStack, engine: KeepingServer, times: ClusterTimes) -> None:
+        self._stack, self._engine, self._times = stack, engine, times
+        self.peers: list[TCPPeer] = []
+        self.apps: list[FastAPI] = []
+
+    async def open(self, data: Path | None = None, *, is_up: bool = True) -> Gateway:
+        """Start one more gateway; wait for the engine if that is there."""
+        storage: dict[str, Any] = {"data": data} if data else {"db": "memory://"}
+        peer = TCPPeer(0, *(other.port for other in self.peers), name=f"gate{len(self.peers)}", **storage)
+        await self._stack.enter_async_context(peer)
+        self.peers.append(peer)
+        options = StoreOptions("team", (self._engine.url,), compared_every=0.1)
+        app = create_app(peer, None, Cluster(ClusterKey(SECRET, "team"), options, self._times))
+        self.apps.append(app)
+        gateway: Gateway = app.state.gateway
+        self._stack.push_async_callback(gateway.aclose)
+        await gateway.start()
+        if is_up:
+            await up(gateway)
+        return gateway
+
+
+def cluster_of(gateway: Gateway) -> Cluster:
+    assert gateway.cluster is not None
+    return gateway.cluster
+
+
+async def up(*gateways: Gateway) -> None:
+    await until(lambda: all(cluster_of(one).store.is_up for one in gateways), "the engine")
+
+
+async def away(*gateways: Gateway) -> None:
+    await until(lambda: not any(cluster_of(one).store.is_up for one in gateways), "the loss of the engine")
+
+
+@asynccontextmanager
+async def doors_of(engine: KeepingServer, times: ClusterTimes = NEVER) -> AsyncIterator[Doors]:
+    async with AsyncExitStack() as stack:
+        yield Doors(stack, engine, times)
+
+
+async def known(gateway: Gateway, name: str, version: int = 0) -> AccountRecord:
+    """Wait until a gateway knows a name, in this version or a later one."""
+    directory = cluster_of(gateway).directory
+    await until(lambda: (found := directory.find(name)) is not None and found.version >= version, f"{name} to be known")
+    found = directory.find(name)
+    assert found is not None
+    return found
+
+
+async def held(engine: KeepingServer) -> dict[str, AccountRecord]:
+    """Return what the engine holds and its key opens, by name."""
+    directory, found = Directory(ClusterKey(SECRET, "team")), dict[str, AccountRecord]()
+    async with engine.operator() as js:
+        try:
+            info = await js.stream_info(STREAM, subjects_filter=">")
+        except Exception:  # nats-py is imported where a server is
+            return {}
+        for subject in info.state.subjects or ():
+            value = await js.get_last_msg(STREAM, subject)
+            record = directory.on_entry(subject.rpartition(".")[2], value.data or b"", value.seq)
+            if record is not None:
+                found[record.name] = record
+    return found
+
+
+async def until_held(engine: KeepingServer, *records: AccountRecord) -> None:
+    async with within(WAIT, "the engine to hold what the gateways know"):
+        while not {one.name: one for one in records}.items() <= (await held(engine)).items():
+            await asyncio.sleep(0.02)  # poll: a server holds it
+
+
+# ---- accounts
+
+
+async def test_an_account_is_one_person_at_every_door(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        for name in ("ada", "ADA"):
+            with pytest.raises(AccountNameTaken):
+                await other.accounts.register(name)
+        assert other.accounts.list() == []  # a refused name is hosted nowhere
+        there = await other.accounts.by_token(token)
+        assert there is not None and there.key == ada.key and there is not ada
+        assert await other.accounts.by_token(token) is there
+        assert await other.accounts.by_token(token[:-1]) is None
+        bob, _ = await one.accounts.register("bob")
+        post = (await ada.user.send("bob", "from the first door")).id
+        async with within(WAIT, "the message at the other door"):
+            while post not in [known.id for known in await there.user.history(bob.user.me)]:
+                await asyncio.sleep(0.01)
+        await there.user.send(bob.user.me, "from the second door")
+        async with within(WAIT, "both messages of one person"):
+            while len(await bob.user.history("ada")) < 2:
+                await asyncio.sleep(0.01)
+        assert {message.sender.key for message in await bob.user.history("ada")} == {ada.key}
+
+
+async def test_a_token_that_ends_at_one_door_ends_sessions_at_all(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+
+        async def session(token: str) -> tuple[Account, asyncio.Future[str]]:
+            account = await other.accounts.by_token(token)
+            assert account is not None
+            ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            other.hub.open(account, lambda told: None, "chat", ended.set_result)
+            return account, ended
+
+        _, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        _, ended = await session(token)
+        await one.accounts.revoke("ada")
+        async with within(WAIT, "the end of the session at the other door"):
+            assert await ended == "revoked"
+        assert await other.accounts.by_token(token) is None
+
+        ada, token = await one.accounts.new_token("ada")
+        await known(other, "ada", ada.version)
+        await until(lambda: (found := other.accounts.find("ada")) and found.version == ada.version, "the new token")
+        _, ended = await session(token)
+        _, newer = await one.accounts.new_token("ada")
+        async with within(WAIT, "the end of the session with the old token"):
+            assert await ended == "revoked"
+
+        await known(other, "ada", ada.version)
+        account, ended = await session(newer)
+        assert await one.accounts.delete(ada)
+        async with within(WAIT, "the end of the deleted account"):
+            assert await ended == "deleted"
+        await until(lambda: other.accounts.find("ada") is None, "its deletion")
+        assert account.state == "deleted"
+        for gateway in (one, other):
+            with pytest.raises(AccountNameTaken):  # the name is kept for 90 days, at all doors
+                await gateway.accounts.register("ada")
+
+
+async def test_of_a_thousand_pairs_of_claims_exactly_one_wins_each(engine: KeepingServer) -> None:
+    """Names and their look-alikes, claimed at two doors at once; fifty pairs also as whole registrations."""
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+
+        async def pair(*claims: Awaitable[object]) -> None:
+            both = await asyncio.gather(*claims, return_exceptions=True)
+            refused = [result for result in both if isinstance(result, BaseException)]
+            assert len(refused) == 1 and isinstance(refused[0], AccountNameTaken), both
+
+        def claims(number: int) -> list[Awaitable[object]]:
+            """The name at the first door; at the other the same one, or one that looks like it."""
+            names = f"ill{number:04}", f"ILL{number:04}" if number % 2 else f"1lI{number:04}"
+            if number < 50:
+                return [gateway.accounts.register(name) for gateway, name in zip((one, other), names, strict=True)]
+            return [
+                cluster_of(gateway).claim(
+                    name, partial(_first, mine=record(name, owner=str(gateway)), today=DAY, kept_days=90)
+                )
+                for gateway, name in zip((one, other), names, strict=True)
+            ]
+
+        for first in range(0, 1000, 50):
+            await asyncio.gather(*(pair(*claims(number)) for number in range(first, first + 50)))
+        found = [len(gateway.accounts.list()) for gateway in (one, other)]
+        assert sum(found) == 50  # who was refused hosts nobody
+        assert len(cluster_of(one).directory) == len(cluster_of(other).directory) == 1000
+
+
+async def test_a_name_that_got_messages_is_registered_at_another_door(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, _ = await one.accounts.register("ada")
+        yet = await one.accounts.reserve("bob", ada)
+        await ada.user.send("bob", "for when you come")
+        await known(other, "bob")
+        bob, token = await other.accounts.register("bob")
+        assert bob.key == yet.key and bob.state == "registered"
+        async with within(WAIT, "the waiting message"):
+            while [post.text for post in await bob.user.history("ada")] != ["for when you come"]:
+                await asyncio.sleep(0.01)
+        await until(lambda: yet.state == "registered", "the registration at the first door")
+        assert await one.accounts.by_token(token) is yet
+        with pytest.raises(AccountNameTaken):
+            await one.accounts.register("bob")
+
+
+async def test_names_are_not_changed_in_a_cluster_yet(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        gateway = await doors.open()
+        ada, _ = await gateway.accounts.register("ada")
+        with pytest.raises(WebError, match="do not change names yet"):
+            async with gateway.accounts.renaming(ada, "eva"):
+                pass
+
+
+# ---- the engine goes, forgets and lies
+
+
+async def test_without_the_engine_sign_ups_wait_and_everything_else_goes_on(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        bob, _ = await other.accounts.register("bob")
+        await known(other, "ada")
+        engine.kill()
+        await away(one, other)
+        for refused in (one.accounts.register("eve"), one.accounts.reserve("eve"), one.accounts.trusted("eve"),
+                        other.accounts.by_token(token)):  # fmt: skip
+            with pytest.raises(ClusterAway) as found:
+                await refused
+            assert (found.value.status, found.value.code) == (503, "cluster") and "Retry-After" in found.value.headers
+        assert await one.accounts.by_token(token) is ada
+        await (await ada.user.send(bob.user.me, "hello")).delivered()
+        await other.accounts.revoke("bob")  # at once here, at the other door when the engine is back
+        assert bob.state == "revoked" and cluster_of(other).directory.owed
+        engine.start()
+        await up(one, other)
+        assert (await known(one, "bob", bob.version)).word == "revoked"
+        await one.accounts.register("eve")
+        assert await other.accounts.by_token(token)
+
+
+async def test_callers_are_told_when_to_try_again(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        engine.kill()
+        await doors.open(is_up=False)
+        async with (
+            listening(doors.apps[0]) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT, trust_env=False) as http,
+        ):
+            answer = await http.post("/accounts", json={"name": "ada"})
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "cluster", "5")
+
+
+async def test_a_wiped_engine_is_written_again_and_what_was_in_it_holds(engine: KeepingServer, tmp_path: Path) -> None:
+    async with doors_of(engine) as doors:
+        one = await doors.open(tmp_path / "one")
+        ada, token = await one.accounts.register("ada")
+        await one.accounts.register("bob")
+        await one.accounts.revoke("bob")
+        async with engine.operator() as js:  # while the gateway is connected
+            await js.delete_stream(STREAM)
+        await until_held(engine, *one.accounts.records())
+        engine.wipe()
+        await up(one)
+        await until_held(engine, *one.accounts.records())
+        before = list(one.accounts.records())
+    engine.wipe()  # while no gateway runs: what it knew is on its own disk
+    async with doors_of(engine) as doors:
+        one = await doors.open(tmp_path / "one")
+        other = await doors.open()
+        await until_held(engine, *before)
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None and there.key == ada.key
+        for name in ("ada", "b0b"):
+            with pytest.raises(AccountNameTaken):
+                await other.accounts.register(name)
+
+
+async def test_an_engine_that_was_rolled_back_is_put_right(engine: KeepingServer, tmp_path: Path) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        _, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        assert await other.accounts.by_token(token)
+        await until_held(engine, *one.accounts.records())
+        engine.kill()
+        shutil.copytree(engine.disk, tmp_path / "copy")
+        engine.start()
+        await up(one, other)
+        await one.accounts.revoke("ada")
+        await known(other, "ada", 2)
+        engine.kill()
+        shutil.rmtree(engine.disk)
+        shutil.copytree(tmp_path / "copy", engine.disk)
+        engine.start()
+        await up(one, other)
+        await until_held(engine, *one.accounts.records())
+        third = await doors.open()
+        assert (await known(third, "ada")).word == "revoked"
+        assert await third.accounts.by_token(token) is None and await other.accounts.by_token(token) is None
+
+
+async def test_records_of_an_operator_are_refused_and_put_right(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        _, token = await one.accounts.register("ada")
+        await one.accounts.register("bob")
+        await known(other, "bob")
+        records = list(one.accounts.records())
+        await until_held(engine, *records)
+        directory, eve = cluster_of(one).directory, ClusterKey(b"e" * 32, "team")
+        subjects = [f"$KV.p2pchat-team-accounts.{directory.place_of(name)}" for name in ("ada", "bob")]
+        async with engine.operator() as js:
+            values = [(await js.get_last_msg(STREAM, subject)).data for subject in subjects]
+            for subject, value in zip(subjects, reversed(values), strict=True):  # each in the place of the other
+                await js.publish(subject, value)
+            await js.publish(subjects[0], eve.seal(ACCOUNTS, directory.place_of("ada"), records[1].to_bytes()))
+            await js.publish(subjects[1], b"", headers={"KV-Operation": "DEL"})
+            assert not any(word in value for value in values for word in (b"ada", b"bob", records[0].hash))
+        await until(lambda: directory.refused >= 3, "the refusal of three values")
+        await until_held(engine, *records)
+        assert list(one.accounts.records()) == records
+        found = await other.accounts.by_token(token)
+        assert found is not None and found.name == "ada"
+
+
+async def test_a_claim_without_an_answer_does_not_keep_the_name(engine: KeepingServer) -> None:
+    """The engine may have stored a claim whose answer was lost: nobody has the token of that account."""
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, _ = await one.accounts.register("ada")
+        lost = ada.record.__class__("bob", "ab" * 32, b"s" * 32, b"h" * 32, "", ada.used, 1)
+        cluster_of(one)._abandon(lost.user)
+        await cluster_of(other).claim("bob", lambda there: lost)
+        assert (await known(other, "bob", 2)).word == RELEASED
+        await one.accounts.register("bob")
+
+
+async def test_a_gateway_with_an_account_of_a_taken_name_joins_without_it(
+    engine: KeepingServer, tmp_path: Path
+) -> None:
+    async with TCPPeer(0, name="gate1", data=tmp_path / "late") as peer:
+        alone: Gateway = create_app(peer, WebSettings()).state.gateway
+        await alone.accounts.register("zoe")
+        _, displaced = await alone.accounts.register("b0b")
+        await alone.aclose()
+    async with doors_of(engine) as doors:
+        one = await doors.open()
+        _, token = await one.accounts.register("bob")
+        late = await doors.open(tmp_path / "late")
+        assert (await known(one, "zoe")).name == "zoe"  # its other accounts join the cluster
+        await until(lambda: (found := late.accounts.find("b0b")) and found.state == "revoked", "the end of its token")
+        assert await late.accounts.by_token(displaced) is None
+        assert await one.accounts.by_token(token)
+
+
+# ---- who hosts whom
+
+
+async def test_a_user_is_hosted_at_home_and_standby_and_where_it_is_in_use(engine: KeepingServer) -> None:
+    async with doors_of(engine, TIMES) as doors:
+        gateways = [await doors.open() for _ in range(3)]
+        one = gateways[0]
+        tokens = {
+            name: (await one.accounts.register(name))[1]
+            for name in ("ada", "bob", "cyd", "dan", "eva", "fay", "gil", "hal")
+        }
+        keys = {name: (await known(one, name)).user for name in tokens}
+        ids = [gateway.peer.me.id for gateway in gateways]
+
+        def placed(living: list[Gateway]) -> bool:
+            found = {
+                name: {gateway.peer.me.id for gateway in living if gateway.accounts.of(keys[name])} for name in keys
+            }
+            return all(
+                found[name] == set(hosts_of(keys[name], [gateway.peer.me.id for gateway in living])) for name in keys
+            )
+
+        await until(lambda: placed(gateways), "each user at its home and its standby")
+        assert sum(Counter(id for key in keys.values() for id in hosts_of(key, ids)).values()) == 2 * len(keys)
+
+        # of eight users at least two are strangers to one of three gateways: one comes with a session, one without
+        strangers = {at: [name for name in keys if at.accounts.of(keys[name]) is None] for at in gateways}
+        visited = max(gateways, key=lambda at: len(strangers[at]))
+        staying, passing = strangers[visited][:2]
+        gone: list[str] = []
+        visited.accounts.on_change = lambda account, change: gone.append(account.name) if change == "left" else None
+        visitors = [await visited.accounts.by_token(tokens[name]) for name in (staying, passing)]
+        assert visitors[0] is not None and visitors[1] is not None
+        session = visited.hub.open(visitors[0], lambda told: None, "chat")
+        await until(lambda: passing in gone, "the visitor without a session to be let go")
+        assert staying not in gone and visited.accounts.of(keys[staying]) is visitors[0]
+        visited.hub.close(session)
+        await until(lambda: staying in gone, "the other to be let go after its session")
+        assert visited.accounts.of(keys[staying]) is None and not visitors[0].user.is_hosted
+        assert await visited.accounts.by_token(tokens[staying]) is not None  # and it may come again
+
+        await gateways[2].aclose()  # in good order: the others take over at once
+        await gateways[2].peer.aclose()
+        await until(lambda: placed(gateways[:2]), "its users at the others")
+        for gateway in gateways[:2]:
+            assert gateway.peer.me.id in cluster_of(gateway).living.all and len(cluster_of(gateway).living.all) == 2
+
+
+# ---- idempotency keys
+
+
+async def test_a_request_repeated_at_another_door_is_carried_out_once(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        await until(
+            lambda: len(cluster_of(one).living.all) == len(cluster_of(other).living.all) == 2, "both to be heard"
+        )
+        made: list[str] = []
+        may = asyncio.Event()
+
+        async def make(result: str) -> str:
+            made.append(result)
+            await may.wait()
+            return result
+
+        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(make, "first")))
+        await until(lambda: made, "the first request to begin")
+        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(make, "second")))
+        may.set()
+        assert (await first, await second, made) == ("first", "first", ["first"])
+        await one.idempotency.run("ada", "l", "hello", partial(make, "first"))
+        with pytest.raises(KeyReused):
+            await other.idempotency.run("ada", "l", "another text", partial(make, "third"))
+        assert await other.idempotency.run("bob", "k", "hello", partial(make, "bob's")) == "bob's"
+        both = await asyncio.gather(
+            *(
+                gateway.idempotency.run("ada", f"{number}", "at once", partial(make, f"{name} {number}"))
+                for number in range(20)
+                for name, gateway in (("one", one), ("other", other))
+            )
+        )
+        assert len(set(both)) == 20 and len(made) == 23
+
+
+async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewhere(engine: KeepingServer) -> None:
+    async with doors_of(engine, TIMES) as doors:
+        one, other = await doors.open(), await doors.open()
+        await until(
+            lambda: len(cluster_of(one).living.all) == len(cluster_of(other).living.all) == 2, "both to be heard"
+        )
+
+        async def fail() -> str:
+            raise ValueError("the disk is full")
+
+        async def work() -> str:
+            return "written"
+
+        with pytest.raises(ValueError, match="the disk is full"):
+            await one.idempotency.run("ada", "k", "hello", fail)
+        assert await other.idempotency.run("ada", "k", "hello", work) == "written"
+        stuck = asyncio.ensure_future(one.idempotency.run("ada", "l", "hello", asyncio.Event().wait))  # for ever
+        await until(lambda: cluster_of(one).store.is_up, "the engine")
+        waiting = asyncio.ensure_future(other.idempotency.run("ada", "l", "hello", work))
+        await one.aclose()
+        assert await waiting == "written"
+        stuck.cancel()
+        await asyncio.gather(stuck, return_exceptions=True)
+        engine.kill()
+        await away(other)
+        assert await other.idempotency.run("ada", "m", "hello", work) == "written"  # as without a cluster
+
+
+async def test_a_message_repeated_at_another_door_has_one_id(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors, AsyncExitStack() as stack:
+        one, other = await doors.open(), await doors.open()
+        _, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
+        answers = []
+        for app in doors.apps:
+            port = await stack.enter_async_context(listening(app))
+            http = await stack.enter_async_context(
+                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=WAIT, trust_env=False)
+            )
+            answers.append(await http.post("/messages", json={"to": "room", "content": "once"}))
+        assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
+        assert answers[0].json() == answers[1].json()
