@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -49,6 +50,10 @@ from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
+from p2pchat.web.cluster.cluster_key import ClusterKey, read_key_file
+from p2pchat.web.cluster.engine_store import StoreOptions, servers_of
+from p2pchat.web.cluster.engine_store import require as require_nats
+from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.gateway import Gateway
 
 # ---- run
@@ -75,6 +80,16 @@ def web_settings(options: WebOptions) -> WebSettings:
     )
 
 
+def cluster_of(options: WebOptions) -> Cluster | None:
+    """Return the cluster that the options name. Raises P2PChatError: its key or nats-py is missing."""
+    if not options.cluster:
+        return None
+    require_nats()
+    key = ClusterKey(read_key_file(Path(options.cluster_key).expanduser()), options.cluster)
+    credentials = Path(options.engine_credentials).expanduser() if options.engine_credentials else None
+    return Cluster(key, StoreOptions(options.cluster, servers_of(options.engine), credentials))
+
+
 def _invites(options: WebOptions) -> Literal["auto", "off", "operator", "all"]:
     """Return who is given invites; without the option nobody, where others than this machine reach the page."""
     match options.invites:
@@ -90,6 +105,7 @@ class GatewayRun:
         self._options = options
         self._invite = invite
         self._settings = web_settings(options)
+        self._cluster = cluster_of(options)
 
     async def run(self) -> int:
         """Run the gateway behind a server of its own, until a signal; return the exit code."""
@@ -136,7 +152,7 @@ class GatewayRun:
             await watching
 
     async def _with_gateway(self, peer: TCPPeer, serve: Serve) -> int:
-        app = create_app(peer, self._settings)
+        app = create_app(peer, self._settings, self._cluster)
         gateway: Gateway = app.state.gateway
         gateway.audit_log.write = self._event_log.write
         await gateway.start()
@@ -397,6 +413,10 @@ def console_line(line: EventLine) -> str:
             text = f"sent to {quote_name(user)}: {count} buffered message{'s' if count > 1 else ''}"
         case {"event": "account", "user": user, "change": change}:
             text = f"{quote_name(user)}: {_CHANGES[change]}"
+        case {"event": "cluster", "state": "up"}:
+            text = "the engine of the cluster is there"
+        case {"event": "cluster", "reason": reason}:
+            text = f"the engine of the cluster is away ({reason}): nobody can register until it is back"
         case _:
             return ""
     return f"{datetime.fromisoformat(line['at']).astimezone():%Y/%m/%d %H:%M:%S} {text}"
@@ -409,4 +429,6 @@ _CHANGES = {
     "revoked": "token revoked",
     "deleted": "deleted",
     "released": "no longer reserved",
+    "hosted": "hosted here too, as in the cluster",
+    "left": "no longer hosted here, but at other gateways",
 }

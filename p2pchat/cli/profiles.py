@@ -207,6 +207,8 @@ class WebOptions(PeerOptions):
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     root_path: str = ""
+    cluster: str = ""
+    cluster_key: str = ""
     as_json: bool = False
     plain: bool = False
     log: str = ""

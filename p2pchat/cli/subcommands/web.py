@@ -36,6 +36,15 @@ def _parse_path(text: str) -> str:
     return text.rstrip("/")
 
 
+def _parse_cluster(text: str) -> str:
+    from p2pchat.web.cluster.cluster_key import parse_cluster_name
+
+    try:
+        return parse_cluster_name(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 LIST = cli.ParsedType("list", _parse_list)
 
 EPILOG = """\
@@ -78,6 +87,15 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
     "PATH",
     "the path a reverse proxy has put in front of it, as /chat",
     type=cli.ParsedType("path", _parse_path),
+)
+@cli.option(
+    "--cluster",
+    "NAME",
+    "one of several gateways with one set of accounts, kept in the --engine (nats-server -js)",
+    type=cli.ParsedType("name", _parse_cluster),
+)
+@cli.option(
+    "--cluster-key", "FILE", "the key of the cluster: `web cluster-key FILE` makes it", shell_complete=cli.complete_file
 )
 @cli.option(
     "--port",
@@ -133,6 +151,8 @@ def web_options(values: dict[str, Any]) -> WebOptions:
     given = {name: value for name, value in values.items() if value is not None}
     cli.check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
     options = WebOptions(**{**given, "port": _peer_port(given["http_port"], given.get("port"))})
+    if bool(options.cluster) != bool(options.cluster_key) or (options.cluster and not options.engine):
+        raise UsageError("a cluster has a name, a key and an engine: give --cluster, --cluster-key and --engine")
     has_tls = bool(options.origins) and all(origin.startswith("https://") for origin in options.origins)
     if not is_loopback(options.http_host) and not has_tls:
         print_error(
@@ -220,6 +240,17 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
         print(json_line(rows[0]), flush=True)
     else:
         print_notice(f"-- the token of {quote_name(rows[0]['user'])} has ended; `p2pchat web token` gives another")
+    return DONE
+
+
+@web.command("cluster-key")
+@click.argument("file", type=click.Path(path_type=Path))
+def cluster_key(file: Path) -> int:
+    """Make the key of a cluster. Copy the file to all its gateways, and to nobody else."""
+    from p2pchat.web.cluster.cluster_key import make_key_file
+
+    make_key_file(file)
+    print_notice(f"-- {file} is the key of a new cluster: who has it has all its accounts")
     return DONE
 
 
