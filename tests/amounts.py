@@ -2,8 +2,8 @@
 
 A test that repeats one thing many times (histories, kills, places of a cut, examples) takes the number from here and is
 marked `sampled`. `poe test` runs the sample, which is the same in each run. `poe test-long` sets P2PCHAT_TEST_LONG and
-runs the marked tests again in full, with those marked `long`, which are too long for `poe test` even once. `.ci/run`
-runs both.
+runs the marked tests again in full, with those marked `long` (tests/conftest.py), too long for `poe test` even once.
+`.ci/run` runs both.
 """
 
 from __future__ import annotations
@@ -26,4 +26,6 @@ FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches
 STRIDE = _amount(3, 1)  # of the places that a test kills at one after the other: every third
 CUT_PLACES = _amount(6, 1)  # of about 150 bytes of a link at which it is cut: every sixth
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
+EXAMPLES = _amount(3, 1)  # of docs/: every third
+PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find
 MUTANTS_HUNTED = _amount(3, 10)  # of those that few histories find

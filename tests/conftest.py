@@ -66,25 +66,35 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-# The longest files, 25 to 90 s each. They start first, so that no process works alone at the end.
+# The longest files. They start first, so that no process works alone at the end.
 LONGEST = (
     "test_branches.py", "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py",
+    "test_page_conversations.py", "test_failpoints.py", "test_pages.py",
 )  # fmt: skip
 
 
-# What `poe quick` leaves out: half of the time of all tests.
-SLOW_FOLDERS = ("processes",)  # many real processes, killed and restarted
-SLOW = (
-    "test_benchmarks.py", "test_memory.py", "test_branches.py", "test_page.py", "test_page_conversations.py",
-    "test_page_text.py",
+# What `poe test` leaves out and `poe test-long` runs: attacks that need or measure the whole machine, whole days and
+# networks, all benchmarks, the manual, and most of the page (`poe test` tries it in test_page.py).
+LONG_FILES = (
+    "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py", "hostile/test_floods.py",
+    "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_networks.py",
+    "processes/test_replay.py", "processes/test_slow.py", "tests/test_benchmarks.py", "web/test_page_changes.py",
+    "web/test_page_conversations.py", "web/test_page_text.py",
 )  # fmt: skip
+
+# What `poe quick` leaves out besides: many real processes, killed and restarted, and a browser.
+SLOW_FOLDERS = ("processes",)
+SLOW_FILES = ("web/test_page.py",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, mark the slow ones, and give each asynchronous test a deadline."""
+    """Put the longest files first, mark the long and the slow ones, and give each asynchronous test a deadline."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
-        if item.path.parent.name in SLOW_FOLDERS or item.path.name in SLOW:
+        file = "/".join(item.path.parts[-2:])
+        if file in LONG_FILES:
+            item.add_marker(pytest.mark.long)
+        if item.path.parent.name in SLOW_FOLDERS or file in SLOW_FILES:
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = with_deadline(item.obj)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.testing.conformance.runner import all_rules
+from tests.amounts import PEER_FAULT_PARTS
 from tests.conformance.candidates import EXAMPLES
 from tests.conformance.faults import FAULTS, FILES, FaultError, PeerFault, hunt_all
 from tests.test_examples import node
@@ -31,7 +32,8 @@ def test_a_fault_fits_the_peer(fault: PeerFault, tmp_path: Path) -> None:
         PeerFault(fault.name, fault.why, fault.rule, "no such line of code").infect(tmp_path)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.sampled
+@pytest.mark.parametrize("part", range(PEER_FAULT_PARTS))
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
 async def test_the_kit_finds_each_fault(part: int) -> None:
     node()  # or skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.amounts import EXAMPLES
 from tests.docs.page_runner import Scene
 from tests.docs.pages import PAGES, Block, blocks
 
@@ -35,8 +36,10 @@ def test_every_block_runs_or_says_why_not(page: Path) -> None:
 
 
 @posix
+@pytest.mark.sampled
 @pytest.mark.parametrize(
-    "scene", [pytest.param(scene, id=f"{page.stem}-{scene[0].line}") for page in PAGES for scene in scenes(page)]
+    "scene",
+    [pytest.param(scene, id=f"{page.stem}-{scene[0].line}") for page in PAGES for scene in scenes(page)][::EXAMPLES],
 )
 async def test_the_examples_run(scene: list[Block], tmp_path: Path) -> None:
     beginning = scene[0].text if scene[0].language == "!new scene" else ""

@@ -180,7 +180,6 @@ def endpoint_of(child: Child) -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.long
 @pytest.mark.alone
 async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, tell: Tell) -> None:
     took: list[float] = []
@@ -248,7 +247,6 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.long
 @pytest.mark.alone
 async def test_with_900_mib_free_contacts_are_stored_and_the_branch_is_not(cluster: Cluster, tell: Tell) -> None:
     try:
