@@ -14,7 +14,7 @@ from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
-ALONE = ("web", "databases", "relay")  # run only if named: they take minutes, or need an extra or servers
+ALONE = ("web", "databases", "relay", "gateways")  # run only if named: they take minutes, or need an extra or servers
 NEEDED_GIB = 0.002  # per thousand entries: two databases with 300 bytes per entry, their logs, and a reserve
 
 
@@ -31,6 +31,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--links", type=int, default=200, help="idle links whose memory is measured")
     parser.add_argument("--crowd", type=int, default=5_000, help="users that a crowded peer knows, 10 or more")
     parser.add_argument("--users", type=int, default=2_000, help="users with a WebSocket, for `web`")
+    parser.add_argument("--gateways", type=int, default=10, help="gateways of `gateways`")
+    parser.add_argument("--hosted", type=int, default=1_000, help="hosted users of each of them")
     chosen = parser.parse_args(given)
     unknown = [work for work in chosen.work if work not in WORKS + ALONE]
     if unknown:
@@ -39,7 +41,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         min(chosen.entries, chosen.messages, chosen.rounds, chosen.singles, chosen.links) < 1
         or chosen.peers < 2
         or chosen.crowd < 10
-        or chosen.users < 2
+        or min(chosen.users, chosen.gateways, chosen.hosted) < 2
     ):
         parser.error("sizes are at least 1; a mesh has at least 2 peers, a gateway 2 users, a crowd 10")
     return chosen
@@ -50,6 +52,7 @@ def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Row], lis
     setting = Setting(
         directory, messages=chosen.messages, rounds=chosen.rounds, singles=chosen.singles, entries=chosen.entries,
         peers=chosen.peers, links=chosen.links, crowd=chosen.crowd, users=chosen.users,
+        gateways=chosen.gateways, hosted=chosen.hosted,
     )  # fmt: skip
     works = [work for work in WORKS + ALONE if (work in chosen.work if chosen.work else work in WORKS)]
     rows: list[Row] = []

