@@ -250,7 +250,12 @@ class Chat:
         warning = settings.last_start.reach_warning(options.host)
         if warning:
             print_notice(warning)
-        settings.remember_start(LastStart(options.host, options.advertise, options.discover))
+        credentials = os.path.abspath(options.engine_credentials) if options.engine_credentials else ""
+        settings.remember_start(
+            LastStart(
+                options.host, options.advertise, options.discover, options.engine, credentials, not options.no_listen
+            )
+        )
 
     # The end
 

@@ -186,6 +186,9 @@ def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) ->
     if not options.host_given:
         options.host, options.advertise = last.host, options.advertise or last.advertise
     options.discover = options.discover or last.discover
+    if not options.engine:
+        options.engine, options.engine_credentials = last.engine, options.engine_credentials or last.engine_credentials
+        options.no_listen = options.no_listen or not last.listen
     options.port = profile.port
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})

@@ -42,17 +42,23 @@ async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LastStart:
-    """The address of the last start of a profile, for a start without a port.
+    """How the peer of a profile was reached at its last start, for a start without a port.
 
     Attributes:
         host: The address it listened on.
         advertise: The address it announces to others; "": its own addresses.
         discover: Whether LAN discovery was on.
+        engine: The servers of its engine; they may contain a password.
+        engine_credentials: The file of credentials for it.
+        listen: Whether it listened on a socket.
     """
 
     host: str = LOOPBACK
     advertise: str = ""
     discover: bool = False
+    engine: str = field(default="", repr=False)
+    engine_credentials: str = ""
+    listen: bool = True
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:

@@ -37,6 +37,7 @@ DEFAULT_PORT = 4222
 CONNECT_TIMEOUT = 5.0  # seconds for connecting and signing in; a guess
 RETRY_FIRST = 0.1  # seconds until the next attempt, doubled each time, full jitter: links are to be back soon
 RETRY_MOST = 5.0  # a guess: one server, asked by a hundred peers, sees twenty attempts a second
+LAST_WORDS = 1.0  # seconds for what waits when the connection is closed
 CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back. A guess
 MAX_OUTSTANDING_PINGS = 2  # unanswered; then the server is gone
 MAX_UNREAD_BYTES = 64 << 20  # received and not handled; more than the windows of all pipes that fill at once, a guess
@@ -181,6 +182,8 @@ class Engine:
         self._client: Client | None = None
         self._outbox: deque[tuple[str, bytes, str]] = deque()
         self._wake: asyncio.Event = asyncio.Event()
+        self._idle: asyncio.Event = asyncio.Event()  # nothing waits in the outbox
+        self._idle.set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -192,19 +195,20 @@ class Engine:
         if self._task is None:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                while self._outbox and self._client is not None:
-                    await asyncio.sleep(0.01)
+            async with asyncio.timeout(LAST_WORDS):
+                await self._idle.wait()
                 if self._client is not None:
-                    await self._client.flush(1)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+                    await self._client.flush(int(LAST_WORDS))
+        while not self._task.done():  # nats-py takes a cancellation for its own while it connects
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=LAST_WORDS)
         self._task = None
 
     def publish(self, subject: str, data: bytes, reply: str = "") -> None:
         """Send a message, in order. Dropped while the engine is away."""
         if self.server:
             self._outbox.append((subject, data, reply))
+            self._idle.clear()
             self._wake.set()
 
     async def _run(self) -> None:
@@ -236,9 +240,7 @@ class Engine:
             if not closed.done():
                 closed.set_result(self._explain(errors[0]) if errors else "it closed the connection")
 
-        from nats.aio.client import Client
-
-        client = Client()
+        client = _client(server)
         try:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -273,15 +275,18 @@ class Engine:
         finally:
             self._client, self.server = None, ""
             self._outbox.clear()
-            with suppress(Exception):  # half a connection
-                await client.close()
+            self._idle.set()
+            await _close(client)
 
     def _credentials(self, server: str) -> dict[str, Any]:
         """Return how to sign in. The server asks for it or not."""
         path = self._options.credentials
         if path is None:
             return {} if urlsplit(server).username else {"nkeys_seed_str": nkey_seed(self._secret)}
-        text = path.read_text("ascii", "replace").strip()
+        try:
+            text = path.read_text("ascii", "replace").strip()
+        except OSError as error:
+            raise P2PChatError(f"the credentials {str(path)!a} cannot be read: {error.strerror}") from None
         return {"nkeys_seed_str": text} if re.fullmatch("SU[A-Z2-7]+", text) else {"user_credentials": path}
 
     def _explain(self, error: Exception) -> str:
@@ -309,7 +314,33 @@ class Engine:
                 except Exception as error:  # the connection is closing; pipes notice by numbers what is missing
                     _log.info("engine: not published: %s", error)
                     self._outbox.clear()
+            self._idle.set()
             await self._wake.wait()
+
+
+async def _close(client: Client) -> None:
+    """Close a connection, or half of one: nats-py may wait for the end of a TLS handshake that failed, for ever."""
+    closing = asyncio.get_running_loop().create_task(client.close())
+    closing.add_done_callback(lambda task: task.cancelled() or task.exception())
+    await asyncio.wait([closing], timeout=LAST_WORDS)
+    closing.cancel()
+
+
+def _client(server: str) -> Client:
+    """Return a client of nats-py that signs in at this server over TLS only, if its URL says so.
+
+    nats-py uses TLS whenever the server wants it, and without a word none when the server, or whoever is in between,
+    offers none: then passwords and who is linked with whom would be there to read.
+    """
+    from nats.aio.client import Client as AnyClient
+
+    class CarefulClient(AnyClient):
+        async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+            if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
+                raise P2PChatError("it offers no TLS, which its URL demands: tls://")
+            await super()._process_info(info, initial_connection)
+
+    return CarefulClient()
 
 
 def _reason(error: Exception) -> str:

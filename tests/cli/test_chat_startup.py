@@ -110,10 +110,15 @@ async def test_one_profile_is_started_again(home: Path, ports: list[int], capsys
 
 async def test_a_profile_listens_where_it_did_last_time_by_default(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], "ada")
-    last = LastStart("0.0.0.0", "chat.example:80", True)
+    last = LastStart("0.0.0.0", "chat.example:80", True, "nats://u:secret@chat.example", "/etc/creds", listen=False)
+    assert "secret" not in repr(last)
     ChatSettings.load(home / str(ports[0])).remember_start(last)
     options = await off_loop(bare(), Person())
     assert (options.host, options.advertise, options.discover) == ("0.0.0.0", "chat.example:80", True)
+    engine = (options.engine, options.engine_credentials, options.no_listen)
+    assert engine == ("nats://u:secret@chat.example", "/etc/creds", True)
+    options = await off_loop(bare("--engine", "other.example"), Person())
+    assert (options.engine, options.engine_credentials, options.no_listen) == ("other.example", "", False)
     options = await off_loop(bare("--host", "127.0.0.1"), Person())
     assert (options.host, options.advertise) == ("127.0.0.1", "")
     assert last.reach_warning("127.0.0.1").endswith("--host 0.0.0.0")

@@ -53,6 +53,8 @@ async def test_every_failpoint_is_used() -> None:
 @pytest.mark.relayed(always=False)
 @pytest.mark.parametrize("point", sorted(set(IN_A_MESH) - {"closing"}))
 async def test_either_side_is_killed_while_both_write(quick: Cluster, point: str) -> None:
+    if quick.engine and point in NEW_ADDRESS:
+        pytest.skip("a relayed address never changes")
     ada, bob = await pair(quick)
     kills = 0
     for k in ONCE.get(point, FAILPOINT_TIMES):

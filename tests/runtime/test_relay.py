@@ -8,14 +8,21 @@ import errno
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from p2pchat import Link, P2PChatError, TCPPeer
 from p2pchat.config import Settings
@@ -23,7 +30,7 @@ from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.runtime.connections import TCPTransport
-from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, nkey_seed, own_nkey, parse_servers
+from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey, parse_servers
 from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport, open_piece
 from p2pchat.server import Server
 from tests.deadlines import WAIT, within
@@ -400,6 +407,132 @@ async def test_an_engine_that_admits_listed_keys_only(tmp_path: Path) -> None:
             await three.up()
     finally:
         server.kill()
+
+
+class NKey:
+    """An operator's, an account's or a user's key (O, A, U), and the tokens it signs, as NATS writes them."""
+
+    def __init__(self, kind: str) -> None:
+        prefix = {"O": 14, "A": 0, "U": 20}[kind] << 3
+        self._key = Ed25519PrivateKey.generate()
+        secret, public = self._key.private_bytes_raw(), self._key.public_key().public_bytes_raw()
+        self.seed = _checked_base32(bytes([(18 << 3) | prefix >> 5, (prefix & 31) << 3]) + secret)
+        self.public = _checked_base32(bytes([prefix]) + public)
+        assert self.public[0] == kind
+
+    def token(self, subject: NKey, claims: dict[str, Any]) -> str:
+        def part(data: bytes) -> str:
+            return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+        said = {"jti": "x", "iat": 1, "iss": self.public, "sub": subject.public, "name": "test", "nats": claims}
+        head = {"typ": "JWT", "alg": "ed25519-nkey"}
+        text = f"{part(json.dumps(head).encode())}.{part(json.dumps(said).encode())}"
+        return f"{text}.{part(self._key.sign(text.encode()))}"
+
+
+def own_authority(directory: Path, address: str) -> None:
+    """Write an authority's certificate (ca.pem), and what a server at this address needs (cert.pem, key.pem)."""
+    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+
+    def certificate(name: str, public: ec.EllipticCurvePublicKey, *, ca: bool) -> bytes:
+        builder = x509.CertificateBuilder(
+            issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]),
+            subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+            public_key=public,
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - timedelta(days=1),
+            not_valid_after=now + timedelta(days=1),
+        )
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        if not ca:
+            names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    (directory / "ca.pem").write_bytes(certificate("authority", authority.public_key(), ca=True))
+    (directory / "cert.pem").write_bytes(certificate("engine", key.public_key(), ca=False))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (directory / "key.pem").write_bytes(pem)
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Iterator[Callable[[str], NatsServer]]:
+    """Return a function that starts a nats-server with this configuration."""
+    if why := missing():
+        pytest.skip(why)
+    servers = []
+
+    def start(configuration: str) -> NatsServer:
+        (tmp_path / "nats.conf").write_text(configuration)
+        servers.append(NatsServer("-c", str(tmp_path / "nats.conf")))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+async def refusal(url: str, credentials: Path | None = None) -> str:
+    """Return why an engine does not take a client."""
+    async with End(url, credentials=credentials) as one:
+        await until(lambda: bool(one.states), "the refusal")
+        assert not one.transport.engine.server
+        return one.states[0][1]
+
+
+async def test_a_password_in_the_url_signs_in_and_is_not_shown(configured: Callable[[str], NatsServer]) -> None:
+    server = configured("authorization { user: chat, password: s3cret }")
+    url = f"nats://chat:s3cret@127.0.0.1:{server.port}"
+    async with End(url) as one:
+        await one.up()
+        assert one.transport.engine.server == f"nats://127.0.0.1:{server.port}"
+        assert "s3cret" not in repr(one.transport.engine._options) + str(one.states)
+    assert "does not admit" in await refusal(url.replace("s3cret", "wrong"))
+    assert "does not admit" in await refusal(server.url)
+
+
+async def test_a_creds_file_of_the_operator_signs_in(configured: Callable[[str], NatsServer], tmp_path: Path) -> None:
+    """The files of `nsc`: an operator's token names an account, the account's one a user, all signed with nkeys."""
+    operator, account, user = (NKey(kind) for kind in "OAU")
+    token = operator.token(operator, {"type": "operator", "version": 2})
+    unlimited = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
+    limits = {**unlimited, "wildcards": True}
+    trusted = operator.token(account, {"type": "account", "version": 2, "limits": limits})
+    server = configured(f"operator: {token}\nresolver: MEMORY\nresolver_preload: {{ {account.public}: {trusted} }}\n")
+    creds = tmp_path / "chat.creds"
+    creds.write_text(
+        f"-----BEGIN NATS USER JWT-----\n{account.token(user, {'type': 'user', 'version': 2, **unlimited})}\n"
+        "------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+    )
+    async with End(server.url, credentials=creds) as one:
+        await one.up()
+    assert "does not admit" in await refusal(server.url)
+    assert "chat.creds" in await refusal(server.url, tmp_path / "no" / "chat.creds")
+
+
+async def test_a_tls_server_is_checked_against_the_authorities(
+    configured: Callable[[str], NatsServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_authority(tmp_path, "127.0.0.1")
+    server = configured(f"tls {{ cert_file: {tmp_path / 'cert.pem'}, key_file: {tmp_path / 'key.pem'} }}")
+    url = server.url.replace("nats:", "tls:")
+    assert "certificate" in await refusal(url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    async with End(url) as one, End(url) as two:
+        await one.up()
+        await two.up()
+        async with within(WAIT, "a pipe"):
+            ends = await one.transport.dial(two.host, 1, timeout=WAIT), await two.accepted.get()
+        for _, writer in ends:
+            writer.transport.abort()
+
+
+async def test_a_tls_url_signs_in_at_no_server_without_tls(engine: NatsServer) -> None:
+    async with HostileEngine(engine) as between:
+        assert "offers no TLS" in await refusal(between.url.replace("nats://", "tls://chat:s3cret@"))
+        assert not any(b"s3cret" in seen for seen in between.seen)
 
 
 def test_nkeys_are_those_of_the_nkeys_package() -> None:
