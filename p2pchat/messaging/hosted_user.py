@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
-from p2pchat.core.names import skeleton
+from p2pchat.core.names import base32, skeleton
 from p2pchat.core.records import Change, Stored, StoredUser, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
@@ -96,6 +96,11 @@ class HostedUser(LocalUser):
         Raises PeerClosed.
         """
         return self.key in self._driver.node.presence.shared
+
+    @property
+    def other_hosts(self) -> frozenset[str]:
+        """The ids of these other peers, as people see them. Raises PeerClosed."""
+        return frozenset(map(base32, self._driver.node.presence.shared.get(self.key, ())))
 
     async def compared(self, timeout: float) -> bool:
         """Wait until this peer has the user's conversations as another peer that hosts the user has them.

@@ -1324,6 +1324,11 @@ class HostedUser(LocalUser):
         """True if another peer hosts the user, too, or did at some time since both this peer and the user are here."""
         return self._get("is_hosted_elsewhere")
 
+    @property
+    def other_hosts(self) -> frozenset[str]:
+        """The ids of these other peers, as people see them. Raises PeerClosed."""
+        return self._get("other_hosts")
+
     def compared(self, timeout: float) -> bool:
         """Wait until this peer has the user's conversations as another peer that hosts the user has them."""
         return self._call("compared", timeout)

@@ -6,7 +6,8 @@ is lost and none is sent twice.
 `since` names the last message that a client has. At the gateway that sent it, the client has everything shown there
 before it, so the catch-up is exact. Another gateway of the same user has shown messages in another order, some of them
 before that one, which the client never got. There, the catch-up begins with what was shown five minutes before the
-message was written: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY` says which gateway sent it.
+message was written, or before the two gateways were parted if they were then: messages are repeated, with equal ids,
+rather than missed. `ID@GATEWAY` says which gateway sent it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from p2pchat import HostedUser, Message, Sent, UnknownName
 from p2pchat.web.accounts import DELIVERY_CONSUMER
 from p2pchat.web.errors import WebError
 from p2pchat.web.schemas import iso
+from p2pchat.web.separations import Separations, name_of
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
 PAGE = 50  # messages read at once; the longest take 1.6 MiB until a client has taken them
@@ -38,22 +40,24 @@ class CatchUp:
         drained: Waits until there is room for another page of messages.
         mark: The name of this gateway in `since`.
         is_shared: The user has sessions at other gateways, too.
+        separations: When other gateways were not linked.
     """
 
     __slots__ = (
         "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_send", "_sent_all", "_sent_queued",
-        "_shared", "_shown_from", "_user",
+        "_separations", "_shared", "_shown_from", "_user",
     )  # fmt: skip
 
     def __init__(
         self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[], Awaitable[None]], mark: str,
-        is_shared: bool,
+        is_shared: bool, separations: Separations,
     ) -> None:  # fmt: skip
         self._user = user
         self._send = send
         self._drained = drained
         self._mark = mark
         self._shared = is_shared
+        self._separations = separations
         self._live = False
         self._first_live: Post | None = None  # the first message delivered before the session was live
         self._news = False  # a message was delivered since storage was read last
@@ -116,12 +120,12 @@ class CatchUp:
         self._awaited = id if elsewhere else ""
         try:
             if elsewhere:
-                return await self._find_elsewhere(id)
+                return await self._find_elsewhere(id, gateway)
             return await self._user.message(id), None
         except (UnknownName, ValueError):
             return None, WebError(404, "since", "`since` names no message here: you get what waits, as without it")
 
-    async def _find_elsewhere(self, id: str) -> tuple[datetime, WebError | None]:
+    async def _find_elsewhere(self, id: str, gateway: str) -> tuple[datetime, WebError | None]:
         """Return the moment for a client that another gateway sent this message, which may be on its way here."""
         try:
             last = await self._user.message(id)
@@ -131,14 +135,24 @@ class CatchUp:
             try:
                 last = await self._user.message(id)
             except UnknownName:
-                return await self._find_before(id)
-        self._shown_from = min(last.sent_at, last.received_at) - REPEATED
+                return await self._find_before(id, gateway)
+        self._shown_from = self._before(min(last.sent_at, last.received_at), gateway)
         return self._shown_from, None
 
-    async def _find_before(self, id: str) -> tuple[datetime, WebError]:
+    def _before(self, moment: datetime, gateway: str) -> datetime:
+        """Return a moment before which a client had everything shown here when it had a message of that time.
+
+        `gateway` sent it the message; "" where it may be any that hosts the user.
+        """
+        others = [gateway] if gateway else map(name_of, self._user.other_hosts)
+        return min((self._separations.together_at(other, moment) for other in others), default=moment) - REPEATED
+
+    async def _find_before(self, id: str, gateway: str) -> tuple[datetime, WebError]:
         """Return the moment for a message that is not here: by what is here of the log in which it is."""
         before = await self._user.written_before(id)
-        self._shown_from = datetime.now(UTC) - REPEATED_UNKNOWN if before is None else before - REPEATED
+        if before is None:
+            before = datetime.now(UTC) - REPEATED_UNKNOWN
+        self._shown_from = self._before(before, gateway)
         begins = iso(self._shown_from)
         text = f"`since` names a message that is not here yet: you get what was shown here from {begins} on"
         return self._shown_from, WebError(404, "since", text)

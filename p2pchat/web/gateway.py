@@ -13,10 +13,11 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Delivered, Message, PeerClosed, Read, Sent, StorageError, TCPPeer
+from p2pchat import Delivered, Link, Message, PeerClosed, Read, Sent, StorageError, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
+from p2pchat.web.catch_up import REPEATED
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
@@ -24,6 +25,7 @@ from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots
+from p2pchat.web.separations import Separations, name_of
 
 _log = logging.getLogger("p2pchat.web")
 
@@ -44,7 +46,8 @@ class Gateway:
         health: The last round trip through core and storage.
         metrics: The metrics for Prometheus.
         write_locks: Locks that keep the messages of one account in order, by user key.
-        is_one_of_several: Its accounts may have sessions at other gateways, too; a cluster sets it.
+        separations: When other peers were not linked.
+        is_one_of_several: Its accounts may have sessions at other gateways, too, as those of a cluster.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
@@ -66,11 +69,13 @@ class Gateway:
         self.hub.on_rename = self.accounts.on_rename
         self.hub.on_close = self.accounts.use
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
+        self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
         self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
+        self.separations: Separations = Separations(peer, REPEATED)
         self._keeping: set[asyncio.Task[None]] = set()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
-        self.is_one_of_several: bool = False
+        self.is_one_of_several: bool = cluster is not None
         self.started: bool = False
 
     async def start(self) -> None:
@@ -80,6 +85,7 @@ class Gateway:
             self.cluster.on_state = self._on_cluster_state
             await self.cluster.start(self.peer, self.accounts)
         self.hub.start()
+        self.separations.start()
         self.started = True
 
     async def aclose(self) -> None:
@@ -144,7 +150,7 @@ class Gateway:
     @property
     def mark(self) -> str:
         """The name of this gateway in `since`: the beginning of the id of its peer."""
-        return self.peer.me.id[:8]
+        return name_of(self.peer.me.id)
 
     def is_shared(self, account: Account) -> bool:
         """Return whether an account may have sessions at other gateways, too."""

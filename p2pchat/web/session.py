@@ -65,7 +65,7 @@ class ClientSession(ABC):
         self.account: Account = account
         self.user: HostedUser = account.user
         self.catch_up: CatchUp = CatchUp(
-            account.user, self.send_missed, drained, gateway.mark, gateway.is_shared(account)
+            account.user, self.send_missed, drained, gateway.mark, gateway.is_shared(account), gateway.separations
         )
         self._drained = drained
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log

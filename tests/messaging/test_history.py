@@ -115,7 +115,8 @@ async def test_released_returns_what_was_shown_from_a_moment_on(net: Mesh) -> No
     shown = await bob.released(kinds=("dm",))
     for first in (0, 1, 17, 38, 39):
         at = shown[first].received_at
-        assert [post.text for post in await bob.released(at)] == [str(number) for number in range(first, 40)]
+        since_then = [post.text for post in shown if post.received_at >= at]  # several where a clock is coarse
+        assert [post.text for post in await bob.released(at)] == since_then
     assert await bob.released(shown[-1].received_at + timedelta(microseconds=1)) == []
     assert len(await bob.released(datetime(2020, 1, 1, tzinfo=UTC), limit=3)) == 3
 

@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
-from p2pchat import HostedUser
+from p2pchat import HostedUser, Link
+from p2pchat.core.names import base32
 from p2pchat.web import catch_up
 from p2pchat.web.accounts import DELIVERY_CONSUMER
+from p2pchat.web.separations import Separations, name_of
 from tests.web.chat_client import WITHIN, chatting, drop, opened
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
@@ -123,6 +126,52 @@ async def test_every_interface_says_which_gateway_it_is(both: Gateways) -> None:
         user = {"userId": "zoe", "authToken": both.west.tokens["zoe"], "since": last}
         assert (await client.say("register", user))["gateway"] == mark
         assert (await client.hear("newMessage"))["content"] == "one"
+
+
+def next_moment() -> datetime:
+    """Return the time, another one than before."""
+    began = datetime.now(UTC)
+    while (now := datetime.now(UTC)) == began:
+        pass
+    return now
+
+
+def link(peer: str, state: str, at: datetime) -> Link:
+    return Link(peer=peer, endpoint="", state=state, reason="", at=at)
+
+
+async def test_of_the_time_in_which_two_gateways_were_parted_a_client_gets_everything(served: Served) -> None:
+    """A moment shortly after is no better: the comparison may take a while."""
+    other, minute = "5e" * 32, timedelta(minutes=1)
+    name = name_of(base32(other))
+    apart = Separations(served.peer, 5 * minute)
+    apart.start()
+    began = apart.together_at(name, datetime.now(UTC) + minute)
+    assert began <= datetime.now(UTC), "it was never linked"
+
+    def at(minutes: int) -> datetime:
+        return began + minutes * minute
+
+    apart.on_link(link(other, "up", at(1)))
+    assert [apart.together_at(name, at(n)) for n in (-9, 0, 3, 6, 30)] == [at(-9), at(0), at(0), at(6), at(30)]
+    for state, when in (("down", 20), ("down", 21), ("trying", 22), ("up", 40), ("down", 43), ("up", 44), ("down", 99)):
+        apart.on_link(link(other, state, at(when)))
+    together = [19, 20, 20, 20, 20, 49, 98]
+    assert [apart.together_at(name, at(n)) for n in (19, 20, 30, 44, 48, 49, 98)] == [at(n) for n in together]
+    assert apart.together_at(name, at(1000)) == at(99)
+
+
+async def test_a_client_gets_what_came_while_its_gateways_were_parted(
+    both: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "REPEATED", catch_up.REPEATED * 0)
+    west, east = both.west.gateway, both.east.peer.me
+    await both.write("zero")
+    west.separations.on_link(link(east.key, "down", next_moment()))
+    next_moment()
+    _, _, last = await both.write("one", "two", "three")
+    for since in (last, both.mark(both.east, last)):
+        assert await heard(both.west, since, 3) == ["one", "two", "three"]
 
 
 async def test_a_message_on_its_way_from_the_other_gateway_is_waited_for(both: Gateways) -> None:

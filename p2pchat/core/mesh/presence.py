@@ -61,7 +61,7 @@ class PresenceTracker:
     Attributes:
         announcer: Announces the users hosted here to other peers.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
-        shared: Users hosted here that a link told, too, since they are hosted here.
+        shared: The other peers that told users hosted here, by user, since they are hosted here.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PresenceTracker:
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
-        self.shared: set[UserId] = set()
+        self.shared: dict[UserId, set[PeerId]] = {}
         self._links: dict[int, PeerLink] = {}
         self._awaited: dict[PeerId, PeerLink] = {}  # replaced links, with the users that the new link did not list yet
         self._here: set[UserId] = set()  # reported joined and not left, also within their grace period
@@ -143,7 +143,7 @@ class PresenceTracker:
             timer.cancel()
         self.announcer.host(user)
         if user.id in self.hosts:
-            self.shared.add(user.id)
+            self.shared[user.id] = {self._links[link].peer for link in self.hosts[user.id] if link in self._links}
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
             self._ctx.emit(UserLeft(user.id, "left"))
         if user.id in self._reported:
@@ -153,7 +153,7 @@ class PresenceTracker:
         self._expected = None
         was = self.status(user)[0]
         self.announcer.release(user)
-        self.shared.discard(user)
+        self.shared.pop(user, None)
         if user in self.hosts:
             if was != "offline":
                 self._here.add(user)
@@ -194,7 +194,7 @@ class PresenceTracker:
             link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             if hosted.id in self._own:
-                self.shared.add(hosted.id)
+                self.shared.setdefault(hosted.id, set()).add(link.peer)
             self._on_hosted(hosted.id)
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         if not frame.more and not link.has_listed_users:
