@@ -52,9 +52,12 @@ class Served:
         return token
 
     def client(self, name: str | None = None, **words: Any) -> httpx.AsyncClient:
-        """Return an HTTP client, with the token of an account that `register` made."""
+        """Return an HTTP client, with the token of an account that `register` made.
+
+        Without TLS it needs no authorities (`verify=False`), which httpx loads in 20 ms for each client.
+        """
         headers = {} if name is None else {"Authorization": f"Bearer {self.tokens[name]}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False, **words)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=False, **words)
 
 
 @asynccontextmanager

@@ -287,7 +287,7 @@ async def losing_polls(served: Served) -> AsyncIterator[LosingPolls]:
     user = {"userId": "bob", "authToken": served.tokens["bob"]}
     register = f'420["register",{json.dumps(user)}]'
     base, host = f"http://{endpoint}", {"Host": f"127.0.0.1:{served.port}"}
-    async with httpx.AsyncClient(base_url=base, headers=host, timeout=WITHIN, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=base, headers=host, timeout=WITHIN, trust_env=False, verify=False) as http:
         client = LosingPolls(http, proxy, "/socket.io/?EIO=4&transport=polling", register)
         await client.come()
         yield client
@@ -541,7 +541,9 @@ async def test_what_was_delivered_stays_so_after_a_kill_and_what_waits_is_told_l
     url = f"ws://localhost:{http}"
 
     async def status(id: str) -> str:
-        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://localhost:{http}", timeout=60, trust_env=False, verify=False
+        ) as client:
             answer = await client.get(f"/messages/{id}/receipt", params={"user": "ada"})
             word: str = answer.json()["status"]
             return word
@@ -608,7 +610,9 @@ async def test_what_a_writer_missed_is_told_after_a_restart_of_the_gateway_too(t
                 await bob.message()
             await bob.say({"type": "read", "id": ids[-1]})
             await bob.accepted("/dm ada thanks")
-        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://localhost:{http}", timeout=60, trust_env=False, verify=False
+        ) as client:
             while (await client.get(f"/messages/{ids[-1]}/receipt?as=ada")).json()["status"] != "read":
                 await asyncio.sleep(0.01)  # poll: nobody hears the event
         office.terminate()
@@ -696,7 +700,9 @@ async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_
 
 
 async def read_by_rest(port: str, user: str, id: str) -> None:
-    async with httpx.AsyncClient(base_url=f"http://localhost:{port}", timeout=60, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=f"http://localhost:{port}", timeout=60, trust_env=False, verify=False
+    ) as http:
         assert (await http.post(f"/messages/{id}/read", params={"user": user})).status_code == 200
 
 
@@ -729,7 +735,9 @@ async def test_a_read_that_was_answered_stays_so_after_a_kill(
         await office.end()
     async with running(*gateway, home=tmp_path) as office:
         await office.until("the page")
-        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://localhost:{http}", timeout=60, trust_env=False, verify=False
+        ) as client:
             answer = await client.get(f"/messages/{ids[number]}/receipt", params={"user": "ada"})
         assert answer.json()["status"] == "read"
 
@@ -757,7 +765,9 @@ async def test_a_writer_who_was_away_is_told_of_what_happened_just_before_a_kill
             ids = [await ada.accepted(f"/dm bob {n}") for n in range(3)]
         await act(http, ids)
         about = f"/messages/{ids[-1]}/receipt?user=ada"
-        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://localhost:{http}", timeout=60, trust_env=False, verify=False
+        ) as client:
             while (await client.get(about)).json()["status"] == "accepted":
                 pass
         office.kill()

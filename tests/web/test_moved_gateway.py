@@ -129,7 +129,7 @@ async def test_a_gateway_that_comes_back_from_a_pause_writes_nothing(
                 )
                 async with (
                     running(*gateway(url, copy, elsewhere), home=tmp_path) as second,
-                    httpx.AsyncClient(timeout=60, trust_env=False) as http_client,
+                    httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as http_client,
                 ):
                     await second.until("the page")
                     async with chat_of(elsewhere, "yan") as yan:

@@ -93,7 +93,7 @@ async def test_the_page_works_under_any_mount_path() -> None:
         own.mount("/deep/chat", create_app(peer))
         async with (
             listening(own) as port,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, verify=False) as http,
         ):
             assert (await http.get("/deep/chat")).headers["location"].endswith("/deep/chat/")
             assert "main.js" in (await http.get("/deep/chat/")).text

@@ -37,7 +37,9 @@ async def gateway(home: Path) -> AsyncIterator[tuple[str, str, Program]]:
 
 
 def rest(port: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://localhost:{port}", params={"as": "ada"}, timeout=60, trust_env=False)
+    return httpx.AsyncClient(
+        base_url=f"http://localhost:{port}", params={"as": "ada"}, timeout=60, trust_env=False, verify=False
+    )
 
 
 async def presence(http: httpx.AsyncClient, name: str) -> tuple[str, str | None]:

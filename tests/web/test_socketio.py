@@ -679,7 +679,7 @@ async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served
         for transport in ("polling", "websocket"):
             async with socket(url, "ada", served.tokens["ada"], transports=[transport], path="talk/socket.io") as ada:
                 assert (await ada.say("groupMessage", {"to": "room", "content": "x"}))["status"] == "ok"
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http:
             assert (await http.get("/talk" + ENGINE + "polling")).status_code == 200
             assert (await http.get("/talk/socket.io/other/?EIO=4&transport=polling")).status_code == 404
 

@@ -91,7 +91,7 @@ async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
 async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything(tmp_path: Path) -> None:
     which = ("--data", str(tmp_path / "gate"))
     async with gateway(tmp_path, "--name", "house", "--log", str(tmp_path / "log")) as gate:
-        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False, verify=False) as http:
             assert (await http.get("/healthz")).status_code == (await http.get("/readyz")).status_code == 200
             code, token, shown = await run(tmp_path, "web", "token", "zoe", *which)
             token = token.strip()
@@ -121,7 +121,10 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
     assert await run(tmp_path, "web", "token", "house", *which) == taken
     code, users, _ = await run(tmp_path, "web", "users", *which)
     assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
-    async with gateway(tmp_path) as gate, httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False) as http:
+    async with (
+        gateway(tmp_path) as gate,
+        httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False, verify=False) as http,
+    ):
         answer = await http.post("/accounts", json={"name": "yan"})
         yan = {"Authorization": f"Bearer {answer.json()['token']}"}
         waited = await http.get("/messages", params={"user1": "zoe", "user2": "yan"}, headers=yan)
@@ -150,7 +153,7 @@ async def test_accounts_get_an_invite_only_where_nobody_else_can_sign_in(
 ) -> None:
     async with gateway(tmp_path, *options) as gate:
         url = f"http://127.0.0.1:{gate.url.rpartition(':')[2]}"
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http:
             token = (await http.post("/accounts", json={"name": "zoe"})).json()["token"]
         for allowed, more in ((here, {}), (elsewhere, ELSEWHERE)):
             headers = {"Authorization": f"Bearer {token}", **more}
@@ -177,7 +180,7 @@ async def test_a_peer_that_dials_the_web_port_is_explained_once(tmp_path: Path) 
             writer.write(bytes.fromhex("1603010200010001fc0303") + bytes(100))  # a TLS client hello begins so
             assert await reader.read() == b""
             writer.close()
-        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False, verify=False) as http:
             assert (await http.get("/healthz")).status_code == 200
         gate.process.send_signal(signal.SIGTERM)
         _, told = await gate.process.communicate()
