@@ -19,13 +19,12 @@ def _amount(sample: T, full: T) -> T:
     return full if LONG else sample
 
 
-HISTORIES = _amount(100, 500)  # of tests/core/test_histories.py; the soak plays others
+HISTORIES = _amount(50, 500)  # of tests/core/test_histories.py; the soak plays others
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
-MESH_KILLS = int(os.environ.get("P2PCHAT_TEST_MESH_KILLS", "60"))  # in `poe test-long`; test_failpoints.py has 250 more
 FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third
 STRIDE = _amount(3, 1)  # of the places that a test kills at one after the other: every third
 CUT_PLACES = _amount(6, 1)  # of about 150 bytes of a link at which it is cut: every sixth
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
-EXAMPLES = _amount(3, 1)  # of docs/: every third
+EXAMPLES = _amount(5, 1)  # of docs/: every fifth
 PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find
-MUTANTS_HUNTED = _amount(3, 10)  # of those that few histories find
+MUTANTS_HUNTED = _amount(1, 10)  # of those that few histories find

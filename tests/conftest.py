@@ -74,12 +74,15 @@ LONGEST = (
 
 
 # What `poe test` leaves out and `poe test-long` runs: attacks that need or measure the whole machine, whole days and
-# networks, all benchmarks, the manual, and most of the page (`poe test` tries it in test_page.py).
+# networks, all benchmarks, the manual, gateways behind other programs or moved, and most of the page (`poe test` tries
+# it in test_page.py).
 LONG_FILES = (
     "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py", "hostile/test_floods.py",
-    "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_networks.py",
-    "processes/test_replay.py", "processes/test_slow.py", "tests/test_benchmarks.py", "web/test_page_changes.py",
-    "web/test_page_conversations.py", "web/test_page_text.py",
+    "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
+    "processes/test_many_kills.py", "processes/test_networks.py", "processes/test_replay.py",
+    "processes/test_slow.py", "processes/test_two_machines.py", "tests/test_benchmarks.py",
+    "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_changes.py",
+    "web/test_page_conversations.py", "web/test_page_text.py", "web/test_reverse_proxy.py",
 )  # fmt: skip
 
 # What `poe quick` leaves out besides: many real processes, killed and restarted, and a browser.

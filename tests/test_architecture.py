@@ -22,6 +22,7 @@ from typing import NamedTuple
 import pytest
 
 import p2pchat
+from tests.conftest import LONG_FILES, SLOW_FILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
@@ -312,3 +313,8 @@ def test_no_file_has_marks_of_a_merge() -> None:
 
 def test_there_are_files_to_read() -> None:
     assert {"errors", "protocol", "core", "commands", "cli"} <= {source.unit for source in SOURCES}
+
+
+@pytest.mark.parametrize("file", [*LONG_FILES, *SLOW_FILES])
+def test_the_files_that_only_some_commands_run_exist(file: str) -> None:
+    assert (ROOT / "tests" / file).is_file() or (ROOT / file).is_file()

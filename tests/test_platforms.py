@@ -145,6 +145,7 @@ if sys.platform == "win32":
 
 
 @linux
+@pytest.mark.long
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_the_demo_passes_as_on_another_system(system: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRETENCE, "utf-8")

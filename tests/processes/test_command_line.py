@@ -318,6 +318,7 @@ def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(no_engine()), reason=no_engine())
 def test_the_demo_checks_its_claims_through_an_engine(tmp_path: Path) -> None:
     ran = p2pchat(tmp_path, "demo", "--engine")

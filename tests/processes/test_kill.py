@@ -122,6 +122,7 @@ async def dies_while_writing(side: PeerRuns, accepted: int) -> None:
     await side.start()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240 + 10 * KILLS)
 async def test_either_side_is_killed_while_one_catches_up(quick: Cluster) -> None:
     print(f"seed {SEED}")
