@@ -369,9 +369,12 @@ def _make_room(
 ) -> bool:  # fmt: skip
     """Return whether there is room for one more of a peer that has room for itself, after others gave way if need be.
 
-    At last the oldest gives way whose peer is gone: otherwise as many keys as places would close the door for good.
+    At last the oldest gives way whose peer is gone, to a peer that has nothing here yet: otherwise as many keys as
+    places would close the door for good, and a few peers with many conversations would have all others deleted.
     """
     while not places.make_room((peer,), evict):
+        if places.taken[peer,]:
+            return False
         here = linked()
         oldest = next((id for id in places if places.line(id)[0] not in here), None)
         if oldest is None:

@@ -119,6 +119,17 @@ def test_peers_that_are_gone_hold_no_place_against_one_that_is_here() -> None:
     assert ada.texts()[-1] == "I am cyd"
 
 
+def test_who_is_gone_gives_no_place_to_a_peer_that_has_some() -> None:
+    """17 keys with 16 conversations each had what everybody else had written, and who was away now, deleted."""
+    ada = World().peer("ada", max_requests=3, max_requests_a_peer=3)
+    bob = ada.far("bob")
+    writes(bob, "bob")
+    ada.drop(bob)
+    writes(gateway(ada, "eve", "cyd", "dan"), "eve", "cyd", "dan")
+    assert ada.texts() == ["I am bob", "I am eve", "I am cyd"]
+    assert open_at(ada) == ["bob", "cyd", "eve"]
+
+
 def test_who_is_written_to_needs_no_place() -> None:
     ada = World().peer("ada", max_requests_a_peer=1)
     eve = gateway(ada, "eve", "cyd", "dan")

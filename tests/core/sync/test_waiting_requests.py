@@ -231,7 +231,8 @@ def test_one_that_waits_and_loses_its_place_is_deleted_and_may_come_again() -> N
     ada.restart()
     assert waiting(ada) == ["cyd 1", "eve 1"]
     again = Author("dan", "d1", dm("ada", "dan"))
-    gateway(ada, *USERS).say(again.say("I am dan"))  # eve's peer is gone
+    gateway(ada, "cyd")
+    ada.far("dan").say(again.say("I am dan"))  # eve's peer is gone
     assert waiting(ada) == ["cyd 1", "dan 1"]
 
 
