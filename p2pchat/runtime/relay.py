@@ -50,76 +50,32 @@ _PIPE_SUBJECT = re.compile(r"p2pchat\.pipe\.([a-z2-7]{52})\.[0-9a-f]{16}\.[0-9a-
 _log = logging.getLogger("p2pchat.relay")
 
 
-class Pipe(asyncio.Transport):
-    """One end of a pipe: the transport under a StreamReader and a StreamWriter.
+class BufferedTransport(asyncio.Transport):
+    """What transports of one process have in common: their protocol, its pauses, and the limits of what is unwritten.
+
+    A subclass says what is unwritten (get_write_buffer_size), calls `_written` after writing and `_passed_on` once less
+    waits, and goes on reading in `_read_later`.
 
     Attributes:
-        own: The subject at which this end listens.
-        far: That of the other end; "" until it has answered.
-        opened: Done when the other end has answered.
+        protocol: Who gets the bytes.
     """
 
-    def __init__(self, relay: RelayTransport, own: str, far: str) -> None:
-        super().__init__({"peername": (RELAY_HOST, RELAY_PORT), "sockname": (RELAY_HOST, RELAY_PORT)})
+    def __init__(self, extra: dict[str, object]) -> None:
+        super().__init__(extra)
         self._loop = asyncio.get_running_loop()
-        self._relay = relay
-        self.own: str = own
-        self.far: str = far
         self.protocol: asyncio.Protocol | asyncio.BufferedProtocol
-        self.opened: asyncio.Future[None] = self._loop.create_future()
-        self._unsent: deque[bytes] = deque()
-        self._unsent_bytes = 0
-        self._sent_bytes = 0  # ever published
-        self._taken_bytes = 0  # of them, passed on by the far end
-        self._unread: deque[bytes] = deque()
-        self._unread_bytes = 0
-        self._got_bytes = 0  # ever received
-        self._told_bytes = 0  # of them, told as taken
         self._reading = True
-        self._ends = False  # END follows what is unsent
-        self._ended = False  # END was sent
-        self._far_ended = False  # END was received
         self._closing = False
         self._lost = False
         self._high, self._low = 64 * 1024, 16 * 1024
         self._writing_paused = False
-        self._read_handle: asyncio.Handle | None = None
-
-    # Called by streams
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._ends or self._lost or not data:
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), self._relay.piece_bytes):
-            self._unsent.append(bytes(view[at : at + self._relay.piece_bytes]))
-        self._unsent_bytes += len(view)
-        self._push()
-        if self._unsent_bytes > self._high and not self._writing_paused:
-            self._writing_paused = True
-            self.protocol.pause_writing()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
         self.protocol = protocol
 
-    def write_eof(self) -> None:
-        self._ends = True
-        self._push()
-
     def can_write_eof(self) -> bool:
         return True
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = self._ends = True
-            self._push()
-
-    def abort(self) -> None:
-        if not self._closing or not self._ended:
-            self._say(BREAK)
-        self._closing = self._ends = True
-        self._loop.call_soon(self.lose, None)
 
     def is_closing(self) -> bool:
         return self._closing
@@ -137,6 +93,77 @@ class Pipe(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = 64 * 1024 if high is None else high
         self._low = self._high // 4 if low is None else low
+
+    def _written(self) -> None:
+        """Stop the protocol if too much waits."""
+        if self.get_write_buffer_size() > self._high and not self._writing_paused:
+            self._writing_paused = True
+            self.protocol.pause_writing()
+
+    def _passed_on(self) -> None:
+        """Let the protocol go on once little enough waits."""
+        if self._writing_paused and self.get_write_buffer_size() <= self._low and not self._lost:
+            self._writing_paused = False
+            self.protocol.resume_writing()
+
+    def _read_later(self) -> None:
+        raise NotImplementedError
+
+
+class Pipe(BufferedTransport):
+    """One end of a pipe: the transport under a StreamReader and a StreamWriter.
+
+    Attributes:
+        own: The subject at which this end listens.
+        far: That of the other end; "" until it has answered.
+        opened: Done when the other end has answered.
+    """
+
+    def __init__(self, relay: RelayTransport, own: str, far: str) -> None:
+        super().__init__({"peername": (RELAY_HOST, RELAY_PORT), "sockname": (RELAY_HOST, RELAY_PORT)})
+        self._relay = relay
+        self.own: str = own
+        self.far: str = far
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+        self._sent_bytes = 0  # ever published
+        self._taken_bytes = 0  # of them, passed on by the far end
+        self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
+        self._got_bytes = 0  # ever received
+        self._told_bytes = 0  # of them, told as taken
+        self._ends = False  # END follows what is unsent
+        self._ended = False  # END was sent
+        self._far_ended = False  # END was received
+        self._read_handle: asyncio.Handle | None = None
+
+    # Called by streams
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._ends or self._lost or not data:
+            return
+        view = memoryview(data)
+        for at in range(0, len(view), self._relay.piece_bytes):
+            self._unsent.append(bytes(view[at : at + self._relay.piece_bytes]))
+        self._unsent_bytes += len(view)
+        self._push()
+        self._written()
+
+    def write_eof(self) -> None:
+        self._ends = True
+        self._push()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = self._ends = True
+            self._push()
+
+    def abort(self) -> None:
+        if not self._closing or not self._ended:
+            self._say(BREAK)
+        self._closing = self._ends = True
+        self._loop.call_soon(self.lose, None)
 
     def get_write_buffer_size(self) -> int:
         return self._unsent_bytes
@@ -168,9 +195,7 @@ class Pipe(asyncio.Transport):
             self._unsent_bytes -= len(data)
             self._say(DATA, self._sent_bytes.to_bytes(8, "big") + data)
             self._sent_bytes += len(data)
-        if self._writing_paused and self._unsent_bytes <= self._low and not self._lost:
-            self._writing_paused = False
-            self.protocol.resume_writing()
+        self._passed_on()
         if self._ends and not self._unsent and not self._ended:
             self._ended = True
             self._say(END, self._sent_bytes.to_bytes(8, "big"))

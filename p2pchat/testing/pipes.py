@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from p2pchat.client import Streams
 from p2pchat.errors import PortInUse
-from p2pchat.runtime.relay import hand_over
+from p2pchat.runtime.relay import BufferedTransport, hand_over
 from p2pchat.server import Server
 
 STREAM_LIMIT_BYTES = 128 * 1024
@@ -21,22 +21,15 @@ IN_FLIGHT_BYTES = 256 * 1024  # bytes the network holds between two ends; more s
 FIRST_FREE_PORT = 20_001
 
 
-class PipeEnd(asyncio.Transport):
+class PipeEnd(BufferedTransport):
     """One end of a pipe: the transport under a StreamReader and a StreamWriter."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, own: tuple[str, int], far: tuple[str, int]) -> None:
+    def __init__(self, own: tuple[str, int], far: tuple[str, int]) -> None:
         super().__init__({"peername": far, "sockname": own})
-        self._loop = loop
         self.other: PipeEnd
-        self.protocol: asyncio.Protocol | asyncio.BufferedProtocol
         self._unsent: deque[bytes] = deque()  # bytes written here that the other end has not taken
         self.unsent_bytes: int = 0
-        self._reading = True
         self._eof = False  # this end has finished writing
-        self._closing = False
-        self._lost = False
-        self._high, self._low = 64 * 1024, 16 * 1024
-        self._writing_paused = False
         self._carrying: asyncio.Handle | None = None
 
     # Called by streams
@@ -47,20 +40,11 @@ class PipeEnd(asyncio.Transport):
         self._unsent.append(bytes(data))
         self.unsent_bytes += len(data)
         self._carry_later()
-        if self.get_write_buffer_size() > self._high and not self._writing_paused:
-            self._writing_paused = True
-            self.protocol.pause_writing()
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
-        self.protocol = protocol
+        self._written()
 
     def write_eof(self) -> None:
         self._eof = True
         self._carry_later()
-
-    def can_write_eof(self) -> bool:
-        return True
 
     def close(self) -> None:
         if not self._closing:
@@ -71,23 +55,6 @@ class PipeEnd(asyncio.Transport):
         self._closing = True
         self._loop.call_soon(self.lose, None)
         self._loop.call_soon(self.other.lose, ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def pause_reading(self) -> None:
-        self._reading = False
-
-    def resume_reading(self) -> None:
-        self._reading = True
-        self.other._carry_later()
-
-    def is_reading(self) -> bool:
-        return self._reading
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = 64 * 1024 if high is None else high
-        self._low = self._high // 4 if low is None else low
 
     def get_write_buffer_size(self) -> int:
         return max(0, self.unsent_bytes - IN_FLIGHT_BYTES)
@@ -103,6 +70,9 @@ class PipeEnd(asyncio.Transport):
         self.unsent_bytes = 0
         self.protocol.connection_lost(error)
 
+    def _read_later(self) -> None:
+        self.other._carry_later()
+
     def _carry_later(self) -> None:
         if self._carrying is None and not self._lost:
             self._carrying = self._loop.call_soon(self._carry)
@@ -117,9 +87,7 @@ class PipeEnd(asyncio.Transport):
         if self._unsent and self.other._lost:
             self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
             return
-        if self._writing_paused and self.get_write_buffer_size() <= self._low and not self._lost:
-            self._writing_paused = False
-            self.protocol.resume_writing()
+        self._passed_on()
         if self._eof and not self._unsent:
             self._finish()
 
@@ -135,7 +103,7 @@ class PipeEnd(asyncio.Transport):
 def pipe(caller: tuple[str, int], called: tuple[str, int]) -> tuple[tuple[Streams, PipeEnd], tuple[Streams, PipeEnd]]:
     """Return both ends of a new connection, the caller's first."""
     loop = asyncio.get_running_loop()
-    ends = (PipeEnd(loop, caller, called), PipeEnd(loop, called, caller))
+    ends = (PipeEnd(caller, called), PipeEnd(called, caller))
     ends[0].other, ends[1].other = ends[1], ends[0]
     return _streams(loop, ends[0]), _streams(loop, ends[1])
 

@@ -29,10 +29,12 @@ from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
 from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey, parse_servers
 from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport, open_piece
 from p2pchat.server import Server
+from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, within
 from tests.nats import HostileEngine, NatsServer, missing, resized
 from tests.nats import Message as Carried
@@ -602,13 +604,31 @@ async def test_peers_that_listen_on_no_socket_chat(engine: NatsServer, tmp_path:
             await (await cyd.send("ada", "back")).delivered()
 
 
+def engine_up(peer: TCPPeer) -> list[float]:
+    """Return the values of the engine's metric."""
+    families = [one for one in peer_metrics(peer, HealthCheck(peer)) if one.name == "p2pchat_engine_up"]
+    return [sample.value for family in families for sample in family.samples]
+
+
+async def shown_by_who(peer: TCPPeer, directory: Path) -> str:
+    """Return the last line of /who."""
+    shown = Shown(directory / "out")
+    await open_session(peer, shown, as_json=False).execute([b"/who"])
+    shown.raw.close()
+    return shown.text.splitlines()[-1]
+
+
 async def test_the_engine_is_away_at_the_start_and_said_to_be(tmp_path: Path, engine: NatsServer) -> None:
     engine.kill()
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url) as ada:
         assert ada.engine == ""
         await ada.broadcast("accepted all the same")
+        assert (await shown_by_who(ada, tmp_path), engine_up(ada)) == ("-- engine: away, links through it wait", [0.0])
         engine.start()
         await until(lambda: ada.engine == engine.url, "the engine")
+        assert (await shown_by_who(ada, tmp_path), engine_up(ada)) == (f"-- engine: {engine.url}", [1.0])
+    async with TCPPeer(name="ada", db="memory://") as ada:
+        assert not (await shown_by_who(ada, tmp_path)).startswith("-- engine") and engine_up(ada) == []
 
 
 async def test_a_relayed_endpoint_is_dialled_when_the_engine_has_answered(engine: NatsServer, tmp_path: Path) -> None:
