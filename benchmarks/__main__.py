@@ -14,7 +14,7 @@ from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
-ALONE = ("web", "databases", "relay", "gateways")  # run only if named: they take minutes, or need an extra or servers
+ALONE = ("web", "databases", "relay", "gateways", "hosting")  # run only if named: they take minutes, or need an extra or servers
 NEEDED_GIB = 0.002  # per thousand entries: two databases with 300 bytes per entry, their logs, and a reserve
 
 
