@@ -14,7 +14,8 @@ from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
-ALONE = ("web", "databases", "relay", "gateways", "hosting")  # run only if named: they take minutes, or need an extra or servers
+# Run only if named: they take minutes, or need an extra or servers.
+ALONE = ("web", "databases", "relay", "gateways", "hosting")
 NEEDED_GIB = 0.002  # per thousand entries: two databases with 300 bytes per entry, their logs, and a reserve
 
 

@@ -104,7 +104,7 @@ class Settings:
     request_bytes: int = 64 * KIB  # taken of a conversation that waits
     request_kept: float = 30 * 86400.0  # seconds until a conversation that waits is deleted; a guess
     max_hosted_users: int = 10_000  # beside the peer's own
-    max_passing_positions: int = 16_384  # in a run: logs that users who never write have; a guess, 15 MiB of disk
+    max_passing_positions: int = 16_384  # in a run: of users who never write, on rosters and in logs; a guess: 15 MiB
     passing_positions_a_branch: int = 4_096  # of them, of users of one peer, address or network; a guess
     max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md

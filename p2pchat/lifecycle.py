@@ -255,7 +255,8 @@ class PeerLifecycle:
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
-            self.tracker.share(driver.node.hosted.keys(), lambda: driver.node.room)
+            node = driver.node
+            self.tracker.share(node.hosted.keys(), lambda: node.room, lambda: node.sync.delivery_receipts)
             self.groups.load()
             self.feed.open(driver, list(self.dispatcher.readers))
             driver.start()

@@ -11,7 +11,6 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import starmap
 from typing import Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
@@ -60,7 +59,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import META_NETWORK, Change, DeliveredMark, DiskLevel, Stored
+from p2pchat.core.records import META_NETWORK, Change, DiskLevel, Stored
 from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
@@ -218,7 +217,8 @@ class Node:
         change, sync = self._ctx.change, self.sync
         if not self._storage_works:
             return
-        change.delivered.extend(starmap(DeliveredMark, sync.delivery_receipts.take_unsaved()))
+        change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
+        change.stays.extend(sync.delivery_receipts.rosters.take_unsaved())
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
         change.consumers.update(self._positions.take())

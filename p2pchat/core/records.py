@@ -63,11 +63,36 @@ class NewLog(Record, frozen=True):
 
 
 class DeliveredMark(Record, frozen=True):
-    """A peer hosting `member` said that it holds `log` up to `seq`. Storage keeps the highest."""
+    """A peer hosting `member` said that it holds `log` up to `seq`. Storage keeps the highest.
+
+    With a `version`, `member` is a peer, and the mark counts for all users that it hosts beside its own: those who were
+    there at revision `told` of its roster, and had not left at revision `version`. Storage keeps one of each version,
+    the newest.
+    """
 
     log: LogId
-    member: UserId
+    member: UserId | PeerId
     seq: int
+    version: int = -1
+    told: int = 0
+
+    @property
+    def is_of_host(self) -> bool:
+        """Return whether it counts for all users of a peer but its own."""
+        return self.version >= 0
+
+
+class Stay(Record, frozen=True):
+    """A user that a peer hosts beside its own, from one revision of its roster to another; `ended` 0: it is there."""
+
+    peer: PeerId
+    user: UserId
+    since: int
+    ended: int = 0
+
+    def covers(self, version: int, told: int) -> bool:
+        """Return whether the user has what a mark of these revisions says."""
+        return self.since <= told and (not self.ended or version < self.ended)
 
 
 class ReadMark(Record, frozen=True):
@@ -202,6 +227,7 @@ class Change(Struct):
     stretches: list[Stretch] = []
     relations: list[Relation] = []  # changes by entries that these stretches release
     delivered: list[DeliveredMark] = []
+    stays: list[Stay] = []  # begun, or ended now
     reads: list[ReadMark] = []
     conversations: list[KnownConversation] = []
     users: list[KnownUser] = []
@@ -264,6 +290,7 @@ class Stored:
     users: list[KnownUser] = field(default_factory=list)
     former_names: list[FormerName] = field(default_factory=list)
     delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
+    stays: list[Stay] = field(default_factory=list)  # all
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)

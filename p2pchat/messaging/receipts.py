@@ -4,6 +4,9 @@ A Receipt holds no state: its properties read the ReceiptTracker. The tracker ke
 the number up to which each member has it and has read it. Nothing is kept for a single message; a future exists only
 while a call waits for something that is not known yet. Positions only advance: a message that a member had or read once
 counts permanently.
+
+In the room a gateway's thousands of users have a message at one moment. So there the core is asked who has it
+(RoomDeliveries), when a program asks, and how many have it, when a program hears of it.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
 
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
@@ -307,10 +311,22 @@ class _Positions:
 
     def _remove(self, waiter: _Waiter, member: UserId) -> None:
         waiter.missing.discard(member)
+        self._complete(waiter, self.holding)
+
+    def _complete(self, waiter: _Waiter, holding: Callable[[int], int]) -> None:
         if waiter.missing or waiter.done.done():
             return
-        if not waiter.needed or self.holding(waiter.seq) >= waiter.needed:
+        if not waiter.needed or holding(waiter.seq) >= waiter.needed:
             waiter.done.set_result(None)
+
+    def wake(self, first: int, last: int, members: AbstractSet[UserId], holding: Callable[[int], int]) -> None:
+        """Wake the calls that waited for these members to have entries first..last; `holding` counts who has one."""
+        begin, end = (
+            side(self.waiting, seq, key=_seq_of) for side, seq in ((bisect_left, first), (bisect_right, last))
+        )
+        for waiter in self.waiting[begin:end]:
+            waiter.missing -= members
+            self._complete(waiter, holding)
 
     def register(self, waiter: _Waiter) -> None:
         insort(self.waiting, waiter, key=_seq_of)
@@ -386,6 +402,10 @@ class _LogReceipts:
             return of
         return tuple(member for member in of if member != self.user)
 
+    def audience(self, seq: int) -> tuple[UserId, ...]:
+        """Return the members that a message waits for, and perhaps the writer."""
+        return self._members(seq)
+
     def waits_for(self, seq: int, member: UserId) -> bool:
         """Return whether a message waits for a member; true of anyone if its members are not known."""
         of = self._members(seq)
@@ -452,6 +472,26 @@ class _LogReceipts:
 # ---- all logs
 
 
+class RoomDeliveries(Protocol):
+    """Who has the messages of the room, known to the core (core/sync/delivery_receipts.py)."""
+
+    def position(self, log: LogId, member: UserId) -> int:
+        """Return how far a user has a log."""
+        ...
+
+    def holders(self, log: LogId, seq: int) -> list[UserId]:
+        """Return everyone who has an entry."""
+        ...
+
+    def count(self, log: LogId, seq: int, of: tuple[UserId, ...]) -> int:
+        """Return how many of these users have an entry."""
+        ...
+
+    def ends(self, log: LogId) -> set[int]:
+        """Return the entries of a log behind which the number of those who have it may be another."""
+        ...
+
+
 class ReceiptTracker:
     """The members that have each of one's own messages, and those that have read it.
 
@@ -468,13 +508,21 @@ class ReceiptTracker:
         self._logs: dict[LogId, _LogReceipts] = {}
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._room: Callable[[], ConversationId] = str
+        self._deliveries: Callable[[], RoomDeliveries] | None = None
         self._closed = False
 
     # ---- users of this peer
 
-    def share(self, hosted: AbstractSet[UserId], room: Callable[[], ConversationId] = str) -> None:
-        """Set the users of this peer, a live view, and how to get the id of the room."""
-        self._hosted, self._room = hosted, room
+    def share(
+        self, hosted: AbstractSet[UserId], room: Callable[[], ConversationId] = str,
+        deliveries: Callable[[], RoomDeliveries] | None = None,
+    ) -> None:  # fmt: skip
+        """Set the users of this peer, a live view, and how to get the id of the room and who has its messages."""
+        self._hosted, self._room, self._deliveries = hosted, room, deliveries
+
+    def _in_room(self, log: LogId) -> RoomDeliveries | None:
+        """Return who knows the deliveries of a log of the room; None for another log."""
+        return self._deliveries() if self._deliveries is not None and log.conversation == self._room() else None
 
     def deliver_when_taken(self, user: UserId, place: int) -> None:
         """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
@@ -567,7 +615,15 @@ class ReceiptTracker:
 
         Returns the updates to report: of each of these users, in the room of one of them.
         """
-        return self._advance(log, first, last, (*others, member), "delivered")
+        deliveries = self._in_room(log)
+        if deliveries is None:
+            return self._advance(log, first, last, (*others, member), "delivered")
+        if not others and self._is_here(log, member):
+            return []
+        positions = self._of(log).delivered
+        if positions.waiting:
+            positions.wake(first, last, {*others, member}, partial(self._holding, log))
+        return self._updates(log, first, last, [member], "delivered")
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
@@ -620,15 +676,36 @@ class ReceiptTracker:
         """
         receipts, found = self._of(log), list[ReceiptUpdate]()
         positions = receipts.positions(kind)
+        deliveries = self._in_room(log) if kind == "delivered" else None
         for low, high in receipts.messages(first, last):
-            cuts = {mark + 1 for mark in positions.members_at if low <= mark < high}
+            marks = positions.members_at if deliveries is None else {*positions.members_at, *deliveries.ends(log)}
+            cuts = {mark + 1 for mark in marks if low <= mark < high}
             for start, end in pairwise([low, *sorted(cuts), high + 1]):
                 among = [one for one in members if receipts.waits_for(start, one)] if counted else members
                 if among:
-                    having, of = receipts.count(start, kind)
-                    of = of or max(having, receipts.delivered.holding(start))
+                    having, of = self._count(log, start, kind)
+                    of = of or max(having, self._holding(log, start))
                     found.append(ReceiptUpdate(log, start, end - 1, among[-1], having, of, kind))
         return found
+
+    def _count(self, log: LogId, seq: int, kind: Kind) -> tuple[int, int]:
+        """Return how many members have a message, and how many it waits for."""
+        receipts, deliveries = self._of(log), self._in_room(log)
+        having, of = receipts.count(seq, kind)
+        if kind == "delivered" and deliveries is not None:
+            users = receipts.audience(seq)
+            if not users:
+                return self._holding(log, seq), of
+            having += deliveries.count(log, seq, users)
+            known = (user for user, mark in receipts.delivered.marks.items() if mark >= seq and _is_among(user, users))
+            having -= sum(deliveries.position(log, user) >= seq for user in known)
+        return having, of
+
+    def _holding(self, log: LogId, seq: int) -> int:
+        """Return how many have a message, whomever it is for."""
+        if self._in_room(log) is None:
+            return self._of(log).delivered.holding(seq)
+        return len(self._known(log, seq, "delivered"))
 
     # ---- questions
 
@@ -650,9 +727,18 @@ class ReceiptTracker:
         receipts = self._logs.get(log)
         if receipts is None:
             return []
-        known = [member for member, mark in receipts.positions(kind).marks.items() if mark >= seq]
+        known = self._known(log, seq, kind)
         if kind == "delivered" and len(self._hosted) > 1:
-            known += [one for one in receipts.members(seq) if self._has(log, seq, one) and one not in known]
+            known.update(dict.fromkeys(one for one in receipts.members(seq) if self._has(log, seq, one)))
+        return [*known]
+
+    def _known(self, log: LogId, seq: int, kind: Kind) -> dict[UserId, None]:
+        """Return every member known to have a message, or to have read it, but for those who have it as users here."""
+        marks = self._of(log).positions(kind).marks
+        known = dict.fromkeys(member for member, mark in marks.items() if mark >= seq)
+        if kind == "delivered" and (deliveries := self._in_room(log)) is not None:
+            of_room = (member for member in deliveries.holders(log, seq) if not self._is_here(log, member))
+            known.update(dict.fromkeys(of_room))
         return known
 
     def _has(self, log: LogId, seq: int, member: UserId) -> bool:
@@ -673,10 +759,11 @@ class ReceiptTracker:
         if count is None and not wanted:
             count = 1  # nobody was online: wait for the first member who gets it
         here = {member for member in wanted if kind == "delivered" and self._has(log, seq, member)}
-        missing = {member for member in wanted if positions.marks.get(member, 0) < seq} - here
+        holders = self._known(log, seq, kind)
+        missing = {*wanted} - holders.keys() - here
         if count is not None:
             missing, count = set(), count - len(here)
-        if not missing and (count is None or positions.holding(seq) >= count):
+        if not missing and (count is None or len(holders) >= count):
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
@@ -686,10 +773,11 @@ class ReceiptTracker:
         try:
             await asyncio.wait_for(waiter.done, timeout)
         except TimeoutError:
-            members = {member for member in receipts.members(seq) if positions.marks.get(member, 0) < seq}
+            holders = self._known(log, seq, kind)
+            members = {*receipts.members(seq)} - holders.keys()
             lacking = waiter.missing or members - here
             labels = sorted(people.label(member) for member in lacking)
-            confirmed = positions.holding(seq) + len(here)
+            confirmed = len(holders) + len(here)
             raise DeliveryTimeout(message_id(log, seq), labels, confirmed, asked) from None
         finally:
             positions.on_wait_ended()

@@ -19,6 +19,7 @@ from p2pchat.core.records import (
     KnownUser,
     LogFacts,
     ReadMark,
+    Stay,
     Stored,
     StoredUser,
     Token,
@@ -60,6 +61,18 @@ join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users m on m.number = h.member
 where l.state = 0 and u.id in {whose}
+"""
+HOST_MARKS = """
+select c.id, u.id, l.run, p.id, m.seq, m.version, m.told from logs l
+join host_marks m on m.log = l.number
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+join users p on p.number = m.host
+where l.state = 0 and u.id in {whose}
+"""
+STAYS = """
+select p.id, g.id, s.since, s.ended from stays s
+join users p on p.number = s.host join users g on g.number = s.guest order by s.since, g.id, p.id
 """
 READS = """
 select c.id, u.id, l.run, r.id, m.seq from read_marks m
@@ -133,6 +146,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         users=[KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in rows(USERS)],
         former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
+        stays=[Stay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
         reads=_reads(database, hosted),
         addresses=[
             Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
@@ -199,7 +213,9 @@ def _check(stored: Stored) -> None:
     """Raise CorruptRow for values of a wrong type: a node must not start on what a broken disk made of them."""
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent]
-    numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in stored.reads]
+    numbers += [number for mark in stored.delivered for number in (mark.seq, mark.version + 1, mark.told)]
+    numbers += [number for stay in stored.stays for number in (stay.since, stay.ended)]
+    numbers += [mark.seq for mark in stored.reads]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
@@ -236,7 +252,8 @@ def _conversations(database: Database) -> list[KnownConversation]:
 
 
 def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
-    return [DeliveredMark(log_of(*row), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
+    rows = [*_of_users(database, DELIVERED, whose), *_of_users(database, HOST_MARKS, whose)]
+    return [DeliveredMark(log_of(*row), row[3].hex(), *row[4:]) for row in rows]
 
 
 def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:

@@ -24,6 +24,7 @@ from p2pchat.core.records import (
     PrunePlan,
     ShownKey,
     Start,
+    Stay,
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError
@@ -77,6 +78,12 @@ LATER = f"{NUMBERED} and number > ? order by number"
 DELIVERED = """
 select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
 """
+HOST_MARKS = """
+select p.id, l.run, m.seq, m.version, m.told from logs l
+join host_marks m on m.log = l.number join users p on p.number = m.host
+where l.writer = ? and l.conversation = ? and l.number >= ?
+"""
+STAYS_AT = "select s.since, s.ended, g.id from stays s join users g on g.number = s.guest where s.host = ?"
 READ = """
 select u.id, l.run, r.seq from logs l join read_marks r on r.log = l.number join users u on u.number = r.reader
 """
@@ -227,16 +234,34 @@ class LogQueries:
     # ---- receipts, evidence, quota
 
     def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        return self._members(log, seq, DELIVERED)
+        return self._members(log, seq, DELIVERED, self._of_guests(log))
 
     def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         return self._members(log, seq, READ)
 
-    def _members(self, log: LogId, seq: int, marks: str) -> list[tuple[UserId, int]]:
+    def _of_guests(self, log: LogId) -> list[tuple[bytes, bytes, int]]:
+        """Return the user, run and mark of all users of peers on a log and those after it, by the marks of peers."""
+        whose = (self.db.number("users", log.user), self.db.number("conversations", log.conversation))
+        marks = self.db.all(HOST_MARKS, *whose, self.log_number(log))
+        found: list[tuple[bytes, bytes, int]] = []
+        for peer, of_peer in groupby(sorted(marks), key=itemgetter(0)):
+            stays = [
+                (Stay(peer.hex(), guest.hex(), since, ended), guest)
+                for since, ended, guest in self.db.all(STAYS_AT, self.db.number("users", peer.hex()))
+                if guest.hex() != log.user
+            ]
+            for _, run, seq, version, told in of_peer:
+                found += [(guest, run, seq) for stay, guest in stays if stay.covers(version, told)]
+        return found
+
+    def _members(
+        self, log: LogId, seq: int, marks: str, of_guests: Sequence[tuple[bytes, bytes, int]] = ()
+    ) -> list[tuple[UserId, int]]:
         """Return the members whose mark is at this entry or above."""
         number = self.log_number(log)
         whose = (self.db.number("users", log.user), self.db.number("conversations", log.conversation))
         rows = self.db.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
+        rows = [*rows, *of_guests]
         if not number or not rows:
             return []
         forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)

@@ -50,6 +50,7 @@ from p2pchat.core.records import (
     Relation,
     ShownKey,
     Start,
+    Stay,
     Stored,
     StoredUser,
     Stretch,
@@ -57,6 +58,7 @@ from p2pchat.core.records import (
     UnreleasedEntry,
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
+from p2pchat.core.sync.rosters import guests_having
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 from p2pchat.storage.base import (
     DeletedPart,
@@ -127,6 +129,7 @@ class MemoryStorage:
                 users=list(tables.users.values()),
                 former_names=list(tables.former_names.values()),
                 delivered=self._delivered_of(hosted),
+                stays=[tables.stays[key] for key in sorted(tables.stays, key=itemgetter(2, 1, 0))],
                 reads=self._reads_of(hosted),
                 addresses=list(tables.addresses.values()),
                 consumers=dict(tables.consumers),
@@ -161,6 +164,11 @@ class MemoryStorage:
             for id, seqs in self._tables.delivered.items()
             if id.user in wanted and self._tables.logs[id].is_tip
             for member, seq in seqs.items()
+        ] + [
+            mark
+            for id, marks in self._tables.host_marks.items()
+            if id.user in wanted and self._tables.logs[id].is_tip
+            for mark in marks.values()
         ]
 
     def _reads_of(self, users: Sequence[UserId]) -> list[ReadMark]:
@@ -282,9 +290,12 @@ class MemoryStorage:
     def _apply_rest(self, change: Change) -> None:
         tables = self._tables
         for mark in change.delivered:
-            if mark.log in tables.logs:
+            if mark.log in tables.logs and mark.is_of_host:
+                tables.host_marks.setdefault(mark.log, {})[mark.member, mark.version] = mark
+            elif mark.log in tables.logs:
                 seqs = tables.delivered.setdefault(mark.log, {})
                 seqs[mark.member] = max(seqs.get(mark.member, 0), mark.seq)
+        tables.stays.update({(stay.peer, stay.user, stay.since): stay for stay in change.stays})
         for read in change.reads:
             if read.log in tables.logs:
                 seqs = tables.reads.setdefault(read.log, {})
@@ -484,7 +495,7 @@ class MemoryStorage:
                     continue
                 last = log.released if not key.before else min(log.released, bisect_left(log.clocks, key.before))
                 if log.id.user in key.own and last > log.pruned_to:
-                    held = max((seq for _, seq in self._at_or_above(self._tables.delivered, log.id, 1)), default=0)
+                    held = max((seq for _, seq in self._delivered_to(log.id, 1)), default=0)
                     kept += count_messages(log.raws[max(held, log.pruned_to) : last])
                     last = min(last, held)
                 raws = fitting(log.raws[log.pruned_to : last], entries, size)
@@ -527,13 +538,21 @@ class MemoryStorage:
 
     def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._lock:
-            return self._at_or_above(self._tables.delivered, log, seq)
+            return self._delivered_to(log, seq)
+
+    def _delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        siblings = self._tables.of_user.get((log.conversation, log.user), ())
+        marks = [mark for each in siblings for mark in self._tables.host_marks.get(each.id, {}).values()]
+        of_guests = guests_having(marks, self._tables.stays.values())
+        return self._at_or_above(self._tables.delivered, log, seq, of_guests)
 
     def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._lock:
             return self._at_or_above(self._tables.reads, log, seq)
 
-    def _at_or_above(self, marks: Marks, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+    def _at_or_above(
+        self, marks: Marks, log: LogId, seq: int, more: Iterable[tuple[LogId, UserId, int]] = ()
+    ) -> list[tuple[UserId, int]]:
         """Return the members whose mark is at this entry or above, by their marks on this log and on later ones."""
         found = self._tables.logs.get(log)
         if found is None:
@@ -545,6 +564,8 @@ class MemoryStorage:
             for each in (found, *later)
             for member, marked in marks.get(each.id, {}).items()
         ]
+        counted = {each.id for each in (found, *later)}
+        stored += [(member, marked.run, upto) for marked, member, upto in more if marked in counted]
         refused = parse_refusers(self._tables.meta.get(REFUSERS + ",".join(log), ""))
         return members_at(log.run, seq, len(found.raws), [other.numbered for other in later], stored, refused)
 
@@ -559,6 +580,8 @@ class MemoryTables:
     stretches: list[Stretch] = field(default_factory=list)
     relations: dict[tuple[ConversationId, Ref], list[Relation]] = field(default_factory=dict)  # by the entry they name
     delivered: Marks = field(default_factory=dict)
+    host_marks: dict[LogId, dict[tuple[PeerId, int], DeliveredMark]] = field(default_factory=dict)  # by version
+    stays: dict[tuple[PeerId, UserId, int], Stay] = field(default_factory=dict)
     reads: Marks = field(default_factory=dict)
     conversations: dict[ConversationId, Naming] = field(default_factory=dict)
     users: dict[UserId, KnownUser] = field(default_factory=dict)
@@ -584,7 +607,7 @@ class MemoryTables:
         """Delete all of a conversation, of which nothing has a place."""
         for log in [log for log in self.logs if log.conversation == conversation]:
             del self.logs[log], self.by_ref[conversation, ref_key(log.user, log.run)]
-            for table in (self.delivered, self.reads, self.forks):
+            for table in (self.delivered, self.host_marks, self.reads, self.forks):
                 table.pop(log, None)
             self.of_user.pop((conversation, log.user), None)
         self.conversations.pop(conversation, None)
@@ -603,9 +626,21 @@ class MemoryTables:
         other.stretches = list(self.stretches)
         other.relations = {named: list(some) for named, some in self.relations.items()}
         other.delivered = {log: dict(seqs) for log, seqs in self.delivered.items()}
+        other.host_marks = {log: dict(marks) for log, marks in self.host_marks.items()}
         other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
         for name in (
-            *("conversations", "users", "former_names", "addresses", "consumers", "forks", "meta", "hosted", "tokens"),
+            *(
+                "conversations",
+                "users",
+                "former_names",
+                "addresses",
+                "consumers",
+                "forks",
+                "meta",
+                "hosted",
+                "tokens",
+                "stays",
+            ),
         ):
             setattr(other, name, dict(getattr(self, name)))
         return other

@@ -1,4 +1,4 @@
-"""The tables of schema version 4, the values in their columns, and the migration of databases of earlier versions.
+"""The tables of schema version 5, the values in their columns, and the migration of databases of earlier versions.
 
 Conversations, users and logs have a number of their own, given in the order they came; other tables name them by it.
 The id of an entry is `log << 40 | seq`: one integer key, entries of a log next to each other. The same id names the
@@ -30,7 +30,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -193,6 +193,10 @@ mendings: Table = Table(  # released edits, deletions and reactions, by the mess
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
+host_marks: Table = Table(  # deliveries in the room to all users of a peer but its own: see DeliveredMark
+    "host_marks", (_key("log"), _key("host"), _key("version"), Column("seq"), Column("told"))
+)
+stays: Table = Table("stays", (_key("host"), _key("guest"), _key("since"), Column("ended")))
 read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
 addresses: Table = Table(
     "addresses",
@@ -248,8 +252,8 @@ tokens: Table = Table(  # what lets programs act for hosted users
     ),
     {"ix_tokens_owner": ("owner",)},
 )
-TABLES = (addresses, cites, consumers, conversations, entries, forks, former_names, heads, heard, hosted, logs,
-          mendings, meta, places, pruned, read_marks, seen, tokens, users, waiting)  # fmt: skip
+TABLES = (addresses, cites, consumers, conversations, entries, forks, former_names, heads, heard, host_marks,
+          hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, tokens, users, waiting)  # fmt: skip
 
 
 # ---- parts of statements that dialects replace; they find them by their text
@@ -379,8 +383,13 @@ def add_pruned(database: Database) -> None:
     database.dialect.make_tables(database)
 
 
+def add_host_marks(database: Database) -> None:
+    """Migrate to version 5, which keeps what all users of a peer have as one row. What is in `heard` stays there."""
+    database.dialect.make_tables(database)
+
+
 # MIGRATIONS[n - 1] turns version n into n + 1
-MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted, add_pruned)
+MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted, add_pruned, add_host_marks)
 
 
 def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -57,6 +57,7 @@ from p2pchat.storage.schema import (
     former_names,
     heads,
     heard,
+    host_marks,
     hosted,
     logs,
     marks_of_bytes,
@@ -69,6 +70,7 @@ from p2pchat.storage.schema import (
     read_marks,
     relation_row,
     seen,
+    stays,
     tokens,
     users,
     waiting,
@@ -219,6 +221,8 @@ class RowBuffer:
         self._touched: dict[int, OpenLog] = {}
         self._relations: list[object] = []
         self._delivered: dict[tuple[int, int], int] = {}
+        self._host_marks: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._stays: dict[tuple[int, int, int], int] = {}
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
 
@@ -247,6 +251,9 @@ class RowBuffer:
             self._add_relation(relation)
         for mark in change.delivered:
             self._add_delivered(mark)
+        for stay in change.stays:
+            number_of = self._writer.number_of
+            self._stays[number_of(users, stay.peer), number_of(users, stay.user), stay.since] = stay.ended
         for read in change.reads:
             self._add_read(read)
         self._add_rest(change)
@@ -261,6 +268,10 @@ class RowBuffer:
             self._write_waiting(log)
         delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
         self._db.insert(heard, delivered, Conflict.HIGHER)
+        marks = [value for key, mark in self._host_marks.items() for value in (*key, *mark)]
+        self._db.insert(host_marks, marks, Conflict.REPLACE)
+        ended = [value for key, revision in self._stays.items() for value in (*key, revision)]
+        self._db.insert(stays, ended, Conflict.REPLACE)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -363,7 +374,7 @@ class RowBuffer:
         for (log,) in self._db.all("select number from logs where conversation = ?", number):
             for table in (entries, heads):
                 run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
-            for table in (waiting, heard, read_marks, forks):
+            for table in (waiting, heard, host_marks, read_marks, forks):
                 run(f"delete from {table.name} where log = ?", log)
         run("delete from logs where conversation = ?", number)
         run("update conversations set naming = null where number = ?", number)
@@ -414,8 +425,12 @@ class RowBuffer:
 
     def _add_delivered(self, mark: DeliveredMark) -> None:
         log = self._writer.find(mark.log)
-        if log is not None:
-            key = (log.number, self._writer.number_of(users, mark.member))
+        if log is None:
+            return
+        key = (log.number, self._writer.number_of(users, mark.member))
+        if mark.is_of_host:
+            self._host_marks[*key, mark.version] = (mark.seq, mark.told)
+        else:
             self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
 
     def _add_read(self, mark: ReadMark) -> None:

@@ -186,7 +186,7 @@ def test_a_deleted_text_is_in_no_file_and_the_check_finds_no_fault(path: Path) -
         storage.compact(all=True)
         files = [file.read_bytes() for file in path.parent.iterdir()]
         assert not any(b"xyzzy" in data for data in files) and any(b"plain" in data for data in files)
-        assert storage.size_on_disk() < size / 4
+        assert storage.size_on_disk() < size / 3
         assert storage.faults(9) == []
     with closing(SqlStorage(sqlite_url(path), SMALL)) as again:
         assert [one.seq for one in again.history(ROOM)] == [201] and again.faults(9) == []

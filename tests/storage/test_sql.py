@@ -16,7 +16,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
-from p2pchat.core.records import Change, NewLog, Start, TailStart, WantStart
+from p2pchat.core.records import Change, DeliveredMark, NewLog, Start, Stay, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database, dialect_of
@@ -191,10 +191,10 @@ def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '5' where name = 'schema'")
+        database.execute("update meta set value = '6' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 5\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 6\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -202,13 +202,31 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
 def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
-        database.executescript(Path(__file__).with_name("version4.sql").read_text("utf-8"))
+        database.executescript(Path(__file__).with_name("version5.sql").read_text("utf-8"))
     made = []
     for each in (path, tmp_path / "other.db"):
         with closing(sqlite3.connect(each)) as database:
             made.append(set(database.execute("select type, name, sql from sqlite_master where type <> 'view'")))
     assert made[0] == made[1]
     assert len(made[0]) > len(TABLES)
+
+
+def test_receipts_of_a_database_of_version_4_stay(path: Path, tmp_path: Path) -> None:
+    ada = Author("ada", 1)
+    with closing(opened(path)) as storage:
+        storage.commit([ada.begins("1", "2"), Change(delivered=[DeliveredMark(ada.log, user("bob"), 2)])])
+    with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        database.executescript("drop table host_marks; drop table stays")
+        database.execute("update meta set value = '4' where name = 'schema'")
+        database.commit()
+        other.executescript(Path(__file__).with_name("version4.sql").read_text("utf-8"))
+        tables = "select name, sql from sqlite_master where type = 'table' order by name"
+        assert database.execute(tables).fetchall() == other.execute(tables).fetchall()
+    with closing(opened(path)) as storage:
+        stay = Stay(user("eve"), user("cyd"), 1)
+        storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 1, 0, 1)], stays=[stay])])
+        assert storage.delivered_to(ada.log, 1) == sorted([(user("bob"), 2), (user("cyd"), 1)])
+        assert storage.load([user("ada")]).stays == [stay]
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
@@ -243,12 +261,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-4")
+    copy = path.with_name("chat.db.version-5")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert all_entries(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # already migrated
-    with pytest.raises(StorageError, match="schema 5"):
+    with pytest.raises(StorageError, match="schema 6"):
         opened(path)
 
 

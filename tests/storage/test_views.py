@@ -36,6 +36,16 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in database.all(query.rstrip(";"))]
 
 
+async def test_the_users_of_a_gateway_are_among_the_receipts(url: str, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        (await bob.host("zed")).set_presence("online")
+        await bob.connect(ada.port)
+        await ada.wait_user("zed", WITHIN)
+        await (await ada.broadcast("hello")).delivered(timeout=WITHIN)
+    shown = rows(url, "select p.name, r.status from receipts r join people p on p.person = r.person")
+    assert sorted(shown) == [("bob", "delivered"), ("zed", "delivered")]
+
+
 async def test_views_show_people_chats_messages_and_receipts_as_the_history_does(url: str, home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
         await bob.connect(ada.port)

@@ -191,6 +191,7 @@ class PresenceTracker:
                 continue
             if hosted.id in link.unwritten and (link.known or self._stays(hosted.id)):
                 self._give_place(link, hosted.id)
+            link.users_changed += hosted.id not in link.users
             link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             if hosted.id in self._own:
@@ -247,6 +248,7 @@ class PresenceTracker:
     def _drop(self, link: PeerLink, users: AbstractSet[UserId]) -> None:
         if link.known:
             self._familiar |= users
+        link.users_changed += len(users)
         for user in list(users):
             del link.users[user]
             if user in link.unwritten:

@@ -2,44 +2,49 @@
 
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
-on it. AckTracker keeps the positions that members acknowledged; read_receipts.py uses it too.
+on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and in the
+room a peer, for all users that it hosts beside its own (rosters.py).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain, starmap
 from typing import NamedTuple
 
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
-from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
+from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
 from p2pchat.core.shares import Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.rosters import HOST, Audience, HostRow, Roster, Rosters, host_holder
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.protocol import Mark, UserId
 
 # ---- acknowledged positions
 
 
+NO_POSITIONS: Mapping[str, int] = {}
 Continuation = Callable[[], None]
-AckKey = tuple[LogId, UserId]
+Holder = str  # the id of a user, or host_holder() of a peer
+AckKey = tuple[LogId, Holder]
 
 
 class Acknowledgement(NamedTuple):
     """The origin of an acknowledgement: the link it came by (None: of a user of this peer), the conversation, the
-    writer and the member.
+    writer and the holder.
     """
 
     remote: RemoteState | None
     conversation: ConversationState
     writer: UserId
-    member: UserId
+    member: Holder
 
 
 class AckTracker:
-    """The highest acknowledged position, per log of a hosted user and member.
+    """The highest acknowledged position, per log of a hosted user and holder.
 
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
@@ -52,7 +57,7 @@ class AckTracker:
 
     def __init__(self, sync: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         self._sync = sync
-        self._positions: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
+        self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, int] = {}
         settings = sync.ctx.settings
         self._places: Shares[UserId] = Shares(settings.max_passing_positions, settings.passing_positions_a_branch)
@@ -60,21 +65,24 @@ class AckTracker:
         self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
         self._runnable: deque[Continuation] = deque()
         self._running = False
+        self.add_known(known)
 
     def position(self, log: LogId, member: UserId) -> int:
         """Return a member's position in a log, 0 when it is not known in this run."""
-        return self._positions.get((log, member), 0)
+        return self._positions.get(log, NO_POSITIONS).get(member, 0)
 
     def take_over(self, former: AckTracker) -> None:
         """Take over the positions known before storage failed. They were emitted and may not have been saved."""
-        for key, seq in former._positions.items():
-            if seq > self._positions.get(key, 0):
-                self._positions[key] = self.unsaved[key] = seq
+        for log, positions in former._positions.items():
+            for member, seq in positions.items():
+                if seq > self._positions.setdefault(log, {}).get(member, 0):
+                    self._positions[log][member] = self.unsaved[log, member] = seq
 
     def add_known(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         """Add the stored positions in logs of a newly hosted user."""
         for log, member, seq in known:
-            self._positions[log, member] = max(seq, self._positions.get((log, member), 0))
+            positions = self._positions.setdefault(log, {})
+            positions[member] = max(seq, positions.get(member, 0))
 
     def take_unsaved(self) -> list[tuple[LogId, UserId, int]]:
         """Return what the next commit shall save."""
@@ -125,9 +133,9 @@ class AckTracker:
             self._waiting[key] = max(seq, self._waiting[key])
             if then is not nothing:
                 self._followers.setdefault(key, []).append(then)
-        elif seq <= self._positions.get(key, 0):
+        elif seq <= self._settled(key):
             self._run(then)
-        elif key in self._positions or not before:
+        elif self._settled(key) or not before:
             self._set_position(key, seq)
             self._run(then)
         else:
@@ -159,6 +167,10 @@ class AckTracker:
         """Take a mark from the `before` of a log."""
         self.on_mark(ack, mark, then)
 
+    def _settled(self, key: AckKey) -> int:
+        """Return up to where a mark says nothing new, 0 if what the log builds on must be looked at."""
+        return self._positions.get(key[0], NO_POSITIONS).get(key[1], 0)
+
     def _run(self, then: Continuation) -> None:
         """Call `then` from a queue instead of recursively, since a thousand logs may build on each other."""
         self._runnable.append(then)
@@ -169,17 +181,20 @@ class AckTracker:
             self._running = False
 
     def _set_position(self, key: AckKey, seq: int) -> None:
-        known = self._positions.get(key, 0)
-        if not known and self._sync.presence.is_passing(key[1]) and not self._take_place(key[1]):
+        positions = self._positions.setdefault(key[0], {})
+        known = positions.get(key[1], 0)
+        if not known and not self._take_place(key[1]):
             return
-        self._positions[key] = self.unsaved[key] = seq
+        positions[key[1]] = self.unsaved[key] = seq
         self._on_advance(key[0], known + 1, seq, key[1])
 
     def _take_place(self, member: UserId) -> bool:
-        """Take a place for a position of a member who is only passing. Return False when there is none.
+        """Take a place for a member if it is only passing. Return False when there is none.
 
         Nobody gives way: a receipt that was reported must be known, or it would be reported again.
         """
+        if not self._sync.presence.is_passing(member):
+            return True
         remotes = (self._sync.remotes.get(link) for link in self._sync.presence.hosts.get(member, ()))
         lines = (address_line(remote.link.host, remote.link.peer) for remote in remotes if remote is not None)
         line = self._places.line(member) or next(lines, ())
@@ -194,7 +209,7 @@ class AckTracker:
     def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         log = LogId(ack.conversation.id, ack.writer, mark.run)
         key = LogKey(log.conversation, ref_key(log.user, log.run), mark.seq)
-        is_known = self.position(log, ack.member) >= mark.seq or self._is_forked(log)
+        is_known = self._settled((log, ack.member)) >= mark.seq or self._is_forked(log)
         if is_known or not self._sync.look_up(ack.remote, key, partial(self._on_log_found, ack, mark, then)):
             self._run(then)
 
@@ -226,23 +241,139 @@ def nothing() -> None:
 
 EntryRange = tuple[LogId, int, int]  # log, first and last entry
 
+MAX_AUDIENCES = 8  # lists of users whose receipts are counted, each with what a count needs; a guess
 MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; older ones are looked up
 
 
 class DeliveryReceipts(AckTracker):
-    """The delivered positions: the highest mark received, per log of a hosted user and member.
+    """The delivered positions: the highest mark received, per log of a hosted user and holder.
 
     Args:
-        on_delivered: Called with each log, its first newly delivered entry, and the member.
+        on_delivered: Called with each log, its first newly delivered entry, and the members.
     """
 
     def __init__(
-        self, sync: SyncContext, stored: Iterable[DeliveredMark], on_delivered: Callable[[LogId, int, UserId], None]
-    ) -> None:
-        super().__init__(sync, ((item.log, item.member, item.seq) for item in stored))
+        self, sync: SyncContext, stored: Iterable[DeliveredMark], stays: Iterable[Stay],
+        on_delivered: Callable[[LogId, int, Sequence[UserId]], None],
+    ) -> None:  # fmt: skip
+        super().__init__(sync, ())
         self._on_delivered = on_delivered
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
-        self._combined: dict[EntryRange, list[UserId]] | None = None  # members that advanced by the marks of one call
+        self._combined: dict[EntryRange, list[Sequence[UserId]]] | None = None  # who advanced by the marks of one call
+        self.rosters: Rosters = Rosters(stays, sync.hosted, self._take_place)
+        self._rows: dict[LogId, dict[Holder, HostRow]] = {}
+        self._unsaved_rows: dict[AckKey, HostRow] = {}
+        self._audiences: list[Audience] = []  # of the newest messages asked for
+        self.add_marks(stored)
+
+    # ---- known positions
+
+    def position(self, log: LogId, member: UserId) -> int:
+        """Return a member's position in a log, of its own or as a user of a peer; 0 when it is not known."""
+        found, rows = super().position(log, member), self._rows.get(log, {})
+        for stay in self.rosters.stays(member) if rows else ():
+            row = rows.get(host_holder(stay.peer))
+            if row is not None:
+                found = max(found, row.seq_for(stay))
+        return found
+
+    def add_marks(self, stored: Iterable[DeliveredMark]) -> None:
+        """Add the stored positions in logs of hosted users."""
+        hosts: list[DeliveredMark] = []
+        for mark in stored:
+            if mark.is_of_host:
+                hosts.append(mark)
+            else:
+                self.add_known([(mark.log, mark.member, mark.seq)])
+        for mark in sorted(hosts, key=lambda mark: mark.version):
+            rows, holder = self._rows.setdefault(mark.log, {}), host_holder(mark.member)
+            below = rows.get(holder)
+            if below is None or below.version < mark.version:
+                former = () if below is None else (*below.former, below._replace(former=()))
+                rows[holder] = HostRow(mark.seq, mark.version, mark.told, former)
+                self.rosters.add_row(mark.member, rows[holder])
+
+    def take_over(self, former: AckTracker) -> None:
+        assert isinstance(former, DeliveryReceipts)
+        super().take_over(former)
+        self.rosters.take_over(former.rosters)
+        for log, rows in former._rows.items():
+            self._rows[log] = dict(rows)
+            self._unsaved_rows.update({(log, holder): row for holder, row in rows.items()})
+
+    def take_unsaved_marks(self) -> list[DeliveredMark]:
+        """Return what the next commit shall save."""
+        rows, self._unsaved_rows = self._unsaved_rows, {}
+        return [
+            *starmap(DeliveredMark, self.take_unsaved()),
+            *(
+                DeliveredMark(log, holder.removeprefix(HOST), each.seq, each.version, each.told)
+                for (log, holder), row in rows.items()
+                for each in (*row.former[-1:], row)
+            ),
+        ]
+
+    def keep(self, member: UserId) -> None:
+        super().keep(member)
+        self.rosters.on_place_given(member)
+
+    # ---- questions of programs
+
+    def holders(self, log: LogId, seq: int) -> list[UserId]:
+        """Return everyone known to have an entry."""
+        found = dict.fromkeys(self._positions.get(log, NO_POSITIONS))
+        for holder in self._rows.get(log, ()):
+            roster = self.rosters.roster(holder.removeprefix(HOST))
+            found.update(dict.fromkeys((*roster.guests, *roster.left)))
+        return [user for user in found if user != log.user and self.position(log, user) >= seq]
+
+    def count(self, log: LogId, seq: int, of: tuple[UserId, ...]) -> int:
+        """Return how many of these users have an entry, without its writer. Asked for with each mark in the room."""
+        audience, count = self._audience(of), 0
+        own, rows = self._positions.get(log, NO_POSITIONS), self._rows.get(log, {})
+        hosted = self._sync.hosted
+        for user, last in own.items():
+            if last >= seq and user in audience.weights and user not in audience.others and user not in hosted:
+                count += 1
+        for holder, row in rows.items():
+            if row.seq >= seq and (weight := audience.weights.get(holder)):
+                roster = self.rosters.roster(holder.removeprefix(HOST))
+                late = roster.newcomers(row.told) if row.told < roster.joined else ()
+                count += weight - sum(user in audience.users and user in self.rosters.holder_of for user in late)
+        others = (user for user in audience.others if user not in hosted)  # who has what is written here
+        count += sum(self.position(log, user) >= seq for user in others)
+        if own.keys() & self.rosters.users:  # of an earlier version, or of a user who moved to a gateway
+            count += sum(
+                last >= seq and user in audience.users and self._has_by_own_position_only(log, seq, user)
+                for user, last in own.items()
+            )
+        return count
+
+    def _has_by_own_position_only(self, log: LogId, seq: int, user: UserId) -> bool:
+        holder = self.rosters.holder_of.get(user)
+        if holder is None:
+            return False
+        row, (stay,) = self._rows.get(log, {}).get(holder), self.rosters.stays(user)
+        return row is None or row.seq_for(stay) < seq
+
+    def _audience(self, of: tuple[UserId, ...]) -> Audience:
+        changes = self.rosters.changes
+        for audience in self._audiences:
+            if audience.of is of and audience.changes == changes:
+                return audience
+        audience = Audience(self.rosters, of)
+        self._audiences = [audience, *self._audiences[: MAX_AUDIENCES - 1]]
+        return audience
+
+    def ends(self, log: LogId) -> set[int]:
+        """Return the entries of a log behind which the number of those who have it may be another."""
+        rows = self._rows.get(log, {}).values()
+        return {
+            *self._positions.get(log, NO_POSITIONS).values(),
+            *(each.seq for row in rows for each in (row, *row.former)),
+        }
+
+    # ---- marks
 
     def on_marks(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Sequence[Mark]
@@ -250,9 +381,8 @@ class DeliveryReceipts(AckTracker):
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
-        members = self._members(remote, conversation, user)
-        acks = [Acknowledgement(remote, conversation, user, member) for member in sorted(members)]
-        together = self._combined = {} if len(acks) > 1 else None
+        acks = [Acknowledgement(remote, conversation, user, one) for one in self._holders(remote, conversation, user)]
+        together = self._combined = {} if acks else None
         for mark in dict.fromkeys(marks):
             if len(acks) > 1 and self._must_look_up(conversation, user, mark):
                 self._look_up_once(remote, conversation, user, mark)
@@ -270,7 +400,7 @@ class DeliveryReceipts(AckTracker):
         return mark.seq < log.durable_seq and not log.forked and (log.id, mark.seq) not in self._chains
 
     def _look_up_once(self, remote: RemoteState, conversation: ConversationState, user: UserId, mark: Mark) -> None:
-        """Look up a mark once for all users of a remote, who may be thousands."""
+        """Look up a mark once for all holders of a remote."""
         asked = (conversation.id, user, mark)
         if asked not in remote.looked_up:
             key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
@@ -284,16 +414,23 @@ class DeliveryReceipts(AckTracker):
         if facts is None:
             return
         together = self._combined = {}
-        for member in sorted(self._members(remote, conversation, user)):
-            if self.position(facts.log, member) < mark.seq:
-                self._on_log_found(Acknowledgement(remote, conversation, user, member), mark, nothing, facts)
+        for holder in self._holders(remote, conversation, user):
+            if self._settled((facts.log, holder)) < mark.seq:
+                self._on_log_found(Acknowledgement(remote, conversation, user, holder), mark, nothing, facts)
         self._combined = None
         self._emit(together)
 
-    def _members(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> set[UserId]:
-        """Return the users of a remote who may have receipts of a writer's log."""
+    def _holders(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> list[Holder]:
+        """Return who has a writer's log by a mark of a remote: members, and in the room its own user and all others."""
         there, writers = remote.link.users.keys(), conversation.allowed_writers
-        return there - {user} if writers is None else there & writers - {user}
+        if writers is not None:
+            return sorted(there & writers - {user})
+        own, peer = remote.link.peer, remote.link.peer
+        found: list[Holder] = [own] if own in there and own != user else []
+        roster = self.rosters.update(remote.link) if self._sync.is_up(remote) else None
+        if roster is not None and remote.link.has_listed_users and len(roster.guests) > (user in roster.guests):
+            found.append(host_holder(peer))
+        return found
 
     def recount_acks(self, conversation: ConversationState, user: UserId) -> None:
         """Recount earlier marks for own entries that came back from others."""
@@ -314,6 +451,8 @@ class DeliveryReceipts(AckTracker):
     ) -> None:
         """Count a log that a member refused before: it holds what builds on all of that log (an equal sum)."""
         key = LogKey(log.conversation, ref_key(log.user, log.run))
+        if conversation.allowed_writers is None and member != remote.link.peer:
+            member = host_holder(remote.link.peer)
         ack = Acknowledgement(remote, conversation, log.user, member)
         self._sync.look_up(None, key, partial(self._on_lifted_found, ack))
 
@@ -350,9 +489,9 @@ class DeliveryReceipts(AckTracker):
         else:
             super().on_mark(ack, mark, then)
 
-    def _is_sure(self, log: LogId, member: UserId, mark: Mark) -> bool:
+    def _is_sure(self, log: LogId, holder: Holder, mark: Mark) -> bool:
         """Return whether a mark is not new, or its chain is remembered."""
-        return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
+        return (log, mark.seq) in self._chains or mark.seq <= self._settled((log, holder))
 
     def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
         """Ignore a mark beyond what is held here: it may be of another version, which a copy of this machine wrote.
@@ -368,19 +507,68 @@ class DeliveryReceipts(AckTracker):
             return False  # nothing is left to compare with
         return facts.chain_at is None or mark.chain8 != facts.chain_at[:8].hex()  # beyond what is held: as above
 
-    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        if self._combined is None:
-            self._emit({(log, first, last): [member]})
-        else:
-            self._combined.setdefault((log, first, last), []).append(member)
+    # ---- positions of hosts
 
-    def _emit(self, risen: dict[EntryRange, list[UserId]]) -> None:
+    def _settled(self, key: AckKey) -> int:
+        if not key[1].startswith(HOST):
+            return super()._settled(key)
+        row = self._rows.get(key[0], {}).get(key[1])
+        if row is None or row.told < self.rosters.roster(key[1].removeprefix(HOST)).joined:
+            return 0  # whoever came since does not have it, nor what it builds on
+        return row.seq
+
+    def _set_position(self, key: AckKey, seq: int) -> None:
+        if not key[1].startswith(HOST):
+            super()._set_position(key, seq)
+            return
+        log, holder = key
+        rows, roster = self._rows.setdefault(log, {}), self.rosters.roster(holder.removeprefix(HOST))
+        row, (alike, others) = rows.get(holder), self.rosters.alike(roster)
+        if row is not None and seq < row.seq:
+            return  # it held more before, which counts for whoever comes once it holds that again
+        if holders := self._positions.get(log, NO_POSITIONS).keys() & roster.guests.keys():
+            others |= holders
+        if others or log.user in roster.guests:
+            others -= {log.user}
+            alike = tuple(user for user in alike if user not in others and user != log.user)
+        had = {user: self.position(log, user) for user in sorted(others)}
+        late = [] if row is None or row.told >= roster.joined else sorted({*roster.newcomers(row.told)} & {*alike})
+        rows[holder] = self._unsaved_rows[key] = _next_row(row, seq, roster)
+        known = 0 if row is None else row.seq
+        if late:
+            self._on_advance_of_all(log, 1, known, late)
+        if seq > known and alike:
+            self._on_advance_of_all(log, known + 1, seq, alike)
+        for user, before in had.items():
+            if (now := self.position(log, user)) > before:
+                self._on_advance(log, before + 1, now, user)
+
+    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        self._on_advance_of_all(log, first, last, (member,))
+
+    def _on_advance_of_all(self, log: LogId, first: int, last: int, members: Sequence[UserId]) -> None:
+        if self._combined is None:
+            self._emit({(log, first, last): [members]})
+        else:
+            self._combined.setdefault((log, first, last), []).append(members)
+
+    def _emit(self, risen: dict[EntryRange, list[Sequence[UserId]]]) -> None:
         """Emit all receipts first, and call on_delivered only then."""
-        for stretch, members in risen.items():
+        for stretch, groups in risen.items():
+            members = groups[0] if len(groups) == 1 else [*chain.from_iterable(groups)]
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
-        for (log, first, _), members in risen.items():
-            for member in members:
-                self._on_delivered(log, first, member)
+        for (log, first, _), groups in risen.items():
+            for members in groups:
+                self._on_delivered(log, first, members)
+
+
+def _next_row(row: HostRow | None, seq: int, roster: Roster) -> HostRow:
+    """Return the row of a mark that is announced now. The former one stays if somebody has left since."""
+    if row is None:
+        return HostRow(seq, roster.version, roster.revision)
+    if row.version == roster.version:
+        return row._replace(seq=seq, told=roster.revision)
+    return HostRow(seq, roster.version, roster.revision, (*row.former, row._replace(former=())))
 
 
 # ---- acknowledgements of this peer

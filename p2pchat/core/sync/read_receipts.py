@@ -624,7 +624,11 @@ class ReadTracker(AckTracker):
     def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
         """Return the known marks of these readers."""
         wanted = set(readers)
-        return [ReadMark(log, member, seq) for (log, member), seq in self._positions.items() if member in wanted]
+        return [
+            ReadMark(log, member, positions[member])
+            for log, positions in self._positions.items()
+            for member in positions.keys() & wanted
+        ]
 
     def on_read_mark(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, run: str, seq: int
@@ -641,11 +645,13 @@ class ReadTracker(AckTracker):
             ack = Acknowledgement(None, conversation, log.user, reader)
             self.advance_to(ack, log, seq, () if state is None else state.before, nothing)
 
-    def on_delivered(self, log: LogId, first: int, member: UserId) -> None:
-        """Recount a mark that came before its delivery."""
-        self._recount(log, member)
+    def on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
+        """Recount marks that came before their delivery."""
+        for member in members:
+            self._recount(log, member)
         if first == 1:
-            for earlier, reader in [each for each in self.early if each[1] == member and each[0].key == log.key]:
+            among = {*members}
+            for earlier, reader in [each for each in self.early if each[0].key == log.key and each[1] in among]:
                 self._recount(earlier, reader)  # it may have something of every tip now
 
     def on_fork(self, log: LogId) -> None:

@@ -104,7 +104,9 @@ class Replicator:
         )
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
-        self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
+        self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(
+            self.context, stored.delivered, stored.stays, self._on_delivered
+        )  # fmt: skip
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.acknowledgements: Acknowledgements = Acknowledgements(self.context)
         self.groups: GroupSync = GroupSync(
@@ -269,9 +271,9 @@ class Replicator:
             self.forks.on_drained(remote)
             self.sender.on_drained(remote)
 
-    def _on_delivered(self, log: LogId, first: int, member: UserId) -> None:
+    def _on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
         if self.read_receipts.tracker.early:
-            self.read_receipts.tracker.on_delivered(log, first, member)
+            self.read_receipts.tracker.on_delivered(log, first, members)
 
     def _on_group_changed(self, group: GroupReplica) -> None:
         self.group_editor.repair_soon(group)
@@ -352,7 +354,8 @@ class Replicator:
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 remote.named.clear()  # a remote that forgot its names needs them again
-        self.delivery_receipts.add_known((item.log, item.member, item.seq) for item in delivered)
+        self.delivery_receipts.add_marks(delivered)
+        self.delivery_receipts.rosters.on_hosts_changed(user)
         self.read_receipts.on_user_hosted(user, reads)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
@@ -433,6 +436,7 @@ class Replicator:
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Update what concerned only this user, after it was removed from the hosted users."""
+        self.delivery_receipts.rosters.on_hosts_changed(user)
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
         self.requests.on_user_unhosted(user)

@@ -250,6 +250,7 @@ class Invariants:
         yield from self._unreceipted(honest, newest)
         yield from self.groups.missing(honest)
         yield from self.receipts.missing(honest)
+        yield from self.receipts.forgotten(honest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):

@@ -27,6 +27,7 @@ from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Change, Prune, ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.rosters import guests_having
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, TypingFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.storage.memory import MemoryStorage
@@ -59,6 +60,7 @@ class ReceiptInvariants:
         self._seen: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
         # (peer, session, event, log, member) -> known at its start
         self._known: dict[tuple[str, int, str, LogId, UserId], int] = {}
+        self._reported_to: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # (peer, session) -> deliveries
 
     def wants_none(self, peer: SimPeer) -> bool:
         """Return whether a user turned read receipts off."""
@@ -108,7 +110,8 @@ class ReceiptInvariants:
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
         """Note the marks with which a process starts, or begins to host a user."""
-        marks = [("delivered", heard.log, heard.member, heard.seq) for heard in stored.delivered]
+        every = stored.stays or peer.disk.storage.load([]).stays
+        marks = [("delivered", *each) for each in guests_having(stored.delivered, every)]
         # A node reports read marks of users it hosts at that time, so marks of others are not known yet.
         marks += [
             ("read", mark.log, mark.reader, mark.seq) for mark in stored.reads if mark.log.user in peer.speaks_for
@@ -130,6 +133,8 @@ class ReceiptInvariants:
             if min(len(here), len(there)) >= news.last and here[: news.last] != there[: news.last]:
                 self._invariants.fail("delivered", peer, f"{member.name} has another {log_name(log)} {news.last}")
         self._reported(peer, "delivered", news, "receipt")
+        reported = self._reported_to.setdefault((peer.name, peer.lives), {})
+        reported[log, news.member] = max(news.last, reported.get((log, news.member), 0))
         self._delivered |= {(log, seq, news.member) for seq in range(news.first, news.last + 1)}
 
     def _reported(self, peer: SimPeer, event: str, news: DeliveryReceipt | ReadReceipt, rule: str) -> None:
@@ -150,6 +155,16 @@ class ReceiptInvariants:
         if log is not None and (log, written.seq, member.user) not in self._delivered:
             text = f"no receipt of {member.name} for {log_name(log)} {written.seq}"
             yield Fault("receipt", text, written.at.name)
+
+    def forgotten(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
+        """Yield, at rest, deliveries that were reported in this session and are not known any more."""
+        for peer in honest:
+            for (log, user), last in self._reported_to.get((peer.name, peer.lives), {}).items():
+                if peer.node is not None and log.user in peer.speaks_for:
+                    known = peer.node.sync.delivery_receipts.position(log, user)
+                    if user not in peer.speaks_for and known < last and log.user != user:
+                        text = f"{log_name(log)} {last} was delivered to {self._sim.person(user).name}, now {known}"
+                        yield Fault("receipt_kept", text, peer.name)
 
     def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
         """Check a read receipt."""
@@ -372,9 +387,10 @@ class PresenceInvariants:
 # ---- deletion
 #
 # What is deleted on one peer changes no mark, no sum and no receipt, and stays away. In a history with deletions some
-# entries are nowhere any more: a peer that lacks them, or what builds on them, is not expected to get them.
+# entries are nowhere any more: a peer that lacks them, or what builds on them, is not expected to get them. The fields
+# of Stored in SAME stay as they were.
 
-SAME = ("forked", "delivered", "reads", "next_place", "users", "consumers", "group_entries")  # fields of Stored
+SAME = ("forked", "delivered", "stays", "reads", "next_place", "users", "consumers", "group_entries")
 
 
 class DeletionInvariants:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WITH_GUESTS = 0.25  # the part of histories without clock jumps; certificates need clocks within an hour
 NAMES = ("zoe", "yan")
+HEARD_WITHIN = 3.0  # seconds, also by who is linked badly
 ASKS = 0.5  # the part of steps in histories with conversations that wait
 ACTS = {"host": 4, "host_elsewhere": 2, "unhost": 3, "say": 6, "direct": 3, "answer": 3}
 
@@ -33,6 +34,7 @@ class SimHostedUser:
         hosts: The peers that host it now, running or not.
         former: The peers that ever hosted it.
         since: When each of them last began to host it, in true seconds.
+        held_then: What each former host had held, by log, when others knew that it hosts the user no more.
     """
 
     byzantine = False
@@ -44,6 +46,7 @@ class SimHostedUser:
         self.hosts: list[SimPeer] = []
         self.former: list[SimPeer] = []
         self.since: dict[SimPeer, float] = {}
+        self.held_then: dict[SimPeer, dict[LogId, int]] = {}
 
     @property
     def restored(self) -> bool:
@@ -51,8 +54,17 @@ class SimHostedUser:
         return any(peer.restored for peer in self.former)
 
     def had(self, log: LogId) -> int:
-        """Return the highest number of a log that any of its hosts ever held."""
-        return max((peer.disk.ever.get(log, 0) for peer in self.former), default=0)
+        """Return the highest number of a log that any of its hosts ever held while it was there."""
+        held = (self.held_then.get(peer, peer.disk.ever) for peer in self.former)
+        return max((each.get(log, 0) for each in held), default=0)
+
+    def leave_soon(self, peer: SimPeer) -> None:
+        """Note what a former host has held when others had time to hear that it is one."""
+        peer.sim.schedule.after(HEARD_WITHIN, lambda: self._left(peer))
+
+    def _left(self, peer: SimPeer) -> None:
+        if peer not in self.hosts:
+            self.held_then[peer] = dict(peer.disk.ever)
 
     def here(self) -> list[SimPeer]:
         """Return the running peers that host it."""

@@ -262,6 +262,7 @@ class SimPeer:
     def host_guest(self, guest: SimHostedUser) -> None:
         """Host a user from now on, also after a restart."""
         guest.hosts.append(self)
+        guest.held_then.pop(self, None)
         guest.since[self] = self.sim.now
         if self not in guest.former:
             guest.former.append(self)
@@ -274,6 +275,7 @@ class SimPeer:
         """Stop hosting a user."""
         guest.hosts.remove(self)
         self.put(inputs.UserUnhosted(guest.user))
+        guest.leave_soon(self)
 
     def say_as(self, guest: SimHostedUser, text: str, to: SimPeer | None = None) -> None:
         """Write to the room, or to a peer's user, as a hosted user."""

@@ -6,13 +6,17 @@ import msgspec
 import pytest
 
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
-from p2pchat.core.log import first_chain
+from p2pchat.core.log import LogId, first_chain
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
 from tests.core.sync.test_requests import gateway
 from tests.core.sync.test_serve import announce, own
+
+
+def own_log(ada: Peer, run: str = "a1") -> LogId:
+    return LogId(ROOM, ada.id, run * 8)
 
 
 def delivered(lines: list[str]) -> list[str]:
@@ -278,12 +282,12 @@ def test_receipts_of_made_up_users_are_limited_by_branch_and_in_all(most: int, e
     far = gateway(ada, "bob", "cyd", "dan", "eve")
     ada.say("one")
     announce(far, own(ada, 2))
-    receipts = ada.node.sync.delivery_receipts
-    assert len(receipts._positions) == 1 + kept  # one is of the peer's own user
+    receipts, log = ada.node.sync.delivery_receipts, own_log(ada)
+    assert len(receipts.holders(log, 2)) == 1 + kept  # one is the peer's own user
     assert ada.counted["position_ignored"] == 3 - kept
     ada.drop(far)
     ada.world.pass_time(5)
-    assert len(receipts._positions) == 1 + kept  # or they would be reported again
+    assert len(receipts.holders(log, 2)) == 1 + kept  # or they would be reported again
 
 
 def test_who_wrote_gives_back_the_place_of_its_receipts() -> None:
@@ -296,5 +300,4 @@ def test_who_wrote_gives_back_the_place_of_its_receipts() -> None:
     far.say(Author("cyd", "c1").say("a word of mine"))
     assert len(receipts._places) == 0
     ada.restart()
-    kept = {IDS["bob"], IDS["cyd"]}
-    assert {member for _, member in ada.node.sync.delivery_receipts._positions} == kept
+    assert {*ada.node.sync.delivery_receipts.holders(own_log(ada, "a1"), 2)} == {IDS["bob"], IDS["cyd"]}

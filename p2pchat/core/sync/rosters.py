@@ -1,0 +1,269 @@
+"""Rosters: which users each peer hosts beside its own, and hosted before, for receipts of the room.
+
+A gateway hosts thousands of users, and what it holds they all have. So a mark in the room counts for the peer that
+announced it: one row for each log and peer (HostRow), however many users are hosted there. Who has an entry is computed
+when somebody asks.
+
+Users come and go. Each stay of a user at a peer says from which revision of the roster to which it was hosted there. A
+row says at which revision its mark was announced last, and at which revision a user had left last when it was made:
+a user has what was announced during its stay. When a mark advances after somebody left, the former row is kept, so
+that whoever left keeps what it had, and gets nothing of what its former host holds later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, KeysView
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from p2pchat.core.log import LogId
+from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.records import DeliveredMark, Stay
+from p2pchat.protocol import PeerId, UserId
+
+HOST = "@"  # before the id of a peer: the holder of a position that all of its users share
+MAX_STAYS = 8  # of one user; an older one is covered as soon as a later host announces its marks. A guess
+
+StayKey = tuple[PeerId, UserId, int]
+
+
+def host_holder(peer: PeerId) -> str:
+    """Return the holder of the positions of all users that a peer hosts beside its own."""
+    return HOST + peer
+
+
+class HostRow(NamedTuple):
+    """How far a log is held by a peer, for the users it hosts beside its own.
+
+    Attributes:
+        seq: The last entry.
+        version: The revision of the roster at which somebody had left last.
+        told: The revision at which the mark was announced last: who came later does not have it yet.
+        former: The rows before somebody left; what they say stays true for those who were there.
+    """
+
+    seq: int
+    version: int
+    told: int
+    former: tuple[HostRow, ...] = ()
+
+    def seq_for(self, stay: Stay) -> int:
+        """Return how far a user has the log because of a stay."""
+        return max((row.seq for row in (self, *self.former) if stay.covers(row.version, row.told)), default=0)
+
+
+@dataclass(slots=True)
+class Roster:
+    """The users of one peer, beside its own.
+
+    Attributes:
+        revision: Counts the changes.
+        version: The revision at which somebody left last.
+        joined: The revision at which somebody came last.
+        guests: The users that are there, the newest last.
+        left: The users that were there.
+        left_out: The users that are there and for whom there was no place.
+        seen: The link that was looked at last, and how often its users had changed.
+    """
+
+    revision: int = 0
+    version: int = 0
+    joined: int = 0
+    guests: dict[UserId, Stay] = field(default_factory=dict)
+    left: dict[UserId, None] = field(default_factory=dict)
+    left_out: AbstractSet[UserId] = frozenset()
+    seen: tuple[int, int] = (0, 0)
+    alike: tuple[UserId, ...] = ()  # guests who have nothing of the room but by this stay; cached
+    others: frozenset[UserId] = frozenset()  # the other guests
+    cached: bool = False
+
+    def newcomers(self, told: int) -> Iterator[UserId]:
+        """Yield the guests who came after a revision."""
+        for user, stay in reversed(self.guests.items()):
+            if stay.since <= told:
+                return
+            yield user
+
+
+class Rosters:
+    """The rosters of all peers.
+
+    Args:
+        hosted: A live view of the users hosted here.
+        admit: Returns whether there is a place for a user on a roster.
+
+    Attributes:
+        unsaved: What the next commit shall save.
+        changes: A number that grows with each change.
+        holder_of: The holder of what a user has, of users who are and were at one peer only.
+        others: The other users of rosters.
+    """
+
+    def __init__(self, stored: Iterable[Stay], hosted: Container[UserId], admit: Callable[[UserId], bool]) -> None:
+        self._hosted = hosted
+        self._admit = admit
+        self._by_peer: dict[PeerId, Roster] = {}
+        self._stays: dict[UserId, list[Stay]] = {}
+        self._with_own_peer: set[UserId] = set()
+        self.holder_of: dict[UserId, str] = {}
+        self.others: set[UserId] = set()
+        self.unsaved: dict[StayKey, Stay] = {}
+        self.changes: int = 0
+        for stay in sorted(stored, key=lambda stay: stay.since):
+            self._load(stay)
+
+    def _load(self, stay: Stay) -> None:
+        roster = self._by_peer.setdefault(stay.peer, Roster())
+        self._stays.setdefault(stay.user, []).append(stay)
+        if stay.ended:
+            roster.left[stay.user] = None
+        else:
+            roster.guests[stay.user] = stay
+        roster.version = max(roster.version, stay.ended)
+        roster.joined = max(roster.joined, stay.since)
+        roster.revision = max(roster.revision, stay.since, stay.ended)
+        self._classify(stay.user)
+
+    def take_over(self, former: Rosters) -> None:
+        """Take over what was known before storage failed. It may not have been saved."""
+        self._by_peer, self._stays, self._with_own_peer = former._by_peer, former._stays, former._with_own_peer
+        self.unsaved = {(stay.peer, stay.user, stay.since): stay for stays in self._stays.values() for stay in stays}
+        for user in self._stays:
+            self._classify(user)
+        for roster in self._by_peer.values():
+            roster.seen = (0, 0)
+
+    def take_unsaved(self) -> list[Stay]:
+        """Return what the next commit shall save."""
+        taken, self.unsaved = list(self.unsaved.values()), {}
+        return taken
+
+    # ---- users come and go
+
+    def update(self, link: PeerLink) -> Roster | None:
+        """Take the users that a link's peer hosts now. Return its roster, None if it never hosted others."""
+        roster = self._by_peer.get(link.peer)
+        seen = (link.id, link.users_changed)
+        if roster is None and len(link.users) <= 1:
+            return None
+        if roster is None:
+            roster = self._by_peer[link.peer] = Roster()
+        if roster.seen == seen or not link.has_listed_users:
+            return roster  # a list that has not ended yet says nothing about who is gone
+        roster.seen = seen
+        if link.peer not in self._with_own_peer:
+            self._with_own_peer.add(link.peer)
+            self._classify(link.peer)
+        there = link.users.keys() - {link.peer}
+        gone, new = roster.guests.keys() - there, there - roster.guests.keys()
+        if gone or new:
+            self._change(link.peer, roster, gone, new)
+        return roster
+
+    def _change(self, peer: PeerId, roster: Roster, gone: Iterable[UserId], new: AbstractSet[UserId]) -> None:
+        revision = roster.revision + 1
+        for user in sorted(gone):
+            stay = roster.guests.pop(user).replace(ended=revision)
+            roster.left[user] = None
+            roster.version = revision
+            self._put(stay)
+        roster.left_out = {user for user in sorted(new) if not self._admit(user)}
+        for user in sorted(new - roster.left_out):
+            roster.left.pop(user, None)
+            roster.guests[user] = stay = Stay(peer, user, revision)
+            self._put(stay)
+            roster.joined = revision
+        roster.revision = revision
+
+    def _put(self, stay: Stay) -> None:
+        stays = [each for each in self._stays.get(stay.user, ()) if (each.peer, each.since) != (stay.peer, stay.since)]
+        self._stays[stay.user] = [*stays, stay][-MAX_STAYS:]
+        self.unsaved[stay.peer, stay.user, stay.since] = stay
+        self._classify(stay.user)
+
+    def _classify(self, user: UserId) -> None:
+        stays = self._stays.get(user, [])
+        only = stays[0] if stays and len(stays) == 1 and not stays[0].ended else None
+        if only is not None and user not in self._hosted and user not in self._with_own_peer:
+            self.holder_of[user] = host_holder(only.peer)
+            self.others.discard(user)
+        elif stays:
+            self.holder_of.pop(user, None)
+            self.others.add(user)
+        for stay in stays:
+            self._by_peer[stay.peer].cached = False
+        self.changes += 1
+
+    def on_place_given(self, user: UserId) -> None:
+        """Look again at a user for whom there was no place."""
+        for roster in self._by_peer.values():
+            if user in roster.left_out:
+                roster.seen = (0, 0)
+
+    def on_hosts_changed(self, user: UserId) -> None:
+        """Take that a user is hosted here now, or not any more."""
+        if user in self._stays:
+            self._classify(user)
+
+    # ---- questions
+
+    @property
+    def users(self) -> KeysView[UserId]:
+        """All users that peers host beside their own, or hosted."""
+        return self._stays.keys()
+
+    def roster(self, peer: PeerId) -> Roster:
+        """Return the roster of a peer that hosts others, or did."""
+        return self._by_peer[peer]
+
+    def stays(self, user: UserId) -> list[Stay]:
+        """Return where a user is hosted, and was."""
+        return self._stays.get(user, [])
+
+    def alike(self, roster: Roster) -> tuple[tuple[UserId, ...], frozenset[UserId]]:
+        """Return the guests of a peer who have of the room what it holds and nothing else, sorted; and the others.
+
+        A user of several peers, or of this one, may have had an entry before.
+        """
+        if not roster.cached:
+            roster.others = frozenset(roster.guests.keys() & self.others)
+            roster.alike = tuple(sorted(roster.guests.keys() - roster.others))
+            roster.cached = True
+        return roster.alike, roster.others
+
+    def add_row(self, peer: PeerId, row: HostRow) -> None:
+        """Note a stored row of a peer, whose roster had these revisions then."""
+        roster = self._by_peer.setdefault(peer, Roster())
+        roster.version = max(roster.version, row.version)
+        roster.revision = max(roster.revision, row.told)
+
+
+def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[Stay]) -> Iterator[tuple[LogId, UserId, int]]:
+    """Yield who has which log how far, by stored marks: a mark of a peer's users counts for each of them."""
+    there: dict[PeerId, list[Stay]] = {}
+    for stay in stays:
+        there.setdefault(stay.peer, []).append(stay)
+    for mark in marks:
+        if not mark.is_of_host:
+            yield mark.log, mark.member, mark.seq
+            continue
+        for stay in there.get(mark.member, ()):
+            if stay.user != mark.log.user and stay.covers(mark.version, mark.told):
+                yield mark.log, stay.user, mark.seq
+
+
+class Audience:
+    """The users of other peers that messages of the room are for, by what decides whether they have one.
+
+    Args:
+        of: The users, as one tuple that many messages share.
+    """
+
+    def __init__(self, rosters: Rosters, of: tuple[UserId, ...]) -> None:
+        self.of: tuple[UserId, ...] = of
+        self.changes: int = rosters.changes
+        self.users: frozenset[UserId] = frozenset(of)
+        self.weights: Counter[str] = Counter(map(rosters.holder_of.get, of, of))  # of a holder: users who have its logs
+        self.others: frozenset[UserId] = self.users & rosters.others  # to be looked at one by one

@@ -1,0 +1,219 @@
+"""Receipts of the room from peers that host many users: who comes, who leaves, who is at two peers."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.effects import DeliveryReceipt
+from p2pchat.core.inputs import CommitFailed, Loaded
+from p2pchat.core.log import LogId
+from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.records import Change, DeliveredMark, Stay
+from p2pchat.core.sync.rosters import guests_having
+from p2pchat.protocol import Here, Hosted
+from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Far, Peer, World
+from tests.core.sync.test_requests import gateway
+from tests.core.sync.test_serve import announce, own
+
+LOG = LogId(ROOM, IDS["ada"], "a1" * 8)
+
+
+def heard(ada: Peer, far: Far, seq: int) -> list[tuple[int, int, list[str]]]:
+    """Announce a mark of ada's log; return the receipts: first and last entry, and to whom."""
+    ada.take()
+    before = len(ada.effects)
+    announce(far, own(ada, seq))
+    found = [effect for effect in ada.effects[before:] if isinstance(effect, DeliveryReceipt)]
+    return [
+        (each.first, each.last, sorted(NAMES[user] for user in (*each.others, each.member)))
+        for each in sorted(found, key=lambda each: (each.first, len(each.others)))
+    ]
+
+
+def come(far: Far, name: str) -> None:
+    cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS[far.name], START // 1000)
+    far.say(Here([Hosted(IDS[name], name, "online", cert=cert)]))
+
+
+def leave(far: Far, name: str) -> None:
+    far.say(Here([], gone=[IDS[name]]))
+
+
+def positions(ada: Peer, *names: str) -> list[int]:
+    return [ada.node.sync.delivery_receipts.position(LOG, IDS[name]) for name in names]
+
+
+def stored(ada: Peer, *names: str) -> list[int]:
+    """Return the highest entry that each has, as storage knows it."""
+    known = dict(ada.storage.delivered_to(LOG, 1))
+    return [known.get(IDS[name], 0) for name in names]
+
+
+def test_all_users_of_a_peer_share_one_row() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    assert heard(ada, bob, 2) == [(1, 2, ["bob", "cyd", "dan"])]
+    ada.say("two")
+    assert heard(ada, bob, 3) == [(3, 3, ["bob", "cyd", "dan"])]
+    ada.say("three")  # the marks are saved with this commit
+    loaded = ada.storage.load([ada.id])
+    assert [(mark.member, mark.seq, mark.is_of_host) for mark in loaded.delivered] == [
+        (IDS["bob"], 3, False), (IDS["bob"], 3, True)]  # fmt: skip
+    assert {stay.user for stay in loaded.stays} == {IDS["cyd"], IDS["dan"]}
+    assert stored(ada, "bob", "cyd", "dan") == [3, 3, 3]
+
+
+def test_a_user_who_comes_later_has_what_is_announced_again() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd")
+    ada.say("one")
+    heard(ada, bob, 2)
+    come(bob, "dan")
+    assert positions(ada, "cyd", "dan") == [2, 0]
+    ada.say("two")
+    assert heard(ada, bob, 3) == [(1, 2, ["dan"]), (3, 3, ["bob", "cyd", "dan"])]
+    assert heard(ada, bob, 3) == []
+
+
+def test_what_a_host_gets_later_does_not_count_for_a_user_who_left() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    leave(bob, "dan")
+    ada.say("two")
+    assert heard(ada, bob, 3) == [(3, 3, ["bob", "cyd"])]
+    ada.say("three")
+    assert positions(ada, "cyd", "dan") == [3, 2]
+    assert stored(ada, "cyd", "dan") == [3, 2]
+
+
+def test_a_user_who_left_keeps_what_was_delivered() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan", "eve")
+    for seq, leavers in ((2, ["dan"]), (3, ["eve"]), (4, [])):
+        ada.say("a word")
+        heard(ada, bob, seq)
+        for name in leavers:
+            leave(bob, name)
+    ada.say("four")
+    assert positions(ada, "cyd", "dan", "eve") == stored(ada, "cyd", "dan", "eve") == [4, 2, 3]
+    ada.restart()
+    assert positions(ada, "cyd", "dan", "eve") == [4, 2, 3]
+
+
+def test_a_user_who_returns_is_told_only_of_what_it_missed() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    leave(bob, "dan")
+    ada.say("two")
+    heard(ada, bob, 3)
+    come(bob, "dan")
+    assert positions(ada, "dan") == [2]
+    assert heard(ada, bob, 3) == [(3, 3, ["dan"])]
+
+
+def test_a_user_of_two_hosts_is_reported_once() -> None:
+    ada = World().peer("ada")
+    bob, eve = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "dan")
+    ada.say("one", "two")
+    heard(ada, bob, 2)
+    assert heard(ada, eve, 3) == [(1, 3, ["eve"]), (3, 3, ["dan"])]
+    assert heard(ada, bob, 3) == [(3, 3, ["bob", "cyd"])]
+    leave(eve, "dan")
+    assert positions(ada, "dan") == [3]
+
+
+def test_a_user_who_moves_keeps_what_it_has_and_gets_the_rest_at_the_new_host() -> None:
+    ada = World().peer("ada")
+    bob, eve = gateway(ada, "bob", "dan"), gateway(ada, "eve", "cyd")
+    ada.say("one")
+    heard(ada, bob, 2)
+    leave(bob, "dan")
+    come(eve, "dan")
+    ada.say("two")
+    assert heard(ada, bob, 3) == [(3, 3, ["bob"])]
+    assert positions(ada, "dan") == [2]
+    assert heard(ada, eve, 3) == [(1, 3, ["cyd", "eve"]), (3, 3, ["dan"])]
+    assert positions(ada, "dan") == [3]
+
+
+def test_a_list_that_says_who_left_meanwhile_comes_before_marks() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    ada.drop(bob)
+    ada.world.pass_time(60)
+    ada.say("two")
+    bob = gateway(ada, "bob", "cyd")
+    heard(ada, bob, 3)
+    assert positions(ada, "cyd", "dan") == [3, 2]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_rosters_and_rows_are_kept(restarted: bool) -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    leave(bob, "dan")
+    ada.say("two")
+    heard(ada, bob, 3)
+    if restarted:
+        ada.say("three")
+        ada.restart()
+    else:
+        ada.put(CommitFailed(0, "disk full"))
+        ada.put(Loaded(ada.storage.load([ada.id])))
+        ada.take()
+    assert positions(ada, "cyd", "dan") == [3, 2]
+    bob = gateway(ada, "bob", "cyd", "dan")
+    assert heard(ada, bob, 3) in ([], [(3, 3, ["dan"])])
+    assert positions(ada, "cyd", "dan") == [3, 3]
+
+
+def test_positions_of_users_from_an_earlier_version_count_and_are_not_reported_again() -> None:
+    ada = World().peer("ada")
+    ada.say("one", "two")
+    ada.storage.commit([Change(delivered=[DeliveredMark(LOG, IDS["dan"], 2)])])
+    ada.restart()
+    bob = gateway(ada, "bob", "cyd", "dan")
+    assert positions(ada, "dan") == [2]
+    mark = own(ada, 3)._replace(run=LOG.run)
+    receipts = ada.node.sync.delivery_receipts
+    assert receipts.holders(LOG, 2) == [IDS["dan"]]
+    assert receipts.count(LOG, 2, tuple(sorted((IDS["cyd"], IDS["dan"])))) == 1
+    before = len(ada.effects)
+    announce(bob, mark)
+    found = [effect for effect in ada.effects[before:] if isinstance(effect, DeliveryReceipt)]
+    again = [each for each in found if IDS["dan"] in (*each.others, each.member) and each.first <= 2]
+    assert again == []
+
+
+def test_a_count_is_of_those_whom_a_message_is_for() -> None:
+    ada = World().peer("ada")
+    bob, eve = gateway(ada, "bob", "cyd", "dan"), ada.far("eve")
+    ada.say("one")
+    heard(ada, bob, 2)
+    receipts = ada.node.sync.delivery_receipts
+
+    def count(*names: str) -> int:
+        return receipts.count(LOG, 2, tuple(sorted(IDS[name] for name in names)))
+
+    assert [count("bob", "cyd", "dan", "eve"), count("dan", "eve"), count("eve")] == [3, 1, 0]
+    heard(ada, eve, 2)
+    assert count("bob", "cyd", "dan", "eve") == 4
+    leave(bob, "dan")
+    come(bob, "ada")
+    assert count("bob", "cyd", "dan", "eve") == 4
+    assert sorted(NAMES[user] for user in receipts.holders(LOG, 2)) == ["bob", "cyd", "dan", "eve"]
+
+
+def test_a_stay_has_what_was_announced_during_it() -> None:
+    stays = [Stay("p", "old", 1, 3), Stay("p", "new", 4)]
+    marks = [DeliveredMark(LOG, "p", 5, 0, 2), DeliveredMark(LOG, "p", 9, 3, 4)]
+    assert [*guests_having(marks, stays)] == [(LOG, "old", 5), (LOG, "new", 9)]
