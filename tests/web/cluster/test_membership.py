@@ -21,13 +21,13 @@ from p2pchat.web.account_records import RELEASED, AccountRecord
 from p2pchat.web.accounts import Account, AccountNameTaken, _first
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
-from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, StoreOptions
+from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, StoreOptions, cancel
 from p2pchat.web.cluster.living_gateways import ClusterTimes, hosts_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
 from p2pchat.web.idempotency import KeyReused
 from tests.deadlines import WAIT, within
-from tests.nats import NatsServer, missing
+from tests.nats import HostileEngine, Message, NatsServer, missing
 from tests.web.cluster.records import DAY, record
 from tests.web.conftest import listening
 
@@ -42,9 +42,9 @@ class KeepingServer:
 
     def __init__(self, directory: Path) -> None:
         self.disk = directory / "engine"
-        self._nats = NatsServer("-js", "-sd", str(self.disk))
-        self.url = self._nats.url
-        self.start, self.kill = self._nats.start, self._nats.kill
+        self.nats = NatsServer("-js", "-sd", str(self.disk))
+        self.url = self.nats.url
+        self.start, self.kill = self.nats.start, self.nats.kill
 
     def wipe(self) -> None:
         """Kill it, and start it with an empty disk."""
@@ -88,13 +88,13 @@ class Doors:
         self.peers: list[TCPPeer] = []
         self.apps: list[FastAPI] = []
 
-    async def open(self, data: Path | None = None, *, is_up: bool = True) -> Gateway:
+    async def open(self, data: Path | None = None, *, is_up: bool = True, url: str = "") -> Gateway:
         """Start one more gateway; wait for the engine if that is there."""
         storage: dict[str, Any] = {"data": data} if data else {"db": "memory://"}
         peer = TCPPeer(0, *(other.port for other in self.peers), name=f"gate{len(self.peers)}", **storage)
         await self._stack.enter_async_context(peer)
         self.peers.append(peer)
-        options = StoreOptions("team", (self._engine.url,), compared_every=0.1)
+        options = StoreOptions("team", (url or self._engine.url,), compared_every=0.1)
         app = create_app(peer, None, Cluster(ClusterKey(SECRET, "team"), options, self._times))
         self.apps.append(app)
         gateway: Gateway = app.state.gateway
@@ -391,6 +391,28 @@ async def test_records_of_an_operator_are_refused_and_put_right(engine: KeepingS
         assert found is not None and found.name == "ada"
 
 
+class WithholdingEngine(HostileEngine):
+    """An engine that tells nobody what it stored, unless it is asked."""
+
+    async def _message(self, line: bytes, reader: asyncio.StreamReader) -> list[Message]:
+        found = await super()._message(line, reader)
+        return [] if line.startswith(b"HMSG p2pchat.cluster.") else found
+
+
+async def test_what_the_engine_withholds_is_noticed_by_its_numbers(engine: KeepingServer) -> None:
+    async with WithholdingEngine(engine.nats) as withholding, doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open(url=withholding.url)
+        _, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        account = await other.accounts.by_token(token)
+        assert account is not None
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        other.hub.open(account, lambda told: None, "chat", ended.set_result)
+        await one.accounts.revoke("ada")
+        async with within(WAIT, "the end of the session"):
+            assert await ended == "revoked"
+
+
 async def test_a_claim_without_an_answer_does_not_keep_the_name(engine: KeepingServer) -> None:
     """The engine may have stored a claim whose answer was lost: nobody has the token of that account."""
     async with doors_of(engine) as doors:
@@ -467,6 +489,39 @@ async def test_a_user_is_hosted_at_home_and_standby_and_where_it_is_in_use(engin
         await until(lambda: placed(gateways[:2]), "its users at the others")
         for gateway in gateways[:2]:
             assert gateway.peer.me.id in cluster_of(gateway).living.all and len(cluster_of(gateway).living.all) == 2
+
+
+async def test_what_was_said_to_a_user_is_at_its_new_standby_when_its_home_dies(engine: KeepingServer) -> None:
+    async with doors_of(engine, TIMES) as doors:
+        gateways = [await doors.open() for _ in range(3)]
+        _, token = await gateways[0].accounts.register("ada")
+        bob, _ = await gateways[0].accounts.register("bob")
+        ada = (await known(gateways[0], "ada")).user
+        by_id = {gateway.peer.me.id: gateway for gateway in gateways}
+        home, standby = (by_id[id] for id in hosts_of(ada, list(by_id)))
+        third = next(gateway for gateway in gateways if gateway not in (home, standby))
+
+        async def has(gateway: Gateway) -> bool:
+            account = gateway.accounts.of(ada)
+            return account is not None and "hello" in [post.text for post in await account.user.history("bob")]
+
+        await until(lambda: home.accounts.of(ada) and standby.accounts.of(ada), "home and standby")
+        await known(home, "bob")
+        writer = home.accounts.of(bob.key) or await home.accounts.adopt(bob.record)
+        await writer.user.send(home.peer.people.user(ada), "hello")
+        async with within(WAIT, "the message at the standby"):
+            while not await has(standby):
+                await asyncio.sleep(0.01)
+        dying = cluster_of(home)
+        await cancel(dying._tasks)  # it says nothing more, as a process that was killed
+        await dying.store.aclose()
+        await home.peer.aclose()
+        async with within(WAIT, "the message at the third gateway, which is standby now"):
+            while not await has(third):
+                await asyncio.sleep(0.01)
+        for gateway in (standby, third):
+            account = await gateway.accounts.by_token(token)
+            assert account is not None and account.key == ada
 
 
 # ---- idempotency keys
