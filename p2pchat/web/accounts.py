@@ -66,6 +66,7 @@ REFUSED_NAMES = (
     "everybody", "everyone", "all", "here", "channel", "nobody", "none", "me", "you", "system", "admin", "p2pchat",
     "help", "on", "off", "few", "known", ".", "..", "null", "undefined",
 )  # fmt: skip
+COMPARED_WITHIN = 3.0  # seconds for the conversations of a user that other gateways of a cluster host; a guess
 MAX_SUGGESTED = 3  # names in a "did you mean"
 
 
@@ -80,6 +81,7 @@ class Account:
         used: The day (UTC) of its last use; of a reserved name, of the last message to it.
         near: Of a reserved name: how many users were known and how many reserved, and those one letter away.
         version: Of its record in a cluster; 0 without one.
+        is_leaving: Its user is no longer hosted here, or about to, since other gateways of a cluster host it.
     """
 
     user: HostedUser = field(repr=False)
@@ -91,6 +93,7 @@ class Account:
     unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
     near: tuple[tuple[int, int], list[User]] = ((0, 0), [])
     version: int = 0
+    is_leaving: bool = False
 
     @property
     def name(self) -> str:
@@ -207,6 +210,7 @@ class Accounts:
         self._former: dict[str, _Former] = {}  # by key; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
+        self._comparing: dict[str, asyncio.Task[bool]] = {}  # users that came from other gateways, by key
         self._lock = asyncio.Lock()  # one change at a time, so that no name is given twice
         self._loaded = False
         self.on_change: Callable[[Account, str], None] = lambda account, change: None
@@ -249,7 +253,8 @@ class Accounts:
                 account = await self.adopt(record)
         if account is None or account.word != REGISTERED or account.hash != hash:
             return None
-        self.use(account)
+        self.use(account)  # before the wait, in which nobody is to let the user go
+        await self._wait_compared(account)
         return account
 
     def find(self, name: str) -> Account | None:
@@ -396,6 +401,7 @@ class Accounts:
                     account = await self._store(account, name, random_hash(), NAMED, "registered")
         if account.word == REVOKED:
             raise Forbidden("this account was revoked", "revoked")
+        await self._wait_compared(account)
         self.use(account)
         return account
 
@@ -509,7 +515,12 @@ class Accounts:
         """Stop hosting a user that other gateways host, unless it has sessions. Raises StorageError."""
         async with self._lock:
             if self.of(account.key) is account and not account.sessions:
-                await self._peer.unhost(account.user, tokens={})
+                account.is_leaving = True  # no session opens meanwhile
+                try:
+                    await self._peer.unhost(account.user, tokens={})
+                except (StorageError, PeerClosed):
+                    account.is_leaving = False
+                    raise
                 self._drop(account)
                 self.on_change(account, "left")
 
@@ -571,8 +582,23 @@ class Accounts:
         self._add(account)
         if account.reserved:
             user.set_presence("offline", User.NOBODY_YET)
+        comparing = asyncio.create_task(user.compared(COMPARED_WITHIN), name="p2pchat web account from elsewhere")
+        self._comparing[account.key] = comparing
+        comparing.add_done_callback(lambda task: self._on_compared(account.key, task))
         self.on_change(account, "hosted")
         return account
+
+    def _on_compared(self, key: str, task: asyncio.Task[bool]) -> None:
+        if self._comparing.get(key) is task:
+            del self._comparing[key]
+        if not task.cancelled():
+            task.exception()  # the peer was closed: whoever uses the account is told so
+
+    async def _wait_compared(self, account: Account) -> None:
+        """Return when the conversations of a user that another gateway hosts are here, or that takes too long."""
+        comparing = self._comparing.get(account.key)
+        if comparing is not None:
+            await asyncio.wait([comparing])  # does not cancel it
 
     async def _store(
         self, account: Account | None, name: str, hash: bytes, word: str, change: str, *, allow_hosted: bool = False

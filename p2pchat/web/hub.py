@@ -167,7 +167,7 @@ class Hub:
                 raise Forbidden("this account was revoked", "revoked")
             case "deleted":
                 raise Forbidden("this account was deleted", "deleted")
-        if not account.user.is_hosted:  # it has moved to other gateways of the cluster; the next call brings it back
+        if account.is_leaving:  # it has moved to other gateways of the cluster; the next call brings it back
             raise WebError(503, "cluster", "this account was just moved: try again", {"Retry-After": "1"})
         sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
