@@ -87,7 +87,7 @@ async def gateway(channel: Channel, directory: str, users: int) -> None:
 
     fast = Pace(PLENTY, PLENTY)
     settings = WebSettings(
-        calls=fast, messages=fast, small=fast, sign_ups=fast, strangers=fast, max_sessions=users + 10
+        calls=fast, messages=fast, written=fast, small=fast, sign_ups=fast, strangers=fast, max_sessions=users + 10
     )
     async with TCPPeer(0, name="gateway", data=Path(directory) / "gateway") as peer:
         app = create_app(peer, settings)

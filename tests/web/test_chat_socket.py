@@ -413,7 +413,9 @@ async def test_a_flood_is_read_slowly_and_others_are_served(serve: Callable[...,
 async def test_a_client_that_does_not_read_is_closed_and_catches_up_later(
     serve: Callable[..., Any],
 ) -> None:
-    served = await serve(WebSettings(outbox_frames=50, outbox_bytes=64 * 1024, messages=Pace(1e6, 10**6)))
+    served = await serve(
+        WebSettings(outbox_frames=50, outbox_bytes=64 * 1024, messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9))
+    )
     async with chatting(served, "ada") as ada:
         bob = await opened(served, "bob", max_queue=1)
         first = await ada.accepted("the last it takes")

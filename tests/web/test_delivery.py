@@ -652,7 +652,7 @@ async def test_a_read_after_a_restart_of_the_gateway_does_not_repeat_what_was_de
 
 async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: Callable[..., Any]) -> None:
     """The writer's client takes nothing at first, so receipts come live before those that were kept are read."""
-    served = await serve(WebSettings(messages=Pace(1e6, 10**6)))
+    served = await serve(WebSettings(messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9)))
     async with chatting(served, "ada") as ada:
         ids = [await ada.accepted("/dm bob taken while ada is away")]
     async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
@@ -676,7 +676,7 @@ async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: C
 async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_the_next(
     serve: Callable[..., Any],
 ) -> None:
-    served = await serve(WebSettings(messages=Pace(1e6, 10**6)))
+    served = await serve(WebSettings(messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9)))
     async with chatting(served, "ada") as ada:
         id = await ada.accepted("/dm bob taken while ada is away")
     async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
