@@ -161,7 +161,8 @@ class CommandContext:
         """Mark read what was shown, if the user is active."""
 
     async def _unread_in(self, conversation: Conversation, before: str) -> Unread:
-        found = await self.peer.unread(conversation, limit=MAX_COUNTED if self.interactive else MAX_COUNTED_OF_MANY)
+        most = MAX_COUNTED if self.interactive else MAX_COUNTED_OF_MANY
+        found = await self.peer.unread(conversation, most, max_bytes=self.max_answer_bytes)
         return [one for one in found if not before or iso(one.received_at) < before]
 
     def on_event(self, line: EventLine) -> bool:

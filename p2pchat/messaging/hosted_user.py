@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from p2pchat.runtime.driver import Driver
 
 T = TypeVar("T")
-READ_AT_ONCE = 50  # messages, for each client that comes; the longest take 6 MiB
+READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 MiB
 Hears = Callable[[type[ReceiptEvent]], bool]
 
 

@@ -70,7 +70,8 @@ if TYPE_CHECKING:
 
 STATUSES = ("online", "idle", "offline")
 READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
-UNREAD_PAGES = 20  # of unread messages, each PAGE entries: a fifth of a second
+UNREAD_AT_ONCE = 50  # unread messages; the longest take 6 MiB
+UNREAD_PAGES = 200  # of them: a fifth of a second
 LEAVE_WITHIN = 3.0  # seconds that members who are online have to take what a leaving user wrote; a guess
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
@@ -955,7 +956,7 @@ class LocalUser(Viewer):
     def _place_of(self, consumer: str) -> int:
         return self._lifecycle.feed.place_of(self._consumer_prefix + consumer, self._first_place)
 
-    async def unread(self, conversation: To, limit: int = 100) -> list[Message]:
+    async def unread(self, conversation: To, limit: int = 100, *, max_bytes: int = 0) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here.
 
         Messages from before this peer or user came, deleted ones, and those of ignored or blocked users do not count.
@@ -964,6 +965,7 @@ class LocalUser(Viewer):
         Args:
             conversation: As history.
             limit: The maximum number of messages, 1 or more.
+            max_bytes: End with the message with which their texts have so many bytes of UTF-8; 0 for no limit.
         Raises:
             UnknownName, AmbiguousName: Nothing has a name given, or several have.
             StorageError: Storage cannot be read.
@@ -973,14 +975,19 @@ class LocalUser(Viewer):
         marks, place = self._read_to(there.key)
         place = max(place, self._first_place if self._consumer_prefix else 0)
         found: list[Message] = []
+        size = 0
         for _ in range(UNREAD_PAGES):
-            page = await disk.read(partial(disk.storage.places, place, PAGE, [there.key]))
-            posts = await unread_among(self._posts(filter(self._is_shown, page)), marks, disk)
-            found += [post for post in posts if not (post.old or post.deleted or post.log.user in ignored)]
-            if len(page) < PAGE or len(found) >= limit:
+            page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [there.key]))
+            for post in await unread_among(self._posts(filter(self._is_shown, page)), marks, disk):
+                if not (post.old or post.deleted or post.log.user in ignored):
+                    found.append(post)
+                    size += len(post.text.encode()) if max_bytes else 0
+                if len(found) == limit or (max_bytes and size >= max_bytes):
+                    return found
+            if len(page) < UNREAD_AT_ONCE:
                 break
             place = page[-1].place
-        return found[:limit]
+        return found
 
     async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
         """Return those of these messages that others wrote and this user has not marked as read, by conversation.

@@ -1080,9 +1080,9 @@ class LocalUser(Viewer):
         """
         return self._call("released", after, consumer=consumer, kinds=kinds, limit=limit)
 
-    def unread(self, conversation: To, limit: int = 100) -> list[Message]:
+    def unread(self, conversation: To, limit: int = 100, *, max_bytes: int = 0) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here."""
-        return self._call("unread", conversation, limit)
+        return self._call("unread", conversation, limit, max_bytes=max_bytes)
 
     def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
         """Return those of these messages that others wrote and this user has not marked as read, by conversation."""

@@ -24,7 +24,7 @@ from p2pchat.web.schemas import iso
 from p2pchat.web.separations import Separations, name_of
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
-PAGE = 50  # messages read at once; the longest take 1.6 MiB until a client has taken them
+PAGE = 16  # messages read at once; the longest take 2 MiB until a client has taken them
 REPEATED = timedelta(minutes=5)  # as far as clocks may differ, and more than two linked gateways are ever apart
 REPEATED_UNKNOWN = timedelta(hours=1)  # a message not here, of a log not here: both are new; a guess
 ON_ITS_WAY = 3.0  # seconds for a message named by a client that another gateway sent it; it waits no longer

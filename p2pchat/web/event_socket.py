@@ -226,11 +226,19 @@ class EventSession(WebSocketSession):
         return [conversation_row(await self._commands.resolve(fields["to"]))]
 
     async def _latest(self, fields: dict[str, Any]) -> list[EventLine]:
-        recent = self.user.recent_conversations()[:MAX_RECENT]
-        return [post.to_json() for talk in recent for post in await self.user.history(talk, limit=1)]
+        found: list[EventLine] = []
+        left = self.gateway.settings.max_answer_bytes
+        for talk in self.user.recent_conversations()[:MAX_RECENT]:
+            for post in await self.user.history(talk, limit=1):
+                found.append(post.to_json())
+                left -= len(post.text.encode())
+            if left < 0:  # the others, used longer ago, come with their history
+                break
+        return found
 
     async def _first_unread(self, fields: dict[str, Any]) -> list[EventLine]:
-        unread = await self.user.unread(await self._commands.resolve(fields["to"]), MAX_ROWS)
+        talk, max_bytes = await self._commands.resolve(fields["to"]), self.gateway.settings.max_answer_bytes
+        unread = await self.user.unread(talk, MAX_ROWS, max_bytes=max_bytes)
         self.gateway.limits.answered(self.account.key, len(unread))
         return [{**unread[0].to_json(), "unread": len(unread)}] if unread else []
 

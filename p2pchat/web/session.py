@@ -106,9 +106,10 @@ class ClientSession(ABC):
             await self.report(self.gateway.metrics.problem(problem))
         if isinstance(start, Post):
             self.on_named(start)
-        if start is not None:
-            return await self.catch_up.after(start)
-        count = await self.catch_up.waiting()
+        async with self.gateway.answers.hold(self.account.key):  # pages of long texts, as of an answer
+            if start is not None:
+                return await self.catch_up.after(start)
+            count = await self.catch_up.waiting()
         self.gateway.audit_handed_over(self.account, kind, count)
         return count
 
@@ -177,7 +178,7 @@ class WebSocketSession(ClientSession):
         gateway = gateway_of(websocket)
         self._cursor = DeliveryCursor(account.user, ping_of(websocket))
         self.queue: SendQueue = SendQueue(websocket, gateway.settings, self._cursor.on_sent, self._cursor.on_all_sent)
-        super().__init__(gateway, account, self.queue.drained)
+        super().__init__(gateway, account, self._wait_for_room)
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
 
@@ -231,6 +232,12 @@ class WebSocketSession(ClientSession):
 
     def is_connected(self) -> bool:
         return super().is_connected() and not self.queue.gone
+
+    async def _wait_for_room(self) -> None:
+        """Wait until everything was sent. Raises SessionEnded if the client is gone: nothing more is read for it."""
+        await self.queue.drained()
+        if self.queue.gone:
+            raise SessionEnded
 
     def on_end(self, why: Ending) -> None:
         self._closed.set()

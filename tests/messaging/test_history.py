@@ -179,6 +179,7 @@ async def test_messages_of_others_are_unread_until_marked_over_restarts(net: Mes
     unread = await bob.unread("ada")
     assert [message.text for message in unread] == ["one", "two", "three"]
     assert await bob.unread("ada", limit=2) == unread[:2]
+    assert await bob.unread("ada", max_bytes=len(unread[0].text) + 1) == unread[:2]
     unread[1].mark_read()
     await net.settle()
     assert [message.text for message in await bob.unread("ada")] == ["three"]

@@ -328,3 +328,42 @@ async def test_commands_that_are_stored_count_as_messages(serve: Callable[..., A
             await zoe.say(do=do, **{field: "nobody"}, ref=f"n{n}")
         codes = [(await zoe.next("error", ref=f"n{n}"))["code"] for n in range(3)]
     assert codes[2] == "too_many" and "too_many" not in codes[:2]
+
+
+async def test_a_session_that_catches_up_takes_one_of_the_answers_of_its_account(serve: Callable[..., Any]) -> None:
+    """Before: 32 sessions at once read pages of long texts, some 13 MiB each."""
+    served = await serve(WebSettings(max_answers_of_account=1))
+    await served.register("zoe")
+    async with chatting(served, "bob") as bob:
+        first = await bob.accepted("before")
+        await bob.accepted("meanwhile")
+    key = served.gateway.accounts.find("zoe").key
+    async with served.gateway.answers.hold(key):
+        connecting = asyncio.create_task(_hear_first(served, first))
+        async with asyncio.timeout(60):
+            while not served.gateway.answers._held[key]._waiters:
+                await asyncio.sleep(0.01)
+        assert served.gateway.hub.count == 1 and not connecting.done()
+    assert await connecting == "meanwhile"
+
+
+async def _hear_first(served: Served, since: str) -> str:
+    async with calling(served, "zoe", since) as zoe:
+        text: str = (await zoe.next("message"))["text"]
+        return text
+
+
+async def test_the_newest_and_the_unread_of_conversations_end_where_their_texts_are_long(
+    serve: Callable[..., Any],
+) -> None:
+    served = await serve(WebSettings(max_answer_bytes=1000))
+    await served.register("zoe")
+    for name in ("ada", "bob", "cyd"):
+        async with chatting(served, name) as writer:
+            for _ in range(4):
+                await writer.accepted({"to": "zoe", "text": "x" * 600})
+    async with calling(served, "zoe") as zoe:
+        assert len(await zoe.ask(do="latest")) == 2
+        [row] = await zoe.ask(do="unread", to="ada")
+        assert row["unread"] == 2
+        assert [row["unread"] for row in await zoe.ask(do="list") if row["kind"] == "dm"] == [2, 2, 2]
