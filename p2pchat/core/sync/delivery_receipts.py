@@ -321,11 +321,17 @@ class DeliveryReceipts(AckTracker):
 
     def holders(self, log: LogId, seq: int) -> list[UserId]:
         """Return everyone known to have an entry."""
-        found = dict.fromkeys(self._positions.get(log, NO_POSITIONS))
-        for holder in self._rows.get(log, ()):
+        own = self._positions.get(log, NO_POSITIONS)
+        found = dict.fromkeys(user for user, last in own.items() if last >= seq)
+        for holder, row in self._rows.get(log, {}).items():
             roster = self.rosters.roster(holder.removeprefix(HOST))
-            found.update(dict.fromkeys((*roster.guests, *roster.left)))
-        return [user for user in found if user != log.user and self.position(log, user) >= seq]
+            alike, others = self.rosters.alike(roster)
+            if row.seq >= seq:
+                late = {*roster.newcomers(row.told)}
+                found.update(dict.fromkeys([user for user in alike if user not in late] if late else alike))
+            found.update(dict.fromkeys(user for user in (*others, *roster.left) if self.position(log, user) >= seq))
+        found.pop(log.user, None)
+        return [*found]
 
     def count(self, log: LogId, seq: int, of: tuple[UserId, ...]) -> int:
         """Return how many of these users have an entry, without its writer. Asked for with each mark in the room."""
