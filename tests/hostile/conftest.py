@@ -15,7 +15,7 @@ import pytest
 from p2pchat import Message, Settings, TCPPeer, Warned
 from p2pchat.identity.network_and_invites import Network, load_network
 from tests.hostile.attacker import Attacker
-from tests.processes.conftest import cluster, cluster_directories
+from tests.processes.conftest import cluster, cluster_directories, links
 
 CHAT_WITHIN = 60.0  # seconds for a message each way
 QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
@@ -111,4 +111,4 @@ async def _all_gone(honest: Honest) -> None:
         await eve.disconnect()
 
 
-__all__ = ["cluster", "cluster_directories"]
+__all__ = ["cluster", "cluster_directories", "links"]
