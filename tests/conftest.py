@@ -69,7 +69,8 @@ def pytest_collection() -> Generator[None, object, object]:
 # The longest files. They start first, so that no process works alone at the end.
 LONGEST = (
     "test_branches.py", "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py",
-    "test_page_conversations.py", "test_failpoints.py", "test_pages.py",
+    "test_page_conversations.py", "test_failpoints.py", "test_pages.py", "test_control.py", "test_command_line.py",
+    "test_delivery.py", "test_socketio.py", "test_web_command.py",
 )  # fmt: skip
 
 
