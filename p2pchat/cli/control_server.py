@@ -461,7 +461,7 @@ async def _revoke(accounts: Accounts, fields: Fields) -> list[EventLine]:
 
 
 async def _delete(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    account = accounts.find(fields["name"])
+    account = await accounts.fetch(fields["name"])
     row = [] if account is None else [_row(account)]
     return row if account is not None and await accounts.delete(account) else []
 

@@ -453,6 +453,14 @@ class Accounts:
                 return None
             return await self._store(account, account.name, random_hash(), REVOKED, "revoked")
 
+    async def fetch(self, name: str) -> Account | None:
+        """Return the account of a name, hosted here from now on if only other gateways of a cluster host it.
+
+        Raises as adopt, and WebError (503, `cluster`) while the engine is away.
+        """
+        async with self._changing(name) as account:
+            return account
+
     async def delete(self, account: Account) -> bool:
         """Delete an account or reserved name: its user is no longer hosted, its key is deleted, its sessions end.
 

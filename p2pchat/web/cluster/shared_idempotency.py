@@ -59,7 +59,7 @@ class SharedIdempotency(IdempotencyCache):
 
     async def _carry_out(self, account: str, key: str, content: bytes, make: Callable[[], Awaitable[Any]]) -> Any:
         order = self._orders.setdefault(account, asyncio.Lock())
-        place, number = self._key.name(f"request {account} {key}"), 0
+        place, number = self._key.name(f"request {account} {key}") if key else "", 0
         async with order:  # messages of an account are written in the order in which they came, with a key or without
             if key:
                 with suppress(ClusterAway):
