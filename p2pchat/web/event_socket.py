@@ -83,7 +83,7 @@ class EventSession(WebSocketSession):
         super().__init__(websocket, account)
         self._since = since
         self._display = EventSocketDisplay(
-            self.queue, self.ref_prefix, lambda rows: self.gateway.limits.answered(account.key, rows)
+            self.queue, self.ref_prefix, lambda rows, do: self.gateway.limits.answered(account.key, rows, do)
         )
         self._display.me = account.user.me.label
         self._commands = Session(
@@ -267,7 +267,7 @@ class EventSession(WebSocketSession):
 class EventSocketDisplay(Display):
     """Output of a command session, as lines of one connection."""
 
-    def __init__(self, queue: SendQueue, ref_prefix: str, on_rows: Callable[[int], None]) -> None:
+    def __init__(self, queue: SendQueue, ref_prefix: str, on_rows: Callable[[int, str], None]) -> None:
         super().__init__(StdoutWriter(None), None, as_json=True, echo=True)
         self._queue = queue
         self._ref_prefix = ref_prefix
@@ -276,7 +276,7 @@ class EventSocketDisplay(Display):
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         frame = as_frame(self.with_own_ref(event))
         if event["event"] == "answer":
-            self._on_rows(len(event["rows"]))
+            self._on_rows(len(event["rows"]), event["command"])
         try:
             self._queue.put(frame)
         except QueueFull:  # answers are requested one by one, so the client can wait for this one

@@ -248,7 +248,7 @@ async def search(
     page, more = await search_page(account.user, words, talk, high, limit, gateway.settings.max_answer_bytes)
     if more:
         _link_next(request, response, before=page[0].id)
-    gateway.limits.answered(account.key, len(page))
+    gateway.limits.answered(account.key, len(page), "search")
     return [MessageOut.of(post) for post in page]
 
 

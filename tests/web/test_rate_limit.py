@@ -89,6 +89,19 @@ def test_a_change_of_a_group_counts_each_member() -> None:
         limits.write("ada", members=256)
 
 
+def test_an_answer_counts_as_the_calls_that_take_as_long() -> None:
+    """Before: 1,000 rows of a search counted 20 calls and took 0.5 s, one without a match counted none."""
+
+    def calls_of(rows: int, what: str = "") -> int:
+        limits = RateLimits(WebSettings(calls=Pace(1.0, 1000)), lambda: 0.0)
+        limits.answered("ada", rows, what)
+        return next(count for count in range(1001) if limits.calls.wait("ada", 1000 - count) == 0)
+
+    assert [calls_of(rows) for rows in (0, 49, 100, 1000)] == [0, 0, 2, 20]
+    assert [calls_of(1000, what) for what in ("search", "receipts", "list", "latest")] == [210, 200, 200, 200]
+    assert [calls_of(0, what) for what in ("search", "unread", "history")] == [10, 5, 0]
+
+
 def test_networks_of_callers_have_24_or_48_bits() -> None:
     assert network_of("203.0.113.9") == network_of("203.0.113.200") == "203.0.113.0/24" != network_of("203.0.114.9")
     assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:3::1") != network_of("2001:db8:2:2::1")
