@@ -336,8 +336,8 @@ class AntiEntropy:
             self._advance_cursors(remote, key)
         elif conversation.is_newcomer:
             self._extend_boundary(conversation, user, marks, urgent)
-        if conversation.boundary.marks and user in remote.link.users and user not in self._sync.hosted:
-            self._limit_boundary(conversation, user, marks)
+        if conversation.boundary.marks and user not in self._sync.hosted:
+            self._limit_boundary(remote, conversation, user, marks)
         if self._sync.trusts(remote, user):
             self._find_ahead(remote, conversation, key, marks, urgent)
 
@@ -351,8 +351,15 @@ class AntiEntropy:
         if unshown:
             conversation.boundary.add_marks(user, unshown, self._ctx.settings.max_tips)
 
-    def _limit_boundary(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
-        """Believe a writer's own peer how far its logs go: a mark beyond, of somebody else, makes no news old."""
+    def _limit_boundary(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
+    ) -> None:
+        """Believe a writer's only peer how far its logs go: a mark beyond, of somebody else, makes no news old.
+
+        Of what that peer lost when it was restored, this makes news: others' true marks look like invented ones.
+        """
+        if self._sync.presence.hosts.get(user) != {remote.link.id}:
+            return
         changed = False
         for mark in marks:
             log = conversation.log(user, mark.run)
