@@ -185,6 +185,7 @@ __all__ = [
     "profile_directory",
     "profile_invite",
     "send_once",
+    "skeleton",
     "validate_name",
     "where_found",
 ]
