@@ -167,8 +167,9 @@ async def test_the_documented_caddyfile_serves_page_api_and_websocket(tmp_path: 
             ("127.0.0.1:8000", f"127.0.0.1:{behind}"),
         )
         (tmp_path / "Caddyfile").write_text(
-            f"{{\n    admin off\n    auto_https off\n    persist_config off\n"
-            f"    storage file_system {tmp_path}/caddy\n}}\n{text}"
+            f"{{\n    admin off\n    auto_https off\n    storage file_system {tmp_path}/caddy\n}}\n{text}"
         )
-        async with running(port, caddy, "run", "--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"):
+        place = f"XDG_CONFIG_HOME={tmp_path}"  # where it keeps a copy of its configuration
+        file = str(tmp_path / "Caddyfile")
+        async with running(port, "env", place, caddy, "run", "--config", file, "--adapter", "caddyfile"):
             await check_site(port, trusted, token, refused=404)
