@@ -35,6 +35,7 @@ BUCKETS: dict[str, float] = {ACCOUNTS: 0.0, REQUESTS: 15 * 60.0}  # seconds for 
 MAX_VALUE_BYTES = 8192
 CONNECT_TIMEOUT = 5.0  # seconds; a guess, as the next
 ASK_TIMEOUT = 3.0  # seconds for one write; an election among three servers takes one or two
+CLOSED_WITHIN = 1.0  # seconds; a guess
 CANCELLED_EVERY = 0.2  # seconds; see cancel()
 CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back
 COMPARED_EVERY = 5.0  # seconds between two looks at the numbers of the bucket
@@ -98,6 +99,31 @@ async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=CANCELLED_EVERY)
+
+
+def _client(server: str) -> Client:
+    """Return a client of nats-py that signs in at this server over TLS only, if its URL says so.
+
+    nats-py uses TLS if the server wants it. When the server, or whoever is in between, offers none, it would send the
+    password in the clear. The peer's own connection (runtime/engine.py) does the same.
+    """
+    from nats.aio.client import Client as AnyClient
+
+    class CarefulClient(AnyClient):
+        async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+            if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
+                raise P2PChatError("it offers no TLS, which its URL demands: tls://")
+            await super()._process_info(info, initial_connection)
+
+    return CarefulClient()
+
+
+async def _close(client: Client) -> None:
+    """Close a connection, or half of one: nats-py may wait for the end of a TLS handshake that failed, for ever."""
+    closing = asyncio.ensure_future(client.close())
+    closing.add_done_callback(lambda task: task.cancelled() or task.exception())
+    await asyncio.wait([closing], timeout=CLOSED_WITHIN)
+    closing.cancel()
 
 
 class EngineStore:
@@ -207,8 +233,7 @@ class EngineStore:
         _log.info("cluster %s: not written: %s", self._options.cluster, error)
         client, self._js = self._client, None
         if client is not None:
-            with suppress(Exception):
-                await client.close()
+            await _close(client)
         return ClusterAway()
 
     def _stream(self, bucket: str) -> str:
@@ -235,8 +260,6 @@ class EngineStore:
 
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
-        from nats.aio.client import Client
-
         self._lost = closed = asyncio.get_running_loop().create_future()
         errors: list[Exception] = []
 
@@ -247,7 +270,7 @@ class EngineStore:
             if not closed.done():
                 closed.set_result(_reason(errors[0]) if errors else "it closed the connection")
 
-        client = Client()
+        client = _client(server)
         try:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -278,8 +301,7 @@ class EngineStore:
             return closed.result() if closed.done() else "the connection was lost"
         finally:
             self._client = self._js = None
-            with suppress(Exception):  # half a connection
-                await client.close()
+            await _close(client)
 
     def _credentials(self, server: str) -> dict[str, Any]:
         path = self._options.credentials

@@ -21,7 +21,7 @@ from p2pchat.web.account_records import RELEASED, AccountRecord
 from p2pchat.web.accounts import Account, AccountNameTaken, _first
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
-from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, StoreOptions, cancel
+from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions, cancel
 from p2pchat.web.cluster.living_gateways import ClusterTimes, hosts_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
@@ -399,6 +399,20 @@ class WithholdingEngine(HostileEngine):
     async def _message(self, line: bytes, reader: asyncio.StreamReader) -> list[Message]:
         found = await super()._message(line, reader)
         return [] if line.startswith(b"HMSG p2pchat.cluster.") else found
+
+
+async def test_a_tls_url_sends_no_password_to_an_engine_without_tls(engine: KeepingServer) -> None:
+    async with HostileEngine(engine.nats) as between:
+        store = EngineStore(StoreOptions("team", (between.url.replace("nats://", "tls://x:s3cret@"),)))
+        reasons = list[str]()
+        store.on_down = reasons.append
+        store.start()
+        try:
+            await until(lambda: reasons, "the reason why there is no connection")
+        finally:
+            await store.aclose()
+        assert "offers no TLS" in reasons[0]
+        assert not any(b"s3cret" in seen for seen in between.seen)
 
 
 async def test_what_the_engine_withholds_is_noticed_by_its_numbers(engine: KeepingServer) -> None:
