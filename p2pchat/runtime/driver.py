@@ -61,10 +61,6 @@ FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written 
 # program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
 TURN_SECONDS = 0.03
 UNKNOWN_TURN_SECONDS = 0.01
-# While contacts or programs here have something to do, unknown links rest after a turn that they used up: else the loop
-# is always busy, and each of those ten turns waits for one of theirs.
-UNKNOWN_REST_SECONDS = 0.03
-ACTIVE_SECONDS = 1.0  # since contacts or programs had something to do
 UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
 FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
@@ -129,8 +125,6 @@ class Driver:
         )
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
-        self._contacts_at = -ACTIVE_SECONDS  # when contacts or programs last had something to do
-        self._rest_timer: asyncio.TimerHandle | None = None  # while unknown links rest
         self._turns = Turns(settings, node.is_known, connections.hold)
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
@@ -221,7 +215,6 @@ class Driver:
             self._became_idle.set_result(None)
 
     def _handle_writes(self, requests: Iterable[WriteRequest]) -> None:
-        self._contacts_at = self._loop.time()
         for request in requests:
             self._execute(self.node.handle(request, self._now()))
 
@@ -246,40 +239,28 @@ class Driver:
         """Handle what links received, or a part of it while more waits than one turn of the loop may take."""
         turns, in_flight = self._turns, self._in_flight
         known, unknown = list[LinkInput](), list[LinkInput]()
-        rests = self._rest_timer is not None
-        for input in turns.take(disk_is_behind=in_flight.is_behind, only_known=rests):
+        for input in turns.take(disk_is_behind=in_flight.is_behind):
             if self.node.is_known(input.link):
                 known += parts_of(input, self._settings.turn_units)
             else:
                 unknown += parts_of(input, self._settings.turn_units // UNKNOWN_PARTS)
-        if known:
-            self._contacts_at = self._loop.time()
-            self._handle_parts(known, TURN_SECONDS)
-        if self._handle_parts(unknown, UNKNOWN_TURN_SECONDS) and self._loop.time() < self._contacts_at + ACTIVE_SECONDS:
-            self._rest_timer = self._loop.call_later(UNKNOWN_REST_SECONDS, self._end_rest)
-        if turns.may_take(disk_is_behind=in_flight.is_behind, only_known=self._rest_timer is not None):
+        self._handle_parts(known, TURN_SECONDS)
+        self._handle_parts(unknown, UNKNOWN_TURN_SECONDS)
+        if turns.may_take(disk_is_behind=in_flight.is_behind):
             self._schedule()
 
-    def _end_rest(self) -> None:
-        self._rest_timer = None
-        self._schedule()
-
-    def _handle_parts(self, parts: list[LinkInput], seconds: float) -> bool:
-        """Handle what links received, and let the rest wait when their time is over. At least one part is handled.
-
-        Return whether some wait.
-        """
+    def _handle_parts(self, parts: list[LinkInput], seconds: float) -> None:
+        """Handle what links received, and let the rest wait when their time is over. At least one part is handled."""
         until = self._loop.time() + seconds
         for at, part in enumerate(parts):
             if at and self._loop.time() >= until:
                 self._turns.put_back(parts[at:], parts[at - 1].link)
-                return True
+                return
             self._handle(part)
             if type(part) is LinkDown:
                 self._cancel_fetches(part.link)
             if self._inbox:
                 self._handle_inbox()  # storage in memory has answered already
-        return False
 
     def _handle(self, input: Input) -> None:
         self._execute(self.node.handle(input, self._now()))
@@ -515,7 +496,7 @@ class Driver:
     def _cancel_timers(self) -> None:
         self._reads.stop()
         pauses = [timer for _, timer in self._resume_timers.values()]
-        for handle in (self._wake_timer, self._pump_handle, self._rest_timer, *pauses):
+        for handle in (self._wake_timer, self._pump_handle, *pauses):
             if handle is not None:
                 handle.cancel()
 

@@ -94,12 +94,12 @@ class Turns:
         if type(input) is Got:
             self.frames += len(input.frames)
 
-    def take(self, *, disk_is_behind: bool = False, only_known: bool = False) -> list[LinkInput]:
+    def take(self, *, disk_is_behind: bool = False) -> list[LinkInput]:
         """Remove and return what is handled in this turn, in order.
 
         While the disk is behind, nothing is taken but what contacts sent who had sent little before.
         """
-        if self.frames <= self._few and not disk_is_behind and not only_known:
+        if self.frames <= self._few and not disk_is_behind:
             taken = [input for queue in self._queues.values() for input in queue]
             self._queues.clear()
             self.frames = 0
@@ -107,8 +107,6 @@ class Turns:
             known = [link for link in self._queues if self._is_known(link)]
             if disk_is_behind:
                 taken = self._take_part([link for link in known if link not in self._unread])
-            elif only_known:
-                taken = self._take_part(known)
             else:
                 unknown = [link for link in self._queues if not self._is_known(link)]
                 taken = self._take_part(known) + self._take_part(unknown)
@@ -134,11 +132,11 @@ class Turns:
             self._queues[last] = self._queues.pop(last)
         self._pause_behind()
 
-    def may_take(self, *, disk_is_behind: bool, only_known: bool = False) -> bool:
+    def may_take(self, *, disk_is_behind: bool) -> bool:
         """Return whether take() would return anything."""
-        if disk_is_behind:
-            return any(link not in self._unread and self._is_known(link) for link in self._queues)
-        return any(map(self._is_known, self._queues)) if only_known else bool(self._queues)
+        if not disk_is_behind:
+            return bool(self._queues)
+        return any(link not in self._unread and self._is_known(link) for link in self._queues)
 
     def _take_part(self, links: list[int]) -> list[LinkInput]:
         """Take from one link after the other, each once, up to the units of a turn. Those that had theirs come last."""

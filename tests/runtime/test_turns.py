@@ -214,7 +214,6 @@ async def test_a_flood_of_one_link_delays_neither_own_texts_nor_other_links(monk
 
 async def test_turns_of_unknown_links_are_short_and_those_of_contacts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "UNKNOWN_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(driver_module, "UNKNOWN_REST_SECONDS", 0.0)
     monkeypatch.setattr(driver_module, "TURN_SECONDS", 60.0)
     async with mesh("ada") as net:
         [ada] = net.peers
@@ -238,47 +237,6 @@ async def test_turns_of_unknown_links_are_short_and_those_of_contacts_are_not(mo
             await asyncio.sleep(0)
         assert max(handled[FLOOD]) <= UNITS // 4
         assert sum(handled[FLOOD]) == 1000 * 13
-
-
-async def test_unknown_links_rest_after_a_long_turn_while_programs_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "UNKNOWN_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(driver_module, "UNKNOWN_REST_SECONDS", 60.0)
-    async with mesh("ada") as net:
-        [ada] = net.peers
-        driver, turns = ada._driver, list[str]()
-        handle = driver.node.handle
-
-        def watch(input: Input, now: Now) -> list[Effect]:
-            if isinstance(input, Got):
-                turns.append("flood" if input.link == FLOOD else "contact")
-            return handle(input, now)
-
-        monkeypatch.setattr(driver.node, "handle", watch)
-        monkeypatch.setattr(driver.node, "is_known", lambda link: link == FRIEND)
-        monkeypatch.setattr(driver._turns, "_is_known", driver.node.is_known)
-        await ada.broadcast("something to do")
-        driver.put(logs(FLOOD, 1000))
-        await driver.wait_handled()
-        assert turns == ["flood"]  # one part
-        for _ in range(3):
-            driver.put(Got(FRIEND, [Ping()]))
-            driver.put(Got(FLOOD, [Ping()]))
-            await driver.wait_handled()
-        assert turns == ["flood", "contact", "contact", "contact"]
-        driver._end_rest()
-        await driver.wait_handled()
-        assert turns[4:] == ["flood"]
-
-
-async def test_unknown_links_do_not_rest_while_nobody_else_has_anything_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "UNKNOWN_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(driver_module, "UNKNOWN_REST_SECONDS", 60.0)
-    async with mesh("ada") as net:
-        driver = net.peers[0]._driver
-        driver.put(logs(FLOOD, 1000))
-        async with asyncio.timeout(60):
-            while driver._turns:
-                await asyncio.sleep(0)
 
 
 async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
