@@ -23,6 +23,7 @@ from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
+from p2pchat.runtime.strangers import SILENT_AFTER
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.processes.peers import Cluster
@@ -174,7 +175,11 @@ async def late_tls(port: int) -> None:
     """Begin TLS after most of the time limit, and send nothing after it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await asyncio.sleep(0.6 * LIMIT)  # the delay is the attack
-    await writer.start_tls(client_context())
+    try:
+        await writer.start_tls(client_context())
+    except OSError:
+        writer.transport.abort()
+        return  # it was silent, and one of the crowd has its place
     stranger = Stranger(reader, writer)
     await stranger.over()
     stranger.gone()
@@ -232,8 +237,10 @@ async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(clu
     let_in = sum(await crowd)
     assert number > 1  # and the silent ones were there all the time
     took_all = {name: await task for name, task in silent.items()}
+    latest = max(LIMIT, took_all["nothing"]) + LIMIT / 2
     for name, took in took_all.items():  # all began at once: who moves its time limit is later than who says nothing
-        assert LIMIT * 0.99 < took < took_all["nothing"] + LIMIT / 2, f"{name}: closed after {took:.1f} s"
+        # Who was silent for a second may have given its place to one of the crowd.
+        assert SILENT_AFTER * 0.99 < took < latest, f"{name}: closed after {took:.1f} s"
     assert let_in < KNOCKS / 2  # the others were over a limit, and closed at once
 
     grown = memory(ada, "VmHWM") - before
