@@ -42,7 +42,7 @@ async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LastStart:
-    """How the peer of a profile was reached at its last start, for a start without a port.
+    """The options that reached the peer of a profile at its last start, for a start without a port.
 
     Attributes:
         host: The address it listened on.

@@ -473,7 +473,7 @@ class _LogReceipts:
 
 
 class RoomDeliveries(Protocol):
-    """Who has the messages of the room, known to the core (core/sync/delivery_receipts.py)."""
+    """The users who have the messages of the room, known to the core (core/sync/delivery_receipts.py)."""
 
     def position(self, log: LogId, member: UserId) -> int:
         """Return how far a user has a log."""

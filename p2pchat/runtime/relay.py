@@ -51,7 +51,7 @@ _log = logging.getLogger("p2pchat.relay")
 
 
 class BufferedTransport(asyncio.Transport):
-    """What transports of one process have in common: their protocol, its pauses, and the limits of what is unwritten.
+    """Base of transports within one process: their protocol, its pauses, and the limits of what is unwritten.
 
     A subclass says what is unwritten (get_write_buffer_size), calls `_written` after writing and `_passed_on` once less
     waits, and goes on reading in `_read_later`.

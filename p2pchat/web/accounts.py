@@ -765,7 +765,7 @@ class Accounts:
 
 
 class _Former(NamedTuple):
-    """What is kept of a user that is no longer hosted: DELETED or RELEASED, since when, the version of its record."""
+    """The rest of a user that is no longer hosted: DELETED or RELEASED, since when, the version of its record."""
 
     word: str
     day: date

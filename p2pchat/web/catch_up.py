@@ -74,7 +74,7 @@ class CatchUp:
 
     @property
     def mark(self) -> str:
-        """What a client of several gateways appends to the id of a message to continue behind it here; or ""."""
+        """The text a client of several gateways appends to a message's id to continue behind it here; or ""."""
         return f"@{self._mark}" if self._shared else ""
 
     def about(self) -> dict[str, str]:

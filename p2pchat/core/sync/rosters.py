@@ -35,7 +35,7 @@ def host_holder(peer: PeerId) -> str:
 
 
 class HostRow(NamedTuple):
-    """How far a log is held by a peer, for the users it hosts beside its own.
+    """The last entry of a log that a peer holds, for the users it hosts beside its own.
 
     Attributes:
         seq: The last entry.

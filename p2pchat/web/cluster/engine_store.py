@@ -62,7 +62,7 @@ class OtherRevision(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """Where the store of a cluster is.
+    """The place of a cluster's store, and the credentials for it.
 
     Attributes:
         cluster: The name of the cluster.

@@ -28,7 +28,7 @@ PATIENCE = 10.0  # seconds for that result; then the client is told to try again
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What the engine keeps of one request.
+    """The record of one request in the engine.
 
     Attributes:
         content: The hash of what it asks for; "" if it failed, and anyone may carry it out.
