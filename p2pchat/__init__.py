@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TooLong,
         UnknownName,
     )
+    from p2pchat.export_file import Exported, Imported
     from p2pchat.identity.addresses import own_addresses
     from p2pchat.identity.network_and_invites import Invite, parse_invite
     from p2pchat.identity.profile import (
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from p2pchat.peer_resources import login_name, profile_invite
     from p2pchat.reachability import Probed, probe
     from p2pchat.storage.search_query import where_found
-    from p2pchat.transfer import Exported, Imported
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
@@ -77,7 +77,7 @@ _MODULES = {
     "peer_resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
-    "transfer": ("Exported", "Imported"),
+    "export_file": ("Exported", "Imported"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "MessageRequest"),
     "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (

@@ -16,9 +16,10 @@ from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.records import META_NAME, LogKey
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.message_requests import GroupRequest, Request, stored_group_requests, stored_requests
 from p2pchat.core.sync.refusals import parse_refusals
-from p2pchat.core.sync.requests import GroupRequest, Request, stored_group_requests, stored_requests
 from p2pchat.errors import P2PChatError, PeerClosed
+from p2pchat.export_file import Exported, Imported, Place, write_file
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation
@@ -30,7 +31,6 @@ from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.transfer import Exported, Imported, Place, write_file
 
 if TYPE_CHECKING:
     from p2pchat.core.records import Address, FormerName

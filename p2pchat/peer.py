@@ -27,6 +27,7 @@ from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
+from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.lifecycle import PeerLifecycle
@@ -40,7 +41,6 @@ from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
 from p2pchat.peer_resources import Options, PathLike
 from p2pchat.protocol import PeerId, UserId
-from p2pchat.transfer import Exported, Imported, Place, read_file, write_file
 
 
 @dataclass(frozen=True, slots=True)

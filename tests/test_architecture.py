@@ -33,7 +33,7 @@ DIRECTION = (
     {"core"},
     {"identity", "client", "server", "storage", "trace"},
     {"discovery", "runtime"},
-    {"messaging", "peer_resources", "transfer", "lifecycle", "peer"},
+    {"messaging", "peer_resources", "export_file", "lifecycle", "peer"},
     {"offline", "backup", "reachability"},
     {"testing"},
     {"sync"},

@@ -38,7 +38,7 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.core.sync.requests import CHOICES, GroupRequest, Request
+from p2pchat.core.sync.message_requests import CHOICES, GroupRequest, Request
 from p2pchat.errors import DeliveryTimeout, P2PChatError, PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.conversations import PAGE, Conversation, DeletedHistory, MessageRequest, unread_among
 from p2pchat.messaging.events import claim_of, micros_of

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from p2pchat.config import Settings
     from p2pchat.core.groups.group import GroupView
     from p2pchat.core.log import LogId, Ref
+    from p2pchat.export_file import Exported, Imported, Place
     from p2pchat.messaging.conversations import DeletedHistory
     from p2pchat.messaging.hosted_user import Users
     from p2pchat.messaging.local_user import Start
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from p2pchat.peer_resources import PathLike
     from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
     from p2pchat.reachability import Probed
-    from p2pchat.transfer import Exported, Imported, Place
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -8,7 +8,7 @@ missing entries, to blame or to inform. So each frame is taken by itself, and a 
 predecessor is missing is not kept. The frames of one ImportRequest are answered together when everything they brought
 is durable, which limits how fast a file is read.
 
-Source: docs/protocol-files.md. transfer.py makes such files.
+Source: docs/protocol-files.md. export_file.py makes such files.
 """
 
 from __future__ import annotations

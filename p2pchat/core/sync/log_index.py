@@ -440,7 +440,7 @@ class ConversationState:
         self.is_newcomer: bool = False  # no peer has announced what there is, in this run or before
         self.boundary: HistoryBoundary = HistoryBoundary()  # what predates this peer
         self.is_stored: bool = False  # storage knows what the id stands for
-        self.waits: bool = False  # nothing of it is shown until it is accepted (requests.py)
+        self.waits: bool = False  # nothing of it is shown until it is accepted (message_requests.py)
 
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)

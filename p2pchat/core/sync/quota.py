@@ -95,7 +95,9 @@ class Quota:
         self._asked: set[UserId] = set()
         self._outdated: set[UserId] = set()  # of those, users of whom something was deleted since
         self._full: set[UserId] = set()
-        self._full_conversations: set[ConversationId] = set()  # that wait, and of which enough is stored (requests.py)
+        self._full_conversations: set[ConversationId] = (
+            set()
+        )  # that wait, and of which enough is stored (message_requests.py)
         self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
         self.must_check: bool = bool(blocks)

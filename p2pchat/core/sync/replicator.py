@@ -53,11 +53,11 @@ from p2pchat.core.sync.log_index import (
     Lookups,
     WaitingEntry,
 )
+from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
-from p2pchat.core.sync.requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker

@@ -19,12 +19,12 @@ from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.conversations import dm_id
+from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
 from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
-from p2pchat.transfer import file_pages
 
 # The relative frequency of each action. The method of FaultInjector has the same name.
 WEIGHTS = {

@@ -11,7 +11,7 @@ from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
-from tests.core.sync.test_requests import gateway
+from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
 

@@ -11,7 +11,7 @@ from p2pchat.core.sync.conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_
 from p2pchat.protocol import Digest, Entries, Have, Here, Naming
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World, dm
 from tests.core.steps import count_steps
-from tests.core.sync.test_requests import gateway
+from tests.core.sync.test_message_requests import gateway
 
 
 class Away:

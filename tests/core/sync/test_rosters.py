@@ -12,7 +12,7 @@ from p2pchat.core.records import Change, DeliveredMark, Stay
 from p2pchat.core.sync.rosters import guests_having
 from p2pchat.protocol import Here, Hosted
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Far, Peer, World
-from tests.core.sync.test_requests import gateway
+from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
 LOG = LogId(ROOM, IDS["ada"], "a1" * 8)

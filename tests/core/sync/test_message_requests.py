@@ -10,7 +10,7 @@ from p2pchat.core.inputs import GroupLeaveRequest, RequestAccepted, RequestLeft,
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.core.sync.requests import GROUP_REQUEST, REQUEST
+from p2pchat.core.sync.message_requests import GROUP_REQUEST, REQUEST
 from p2pchat.protocol import Entries, Have, Here, Hosted, Naming, Want
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, START, Author, Far, Peer, World, dm, have
 
