@@ -7,9 +7,9 @@
         async for event in peer.events():
             ...
 
-All that its own user does is in messaging/local_user.py: send, events, history, groups and more. Start and stop are in
-lifecycle.py, hosted users in messaging/hosted_user.py. A peer handles no signals, configures no logging and keeps no
-global state: many can run in one process and one event loop.
+What its own user does is in messaging/: send and events in local_user.py, stored messages in history.py, other users in
+contacts.py, hosted users in hosted_user.py. Start and stop are in lifecycle.py. A peer handles no signals, configures
+no logging and keeps no global state: many can run in one process and one event loop.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
+from p2pchat.messaging.contacts import NamedUser, run_to_completion
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
-from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
@@ -56,7 +56,7 @@ class Forgotten:
     linked: bool
 
 
-class TCPPeer(LocalUser):
+class TCPPeer(NamedUser):
     """A running peer, with one user of its own, and as many others as it hosts.
 
     Args:

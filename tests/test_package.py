@@ -19,7 +19,7 @@ from packaging.version import Version
 import p2pchat
 import p2pchat.testing
 from p2pchat import History, HostedUser, TCPPeer
-from p2pchat.messaging.local_user import LocalUser
+from p2pchat.messaging.contacts import NamedUser
 
 
 def test_importing_p2pchat_loads_little() -> None:
@@ -90,7 +90,7 @@ def test_every_public_call_is_documented_and_typed(name: str) -> None:
 
 
 def test_users_of_a_peer_share_their_calls_and_a_history_has_some_of_them() -> None:
-    shared = public_calls(LocalUser)
+    shared = public_calls(NamedUser)
     assert {"send", "events", "history", "find", "rename"} <= shared.keys()
     for cls in (TCPPeer, HostedUser):
         assert {name: member for name, member in public_calls(cls).items() if name in shared} == shared

@@ -1,4 +1,4 @@
-"""The class of conversations, and their unread messages.
+"""The class of conversations: the room, a direct conversation or a group.
 
 A Conversation is a small handle. Its methods call the viewer that made it: a TCPPeer, HostedUser or History, which acts
 for one user.
@@ -6,21 +6,19 @@ for one user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import base32, full_label
 from p2pchat.messaging.events import EPOCH, json_fields
 from p2pchat.messaging.messages import Message, Post, Sent
 from p2pchat.messaging.users import User
-from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.protocol import ConversationId, Naming
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.history import StorageReader, Viewer
+    from p2pchat.messaging.history import Viewer
     from p2pchat.messaging.receipts import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
@@ -219,28 +217,3 @@ class Conversation:
 @json_fields.register(Conversation)
 def _conversation_fields(conversation: Conversation, name: str) -> dict[str, str]:
     return {f"{name}_id": conversation.id}
-
-
-async def unread_among(
-    posts: Sequence[Message | Sent], marks: Mapping[LogId, int], disk: StorageReader
-) -> list[Message]:
-    """Return those messages of others that are neither deleted nor marked as read, by this peer or another of the user.
-
-    A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
-    newest marked entry of each writer.
-
-    Args:
-        posts: Messages of one conversation.
-        marks: The number up to which each log there is marked.
-    """
-    came = [post for post in posts if isinstance(post, Message)]
-    writers = {post.log.user for post in came}
-    marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
-
-    def look_up() -> list[ReleasedEntry]:
-        return [shown for log, seq in marked if (shown := disk.storage.entry(log, seq)) is not None]
-
-    read_to: dict[UserId, int] = {}
-    for shown in await disk.read(look_up) if marked else ():
-        read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
-    return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]

@@ -230,7 +230,7 @@ class Requested(Event):
     Attributes:
         user: Who began it.
         conversation: The direct conversation.
-        waits: Nothing of it is shown until the own user writes there or accepts it (LocalUser.accept); False for the
+        waits: Nothing of it is shown until the own user writes there or accepts it (NamedUser.accept); False for the
             first few of each peer, whose messages come like all others.
     """
 

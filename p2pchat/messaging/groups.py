@@ -6,7 +6,9 @@ the group's own, so it is as durable as a message and reaches members who are of
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,16 +16,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, OPERATION
+from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
 from p2pchat.core.log import LogId, decode_entry, message_id
+from p2pchat.core.names import validate_name
 from p2pchat.core.sync.groups import group_updates
-from p2pchat.messaging.conversations import Conversation
+from p2pchat.errors import DeliveryTimeout
+from p2pchat.messaging.conversations import PAGE, Conversation
 from p2pchat.messaging.events import Event, aware, json_fields, now_micros
+from p2pchat.messaging.messages import Sent
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.history import Viewer
+
+LEAVE_WITHIN = 3.0  # seconds that members who are online have to take what a leaving user wrote; a guess
 
 Who = User | str  # a user, a name as typed, or the full id of a user never met
 
@@ -68,19 +76,19 @@ class Group(Conversation):
 
     async def add(self, *who: Who) -> None:
         """Add members; they receive the whole history. Name a user who was never met by the full id."""
-        await self._viewer._change_group(self, add=self._keys_of(who))
+        await self._change(add=self._keys_of(who))
 
     async def remove(self, *who: Who) -> None:
         """Remove members. A peer that knows of the removal does not show what they write after it."""
-        await self._viewer._change_group(self, remove=self._keys_of(who))
+        await self._change(remove=self._keys_of(who))
 
     async def rename(self, name: str) -> None:
         """Change the name; raises ValueError for an invalid one."""
-        await self._viewer._change_group(self, name=name)
+        await self._change(name=name)
 
     async def hand_over(self, who: Who) -> None:
         """Make a member the owner."""
-        await self._viewer._change_group(self, owner=self._viewer.people.resolve(who).key)
+        await self._change(owner=self._viewer.people.resolve(who).key)
 
     async def leave(self) -> None:
         """Leave the group. An owner hands it over first.
@@ -88,7 +96,28 @@ class Group(Conversation):
         What was written stays with those who have it. Nobody else is given it by one who left, so this waits up to 3 s
         until the members who are online have it; `Receipt.delivered_to` of the last message tells whether anybody has.
         """
-        await self._viewer._leave_group(self)
+        user, me, key = self._viewer._local_user, self._viewer.people.me, self.group_key
+        requests = user._require_running().requests
+        if sent := [post for post in await user.history(self, limit=PAGE) if isinstance(post, Sent)]:
+            last = await user.receipt(sent[-1].mended_id or sent[-1].id)
+            online = [member for member in last.of if member.status in ("online", "idle")]
+            waits = (last.delivered(by=member, timeout=LEAVE_WITHIN) for member in online)
+            with suppress(DeliveryTimeout):
+                await asyncio.gather(*waits)
+        await requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
+
+    async def _change(
+        self,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        user, me, key = self._viewer._local_user, self._viewer.people.me, self.group_key
+        requests = user._require_running().requests
+        new_name = None if name is None else validate_name(name)
+        await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
 
     def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
         return tuple(self._viewer.people.resolve(one).key for one in who)

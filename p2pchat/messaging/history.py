@@ -38,10 +38,11 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
-from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.protocol import ConversationId, Naming
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
 
 if TYPE_CHECKING:
+    from p2pchat.messaging.local_user import LocalUser
     from p2pchat.messaging.receipts import Receipt, Receipts
     from p2pchat.messaging.search import SearchIndexer
 
@@ -99,6 +100,11 @@ class Viewer:
     def _require_known(self) -> None:
         """Raise PeerClosed before the ids of the peer's users are known."""
 
+    @property
+    def _local_user(self) -> LocalUser:
+        """This as a user of a running peer; raises PeerClosed for a stored history."""
+        raise _read_only()
+
     # ---- users
 
     @property
@@ -153,7 +159,7 @@ class Viewer:
         """Return the conversations that wait until the own user writes there or accepts them, the oldest first.
 
         To the first few users of each peer that write to the own user, and never had an answer, this does not apply:
-        their messages are shown (see LocalUser.set_request_policy). Those of ignored users are left out.
+        their messages are shown (see NamedUser.set_request_policy). Those of ignored users are left out.
         """
         self._require_known()
         me, waiting = self.people.me, sorted(self._waiting().items(), key=lambda item: (item[1].since, item[0]))
@@ -431,22 +437,6 @@ class Viewer:
     def mark_read(self, post: ShownEntry) -> None:
         """Mark messages as read; see Message.mark_read."""
         raise _read_only("mark messages read")
-
-    async def _change_group(
-        self,
-        group: Conversation,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None:
-        """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
-        raise _read_only()
-
-    async def _leave_group(self, group: Group) -> None:
-        """Leave a group; call Group.leave instead."""
-        raise _read_only()
 
 
 def _read_only(what: str = "write") -> PeerClosed:

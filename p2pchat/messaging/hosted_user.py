@@ -29,6 +29,7 @@ from p2pchat.core.records import Change, Stored, StoredUser, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
+from p2pchat.messaging.contacts import NamedUser
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
@@ -58,7 +59,7 @@ READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 Mi
 Hears = Callable[[type[ReceiptEvent]], bool]
 
 
-class HostedUser(LocalUser):
+class HostedUser(NamedUser):
     """One user of a gateway, made by TCPPeer.host. A running peer has one object for each of its users."""
 
     __slots__ = ("_stored",)
@@ -134,7 +135,7 @@ class HostedUser(LocalUser):
         name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
         if self.is_hosted_elsewhere and feed.place_of(name, -1) < 0:
             feed.commit_offset(name, 0)
-        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears)
+        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears)
 
     async def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts().

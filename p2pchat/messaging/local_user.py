@@ -1,46 +1,28 @@
 """Sending, editing and subscribing for one user of a running peer.
 
-LocalUser is the base of TCPPeer, for the peer's own user, and of HostedUser, for the users that a gateway hosts beside
-it. Reading is in its own base, Viewer (history.py). What the users of a peer share is in PeerLifecycle: the driver,
-event dispatching, storage, names.
+LocalUser is the base of NamedUser (contacts.py), which adds what a user decides about itself and others; TCPPeer and
+HostedUser are NamedUsers. Reading is in its own base, Viewer (history.py). How far the user has read is in
+UserCursors (unread.py). What the users of a peer share is in PeerLifecycle: the driver, event dispatching, storage,
+names.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.groups.state import talk_id
-from p2pchat.core.inputs import (
-    ConversationOpened,
-    GroupChangeRequest,
-    GroupCreateRequest,
-    GroupLeaveRequest,
-    MarkedRead,
-    NameKept,
-    PresenceSet,
-    PruneRequest,
-    ReceiptsChosen,
-    RequestAccepted,
-    RequestLeft,
-    RequestsChosen,
-    TypingSet,
-    UserBlocked,
-    UserRenamed,
-)
+from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
-from p2pchat.core.records import META_IGNORED, Change
+from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.core.sync.message_requests import CHOICES, GroupRequest, Request
-from p2pchat.errors import DeliveryTimeout, P2PChatError, PeerClosed, StorageError, UnknownName
-from p2pchat.messaging.conversations import PAGE, Conversation, DeletedHistory, MessageRequest, unread_among
+from p2pchat.core.sync.message_requests import GroupRequest, Request
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
+from p2pchat.messaging.conversations import Conversation, DeletedHistory
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
 from p2pchat.messaging.history import To, Viewer
@@ -57,9 +39,9 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, is_of_ignored, whois
-from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
-from p2pchat.storage.base import Storage
+from p2pchat.messaging.unread import UserCursors
+from p2pchat.messaging.users import User, is_of_ignored
+from p2pchat.protocol import ConversationId, Naming
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
@@ -68,11 +50,6 @@ if TYPE_CHECKING:
     from p2pchat.runtime.driver import Driver
     from p2pchat.runtime.storage_worker import StorageWorker
 
-STATUSES = ("online", "idle", "offline")
-READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
-UNREAD_AT_ONCE = 50  # unread messages; the longest take 6 MiB
-UNREAD_PAGES = 200  # of them: a fifth of a second
-LEAVE_WITHIN = 3.0  # seconds that members who are online have to take what a leaving user wrote; a guess
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
 Start = Literal["now", "beginning"]
@@ -95,7 +72,7 @@ class LocalUser(Viewer):
         people: The users known here, as this one sees them; `people.me` is its own id (hex).
     """
 
-    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle")
+    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle", "_cursors")
 
     def __init__(
         self, lifecycle: PeerLifecycle, people: UserDirectory, access: AccessPolicy, consumer_prefix: str = ""
@@ -103,6 +80,7 @@ class LocalUser(Viewer):
         super().__init__(people, lifecycle.groups, access)
         self._lifecycle = lifecycle
         self._consumer_prefix = consumer_prefix  # of the names of consumers in storage; "" for the peer's own user
+        self._cursors = UserCursors(self, lifecycle, consumer_prefix)
         self._gone = False  # True when no longer hosted
 
     # ---- the peer behind it
@@ -135,212 +113,17 @@ class LocalUser(Viewer):
             raise self._lifecycle.closed_error()
 
     @property
+    def _local_user(self) -> LocalUser:
+        return self
+
+    @property
     def _is_closed(self) -> bool:
         return self._gone or self._lifecycle.closed
 
     def _closed_error(self) -> PeerClosed:
         return PeerClosed("this user is no longer hosted here") if self._gone else self._lifecycle.closed_error()
 
-    def _take_name(self, name: str, about: str | None) -> Change:
-        """Set the name, and unless it is None what the user tells of itself; return what stores that."""
-        raise NotImplementedError
-
-    # ---- users
-
-    def here(self) -> list[User]:
-        """Return the users who are online or idle, in no order; the own user too, unless it is set to offline."""
-        node = self._driver.node
-        known = map(self.people.user, {*node.presence.online(), *node.hosted})
-        return [user for user in known if user.status in ("online", "idle")]
-
-    def user(self, address: str) -> User:
-        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
-
-        Call `find` to get a conversation instead.
-
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-        """
-        self._require_known()
-        return self.people.find(address)
-
-    async def ignore(self, who: User | str) -> User:
-        """Ignore a user, by key and until `unignore`; returns that user.
-
-        Messages of ignored users are still stored, passed on and acknowledged. Programs leave them out when they show
-        messages: see `User.ignored`, and `events(ignored=False)`.
-
-        Args:
-            who: A user, a name as typed (see find), or the full id of any user.
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user, or 4,096 users are ignored.
-            StorageError: It could not be stored.
-        """
-        user = self._resolve(who)
-        if user.is_me:
-            raise ValueError("that is the own user: you cannot ignore yourself")
-        if len(self.people.ignored | {user.key}) > MAX_BLOCKED:
-            raise ValueError(f"{MAX_BLOCKED} users are ignored, and that is the limit: unignore one first")
-        return await self._set_ignored(user, True)
-
-    async def unignore(self, who: User | str) -> User:
-        """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
-        return await self._set_ignored(self._resolve(who), False)
-
-    async def _set_ignored(self, user: User, on: bool) -> User:
-        driver, ignored = self._require_running(), self.people.ignored
-        if on:
-            driver.put(NameKept(user.key))
-        (ignored.add if on else ignored.discard)(user.key)
-        await driver.disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.people.ignored))}))
-        return user
-
-    @property
-    def _ignored_key(self) -> str:
-        """The key under which storage keeps the ids of ignored users."""
-        return f"{META_IGNORED}:{self.people.me}" if self._consumer_prefix else META_IGNORED
-
-    def ignored(self) -> list[User]:
-        """Return the ignored users, sorted by label."""
-        self._require_known()
-        return list(by_label(map(self.people.user, self.people.ignored)))
-
-    async def block(self, who: User | str) -> User:
-        """Block a user, by key and until `unblock`; returns that user when that is stored.
-
-        There is no link with the peer whose own user it is, it is shown to nobody here, and nothing it writes is stored
-        here: neither its messages in the room, in groups and in direct conversations nor groups that it makes. It is
-        not told; its messages stay undelivered. What is stored of it stays, hidden as if it was ignored.
-
-        A hosted user blocks for itself alone: the user is hidden, and what it writes in their direct conversation is
-        not stored, unless this peer hosts both.
-
-        Args:
-            who: A user, a name as typed (see find), or the full id of any user.
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user or one hosted by this peer, or 4,096 users are blocked.
-            StorageError: It could not be stored.
-        """
-        user, driver = self._resolve(who), self._require_running()
-        if user.is_me:
-            raise ValueError("that is the own user: you cannot block yourself")
-        if user.key in driver.node.hosted and not self._consumer_prefix:
-            raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
-        if len(self.people.blocked | {user.key}) > MAX_BLOCKED:
-            raise ValueError(f"{MAX_BLOCKED} users are blocked, and that is the limit: unblock one first")
-        return await self._set_blocked(user, True)
-
-    async def unblock(self, who: User | str) -> User:
-        """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives.
-
-        Raises as ignore.
-        """
-        return await self._set_blocked(self._resolve(who), False)
-
-    async def _set_blocked(self, user: User, on: bool) -> User:
-        driver, blocked = self._require_running(), self.people.blocked
-        if (user.key in blocked) is not on:
-            (blocked.add if on else blocked.discard)(user.key)
-            driver.put(UserBlocked(self.people.me, user.key, on))
-        await driver.settle()
-        return user
-
-    @property
-    def _blocked_key(self) -> str:
-        """The key under which storage keeps the ids of blocked users."""
-        return blocked_key(self.people.me if self._consumer_prefix else "")
-
-    def _resolve(self, who: User | str) -> User:
-        self._require_known()
-        return self.people.resolve(who)
-
-    async def rename(self, name: str, about: str | None = None) -> None:
-        """Change the own name and the text about oneself. Everyone gets them, also users who join later.
-
-        Args:
-            name: At most 32 characters; may be the present one.
-            about: At most 512 characters; "" for nothing, None to leave it as it is.
-        Raises:
-            ValueError: The name is invalid, or the text cannot be sent.
-            StorageError: It could not be stored.
-            P2PChatError: Another user of this peer has this name, or one that looks like it.
-        """
-        name = validate_name(name)
-        if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
-            raise ValueError(f"the text about oneself has at most {MAX_ABOUT_CHARACTERS} characters")
-        if about:
-            check_text(about, self._lifecycle.settings)
-        await run_to_completion(self._rename(name, about))
-
-    async def _rename(self, name: str, about: str | None) -> None:
-        hosted = self._lifecycle.hosted
-        async with hosted.lock:
-            driver, me = self._require_running(), self.people.me
-            hosted.check_free(name, me)
-            if about is not None:
-                self.people.set_about(me, about)
-            change = self._take_name(name, about)
-            driver.put(UserRenamed(me, name, about))
-            await driver.wait_handled()  # the event Renamed needs the former name
-            self.people.learn([(me, name)])
-            await driver.disk.write(change)
-
-    def names_before(self, user: User) -> tuple[str, ...]:
-        """Return the former names of a user, the newest first."""
-        return former_names(self._driver.node, user)
-
-    async def whois(self, who: User | str) -> Whois:
-        """Return what is known of a user.
-
-        Args:
-            who: A user, a name as typed (see find), or the full id of any user.
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-            StorageError: Storage cannot be read.
-            PeerClosed: The peer is not running.
-        """
-        driver, user = self._require_running(), self._resolve(who)
-        storage = driver.disk.storage
-        first = await driver.disk.read(lambda: storage.first_received_at(user.key))
-        return whois(driver.node, user, first)
-
-    def is_at_gateway(self, user: User) -> bool:
-        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here.
-
-        What is delivered to such a user is on the disk of that peer, and perhaps nowhere else yet.
-        """
-        node = self._driver.node
-        return user.key not in node.hosted and user.key not in host_peers(node, user.key)
-
-    async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
-        """Exchange read receipts, or neither send nor receive any: with one user, or with everybody.
-
-        The choice is stored. Receipts already sent stay. A message marked as read while receipts are off is reported
-        together with the next one that is marked while they are on.
-
-        Args:
-            on: None removes the exception for `who`.
-            who: The user, or name as typed (see find), to make an exception for; None sets it for all others.
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-            StorageError: It could not be stored.
-        """
-        driver = self._require_running()
-        other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
-        driver.put(ReceiptsChosen(self.people.me, on, other))
-        await driver.settle()
-
-    def receipt_exceptions(self) -> dict[User, bool]:
-        """Return the users for whom read receipts are set on or off individually."""
-        privacy = self._driver.node.sync.read_receipts.privacy
-        return {self.people.user(other): on for other, on in privacy.exceptions(self.people.me).items()}
-
-    def receipts(self, who: User | None = None) -> bool:
-        """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
-        privacy = self._driver.node.sync.read_receipts.privacy
-        return privacy.default(self.people.me) if who is None else privacy.wants(self.people.me, who.key)
+    # ---- conversations
 
     def _waiting(self) -> dict[ConversationId, Request]:
         requests = self._driver.node.sync.requests
@@ -348,85 +131,6 @@ class LocalUser(Viewer):
 
     def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
         return self._driver.node.sync.requests.groups.waiting(self.people.me)
-
-    async def decline(self, request: MessageRequest) -> None:
-        """Leave a group that waits, of which nothing is stored: it is not listed again. Its members are not told.
-
-        Raises:
-            ValueError: The request is of a direct conversation; ignore the user instead.
-            StorageError: It could not be stored.
-        """
-        if not request.group:
-            raise ValueError("a direct conversation cannot be declined: ignore its user")
-        driver = self._require_running()
-        for id in self._waiting_groups():
-            if talk_id(id) == request.conversation.key:
-                driver.put(RequestLeft(self.people.me, id))
-        await driver.settle()
-
-    async def accept(self, who: User | str) -> User:
-        """Let a user write to the own one: what waits of that user is shown, in order, and the rest fetched.
-
-        So are groups that this user made.
-
-        Writing to the user does the same. Until then that user is not told what was read. Returns the user, whether or
-        not anything waited.
-
-        Args:
-            who: A user, a name as typed (see find), or the full id of any user.
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user, or a hosted user knows 10,000.
-            StorageError: It could not be stored.
-        """
-        driver, user = self._require_running(), self._resolve(who)
-        if user.is_me:
-            raise ValueError("that is the own user: what you write to yourself never waits")
-        known, most = driver.node.contacts.chosen_by(self.people.me), driver.node.settings.max_conversations_a_user
-        if self._consumer_prefix and user.key not in known and len(known) >= most:
-            raise ValueError(f"{most} users are known to you, and that is the limit")
-        driver.put(RequestAccepted(self.people.me, user.key))
-        await driver.settle()
-        return user
-
-    async def set_request_policy(self, policy: str) -> None:
-        """Choose which direct conversations wait that unknown users begin with the own one; stored.
-
-        A user is unknown to whom the own one never wrote, whom it neither accepted nor took into a group, and whom
-        whoever runs the peer did not choose by an endpoint or an invite.
-
-        Args:
-            policy: `few`, as it is at first: those after the first three of each peer, and after 32 in all. `all`: all
-                are shown, also those that wait now. `known`: all wait.
-        Raises:
-            ValueError: The policy is another word.
-            StorageError: It could not be stored.
-        """
-        if policy not in CHOICES:
-            raise ValueError(f"a request policy is one of {', '.join(CHOICES)}, not {policy!r}")
-        driver = self._require_running()
-        driver.put(RequestsChosen(self.people.me, policy))
-        await driver.settle()
-
-    def request_policy(self) -> str:
-        """Return which conversations of unknown users wait; see set_request_policy."""
-        return self._driver.node.sync.requests.choice(self.people.me)
-
-    def set_presence(self, status: str, text: str = "") -> None:
-        """Show others the status `online`, `idle` or `offline`, with a text.
-
-        Raises:
-            ValueError: The status is another word, or the text cannot be sent or is longer than MAX_STATUS_CHARACTERS.
-        """
-        if status not in STATUSES:
-            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!r}")
-        if len(text) > MAX_STATUS_CHARACTERS:
-            raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
-        if text:
-            check_text(text, self._lifecycle.settings)
-        self._require_running().put(PresenceSet(self.people.me, status, text))
-
-    # ---- conversations
 
     @property
     def room(self) -> Conversation:
@@ -476,31 +180,6 @@ class LocalUser(Viewer):
         """
         self._require_known()
         return self._directory.group(self._groups.find(address))
-
-    async def _change_group(
-        self,
-        group: Conversation,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None:
-        """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
-        driver, me, key = self._require_running(), self.people.me, _operations_of(group)
-        new_name = None if name is None else validate_name(name)
-        await driver.requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
-
-    async def _leave_group(self, group: Group) -> None:
-        """Leave a group; call Group.leave instead."""
-        driver, me, key = self._require_running(), self.people.me, _operations_of(group)
-        if sent := [post for post in await self.history(group, limit=PAGE) if isinstance(post, Sent)]:
-            last = await self.receipt(sent[-1].mended_id or sent[-1].id)
-            online = set(self.here())
-            waits = (last.delivered(by=user, timeout=LEAVE_WITHIN) for user in last.of if user in online)
-            with suppress(DeliveryTimeout):
-                await asyncio.gather(*waits)
-        await driver.requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
 
     # ---- writing
 
@@ -656,8 +335,7 @@ class LocalUser(Viewer):
     def mark_read(self, post: ShownEntry) -> None:
         """Mark everything in the conversation up to this message as read; see Message.mark_read."""
         driver = self._require_running()
-        self._move_read_place(post)
-        driver.put(self._mark_of(post, 0))
+        driver.put(self._cursors.mark(post)(0))
 
     async def mark_read_durably(self, post: ShownEntry) -> None:
         """As mark_read, and return when that is on disk; marks made at the same time share a commit.
@@ -665,27 +343,7 @@ class LocalUser(Viewer):
         Raises StorageError, PeerClosed.
         """
         driver = self._require_running()
-        self._move_read_place(post)
-        await driver.requests.mark_read(partial(self._mark_of, post))
-
-    def _mark_of(self, post: ShownEntry, ticket: int) -> MarkedRead:
-        people = self.people
-        return MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.hidden), ticket)
-
-    def _read_place(self, key: ConversationId) -> int:
-        """Return the place of the newest message marked as read; 0 for none."""
-        return self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + key, 0)
-
-    def _move_read_place(self, post: ShownEntry) -> None:
-        key = post.log.conversation
-        if post.place > (place := self._read_place(key)):
-            self._lifecycle.hosted.deliveries.on_reading(self.people.me, post, place)
-            self._lifecycle.feed.commit_offset(self._consumer_prefix + READ_PLACE + key, post.place)
-
-    def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
-        """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
-        marks, place = self._driver.node.sync.read_receipts.read_to(key, self.people.me)
-        return dict(marks), max(place, self._read_place(key))
+        await driver.requests.mark_read(self._cursors.mark(post))
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run.
@@ -859,14 +517,8 @@ class LocalUser(Viewer):
         reader = Subscription(lifecycle.feed, self, types, stored_name, start, self._access)
         lifecycle.dispatcher.add_reader(reader)
         if lifecycle.driver is not None:
-            lifecycle.feed.begin(reader, self._first_place)
+            lifecycle.feed.begin(reader, self._cursors.first)
         return Events(reader, None if ignored else is_of_ignored, consumer)
-
-    @property
-    def _first_place(self) -> int:
-        """The place after which a new consumer begins."""
-        feed = self._lifecycle.feed
-        return feed.place_of(self._consumer_prefix) if self._consumer_prefix else feed.start
 
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
@@ -937,24 +589,8 @@ class LocalUser(Viewer):
             limit: The maximum number of messages, 1 or more.
         Raises StorageError, PeerClosed.
         """
-        disk = self._disk
         keys = [one.key for one in self.recent_conversations() if kinds is None or one.kind in kinds]
-        if limit < 1:
-            raise ValueError("a page has 1 message or more")
-        if isinstance(after, datetime):
-            newest = self._lifecycle.feed.recent.newest
-            place = await disk.read(partial(_place_before, disk.storage, newest, micros_of(after)))
-        else:
-            place = self._place_of(consumer) if after is None else after.place
-        while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
-            page = await disk.read(partial(disk.storage.places, place, limit, keys))
-            found = list(filter(self._is_shown, page))
-            if found or len(page) < limit:
-                return self._posts(found)
-            place = page[-1].place
-
-    def _place_of(self, consumer: str) -> int:
-        return self._lifecycle.feed.place_of(self._consumer_prefix + consumer, self._first_place)
+        return await self._cursors.released(after, consumer, keys, limit)
 
     async def unread(self, conversation: To, limit: int = 100, *, max_bytes: int = 0) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here.
@@ -971,37 +607,14 @@ class LocalUser(Viewer):
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, there, ignored = self._disk, self.find(conversation), self.people.hidden
-        marks, place = self._read_to(there.key)
-        place = max(place, self._first_place if self._consumer_prefix else 0)
-        found: list[Message] = []
-        size = 0
-        for _ in range(UNREAD_PAGES):
-            page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [there.key]))
-            for post in await unread_among(self._posts(filter(self._is_shown, page)), marks, disk):
-                if not (post.old or post.deleted or post.log.user in ignored):
-                    found.append(post)
-                    size += len(post.text.encode()) if max_bytes else 0
-                if len(found) == limit or (max_bytes and size >= max_bytes):
-                    return found
-            if len(page) < UNREAD_AT_ONCE:
-                break
-            place = page[-1].place
-        return found
+        return await self._cursors.unread(self.find(conversation).key, limit, max_bytes)
 
     async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
         """Return those of these messages that others wrote and this user has not marked as read, by conversation.
 
         Raises StorageError, PeerClosed.
         """
-        by_key: dict[ConversationId, list[Message | Sent]] = {}
-        for post in posts:
-            by_key.setdefault(post.log.conversation, []).append(post)
-        found: list[Message] = []
-        for key, those in by_key.items():
-            marks, place = self._read_to(key)
-            found += await unread_among([post for post in those if post.place > place], marks, self._disk)
-        return found
+        return await self._cursors.without_read(posts)
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:
         """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.
@@ -1009,51 +622,4 @@ class LocalUser(Viewer):
         Raises PeerClosed.
         """
         self._require_running()
-        if post.place > self._place_of(consumer):
-            name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
-            if self._lifecycle.hosted.deliveries.on_handed_on(self.people.me, consumer, post.place):
-                feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
-            else:
-                feed.commit_offset(name, post.place)
-
-
-def _place_before(storage: Storage, newest: int, moment: int) -> int:
-    """Return the place of the last entry that was shown here before a moment, in UTC microseconds.
-
-    Places are given in the order of time. So some 20 looks find it, most of them near the newest place.
-    """
-
-    def is_before(place: int) -> bool:
-        found = storage.places(place - 1, 1)
-        return bool(found) and found[0].received_at < moment
-
-    low, high, step = newest, newest + 1, 1  # what is at `low` was shown before it, what is at `high` was not
-    while low > 0 and not is_before(low):
-        low, high, step = max(0, low - step), low, 4 * step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if is_before(middle) else (low, middle)
-    return low
-
-
-def _operations_of(group: Conversation) -> ConversationId:
-    assert isinstance(group, Group)
-    return group.group_key
-
-
-async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end even if the caller is cancelled, and return its result.
-
-    A server cancels the handler of a client that is gone. A change that is on disk or known to others must reach
-    memory too, or the next start would know other users and names than this one.
-    """
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(_consume_exception)
-    await asyncio.wait([task])  # does not cancel the task when it is cancelled itself
-    return task.result()
-
-
-def _consume_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieve the exception, so that asyncio does not log it when no caller is left."""
-    if not task.cancelled():
-        task.exception()
+        self._cursors.hand_on(post, consumer)

@@ -211,7 +211,7 @@ class UserDirectory:
         return bool(self.ignored or self.blocked) and id_of(id) in self.hidden
 
     def find(self, text: str) -> User:
-        """Return the user that an address names; see LocalUser.user. A name fits all names that look like it."""
+        """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""
         name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
         if not tail:
             by_id = self._by_id(name.upper())

@@ -800,82 +800,6 @@ class LocalUser(Viewer):
     __slots__ = ()
     _of = "p2pchat.messaging.local_user"
 
-    def here(self) -> list[User]:
-        """Return the users who are online or idle, in no order; the own user too, unless it is set to offline."""
-        return self._call("here")
-
-    def user(self, address: str) -> User:
-        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id."""
-        return self._call("user", address)
-
-    def ignore(self, who: User | str) -> User:
-        """Ignore a user, by key and until `unignore`; returns that user."""
-        return self._call("ignore", who)
-
-    def unignore(self, who: User | str) -> User:
-        """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
-        return self._call("unignore", who)
-
-    def ignored(self) -> list[User]:
-        """Return the ignored users, sorted by label."""
-        return self._call("ignored")
-
-    def block(self, who: User | str) -> User:
-        """Block a user, by key and until `unblock`; returns that user when that is stored."""
-        return self._call("block", who)
-
-    def unblock(self, who: User | str) -> User:
-        """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives."""
-        return self._call("unblock", who)
-
-    def rename(self, name: str, about: str | None = None) -> None:
-        """Change the own name and the text about oneself. Everyone gets them, also users who join later."""
-        self._call("rename", name, about)
-
-    def names_before(self, user: User) -> tuple[str, ...]:
-        """Return the former names of a user, the newest first."""
-        return self._call("names_before", user)
-
-    def whois(self, who: User | str) -> Whois:
-        """Return what is known of a user."""
-        return self._call("whois", who)
-
-    def is_at_gateway(self, user: User) -> bool:
-        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here."""
-        return self._call("is_at_gateway", user)
-
-    def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
-        """Exchange read receipts, or neither send nor receive any: with one user, or with everybody."""
-        self._call("set_receipts", on, who)
-
-    def receipt_exceptions(self) -> dict[User, bool]:
-        """Return the users for whom read receipts are set on or off individually."""
-        return self._call("receipt_exceptions")
-
-    def receipts(self, who: User | None = None) -> bool:
-        """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
-        return self._call("receipts", who)
-
-    def decline(self, request: MessageRequest) -> None:
-        """Leave a group that waits, of which nothing is stored: it is not listed again. Its members are not told."""
-        self._call("decline", request)
-
-    def accept(self, who: User | str) -> User:
-        """Let a user write to the own one: what waits of that user is shown, in order, and the rest fetched."""
-        return self._call("accept", who)
-
-    def set_request_policy(self, policy: str) -> None:
-        """Choose which direct conversations wait that unknown users begin with the own one; stored."""
-        self._call("set_request_policy", policy)
-
-    def request_policy(self) -> str:
-        """Return which conversations of unknown users wait; see set_request_policy."""
-        return self._call("request_policy")
-
-    def set_presence(self, status: str, text: str = "") -> None:
-        """Show others the status `online`, `idle` or `offline`, with a text."""
-        self._call("set_presence", status, text)
-
     @property
     def room(self) -> Conversation:
         """The conversation of everyone. UnknownName in an open network while no other peer has been met."""
@@ -1293,7 +1217,133 @@ class Edited(MessageChange):
     text: str
 
 
-class HostedUser(LocalUser):
+class NamedUser(LocalUser):
+    """A local user with a name and contacts: the own user of a peer, or a hosted user."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.contacts"
+
+    def here(self) -> list[User]:
+        """Return the users who are online or idle, in no order; the own user too, unless it is set to offline."""
+        return self._call("here")
+
+    def user(self, address: str) -> User:
+        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id."""
+        return self._call("user", address)
+
+    def names_before(self, user: User) -> tuple[str, ...]:
+        """Return the former names of a user, the newest first."""
+        return self._call("names_before", user)
+
+    def whois(self, who: User | str) -> Whois:
+        """Return what is known of a user."""
+        return self._call("whois", who)
+
+    def is_at_gateway(self, user: User) -> bool:
+        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here."""
+        return self._call("is_at_gateway", user)
+
+    def rename(self, name: str, about: str | None = None) -> None:
+        """Change the own name and the text about oneself. Everyone gets them, also users who join later."""
+        self._call("rename", name, about)
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        """Show others the status `online`, `idle` or `offline`, with a text."""
+        self._call("set_presence", status, text)
+
+    def ignore(self, who: User | str) -> User:
+        """Ignore a user, by key and until `unignore`; returns that user."""
+        return self._call("ignore", who)
+
+    def unignore(self, who: User | str) -> User:
+        """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
+        return self._call("unignore", who)
+
+    def ignored(self) -> list[User]:
+        """Return the ignored users, sorted by label."""
+        return self._call("ignored")
+
+    def block(self, who: User | str) -> User:
+        """Block a user, by key and until `unblock`; returns that user when that is stored."""
+        return self._call("block", who)
+
+    def unblock(self, who: User | str) -> User:
+        """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives."""
+        return self._call("unblock", who)
+
+    def accept(self, who: User | str) -> User:
+        """Let a user write to the own one: what waits of that user is shown, in order, and the rest fetched."""
+        return self._call("accept", who)
+
+    def decline(self, request: MessageRequest) -> None:
+        """Leave a group that waits, of which nothing is stored: it is not listed again. Its members are not told."""
+        self._call("decline", request)
+
+    def set_request_policy(self, policy: str) -> None:
+        """Choose which direct conversations wait that unknown users begin with the own one; stored."""
+        self._call("set_request_policy", policy)
+
+    def request_policy(self) -> str:
+        """Return which conversations of unknown users wait; see set_request_policy."""
+        return self._call("request_policy")
+
+    def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
+        """Exchange read receipts, or neither send nor receive any: with one user, or with everybody."""
+        self._call("set_receipts", on, who)
+
+    def receipt_exceptions(self) -> dict[User, bool]:
+        """Return the users for whom read receipts are set on or off individually."""
+        return self._call("receipt_exceptions")
+
+    def receipts(self, who: User | None = None) -> bool:
+        """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
+        return self._call("receipts", who)
+
+
+class Reaction(MessageChange):
+    """A user reacted to a message."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.messages"
+    event = "reaction"
+    reaction: str
+
+
+class Read(ReceiptEvent):
+    """One's own message was marked as read by `user`; `count` of `of` members have read it."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.events"
+    event = "read"
+
+
+class Events(EventIterator[T_co], Generic[T_co]):
+    """An iterator over events. Cancelling a wait loses nothing; asking for the next event acknowledges the
+    one before.
+    """
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.subscription"
+
+    @property
+    def consumer(self) -> str | None:
+        """The name under which the cursor is stored; None if it is not stored, or no messages are read."""
+        return self._get("consumer")
+
+    def ack(self) -> None:
+        """Acknowledge the last event returned; returns when that is on disk, at once if it is already."""
+        self._call("ack")
+
+    def hold(self) -> None:
+        """Acknowledge nothing from now on: the last event returned and all later ones are repeated next time."""
+        self._call("hold")
+
+    def close(self) -> None:
+        """Stop reading; another thread that waits for the next event stops."""
+        self._call("close")
+
+
+class HostedUser(NamedUser):
     """One user of a gateway, made by TCPPeer.host. A running peer has one object for each of its users."""
 
     __slots__ = ()
@@ -1350,24 +1400,7 @@ class HostedUser(LocalUser):
         return self._call("post", event)
 
 
-class Reaction(MessageChange):
-    """A user reacted to a message."""
-
-    __slots__ = ()
-    _of = "p2pchat.messaging.messages"
-    event = "reaction"
-    reaction: str
-
-
-class Read(ReceiptEvent):
-    """One's own message was marked as read by `user`; `count` of `of` members have read it."""
-
-    __slots__ = ()
-    _of = "p2pchat.messaging.events"
-    event = "read"
-
-
-class TCPPeer(LocalUser, Closeable):
+class TCPPeer(NamedUser, Closeable):
     """A running peer, with one user of its own, and as many others as it hosts."""
 
     __slots__ = ()
@@ -1528,32 +1561,6 @@ class TCPPeer(LocalUser, Closeable):
     def import_from(self, source: Place, *, progress: Callable[[int], None] | None = None) -> Imported:
         """Import a file that `export` wrote. Every entry is checked as if it came over a link."""
         return self._call("import_from", source, progress=progress)
-
-
-class Events(EventIterator[T_co], Generic[T_co]):
-    """An iterator over events. Cancelling a wait loses nothing; asking for the next event acknowledges the
-    one before.
-    """
-
-    __slots__ = ()
-    _of = "p2pchat.messaging.subscription"
-
-    @property
-    def consumer(self) -> str | None:
-        """The name under which the cursor is stored; None if it is not stored, or no messages are read."""
-        return self._get("consumer")
-
-    def ack(self) -> None:
-        """Acknowledge the last event returned; returns when that is on disk, at once if it is already."""
-        self._call("ack")
-
-    def hold(self) -> None:
-        """Acknowledge nothing from now on: the last event returned and all later ones are repeated next time."""
-        self._call("hold")
-
-    def close(self) -> None:
-        """Stop reading; another thread that waits for the next event stops."""
-        self._call("close")
 
 
 class Receipts(Wrapper, Sequence[Receipt]):

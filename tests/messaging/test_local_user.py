@@ -24,7 +24,7 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
-from p2pchat.messaging.local_user import run_to_completion
+from p2pchat.messaging.contacts import run_to_completion
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
 from tests.messaging.texts import texts
