@@ -129,11 +129,11 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/sync/anti_entropy: a_user_has_a_limited_number_of_conversations_that_contacts_name",),
     "max_groups_an_owner": ("core/sync/groups_ingest: groups_made_by_one_user_are_limited",),
     "max_requests_a_peer": (
-        "core/sync/requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",
-        "core/sync/requests: groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_another_their_own"),
+        "core/sync/message_requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",
+        "core/sync/message_requests: groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_another_their_own"),
     "max_requests": (
-        "core/sync/requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",
-        "core/sync/requests: the_newest_waiting_group_of_the_fullest_peer_gives_way_and_leaves_nothing"),
+        "core/sync/message_requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",
+        "core/sync/message_requests: the_newest_waiting_group_of_the_fullest_peer_gives_way_and_leaves_nothing"),
     "straight_requests_a_peer": (
         "core/sync/waiting_requests: the_first_conversations_of_a_peer_are_shown_and_further_ones_wait",),
     "straight_requests": ("core/sync/waiting_requests: those_of_all_peers_together_are_few",),
@@ -179,8 +179,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/unwritten_users: events_about_them_have_a_rate_and_the_others_are_counted",),
     "presence_told_after": (
         "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
-    "renames_a_second": ("core/sync/requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
-    "renames_burst": ("core/sync/requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
+    "renames_a_second": ("core/sync/message_requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
+    "renames_burst": ("core/sync/message_requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
     "typing_every": ("core/sync/typing: typing_is_repeated_at_most_once_in_three_seconds",),
     "typing_expires": ("core/sync/typing: a_typing_user_is_reported_once_and_expires_after_six_seconds",),
     "trace_limit_bytes": ("trace: a_full_file_becomes_the_former_one", "trace: a_peer_rotates_its_trace"),
