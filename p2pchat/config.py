@@ -118,7 +118,8 @@ class Settings:
     user_quota_bytes: int = GIB  # stored for one user
     branch_bytes: int = 256 * MIB  # stored for unknown users of one peer, one address, one network (core/shares.py)
     branch_bytes_of_user: int = MIB  # of them, of a user who is not the peer's own, as one of a gateway; a guess
-    branch_part_of_user: int = 16  # such a user may have more: this part of what is left, 15 MiB at first; a guess
+    # Such a user may have more: this part of what is left, 15 MiB at first, of bytes and of places for groups; a guess.
+    branch_part_of_user: int = 16
     unknown_bytes: int = 4 * GIB  # stored for all unknown users
     # What a log of an unknown user counts besides its entries. Measured, a user with one message: 1.3 KiB of memory and
     # 1.6 KiB of disk. So 80 MiB of memory hold what a branch stores. A quarter if it follows an earlier log, which

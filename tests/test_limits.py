@@ -130,7 +130,9 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "max_groups_an_owner": ("core/sync/groups_ingest: groups_made_by_one_user_are_limited",),
     "max_requests_a_peer": (
         "core/sync/message_requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",
-        "core/sync/message_requests: groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_another_their_own"),
+        "core/sync/message_requests: groups_by_unknown_owners_of_one_peer_have_few_places_"
+        "and_those_of_another_their_own",
+    ),
     "max_requests": (
         "core/sync/message_requests: the_newest_conversation_of_the_fullest_peer_gives_way_and_is_named_no_more",
         "core/sync/message_requests: the_newest_waiting_group_of_the_fullest_peer_gives_way_and_leaves_nothing"),
@@ -164,7 +166,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "branch_bytes_of_user": (
         "core/sync/quota: a_user_of_a_gateway_may_always_have_a_little_while_there_is_room",),
     "branch_part_of_user": (
-        "core/sync/quota: one_user_of_a_gateway_leaves_most_of_its_branch_to_the_others",),
+        "core/sync/quota: one_user_of_a_gateway_leaves_most_of_its_branch_to_the_others",
+        "core/sync/message_requests: one_owner_leaves_places_at_all_users_of_another_gateway"),
     "unknown_bytes": ("core/sync/quota: all_unknown_users_share_a_limit",),
     "log_bytes": ("core/sync/quota: a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries",
                   "core/sync/quota: a_log_that_follows_another_counts_a_quarter"),

@@ -17,7 +17,9 @@ In both kinds nobody is told what was read, until the hosted user answers or acc
 A group takes a place at each hosted user that it names, unless one of them knows its owner. The first few of each peer
 are stored, and count until a user here answers them, or for long enough. A further one *waits*: nothing is stored of it
 but its name and owner, in places that it may lose as a conversation does. It is fetched once somebody whom it names
-knows its owner, or once there is room when a peer brings it.
+knows its owner, or once there is room when a peer brings it. An owner who is not that peer's own user has a part of
+what the peer has left, so that one account of a gateway never shuts the others out. A direct conversation needs no
+such rule: each account has one with a hosted user.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
@@ -438,7 +440,7 @@ def stored_group_requests(meta: Mapping[str, str]) -> dict[ConversationId, Group
 
 
 class GroupPlaces:
-    """Places of groups at the hosted users that they name, shared by the peers that bring them."""
+    """Places of groups at the hosted users that they name, shared by the peers that bring them, there by owner."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -455,16 +457,26 @@ class GroupPlaces:
             self._shares[user] = Shares(most * factor, self._settings.max_requests_a_peer * factor)
         return self._shares[user]
 
+    def has_part(self, user: UserId, peer: PeerId, owner: UserId, most: int | None = None) -> bool:
+        """Return whether one more of an owner may take one of the places of a peer, `most` by default.
+
+        An owner who is not the peer's own user may have one, or a part of what is left.
+        """
+        taken, factor = self.at(user).taken, NODE_FACTOR if user == NODE else 1
+        left = (self._settings.max_requests_a_peer * factor if most is None else most) - taken[peer,]
+        part = max(1, left // self._settings.branch_part_of_user)
+        return left > 0 and (owner == peer or taken[peer, owner] < part)
+
     def missing(self, id: ConversationId, users: Iterable[UserId]) -> list[UserId]:
         """Return those of these users at whom a group has no place."""
         return [user for user in users if id not in self.at(user)]
 
-    def take(self, id: ConversationId, users: Iterable[UserId], peer: PeerId) -> None:
+    def take(self, id: ConversationId, users: Iterable[UserId], peer: PeerId, owner: UserId) -> None:
         """Give a group a place at each of these users."""
         missing = self.missing(id, users)
         self._users.setdefault(id, []).extend(missing)
         for user in missing:
-            self.at(user).add(id, (peer,))
+            self.at(user).add(id, (peer, owner))
 
     def free(self, id: ConversationId) -> None:
         """Free all places of a group."""
@@ -547,7 +559,9 @@ class GroupRequests:
         return [NODE, *sorted(here)]
 
     def _place(self, id: ConversationId, request: GroupRequest, users: list[UserId]) -> None:
-        (self._waiting if request.waits else self._stored).take(id, users, request.peer)
+        group = self._conversations.groups.get(id)
+        owner = request.owner if group is None else group.creator
+        (self._waiting if request.waits else self._stored).take(id, users, request.peer, owner)
 
     def waiting(self, user: UserId) -> dict[ConversationId, GroupRequest]:
         """Return the groups that wait and name a hosted user."""
@@ -579,33 +593,33 @@ class GroupRequests:
             return True
         users = self._hosts_of(named, creator)
         missing = self._stored.missing(group.id, users)
-        if all(self._is_straight(user, peer) for user in missing):
-            self._stored.take(group.id, missing, peer)
+        if all(self._is_straight(user, peer, creator) for user in missing):
+            self._stored.take(group.id, missing, peer, creator)
             if not group.is_stored:
                 self._waiting.free(group.id)
                 self._save(group.id, GroupRequest(peer, self._ctx.now.utc))
             return True
         is_new = not (group.is_stored or group.id in self.by_id)
-        if is_new and named and all(self._make_room(user, peer) for user in users):
+        if is_new and named and all(self._make_room(user, peer, creator) for user in users):
             name = operations[0].name
             left = tuple(sorted(self._left.pop(group.id, ())))
             self._save(group.id, GroupRequest(peer, self._ctx.now.utc, creator, name, tuple(sorted(named)), left))
-            self._waiting.take(group.id, users, peer)
+            self._waiting.take(group.id, users, peer, creator)
         return False
 
-    def _is_straight(self, user: UserId, peer: PeerId) -> bool:
-        """Return whether one more group of a peer is stored that names a hosted user."""
+    def _is_straight(self, user: UserId, peer: PeerId, owner: UserId) -> bool:
+        """Return whether one more group of an owner, brought by a peer, is stored that names a hosted user."""
         settings, places = self._ctx.settings, self._stored.at(user)
         choice = ALL if user == NODE else self._choice(user)
-        if choice == FEW:
-            few, most = settings.straight_requests_a_peer, settings.straight_requests
-            return places.taken[peer,] < few and places.taken[()] < most and places.has_room((peer,))
-        return choice != KNOWN and places.has_room((peer,))
+        if choice == KNOWN or (choice == FEW and places.taken[()] >= settings.straight_requests):
+            return False
+        most = settings.straight_requests_a_peer if choice == FEW else None
+        return places.has_room((peer,)) and self._stored.has_part(user, peer, owner, most)
 
-    def _make_room(self, user: UserId, peer: PeerId) -> bool:
-        places, most = self._waiting.at(user), self._ctx.settings.max_requests_a_peer
-        is_full = places.taken[peer,] >= most * (NODE_FACTOR if user == NODE else 1)
-        return not is_full and _make_room(places, peer, self.release, self._linked)
+    def _make_room(self, user: UserId, peer: PeerId, owner: UserId) -> bool:
+        if not self._waiting.has_part(user, peer, owner):
+            return False
+        return _make_room(self._waiting.at(user), peer, self.release, self._linked)
 
     def _save(self, id: ConversationId, request: GroupRequest) -> None:
         self.by_id[id] = request

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from p2pchat.core.context import HostedIdentity
@@ -11,6 +13,7 @@ from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.core.sync.message_requests import GROUP_REQUEST, REQUEST
+from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Entries, Have, Here, Hosted, Naming, Want
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, START, Author, Far, Peer, World, dm, have
 
@@ -196,6 +199,46 @@ def test_groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_anoth
     assert groups_at(ada) == ["bob's", "cyd's"]
 
 
+def test_one_owner_leaves_places_to_the_others_of_its_gateway() -> None:
+    """Three groups of one account took all that are stored of its gateway, and 16 more all that wait."""
+    ada = World().peer("ada")
+    eve = gateway(ada, "eve", "cyd", "dan")
+    for _ in range(2):
+        for number in range(20):
+            passed_on(eve, made("cyd", number, name=f"cyd's {number}"))
+        ada.restart()
+        eve = gateway(ada, "eve", "cyd", "dan")
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's 0"], ["cyd's 1"])
+    passed_on(eve, made("dan", 1, name="dan's"))
+    assert groups_at(ada) == ["cyd's 0", "dan's"]
+    for number in range(3):
+        passed_on(eve, made("eve", number, name=f"eve's {number}"))
+    assert (groups_at(ada), waiting_at(ada)) == (["cyd's 0", "dan's", "eve's 0"], ["cyd's 1", "eve's 1", "eve's 2"])
+
+
+def test_one_owner_leaves_places_at_all_users_of_another_gateway() -> None:
+    """Each group names another account, so all of them counted at the gateway alone."""
+    ada = World().peer("ada", max_requests_a_peer=2, branch_part_of_user=4)
+    accounts = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, 41)]
+    for account in accounts:
+        ada.put(UserHosted(HostedIdentity(account.peer_id, "account", account.sign)))
+    eve = gateway(ada, "eve", "cyd", "dan")
+    for owner in ("cyd", "dan"):
+        for number, account in enumerate(accounts):
+            passed_on(eve, made_without_ada(owner, number, account.peer_id, name=f"{owner}'s {number}"))
+    stored = Counter(view.name.partition("'")[0] for view in ada.node.groups.values())
+    assert stored == {"cyd": 6, "dan": 5}  # a quarter of the 26 left of 32, then of 21
+
+
+def test_one_account_of_a_gateway_has_one_conversation_with_a_user() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=1)
+    eve = gateway(ada, "eve", "cyd", "dan")
+    for run in range(9):
+        eve.say(Author("cyd", f"c{run}", dm("ada", "cyd")).say("again"))
+    assert [*ada.node.sync.requests._places[ada.id]] == [dm("ada", "cyd")]
+    assert ada.node.sync.requests.by_id.keys() == {dm("ada", "cyd")}
+
+
 def test_a_group_that_waits_is_fetched_once_its_owner_is_known_and_not_before() -> None:
     ada = World().peer("ada", max_requests_a_peer=1)
     eve = gateway(ada, "eve", "dan")
@@ -339,7 +382,7 @@ def test_an_operation_that_names_another_user_here_needs_a_place_there() -> None
 
 
 def made_without_ada(by: str, number: int, *members: str, name: str) -> Entries:
-    body = group_body(1, name, IDS[by], {IDS[each]: 1 for each in (by, *members)}, {}, salt=f"{number:032x}")
+    body = group_body(1, name, IDS[by], {IDS.get(each, each): 1 for each in (by, *members)}, {}, salt=f"{number:032x}")
     first = encode_entry(Entry("group", 1, 1, b=body))
     NAMINGS[operation_hash(first)] = Naming(group=(operation_hash(first), IDS[by], f"{by[0]}0" * 8))
     return Author(by, f"{by[0]}0", operation_hash(first)).write(first)
