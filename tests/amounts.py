@@ -28,3 +28,7 @@ MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.p
 EXAMPLES = _amount(5, 1)  # of docs/: every fifth
 PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find
 MUTANTS_HUNTED = _amount(1, 10)  # of those that few histories find
+CLUSTER_SESSIONS = _amount(24, 300)  # of tests/web/cluster/test_losses.py; docs/scaling.md has 600
+CLUSTER_RATE = _amount(10.0, 30.0)  # messages a second of all of them
+CLUSTER_SERVERS = _amount(1, 3)  # of its engine
+CLUSTER_AWAY = {"kill": 3.0, "stop": 3.0, "engine": _amount(5.0, 60.0), "rolling": 3.0, "grow": 8.0}  # seconds

@@ -1,0 +1,243 @@
+"""A whole cluster of processes: gateways, nats-servers, and haproxy before them, which keeps nobody at one gateway.
+
+Everything is started, killed and stopped as an operator would. What a process prints is in a file of its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from shutil import which
+
+import httpx
+
+from p2pchat.cli.control_client import ask_running_peer
+from p2pchat.web.cluster.cluster_key import make_key_file
+from p2pchat.web.cluster.living_gateways import COPIES
+from tests.deadlines import WAIT, within
+from tests.nats import NatsServer
+from tests.nats import missing as nats_missing
+from tests.ports import free_ports
+
+ROOT = Path(__file__).resolve().parents[3]
+HAPROXY = which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
+LOOK_EVERY = 0.05  # seconds between two looks at another process
+ACCOUNTS_AT_ONCE = 8
+MAX_GATEWAYS = 4
+
+BALANCER = """\
+global
+    maxconn 4096
+defaults
+    mode tcp
+    timeout connect 2s
+    timeout check 5s
+    timeout client 1h
+    timeout server 1h
+    option redispatch
+    retries 3
+frontend page
+    bind {front}
+    default_backend gateways
+backend gateways
+    balance leastconn
+    option httpchk
+    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host {front} hdr Connection close
+    default-server check inter 1s fall 5 rise 1 on-marked-down shutdown-sessions
+{servers}
+"""
+
+
+def missing() -> str:
+    """Return why there can be no cluster here; "" if there can."""
+    return nats_missing() or ("" if HAPROXY else "no haproxy: install it from the system's packages")
+
+
+class Process:
+    """A program of the cluster. Attributes: `log`, the file of what it prints."""
+
+    def __init__(self, log: Path, *words: str, **variables: str) -> None:
+        self.log = log
+        self._words = words
+        self._variables = variables
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **self._variables}
+            self._process = subprocess.Popen(
+                self._words, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has taken (Linux)."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self) -> None:
+        """As kill -9."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def stop(self) -> int:
+        """Stop it in good order; return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        async with within(WAIT, f"the end of {self.log.stem}"):
+            return await asyncio.to_thread(self._process.wait)
+
+
+class Gate(Process):
+    """One gateway of the cluster. Attributes: the port of its `page`, and `data`, its directory."""
+
+    def __init__(
+        self, home: Path, name: str, host: str, page: str, port: str, others: Iterable[str], *words: str
+    ) -> None:
+        self.name, self.page = name, page
+        self._base, self._headers = f"http://127.0.0.1:{page}", {"Host": host}
+        self.data = home / name
+        command = [sys.executable, "-m", "p2pchat", "web", page, *others, "--port", port, "--name", name]
+        super().__init__(home / f"{name}.log", *command, "--data", str(self.data), *words, P2PCHAT_HOME=str(home))
+
+    async def until_up(self, gateways: int = 1, *, engine: bool = True) -> None:
+        """Wait until it answers, knows so many living gateways, and has the engine, if that is there."""
+        wanted = {"p2pchat_web_cluster_up": float(engine), "p2pchat_web_cluster_gateways": gateways}
+        async with (
+            within(WAIT, f"{self.name} in the cluster ({self.log})"),
+            self.caller() as http,
+        ):
+            while True:
+                try:
+                    found = measured((await http.get("/metrics")).text)
+                    if all(found.get(name, -1.0) >= value for name, value in wanted.items()):
+                        return
+                except httpx.TransportError:
+                    assert self.is_running, self.log.read_text()
+                await asyncio.sleep(LOOK_EVERY)  # poll: another process
+
+    def caller(self) -> httpx.AsyncClient:
+        """Return a client of this gateway, past the balancer."""
+        return httpx.AsyncClient(base_url=self._base, headers=self._headers, timeout=WAIT, trust_env=False)
+
+    async def token(self, name: str) -> str:
+        """Return a token for an account, as `p2pchat web token` does."""
+        rows = await ask_running_peer(self.data, "web_token", name=name)
+        assert rows is not None
+        token: str = rows[0]["token"]
+        return token
+
+    async def accounts(self) -> list[str]:
+        """Return the names of the accounts that it hosts, as `p2pchat web users` does."""
+        rows = await ask_running_peer(self.data, "web_users")
+        assert rows is not None
+        return [row["user"] for row in rows]
+
+
+def measured(text: str) -> dict[str, float]:
+    """Return the metrics of a page by name, without those with labels."""
+    lines = (line.split(" ") for line in text.splitlines() if line and not line.startswith("#") and "{" not in line)
+    return {name: float(value) for name, value in lines}
+
+
+class Site:
+    """Gateways of one cluster behind one balancer.
+
+    Attributes:
+        gates: The gateways, running or not.
+        engines: The servers of the engine.
+        balancer: haproxy.
+        front: Host and port of the balancer, which clients know.
+    """
+
+    def __init__(self, home: Path, servers: int) -> None:
+        self.home = home
+        self.engines = _engines(home, servers)
+        self._key = home / "cluster.key"
+        make_key_file(self._key)
+        ports = free_ports(2 * MAX_GATEWAYS + 1)
+        self._pages, self._ports = ports[:MAX_GATEWAYS], ports[MAX_GATEWAYS:-1]
+        self.front = f"localhost:{ports[-1]}"
+        self.gates = [self._gate(number) for number in range(MAX_GATEWAYS)]
+        servers_of = "\n".join(f"    server {gate.name} 127.0.0.1:{gate.page}" for gate in self.gates)
+        config = home / "haproxy.cfg"
+        config.write_text(BALANCER.format(front=self.front, servers=servers_of))
+        self.balancer = Process(home / "haproxy.log", HAPROXY, "-db", "-f", str(config))
+
+    def _gate(self, number: int) -> Gate:
+        engine = ",".join(server.url for server in self.engines)
+        others = [port for place, port in enumerate(self._ports) if place != number]
+        return Gate(
+            self.home, f"gate{number}", self.front, self._pages[number], self._ports[number], others,
+            "--cluster", "team", "--cluster-key", str(self._key), "--engine", engine,
+            "--origin", f"http://{self.front}",
+        )  # fmt: skip
+
+    async def start(self, gateways: int) -> None:
+        """Start so many gateways and the balancer; return when all know each other."""
+        for gate in self.gates[:gateways]:
+            gate.start()
+        await asyncio.gather(*(gate.until_up(gateways) for gate in self.gates[:gateways]))
+        self.balancer.start()
+
+    async def accounts(self, names: list[str]) -> dict[str, str]:
+        """Make accounts at all gateways; return their tokens once each has a home and a standby."""
+        running = [gate for gate in self.gates if gate.is_running]
+        tokens: dict[str, str] = {}
+        left = list(enumerate(names))
+
+        async def make() -> None:
+            while left:
+                number, name = left.pop()
+                tokens[name] = await running[number % len(running)].token(name)
+
+        await asyncio.gather(*(make() for _ in range(ACCOUNTS_AT_ONCE)))
+        async with within(WAIT + 0.1 * len(names), "every account at two gateways"):
+            while True:
+                hosted = await asyncio.gather(*(gate.accounts() for gate in running))
+                hosts = Counter(name for names_here in hosted for name in names_here)
+                if all(hosts[name] >= COPIES for name in names):
+                    return tokens
+                await asyncio.sleep(1)  # poll: other processes
+
+    def close(self) -> None:
+        for process in (self.balancer, *self.gates):
+            process.kill()
+        for server in self.engines:
+            server.kill()
+
+
+def _engines(home: Path, count: int) -> list[NatsServer]:
+    routes, found = free_ports(count), []
+    others = ",".join(f"nats://127.0.0.1:{port}" for port in routes)
+    for number, port in enumerate(routes):
+        words = ["-js", "-sd", str(home / f"engine{number}")]
+        if count > 1:
+            words += ["-n", f"engine{number}", "--cluster_name", "engine", "--routes", others]
+            words += ["--cluster", f"nats://127.0.0.1:{port}"]
+        found.append(NatsServer(*words))
+    return found
+
+
+@asynccontextmanager
+async def site(home: Path, gateways: int = 3, servers: int = 1) -> AsyncIterator[Site]:
+    """A running cluster."""
+    one = Site(home, servers)
+    try:
+        await one.start(gateways)
+        yield one
+    finally:
+        one.close()

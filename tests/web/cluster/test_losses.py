@@ -1,0 +1,32 @@
+"""Three gateways behind a balancer lose a part while everybody talks: nobody misses anything (losses.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.amounts import CLUSTER_AWAY, CLUSTER_RATE, CLUSTER_SERVERS, CLUSTER_SESSIONS
+from tests.web.cluster.losses import play
+from tests.web.cluster.site import missing
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+async def _lost(kind: str, home: Path) -> None:
+    print(
+        await play(
+            kind, home, sessions=CLUSTER_SESSIONS, rate=CLUSTER_RATE, servers=CLUSTER_SERVERS, away=CLUSTER_AWAY[kind]
+        )
+    )
+
+
+@pytest.mark.sampled
+async def test_sessions_of_a_killed_gateway_go_on_at_the_others(tmp_path: Path) -> None:
+    await _lost("kill", tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["stop", "engine", "rolling", "grow"])
+async def test_nothing_is_missed_when_a_part_of_a_cluster_goes(tmp_path: Path, kind: str) -> None:
+    await _lost(kind, tmp_path)
