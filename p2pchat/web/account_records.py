@@ -1,17 +1,25 @@
-"""Records of accounts: the words for their states, and which of two records of one name counts.
+"""Records of accounts: the words for their states, tokens, and which of two records of one name counts.
 
 A record says all that a gateway needs to host an account. Gateways of a cluster pass records on (see cluster/), and two
-of them may change one account at the same time. So all records of a name
-are in one order, and the last of them counts: the one with the highest version, of equal versions the strictest, then
-the one that was used last. In whatever order gateways hear of the records of a name, they end with the same one.
+of them may change one account at the same time. So all records of a name are in one order, and the last of them counts:
+the one with the highest version, of equal versions the strictest, then the one that was used last. In whatever order
+gateways hear of the records of a name, they end with the same one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from p2pchat import validate_name
+from p2pchat.web.errors import WebError
 
 # The word stored with the hash of an account, followed by "@" and the day (UTC) of its last use, as 2026-11-22. In a
 # cluster "@" and the version of the record follow.
@@ -22,6 +30,18 @@ RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to
 DELETED = "deleted"  # no longer hosted; the day is that of the deletion
 RELEASED = "released"  # was reserved, no longer hosted
 _FORMER = (DELETED, RELEASED)
+
+# Names that people, paths, commands or programs would take for something else, as `room`. Nobody at all may have a name
+# like an option or an address (core/names.py).
+REFUSED_NAMES = (
+    "everybody", "everyone", "all", "here", "channel", "nobody", "none", "me", "you", "system", "admin", "p2pchat",
+    "help", "on", "off", "few", "known", ".", "..", "null", "undefined",
+)  # fmt: skip
+
+
+def valid(name: str) -> str:
+    """Return a name that an account may have, in normal form. Raises ValueError."""
+    return validate_name(name, REFUSED_NAMES)
 
 
 def label_of(word: str, day: date, version: int) -> str:
@@ -111,3 +131,84 @@ class AccountRecord:
 def join(one: AccountRecord, other: AccountRecord) -> AccountRecord:
     """Return the record that counts of two of one name."""
     return max(one, other, key=lambda record: record.rank)
+
+
+def first_record(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
+    """Return the record of a new account in place of what the cluster has. Raises AccountNameTaken."""
+    if there is None:
+        return mine
+    if not there.is_free(today, kept_days):
+        raise AccountNameTaken(mine.name)
+    return replace(mine, version=there.version + 1)
+
+
+def registered_record(there: AccountRecord | None, mine: AccountRecord) -> AccountRecord:
+    """Return the record of a reserved name that is registered. Raises AccountNameTaken: another was faster."""
+    if there is None:
+        return mine
+    if there.user != mine.user or not there.is_reserved:
+        raise AccountNameTaken(mine.name)
+    return replace(mine, version=max(mine.version, there.version + 1))
+
+
+class AccountNameTaken(WebError):
+    """The name belongs to another user."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(409, "name_taken", f"the name {name!r} is taken: choose another")
+
+
+class SharedNames(Protocol):
+    """The names of all gateways of a cluster, as Accounts asks for them."""
+
+    def find(self, name: str) -> AccountRecord | None:
+        """Return the record of a name, or of one that looks like it."""
+
+    def by_hash(self, hash: bytes) -> AccountRecord | None:
+        """Return the record with this hash of a token."""
+
+    def require(self) -> None:
+        """Raise WebError (503, `cluster`) while the engine of the cluster is away."""
+
+    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
+        """Write a record of a name in place of the one there is, for all gateways; return it once it counts.
+
+        Args:
+            make: Returns the record to write, given the one there is. What it raises is raised here. It is called again
+                if another gateway was faster.
+        Raises WebError as require.
+        """
+
+    def announce(self, record: AccountRecord) -> None:
+        """Tell a record that was changed and stored here; it is written as soon as the engine is there."""
+
+
+def user_of(secret: bytes) -> str:
+    """Return the key of a user, in hex, from its secret."""
+    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw().hex()
+
+
+# ---- tokens
+#
+# A token is 256 random bits; anyone who has it has the account. Only its hash is stored. No salt or stretching is
+# needed, since nobody can guess a token, and the time a look-up of its hash takes reveals nothing about it.
+
+_BYTES = 32
+_MAX_CHARACTERS = 128  # a longer token is not ours and is not hashed
+
+
+def new_token() -> str:
+    """Return a new token of 43 characters that are valid in URLs and headers."""
+    return secrets.token_urlsafe(_BYTES)
+
+
+def hash_of(token: str) -> bytes:
+    """Return the hash of a token, 32 bytes; b"" for a text that cannot be a token."""
+    if not token or len(token) > _MAX_CHARACTERS or not token.isascii():
+        return b""
+    return hashlib.blake2b(token.encode("ascii"), digest_size=32, person=b"p2pchat/web").digest()
+
+
+def random_hash() -> bytes:
+    """Return the hash of an account without a token."""
+    return secrets.token_bytes(32)

@@ -1,4 +1,4 @@
-"""Accounts of a gateway, and the addresses they write to. Each is a hosted user of the peer, proved by a token.
+"""Accounts of a gateway. Each is a hosted user of the peer, proved by a token.
 
 A name that got messages before it was registered is *reserved*: a hosted user without a token, whose messages wait
 until the name is registered. Only free and reserved names can be registered; the names of the peer's own user, of
@@ -14,22 +14,16 @@ without a key stays, because the peer still knows the name: so the name can be g
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from time import monotonic, time
-from typing import Any, NamedTuple, Protocol
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import NamedTuple
 
 from p2pchat import (
-    AmbiguousName,
-    Conversation,
     Group,
     HostedUser,
     NameTaken,
@@ -37,9 +31,7 @@ from p2pchat import (
     PeerClosed,
     StorageError,
     TCPPeer,
-    UnknownName,
     User,
-    validate_name,
 )
 from p2pchat.web import WebSettings
 from p2pchat.web.account_records import (
@@ -49,25 +41,27 @@ from p2pchat.web.account_records import (
     RELEASED,
     RESERVED,
     REVOKED,
+    AccountNameTaken,
     AccountRecord,
+    SharedNames,
+    first_record,
+    hash_of,
     join,
     label_of,
+    new_token,
     parse_label,
+    random_hash,
+    registered_record,
+    user_of,
+    valid,
 )
 from p2pchat.web.errors import Forbidden, WebError
-from p2pchat.web.rate_limit import RateLimiter, TooMany
+from p2pchat.web.receivers import Reservations
 
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
 MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
-# Names that people, paths, commands or programs would take for something else, as `room`. Nobody at all may have a name
-# like an option or an address (core/names.py).
-REFUSED_NAMES = (
-    "everybody", "everyone", "all", "here", "channel", "nobody", "none", "me", "you", "system", "admin", "p2pchat",
-    "help", "on", "off", "few", "known", ".", "..", "null", "undefined",
-)  # fmt: skip
 COMPARED_WITHIN = 3.0  # seconds for the conversations of a user that other gateways of a cluster host; a guess
-MAX_SUGGESTED = 3  # names in a "did you mean"
 
 
 @dataclass(eq=False, slots=True)
@@ -144,43 +138,6 @@ class Account:
         return AccountRecord(self.name, self.key, self.user.secret, self.hash, self.word, self.used, self.version)
 
 
-def valid(name: str) -> str:
-    """Return a name that an account may have, in normal form. Raises ValueError."""
-    return validate_name(name, REFUSED_NAMES)
-
-
-class AccountNameTaken(WebError):
-    """The name belongs to another user."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(409, "name_taken", f"the name {name!r} is taken: choose another")
-
-
-class SharedNames(Protocol):
-    """The names of all gateways of a cluster, as Accounts asks for them."""
-
-    def find(self, name: str) -> AccountRecord | None:
-        """Return the record of a name, or of one that looks like it."""
-
-    def by_hash(self, hash: bytes) -> AccountRecord | None:
-        """Return the record with this hash of a token."""
-
-    def require(self) -> None:
-        """Raise WebError (503, `cluster`) while the engine of the cluster is away."""
-
-    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
-        """Write a record of a name in place of the one there is, for all gateways; return it once it counts.
-
-        Args:
-            make: Returns the record to write, given the one there is. What it raises is raised here. It is called again
-                if another gateway was faster.
-        Raises WebError as require.
-        """
-
-    def announce(self, record: AccountRecord) -> None:
-        """Tell a record that was changed and stored here; it is written as soon as the engine is there."""
-
-
 class Accounts:
     """All accounts of one gateway, read from storage by load() or when the first is needed.
 
@@ -202,11 +159,10 @@ class Accounts:
         self._peer = peer
         self._settings = settings
         self._clock = clock
-        self._reservations = RateLimiter(settings.reservations, steady)
         self._by_name: dict[str, Account] = {}
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
-        self._reserved: dict[str, str] = {}  # who wrote to it first, by the key of a reserved name; oldest first
+        self._reserved = Reservations(settings, steady)
         self._former: dict[str, _Former] = {}  # by key; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
@@ -270,82 +226,14 @@ class Accounts:
         """Return all accounts, by name."""
         return sorted(self._by_key.values(), key=lambda account: account.name.casefold())
 
-    # ---- conversations
+    def former(self, key: str) -> str:
+        """Return DELETED or RELEASED for the user of a former account, by key (hex); "" for others."""
+        return self._former[key].word if key in self._former else ""
 
-    def find_conversation(self, account: Account, to: str) -> Conversation:
-        """Return the conversation of an address: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
-
-        Of several users with one name, an account that has it now outweighs former ones. Raises UnknownName,
-        AmbiguousName.
-        """
-        try:
-            return account.user.find(to)
-        except (UnknownName, AmbiguousName) as error:
-            other = self.find(to.strip().removeprefix("@"))
-            if isinstance(error, AmbiguousName):
-                if other is None or self._alike(other.name, {other.key}) - self._former.keys():
-                    raise
-            elif other is None:
-                raise UnknownName(to) from None
-            return account.user.find(other.user.me)
-
-    async def resolve_conversation(self, account: Account, to: str) -> Conversation:
-        """As find_conversation, for writing: a free name is reserved, and messages to it wait until it is registered.
-
-        Raises UnknownName, also for an account that was deleted, AmbiguousName, and what reserve raises.
-        """
-        try:
-            found = self.find_conversation(account, to)
-            self.check_receiver(found)
-        except (UnknownName, AmbiguousName, WebError) as error:
-            problem = error
-        else:
-            return found
-        try:
-            name = valid(to.strip().removeprefix("@"))
-            return account.user.find((await self.reserve(name, account)).user.me)
-        except AccountNameTaken:
-            if isinstance(problem, UnknownName):
-                raise
-        except ValueError:
-            if isinstance(problem, UnknownName):
-                problem = UnknownName(to)
-        raise problem
-
-    def check_receiver(self, to: Conversation) -> None:
-        """Raise WebError if a message there would reach nobody: the account was deleted, or the name released."""
-        if to.user is None or to.user.key not in self._former:
-            return
-        label, former = to.user.label, self._former[to.user.key]
-        if former.word == DELETED:
-            raise WebError(404, "unknown_name", f"{label} is gone: this account was deleted")
-        raise WebError(404, "unknown_name", f"{label} is gone: nobody has registered this name; write to it anew")
-
-    def reservation(self, by: Account, to: Conversation) -> dict[str, Any]:
-        """Return what the answer to a direct message says of a reserved name: `reserved` and `text`; {} for others."""
-        other = to.user and self.of(to.user.key)
-        if other and other.reserved:
-            self.use(other)
-        text = to.user and self._reserved_text(by, to.user, "the message waits until someone registers this name")
-        return {"reserved": True, "text": text} if text else {}
-
-    def reserved_members(self, by: Account, users: Iterable[User]) -> dict[str, Any]:
-        """Return what the answer says of reserved names among new members of a group: as reservation()."""
-        texts = [self._reserved_text(by, user, "a member as soon as someone registers this name") for user in users]
-        return {"reserved": True, "text": "\n".join(filter(None, texts))} if any(texts) else {}
-
-    def _reserved_text(self, by: Account, user: User, outcome: str) -> str:
-        """Return a sentence about a reserved name, "" for others."""
-        other = self.of(user.key)
-        if other is None or not other.reserved:
-            return ""
-        people = self._peer.people
-        state = len(people.known), len(self._reserved)
-        if other.near[0] != state:  # all names are looked through, so not for each message
-            other.near = state, people.near(other.name)
-        near = [user.label for user in other.near[1] if user.key != by.key and user.key not in self._former]
-        hint = f"; did you mean {' or '.join(near[:MAX_SUGGESTED])}?" if near else ""
-        return f"nobody is called {other.name} yet: {outcome}{hint}"
+    @property
+    def reserved(self) -> int:
+        """The number of reserved names."""
+        return len(self._reserved)
 
     # ---- changes
 
@@ -408,7 +296,8 @@ class Accounts:
     async def reserve(self, name: str, by: Account | None = None) -> Account:
         """Return the account of a name; a free name is reserved, and messages to it wait there.
 
-        It takes the place of an older one where there are too many (see _surplus), whose messages nobody will get then.
+        It takes the place of an older one where there are too many (see Reservations.surplus). Nobody will get the
+        messages of that one.
 
         Args:
             by: The account that writes to it.
@@ -425,10 +314,10 @@ class Accounts:
             if account is not None:
                 return account
             self._check_free(name, set())
-            if wait := 0.0 if by is None else self._reservations.wait(key):
-                raise TooMany(wait, "you have written to too many names that nobody has")
-            while (oldest := self._surplus(key)) is not None:
-                await self._unhost(oldest, RELEASED)
+            if by is not None:
+                self._reserved.check_rate(key)
+            while (oldest := self._reserved.surplus(key)) is not None:
+                await self._unhost(self._by_key[oldest], RELEASED)
             return await self._store(None, name, random_hash(), RESERVED + key, "reserved")
 
     async def new_token(self, name: str) -> tuple[Account, str]:
@@ -625,7 +514,7 @@ class Accounts:
             if self.shared is not None:
                 if account.reserved:  # others may register it too, at other gateways
                     mine = replace(account.record, hash=hash, word=word, used=self._today(), version=version)
-                    version = (await self.shared.claim(name, lambda there: _registered(there, mine))).version
+                    version = (await self.shared.claim(name, lambda there: registered_record(there, mine))).version
             await self._set(account, hash, word, self._today(), version)
             self._announce(account.record)
         self.on_change(account, change)
@@ -651,7 +540,7 @@ class Accounts:
             secret = given[0] if given else secrets.token_bytes(32)
             mine = AccountRecord(name, user_of(secret), secret, hash, word, today, 1)
             kept = self._settings.name_kept_days
-            claimed = await self.shared.claim(name, lambda there: _first(there, mine, today, kept))
+            claimed = await self.shared.claim(name, lambda there: first_record(there, mine, today, kept))
             version = claimed.version
         try:
             user = await self._host(name, {hash: label_of(word, today, version)}, secret)
@@ -703,7 +592,7 @@ class Accounts:
         self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
         if account.reserved:
-            self._reserved[account.key] = account.word.removeprefix(RESERVED)
+            self._reserved.add(account.key, account.word.removeprefix(RESERVED))
 
     def _index(self, account: Account) -> None:
         """Index an account by its current name only."""
@@ -714,23 +603,7 @@ class Accounts:
 
     def _unindex(self, account: Account) -> None:
         del self._by_hash[account.hash]
-        self._reserved.pop(account.key, None)
-
-    def _surplus(self, by: str) -> Account | None:
-        """Return the reserved name that gives way to a further one of this account; None while there is room.
-
-        It is the oldest of the account itself if that has as many as it may, and with a full table the oldest of the
-        account that has most: whoever writes to many names loses them, and not those of others.
-        """
-        counts = Counter(self._reserved.values())
-        counts[by] += 1
-        if by and counts[by] > self._settings.max_reserved_by_account:
-            holder = by
-        elif len(self._reserved) >= self._settings.max_reserved:
-            holder = max(counts, key=lambda one: counts[one])
-        else:
-            return None
-        return self._by_key[next(key for key, one in self._reserved.items() if one == holder)]
+        self._reserved.drop(account.key)
 
     async def _unhost(self, account: Account, word: str, told: AccountRecord | None = None) -> None:
         """Stop hosting the user of an account, called with the lock held. Its messages stay on this disk.
@@ -772,57 +645,8 @@ class _Former(NamedTuple):
     version: int
 
 
-def _first(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
-    """Return the record of a new account in place of what the cluster has. Raises AccountNameTaken."""
-    if there is None:
-        return mine
-    if not there.is_free(today, kept_days):
-        raise AccountNameTaken(mine.name)
-    return replace(mine, version=there.version + 1)
-
-
-def _registered(there: AccountRecord | None, mine: AccountRecord) -> AccountRecord:
-    """Return the record of a reserved name that is registered. Raises AccountNameTaken: another was faster."""
-    if there is None:
-        return mine
-    if there.user != mine.user or not there.is_reserved:
-        raise AccountNameTaken(mine.name)
-    return replace(mine, version=max(mine.version, there.version + 1))
-
-
-def user_of(secret: bytes) -> str:
-    """Return the key of a user, in hex, from its secret."""
-    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw().hex()
-
-
-def random_hash() -> bytes:
-    """Return the hash of an account without a token."""
-    return secrets.token_bytes(32)
-
-
 async def open_accounts(peer: TCPPeer) -> Accounts:
     """Return the accounts of a peer on which no gateway runs. Raises StorageError."""
     accounts = Accounts(peer, WebSettings())
     await accounts.load()
     return accounts
-
-
-# ---- tokens
-#
-# A token is 256 random bits; anyone who has it has the account. Only its hash is stored. No salt or stretching is
-# needed, since nobody can guess a token, and the time a look-up of its hash takes reveals nothing about it.
-
-_BYTES = 32
-_MAX_CHARACTERS = 128  # a longer token is not ours and is not hashed
-
-
-def new_token() -> str:
-    """Return a new token of 43 characters that are valid in URLs and headers."""
-    return secrets.token_urlsafe(_BYTES)
-
-
-def hash_of(token: str) -> bytes:
-    """Return the hash of a token, 32 bytes; b"" for a text that cannot be a token."""
-    if not token or len(token) > _MAX_CHARACTERS or not token.isascii():
-        return b""
-    return hashlib.blake2b(token.encode("ascii"), digest_size=32, person=b"p2pchat/web").digest()

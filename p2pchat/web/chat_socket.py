@@ -287,7 +287,7 @@ class ChatSession(WebSocketSession):
             if request.group:
                 to: Conversation = self.account.group(request.group)
             else:
-                to = await self.gateway.accounts.resolve_conversation(self.account, request.to)
+                to = await self.gateway.receivers.resolve(self.account, request.to)
             self._start(request, to)
             return
         limits.small.take(self.account.key)
@@ -300,7 +300,7 @@ class ChatSession(WebSocketSession):
         if request.group:
             to: Conversation = self.account.group(request.group)
         else:
-            to = self.gateway.accounts.find_conversation(self.account, request.to)
+            to = self.gateway.receivers.find(self.account, request.to)
         self.user.typing(to, request.on)
 
     def _start(self, request: SendRequest, to: Conversation) -> None:
@@ -329,7 +329,7 @@ class ChatSession(WebSocketSession):
         except Exception as error:  # problem() raises unexpected errors again
             content = self.gateway.metrics.problem(error).to_json(request.ref)
         else:
-            content = {"status": "ok", "id": id} | self.gateway.accounts.reservation(self.account, to)
+            content = {"status": "ok", "id": id} | self.gateway.receivers.reservation(self.account, to)
             if request.ref is not None:
                 content["ref"] = request.ref
         self.queue.fill(answer, as_frame(content))

@@ -254,7 +254,7 @@ class EventSession(WebSocketSession):
 
     def _check_receiver(self, address: str) -> None:
         with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
-            self.gateway.accounts.check_receiver(self.user.find(address))
+            self.gateway.receivers.check(self.user.find(address))
 
     def _on_presence(self, status: str, text: str) -> None:
         """Take over a presence set by command; it counts for all connections of the account, later ones too."""

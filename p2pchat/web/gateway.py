@@ -25,6 +25,7 @@ from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots
+from p2pchat.web.receivers import Receivers
 from p2pchat.web.separations import Separations, name_of
 
 _log = logging.getLogger("p2pchat.web")
@@ -39,6 +40,7 @@ class Gateway:
         settings: Access rules and limits.
         audit_log: The log of sign-ups, refusals and deletions.
         accounts: The accounts, with their tokens.
+        receivers: The conversations that they write to, by address.
         hub: The reader of all events, and the sessions that get them.
         limits: The rate limits of accounts and addresses.
         answers: Slots of accounts for answers, from their making until they are sent.
@@ -58,6 +60,7 @@ class Gateway:
         self.settings = settings
         self.audit_log: AuditLog = AuditLog()
         self.accounts: Accounts = Accounts(peer, settings)
+        self.receivers: Receivers = Receivers(peer, self.accounts)
         self.hub: Hub = Hub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
         self.answers: Slots = Slots(settings.max_answers_of_account)

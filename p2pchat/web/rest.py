@@ -181,13 +181,13 @@ def _wanted_conversation(
 ) -> Conversation | None:
     """Return the conversation to read; None for all. Raises UnknownName."""
     if user1 is None and user2 is None:
-        return None if conversation is None else gateway.accounts.find_conversation(account, conversation)
+        return None if conversation is None else gateway.receivers.find(account, conversation)
     if user1 is None or user2 is None or conversation is not None:
         raise WebError(400, "malformed", "give user1 and user2, or a conversation")
     mine = [account.is_me(name) for name in (user1, user2)]
     if not any(mine):
         raise Forbidden("one of the two users has to be you")
-    return gateway.accounts.find_conversation(account, user2 if mine[0] else user1)
+    return gateway.receivers.find(account, user2 if mine[0] else user1)
 
 
 async def _position(account: Account, text: str | None) -> Post | datetime | None:
@@ -243,7 +243,7 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 50,
 ) -> list[MessageOut]:
     """Return the newest messages that contain all of these words, oldest first."""
-    talk = None if conversation is None else gateway.accounts.find_conversation(account, conversation)
+    talk = None if conversation is None else gateway.receivers.find(account, conversation)
     high = await _position(account, before)
     page, more = await search_page(account.user, words, talk, high, limit, gateway.settings.max_answer_bytes)
     if more:
@@ -274,7 +274,7 @@ async def write(
     if new.group:
         to: Conversation = account.group(new.group)
     else:
-        to = await gateway.accounts.resolve_conversation(account, new.to)
+        to = await gateway.receivers.resolve(account, new.to)
 
     async def send() -> str:
         with gateway.metrics.accepting("rest"):
@@ -283,7 +283,7 @@ async def write(
     id = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
     if gateway.cluster is not None:
         await gateway.cluster.wait_here(account, id)
-    return await _accepted(account, id, ref=new.ref, **gateway.accounts.reservation(account, to))
+    return await _accepted(account, id, ref=new.ref, **gateway.receivers.reservation(account, to))
 
 
 async def _accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
@@ -389,7 +389,7 @@ async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway:
 
 def _with_new_members(gateway: Gateway, account: Account, group: Group, new: Sequence[User]) -> GroupAccepted:
     accepted = GroupAccepted.model_validate(group, from_attributes=True)
-    return accepted.model_copy(update=gateway.accounts.reserved_members(account, new))
+    return accepted.model_copy(update=gateway.receivers.reserved_members(account, new))
 
 
 @groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
@@ -422,7 +422,7 @@ async def _user(gateway: Gateway, account: Account, name: str) -> User:
     """Return the user of a name; a free name is reserved and joins once it is registered."""
     if account.is_me(name):
         return account.user.me
-    found = (await gateway.accounts.resolve_conversation(account, name)).user
+    found = (await gateway.receivers.resolve(account, name)).user
     if found is None:
         raise WebError(400, "malformed", f"{name!r} cannot be a member of a group")
     return found

@@ -14,9 +14,11 @@ from p2pchat import DataLocked, Renamed, Settings, StorageError, TCPPeer, Unknow
 from p2pchat.core.names import base32
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.accounts import REFUSED_NAMES, AccountNameTaken, Accounts, open_accounts
+from p2pchat.web.account_records import REFUSED_NAMES, AccountNameTaken
+from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.rate_limit import TooMany
+from p2pchat.web.receivers import Receivers
 from tests.web.conftest import Served, serving
 
 
@@ -147,7 +149,7 @@ async def test_no_way_leads_to_a_refused_name() -> None:
                 await claim("admin")
         ada, _ = await accounts.register("ada")
         with pytest.raises(UnknownName):
-            await accounts.resolve_conversation(ada, "everybody")
+            await Receivers(peer, accounts).resolve(ada, "everybody")
     assert validate_name("admin") == "admin"  # for a peer of its own
 
 
@@ -193,14 +195,14 @@ async def test_the_oldest_name_that_an_account_reserved_gives_way_and_can_be_wri
         ada, _ = await accounts.register("ada")
         bea, _ = await accounts.register("bea")
         await accounts.reserve("hers", bea)
-        first = await accounts.resolve_conversation(ada, "one")
+        first = await Receivers(peer, accounts).resolve(ada, "one")
         for name in ("two", "three"):
             await accounts.reserve(name, ada)
         assert reserved(accounts) == {"hers", "two", "three"}
         assert first.user is not None and first.user.key not in {user.key for user in peer.hosted}
-        again = await accounts.resolve_conversation(ada, "one")  # under another key
-        assert again.user != first.user and accounts.reservation(ada, again)["reserved"] is True
-        assert accounts.find_conversation(ada, "one") is again and reserved(accounts) == {"hers", "three", "one"}
+        again = await Receivers(peer, accounts).resolve(ada, "one")  # under another key
+        assert again.user != first.user and Receivers(peer, accounts).reservation(ada, again)["reserved"] is True
+        assert Receivers(peer, accounts).find(ada, "one") is again and reserved(accounts) == {"hers", "three", "one"}
         one, token = await accounts.register("one")
         assert again.user is not None and one.key == again.user.key and await accounts.by_token(token) is one
         assert [account.name for account in accounts.list()] == ["ada", "bea", "hers", "one", "three"]
@@ -266,7 +268,7 @@ async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_pa
         assert await accounts.by_token(token) is None and not zoe.user.is_hosted and accounts.find("zoe") is None
         assert [post.text for post in await ada.user.history("room")] == ["hello"]
         with pytest.raises(WebError) as gone:
-            await accounts.resolve_conversation(ada, "zoe")
+            await Receivers(peer, accounts).resolve(ada, "zoe")
         assert (gone.value.status, gone.value.code) == (404, "unknown_name")
     assert not [path.name for path in tmp_path.iterdir() if path.is_file() and secret in path.read_bytes()]
     for days, is_free in ((0, False), (89, False), (90, True)):
@@ -279,7 +281,7 @@ async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_pa
                 assert other.key != key
                 ada = accounts.find("ada") or ada
                 assert [post.text for post in await ada.user.history(f"zoe#{base32(key)[:8]}")] == ["psst"]
-                mine = await accounts.resolve_conversation(ada, "zoe")  # the name means who has it now
+                mine = await Receivers(peer, accounts).resolve(ada, "zoe")  # the name means who has it now
                 assert mine.user is not None and mine.user.key == other.key
             else:
                 with pytest.raises(AccountNameTaken):

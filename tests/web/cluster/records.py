@@ -7,8 +7,7 @@ from hashlib import blake2b
 
 from hypothesis import strategies as st
 
-from p2pchat.web.account_records import DELETED, NAMED, REGISTERED, RELEASED, RESERVED, REVOKED, AccountRecord
-from p2pchat.web.accounts import user_of
+from p2pchat.web.account_records import DELETED, NAMED, REGISTERED, RELEASED, RESERVED, REVOKED, AccountRecord, user_of
 
 DAY = date(2026, 11, 22)
 

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 
 from p2pchat import TCPPeer
 from p2pchat.web import Gateway, WebSettings, create_app
-from p2pchat.web.account_records import RELEASED, AccountRecord
-from p2pchat.web.accounts import Account, AccountNameTaken, _first
+from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecord, first_record
+from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions, cancel
@@ -241,7 +241,7 @@ async def test_of_a_thousand_pairs_of_claims_exactly_one_wins_each(engine: Keepi
                 return [gateway.accounts.register(name) for gateway, name in zip((one, other), names, strict=True)]
             return [
                 cluster_of(gateway).claim(
-                    name, partial(_first, mine=record(name, owner=str(gateway)), today=DAY, kept_days=90)
+                    name, partial(first_record, mine=record(name, owner=str(gateway)), today=DAY, kept_days=90)
                 )
                 for gateway, name in zip((one, other), names, strict=True)
             ]
