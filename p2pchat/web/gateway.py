@@ -17,7 +17,7 @@ from p2pchat import Delivered, Link, Message, PeerClosed, Read, Sent, StorageErr
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.catch_up import REPEATED
+from p2pchat.web.catch_up import REPEATED, Separations, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
@@ -26,7 +26,6 @@ from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots
 from p2pchat.web.receivers import Receivers
-from p2pchat.web.separations import Separations, name_of
 
 _log = logging.getLogger("p2pchat.web")
 

@@ -15,7 +15,7 @@ from p2pchat import HostedUser, Link
 from p2pchat.core.names import base32
 from p2pchat.web import catch_up
 from p2pchat.web.accounts import DELIVERY_CONSUMER
-from p2pchat.web.separations import Separations, name_of
+from p2pchat.web.catch_up import Separations, name_of
 from tests.web.chat_client import WITHIN, chatting, drop, opened
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
