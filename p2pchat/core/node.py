@@ -217,8 +217,9 @@ class Node:
         change, sync = self._ctx.change, self.sync
         if not self._storage_works:
             return
-        change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
-        change.stays.extend(sync.delivery_receipts.rosters.take_unsaved())
+        delivered, stays = sync.delivery_receipts.take_unsaved_marks()
+        change.delivered.extend(delivered)
+        change.stays.extend(stays)
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
         change.consumers.update(self._positions.take())
@@ -532,8 +533,10 @@ class Node:
         self.sync.read_receipts.on_marked_read(input)
 
     def _on_stop(self, input: Stop) -> None:
-        """Save what programs have taken, since there is no later commit."""
+        """Save what programs have taken, and all of the rosters, since there is no later commit."""
         self._positions.save()
+        if self.sync.delivery_receipts.rosters.unsaved:
+            self._ctx.change.delivered, self._ctx.change.stays = self.sync.delivery_receipts.take_unsaved_marks(None)
         self._lazy_commit.force()
         self.sync.read_receipts.on_stop()
         self.links.stop(input)

@@ -65,9 +65,9 @@ class NewLog(Record, frozen=True):
 class DeliveredMark(Record, frozen=True):
     """A peer hosting `member` said that it holds `log` up to `seq`. Storage keeps the highest.
 
-    With a `version`, `member` is a peer, and the mark counts for all users that it hosts beside its own: those who were
-    there at revision `told` of its roster, and had not left at revision `version`. Storage keeps one of each version,
-    the newest.
+    With a `version`, `member` is a peer, and the mark counts for all users that it hosts: those who were there at
+    revision `told` of its roster, and had not left at revision `version`. Storage keeps one of each version, the
+    newest; with a `seq` of 0 it deletes that.
     """
 
     log: LogId
@@ -78,12 +78,18 @@ class DeliveredMark(Record, frozen=True):
 
     @property
     def is_of_host(self) -> bool:
-        """Return whether it counts for all users of a peer but its own."""
+        """Return whether it counts for all users of a peer."""
         return self.version >= 0
 
 
+FORGOTTEN = -1  # Stay.ended: storage deletes it
+
+
 class Stay(Record, frozen=True):
-    """A user that a peer hosts beside its own, from one revision of its roster to another; `ended` 0: it is there."""
+    """A user on the roster of a peer, from one revision of it to another; `ended` 0: it is there.
+
+    A peer that hosts nobody but its own user has none, unless it hosted others before.
+    """
 
     peer: PeerId
     user: UserId

@@ -29,6 +29,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.records import (
     EVERYTHING,
+    FORGOTTEN,
     Address,
     Change,
     Cite,
@@ -291,11 +292,17 @@ class MemoryStorage:
         tables = self._tables
         for mark in change.delivered:
             if mark.log in tables.logs and mark.is_of_host:
-                tables.host_marks.setdefault(mark.log, {})[mark.member, mark.version] = mark
+                marks = tables.host_marks.setdefault(mark.log, {})
+                marks[mark.member, mark.version] = mark
+                if not mark.seq:
+                    del marks[mark.member, mark.version]
             elif mark.log in tables.logs:
                 seqs = tables.delivered.setdefault(mark.log, {})
                 seqs[mark.member] = max(seqs.get(mark.member, 0), mark.seq)
-        tables.stays.update({(stay.peer, stay.user, stay.since): stay for stay in change.stays})
+        for stay in change.stays:
+            tables.stays[stay.peer, stay.user, stay.since] = stay
+            if stay.ended == FORGOTTEN:
+                del tables.stays[stay.peer, stay.user, stay.since]
         for read in change.reads:
             if read.log in tables.logs:
                 seqs = tables.reads.setdefault(read.log, {})

@@ -21,6 +21,7 @@ from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain, is_one_batch, size_bytes
 from p2pchat.core.records import (
     EVERYTHING,
+    FORGOTTEN,
     Change,
     DeliveredMark,
     Fork,
@@ -268,10 +269,11 @@ class RowBuffer:
             self._write_waiting(log)
         delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
         self._db.insert(heard, delivered, Conflict.HIGHER)
-        marks = [value for key, mark in self._host_marks.items() for value in (*key, *mark)]
+        marks = [value for key, mark in self._host_marks.items() if mark[0] for value in (*key, *mark)]
         self._db.insert(host_marks, marks, Conflict.REPLACE)
-        ended = [value for key, revision in self._stays.items() for value in (*key, revision)]
+        ended = [value for key, revision in self._stays.items() if revision != FORGOTTEN for value in (*key, revision)]
         self._db.insert(stays, ended, Conflict.REPLACE)
+        self._delete_forgotten()
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -432,6 +434,15 @@ class RowBuffer:
             self._host_marks[*key, mark.version] = (mark.seq, mark.told)
         else:
             self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
+
+    def _delete_forgotten(self) -> None:
+        """Delete rows of rosters that nobody needs any more; they are few."""
+        for key, mark in self._host_marks.items():
+            if not mark[0]:
+                self._db.run("delete from host_marks where log = ? and host = ? and version = ?", *key)
+        for stay, revision in self._stays.items():
+            if revision == FORGOTTEN:
+                self._db.run("delete from stays where host = ? and guest = ? and since = ?", *stay)
 
     def _add_read(self, mark: ReadMark) -> None:
         """Write a read mark, or delete one that another replaces; they are few, so each is written at once."""

@@ -3,7 +3,7 @@
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
 on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and in the
-room a peer, for all users that it hosts beside its own (rosters.py).
+room a peer, for all users on its roster (rosters.py).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
 from p2pchat.core.shares import Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.rosters import HOST, Audience, HostRow, Roster, Rosters, host_holder
+from p2pchat.core.sync.rosters import HOST, STAYS_A_COMMIT, Audience, HostRow, Roster, Rosters, host_holder
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
-from p2pchat.protocol import Mark, UserId
+from p2pchat.protocol import Mark, PeerId, UserId
 
 # ---- acknowledged positions
 
@@ -30,6 +30,7 @@ NO_POSITIONS: Mapping[str, int] = {}
 Continuation = Callable[[], None]
 Holder = str  # the id of a user, or host_holder() of a peer
 AckKey = tuple[LogId, Holder]
+RowKey = tuple[LogId, int]  # with the version
 
 
 class Acknowledgement(NamedTuple):
@@ -260,9 +261,9 @@ class DeliveryReceipts(AckTracker):
         self._on_delivered = on_delivered
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self._combined: dict[EntryRange, list[Sequence[UserId]]] | None = None  # who advanced by the marks of one call
-        self.rosters: Rosters = Rosters(stays, sync.hosted, self._take_place)
+        self.rosters: Rosters = Rosters(stays, sync.hosted, self._take_place, self._on_forget_stay)
         self._rows: dict[LogId, dict[Holder, HostRow]] = {}
-        self._unsaved_rows: dict[AckKey, HostRow] = {}
+        self._unsaved_rows: dict[PeerId, dict[RowKey, HostRow]] = {}
         self._audiences: list[Audience] = []  # of the newest messages asked for
         self.add_marks(stored)
 
@@ -270,8 +271,11 @@ class DeliveryReceipts(AckTracker):
 
     def position(self, log: LogId, member: UserId) -> int:
         """Return a member's position in a log, of its own or as a user of a peer; 0 when it is not known."""
+        return self._position_by(log, member, self.rosters.stays(member))
+
+    def _position_by(self, log: LogId, member: UserId, stays: Iterable[Stay]) -> int:
         found, rows = super().position(log, member), self._rows.get(log, {})
-        for stay in self.rosters.stays(member) if rows else ():
+        for stay in stays if rows else ():
             row = rows.get(host_holder(stay.peer))
             if row is not None:
                 found = max(found, row.seq_for(stay))
@@ -299,19 +303,33 @@ class DeliveryReceipts(AckTracker):
         self.rosters.take_over(former.rosters)
         for log, rows in former._rows.items():
             self._rows[log] = dict(rows)
-            self._unsaved_rows.update({(log, holder): row for holder, row in rows.items()})
+            for holder, row in rows.items():
+                for each in (row, *row.former):
+                    self._save(log, holder.removeprefix(HOST), each)
 
-    def take_unsaved_marks(self) -> list[DeliveredMark]:
-        """Return what the next commit shall save."""
-        rows, self._unsaved_rows = self._unsaved_rows, {}
-        return [
-            *starmap(DeliveredMark, self.take_unsaved()),
-            *(
-                DeliveredMark(log, holder.removeprefix(HOST), each.seq, each.version, each.told)
-                for (log, holder), row in rows.items()
-                for each in (*row.former[-1:], row)
-            ),
-        ]
+    def take_unsaved_marks(self, stays: int | None = STAYS_A_COMMIT) -> tuple[list[DeliveredMark], list[Stay]]:
+        """Return what the next commit shall save: stays, so many at most, and rows of peers of which no stay waits."""
+        taken = self.rosters.take_unsaved(stays)
+        marks = [*starmap(DeliveredMark, self.take_unsaved())]
+        for peer in self._unsaved_rows.keys() - self.rosters.unsaved.keys():
+            rows = self._unsaved_rows.pop(peer)
+            marks += (DeliveredMark(log, peer, row.seq, version, row.told) for (log, version), row in rows.items())
+        return marks, taken
+
+    def _save(self, log: LogId, peer: PeerId, row: HostRow) -> None:
+        self._unsaved_rows.setdefault(peer, {})[log, row.version] = row
+
+    def _on_forget_stay(self, stay: Stay) -> None:
+        """Note what a user has by this stay and by nothing else."""
+        holder, user = host_holder(stay.peer), stay.user
+        others = [each for each in self.rosters.stays(user) if each is not stay]
+        for log, rows in self._rows.items():
+            row = rows.get(holder)
+            if row is None or user == log.user:
+                continue
+            has = row.seq_for(stay)
+            if has and has > self._position_by(log, user, others):
+                self._positions.setdefault(log, {})[user] = self.unsaved[log, user] = has
 
     def keep(self, member: UserId) -> None:
         super().keep(member)
@@ -389,8 +407,9 @@ class DeliveryReceipts(AckTracker):
             return
         acks = [Acknowledgement(remote, conversation, user, one) for one in self._holders(remote, conversation, user)]
         together = self._combined = {} if acks else None
+        for_many = len(acks) > 1 or any(ack.member.startswith(HOST) for ack in acks)
         for mark in dict.fromkeys(marks):
-            if len(acks) > 1 and self._must_look_up(conversation, user, mark):
+            if for_many and self._must_look_up(conversation, user, mark):
                 self._look_up_once(remote, conversation, user, mark)
             else:
                 for ack in acks:
@@ -427,16 +446,16 @@ class DeliveryReceipts(AckTracker):
         self._emit(together)
 
     def _holders(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> list[Holder]:
-        """Return who has a writer's log by a mark of a remote: members, and in the room its own user and all others."""
-        there, writers = remote.link.users.keys(), conversation.allowed_writers
+        """Return who has a writer's log by a mark of a remote: members, and in the room all users on its roster."""
+        there, writers, peer = remote.link.users.keys(), conversation.allowed_writers, remote.link.peer
         if writers is not None:
             return sorted(there & writers - {user})
-        own, peer = remote.link.peer, remote.link.peer
-        found: list[Holder] = [own] if own in there and own != user else []
         roster = self.rosters.update(remote.link) if self._sync.is_up(remote) else None
-        if roster is not None and remote.link.has_listed_users and len(roster.guests) > (user in roster.guests):
-            found.append(host_holder(peer))
-        return found
+        if roster is None:
+            return [peer] if peer in there and peer != user else []
+        if not remote.link.has_listed_users or len(roster.guests) <= (user in roster.guests):
+            return []
+        return [host_holder(peer)]
 
     def recount_acks(self, conversation: ConversationState, user: UserId) -> None:
         """Recount earlier marks for own entries that came back from others."""
@@ -457,7 +476,7 @@ class DeliveryReceipts(AckTracker):
     ) -> None:
         """Count a log that a member refused before: it holds what builds on all of that log (an equal sum)."""
         key = LogKey(log.conversation, ref_key(log.user, log.run))
-        if conversation.allowed_writers is None and member != remote.link.peer:
+        if conversation.allowed_writers is None and self.rosters.update(remote.link) is not None:
             member = host_holder(remote.link.peer)
         ack = Acknowledgement(remote, conversation, log.user, member)
         self._sync.look_up(None, key, partial(self._on_lifted_found, ack))
@@ -539,7 +558,7 @@ class DeliveryReceipts(AckTracker):
             alike = tuple(user for user in alike if user not in others and user != log.user)
         had = {user: self.position(log, user) for user in sorted(others)}
         late = [] if row is None or row.told >= roster.joined else sorted({*roster.newcomers(row.told)} & {*alike})
-        rows[holder] = self._unsaved_rows[key] = _next_row(row, seq, roster)
+        self._put_row(log, holder, seq, roster)
         known = 0 if row is None else row.seq
         if late:
             self._on_advance_of_all(log, 1, known, late)
@@ -548,6 +567,27 @@ class DeliveryReceipts(AckTracker):
         for user, before in had.items():
             if (now := self.position(log, user)) > before:
                 self._on_advance(log, before + 1, now, user)
+
+    def _put_row(self, log: LogId, holder: Holder, seq: int, roster: Roster) -> None:
+        """Put the row of a mark that is announced now. If somebody left since the former one, that stays if needed."""
+        rows, peer = self._rows[log], holder.removeprefix(HOST)
+        row = rows.get(holder)
+        former = () if row is None else row.former
+        now = rows[holder] = HostRow(seq, roster.version, roster.revision, former)
+        if row is not None and row.version != roster.version:
+            rows[holder] = now._replace(former=())
+            for each in reversed((*former, row._replace(former=()))):
+                kept = rows[holder].former
+                if self._is_needed(log, each, kept[0].version if kept else now.version, roster):
+                    rows[holder] = now._replace(former=(each, *kept))
+                else:
+                    self._save(log, peer, HostRow(0, each.version, 0))
+        self._save(log, peer, now)
+
+    def _is_needed(self, log: LogId, row: HostRow, until: int, roster: Roster) -> bool:
+        """Return whether somebody who left before the next row has entries by this one alone."""
+        leavers = (stay for stay in roster.leavers(row.version, until) if stay.since <= row.told)
+        return any(stay.user != log.user and self.position(log, stay.user) < row.seq for stay in leavers)
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._on_advance_of_all(log, first, last, (member,))
@@ -566,15 +606,6 @@ class DeliveryReceipts(AckTracker):
         for (log, first, _), groups in risen.items():
             for members in groups:
                 self._on_delivered(log, first, members)
-
-
-def _next_row(row: HostRow | None, seq: int, roster: Roster) -> HostRow:
-    """Return the row of a mark that is announced now. The former one stays if somebody has left since."""
-    if row is None:
-        return HostRow(seq, roster.version, roster.revision)
-    if row.version == roster.version:
-        return row._replace(seq=seq, told=roster.revision)
-    return HostRow(seq, roster.version, roster.revision, (*row.former, row._replace(former=())))
 
 
 # ---- acknowledgements of this peer

@@ -1,41 +1,50 @@
-"""Rosters: which users each peer hosts beside its own, and hosted before, for receipts of the room.
+"""Rosters: which users each peer hosts, and hosted before, for receipts of the room.
 
 A gateway hosts thousands of users, and what it holds they all have. So a mark in the room counts for the peer that
 announced it: one row for each log and peer (HostRow), however many users are hosted there. Who has an entry is computed
-when somebody asks.
+when somebody asks. A peer has a roster once it hosts others than its own user, who is on it like all others.
 
 Users come and go. Each stay of a user at a peer says from which revision of the roster to which it was hosted there. A
 row says at which revision its mark was announced last, and at which revision a user had left last when it was made:
 a user has what was announced during its stay. When a mark advances after somebody left, the former row is kept, so
-that whoever left keeps what it had, and gets nothing of what its former host holds later.
+that whoever left keeps what it had, and gets nothing of what its former host holds later. It is kept no longer than
+somebody has something by it alone: whoever returned, or is at another peer too, mostly needs it no more.
+
+A roster of thousands is saved in parts, with the next commits, and rows of its peer after all of it: a row that is
+stored without the end of a stay would count for whoever left. What a crash loses is announced again.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, KeysView
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.records import DeliveredMark, Stay
+from p2pchat.core.records import FORGOTTEN, DeliveredMark, Stay
 from p2pchat.protocol import PeerId, UserId
 
 HOST = "@"  # before the id of a peer: the holder of a position that all of its users share
-MAX_STAYS = 8  # of one user; an older one is covered as soon as a later host announces its marks. A guess
+# Of one user, or as many as peers host it now; of an older one, what the user has by it becomes positions of its own.
+# That looks at every log, and each question for a user at every stay: a guess.
+MAX_STAYS = 8
+STAYS_A_COMMIT = 256  # 5 ms of a commit; a message that is written meanwhile waits for no more
 
-StayKey = tuple[PeerId, UserId, int]
+StayKey = tuple[UserId, int]
 
 
 def host_holder(peer: PeerId) -> str:
-    """Return the holder of the positions of all users that a peer hosts beside its own."""
+    """Return the holder of the positions of all users that a peer hosts."""
     return HOST + peer
 
 
 class HostRow(NamedTuple):
-    """The last entry of a log that a peer holds, for the users it hosts beside its own.
+    """The last entry of a log that a peer holds, for the users it hosts.
 
     Attributes:
         seq: The last entry.
@@ -56,7 +65,7 @@ class HostRow(NamedTuple):
 
 @dataclass(slots=True)
 class Roster:
-    """The users of one peer, beside its own.
+    """The users of one peer.
 
     Attributes:
         revision: Counts the changes.
@@ -64,6 +73,7 @@ class Roster:
         joined: The revision at which somebody came last.
         guests: The users that are there, the newest last.
         left: The users that were there.
+        ended: The stays that ended, in this order.
         left_out: The users that are there and for whom there was no place.
         seen: The link that was looked at last, and how often its users had changed.
     """
@@ -73,6 +83,7 @@ class Roster:
     joined: int = 0
     guests: dict[UserId, Stay] = field(default_factory=dict)
     left: dict[UserId, None] = field(default_factory=dict)
+    ended: list[Stay] = field(default_factory=list)
     left_out: AbstractSet[UserId] = frozenset()
     seen: tuple[int, int] = (0, 0)
     alike: tuple[UserId, ...] = ()  # guests who have nothing of the room but by this stay; cached
@@ -86,6 +97,17 @@ class Roster:
                 return
             yield user
 
+    def leavers(self, after: int, until: int) -> Iterator[Stay]:
+        """Yield the stays that ended after a revision, until another one."""
+        for at in range(bisect_right(self.ended, after, key=_ended), len(self.ended)):
+            if self.ended[at].ended > until:
+                return
+            yield self.ended[at]
+
+
+def _ended(stay: Stay) -> int:
+    return stay.ended
+
 
 class Rosters:
     """The rosters of all peers.
@@ -93,32 +115,42 @@ class Rosters:
     Args:
         hosted: A live view of the users hosted here.
         admit: Returns whether there is a place for a user on a roster.
+        on_forget: Called with a stay that is forgotten next.
 
     Attributes:
-        unsaved: What the next commit shall save.
+        unsaved: What the next commits shall save, by peer.
         changes: A number that grows with each change.
         holder_of: The holder of what a user has, of users who are and were at one peer only.
         others: The other users of rosters.
     """
 
-    def __init__(self, stored: Iterable[Stay], hosted: Container[UserId], admit: Callable[[UserId], bool]) -> None:
+    def __init__(
+        self,
+        stored: Iterable[Stay],
+        hosted: Container[UserId],
+        admit: Callable[[UserId], bool],
+        on_forget: Callable[[Stay], None],
+    ) -> None:
         self._hosted = hosted
         self._admit = admit
+        self._on_forget = on_forget
         self._by_peer: dict[PeerId, Roster] = {}
         self._stays: dict[UserId, list[Stay]] = {}
-        self._with_own_peer: set[UserId] = set()
         self.holder_of: dict[UserId, str] = {}
         self.others: set[UserId] = set()
-        self.unsaved: dict[StayKey, Stay] = {}
+        self.unsaved: dict[PeerId, dict[StayKey, Stay]] = {}
         self.changes: int = 0
         for stay in sorted(stored, key=lambda stay: stay.since):
             self._load(stay)
+        for roster in self._by_peer.values():
+            roster.ended.sort(key=_ended)
 
     def _load(self, stay: Stay) -> None:
         roster = self._by_peer.setdefault(stay.peer, Roster())
         self._stays.setdefault(stay.user, []).append(stay)
         if stay.ended:
             roster.left[stay.user] = None
+            roster.ended.append(stay)
         else:
             roster.guests[stay.user] = stay
         roster.version = max(roster.version, stay.ended)
@@ -128,17 +160,26 @@ class Rosters:
 
     def take_over(self, former: Rosters) -> None:
         """Take over what was known before storage failed. It may not have been saved."""
-        self._by_peer, self._stays, self._with_own_peer = former._by_peer, former._stays, former._with_own_peer
-        self.unsaved = {(stay.peer, stay.user, stay.since): stay for stays in self._stays.values() for stay in stays}
-        for user in self._stays:
+        self._by_peer, self._stays = former._by_peer, former._stays
+        for user, stays in self._stays.items():
+            for stay in stays:
+                self._save(stay)
             self._classify(user)
         for roster in self._by_peer.values():
             roster.seen = (0, 0)
 
-    def take_unsaved(self) -> list[Stay]:
-        """Return what the next commit shall save."""
-        taken, self.unsaved = list(self.unsaved.values()), {}
+    def take_unsaved(self, most: int | None = STAYS_A_COMMIT) -> list[Stay]:
+        """Return what the next commit shall save: a part, or all of it with None."""
+        taken: list[Stay] = []
+        for peer, stays in [*self.unsaved.items()]:
+            part = [*islice(stays, None if most is None else most - len(taken))]
+            taken += map(stays.pop, part)
+            if not stays:
+                del self.unsaved[peer]
         return taken
+
+    def _save(self, stay: Stay) -> None:
+        self.unsaved.setdefault(stay.peer, {})[stay.user, stay.since] = stay
 
     # ---- users come and go
 
@@ -153,11 +194,7 @@ class Rosters:
         if roster.seen == seen or not link.has_listed_users:
             return roster  # a list that has not ended yet says nothing about who is gone
         roster.seen = seen
-        if link.peer not in self._with_own_peer:
-            self._with_own_peer.add(link.peer)
-            self._classify(link.peer)
-        there = link.users.keys() - {link.peer}
-        gone, new = roster.guests.keys() - there, there - roster.guests.keys()
+        gone, new = roster.guests.keys() - link.users.keys(), link.users.keys() - roster.guests.keys()
         if gone or new:
             self._change(link.peer, roster, gone, new)
         return roster
@@ -167,6 +204,7 @@ class Rosters:
         for user in sorted(gone):
             stay = roster.guests.pop(user).replace(ended=revision)
             roster.left[user] = None
+            roster.ended.append(stay)
             roster.version = revision
             self._put(stay)
         roster.left_out = {user for user in sorted(new) if not self._admit(user)}
@@ -179,14 +217,24 @@ class Rosters:
 
     def _put(self, stay: Stay) -> None:
         stays = [each for each in self._stays.get(stay.user, ()) if (each.peer, each.since) != (stay.peer, stay.since)]
-        self._stays[stay.user] = [*stays, stay][-MAX_STAYS:]
-        self.unsaved[stay.peer, stay.user, stay.since] = stay
+        self._stays[stay.user] = stays = [*stays, stay]
+        self._save(stay)
+        if len(stays) > MAX_STAYS:
+            self._forget(next((each for each in stays if each.ended and each is not stay), None))
         self._classify(stay.user)
+
+    def _forget(self, stay: Stay | None) -> None:
+        """Forget a stay, unless it is None. What the user has by it is noted before."""
+        if stay is not None:
+            self._on_forget(stay)
+            self._stays[stay.user].remove(stay)
+            self._by_peer[stay.peer].ended.remove(stay)
+            self._save(stay.replace(ended=FORGOTTEN))
 
     def _classify(self, user: UserId) -> None:
         stays = self._stays.get(user, [])
         only = stays[0] if stays and len(stays) == 1 and not stays[0].ended else None
-        if only is not None and user not in self._hosted and user not in self._with_own_peer:
+        if only is not None and user not in self._hosted:
             self.holder_of[user] = host_holder(only.peer)
             self.others.discard(user)
         elif stays:
@@ -211,7 +259,7 @@ class Rosters:
 
     @property
     def users(self) -> KeysView[UserId]:
-        """All users that peers host beside their own, or hosted."""
+        """All users on rosters, or that were."""
         return self._stays.keys()
 
     def roster(self, peer: PeerId) -> Roster:

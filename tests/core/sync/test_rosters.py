@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.effects import DeliveryReceipt
-from p2pchat.core.inputs import CommitFailed, Loaded
+from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.records import Change, DeliveredMark, Stay
-from p2pchat.core.sync.rosters import guests_having
+from p2pchat.core.sync.rosters import MAX_STAYS, guests_having
 from p2pchat.protocol import Here, Hosted
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway
@@ -59,8 +59,8 @@ def test_all_users_of_a_peer_share_one_row() -> None:
     ada.say("three")  # the marks are saved with this commit
     loaded = ada.storage.load([ada.id])
     assert [(mark.member, mark.seq, mark.is_of_host) for mark in loaded.delivered] == [
-        (IDS["bob"], 3, False), (IDS["bob"], 3, True)]  # fmt: skip
-    assert {stay.user for stay in loaded.stays} == {IDS["cyd"], IDS["dan"]}
+        (IDS["bob"], 3, True)]  # fmt: skip
+    assert {stay.user for stay in loaded.stays} == {IDS["bob"], IDS["cyd"], IDS["dan"]}
     assert stored(ada, "bob", "cyd", "dan") == [3, 3, 3]
 
 
@@ -217,3 +217,88 @@ def test_a_stay_has_what_was_announced_during_it() -> None:
     stays = [Stay("p", "old", 1, 3), Stay("p", "new", 4)]
     marks = [DeliveredMark(LOG, "p", 5, 0, 2), DeliveredMark(LOG, "p", 9, 3, 4)]
     assert [*guests_having(marks, stays)] == [(LOG, "old", 5), (LOG, "new", 9)]
+
+
+def test_a_roster_is_saved_in_parts_and_rows_of_its_peer_after_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan", "eve")
+    ada.say("one")
+    heard(ada, bob, 2)
+    saved = []
+    for _ in range(3):
+        ada.say("a word")
+        loaded = ada.storage.load([ada.id])
+        saved.append((len(loaded.stays), len(loaded.delivered)))
+    assert saved == [(2, 0), (4, 1), (4, 1)]
+
+
+def test_a_peer_that_stops_saves_all_of_a_roster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan", "eve")
+    ada.say("one")
+    heard(ada, bob, 2)
+    ada.put(Stop())
+    ada.take()
+    assert len(ada.storage.load([ada.id]).stays) == 4
+    assert stored(ada, "bob", "cyd", "dan", "eve") == [2, 2, 2, 2]
+
+
+def rows(ada: Peer) -> list[tuple[str, int, int]]:
+    """Return the stored rows of peers: whose, of which version of the roster, up to which entry."""
+    ada.say("whatever is unsaved is saved with it")
+    marks = [mark for mark in ada.storage.load([ada.id]).delivered if mark.is_of_host]
+    return sorted((NAMES[mark.member], mark.version, mark.seq) for mark in marks)
+
+
+def test_a_former_row_goes_when_whoever_left_has_the_same_elsewhere() -> None:
+    ada = World().peer("ada")
+    bob, eve = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    assert rows(ada) == [("bob", 0, 2)]
+    leave(bob, "dan")
+    heard(ada, bob, 3)  # dan has entry 2 from bob alone
+    assert rows(ada) == [("bob", 0, 2), ("bob", 2, 3)]
+    heard(ada, eve, 4)  # dan has all of it there now
+    leave(bob, "cyd")
+    heard(ada, bob, 4)
+    assert rows(ada) == [("bob", 2, 3), ("bob", 3, 4), ("eve", 0, 4)]
+    assert positions(ada, "cyd", "dan") == stored(ada, "cyd", "dan") == [3, 4]
+
+
+def test_a_former_row_goes_when_whoever_left_is_back() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    for _ in range(3):
+        leave(bob, "dan")
+        heard(ada, bob, 2)
+        come(bob, "dan")
+        heard(ada, bob, 2)
+    assert rows(ada) == [("bob", 6, 2)]
+    assert positions(ada, "dan") == stored(ada, "dan") == [2]
+
+
+def test_of_many_stays_the_old_ones_become_positions_and_nothing_is_reported_again() -> None:
+    ada = World().peer("ada")
+    bob, eve = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "cyd")
+    ada.say("one")
+    heard(ada, bob, 2)
+    leave(bob, "dan")
+    heard(ada, bob, 2)
+    for _ in range(MAX_STAYS + 2):  # eve says only that it has the first entry
+        come(eve, "dan")
+        heard(ada, eve, 1)
+        leave(eve, "dan")
+        heard(ada, eve, 1)
+    assert positions(ada, "dan") == [2]
+    ada.say("two")
+    of_dan = [stay for stay in ada.storage.load([ada.id]).stays if stay.user == IDS["dan"]]
+    assert len(of_dan) == MAX_STAYS and all(stay.peer == IDS["eve"] for stay in of_dan)
+    ada.restart()
+    assert positions(ada, "dan") == stored(ada, "dan") == [2]
+    eve = gateway(ada, "eve", "cyd", "dan")
+    assert heard(ada, eve, 3) == [(2, 3, ["eve"]), (3, 3, ["cyd", "dan"])]
