@@ -9,6 +9,7 @@ runs the marked tests again in full, with those marked `long` (tests/conftest.py
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,13 +20,18 @@ def _amount(sample: T, full: T) -> T:
     return full if LONG else sample
 
 
-HISTORIES = _amount(50, 500)  # of tests/core/test_histories.py; the soak plays others
+def sample(cases: Sequence[T], every: int) -> Sequence[T]:
+    """Return the first of this many cases, the first of the next ones, and so on; in `poe test-long` all cases."""
+    return cases[:: _amount(every, 1)]
+
+
+HISTORIES = _amount(25, 500)  # of tests/core/test_histories.py; the soak plays others
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
 FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third
-STRIDE = _amount(3, 1)  # of the places that a test kills at one after the other: every third
+STRIDE = _amount(3, 1)  # of the places that a test kills at, one after the other or each in its test: every third
 CUT_PLACES = _amount(6, 1)  # of about 150 bytes of a link at which it is cut: every sixth
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
-EXAMPLES = _amount(5, 1)  # of docs/: every fifth
+EXAMPLES = _amount(8, 1)  # of docs/: every eighth
 PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find
 MUTANTS_HUNTED = _amount(1, 10)  # of those that few histories find
 CLUSTER_SESSIONS = _amount(24, 300)  # of tests/web/cluster/test_losses.py; docs/scaling.md has 600

@@ -64,6 +64,16 @@ class ForkedProcess:
     def kill(self) -> None:
         self.send_signal(-KILLED)
 
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Close its input; return the rest of its output once it has ended."""
+        self.stdin.close()
+        out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
+        await self.wait()
+        return out, err
+
 
 class ForkServer:
     """The parent process of a test's peers. Use with `async with`, in the loop of the test.

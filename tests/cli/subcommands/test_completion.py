@@ -17,6 +17,7 @@ from p2pchat.__main__ import main
 from p2pchat.cli.options import CommandGroup
 from p2pchat.cli.program import COMMANDS, chat, program
 from p2pchat.cli.subcommands.completion import SHELLS
+from tests.amounts import sample
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells of POSIX")
 
@@ -93,8 +94,9 @@ def test_every_command(complete: Complete) -> None:
     assert set(complete("18080", "")) & set(COMMANDS) == set()
 
 
+@pytest.mark.sampled
 def test_every_option_of_every_command(complete: Complete) -> None:
-    for name in ("18080", *COMMANDS):
+    for name in sample(("18080", *COMMANDS), every=5):
         command = program.get_command(click.Context(program), name) or chat
         if isinstance(command, CommandGroup) and command.default is not None:
             command = command.default
