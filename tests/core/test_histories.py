@@ -17,7 +17,7 @@ from p2pchat.testing.simulation.scenario import PlayResult, play_many
 from tests.amounts import HISTORIES
 from tests.conftest import Tell
 
-CHUNK = 50
+CHUNK = 25
 JOBS = 2
 OFTEN = 50
 BEGAN = time.monotonic()

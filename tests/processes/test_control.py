@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from p2pchat.testing.process_mesh import Child, Line
 from tests.ports import free_ports
+from tests.processes.fork_server import ForkedProcess
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -27,7 +28,7 @@ P2PCHAT = f"{shlex.quote(sys.executable)} -m p2pchat"
 class Running:
     """A running command."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
         self.process = process
 
     def kill(self) -> None:
@@ -94,6 +95,11 @@ class Commands(Cluster):
         return code, out.decode(), err.decode()
 
     async def start(self, of: str, *words: str, stdin: bool = False) -> Running:
+        if self.fork_server is not None:
+            forked = await self.fork_server.start(words, self.environment(of), ())
+            if not stdin:
+                forked.stdin.close()
+            return self._kept(forked)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "p2pchat", *words),
             stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
@@ -115,7 +121,7 @@ class Commands(Cluster):
         )
         return self._kept(process)
 
-    def _kept(self, process: asyncio.subprocess.Process) -> Running:
+    def _kept(self, process: asyncio.subprocess.Process | ForkedProcess) -> Running:
         self.running.append(Running(process))
         return self.running[-1]
 

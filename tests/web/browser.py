@@ -314,6 +314,7 @@ class Scene:
     """The users: zoe and yan with browsers, terry in a terminal; the peer of the gateway is called gate."""
 
     gateway: GatewayProcess
+    browser: Browser
     zoe: Visitor
     yan: Visitor
     terry: Terminal
@@ -339,7 +340,7 @@ async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
             await zoe.row("terry").wait_for()
             await asyncio.gather(*(acquainted(one, terry) for one in (zoe, yan)))
-            yield Scene(gateway, zoe, yan, terry)
+            yield Scene(gateway, browser, zoe, yan, terry)
             assert (zoe.troubles, yan.troubles) == ([], [])
     finally:
         if terry is not None:

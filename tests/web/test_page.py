@@ -31,7 +31,6 @@ from tests.web.browser import (
     Scene,
     Visitor,
     becomes,
-    chromium,
     opened,
     visitor,
 )
@@ -381,55 +380,57 @@ async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
     await zoe.page.keyboard.press("Escape")
 
 
+@pytest.mark.long
 async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path, "--sign-up", "open")
     await gateway.start()
     try:
-        async with chromium() as browser:
-            yara = await visitor(browser, gateway.url, tmp_path)
-            await yara.sign_up("yara")
-            await yara.page.get_by_text("No one else is here yet", exact=True).wait_for()
-            await expect(yara.page.get_by_role("button", name="Invite people")).to_have_count(0)
-            await yara.write("/invite")
-            await yara.page.get_by_text("whoever runs this gateway gives invites").wait_for()
-            assert yara.troubles == []
+        yara = await visitor(scene.browser, gateway.url, tmp_path)
+        await yara.sign_up("yara")
+        await yara.page.get_by_text("No one else is here yet", exact=True).wait_for()
+        await expect(yara.page.get_by_role("button", name="Invite people")).to_have_count(0)
+        await yara.write("/invite")
+        await yara.page.get_by_text("whoever runs this gateway gives invites").wait_for()
+        assert yara.troubles == []
+        await yara.context.close()
     finally:
         await gateway.stop()
     await expect(scene.zoe.page.get_by_role("button", name="Invite people")).to_be_visible()
 
 
+@pytest.mark.long
 async def test_an_account_is_deleted_after_its_name_was_asked_for(scene: Scene) -> None:
-    async with chromium() as browser:
-        xena = await visitor(browser, scene.gateway.url, scene.zoe._shots)
-        await xena.sign_up("xena")
-        page, tab = xena.page, await xena.tab()
-        await xena.write("so long")
-        await scene.zoe.sees("so long")
-        await page.locator("button.me").click()
-        await page.get_by_role("button", name="Delete my account…").click()
-        asked = page.get_by_role("dialog", name="Delete your account?")
-        await asked.get_by_text("Nobody can undo that").wait_for()
-        await xena.shot("delete-light")
-        button = asked.get_by_role("button", name="Delete my account")
-        await asked.get_by_label("Type your name to confirm").fill("zoe")
-        await button.click()
-        await asked.get_by_text("That is not your name.").wait_for()
-        await asked.get_by_role("button", name="Cancel").click()
-        await xena.write("still here")
-        await scene.zoe.sees("still here")
-        await page.locator("button.me").click()
-        await page.get_by_role("button", name="Delete my account…").click()
-        await asked.get_by_label("Type your name to confirm").fill("xena")
-        await button.click()
-        for one in (page, tab.page):
-            await one.get_by_text("This account was deleted.").wait_for()
-            await expect(one.get_by_label("Your token")).to_have_value("")
-        await xena.shot("deleted-light")
-        await page.get_by_label("Choose a name").fill("xena")
-        await page.get_by_role("button", name="Join").click()
-        await page.get_by_text("the name 'xena' is taken").wait_for()
-        xena.troubles = [trouble for trouble in xena.troubles if "409" not in trouble]
-        assert xena.troubles == []
+    xena = await visitor(scene.browser, scene.gateway.url, scene.zoe._shots)
+    await xena.sign_up("xena")
+    page, tab = xena.page, await xena.tab()
+    await xena.write("so long")
+    await scene.zoe.sees("so long")
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Delete my account…").click()
+    asked = page.get_by_role("dialog", name="Delete your account?")
+    await asked.get_by_text("Nobody can undo that").wait_for()
+    await xena.shot("delete-light")
+    button = asked.get_by_role("button", name="Delete my account")
+    await asked.get_by_label("Type your name to confirm").fill("zoe")
+    await button.click()
+    await asked.get_by_text("That is not your name.").wait_for()
+    await asked.get_by_role("button", name="Cancel").click()
+    await xena.write("still here")
+    await scene.zoe.sees("still here")
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Delete my account…").click()
+    await asked.get_by_label("Type your name to confirm").fill("xena")
+    await button.click()
+    for one in (page, tab.page):
+        await one.get_by_text("This account was deleted.").wait_for()
+        await expect(one.get_by_label("Your token")).to_have_value("")
+    await xena.shot("deleted-light")
+    await page.get_by_label("Choose a name").fill("xena")
+    await page.get_by_role("button", name="Join").click()
+    await page.get_by_text("the name 'xena' is taken").wait_for()
+    xena.troubles = [trouble for trouble in xena.troubles if "409" not in trouble]
+    assert xena.troubles == []
+    await xena.context.close()
     await scene.zoe.sees("so long")
 
 
@@ -582,6 +583,7 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
     await zoe.shot("room-wide-light")
 
 
+@pytest.mark.long
 async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) -> None:
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
     page = await scene.zoe.context.new_page()
@@ -597,9 +599,9 @@ async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) ->
     await page.close()
 
 
+@pytest.mark.long
 async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
-    assert scene.zoe.context.browser is not None
-    context = await scene.zoe.context.browser.new_context()
+    context = await scene.browser.new_context()
     page = await context.new_page()
     page.set_default_timeout(PATIENCE * 1000)
     await page.goto(scene.gateway.url)
@@ -617,6 +619,7 @@ async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
     await context.close()
 
 
+@pytest.mark.long
 async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene) -> None:
     yan, terry = scene.yan, scene.terry
     page, tab = yan.page, await yan.tab()
