@@ -61,6 +61,7 @@ FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written 
 # program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
 TURN_SECONDS = 0.03
 UNKNOWN_TURN_SECONDS = 0.01
+UNKNOWN_WAIT_SECONDS = 0.03  # so long they wait at most for turns in which contacts and programs have nothing
 UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
 FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
@@ -126,6 +127,7 @@ class Driver:
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
         self._turns = Turns(settings, node.is_known, connections.hold)
+        self._unknown_at = 0.0  # when what unknown peers sent was last handled, however long it took
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
         self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
@@ -202,12 +204,17 @@ class Driver:
             if self._acked and not self._stopped:
                 self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
-            if self._turns:
-                self._handle_links()
+            is_busy = bool(self._turns) and self._handle_known()
             while self.writes and not self._in_flight.own and not self._stopped:
+                is_busy = True
                 self._handle_writes(self.writes.take())
                 self._handle_inbox()  # storage in memory has answered already
+            if self._turns and not self._in_flight.is_behind:
+                self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
+            self._turns.end()
             self._end_turn()
+            if self._turns and self._turns.may_take(disk_is_behind=self._in_flight.is_behind):
+                self._schedule()
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
             raise
@@ -235,22 +242,34 @@ class Driver:
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _handle_links(self) -> None:
-        """Handle what links received, or a part of it while more waits than one turn of the loop may take."""
-        turns, in_flight = self._turns, self._in_flight
-        known, unknown = list[LinkInput](), list[LinkInput]()
-        for input in turns.take(disk_is_behind=in_flight.is_behind):
-            if self.node.is_known(input.link):
-                known += parts_of(input, self._settings.turn_units)
-            else:
-                unknown += parts_of(input, self._settings.turn_units // UNKNOWN_PARTS)
-        self._handle_parts(known, TURN_SECONDS)
-        self._handle_parts(unknown, UNKNOWN_TURN_SECONDS)
-        if turns.may_take(disk_is_behind=in_flight.is_behind):
-            self._schedule()
+    def _handle_known(self) -> bool:
+        """Handle what contacts sent, or a part of it while more waits than one turn may take. Return whether they sent
+        anything.
+        """
+        taken = self._turns.take_known(disk_is_behind=self._in_flight.is_behind)
+        self._handle_parts(taken, self._settings.turn_units, TURN_SECONDS)
+        return bool(taken)
 
-    def _handle_parts(self, parts: list[LinkInput], seconds: float) -> None:
-        """Handle what links received, and let the rest wait when their time is over. At least one part is handled."""
+    def _handle_unknown(self, *, is_busy: bool) -> None:
+        """Handle what unknown peers sent, or a part of it.
+
+        In a turn in which contacts or programs had something, only a little: the next turn is theirs. Everything for
+        them goes out before.
+        """
+        only_little = is_busy and self._loop.time() < self._unknown_at + UNKNOWN_WAIT_SECONDS
+        if not only_little:
+            self._flush_links()
+        taken = self._turns.take_unknown(only_little=only_little)
+        self._handle_parts(taken, self._settings.turn_units // UNKNOWN_PARTS, UNKNOWN_TURN_SECONDS)
+        if not only_little:
+            self._unknown_at = self._loop.time()
+
+    def _handle_parts(self, inputs: list[LinkInput], most: int, seconds: float) -> None:
+        """Handle what links received in parts of `most` units, and let the rest wait when their time is over.
+
+        At least one part is handled.
+        """
+        parts = [part for input in inputs for part in parts_of(input, most)]
         until = self._loop.time() + seconds
         for at, part in enumerate(parts):
             if at and self._loop.time() >= until:

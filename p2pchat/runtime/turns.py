@@ -2,9 +2,10 @@
 
 Each link has a queue of its own here, and its inputs stay in order. While little waits, all of it is handled at once.
 While more waits, frames are handled up to a limit in each turn of the loop: those of one contact after the other, then
-those of one unknown peer after the other. While much is on its way to the disk, links to unknown peers wait, and those
-to contacts that have frames left from their last turn. So who floods a peer waits for itself. A link with frames left
-is not read until they are handled, so that what waits here is bounded.
+those of one unknown peer after the other. In every second turn, unknown peers of whom little waits go first: a newcomer
+has little to say. They alone have their turn while the driver has something else to do. While much is on its way to the
+disk, links to unknown peers wait, and those to contacts that have frames left from their last turn. So who floods a
+peer waits for itself. A link with frames left is not read until they are handled, so that what waits here is bounded.
 
 The driver of a real peer and that of a simulated one use the same classes.
 """
@@ -27,7 +28,7 @@ ITEMS_A_UNIT = 4  # users, marks or addresses in one frame
 
 PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost depends on what is held here. A guess
 
-FEW_PART = 8  # few frames: at most this part of the units of a turn, even if each of them begins a log
+FEW_PART = 8  # little: at most this part of the units of a turn, or so many frames, even if each of them begins a log
 
 LinkInput = Got | Faulted | LinkDown
 
@@ -73,6 +74,7 @@ class Turns:
         self._queues: dict[int, deque[LinkInput]] = {}  # by link, the next one first; never an empty deque
         self._held: dict[int, deque[LinkInput]] = {}  # of links that may not go on now
         self._unread: set[int] = set()  # links that are not read until their queue is empty
+        self._little_first = False  # whether unknown links of which little waits went first in the last turn
 
     def __bool__(self) -> bool:
         """Return whether anything waits, held links aside."""
@@ -94,24 +96,29 @@ class Turns:
         if type(input) is Got:
             self.frames += len(input.frames)
 
-    def take(self, *, disk_is_behind: bool = False) -> list[LinkInput]:
-        """Remove and return what is handled in this turn, in order.
+    def take_known(self, *, disk_is_behind: bool = False) -> list[LinkInput]:
+        """Remove and return what of contacts is handled in this turn, in order. end() ends the turn.
 
-        While the disk is behind, nothing is taken but what contacts sent who had sent little before.
+        While the disk is behind, that is nothing but what those sent who had sent little before.
         """
-        if self.frames <= self._few and not disk_is_behind:
-            taken = [input for queue in self._queues.values() for input in queue]
-            self._queues.clear()
-            self.frames = 0
-        else:
-            known = [link for link in self._queues if self._is_known(link)]
-            if disk_is_behind:
-                taken = self._take_part([link for link in known if link not in self._unread])
-            else:
-                unknown = [link for link in self._queues if not self._is_known(link)]
-                taken = self._take_part(known) + self._take_part(unknown)
-        self._pause_behind()
-        return taken
+        links = [link for link in self._queues if self._is_known(link)]
+        if disk_is_behind:
+            links = [link for link in links if link not in self._unread]
+        return self._take(links, self._units)
+
+    def take_unknown(self, *, only_little: bool = False) -> list[LinkInput]:
+        """Remove and return what of unknown peers is handled in this turn, in order. end() ends the turn.
+
+        With `only_little`, that is little in all, of links of which little waits.
+        """
+        links = [link for link in self._queues if not self._is_known(link)]
+        if only_little:
+            return self._take([link for link in links if self._has_little(link)], self._few)
+        if self.frames > self._few:
+            self._little_first = not self._little_first
+            if self._little_first:
+                links.sort(key=self._has_little, reverse=True)  # in each half, who waited longest is still first
+        return self._take(links, self._units)
 
     def put_back(self, inputs: Sequence[LinkInput], last: int) -> None:
         """Have inputs wait again for which there was no time, before all but link `last`, which had its turn."""
@@ -130,18 +137,32 @@ class Turns:
             self._queues.setdefault(link, deque()).extend(queue)
         if last in self._queues:
             self._queues[last] = self._queues.pop(last)
-        self._pause_behind()
 
     def may_take(self, *, disk_is_behind: bool) -> bool:
-        """Return whether take() would return anything."""
+        """Return whether anything would be taken in another turn."""
         if not disk_is_behind:
             return bool(self._queues)
         return any(link not in self._unread and self._is_known(link) for link in self._queues)
 
-    def _take_part(self, links: list[int]) -> list[LinkInput]:
-        """Take from one link after the other, each once, up to the units of a turn. Those that had theirs come last."""
+    def _has_little(self, link: int) -> bool:
+        """Return whether little of a link waits."""
+        units = 0
+        for input in self._queues[link]:
+            for frame in input.frames if type(input) is Got else ():
+                units += units_of(frame)
+                if units > self._few:
+                    return False
+        return True
+
+    def _take(self, links: list[int], left: int) -> list[LinkInput]:
+        """Take from one link after the other, each once, up to `left` units. Those that had theirs come last."""
         taken: list[LinkInput] = []
-        left = self._units
+        if self.frames <= self._few < left:
+            for link in links:
+                queue = self._queues.pop(link)
+                taken += queue
+                self.frames -= sum(len(input.frames) for input in queue if type(input) is Got)
+            return taken
         for link in links:
             queue = self._queues.pop(link)
             while queue and left > 0:
@@ -156,8 +177,8 @@ class Turns:
                 break
         return taken
 
-    def _pause_behind(self) -> None:
-        """Read no link of which something waits, and the others again."""
+    def end(self) -> None:
+        """End a turn: read no link of which something waits, and the others again."""
         if not self._queues and not self._unread:
             return
         for link in self._queues.keys() - self._unread:

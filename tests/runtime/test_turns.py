@@ -17,7 +17,7 @@ from p2pchat.runtime import driver as driver_module
 from p2pchat.runtime.turns import LinkInput, Turns, parts_of, units_of
 from p2pchat.testing import mesh
 
-FLOOD, OTHER, FRIEND, SECOND = 1, 2, 3, 4
+FLOOD, OTHER, FRIEND, SECOND, THIRD = 1, 2, 3, 4, 5
 UNITS = Settings().turn_units
 CERT = Cert(1, 2, "00" * 64)
 
@@ -43,6 +43,15 @@ class Pauses(dict[int, bool]):
 
 def make(pauses: Pauses | None = None) -> Turns:
     return Turns(Settings(), lambda link: link in (FRIEND, SECOND), (Pauses() if pauses is None else pauses).note)
+
+
+def take(turns: Turns, *, disk_is_behind: bool = False, is_busy: bool = False) -> list[LinkInput]:
+    """Return what is handled in one turn."""
+    taken = turns.take_known(disk_is_behind=disk_is_behind)
+    if not disk_is_behind:
+        taken += turns.take_unknown(only_little=is_busy)
+    turns.end()
+    return taken
 
 
 def links_of(taken: list[LinkInput]) -> list[int]:
@@ -77,7 +86,7 @@ def test_while_little_waits_all_of_it_is_handled_unchanged() -> None:
     inputs: list[LinkInput] = [logs(FLOOD, 40), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")]
     for input in inputs:
         turns.put(input)
-    taken = turns.take()
+    taken = take(turns)
     assert all(input is one for input, one in zip(taken, inputs, strict=True))
     assert not turns
 
@@ -86,13 +95,13 @@ def test_a_flood_has_its_part_of_a_turn_behind_contacts_and_others_have_theirs()
     turns = make()
     turns.put(logs(FLOOD, 1000))
     turns.put(Got(FRIEND, [Ping()]))
-    taken = turns.take()
+    taken = take(turns)
     assert links_of(taken) == [FRIEND, FLOOD]
     assert UNITS <= work(taken, FLOOD) < UNITS + 13
     turns.put(Got(OTHER, [Pong()]))  # it came later, and yet it is next
-    taken = turns.take()
+    taken = take(turns)
     assert links_of(taken) == [FLOOD]  # it was the only one
-    assert links_of(turns.take()) == [OTHER, FLOOD]
+    assert links_of(take(turns)) == [OTHER, FLOOD]
 
 
 def test_all_unknown_links_together_have_one_part_and_take_turns() -> None:
@@ -101,30 +110,56 @@ def test_all_unknown_links_together_have_one_part_and_take_turns() -> None:
         turns.put(logs(link, 1000))
     turns.put(logs(FRIEND, 1000))
     turns.put(logs(SECOND, 1000))
-    assert [links_of(turns.take()) for _ in range(3)] == [[FRIEND, FLOOD], [SECOND, OTHER], [FRIEND, FLOOD]]
+    assert [links_of(take(turns)) for _ in range(3)] == [[FRIEND, FLOOD], [SECOND, OTHER], [FRIEND, FLOOD]]
+
+
+def test_in_every_second_turn_unknown_links_of_which_little_waits_go_first() -> None:
+    turns = make()
+    for link in (FLOOD, THIRD):
+        turns.put(logs(link, 1000))
+    assert links_of(take(turns)) == [FLOOD]
+    turns.put(Got(OTHER, [Ping()]))
+    assert links_of(take(turns)) == [THIRD]  # they waited longer
+    turns.put(logs(SECOND, 1))
+    assert links_of(take(turns)) == [SECOND, OTHER, FLOOD]
+    turns.put(Got(OTHER, [Ping()]))
+    assert links_of(take(turns)) == [THIRD]
+
+
+def test_in_a_turn_with_other_work_only_a_little_of_unknown_links_is_handled() -> None:
+    turns = make()
+    turns.put(logs(FLOOD, 1000))
+    turns.put(logs(FRIEND, 1000))
+    for link in (OTHER, THIRD):
+        turns.put(logs(link, 4))
+    taken = take(turns, is_busy=True)
+    assert (links_of(taken), work(taken, OTHER), work(taken, THIRD)) == ([FRIEND, OTHER, THIRD], 4 * 13, 13)
+    assert links_of(take(turns, is_busy=True)) == [FRIEND, THIRD]
+    assert links_of(take(turns, is_busy=True)) == [FRIEND]
+    assert links_of(take(turns)) == [FRIEND, FLOOD]
 
 
 def test_while_the_disk_is_behind_floods_wait_and_messages_of_contacts_do_not() -> None:
     turns = make()
     turns.put(logs(FLOOD, 1000))
     turns.put(logs(FRIEND, 1000))
-    turns.take()
+    take(turns)
     assert not turns.may_take(disk_is_behind=True)
     turns.put(Got(SECOND, [Ping()]))
     assert turns.may_take(disk_is_behind=True)
-    assert links_of(turns.take(disk_is_behind=True)) == [SECOND]
-    assert turns.take(disk_is_behind=True) == []
-    assert links_of(turns.take()) == [FRIEND, FLOOD]
+    assert links_of(take(turns, disk_is_behind=True)) == [SECOND]
+    assert take(turns, disk_is_behind=True) == []
+    assert links_of(take(turns)) == [FRIEND, FLOOD]
 
 
 def test_a_link_is_not_read_while_frames_of_it_wait() -> None:
     pauses = Pauses()
     turns = make(pauses)
     turns.put(logs(FLOOD, 80))
-    turns.take()
+    take(turns)
     assert pauses.unread == {FLOOD}
     while turns:
-        turns.take()
+        take(turns)
     assert pauses.unread == set()
 
 
@@ -135,10 +170,10 @@ def test_a_held_link_is_neither_handled_nor_read() -> None:
     turns.hold(FLOOD)
     turns.put(Got(FLOOD, [Pong()]))
     assert not turns
-    assert (turns.take(), pauses.unread, turns.frames) == ([], {FLOOD}, 0)
+    assert (take(turns), pauses.unread, turns.frames) == ([], {FLOOD}, 0)
     turns.release(FLOOD)
     assert turns.frames == 2
-    assert turns.take() == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
+    assert take(turns) == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
     assert (pauses.unread, turns.frames) == (set(), 0)
 
 
@@ -147,9 +182,9 @@ def test_frames_of_a_held_link_that_ends_count_as_unread() -> None:
     turns.put(logs(FLOOD, 1000))
     turns.hold(FLOOD)
     turns.put(LinkDown(FLOOD, "lost"))
-    assert turns.take() == [LinkDown(FLOOD, "lost")]
+    assert take(turns) == [LinkDown(FLOOD, "lost")]
     turns.release(FLOOD)
-    assert (turns.take(), turns.frames) == ([], 0)
+    assert (take(turns), turns.frames) == ([], 0)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -160,8 +195,8 @@ def test_each_link_has_all_of_its_frames_in_order_whatever_happens(seed: int) ->
     sent: dict[int, list[str]] = {link: [] for link in (FLOOD, OTHER, FRIEND, SECOND)}
     taken: dict[int, list[str]] = {link: [] for link in sent}
 
-    def take(*, behind: bool) -> None:
-        for input in turns.take(disk_is_behind=behind):
+    def handle(*, behind: bool, is_busy: bool = False) -> None:
+        for input in take(turns, disk_is_behind=behind, is_busy=is_busy):
             assert isinstance(input, Got)
             taken[input.link] += [frame.u for frame in input.frames if isinstance(frame, Entries)]
 
@@ -173,7 +208,7 @@ def test_each_link_has_all_of_its_frames_in_order_whatever_happens(seed: int) ->
                 sent[link] += [frame.u for frame in frames]
                 turns.put(Got(link, [*frames]))
             case "take":
-                take(behind=chance.random() < 0.3)
+                handle(behind=chance.random() < 0.3, is_busy=chance.random() < 0.3)
             case "hold":
                 turns.hold(link)
             case "release":
@@ -181,7 +216,7 @@ def test_each_link_has_all_of_its_frames_in_order_whatever_happens(seed: int) ->
     for link in sent:
         turns.release(link)
     while turns:
-        take(behind=False)
+        handle(behind=False)
     assert taken == sent
     assert (turns.frames, pauses.unread) == (0, set())
 
@@ -239,6 +274,49 @@ async def test_turns_of_unknown_links_are_short_and_those_of_contacts_are_not(mo
         assert sum(handled[FLOOD]) == 1000 * 13
 
 
+async def test_unknown_links_wait_while_contacts_and_programs_have_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "UNKNOWN_WAIT_SECONDS", 60.0)
+    async with mesh("ada") as net:
+        [ada] = net.peers
+        driver, handled = ada._driver, list[str]()
+        handle = driver.node.handle
+
+        def watch(input: Input, now: Now) -> list[Effect]:
+            match input:
+                case Got():
+                    handled.append("flood" if input.link == FLOOD else "contact")
+                case WriteRequest():
+                    handled.append("text")
+            return handle(input, now)
+
+        monkeypatch.setattr(driver.node, "handle", watch)
+        monkeypatch.setattr(driver.node, "is_known", lambda link: link == FRIEND)
+        monkeypatch.setattr(driver._turns, "_is_known", driver.node.is_known)
+        driver._unknown_at = asyncio.get_running_loop().time()
+        driver.put(logs(FLOOD, 1000))
+        for _ in range(3):
+            driver.put(Got(FRIEND, [Ping()]))
+            driver._pump_now()
+        assert handled == ["contact"] * 3
+        writing = asyncio.ensure_future(ada.broadcast("something to do"))
+        while not driver.writes:
+            await asyncio.sleep(0)
+        handled.clear()
+        driver._pump_now()
+        assert handled == ["text"]
+        await writing
+        handled.clear()
+        driver._unknown_at -= 61.0  # they have waited for long
+        driver.put(Got(FRIEND, [Ping()]))
+        with monkeypatch.context() as patch:
+            patch.setattr(driver._outgoing, "flush", lambda write: handled.append("written"))
+            driver._pump_now()
+        assert handled[:3] == ["contact", "written", "flood"]
+        handled.clear()
+        driver._pump_now()
+        assert set(handled) == {"flood"}  # nobody else has anything
+
+
 async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
     async with mesh("ada") as net:
         driver = net.peers[0]._driver
@@ -280,14 +358,15 @@ def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> 
 def test_what_there_was_no_time_for_comes_next_and_in_order() -> None:
     pauses = Pauses()
     turns = make(pauses)
-    pings = [Got(link, [Ping(), Pong()]) for link in (FLOOD, OTHER, SECOND)]
+    pings = [Got(link, [Ping(), Pong()]) for link in (FLOOD, OTHER, THIRD)]
     for each in pings:
         turns.put(each)
-    taken = turns.take()
+    taken = take(turns)
     turns.put(Got(OTHER, [Bye("left")]))
     turns.put_back([Got(FLOOD, [Pong()]), *taken[1:]], FLOOD)
-    assert (turns.frames, pauses.unread) == (6, {FLOOD, OTHER, SECOND})
-    assert turns.take() == [pings[1], Got(OTHER, [Bye("left")]), pings[2], Got(FLOOD, [Pong()])]
+    turns.end()
+    assert (turns.frames, pauses.unread) == (6, {FLOOD, OTHER, THIRD})
+    assert take(turns) == [pings[1], Got(OTHER, [Bye("left")]), pings[2], Got(FLOOD, [Pong()])]
     assert (turns.frames, pauses.unread) == (0, set())
 
 
@@ -295,11 +374,11 @@ def test_what_there_was_no_time_for_waits_behind_a_held_link_and_is_dropped_with
     turns = make()
     for input in (Got(FLOOD, [Ping()]), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")):
         turns.put(input)
-    taken = turns.take()
+    taken = take(turns)
     turns.hold(FLOOD)
     turns.put(Got(FLOOD, [Pong()]))
     turns.hold(OTHER)
     turns.put_back(taken, SECOND)
-    assert turns.take() == [LinkDown(OTHER, "lost")]
+    assert take(turns) == [LinkDown(OTHER, "lost")]
     turns.release(FLOOD)
-    assert turns.take() == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
+    assert take(turns) == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]

@@ -387,13 +387,16 @@ class SimPeer:
 
     def _take_turn(self) -> None:
         life, most = self.lives, self.settings.turn_units
-        taken = self._turns.take(disk_is_behind=self._in_flight.is_behind)
+        taken = self._turns.take_known(disk_is_behind=self._in_flight.is_behind)
+        if not self._in_flight.is_behind:
+            taken += self._turns.take_unknown(only_little=bool(taken))
         parts = [part for input in taken for part in parts_of(input, most)]
         in_time = len(parts)
         if in_time > 1 and self.sim.chance.random() < TURN_TOO_LONG:
             in_time = self.sim.chance.randrange(1, in_time)
             self._turns.put_back(parts[in_time:], parts[in_time - 1].link)  # as when the time of a turn is over
             self.sim.counts["turn_too_long"] += 1
+        self._turns.end()
         for input in parts[:in_time]:
             self._check_order(input)
             self._handle(input)
