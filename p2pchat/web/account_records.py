@@ -29,7 +29,8 @@ REVOKED = "revoked"  # its token was revoked
 RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
 DELETED = "deleted"  # no longer hosted; the day is that of the deletion
 RELEASED = "released"  # was reserved, no longer hosted
-_FORMER = (DELETED, RELEASED)
+RENAMED = "renamed"  # only in a cluster, of a name that its user gave up for another one
+_FORMER = (DELETED, RELEASED, RENAMED)
 
 # Names that people, paths, commands or programs would take for something else, as `room`. Nobody at all may have a name
 # like an option or an address (core/names.py).
@@ -88,12 +89,15 @@ class AccountRecord:
 
     def is_free(self, today: date, kept_days: int) -> bool:
         """Return whether others may have the name."""
-        return self.word == RELEASED or (self.word == DELETED and (today - self.used).days >= kept_days)
+        return self.word in (RELEASED, RENAMED) or (self.word == DELETED and (today - self.used).days >= kept_days)
 
     @property
     def rank(self) -> tuple[Any, ...]:
         """The order of the records of one name; where only the day differs, the later one counts."""
-        strictness = 3 if self.is_former else 2 if self.word == REVOKED else 0 if self.is_reserved else 1
+        if self.word == RENAMED:  # whatever else happened to the account at the same time counts for its former name
+            strictness = -1
+        else:
+            strictness = 3 if self.is_former else 2 if self.word == REVOKED else 0 if self.is_reserved else 1
         return self.version, strictness, self.word, self.hash, self.user, self.name, self.secret, self.used
 
     def is_same_but_for_use(self, other: AccountRecord) -> bool:
@@ -147,6 +151,15 @@ def registered_record(there: AccountRecord | None, mine: AccountRecord) -> Accou
     if there is None:
         return mine
     if there.user != mine.user or not there.is_reserved:
+        raise AccountNameTaken(mine.name)
+    return replace(mine, version=max(mine.version, there.version + 1))
+
+
+def renamed_record(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
+    """Return the record of an account that takes a name in place of what the cluster has. Raises AccountNameTaken."""
+    if there is None:
+        return mine
+    if there.user != mine.user and not there.is_free(today, kept_days):
         raise AccountNameTaken(mine.name)
     return replace(mine, version=max(mine.version, there.version + 1))
 

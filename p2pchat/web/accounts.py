@@ -32,6 +32,7 @@ from p2pchat import (
     StorageError,
     TCPPeer,
     User,
+    skeleton,
 )
 from p2pchat.web import WebSettings
 from p2pchat.web.account_records import (
@@ -39,6 +40,7 @@ from p2pchat.web.account_records import (
     NAMED,
     REGISTERED,
     RELEASED,
+    RENAMED,
     RESERVED,
     REVOKED,
     AccountNameTaken,
@@ -52,6 +54,7 @@ from p2pchat.web.account_records import (
     parse_label,
     random_hash,
     registered_record,
+    renamed_record,
     user_of,
     valid,
 )
@@ -377,14 +380,30 @@ class Accounts:
 
     @asynccontextmanager
     async def renaming(self, account: Account, name: str) -> AsyncIterator[None]:
-        """Check as register that an account may take a name, and keep it free for the block. Raises as register."""
-        if self.shared is not None:
-            raise WebError(409, "cluster", "the gateways of a cluster do not change names yet: register another one")
-        async with self._changing(name := valid(name)) as other:
+        """Check as register that an account may take a name, and keep it free for the block, which renames the user.
+
+        In a cluster the new name is the account's before the block, and the former one is given up behind it.
+        Raises as register.
+        """
+        async with self._changing(name := valid(name), only_reserved=True) as other:
             if other not in (None, account):
                 raise AccountNameTaken(name)
             self._check_free(name, {account.key})
+            if self.shared is None:
+                yield
+                return
+            former, kept = account.record, self._settings.name_kept_days
+            mine = replace(former, name=name, version=former.version + 1)
+            claimed = await self.shared.claim(name, lambda there: renamed_record(there, mine, self._today(), kept))
             yield
+            if account.name == name:  # otherwise it is done when the cluster tells of the claim
+                await self._set(account, account.hash, account.word, account.used, claimed.version)
+                self._give_up(former, name)
+
+    def _give_up(self, former: AccountRecord, name: str, word: str = RENAMED) -> None:
+        """Release the former name of an account of a cluster that has another one, or had it when it was deleted."""
+        if skeleton(former.name) != skeleton(name):
+            self._announce(former.former(word, self._today()))
 
     def on_rename(self, key: str) -> None:
         """Index a renamed user by its new name, if it has an account."""
@@ -427,11 +446,20 @@ class Accounts:
         async with self._lock:
             await self._revoke_displaced(record)
             account = self.of(record.user)
-            if account is None or join(before := account.record, record) == before:
+            if account is None or record.word == RENAMED:
+                return
+            if join(before := account.record, record) == before:
+                if not record.is_former:
+                    self._give_up(record, before.name)
                 return
             if record.is_former:
                 await self._unhost(account, record.word, record)
+                self._give_up(before, record.name, record.word)
                 return
+            if record.name != before.name:
+                await account.user.rename(record.name)
+                self._index(account)
+                self._give_up(before, record.name)
             was_reserved = account.reserved
             await self._set(account, record.hash, record.word, record.used, record.version)
             if not record.is_same_but_for_use(before):

@@ -35,7 +35,7 @@ REPAIR_PAUSE = 0.2  # seconds before a record is written once more: somebody und
 ARRIVES_WITHIN = 5.0  # seconds for a message from another gateway; a guess, as the next
 LOOK_EVERY = 0.05  # seconds
 LOOKS = 10  # for users to let go, in the time after which they are
-TRY_AGAIN_AFTER = 10.0  # seconds until a user is hosted again that could not be
+TRY_AGAIN_AFTER = 10.0  # seconds until a user is hosted, or a change taken over, that could not be
 
 _log = logging.getLogger("p2pchat.web.cluster")
 
@@ -69,6 +69,7 @@ class Cluster:
         self._reported_up: bool | None = None
         self._abandoned: dict[str, None] = {}  # users of claims without an answer
         self._changed: deque[AccountRecord] = deque()  # not yet taken over by the accounts
+        self._untaken: list[AccountRecord] = []  # failed: for example, another user here gives up the name first
         self._to_place: dict[str, None] = {}  # whose hosts are to be found
         self._placed_for: frozenset[str] = frozenset()
         self._retry_at = self._let_go_at = 0.0
@@ -227,9 +228,11 @@ class Cluster:
             while self._changed:
                 record = self._changed.popleft()
                 try:
-                    await self._accounts.take(record)
+                    await self._accounts.take(self.directory.find(record.name) or record)
                 except (P2PChatError, WebError) as error:
                     _log.warning("an account of the cluster could not be taken over: %s", error)
+                    self._untaken.append(record)
+                    self._retry_at = self._clock() + TRY_AGAIN_AFTER
             await self._wake_taking.wait()
 
     async def _write_all(self) -> None:
@@ -283,6 +286,10 @@ class Cluster:
 
     async def _host_own(self, now: float) -> None:
         living, places = self.living.all, list(self._to_place)
+        if now >= self._retry_at > 0:
+            self._changed.extend(self._untaken)
+            self._untaken.clear()
+            self._wake_taking.set()
         if living != self._placed_for or now >= self._retry_at > 0:
             places, self._placed_for, self._retry_at = self.directory.places(), living, 0.0
         self._to_place.clear()

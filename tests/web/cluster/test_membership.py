@@ -271,13 +271,106 @@ async def test_a_name_that_got_messages_is_registered_at_another_door(engine: Ke
             await one.accounts.register("bob")
 
 
-async def test_names_are_not_changed_in_a_cluster_yet(engine: KeepingServer) -> None:
+async def renamed(gateway: Gateway, account: Account, name: str) -> None:
+    """Do what `nick` does."""
+    async with gateway.accounts.renaming(account, name):
+        await account.user.rename(name)
+
+
+async def at(gateway: Gateway, name: str, user: str) -> Account:
+    """Wait until the account of a name at a gateway is that of this user."""
+    await until(lambda: (found := gateway.accounts.find(name)) and found.key == user, f"{name} at the other door")
+    found = gateway.accounts.find(name)
+    assert found is not None
+    return found
+
+
+async def test_a_name_is_changed_at_all_doors_and_the_former_one_is_free(engine: KeepingServer) -> None:
     async with doors_of(engine) as doors:
-        gateway = await doors.open()
-        ada, _ = await gateway.accounts.register("ada")
-        with pytest.raises(WebError, match="do not change names yet"):
-            async with gateway.accounts.renaming(ada, "eva"):
-                pass
+        one, other, third = await doors.open(), await doors.open(), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        await one.accounts.register("bob")
+        await known(other, "bob")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        for taken in ("bob", "BOB"):
+            with pytest.raises(AccountNameTaken):
+                await renamed(other, there, taken)
+        await renamed(other, there, "eva")
+        assert await at(one, "eva", ada.key) is ada and ada.name == "eva" and one.accounts.find("ada") is None
+        await until(lambda: (left := cluster_of(third).directory.find("ada")) and left.is_former, "the name to be free")
+        with pytest.raises(AccountNameTaken):
+            await third.accounts.register("eva")
+        other_ada, _ = await third.accounts.register("ada")
+        assert other_ada.key != ada.key and (await third.accounts.by_token(token) or ada).name == "eva"
+        async with within(WAIT, "the new name among all users"):
+            while third.peer.people.name(ada.key) != "eva":
+                await asyncio.sleep(0.01)
+        await renamed(one, ada, "EVA")  # looks like its own
+        await until(lambda: there.name == "EVA", "the capitals")
+        assert (await held(engine))["EVA"].user == ada.key
+
+
+async def test_of_two_accounts_that_take_one_name_at_two_doors_one_gets_it(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        for number in range(20):
+            ada, _ = await one.accounts.register(f"ada{number}")
+            bob, _ = await other.accounts.register(f"bob{number}")
+            both = await asyncio.gather(
+                renamed(one, ada, f"eva{number}"), renamed(other, bob, f"EVA{number}"), return_exceptions=True
+            )
+            assert [type(refused) for refused in both if refused] == [AccountNameTaken], both
+
+
+async def test_one_account_that_is_renamed_at_two_doors_gets_one_name(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        await asyncio.gather(renamed(one, ada, "eva"), renamed(other, there, "zoe"))
+        directories = [cluster_of(gateway).directory for gateway in (one, other)]
+
+        def names(directory: Directory) -> list[str]:
+            found = filter(None, map(directory.at, directory.places()))
+            return [record.name for record in found if not record.is_former]
+
+        await until(lambda: [names(one) for one in directories] in ([["eva"]] * 2, [["zoe"]] * 2), "one name")
+        await until(lambda: [ada.name] == [there.name] == names(directories[0]), "that name at both doors")
+
+
+async def test_a_revocation_while_the_name_changes_counts(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        assert await other.accounts.by_token(token)
+        await asyncio.gather(renamed(one, ada, "eva"), other.accounts.revoke("ada"))
+        await until(lambda: ada.word == "revoked", "the revocation at the door of the change")
+        assert await one.accounts.by_token(token) is None
+        await until(lambda: [one.name for one in other.accounts.list()] == [ada.name], "one name at both doors")
+
+
+async def test_a_claimed_name_is_taken_also_if_its_gateway_could_not(engine: KeepingServer, tmp_path: Path) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(tmp_path / "one"), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        with pytest.raises(RuntimeError):
+            async with one.accounts.renaming(ada, "eva"):
+                raise RuntimeError("as if its disk were full")
+        await until(lambda: ada.name == there.name == "eva", "the claimed name at both doors")
+        left = await known(other, "ada", ada.version)
+        assert left.is_former
+        engine.kill()
+        await away(one, other)
+        with pytest.raises(ClusterAway):
+            await renamed(one, ada, "zoe")
+        assert ada.name == "eva"
 
 
 # ---- the engine goes, forgets and lies
