@@ -47,12 +47,13 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.output import EventLogFile, StdoutWriter, iso, json_line, raw_stdout, raw_stream
 from p2pchat.commands.wrap import fold, terminal_width
+from p2pchat.nats_client import parse_servers
+from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster_key import ClusterKey, read_key_file
-from p2pchat.web.cluster.engine_store import StoreOptions, servers_of
-from p2pchat.web.cluster.engine_store import require as require_nats
+from p2pchat.web.cluster.engine_store import StoreOptions
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.gateway import Gateway
 
@@ -81,13 +82,17 @@ def web_settings(options: WebOptions) -> WebSettings:
 
 
 def cluster_of(options: WebOptions) -> Cluster | None:
-    """Return the cluster that the options name. Raises P2PChatError: its key or nats-py is missing."""
+    """Return the cluster that the options name. Raises UsageError, and P2PChatError: its key or nats-py is missing."""
     if not options.cluster:
         return None
     require_nats()
+    try:
+        servers = parse_servers(options.engine)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     key = ClusterKey(read_key_file(Path(options.cluster_key).expanduser()), options.cluster)
     credentials = Path(options.engine_credentials).expanduser() if options.engine_credentials else None
-    return Cluster(key, StoreOptions(options.cluster, servers_of(options.engine), credentials))
+    return Cluster(key, StoreOptions(options.cluster, servers, credentials))
 
 
 def _invites(options: WebOptions) -> Literal["auto", "off", "operator", "all"]:

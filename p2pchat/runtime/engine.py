@@ -1,9 +1,9 @@
 """Connection to an engine: a NATS server that passes messages on between peers.
 
 The engine is never believed. It may forget, repeat, reorder and withhold messages, go away, or be run by somebody
-curious; what that means for links is decided in relay.py. Here are the connection (nats-py, extra `nats`), the choice
-among several servers, growing pauses between attempts, and the credentials. Only the core protocol of NATS is used:
-publish, subscribe with callbacks, and the answer "no responders".
+curious; what that means for links is decided in relay.py. Here are the messages that leave and come, and the key to
+sign in with; nats_client.py connects. Only the core protocol of NATS is used: publish, subscribe with callbacks, and
+the answer "no responders".
 
 A client of NATS signs whatever nonce the server sends. So it has a key of its own, derived from the identity
 (Identity.derive): a server that chose a head of a log as its nonce gets a signature that proves nothing.
@@ -15,8 +15,6 @@ import asyncio
 import base64
 import errno
 import logging
-import random
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,24 +23,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from p2pchat.errors import P2PChatError
+from p2pchat.nats_client import (
+    CHECKED_EVERY,
+    CONNECT_TIMEOUT,
+    Connection,
+    cancel,
+    close,
+    reason_of,
+    serve_always,
+    shown,
+    sign_in_with,
+)
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-MISSING = "an engine needs another package: pip install 'p2pchat-mesh[nats]'"
 NKEY_PURPOSE = b"p2pchat/nats/1"  # Identity.derive: the secret of the nkey
-DEFAULT_PORT = 4222
-CONNECT_TIMEOUT = 5.0  # seconds for connecting and signing in; a guess
-RETRY_FIRST = 0.1  # seconds until the next attempt, doubled each time, full jitter: links are to be back soon
 RETRY_MOST = 5.0  # a guess: one server, asked by a hundred peers, sees twenty attempts a second
 LAST_WORDS = 1.0  # seconds for what waits when the connection is closed
-CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back. A guess
-MAX_OUTSTANDING_PINGS = 2  # unanswered; then the server is gone
 MAX_UNREAD_BYTES = 64 << 20  # received and not handled; more than the windows of all pipes that fill at once, a guess
 NOBODY = "503"  # status of "no responders"
-_SCHEMES = ("nats", "tls", "ws", "wss")
 
 _log = logging.getLogger("p2pchat.engine")
 
@@ -65,49 +66,6 @@ class EngineOptions:
 
     servers: tuple[str, ...] = field(repr=False)  # they may contain passwords
     credentials: Path | None = None
-
-
-def require() -> None:
-    """Raise P2PChatError if the extra is not installed."""
-    try:
-        import nats
-        import nkeys
-    except ImportError:
-        raise P2PChatError(MISSING) from None
-    del nats, nkeys
-
-
-def parse_servers(servers: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the URLs of an engine's servers, from one text with commas or from several.
-
-    Raises:
-        ValueError: One of them is no URL of a server; the text does not show it, since it may contain a password.
-    """
-    texts = servers.split(",") if isinstance(servers, str) else servers
-    found = tuple(_parse_server(text.strip()) for text in texts if text.strip())
-    if not found:
-        raise ValueError("an engine is named by the URL of a server: nats://HOST:4222")
-    return found
-
-
-def _parse_server(text: str) -> str:
-    url = text if "://" in text else f"nats://{text}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-    except ValueError:
-        raise ValueError("the URL of an engine has no valid port: write nats://HOST:4222") from None
-    if parts.scheme not in _SCHEMES or not parts.hostname or parts.path.strip("/"):
-        raise ValueError("an engine is named by the URL of a server: nats://HOST:4222, or tls://HOST:4222")
-    login, at, _ = parts.netloc.rpartition("@")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{login}{at}{host}:{port}"
-
-
-def shown(server: str) -> str:
-    """Return the URL of a server without the password in it."""
-    parts = urlsplit(server)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 # ---- nkeys
@@ -188,7 +146,14 @@ class Engine:
 
     def start(self) -> None:
         """Connect in the background, and again after each loss."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="p2pchat engine")
+        running = serve_always(
+            self._options.servers,
+            self._serve,
+            explain=self._explain,
+            on_end=lambda server, reason: self._on_state(shown(server), reason),
+            retry_most=RETRY_MOST,
+        )
+        self._task = asyncio.get_running_loop().create_task(running, name="p2pchat engine")
 
     async def aclose(self) -> None:
         """Publish what waits, for a moment, and disconnect."""
@@ -199,9 +164,7 @@ class Engine:
                 await self._idle.wait()
                 if self._client is not None:
                     await self._client.flush(int(LAST_WORDS))
-        while not self._task.done():  # nats-py takes a cancellation for its own while it connects
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=LAST_WORDS)
+        await cancel([self._task])
         self._task = None
 
     def publish(self, subject: str, data: bytes, reply: str = "") -> None:
@@ -211,64 +174,27 @@ class Engine:
             self._idle.clear()
             self._wake.set()
 
-    async def _run(self) -> None:
-        tries = 0
-        order = [*self._options.servers]
-        random.shuffle(order)
-        while True:
-            server = order[tries % len(order)]
-            began, reason = asyncio.get_running_loop().time(), ""
-            try:
-                reason = await self._serve(server)
-            except Exception as error:  # any error: an engine that cannot be reached is tried again for ever
-                reason = self._explain(error)
-            lasted = asyncio.get_running_loop().time() - began
-            self._on_state(shown(server), reason)
-            tries = 0 if lasted > RETRY_MOST + CONNECT_TIMEOUT else tries + 1
-            await asyncio.sleep(random.random() * min(RETRY_FIRST * (1 << min(tries, 16)), RETRY_MOST))
-
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
-        closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        errors: list[Exception] = []
-
-        async def on_error(error: Exception) -> None:
-            errors[:] = [error]
-            _log.info("engine %s: %s", shown(server), error)
-
-        async def on_closed() -> None:
-            if not closed.done():
-                closed.set_result(self._explain(errors[0]) if errors else "it closed the connection")
-
-        client = _client(server)
+        connection = Connection(server, self._explain)
+        client = connection.client
         try:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await client.connect(
-                        servers=[server],
-                        error_cb=on_error,
-                        closed_cb=on_closed,
-                        allow_reconnect=False,
-                        max_reconnect_attempts=1,
-                        reconnect_time_wait=0,
-                        connect_timeout=int(CONNECT_TIMEOUT),
-                        ping_interval=max(1, int(self._ping_after)),
-                        max_outstanding_pings=MAX_OUTSTANDING_PINGS,
-                        **self._credentials(server),
-                    )
+                    await connection.open(self._sign_in(server), max(1, int(self._ping_after)))
                     for subject in self._subjects:
                         await client.subscribe(subject, cb=self._on_msg, pending_bytes_limit=MAX_UNREAD_BYTES)
                     await client.flush(int(CONNECT_TIMEOUT))
-            except Exception as error:  # the error of the attempt says more than that no server is left
-                raise (errors[0] if errors else error) from None
+            except Exception as error:
+                raise connection.cause(error) from None
             self._client, self.server = client, shown(server)
             self.version, self.max_payload_bytes = str(client.connected_server_version), client.max_payload
             self._on_state(self.server, "")
             writing = asyncio.get_running_loop().create_task(self._write(client))
             try:
-                while not closed.done() and client.is_connected:
-                    await asyncio.wait([closed], timeout=CHECKED_EVERY)
-                return closed.result() if closed.done() else "the connection was lost"
+                while not connection.is_lost:
+                    await asyncio.wait([connection.lost], timeout=CHECKED_EVERY)
+                return connection.reason
             finally:
                 writing.cancel()
                 await asyncio.wait([writing])
@@ -276,22 +202,17 @@ class Engine:
             self._client, self.server = None, ""
             self._outbox.clear()
             self._idle.set()
-            await _close(client)
+            await close(client)
 
-    def _credentials(self, server: str) -> dict[str, Any]:
+    def _sign_in(self, server: str) -> dict[str, Any]:
         """Return how to sign in. The server asks for it or not."""
-        path = self._options.credentials
-        if path is None:
-            return {} if urlsplit(server).username else {"nkeys_seed_str": nkey_seed(self._secret)}
-        try:
-            text = path.read_text("ascii", "replace").strip()
-        except OSError as error:
-            raise P2PChatError(f"the credentials {str(path)!a} cannot be read: {error.strerror}") from None
-        return {"nkeys_seed_str": text} if re.fullmatch("SU[A-Z2-7]+", text) else {"user_credentials": path}
+        if self._options.credentials is not None:
+            return sign_in_with(self._options.credentials)
+        return {} if urlsplit(server).username else {"nkeys_seed_str": nkey_seed(self._secret)}
 
     def _explain(self, error: Exception) -> str:
         """Return for people why there is no connection."""
-        reason = _reason(error)
+        reason = reason_of(error)
         if "authorization" not in reason.lower():
             return reason
         if self._options.credentials is None:
@@ -316,38 +237,3 @@ class Engine:
                     self._outbox.clear()
             self._idle.set()
             await self._wake.wait()
-
-
-async def _close(client: Client) -> None:
-    """Close a connection, or half of one: nats-py may wait for the end of a TLS handshake that failed, for ever."""
-    closing = asyncio.get_running_loop().create_task(client.close())
-    closing.add_done_callback(lambda task: task.cancelled() or task.exception())
-    await asyncio.wait([closing], timeout=LAST_WORDS)
-    closing.cancel()
-
-
-def _client(server: str) -> Client:
-    """Return a client of nats-py that signs in at this server over TLS only, if its URL says so.
-
-    nats-py uses TLS whenever the server wants it, and without a word none when the server, or whoever is in between,
-    offers none: then passwords and who is linked with whom would be there to read.
-    """
-    from nats.aio.client import Client as AnyClient
-
-    class CarefulClient(AnyClient):
-        async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-            if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
-                raise P2PChatError("it offers no TLS, which its URL demands: tls://")
-            await super()._process_info(info, initial_connection)
-
-    return CarefulClient()
-
-
-def _reason(error: Exception) -> str:
-    """Return for people why there is no connection."""
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
-    text = (getattr(error, "strerror", None) or str(error)).removeprefix("nats: ").strip("'")
-    return text or type(error).__name__

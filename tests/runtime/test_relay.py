@@ -29,9 +29,10 @@ from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.nats_client import parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
-from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey, parse_servers
+from p2pchat.runtime.engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey
 from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport, open_piece
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session

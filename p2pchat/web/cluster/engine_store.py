@@ -12,16 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from p2pchat import P2PChatError
+from p2pchat.nats_client import (
+    CHECKED_EVERY,
+    CONNECT_TIMEOUT,
+    Connection,
+    cancel,
+    close,
+    reason_of,
+    serve_always,
+    sign_in_with,
+)
 from p2pchat.web.errors import WebError
 
 if TYPE_CHECKING:
@@ -33,13 +40,10 @@ ACCOUNTS = "accounts"
 REQUESTS = "requests"
 BUCKETS: dict[str, float] = {ACCOUNTS: 0.0, REQUESTS: 15 * 60.0}  # seconds for which a value is kept; 0: for ever
 MAX_VALUE_BYTES = 8192
-CONNECT_TIMEOUT = 5.0  # seconds; a guess, as the next
-ASK_TIMEOUT = 3.0  # seconds for one write; an election among three servers takes one or two
-CLOSED_WITHIN = 1.0  # seconds; a guess
-CANCELLED_EVERY = 0.2  # seconds; see cancel()
-CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back
+ASK_TIMEOUT = 3.0  # seconds for one write, a guess; an election among three servers takes one or two
+PING_EVERY = 2  # seconds
 COMPARED_EVERY = 5.0  # seconds between two looks at the numbers of the bucket
-RETRY_FIRST, RETRY_MOST = 0.1, 2.0  # seconds until the next attempt to connect, doubled each time, with full jitter
+RETRY_MOST = 2.0  # seconds until the next attempt to connect
 COPIES = 3  # of each value, if as many servers are named
 _NOT_THAT_NUMBER = (10071, 10164)  # error codes of the server: the key has another number
 _NAME_IN_USE = 10058  # a bucket made with other settings
@@ -77,55 +81,6 @@ class StoreOptions:
     compared_every: float = COMPARED_EVERY
 
 
-def servers_of(text: str) -> tuple[str, ...]:
-    """Return the URLs in the text of --engine, which the peer has checked."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(part if "://" in part else f"nats://{part}" for part in parts)
-
-
-def require() -> None:
-    """Raise P2PChatError if nats-py is not installed."""
-    try:
-        import nats.js
-    except ImportError:
-        raise P2PChatError("an engine needs another package: pip install 'p2pchat-mesh[nats]'") from None
-    del nats
-
-
-async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """End tasks that use nats-py. That waits with asyncio.wait_for, which may lose a cancellation in Python 3.11."""
-    left = set(tasks)
-    while left := {task for task in left if not task.done()}:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=CANCELLED_EVERY)
-
-
-def _client(server: str) -> Client:
-    """Return a client of nats-py that signs in at this server over TLS only, if its URL says so.
-
-    nats-py uses TLS if the server wants it. When the server, or whoever is in between, offers none, it would send the
-    password in the clear. The peer's own connection (runtime/engine.py) does the same.
-    """
-    from nats.aio.client import Client as AnyClient
-
-    class CarefulClient(AnyClient):
-        async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-            if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
-                raise P2PChatError("it offers no TLS, which its URL demands: tls://")
-            await super()._process_info(info, initial_connection)
-
-    return CarefulClient()
-
-
-async def _close(client: Client) -> None:
-    """Close a connection, or half of one: nats-py may wait for the end of a TLS handshake that failed, for ever."""
-    closing = asyncio.ensure_future(client.close())
-    closing.add_done_callback(lambda task: task.cancelled() or task.exception())
-    await asyncio.wait([closing], timeout=CLOSED_WITHIN)
-    closing.cancel()
-
-
 class EngineStore:
     """The connection of one gateway to the store, made anew whenever it is lost.
 
@@ -157,7 +112,14 @@ class EngineStore:
 
     def start(self) -> None:
         """Connect in the background, and again after each loss."""
-        self._task = asyncio.create_task(self._run(), name="p2pchat web cluster")
+        running = serve_always(
+            self._options.servers,
+            self._serve,
+            explain=_reason,
+            on_end=lambda server, reason: self.on_down(reason),
+            retry_most=RETRY_MOST,
+        )
+        self._task = asyncio.create_task(running, name="p2pchat web cluster")
 
     async def aclose(self) -> None:
         """Disconnect."""
@@ -233,7 +195,7 @@ class EngineStore:
         _log.info("cluster %s: not written: %s", self._options.cluster, error)
         client, self._js = self._client, None
         if client is not None:
-            await _close(client)
+            await close(client)
         return ClusterAway()
 
     def _stream(self, bucket: str) -> str:
@@ -244,50 +206,16 @@ class EngineStore:
 
     # ---- connection
 
-    async def _run(self) -> None:
-        tries, order = 0, [*self._options.servers]
-        random.shuffle(order)
-        while True:
-            began, reason = asyncio.get_running_loop().time(), ""
-            try:
-                reason = await self._serve(order[tries % len(order)])
-            except Exception as error:  # any error: an engine that cannot be reached is tried again for ever
-                reason = _reason(error)
-            self.on_down(reason)
-            lasted = asyncio.get_running_loop().time() - began
-            tries = 0 if lasted > RETRY_MOST + CONNECT_TIMEOUT else tries + 1
-            await asyncio.sleep(random.random() * min(RETRY_FIRST * (1 << min(tries, 16)), RETRY_MOST))
-
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
-        self._lost = closed = asyncio.get_running_loop().create_future()
-        errors: list[Exception] = []
-
-        async def on_error(error: Exception) -> None:
-            errors[:] = [error]
-
-        async def on_closed() -> None:
-            if not closed.done():
-                closed.set_result(_reason(errors[0]) if errors else "it closed the connection")
-
-        client = _client(server)
+        connection = Connection(server, _reason)
+        client, self._lost = connection.client, connection.lost
         try:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await client.connect(
-                        servers=[server],
-                        error_cb=on_error,
-                        closed_cb=on_closed,
-                        allow_reconnect=False,
-                        max_reconnect_attempts=1,
-                        reconnect_time_wait=0,
-                        connect_timeout=int(CONNECT_TIMEOUT),
-                        ping_interval=2,
-                        max_outstanding_pings=2,
-                        **self._credentials(server),
-                    )
-            except Exception as error:  # the error of the attempt says more than that no server is left
-                raise (errors[0] if errors else error) from None
+                    await connection.open(self._sign_in(server), PING_EVERY)
+            except Exception as error:
+                raise connection.cause(error) from None
             self._client, js = client, client.jetstream(timeout=ASK_TIMEOUT)
             await self._make_buckets(js)
             await client.subscribe(f"{self._prefix}.{ACCOUNTS}.*", cb=self._on_hint)
@@ -297,18 +225,15 @@ class EngineStore:
             await self._load(client, js)
             self._js = js
             self.on_up()
-            await self._watch(client, js, closed)
-            return closed.result() if closed.done() else "the connection was lost"
+            await self._watch(connection, js)
+            return connection.reason
         finally:
             self._client = self._js = None
-            await _close(client)
+            await close(client)
 
-    def _credentials(self, server: str) -> dict[str, Any]:
+    def _sign_in(self, server: str) -> dict[str, Any]:
         path = self._options.credentials
-        if path is None or urlsplit(server).username:
-            return {}
-        text = path.read_text("ascii", "replace").strip()
-        return {"nkeys_seed_str": text} if re.fullmatch("SU[A-Z2-7]+", text) else {"user_credentials": path}
+        return {} if path is None or urlsplit(server).username else sign_in_with(path)
 
     async def _make_buckets(self, js: JetStreamContext) -> None:
         from nats.js import api
@@ -333,14 +258,14 @@ class EngineStore:
                 if error.err_code != _NAME_IN_USE:
                     raise
 
-    async def _watch(self, client: Client, js: JetStreamContext, closed: asyncio.Future[str]) -> None:
+    async def _watch(self, connection: Connection, js: JetStreamContext) -> None:
         """Return when the connection is lost; until then look now and then whether a hint was."""
         loop = asyncio.get_running_loop()
         compare_at = loop.time() + self._options.compared_every
-        while not closed.done() and client.is_connected and self._js is js:
-            await asyncio.wait([closed], timeout=min(CHECKED_EVERY, self._options.compared_every))
+        while not connection.is_lost and self._js is js:
+            await asyncio.wait([connection.lost], timeout=min(CHECKED_EVERY, self._options.compared_every))
             if loop.time() >= compare_at:
-                await self._compare(client, js)
+                await self._compare(connection.client, js)
                 compare_at = loop.time() + self._options.compared_every
 
     async def _compare(self, client: Client, js: JetStreamContext) -> None:
@@ -409,11 +334,6 @@ def _reason(error: Exception) -> str:
     """Return for people why there is no connection."""
     from nats.js.errors import ServiceUnavailableError
 
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
     if isinstance(error, ServiceUnavailableError) or type(error).__name__ == "NoRespondersError":
         return "it keeps nothing: start nats-server with -js"
-    text = (getattr(error, "strerror", None) or str(error)).removeprefix("nats: ").strip("'")
-    return text or type(error).__name__
+    return reason_of(error)

@@ -19,11 +19,12 @@ from contextlib import suppress
 from time import monotonic, time_ns
 
 from p2pchat import P2PChatError, TCPPeer, UnknownName
+from p2pchat.nats_client import cancel
 from p2pchat.web.account_records import RELEASED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
-from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions, cancel
+from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
 from p2pchat.web.cluster.living_gateways import ClusterTimes, LivingGateways, Visits, hosts_of
 from p2pchat.web.errors import WebError
 

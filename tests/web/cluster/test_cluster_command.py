@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from p2pchat.__main__ import main
+from p2pchat.cli.gateway import cluster_of
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands.web import serve, web_options
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.web.cluster.cluster_key import make_key_file
-from p2pchat.web.cluster.engine_store import servers_of
 from tests.deadlines import WAIT, within
 from tests.nats import NatsServer, missing
 from tests.web.test_web_command import gateway
@@ -35,7 +35,12 @@ def test_a_cluster_has_a_name_a_key_and_an_engine() -> None:
                 options_of(*words)
     with pytest.raises(UsageError, match="small letters"):
         options_of("--cluster", "Our Team")
-    assert servers_of("one:4222, tls://two") == ("nats://one:4222", "tls://two")
+
+
+def test_a_url_that_is_no_engine_s_is_a_usage_error() -> None:
+    words = [word for option, value in {**WHOLE, "--engine": "http://one"}.items() for word in (option, value)]
+    with pytest.raises(UsageError, match="an engine is named by the URL of a server"):
+        cluster_of(options_of(*words))
 
 
 def test_a_key_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

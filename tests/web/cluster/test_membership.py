@@ -16,12 +16,13 @@ import pytest
 from fastapi import FastAPI
 
 from p2pchat import TCPPeer
+from p2pchat.nats_client import cancel
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecord, first_record
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
-from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions, cancel
+from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
 from p2pchat.web.cluster.living_gateways import ClusterTimes, hosts_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
