@@ -30,6 +30,7 @@ KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each 
 FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third
 STRIDE = _amount(3, 1)  # of the places that a test kills at, one after the other or each in its test: every third
 CUT_PLACES = _amount(6, 1)  # of about 150 bytes of a link at which it is cut: every sixth
+RULES_DIFFER = _amount(3, 12)  # histories whose members have other rules, of one test
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
 EXAMPLES = _amount(8, 1)  # of docs/: every eighth
 PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find

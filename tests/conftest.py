@@ -70,16 +70,17 @@ def pytest_collection() -> Generator[None, object, object]:
 LONGEST = (
     "test_branches.py", "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py",
     "test_page_conversations.py", "test_failpoints.py", "test_pages.py", "test_control.py", "test_command_line.py",
-    "test_delivery.py", "test_socketio.py", "test_web_command.py",
+    "test_delivery.py", "test_socketio.py", "test_web_command.py", "test_base.py", "test_disk.py", "test_streams.py",
+    "test_kill.py", "test_prompt.py", "test_conversations.py", "test_rest.py", "test_copy.py",
 )  # fmt: skip
 
 
 # What `poe test` leaves out and `poe test-long` runs: attacks that need or measure the whole machine, whole days and
-# networks, all benchmarks, the manual, gateways behind other programs or moved, and most of the page (`poe test` tries
-# it in test_page.py).
+# networks, all benchmarks, the manual, the peer in JavaScript, gateways behind other programs or moved, and most of the
+# page (`poe test` tries it in test_page.py).
 LONG_FILES = (
-    "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py", "hostile/test_floods.py",
-    "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
+    "conformance/test_peer_mjs.py", "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py",
+    "hostile/test_floods.py", "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
     "processes/test_many_kills.py", "processes/test_networks.py", "processes/test_replay.py",
     "processes/test_slow.py", "processes/test_two_machines.py", "tests/test_benchmarks.py",
     "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_changes.py",

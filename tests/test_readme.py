@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def promises() -> list[tuple[str, str]]:
     return [(row[0], row[-1]) for row in rows[2:]]
 
 
+@cache
 def names_defined(path: Path) -> set[str]:
     tree = ast.parse(path.read_text("utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
