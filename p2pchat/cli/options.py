@@ -24,7 +24,6 @@ from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
 DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
-PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
 MAX_HELP_WIDTH = 100  # columns; longer lines are hard to read
 MAX_SECONDS = 1e9  # more than any wait
 MAX_TRACE_MIB = 1_000_000  # more than any disk for it
@@ -343,10 +342,20 @@ def has_password(url: str) -> bool:
     return ":" in authority.rpartition("@")[0] or "passw" in query
 
 
+def warn_visible(secret: str, better: str) -> None:
+    """Warn of a secret that stands on the command line."""
+    print_error(f"warning: others on this machine can see the {secret} on the command line: use {better}")
+
+
+def _warn_if_typed(ctx: click.Context, option: click.Parameter, secret: str, better: str) -> None:
+    if typed(ctx, option) and not ctx.resilient_parsing:
+        warn_visible(secret, better)
+
+
 def _check_db(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
     url = check_database_url(value or "")
-    if has_password(url) and typed(ctx, option) and not ctx.resilient_parsing:
-        print_error(PASSWORD_VISIBLE)
+    if has_password(url):
+        _warn_if_typed(ctx, option, "password", "P2PCHAT_DB")
     return url
 
 
@@ -370,19 +379,15 @@ advertise_option: Callable[[Function], Function] = option(
 def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
     from p2pchat.commands.endpoints import looks_like_invite
 
-    if value and looks_like_invite(value) and typed(ctx, option) and not ctx.resilient_parsing:
-        print_error(
-            "warning: others on this machine can see the invite on the command line: "
-            "use --invite -, a file or P2PCHAT_INVITE"
-        )
+    if value and looks_like_invite(value):
+        _warn_if_typed(ctx, option, "invite", "--invite -, a file or P2PCHAT_INVITE")
     return value
 
 
 def _check_engine(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
-    text = value or ""
-    if text and "@" in text and typed(ctx, option) and not ctx.resilient_parsing:
-        print_error("warning: others on this machine can see the password on the command line: use P2PCHAT_ENGINE")
-    return text
+    if value and "@" in value:
+        _warn_if_typed(ctx, option, "password", "P2PCHAT_ENGINE")
+    return value or ""
 
 
 engine_option: Callable[[Function], Function] = option(

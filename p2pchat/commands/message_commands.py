@@ -256,47 +256,55 @@ async def history_page(
 ) -> tuple[list[Message | Sent], bool]:
     """Return messages as History.history does, and whether there are more; fewer than `limit` where texts are long."""
     if after is None:
-        return await _newest_page(
+        return await _read_page(
             lambda high, count: of.history(where, before=high, limit=count), before, limit, max_bytes
         )
-    found: list[Message | Sent] = []
-    while True:
-        asked = min(READ_AT_ONCE, limit + 1 - len(found))
-        page = await of.history(where, before=before, after=after, limit=asked)
-        for message in page:
-            max_bytes -= len(message.text.encode())
-            if len(found) == limit or (found and max_bytes < 0):
-                return found, True
-            found.append(message)
-        if len(page) < asked:
-            return found, False
-        after = page[-1]
+    return await _read_page(
+        lambda low, count: of.history(where, before=before, after=low, limit=count),
+        after,
+        limit,
+        max_bytes,
+        forwards=True,
+    )
 
 
 async def search_page(
     of: TCPPeer | HostedUser, words: str, where: Conversation | None, before: Position, limit: int, max_bytes: int
 ) -> tuple[list[Message | Sent], bool]:
     """Return matches as History.search does, and whether there are more; fewer than `limit` where texts are long."""
-    return await _newest_page(
+    return await _read_page(
         lambda high, count: of.search(words, where, before=high, limit=count), before, limit, max_bytes
     )
 
 
-async def _newest_page(
-    read: Callable[[Position, int], Awaitable[list[Message | Sent]]], before: Position, limit: int, max_bytes: int
+async def _read_page(
+    read: Callable[[Position, int], Awaitable[list[Message | Sent]]],
+    edge: Position,
+    limit: int,
+    max_bytes: int,
+    *,
+    forwards: bool = False,
 ) -> tuple[list[Message | Sent], bool]:
-    newest_first: list[Message | Sent] = []
-    while True:
-        asked = min(READ_AT_ONCE, limit + 1 - len(newest_first))
-        page = await read(before, asked)
-        for message in reversed(page):
+    """Return messages, oldest first, and whether there are more.
+
+    Args:
+        read: Returns so many messages before an edge, or after it, oldest first.
+        forwards: They are read from the oldest one on.
+    """
+    found: list[Message | Sent] = []
+    is_full = False
+    while not is_full:
+        asked = min(READ_AT_ONCE, limit + 1 - len(found))
+        page = await read(edge, asked)
+        for message in page if forwards else reversed(page):
             max_bytes -= len(message.text.encode())
-            if len(newest_first) == limit or (newest_first and max_bytes < 0):
-                return newest_first[::-1], True
-            newest_first.append(message)
+            is_full = len(found) == limit or (bool(found) and max_bytes < 0)
+            if is_full:
+                break
+            found.append(edge := message)
         if len(page) < asked:
-            return newest_first[::-1], False
-        before = page[0]
+            break
+    return found if forwards else found[::-1], is_full
 
 
 async def search_here(ctx: CommandContext, words: str) -> CommandResult:

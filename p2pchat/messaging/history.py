@@ -319,12 +319,11 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, storage, (prefix, ref) = self._disk, self._disk.storage, parse_message_id(message_id)
-        keys = [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)]
+        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
 
         def look_up() -> ReleasedEntry | None:
             for facts in storage.lookup(keys, [])[0].values():
-                shown = storage.entry(facts.log, ref.seq)
+                shown = storage.entry(facts.log, seq)
                 if shown is not None and self._is_shown(shown):
                     return shown
             return None
@@ -344,16 +343,20 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, storage, (prefix, ref) = self._disk, self._disk.storage, parse_message_id(message_id)
-        keys = [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)]
+        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
 
         def look_up() -> ReleasedEntry | None:
             for facts in storage.lookup(keys, [])[0].values():
-                return storage.entry(facts.log, min(facts.released, ref.seq - 1))
+                return storage.entry(facts.log, min(facts.released, seq - 1))
             return None
 
         shown = await disk.read(look_up)
         return None if shown is None else aware(decode_entry(shown.raw).at)
+
+    def _logs_of(self, message_id: str) -> tuple[list[LogKey], int]:
+        """Return the logs here that a message with this id may be in, and its number there. Raises ValueError."""
+        prefix, ref = parse_message_id(message_id)
+        return [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)], ref.seq
 
     async def deleted_messages(self, conversation: To | None = None) -> list[DeletedMessages]:
         """Return which messages were deleted here with Conversation.delete_history, in the order of history.

@@ -277,7 +277,7 @@ def copy(source: str, target: str, as_json: bool) -> int:
     if source == target == FROM_VARIABLE:
         raise UsageError(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
     if cli.has_password(source) or cli.has_password(target):
-        print_error(cli.PASSWORD_VISIBLE)
+        cli.warn_visible("password", "P2PCHAT_DB")
     start = _start_with(source, target)
     source, target = _database(source), _database(target)
     with Progress() as progress:
