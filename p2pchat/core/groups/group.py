@@ -62,7 +62,10 @@ class GroupReplica:
         self._states = GroupStates()
         self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: anyone can copy the bytes
         self._duplicates: dict[tuple[str, UserId], list[GroupOperation]] = {}  # all copies of operations written twice
+        self._written_in: dict[LogId, list[tuple[str, UserId]]] = {}  # the keys of operations
         self._forked_logs: set[LogId] = set()  # logs of this group
+        self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
+        self._redone_in: dict[tuple[UserId, str], set[LogId]] = {}  # logs, by writer and `redo`
         self._refused_logs: set[LogId] = set()  # of which no more is taken here
         self._void_logs: set[LogId] = set()  # those whose operations were reissued
         self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
@@ -116,16 +119,23 @@ class GroupReplica:
         """Add all stored entries of the group, and its logs that forked."""
         for log, seq, raw, entry in entries:
             self._store(log, seq, raw, entry)
-        self._forked_logs.update(forked)
-        if self._forked_logs:
-            self._recompute()
+        self._note_forks(forked)
         self._update("")
 
     def fork(self, log: LogId) -> list[Difference]:
         """Note that a log of the group forked, so that no peer gets more of it. Return what changed."""
-        self._forked_logs.add(log)
-        self._recompute()
+        self._note_forks([log])
         return self._update(log.user)
+
+    def _note_forks(self, logs: Iterable[LogId]) -> None:
+        """Note forks. A forked log differs between peers, so its leaves do not count, and its operations count only
+        until their writer has reissued them in a log that did not fork.
+        """
+        for log in logs:
+            self._forked_logs.add(log)
+            self._fork_marks[log.user, fork_mark(log)] = log
+            self._states.remove_leaves(log)
+        self._refresh_void()
 
     def refuse(self, log: LogId, *, on: bool = True) -> None:
         """Note that no more of a log is taken here, or (on=False) that it is taken again."""
@@ -134,27 +144,29 @@ class GroupReplica:
         else:
             self._refused_logs.discard(log)
 
-    def _recompute(self) -> None:
-        """Compute the states again, after a fork.
+    def _refresh_void(self) -> None:
+        """Count the operations of logs that are void now no longer, and those of logs that are not any more.
 
-        A forked log differs between peers. So its leaves do not count, and its operations count only until their writer
-        has reissued them in a log that did not fork. The first operation, which is the group, always counts.
+        Only these are looked at: a member can make any number of operations, and of forks. The first operation, which
+        is the group, always counts.
         """
-        former, self._states = self._states, GroupStates()
-        self._void_logs = {log for log in self._forked_logs if self._is_reissued(log)}
-        for key, operation in self._operations.items():
-            written = self._duplicates.get(key, [operation])
-            standing = [one for one in written if one.gen == 1 or one.log not in self._void_logs]
-            if standing:
-                self._states.add(min(standing, key=lambda one: (one.log, one.seq)))
-        for leave in former.leaves:
-            if leave.log not in self._forked_logs:
-                self._states.add_leave(leave)
+        former, self._void_logs = self._void_logs, self._void()
+        for key in [key for log in former ^ self._void_logs for key in self._written_in.get(log, ())]:
+            self._count(key)
 
-    def _is_reissued(self, log: LogId) -> bool:
-        mark = fork_mark(log)
-        written = (one for key, known in self._operations.items() for one in self._duplicates.get(key, [known]))
-        return any(one.by == log.user and one.redo == mark and one.log not in self._forked_logs for one in written)
+    def _count(self, key: tuple[str, UserId]) -> None:
+        """Count one copy of an operation that is not in a void log, if there is one."""
+        written = self._duplicates.get(key, [self._operations[key]])
+        standing = [one for one in written if one.gen == 1 or one.log not in self._void_logs]
+        if standing:
+            self._states.add(min(standing, key=lambda one: (one.log, one.seq)))
+        else:
+            self._states.remove(self._operations[key])
+
+    def _void(self) -> set[LogId]:
+        """Return the forked logs whose operations their writer has reissued in a log that did not fork."""
+        reissued = self._fork_marks.keys() & self._redone_in.keys()
+        return {self._fork_marks[key] for key in reissued if not self._redone_in[key] <= self._forked_logs}
 
     @property
     def users_to_reissue(self) -> set[UserId]:
@@ -199,15 +211,17 @@ class GroupReplica:
         operation = replace(operation, members=members)
         key = (operation.hash, operation.by)
         known = self._operations.get(key)
+        self._written_in.setdefault(operation.log, []).append(key)
         if known is not None:
             self._duplicates.setdefault(key, [known]).append(operation)
-        if known is None or (operation.log, operation.seq) < (known.log, known.seq):  # of two copies one counts
+        if known is None or (operation.log, operation.seq) < (known.log, known.seq):
             self._operations[key] = operation
-            self._states.add(operation)
-        if any(
-            operation.redo == fork_mark(log) for log in self._forked_logs - self._void_logs if log.user == operation.by
-        ):
-            self._recompute()
+        self._count(key)
+        redone = operation.by, operation.redo
+        if operation.redo:
+            self._redone_in.setdefault(redone, set()).add(operation.log)
+        if redone in self._fork_marks and self._fork_marks[redone] not in self._void_logs:
+            self._refresh_void()
         self._cited.add((operation.gen, operation.hash[:16]))
         new = members.keys() - self._named
         self._named |= new
@@ -257,7 +271,7 @@ class GroupReplica:
         return self.state.members[user]
 
     def visibility_rules(self, user: UserId) -> tuple[VisibilityRule, ...]:
-        return self.state.visibility_rules(user) if self.state else ()
+        return tuple(dict.fromkeys(self.state.visibility_rules(user))) if self.state else ()
 
     def has_cut(self, user: UserId) -> bool:
         """Return whether entries of this user were ever cut off, or may be. Then not all of them can be had."""

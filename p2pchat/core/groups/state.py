@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -75,6 +76,14 @@ class GroupState:
         """The members that have not left."""
         return frozenset(self.members) - self.left
 
+    @property
+    def judged_users(self) -> AbstractSet[UserId]:
+        """The users of whom something may be visible: each tied operation names them or cuts them off. By the rules of
+        all others nothing is, whatever else an operation says.
+        """
+        named = [operation.members.keys() | operation.cuts.keys() for operation in self.tied]
+        return named[0].intersection(*named[1:]) | self.members.keys()
+
     def visibility_rules(self, user: UserId) -> tuple[VisibilityRule, ...]:
         """Return the rules for a user's entries. An entry is visible if all of them make it visible."""
         return tuple(self._visibility_rule(operation, user) for operation in self.tied)
@@ -132,12 +141,27 @@ class GroupStates(Sequence[GroupState]):
         else:
             there.insert(at, operation)
         if at < MAX_TIED:
-            del there[MAX_TIED:]
             self._recompute(operation.gen)
+
+    def remove(self, operation: GroupOperation) -> None:
+        """Remove an operation, if it is there."""
+        there = self._operations.get((operation.gen, operation.by), [])
+        at = bisect_left(there, operation.hash, key=_hash)
+        if at < len(there) and there[at].hash == operation.hash:
+            del there[at]
+            if at < MAX_TIED:
+                self._recompute(operation.gen)
 
     def add_leave(self, leave: GroupLeave) -> None:
         leaves = sorted((*self._leaves.get(leave.by, ()), leave), key=lambda one: (-one.gen, one.log, one.seq))
         self._leaves[leave.by] = tuple(sorted(leaves[:MAX_LEAVES], key=lambda one: (one.log, one.seq)))
+        self._last = None
+
+    def remove_leaves(self, log: LogId) -> None:
+        """Remove the leaves of one log."""
+        leaves = tuple(leave for leave in self._leaves.pop(log.user, ()) if leave.log != log)
+        if leaves:
+            self._leaves[log.user] = leaves
         self._last = None
 
     def _recompute(self, gen: int) -> None:
@@ -158,7 +182,7 @@ class GroupStates(Sequence[GroupState]):
         self._last = None
 
     def _valid(self, gen: int) -> list[GroupOperation]:
-        return self._operations.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])
+        return self._operations.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])[:MAX_TIED]
 
     def __len__(self) -> int:
         return len(self._tied)

@@ -17,7 +17,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group import Difference, GroupReplica, GroupView
-from p2pchat.core.groups.state import LEAVE, read_operation
+from p2pchat.core.groups.state import LEAVE, GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
@@ -83,7 +83,8 @@ class GroupSync:
         present, hosted = group.state.present, self._sync.hosted.keys()
         operations = conversations.by_id[group.id]
         operations.members, operations.named_only_by_void = group.named, group.named_only_by_void
-        operations.allow_writers(group.named - operations.named_only_by_void)
+        void = operations.named_only_by_void
+        operations.allow_writers(group.named - void if void else group.named)
         operations.concerns_us = not hosted.isdisjoint(group.named)
         talk = conversations.open(Naming(talk=group.id))
         if talk is not None:
@@ -218,29 +219,30 @@ class GroupSync:
         assert batch.entries is not None
         transaction = self._sync.transaction
         transaction.groups.add(group.id)
-        was_known = group.state is not None
+        former = group.state
         for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
             differences = group.add(batch.log, seq, raw, entry)
             transaction.effects += group_updates(group, differences, batch.log, seq)
         if group.state is not None:
-            if not was_known:
+            if former is None:
                 self._sync.conversations.keep(group.id)
                 self._made[batch.log.user] += 1
             self._refresh_members(group)
-            self._refresh_all_visible(group)
+            self._refresh_visible_since(group, former)
 
     def on_fork(self, conversation: ConversationState, log: LogId) -> None:
         """Take the fork of a group's log: its operations may be void until they are repeated."""
         group = conversation.group
         if group is None or not conversation.is_operations:
             return
+        former = group.state
         differences = group.fork(log)
         if group.state is not None:
             self._sync.transaction.groups.add(group.id)
             newest = group.state.tied[0]
             self._sync.transaction.effects += group_updates(group, differences, newest.log, newest.seq)
             self._refresh_members(group)
-            self._refresh_all_visible(group)
+            self._refresh_visible_since(group, former)
 
     def on_refused(self, conversation: ConversationState, log: LogId) -> None:
         """Take that a group's log is refused here: operations in it may be cited that cannot be known."""
@@ -270,6 +272,19 @@ class GroupSync:
         if talk is not None:
             for writer in list(talk.writers.open.values()):
                 self._refresh_visible(talk, group, writer)
+            if talk.blocked:
+                self._order.retry(talk)
+
+    def _refresh_visible_since(self, group: GroupReplica, former: GroupState | None) -> None:
+        """Update what is visible after the state of a group changed, of those writers for whom it can have changed.
+
+        An owner can name any number of users, one after the other, who each write something.
+        """
+        talk, states = self._talk(group), [] if group.state is former else [former, group.state]
+        if talk is not None:
+            judged = {user for state in states if state is not None for user in state.judged_users}
+            for user in sorted(judged & talk.writers.open.keys()):
+                self._refresh_visible(talk, group, talk.writers[user])
             if talk.blocked:
                 self._order.retry(talk)
 
@@ -390,7 +405,8 @@ def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:
         operation = read_operation(log, seq, raw, entry)
         if operation is not None:
             yield from operation.cuts
-            yield from (user for user in group.named if operation.members.get(user) != now.get(user))
+            both = operation.members.keys() | now.keys()
+            yield from (user for user in both if operation.members.get(user) != now.get(user))
         elif entry.k == LEAVE:
             yield frame.u
 

@@ -309,6 +309,28 @@ def test_an_endless_tie_counts_a_fixed_number_in_any_order() -> None:
     assert all(leave.gen > MAX_INT - MAX_LEAVES for leave in one.state.leaves[IDS["bob"]])
 
 
+def test_an_endless_tie_that_comes_before_what_it_builds_on_counts_no_more() -> None:
+    pen = Pen()
+    for n in range(MAX_TIED + 9):
+        pen.operation(3, {"ada": 1}, name=f"tie {n}")
+    tied = sorted(pen.written[1:], key=lambda written: operation_hash(written[2]))
+    pen.operation(2, {"ada": 1})
+    group = pen.group([pen.first, *tied, pen.written[-1]])
+    assert group.state and len(group.state.tied) == MAX_TIED
+
+
+def test_an_operation_that_came_first_in_a_void_log_counts_in_another() -> None:
+    pen = Pen()
+    hash = pen.operation(2, {"ada": 1}, run="a2", name="dev")
+    pen.operation(3, {"ada": 1}, redo=fork_mark(LogId(pen.id, IDS["ada"], "a2" * 8)))
+    group = pen.group()
+    group.fork(LogId(pen.id, IDS["ada"], "a2" * 8))
+    assert group.state and group.state.gen == 1
+    log = LogId(pen.id, IDS["ada"], "a3" * 8)
+    group.add(log, 1, *pen.written[1][2:])
+    assert group.state.gen == 3 and group.below(group.state.tied[0]).hash == hash
+
+
 def test_a_leave_of_a_user_that_is_no_member_does_nothing() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1})

@@ -8,15 +8,16 @@ from random import Random
 import pytest
 
 from p2pchat.config import Settings
+from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted
-from p2pchat.core.log import size_bytes
+from p2pchat.core.log import Entry, encode_entry, size_bytes
 from p2pchat.core.records import Change, DiskLevel
 from p2pchat.core.sync.quota import PREFIX, QuotaAccount
-from p2pchat.protocol import Entries, Have, Mark
+from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.environment import SMALL
-from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
 
 FULL = "to bob: have nothing full"
@@ -447,6 +448,18 @@ def test_more_in_a_log_counts_with_its_bytes_alone() -> None:
     ada, pen = World().peer("ada", branch_bytes=8_000, log_bytes=4_096), Author("eve", "e1")
     far = ada.far("eve", host="10.0.1.9")
     assert all(kept(far.say(pen.say("x"))) for _ in range(20))
+
+
+def test_an_operation_of_a_group_counts_what_it_takes_in_memory() -> None:
+    """256 MiB of them, as one branch may have, took 1.3 GB."""
+    ada, members = World().peer("ada", branch_bytes=5 * 10_000), {IDS["ada"]: 1, IDS["eve"]: 1}
+    raw = encode_entry(Entry("group", 1, 1, b=group_body(1, "ops", IDS["eve"], members, {}, salt="00" * 16)))
+    NAMINGS[operation_hash(raw)] = Naming(group=(operation_hash(raw), IDS["eve"], "e0" * 8))
+    far, pen, gen, stored = ada.far("eve", host="10.0.1.9"), Author("eve", "e0", operation_hash(raw)), 1, 0
+    while kept(far.say(pen.write(raw))):
+        gen, stored = gen + 1, stored + len(raw)
+        raw = encode_entry(Entry("group", gen, gen, b=group_body(gen, "ops", IDS["eve"], members, {})))
+    assert 9_500 < stored <= 10_000
 
 
 def test_a_log_that_follows_another_counts_a_quarter() -> None:
