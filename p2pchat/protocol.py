@@ -139,10 +139,14 @@ class Hello(Frame, tag="hello"):
 
 
 class Welcome(Frame, tag="welcome"):
-    """The server accepts the client's proof. `net` is set in an open network only."""
+    """The server accepts the client's proof. `net` is set in an open network only.
+
+    With `peers` the server has no place for the client, and these have perhaps; its `bye` comes next.
+    """
 
     proof: Hex32 | None = None
     net: Hex16 | None = None
+    peers: list[tuple[Long32, tuple[str, ...]]] = []
 
 
 class Go(Frame, tag="go"):
@@ -403,16 +407,25 @@ class Decoder:
         self.max_frame_bytes = max(self.max_frame_bytes, self._settings.max_frame_bytes)
 
     def _check_peers(self, frame: Peers, size: int) -> None:
+        _at_most(self._settings.page_items, "peers", "gone", frame.gone)
+        self._check_addresses("peers", frame.gone, frame.at, frame.linked)
+
+    def _check_welcome(self, frame: Welcome, size: int) -> None:
+        if frame.peers:
+            self._check_addresses("welcome", [], [], frame.peers)
+
+    def _check_addresses(
+        self, kind: str, ids: list[str], at: list[str], linked: list[tuple[str, tuple[str, ...]]]
+    ) -> None:
         most, longest = self._settings.page_items, self._settings.max_endpoint_bytes
-        _at_most(most, "peers", "gone", frame.gone)
-        _at_most(most, "peers", "linked", frame.linked)
-        if "".join([*frame.gone, *(peer for peer, _ in frame.linked)]).encode().translate(None, _DIGITS):
-            raise FrameError("peers: ids are lower-case hex")
-        for endpoints in (frame.at, *(endpoints for _, endpoints in frame.linked)):
-            _at_most(most, "peers", "endpoints", endpoints)
+        _at_most(most, kind, "linked", linked)
+        if "".join([*ids, *(peer for peer, _ in linked)]).encode().translate(None, _DIGITS):
+            raise FrameError(f"{kind}: ids are lower-case hex")
+        for endpoints in (at, *(endpoints for _, endpoints in linked)):
+            _at_most(most, kind, "endpoints", endpoints)
             for endpoint in endpoints:
                 if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
-                    raise _over("peers: an endpoint", len(endpoint.encode()), longest)
+                    raise _over(f"{kind}: an endpoint", len(endpoint.encode()), longest)
 
     def _check_here(self, frame: Here, size: int) -> None:
         _at_most(self._settings.page_items, "here", "users", frame.users)
@@ -489,6 +502,7 @@ class Decoder:
 
 _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Hello: Decoder._check_hello,
+    Welcome: Decoder._check_welcome,
     Go: Decoder._check_go,
     Peers: Decoder._check_peers,
     Here: Decoder._check_here,

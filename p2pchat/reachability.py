@@ -29,7 +29,7 @@ from p2pchat.identity.network_and_invites import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network_and_invites import load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
-from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode
+from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, Welcome, encode
 
 Verdict = Literal[
     "reached",  # a peer of the same network
@@ -252,9 +252,12 @@ class _Probe:
 
     def _step(self, side: ClientSide, frame: AnyFrame) -> Hello | None:
         try:
-            return side.on_frame(frame)
+            answer = side.on_frame(frame)
         except HandshakeError as error:
             raise _refusal(error.code, f"the handshake failed: {error}") from None
+        if isinstance(frame, Welcome) and frame.peers:
+            raise _refusal("busy", "")
+        return answer
 
 
 def _refusal(code: str, otherwise: str) -> _ProbeEnded:

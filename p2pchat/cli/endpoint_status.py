@@ -35,6 +35,7 @@ _PROBLEMS = {  # by the `code` of a link event
     "engine": "waits for the engine",
 }
 _PREDICATES = frozenset(("no_answer", "no_name", "no_way", "no_peer", "self", "engine"))  # others follow "refused:"
+_NOT_FINAL = frozenset(("busy", "full"))  # a place may become free, and it told others that may have one
 _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
     "no_answer": "is the address right, and does a firewall there let port {port} in?",
@@ -69,7 +70,7 @@ class EndpointStatus:
         engine: Whether the peer uses an engine, whose status is reported too.
     Attributes:
         all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
-        refused: Set when all of these have refused us.
+        refused: Set when all of these have refused us for good.
     """
 
     def __init__(
@@ -110,9 +111,10 @@ class EndpointStatus:
         former = self._states.get(endpoint)
         if former is None and state in ("refused", "trying"):
             self._remembered[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
-        if former is None or former == state or state not in ("up", "refused", "trying"):
+        now = code if state == "refused" and code in _NOT_FINAL else state
+        if former is None or former == now or state not in ("up", "refused", "trying"):
             return
-        self._states[endpoint] = state
+        self._states[endpoint] = now
         if state == "up" and endpoint in self._invited:
             self._states.update(dict.fromkeys(self._invited, "up"))
         self._notify(f"-- {safe_line(endpoint)} {self._describe(endpoint, state, reason, code)}")

@@ -56,6 +56,14 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         {"t": "welcome", "proof": proof("server", K, transcript("ada", "bob"))},
     ),
     "welcome_open": ("An open network's name.", OPEN_WELCOME),
+    "welcome_busy": (
+        "The server has no place, and tells where there may be one.",
+        {
+            "t": "welcome",
+            "proof": proof("server", K, transcript("ada", "bob")),
+            "peers": [[CYD, ["192.0.2.9:8082"]]],
+        },
+    ),
     "go": ("The decider's choice of this link.", {"t": "go", "run": RUNS["ada2"].hex(), "n": 1}),
     "ping": ("It asks for one pong.", {"t": "ping"}),
     "pong": ("It answers one ping.", {"t": "pong"}),

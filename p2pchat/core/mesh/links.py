@@ -116,12 +116,19 @@ class Links:
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
         self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
-        self._handshakes = HandshakeRunner(
-            ctx, network, sign, self.dialer, refusal=self._refusal, on_proved=self._on_proved, end=self._end
-        )
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer, listener.name_of)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
         self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
+        self._handshakes = HandshakeRunner(
+            ctx,
+            network,
+            sign,
+            self.dialer,
+            self._exchange,
+            refusal=self._refusal,
+            on_proved=self._on_proved,
+            end=self._end,
+        )
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
@@ -566,6 +573,7 @@ class HandshakeRunner:
         network: NetworkCredentials,
         sign: Callable[[bytes], bytes],
         dialer: Dialer,
+        exchange: PeerExchange,
         *,
         refusal: Callable[[PeerId, PeerLink], tuple[str, str]],
         on_proved: Callable[[PeerLink], None],
@@ -575,6 +583,7 @@ class HandshakeRunner:
         self._network = network
         self._sign = sign
         self._dialer = dialer
+        self._exchange = exchange
         self._refusal = refusal
         self._on_proved = on_proved
         self._end = end
@@ -640,7 +649,16 @@ class HandshakeRunner:
         if why:
             if code == "blocked" and link.dialled:
                 self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
+            if isinstance(answer, Welcome):  # a newcomer that knows this peer only would never join
+                link.peer, answer.peers = peer, self._exchange.sample(link, peer)
+                if answer.peers:
+                    self._ctx.emit(Send(answer, [link.id]))
             self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
+            return
+        if peer and isinstance(frame, Welcome) and frame.peers:
+            link.peer = peer
+            self._exchange.on_told_instead(link, frame.peers)
+            self._end(link, "lost", None, REFUSALS["busy"], code="busy")
             return
         if answer is not None:
             self._ctx.emit(Send(answer, [link.id]))

@@ -6,6 +6,8 @@ until no more links come up: while a mesh forms, every peer links with every oth
 A received endpoint goes to the address book after a check of its form, and from there to the dialer with that peer's id
 as the pin. Only endpoints that a peer sends about itself, and verified ones, are shared.
 
+A member that finds no place is told a few linked peers with the `welcome`, before `bye`, and dials those.
+
 No frame contains the receiver, with one exception: a peer that names the receiver among its links is linked with
 another process that has the receiver's key.
 """
@@ -35,6 +37,7 @@ from p2pchat.protocol import PeerId, Peers
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
 MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
+MAX_SAMPLE = 12  # peers told by one without a place, each with two endpoints of 100 bytes: 3.4 KiB of a frame of 4
 MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
 
 Endpoints = tuple[str, ...]
@@ -142,6 +145,16 @@ class PeerExchange:
         port, at = self._own[is_loopback(link.host)]
         self._ctx.emit(Send(Peers(port=port, at=list(at), linked=[(link.peer, ())]), [link.id]))
 
+    def sample(self, link: PeerLink, peer: PeerId) -> list[tuple[PeerId, Endpoints]]:
+        """Return some linked peers, drawn at random, for a member that proved itself and finds no place here.
+
+        They are few, since the frame that tells them comes before `go` and is small.
+        """
+        self._update_changes()
+        changes = self._changes[is_loopback(link.host)]
+        linked = [(other, at[:2]) for other, at in sorted(changes.since(0).items()) if at and other != peer]
+        return sorted(linked, key=lambda _: self._ctx.random())[: min(MAX_SAMPLE, self._ctx.settings.page_items)]
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -218,6 +231,15 @@ class PeerExchange:
             self._on_linked_there(link, peer, endpoints, near)
         for peer in frame.gone:
             link.linked.pop(peer, None)
+
+    def on_told_instead(self, link: PeerLink, peers: Sequence[tuple[PeerId, Endpoints]]) -> None:
+        """Take the peers that a member tells instead of linking, for which it has no place."""
+        near = is_loopback(link.host)
+        for peer, endpoints in peers:
+            if peer != self._ctx.me and peer not in self._by_peer:
+                for endpoint in endpoints:
+                    if self._book.get(peer, endpoint) is None:
+                        self._learn(link, peer, endpoint, near)
 
     def _on_linked_there(self, link: PeerLink, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
         """Take the news that the far end of `link` is linked with `peer`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Close, Counted, Dial, Effect, WarningIssued
-from p2pchat.core.inputs import Connect, LinkDown, ListeningAt
-from p2pchat.protocol import Bye, Frame, Go, Peers
-from tests.core.mesh.linked_peers import Key, Meeting, Post, byes
+from p2pchat.core.context import NetworkCredentials
+from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
+from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
+from p2pchat.protocol import Bye, Frame, Go, Hello, Peers, Welcome, encode
+from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes
 
 SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
 BUSY = Bye("busy", "no room for more links")
@@ -267,3 +268,62 @@ def test_of_peers_that_are_gone_few_runs_are_remembered_and_numbers_go_on(name: 
     numbers["guest 0"] = visit("guest 0")
     assert max(len(links._decider_states), len(links._follower_states)) == 8
     assert all(visit(name) > numbers[name] for name in numbers if Key(name).id > place.ada.key.id)
+
+
+def test_who_finds_no_place_is_told_others_and_dials_those() -> None:
+    """Before: a newcomer that knew only a full peer never joined."""
+    place = Place()
+    place.fill(6)
+    place.said()
+    assert not place.come("late", f"{EVIL}.77")
+    (welcome,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Welcome))
+    assert sorted(welcome.peers) == sorted(
+        (Key(f"{EVIL} {number}").id, (f"{EVIL}.{number + 1}:7000",)) for number in range(6)
+    )
+    met = place.met["late"]
+    assert met.b.heard == [] and met.b.links.up == {}
+    refused = [each.code for each in met.take(met.b) if isinstance(each, LinkChanged)]
+    assert refused == ["busy"]
+    dialled = {dial.endpoint for dial in dials(met.b.wake(40.0))}
+    assert dialled & {f"{EVIL}.{number + 1}:7000" for number in range(6)}
+
+
+def test_few_of_many_are_told_and_they_fit_into_an_early_frame() -> None:
+    place = Place(Settings(max_links=48, known_links=0))
+    place.fill(48)
+    place.said()
+    told = set()
+    for number in range(8):
+        assert not place.come(f"late {number}", f"{EVIL}.{77 + number}")
+        (frame,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Welcome))
+        assert len(frame.peers) == 12 and len(encode(frame)) < Settings().max_early_frame_bytes
+        told |= {peer for peer, _ in frame.peers}
+    assert len(told) > 24
+
+
+def test_who_proves_nothing_is_told_nothing_and_believed_nothing() -> None:
+    place = Place()
+    place.fill(6)
+    place.said()
+    stranger = Post(Key("stranger"), network=NetworkCredentials(N, "0c" * 32))
+    met = Meeting(place.ada, stranger)
+    met._links = 5_000
+    met.connect(stranger)
+    assert [type(each.frame) for each in met.said[place.ada.key.id] if isinstance(each, Send)] == [Hello]
+
+    newcomer = Post(Key("newcomer"))
+    (dial,) = dials(newcomer.handle(Connect("10.9.9.9:8080")))
+    newcomer.handle(LinkDialled(1, dial.dial, Key("liar").id, "10.9.9.9"))
+    newcomer.got(1, Hello(v=[1], nonce="00" * 32))
+    newcomer.got(1, Welcome(proof="11" * 32, peers=[(Key("victim").id, ("203.0.113.1:7000",))]))
+    assert Key("victim").id not in newcomer.links.book
+
+
+def test_who_is_blocked_is_answered_like_anybody_whom_a_full_peer_refuses() -> None:
+    place = Place()
+    place.fill(3)
+    place.ada.blocks.users[Key("late").id] = None
+    place.said()
+    assert not place.come("late", "198.51.100.1")
+    sent = [each.frame for each in place.said() if isinstance(each, Send)]
+    assert [len(frame.peers) for frame in sent if isinstance(frame, Welcome)] == [3]
