@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         UnknownName,
     )
     from p2pchat.export_file import Exported, Imported
-    from p2pchat.identity.addresses import own_addresses
     from p2pchat.identity.network_and_invites import Invite, parse_invite
+    from p2pchat.identity.own_addresses import own_addresses
     from p2pchat.identity.profile import (
         ProfileState,
         home_directory,
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from p2pchat.peer import Forgotten, TCPPeer
     from p2pchat.peer_resources import login_name, profile_invite
     from p2pchat.reachability import Probed, probe
-    from p2pchat.storage.search_query import where_found
+    from p2pchat.storage.search_words import where_found
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
@@ -89,7 +89,7 @@ _MODULES = {
         *("Renamed", "Requested", "Stopped", "Typing", "Warned"),
     ),
     "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
-    "identity.addresses": ("own_addresses",),
+    "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network_and_invites": ("Invite", "parse_invite"),
     "core.names": ("skeleton", "validate_name"),
@@ -99,7 +99,7 @@ _MODULES = {
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),
-    "storage.search_query": ("where_found",),
+    "storage.search_words": ("where_found",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

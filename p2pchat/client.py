@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, cast
 
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.addresses import address_towards
+from p2pchat.identity.own_addresses import address_towards
 from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 

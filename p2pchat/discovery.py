@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.mesh.addressbook import is_loopback, join_endpoint, split_endpoint
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.addresses import is_reachable, routed_addresses
+from p2pchat.identity.own_addresses import is_reachable, routed_addresses
 from p2pchat.protocol import PeerId
 
 if TYPE_CHECKING:

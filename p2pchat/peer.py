@@ -28,8 +28,8 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
-from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
+from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.contacts import NamedUser, run_to_completion

@@ -30,7 +30,7 @@ from p2pchat.cli.streams import InputKind
 from p2pchat.cli.subcommands import doctor_checks, doctor_network, history, send
 from p2pchat.cli.terminal import device
 from p2pchat.cli.terminal.app import TerminalFrontEnd
-from p2pchat.identity import addresses
+from p2pchat.identity import own_addresses
 from p2pchat.runtime.storage_worker import LoopWaker
 from p2pchat.storage.dialects import server
 from p2pchat.storage.dialects.dialect import DatabaseURL
@@ -79,8 +79,8 @@ FORCED = {
     "commands/endpoints.py:quoted": "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/output.py:_ready": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
     "commands/output.py:is_full": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
-    "identity/addresses.py:_on_interfaces": HERE + "test_other_systems_find_addresses_by_their_own_name",
-    "identity/addresses.py:own_addresses": HERE + "test_other_systems_find_addresses_by_their_own_name",
+    "identity/own_addresses.py:_on_interfaces": HERE + "test_other_systems_find_addresses_by_their_own_name",
+    "identity/own_addresses.py:own_addresses": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/private_files.py:": MODES,
     "identity/private_files.py:_refuse_shared": MODES,
     "runtime/storage_worker.py:__init__": HERE + "test_a_loop_is_woken_without_a_counter",
@@ -190,8 +190,8 @@ def test_other_systems_find_addresses_by_their_own_name(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "platform", system)
     named = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (one, 0)) for one in ("127.0.0.1", "192.168.7.9")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: named)
-    assert addresses.own_addresses()[-1] == "192.168.7.9" and "127.0.0.1" not in addresses.own_addresses()
-    assert list(addresses._on_interfaces()) == []
+    assert own_addresses.own_addresses()[-1] == "192.168.7.9" and "127.0.0.1" not in own_addresses.own_addresses()
+    assert list(own_addresses._on_interfaces()) == []
 
 
 @pytest.mark.usefixtures("windows")

@@ -57,7 +57,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.notifications import JoinSummary, show_library_logs
+from p2pchat.commands.notices import JoinSummary, show_library_logs
 from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import LastStart, migrate_ignored

@@ -39,7 +39,7 @@ from p2pchat.cli.control_socket import (
     socket_path_fits,
     write_address,
 )
-from p2pchat.commands.activity_and_unread import ActivityTracker
+from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
-from p2pchat.commands.activity_and_unread import UnreadCounter
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.event_text import (
     EventLine,
@@ -25,6 +24,7 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.message_commands import parse_time
 from p2pchat.commands.output import CommandResult
 from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
+from p2pchat.commands.unread_and_mentions import UnreadCounter
 
 UserOrId = User | str  # a user, or the full id of a user who may never have been met
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TextIO
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_conversation
 from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
-from p2pchat.commands.notifications import Notifier
+from p2pchat.commands.notices import Notifier
 from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
 

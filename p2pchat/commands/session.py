@@ -34,13 +34,13 @@ from p2pchat import (
 from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
-from p2pchat.commands.activity_and_unread import ActivityTracker, ReadMarker
+from p2pchat.commands.activity import ActivityTracker, ReadMarker
 from p2pchat.commands.context import CommandContext, Handler
 from p2pchat.commands.event_text import EventLine, quote_conversation, quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand, decode_line, parse_json_command
 from p2pchat.commands.message_commands import OutgoingMessage
-from p2pchat.commands.notifications import is_delivered, last_receipt
+from p2pchat.commands.notices import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
 from p2pchat.commands.settings import ChatSettings, set_
 from p2pchat.commands.typed_commands import (

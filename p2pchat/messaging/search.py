@@ -1,7 +1,7 @@
 """Search for messages by their words: the newest are scanned one by one, older ones found with an index.
 
 Most searches concern recent messages, and most histories are short; neither needs an index. Every match is checked by
-storage/search_query.py, so both ways find the same messages.
+storage/search_words.py, so both ways find the same messages.
 
 The index of a database is built when a search first reaches far back, in a thread of its own. It is brought up to date
 by searches, and between them while the peer is idle, in chunks that keep nobody waiting for the interpreter. Where it
@@ -32,7 +32,7 @@ from p2pchat.messaging.messages import Post, key_of, sort_key
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
-from p2pchat.storage.search_query import Query, parse_query, searchable_text
+from p2pchat.storage.search_words import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:
     from p2pchat.messaging.history import StorageReader

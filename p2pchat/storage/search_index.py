@@ -32,7 +32,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
-from p2pchat.storage.search_query import TEXT_KINDS, Query, Term, searchable_text, text_of, words
+from p2pchat.storage.search_words import TEXT_KINDS, Query, Term, searchable_text, text_of, words
 
 if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage

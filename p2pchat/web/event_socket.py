@@ -23,7 +23,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
-from p2pchat.commands.activity_and_unread import ActivityTracker
+from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.context import MAX_RECENT
 from p2pchat.commands.conversation_commands import conversation_row
 from p2pchat.commands.event_text import EventLine

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat import Deleted, Message, TCPPeer
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.commands.notifications import Notifier
+from p2pchat.commands.notices import Notifier
 from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh

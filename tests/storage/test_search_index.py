@@ -13,7 +13,7 @@ from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.records import EVERYTHING, Change
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.search_index import NOWHERE, IndexHit, SearchIndex, clock_of, documents_of
-from p2pchat.storage.search_query import parse_query
+from p2pchat.storage.search_words import parse_query
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 

@@ -46,7 +46,7 @@ from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import redirect_notices
-from p2pchat.commands.notifications import NoticeLogHandler
+from p2pchat.commands.notices import NoticeLogHandler
 from p2pchat.commands.output import EventLogFile
 from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import Row

@@ -3,7 +3,7 @@
 const NOBODY_YET = "nobody has registered this name yet"; // status text of a reserved name, see p2pchat/web/accounts.py
 const MAX_SUGGESTED = 3; // a guess at what is read
 
-/** @type {Record<string, string>} letters that Unicode does not take apart, as in p2pchat/storage/search_query.py */
+/** @type {Record<string, string>} letters that Unicode does not take apart, as in p2pchat/storage/search_words.py */
 const STROKES = { ø: "o", đ: "d", ł: "l", ħ: "h", ŧ: "t", ı: "i", æ: "ae", œ: "oe", þ: "th", ß: "ss" };
 
 /** @param {string} text @returns {string} it in lower case and without accents, to compare with */

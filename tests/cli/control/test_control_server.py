@@ -21,7 +21,7 @@ from p2pchat.cli import control_socket
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
 from p2pchat.cli.control_socket import encode, parse_request
-from p2pchat.commands.activity_and_unread import ActivityTracker
+from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand

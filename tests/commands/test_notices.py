@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat import Conversation, Delivered, Link, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
-from p2pchat.commands.notifications import JoinSummary, NoticeLogHandler, Notifier, show_library_logs
+from p2pchat.commands.notices import JoinSummary, NoticeLogHandler, Notifier, show_library_logs
 from p2pchat.testing import mesh
 
 
@@ -168,7 +168,7 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None
 
 
 async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.notifications.JOINS_SETTLE_AFTER", 0.0)
+    monkeypatch.setattr("p2pchat.commands.notices.JOINS_SETTLE_AFTER", 0.0)
     told: list[str] = []
     async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
         arrival = JoinSummary(ada.invite, dials=True, notify=told.append)

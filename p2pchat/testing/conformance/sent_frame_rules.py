@@ -1,4 +1,4 @@
-"""Rules that every frame of a candidate must keep, on every link of the kit.
+"""Rules of the frames that a candidate sends: each must keep them, on every link of the kit.
 
 Each is a function that gets a link, a frame and its JSON, and returns what is wrong with it, or "". What it must
 remember of earlier frames is in `link.memory`. The rules are judged at the end of a run, over all frames that came.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.storage.search_query import fold, parse_query, words, words_in_place
+from p2pchat.storage.search_words import fold, parse_query, words, words_in_place
 
 # ---- words
 

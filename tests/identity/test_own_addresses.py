@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.identity.addresses import is_reachable
+from p2pchat.identity.own_addresses import is_reachable
 from tests.processes.machines import Lan, Machine, lan_or_skip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,8 +22,8 @@ def lan() -> Iterator[Lan]:
 
 
 def ask(machine: Machine, what: str) -> str:
-    """Return the value of an expression over p2pchat/identity/addresses.py, on that machine."""
-    code = f"from p2pchat.identity.addresses import *; print({what})"
+    """Return the value of an expression over p2pchat/identity/own_addresses.py, on that machine."""
+    code = f"from p2pchat.identity.own_addresses import *; print({what})"
     done = subprocess.run(
         machine.under(sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True
     )

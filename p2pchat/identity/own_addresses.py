@@ -1,4 +1,4 @@
-"""Addresses of this machine that other machines may reach.
+"""Own addresses: those of this machine that other machines may reach, in the order in which they are told.
 
 First comes the address that packets towards the internet leave by, as the routing table says. Then come those of the
 interfaces on Linux (two machines on one cable have neither a route nor a name), and those of the machine's own name

@@ -1,4 +1,4 @@
-"""Search queries: the language of a search as typed, and the words of a text.
+"""Words of texts and of searches: what case and accents count for, and the language of a search as typed.
 
     backup failed      both words, anywhere; a word of two characters or more also finds longer words that begin with it
     "backup failed"    exactly these words, in this order
