@@ -4,7 +4,8 @@
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
 given. In histories with --rules-differ someone writes what others refuse, with --deletions someone deletes what is
-stored, and with --blocks someone blocks others. The exit code is 1 if a promise was broken.
+stored, with --blocks someone blocks others, and with --relay an engine links peers behind routers. The exit code is 1
+if a promise was broken.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import argparse
 import sys
 import time
 from collections import Counter
+from dataclasses import fields
 from itertools import count
 
 from p2pchat.testing.simulation.scenario import (
+    NOTHING,
     PlayResult,
     Steps,
+    Wanted,
     check_history,
     minutes_are_over,
     play_many,
@@ -25,18 +29,15 @@ from p2pchat.testing.simulation.scenario import (
 )
 
 
-def replay(
-    seed: int, steps: Steps | None = None, *, differ: bool = False, pruned: bool = False, blocked: bool = False
-) -> str:
+def replay(seed: int, steps: Steps | None = None, wanted: Wanted = NOTHING) -> str:
     """Return the command that replays a history, or only some of its steps."""
     only = f" --steps {','.join(map(str, steps))}" if steps is not None else ""
-    also = " --rules-differ" * differ + " --deletions" * pruned + " --blocks" * blocked
-    return f"python -m p2pchat.testing --seed {seed}{only}{also} --verbose"
+    return f"python -m p2pchat.testing --seed {seed}{only}{wanted.options} --verbose"
 
 
-def shrunk(seed: int) -> str:
+def shrunk(seed: int, wanted: Wanted = NOTHING) -> str:
     """Return the command that replays the fewest steps found to break a failing history."""
-    return replay(seed, shrink(seed))
+    return replay(seed, shrink(seed, wanted=wanted), wanted)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
     parser.add_argument("--blocks", action="store_true", help="someone blocks others, in each history")
+    parser.add_argument("--relay", action="store_true", help="an engine links peers behind routers, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")
@@ -74,21 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _wanted(options: argparse.Namespace) -> Wanted:
+    return Wanted(**{each.name: getattr(options, each.name) for each in fields(Wanted)})
+
+
 def _one(options: argparse.Namespace) -> PlayResult:
     counts: Counter[str] = Counter()
+    wanted = _wanted(options)
     steps = [int(step) for step in options.steps.split(",") if step] if options.steps is not None else None
     if options.shrink:
-        steps = shrink(options.seed, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks)
-        again = replay(
-            options.seed, steps, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
-        )
-        print(f"these steps are enough: {again}", flush=True)
-    tell = print if options.verbose else None
-    faults = check_history(
-        options.seed, counts, tell, steps, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
-    )
+        steps = shrink(options.seed, wanted=wanted)
+        print(f"these steps are enough: {replay(options.seed, steps, wanted)}", flush=True)
+    faults = check_history(options.seed, counts, print if options.verbose else None, steps, wanted)
     played = PlayResult(1, counts, {options.seed: [str(fault) for fault in faults]} if faults else {})
-    _print_faults(played, 20, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks)
+    _print_faults(played, 20, wanted)
     return played
 
 
@@ -100,22 +101,16 @@ def _many(options: argparse.Namespace) -> PlayResult:
         found = any(options.until in fault for faults in played.broken.values() for fault in faults)
         return over(played) or (found and not options.keep_going)
 
-    total = PlayResult()
-    for played in play_many(
-        seeds, options.jobs, stop=stop, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
-    ):
-        most = 3 if options.keep_going or options.until else 20
-        _print_faults(
-            played, most, options.until, differ=options.rules_differ, pruned=options.deletions, blocked=options.blocks
-        )
+    total, wanted = PlayResult(), _wanted(options)
+    for played in play_many(seeds, options.jobs, stop=stop, wanted=wanted):
+        _print_faults(played, 3 if options.keep_going or options.until else 20, wanted, options.until)
         total.add(played)
     return total
 
 
-def _print_faults(played: PlayResult, most: int, until: str = "", *, differ: bool, pruned: bool, blocked: bool) -> None:
+def _print_faults(played: PlayResult, most: int, wanted: Wanted, until: str = "") -> None:
     for seed, faults in sorted(played.broken.items()):
-        again = replay(seed, differ=differ, pruned=pruned, blocked=blocked)
-        print(f"seed {seed} broke {len(faults)} promises; to see how: {again}")
+        print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, wanted=wanted)}")
         for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:
             print(f"  {fault}", flush=True)
 

@@ -13,11 +13,13 @@ import time
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.simulation.scenario import PlayResult, play_many
-from tests.amounts import HISTORIES
+from p2pchat.testing.simulation.scenario import NOTHING, PlayResult, Wanted, play_many
+from tests.amounts import HISTORIES, RELAYED_HISTORIES
 from tests.conftest import Tell
 
 CHUNK = 25
+RELAYED_CHUNK = 10
+RELAY = Wanted(relay=True)
 JOBS = 2
 OFTEN = 50
 BEGAN = time.monotonic()
@@ -116,6 +118,12 @@ LESS_OFTEN = {
     "unhosted": 25,
     "guest_said": 100,
 }
+# With an engine, in each chunk at least so often.
+WITH_RELAY = RELAYED_CHUNK // 2
+OF_RELAY = (
+    "engine_go", "engine_come", "engine_restart", "engine_cut", "engine_withhold", "engine_move_router",
+    "relayed_link", "relayed_link_replaced",
+)  # fmt: skip
 # Too rare to be counted on: `cites_unknown` (1 to 5 in five hundred; tests/core/sync/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
 # tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems
@@ -132,17 +140,40 @@ def all_played() -> PlayResult:
 @pytest.mark.timeout(300)  # a failing seed is shrunk for a minute
 @pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
 def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayResult) -> None:
+    here = played(range(first, first + CHUNK), NOTHING)
+    failed = failures(here, NOTHING, tell_steps=not all_played.broken)
+    all_played.add(here)
+    assert not failed, failed
+
+
+@pytest.mark.sampled
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, RELAYED_HISTORIES, RELAYED_CHUNK))
+def test_every_promise_holds_with_an_engine_in_the_histories_from(first: int) -> None:
+    here = played(range(first, first + RELAYED_CHUNK), RELAY)
+    failed = failures(here, RELAY, tell_steps=True)
+    assert not failed, failed
+    assert {what: here.counts[what] for what in OF_RELAY if here.counts[what] < WITH_RELAY} == {}
+
+
+def played(seeds: range, wanted: Wanted) -> PlayResult:
+    """Return the result of these histories."""
     here = PlayResult()
-    for played in play_many(range(first, first + CHUNK), JOBS):
-        here.add(played)
+    for some in play_many(seeds, JOBS, wanted=wanted):
+        here.add(some)
+    return here
+
+
+def failures(here: PlayResult, wanted: Wanted, *, tell_steps: bool) -> str:
+    """Return for people what the histories broke, and how to see it; "" if nothing."""
     failed = [
-        f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed)}\n" + "\n".join(faults[:10])
+        f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, wanted=wanted)}\n"
+        + "\n".join(faults[:10])
         for seed, faults in sorted(here.broken.items())
     ]
-    if failed and not all_played.broken:
-        failed.append(f"the steps that matter: {shrunk(min(here.broken))}")
-    all_played.add(here)
-    assert not failed, "\n".join(failed)
+    if failed and tell_steps:
+        failed.append(f"the steps that matter: {shrunk(min(here.broken), wanted)}")
+    return "\n".join(failed)
 
 
 @pytest.mark.long

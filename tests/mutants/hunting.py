@@ -71,7 +71,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _histories(mutant: Mutant) -> list[str]:
-    return ["-m", "p2pchat.testing", "--quiet", "--count", str(mutant.seeds), "--until", f": {mutant.rule}: "]
+    also = [mutant.option] if mutant.option else []
+    return ["-m", "p2pchat.testing", "--quiet", *also, "--count", str(mutant.seeds), "--until", f": {mutant.rule}: "]
 
 
 def _test(mutant: Mutant) -> list[str]:

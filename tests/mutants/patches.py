@@ -4,6 +4,7 @@ A patch is a unified diff with one line of context, below a head of two lines:
 
     Why: a peer that relays a log can write in another's name
     Caught by: simulation of 60 seeds: invented        (the rule that is broken, within so many histories)
+    Caught by: simulation of 60 seeds with --relay: relayed        (the same, in histories with an engine)
     Caught by: tests/core/mesh/test_handshake.py::test_...  (or the one test that fails)
 
 A hunk is located by its lines, not by its numbers: they must be in the file exactly once. So a patch only breaks when
@@ -19,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 _HEAD = re.compile(r"Why: (?P<why>.+)\nCaught by: (?P<by>.+)\n")
-_SIMULATION = re.compile(r"simulation of (\d+) seeds: (\w[\w-]*)")
+_SIMULATION = re.compile(r"simulation of (\d+) seeds(?: with (--[\w-]+))?: (\w[\w-]*)")
 
 
 class PatchError(ValueError):
@@ -45,18 +46,24 @@ class Hunk:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One deliberate fault. Either `rule` is broken within `seeds` histories, or `test` fails; the other is empty."""
+    """One deliberate fault. Either `rule` is broken within `seeds` histories, or `test` fails; the other is empty.
+
+    Attributes:
+        option: Of all these histories (p2pchat/testing/__main__.py); "" for none.
+    """
 
     name: str
     why: str
     hunks: tuple[Hunk, ...]
     rule: str
     seeds: int
+    option: str
     test: str
 
     @property
     def caught_by(self) -> str:
-        return f"simulation: {self.rule}" if self.rule else self.test.removeprefix("tests/")
+        option = f" with {self.option}" if self.option else ""
+        return f"simulation{option}: {self.rule}" if self.rule else self.test.removeprefix("tests/")
 
     def infect(self, root: Path) -> None:
         """Apply the mutant to the copy of the project below `root`."""
@@ -72,9 +79,9 @@ def read(path: Path) -> Mutant:
     if head is None:
         raise PatchError(f"{path.name} does not begin with Why: and Caught by:")
     simulated = _SIMULATION.fullmatch(head["by"])
-    rule, seeds = (simulated[2], int(simulated[1])) if simulated else ("", 0)
+    rule, seeds, option = (simulated[3], int(simulated[1]), simulated[2] or "") if simulated else ("", 0, "")
     test = "" if simulated else head["by"]
-    return Mutant(path.stem, head["why"], tuple(_hunks(text, path.name)), rule, seeds, test)
+    return Mutant(path.stem, head["why"], tuple(_hunks(text, path.name)), rule, seeds, option, test)
 
 
 def read_all() -> list[Mutant]:

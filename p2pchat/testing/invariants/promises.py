@@ -231,6 +231,7 @@ class Invariants:
     def _missing(self) -> Iterator[Fault]:
         honest = self._sim.honest_up
         yield from self._unlinked(honest)
+        yield from self._relayed(honest)
         yield from self._unequal(honest)
         newest: Counter[LogId] = Counter()
         for peer in honest:
@@ -258,12 +259,20 @@ class Invariants:
                 if self._sim.can_link(one, other) and one.end_to(other) is None:
                     yield Fault("unlinked", f"no link with {other.name}", one.name)
             for endpoint in one.node.links.dialer.seeking if one.node else ():
-                if any(other.endpoint == endpoint and self._sim.can_link(one, other) for other in honest):
+                if any(other.endpoint == endpoint and self._sim.can_dial(one, other) for other in honest):
                     yield Fault("unlinked", f"still dials {endpoint}", one.name)
             for end in one.ends:
                 other = end.other.owner  # a byzantine peer may dial for ever
                 if not other.byzantine and one.end_to(other) is not end:
                     yield Fault("unlinked", f"its connection with {other.name} is not a link", one.name)
+
+    def _relayed(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """Check that peers are linked directly where one of them can dial the other."""
+        for one in honest:
+            for other in honest:
+                end = one.end_to(other)
+                if end is not None and end.wire.relayed and self._sim.can_dial(one, other):
+                    yield Fault("relayed", f"is linked with {other.name} through the engine, and can dial it", one.name)
 
     def _unequal(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """Check that linked peers hold the same entries."""

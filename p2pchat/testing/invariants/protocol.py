@@ -335,5 +335,5 @@ class CrowdInvariants:
         return [
             Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)
             for one in written if one.log is not None and one.to is not None and not one.to.disk.has(one.log, one.seq)
-            and one.user in one.at.speaks_for and not self._invariants.is_odd_writer(one.user)
+            and one.user in one.at.speaks_for and not (one.to.gone or self._invariants.is_odd_writer(one.user))
         ]  # fmt: skip

@@ -257,6 +257,11 @@ def with_short_turns(drawn: Settings, chance: Random) -> Settings:
     )
 
 
+def with_relay(drawn: Settings) -> Settings:
+    """Return the settings with frames of two endpoints or more: a peer tells a direct and a relayed one in one."""
+    return replace(drawn, page_items=max(2, drawn.page_items))
+
+
 def strict(drawn: Settings) -> Settings:
     """Return the settings of a peer that refuses odd texts (faults.py). All other texts of a history are shorter."""
     return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)

@@ -23,6 +23,7 @@ from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
 from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
+from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -113,8 +114,11 @@ class FaultInjector:
         chance: The randomness of the present step.
     """
 
-    def __init__(self, sim: Simulation, most_peers: int, *, differ: bool = False, crowded: bool = False) -> None:
+    def __init__(
+        self, sim: Simulation, most_peers: int, engine: EngineFaults, *, differ: bool = False, crowded: bool = False
+    ) -> None:
         self.sim = sim
+        self._engine = engine
         self._differ = differ
         self._crowded = crowded
         self.chance: Random = Random()
@@ -360,10 +364,12 @@ class FaultInjector:
 
     def _next_peer(self) -> SimPeer:
         """Return a new honest peer. In a crowded history each has a network of its own, but the second the crowd's."""
-        if not self._crowded:
-            return self.sim.peer()
-        network = CROWD_NETWORK if len(self.honest) == 1 else f"10.{len(self.honest)}.0"
-        return self.sim.peer(network=network)
+        network = self._engine.network
+        if self._crowded:
+            network = CROWD_NETWORK if len(self.honest) == 1 else f"10.{len(self.honest)}.0"
+        peer = self.sim.peer(network=network)
+        self._engine.place(peer)
+        return peer
 
     def join_crowd(self) -> None:
         """Add members of one network, more of them than there are places for unknown peers."""
@@ -642,7 +648,13 @@ class FaultInjector:
         self.sim.note(f"{peer.name} starts")
         others = [other for other in self.honest if other is not peer and not other.gone]
         needs_one = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)
-        peer.start(*([self.chance.choice(others).endpoint] if needs_one else []))
+        peer.start(*([self._engine.way(peer, self.chance.choice(others))] if needs_one else []))
+
+    def name(self, peer: SimPeer, other: SimPeer) -> None:
+        """Have a user name another peer; if that cannot be dialled, the other way round."""
+        if self._engine.on and self.sim.can_dial(other, peer) and not self.sim.can_dial(peer, other):
+            peer, other = other, peer
+        peer.connect(self._engine.way(peer, other))
 
     def _await(self, happened: Callable[[], bool]) -> bool:
         """Let time pass in short steps until a condition holds, for three seconds at most. Return whether it holds."""

@@ -177,15 +177,17 @@ class SimWire:
     Attributes:
         quick, slow: The bounds of the drawn transfer time, in seconds. Bytes never overtake each other.
         dead: True if no bytes arrive any more, without a notification.
+        relayed: True if it goes through an engine.
         calm: True if no fault ever happened to it: neither end stalled, no bytes were held back, and it is not slow.
     """
 
-    def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float) -> None:
+    def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float, *, relayed: bool = False) -> None:
         self.schedule = schedule
         self.chance = chance
         self.quick: float = quick
         self.slow: float = slow
         self.dead: bool = False
+        self.relayed: bool = relayed
         self.calm: bool = slow <= SLOW
         self.ends: list[WireEnd] = []
         self._deaf: list[WireEnd] = []  # ends at which nothing arrives

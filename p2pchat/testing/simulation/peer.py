@@ -17,6 +17,7 @@ from p2pchat.core import inputs
 from p2pchat.core.context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
+from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_BLOCKED, DiskLevel
 from p2pchat.core.sync.conversations import dm_id
@@ -50,6 +51,9 @@ class SimPeer:
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
         strict, odd: How its rules differ from those of others.
+        has_engine: It is linked through the engine (engine.py), too.
+        listens: It takes direct connections; from its next start on.
+        behind_router: A router lets none of them in.
         byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
@@ -76,6 +80,9 @@ class SimPeer:
         self.node: Node | None = None
         self.gone = False
         self.restored: bool = False
+        self.has_engine = False
+        self.listens = True
+        self.behind_router = False
         self.byzantine = False
         self.strict = False  # refuses odd texts, from its next start on
         self.odd: OddWriter | None = None  # its program writes odd texts so that no other takes them
@@ -132,6 +139,15 @@ class SimPeer:
     @property
     def endpoint(self) -> str:
         return f"{self.host}:{self.port}"
+
+    @property
+    def relayed_endpoint(self) -> str:
+        return relay_endpoint(self.user)
+
+    @property
+    def may_be_dialled(self) -> bool:
+        """True if its direct endpoint answers while it runs."""
+        return self.listens and not self.behind_router
 
     @property
     def linked(self) -> list[SimPeer]:
@@ -210,12 +226,16 @@ class SimPeer:
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
-        self.put(inputs.ListeningAt(self.port, (self.endpoint,)))
+        at = (self.endpoint,) * self.listens + (self.relayed_endpoint,) * self.has_engine
+        self.put(inputs.ListeningAt(self.port if self.listens else 0, at))
         self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))
         for endpoint in endpoints:
-            self.put(inputs.Connect(endpoint))
+            if not (self.has_engine and is_relayed(endpoint)):
+                self.put(inputs.Connect(endpoint))
+        if self.has_engine:
+            self.sim.engine.meet(self, tuple(filter(is_relayed, endpoints)))
         self.program.take_released()
 
     def say(self, text: str, to: SimPeer | None = None) -> Written:
@@ -532,8 +552,14 @@ class SimPeer:
                 self.sim.invariants.blocks.said_bye(self, end, order.bye)
             if order.bye is not None and order.bye.code == "replaced":
                 self.sim.counts["link_replaced"] += 1
+                if end.wire.relayed and self._has_direct_link(end.other.owner):
+                    self.sim.counts["relayed_link_replaced"] += 1
                 self.sim.invariants.protocol.link_replaced(self, end)
             end.close(encode(order.bye) if order.bye is not None else None)
+
+    def _has_direct_link(self, other: SimPeer) -> bool:
+        link = self.node.links.by_peer.get(other.user) if self.node is not None else None
+        return link is not None and not link.relayed
 
     def _dial(self, order: out.Dial) -> None:
         self.sim.dial(self, order.dial, order.endpoint)

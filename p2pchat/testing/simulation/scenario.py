@@ -19,19 +19,21 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from random import Random
 
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.receipts import Chatter
 from p2pchat.testing.invariants.requests import accept_some
+from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.environment import (
     cached_signatures,
     draw_settings,
     with_few_links,
     with_few_places,
     with_quota,
+    with_relay,
     with_requests,
     with_short_turns,
 )
@@ -64,21 +66,37 @@ UNHARMED_WITHIN = 60.0  # seconds until all that contacts wrote meanwhile has ar
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
 
 
-def play(
-    seed: int,
-    tell: Tell | None = None,
-    steps: Steps | None = None,
-    *,
-    differ: bool = False,
-    pruned: bool = False,
-    blocked: bool = False,
-) -> tuple[Simulation, list[Fault]]:
-    """Play the history of a seed, or only some steps. Return its simulation and every broken promise.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What shall happen in each history; otherwise chance decides.
 
-    With `differ` it is one in which the rules of peers differ, and someone writes what others refuse.
+    Attributes:
+        rules_differ: The rules of peers differ, and someone writes what others refuse.
+        deletions: Someone deletes what is stored.
+        blocks: Someone blocks others.
+        relay: An engine links peers that cannot dial each other (engine.py). Chance never decides this.
     """
+
+    rules_differ: bool = False
+    deletions: bool = False
+    blocks: bool = False
+    relay: bool = False
+
+    @property
+    def options(self) -> str:
+        """The options of the command line (__main__.py)."""
+        return "".join(f" --{each.name.replace('_', '-')}" for each in fields(self) if getattr(self, each.name))
+
+
+NOTHING = Wanted()
+
+
+def play(
+    seed: int, tell: Tell | None = None, steps: Steps | None = None, wanted: Wanted = NOTHING
+) -> tuple[Simulation, list[Fault]]:
+    """Play the history of a seed, or only some steps. Return its simulation and every broken promise."""
     with cached_signatures():
-        history = Scenario(seed, tell, differ=differ, pruned=pruned, blocked=blocked)
+        history = Scenario(seed, tell, wanted)
         history.play(steps)
         return history.sim, history.sim.check()
 
@@ -92,9 +110,7 @@ class Scenario:
         heals: True if it comes to rest in the end.
     """
 
-    def __init__(
-        self, seed: int, tell: Tell | None = None, *, differ: bool = False, pruned: bool = False, blocked: bool = False
-    ) -> None:
+    def __init__(self, seed: int, tell: Tell | None = None, wanted: Wanted = NOTHING) -> None:
         plan = Random(f"{seed} plan")
         self.heals: bool = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
@@ -112,6 +128,8 @@ class Scenario:
         self._asking = asking.random() < WITH_REQUESTS and not self._crowded
         if self._asking:
             settings = with_requests(settings, asking)
+        if wanted.relay:
+            settings = with_relay(settings)
         settings = with_short_turns(settings, Random(f"{seed} turns"))
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
         self.program: list[str] = _draw_beginning(plan, most_peers)
@@ -128,17 +146,18 @@ class Scenario:
             for _ in range(crowd.randint(1, 4)):
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "attack")
         rules = Random(f"{seed} rules")
-        for name in draw_odd_actions(rules, differ=differ):
+        for name in draw_odd_actions(rules, differ=wanted.rules_differ):
             self.sim.rules_differ = True
             self.program.insert(rules.randint(self._begun, len(self.program)), name)
         deletions = Random(f"{seed} deletions")
-        for name in draw_deletions(deletions, always=pruned):
+        for name in draw_deletions(deletions, always=wanted.deletions):
             self.program.insert(deletions.randint(self._begun, len(self.program)), name)
         blocks = Random(f"{seed} blocks")
-        for name in draw_blocks(blocks, always=blocked):
+        for name in draw_blocks(blocks, always=wanted.blocks):
             self.program.insert(blocks.randint(self._begun, len(self.program)), name)
-        self._differ = differ
-        self._faults = FaultInjector(self.sim, most_peers, differ=differ, crowded=self._crowded)
+        self._differ = wanted.rules_differ
+        self._engine = EngineFaults(self.sim, on=wanted.relay)
+        self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
         self._chatter = Chatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program)
 
@@ -161,6 +180,7 @@ class Scenario:
         getattr(self._faults, name)()
         self._chatter.step(number)
         self._guests.step(number)
+        self._engine.step(number)
         if self._asking:
             asking = Random(f"{self.sim.seed} asking {number}")
             self._guests.ask(asking)
@@ -179,8 +199,9 @@ class Scenario:
         sim.note("the end: everything heals")
         sim.heal()
         remaining = [peer for peer in self._faults.honest if not peer.gone]
-        if not self._connected(remaining):
+        if len(self._reached(remaining)) < len(remaining):
             sim.lift_never()
+            self._engine.open_routers()
         if sim.rules_differ and Random(f"{sim.seed} upgrade").random() < UPGRADED:
             sim.note("all strict peers start with the rules of the others")
             sim.counts["upgraded"] += 1
@@ -195,7 +216,8 @@ class Scenario:
         for peer in remaining:  # in case they know no address
             others = [other for other in remaining if other is not peer and sim.can_link(peer, other)]
             if others:
-                peer.connect(others[0].endpoint)
+                named = self._reached(remaining).get(peer) if self._engine.on else None  # not everyone links with all
+                self._faults.name(peer, named or others[0])
         if self._crowded:
             self._meet_again(remaining)
         if sim.invariants.blocks.any:
@@ -217,7 +239,7 @@ class Scenario:
             for peer in remaining:  # who knew others only through one that is blocked
                 for other in remaining:
                     if other is not peer:
-                        peer.connect(other.endpoint)
+                        self._faults.name(peer, other)
             deadline = sim.now + SETTLE_WITHIN + SETTLE_MORE * max(0, len(remaining) - 5)
             while sim.now < deadline and any(True for _ in sim.invariants.blocks.missing(remaining)):
                 sim.run(1.0)
@@ -234,7 +256,7 @@ class Scenario:
         for peer in remaining:
             for other in remaining:
                 if other is not peer:
-                    peer.connect(other.endpoint)
+                    self._faults.name(peer, other)
 
     def _attack_at_last(self, remaining: list[SimPeer]) -> None:
         """Have contacts write to each other, without any other fault, while the crowd does all it can."""
@@ -257,11 +279,15 @@ class Scenario:
             sim.invariants.fail(fault.rule, fault.where, fault.text)
         sim.invariants.crowd.check_bounds()
 
-    def _connected(self, peers: list[SimPeer]) -> bool:
-        reached = peers[:1]
-        for one in reached:
-            reached += [peer for peer in peers if peer not in reached and self.sim.can_link(one, peer)]
-        return len(reached) == len(peers)
+    def _reached(self, peers: list[SimPeer]) -> dict[SimPeer, SimPeer | None]:
+        """Return the peers that the first one of these can ever hear of, each with one that it can link with."""
+        reached: dict[SimPeer, SimPeer | None] = dict.fromkeys(peers[:1])
+        waiting = peers[:1]
+        for one in waiting:
+            new = [peer for peer in peers if peer not in reached and self.sim.can_link(one, peer)]
+            reached.update(dict.fromkeys(new, one))
+            waiting += new
+        return reached
 
 
 def _draw_beginning(plan: Random, most_peers: int) -> list[str]:
@@ -307,11 +333,11 @@ class PlayResult:
 
 def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None,
-    *, differ: bool = False, pruned: bool = False, blocked: bool = False,
+    wanted: Wanted = NOTHING,
 ) -> list[Fault]:  # fmt: skip
     """Play a history, or some of its steps, and add its counts."""
     try:
-        sim, faults = play(seed, tell, steps, differ=differ, pruned=pruned, blocked=blocked)
+        sim, faults = play(seed, tell, steps, wanted)
     except Exception as error:  # an error of the core is a fault like others, and other histories are still played
         if tell is not None:
             traceback.print_exc()
@@ -323,11 +349,11 @@ def check_history(
     return faults
 
 
-def play_some(seeds: Iterable[int], *, differ: bool = False, pruned: bool = False, blocked: bool = False) -> PlayResult:
+def play_some(seeds: Iterable[int], wanted: Wanted = NOTHING) -> PlayResult:
     """Play these seeds one after the other."""
     played = PlayResult()
     for seed in seeds:
-        faults = check_history(seed, played.counts, differ=differ, pruned=pruned, blocked=blocked)
+        faults = check_history(seed, played.counts, wanted=wanted)
         played.histories += 1
         if faults:
             played.broken[seed] = [str(fault) for fault in faults[:MOST_FAULTS]]
@@ -336,7 +362,7 @@ def play_some(seeds: Iterable[int], *, differ: bool = False, pruned: bool = Fals
 
 def play_many(
     seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False,
-    differ: bool = False, pruned: bool = False, blocked: bool = False,
+    wanted: Wanted = NOTHING,
 ) -> Iterator[PlayResult]:  # fmt: skip
     """Play these seeds in `jobs` processes (0: one for each core) and yield the result of each chunk.
 
@@ -346,7 +372,7 @@ def play_many(
     jobs = jobs or os.cpu_count() or 1
     dealt = iter(seeds)
     if jobs == 1:
-        yield from _play_here(dealt, stop, differ, pruned, blocked)
+        yield from _play_here(dealt, stop, wanted)
         return
     context = multiprocessing.get_context("spawn")  # the same on every system, and copies no threads
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_rarely) as pool:
@@ -357,7 +383,7 @@ def play_many(
                 chunk = list(islice(dealt, CHUNK))
                 ended = not chunk
                 if chunk:
-                    out.add(pool.submit(play_some, chunk, differ=differ, pruned=pruned, blocked=blocked))
+                    out.add(pool.submit(play_some, chunk, wanted))
             if not out:
                 return
             done, out = wait(out, return_when=FIRST_COMPLETED)
@@ -373,11 +399,9 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 50, 50)
 
 
-def _play_here(
-    dealt: Iterator[int], stop: Callable[[PlayResult], bool], differ: bool, pruned: bool, blocked: bool
-) -> Iterator[PlayResult]:
+def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool], wanted: Wanted) -> Iterator[PlayResult]:
     for seed in dealt:
-        played = play_some([seed], differ=differ, pruned=pruned, blocked=blocked)
+        played = play_some([seed], wanted)
         yield played
         if stop(played):
             return
@@ -397,21 +421,16 @@ def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
 SHRUNK_WITHIN = 60.0  # seconds
 
 
-def shrink(
-    seed: int, seconds: float = SHRUNK_WITHIN, *, differ: bool = False, pruned: bool = False, blocked: bool = False
-) -> list[int]:
+def shrink(seed: int, seconds: float = SHRUNK_WITHIN, wanted: Wanted = NOTHING) -> list[int]:
     """Return the steps of a history needed to break the rule it breaks first; all of its steps if it breaks none."""
-    steps = [*range(len(Scenario(seed, differ=differ, pruned=pruned, blocked=blocked).program))]
-    faults = check_history(seed, differ=differ, pruned=pruned, blocked=blocked)
+    steps = [*range(len(Scenario(seed, wanted=wanted).program))]
+    faults = check_history(seed, wanted=wanted)
     if not faults:
         return steps
     rule, until = faults[0].rule, time.monotonic() + seconds
 
     def breaks(tried: Steps) -> bool:
-        return any(
-            fault.rule == rule
-            for fault in check_history(seed, steps=tried, differ=differ, pruned=pruned, blocked=blocked)
-        )
+        return any(fault.rule == rule for fault in check_history(seed, steps=tried, wanted=wanted))
 
     return fewest(steps[2:], breaks, lambda: time.monotonic() >= until)
 

@@ -24,12 +24,15 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Input
+from p2pchat.core.mesh.addressbook import is_relayed
 from p2pchat.core.records import DiskLevel
+from p2pchat.core.shares import RELAY_HOST
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log
 from p2pchat.testing.invariants.promises import Invariants
 from p2pchat.testing.simulation.byzantine import MadeUpUser
+from p2pchat.testing.simulation.engine import SimEngine
 from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.network import SimWire
@@ -53,6 +56,7 @@ class Simulation:
         schedule: What happens next, in virtual time.
         chance: Draws the accidents of the network.
         rules_differ: Some peers refuse entries that others sign.
+        engine: Links peers behind routers; unused unless peers have one.
         invariants: What is checked after every step.
         counts: The number of each fault and of each counted event of the cores.
         frames: The number of frames sent, by kind.
@@ -75,13 +79,15 @@ class Simulation:
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
         self.rules_differ = False
+        self.engine: SimEngine = SimEngine(self)
         self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")
         self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
-        self._dials: list[tuple[SimPeer, int, SimPeer]] = []  # in progress: (dialler, its session, target)
+        # In progress: (dialler, its session, target, through the engine)
+        self._dials: list[tuple[SimPeer, int, SimPeer, bool]] = []
         self._tell = tell
 
     # ---- peers and users
@@ -125,7 +131,7 @@ class Simulation:
         peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
         self.by_user[peer.user] = peer
-        self._by_endpoint[peer.endpoint] = peer
+        self._by_endpoint[peer.endpoint] = self._by_endpoint[peer.relayed_endpoint] = peer
         if start:
             peer.start(*(other.endpoint for other in others[:1]))
         return peer
@@ -161,7 +167,7 @@ class Simulation:
             if self.chance.random() < 0.6:
                 end.wire.block()  # packets wait, and both ends see silence
             else:
-                self._break(end.wire)
+                self.break_wire(end.wire)
 
     def one_way(self, sender: SimPeer, receiver: SimPeer) -> None:
         """Let packets pass only from `sender` to `receiver` until heal(). No new connection succeeds."""
@@ -173,11 +179,16 @@ class Simulation:
         """Prevent links between two peers for good, also after heal()."""
         self._never.add(frozenset((one.user, two.user)))
         for end in one.wires_to(two):
-            self._break(end.wire)
+            self.break_wire(end.wire)
 
     def can_link(self, one: SimPeer, two: SimPeer) -> bool:
         """Return whether two peers can ever link."""
-        return frozenset((one.user, two.user)) not in self._never
+        has_way = one.may_be_dialled or two.may_be_dialled or (one.has_engine and two.has_engine)
+        return has_way and frozenset((one.user, two.user)) not in self._never
+
+    def can_dial(self, one: SimPeer, two: SimPeer) -> bool:
+        """Return whether the direct endpoint of a running peer answers another one, apart from passing faults."""
+        return two.may_be_dialled and frozenset((one.user, two.user)) not in self._never
 
     def lift_never(self) -> None:
         """Let every pair of peers connect again."""
@@ -186,7 +197,7 @@ class Simulation:
     def cut(self, one: SimPeer, two: SimPeer) -> None:
         """Break the links between two peers. Each end learns at its own time, or never."""
         for end in one.wires_to(two):
-            self._break(end.wire)
+            self.break_wire(end.wire)
 
     def slow(self, one: SimPeer, two: SimPeer, seconds: float) -> None:
         """Stop taking bytes from `one` for `two` for a time."""
@@ -197,6 +208,7 @@ class Simulation:
     def heal(self) -> None:
         """End all separations and repair all disks. Held-back bytes arrive, unless their link was given up."""
         self._apart.clear()
+        self.engine.heal()
         for peer in self.up:
             peer.disk.broken = False
             peer.disk_low(DiskLevel.ENOUGH)
@@ -206,18 +218,18 @@ class Simulation:
 
     def _heal_wire(self, wire: SimWire) -> None:
         if wire.blocked and self.chance.random() < 0.5:
-            self._break(wire)
+            self.break_wire(wire)
         elif wire.blocked:
             wire.unblock()
 
     def dial(self, dialler: SimPeer, dial: int, endpoint: str) -> None:
         """Carry out a Dial. It takes a while and succeeds or fails."""
         target = self._by_endpoint.get(endpoint)
-        life = dialler.lives
+        life, relayed = dialler.lives, is_relayed(endpoint)
         self.invariants.crowd.dialled(dialler, endpoint)
-        through = target is not None and target.up and self._reachable(dialler, target)
+        through = target is not None and target.up and self._reaches(dialler, target, relayed=relayed)
         seconds = self.chance.uniform(0.001, 0.1) if through or self.chance.random() < 0.5 else 3.0
-        pending = (dialler, life, target) if target is not None else None
+        pending = (dialler, life, target, relayed) if target is not None else None
         if pending is not None:
             self._dials.append(pending)
 
@@ -225,23 +237,28 @@ class Simulation:
             if pending is not None:
                 self._dials.remove(pending)
             if dialler.up and dialler.lives == life:
-                if target is not None and target.up and self._reachable(dialler, target):
-                    self._connect(dialler, dial, target)
+                if target is not None and target.up and self._reaches(dialler, target, relayed=relayed):
+                    self._connect(dialler, dial, target, relayed=relayed)
                 else:
                     dialler.put(inputs.DialFailed(dial, "nobody answers"))
 
         self.schedule.after(seconds, answer)
 
-    def _connect(self, dialler: SimPeer, dial: int, server: SimPeer) -> None:
+    def _connect(self, dialler: SimPeer, dial: int, server: SimPeer, *, relayed: bool) -> None:
         quick = self.chance.choice((0.0005, 0.001, 0.01, 0.05))
-        wire = SimWire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)))
+        wire = SimWire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)), relayed=relayed)
+        if relayed:
+            self.counts["relayed_link"] += 1
+            self.engine.on_dialled(dialler, server)
         near = dialler.attach(wire)
         far = server.attach(wire)
         wire.join(near, far)
-        dialler.put(inputs.LinkDialled(near.link, dial, server.user, server.host))
-        server.put(inputs.LinkAccepted(far.link, dialler.host))
+        dialler.put(inputs.LinkDialled(near.link, dial, server.user, RELAY_HOST if relayed else server.host))
+        server.put(inputs.LinkAccepted(far.link, RELAY_HOST if relayed else dialler.host))
 
-    def _break(self, wire: SimWire) -> None:
+    def break_wire(self, wire: SimWire) -> None:
+        """Break a connection. Each end learns at its own time, or never."""
+
         def learns() -> float | None:
             return self.chance.uniform(0.0, 2.0) if self.chance.random() < 0.7 else None
 
@@ -252,12 +269,14 @@ class Simulation:
     def _is_dialling(self) -> bool:
         """Return whether a dial between honest peers is in progress that may succeed (seed 92534)."""
         return any(
-            dialler.up and dialler.lives == life and target.up and self._reachable(dialler, target)
-            for dialler, life, target in self._dials if not (dialler.byzantine or target.byzantine)
+            dialler.up and dialler.lives == life and target.up and self._reaches(dialler, target, relayed=relayed)
+            for dialler, life, target, relayed in self._dials if not (dialler.byzantine or target.byzantine)
         )  # fmt: skip
 
-    def _reachable(self, one: SimPeer, two: SimPeer) -> bool:
-        return frozenset((one.user, two.user)) not in self._apart and self.can_link(one, two)
+    def _reaches(self, dialler: SimPeer, target: SimPeer, *, relayed: bool) -> bool:
+        if frozenset((dialler.user, target.user)) in self._apart or not self.can_link(dialler, target):
+            return False
+        return self.engine.links(dialler, target) if relayed else target.may_be_dialled
 
     # ---- time
 

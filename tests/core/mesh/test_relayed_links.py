@@ -141,6 +141,7 @@ def test_a_direct_link_takes_the_place_of_a_relayed_one_without_a_word_to_people
         meeting.reach(one, again, host=RELAY_HOST)
         for post in posts:
             meeting.take(post)
+            post.at(post.ctx.now.mono + 2.0)  # two links that cross are closer to each other
 
 
 def test_while_the_link_is_relayed_direct_addresses_are_dialled_and_their_failures_not_told() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.testing.__main__ import main, replay
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.scenario import OF_RULES, Scenario, Steps, fewest, play, shrink
+from p2pchat.testing.simulation.scenario import OF_RULES, Scenario, Steps, Wanted, fewest, play, shrink
 from tests.amounts import RULES_DIFFER
 
 SEED = 11
@@ -60,7 +60,7 @@ def test_the_steps_of_a_replay_are_those_of_its_command(capsys: pytest.CaptureFi
 def test_in_each_history_of_members_with_other_rules_someone_writes_what_others_refuse() -> None:
     counts: Counter[str] = Counter()
     for seed in range(RULES_DIFFER):
-        sim, faults = play(seed, differ=True)
+        sim, faults = play(seed, wanted=Wanted(rules_differ=True))
         assert sim.invariants.odd and faults == []
         counts.update(what for what in OF_RULES if sim.counts[what])
     if RULES_DIFFER == 12:
