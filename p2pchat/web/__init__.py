@@ -70,6 +70,7 @@ class WebSettings:
         name_kept_days: Days for which nobody gets the name of a deleted account, so that nobody is taken for its former
             owner by those who have not noticed; a guess.
         reservations: Names that one account reserves.
+        names: Changes of its name by one account: everyone in the network gets each, and a cluster keeps it. A guess.
         calls: Requests, and frames of WebSockets, of one account.
         messages: Messages written by one account.
         written: Bytes written by one account: texts, 256 for each message besides, 72 for each member of a group that
@@ -109,6 +110,7 @@ class WebSettings:
     max_accounts: int = 8_990
     name_kept_days: int = 90
     reservations: Pace = field(default=Pace(1 / 3600, 32))
+    names: Pace = field(default=Pace(1 / 3600, 8))
     calls: Pace = field(default=Pace(50.0, 200))
     messages: Pace = field(default=Pace(20.0, 200))
     written: Pace = field(default=Pace(4096.0, 4 * 1024 * 1024))

@@ -59,6 +59,7 @@ from p2pchat.web.account_records import (
     valid,
 )
 from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.rate_limit import RateLimiter, TooMany
 from p2pchat.web.receivers import Reservations
 
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
@@ -166,6 +167,7 @@ class Accounts:
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
         self._reserved = Reservations(settings, steady)
+        self._names = RateLimiter(settings.names, steady)
         self._former: dict[str, _Former] = {}  # by key; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
@@ -383,12 +385,14 @@ class Accounts:
         """Check as register that an account may take a name, and keep it free for the block, which renames the user.
 
         In a cluster the new name is the account's before the block, and the former one is given up behind it.
-        Raises as register.
+        Raises as register, and TooMany.
         """
         async with self._changing(name := valid(name), only_reserved=True) as other:
             if other not in (None, account):
                 raise AccountNameTaken(name)
             self._check_free(name, {account.key})
+            if wait := self._names.wait(account.key):
+                raise TooMany(wait, "you have changed your name too often")
             if self.shared is None:
                 yield
                 return

@@ -235,6 +235,21 @@ async def test_reserved_names_take_no_place_of_an_account() -> None:
         assert (full.value.status, full.value.code) == (503, "full")
 
 
+async def test_an_account_changes_its_name_no_faster_than_it_may() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        now = 0.0
+        accounts = Accounts(peer, WebSettings(names=Pace(0.001, 1)), steady=lambda: now)
+        ada, _ = await accounts.register("ada")
+        async with accounts.renaming(ada, "eva"):
+            await ada.user.rename("eva")
+        with pytest.raises(TooMany, match="changed your name too often: try again in 17 min"):
+            async with accounts.renaming(ada, "ada"):
+                raise AssertionError("not reached")
+        now = 1001.0
+        async with accounts.renaming(ada, "ada"):
+            await ada.user.rename("ada")
+
+
 async def test_an_account_reserves_names_no_faster_than_it_may() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         now = 0.0

@@ -40,6 +40,8 @@ ACCOUNTS = "accounts"
 REQUESTS = "requests"
 BUCKETS: dict[str, float] = {ACCOUNTS: 0.0, REQUESTS: 15 * 60.0}  # seconds for which a value is kept; 0: for ever
 MAX_VALUE_BYTES = 8192
+# Claims of requests that are kept, the newest: 50 MiB; an account that never rests makes 15,000 in their time. A guess.
+MAX_REQUESTS = 100_000
 ASK_TIMEOUT = 3.0  # seconds for one write, a guess; an election among three servers takes one or two
 PING_EVERY = 2  # seconds
 COMPARED_EVERY = 5.0  # seconds between two looks at the numbers of the bucket
@@ -73,12 +75,14 @@ class StoreOptions:
         servers: The URLs of one engine's servers.
         credentials: A file of the operator, .creds or the seed of an nkey.
         compared_every: Seconds between two looks at the numbers of the bucket.
+        max_requests: Claims of requests that are kept at once.
     """
 
     cluster: str
     servers: tuple[str, ...] = field(repr=False)  # they may contain passwords
     credentials: Path | None = None
     compared_every: float = COMPARED_EVERY
+    max_requests: int = MAX_REQUESTS
 
 
 class EngineStore:
@@ -248,7 +252,8 @@ class EngineStore:
                 max_msgs_per_subject=1,
                 max_msg_size=MAX_VALUE_BYTES,
                 max_age=kept_for or None,
-                discard=api.DiscardPolicy.NEW,
+                max_msgs=self._options.max_requests if bucket == REQUESTS else None,
+                discard=api.DiscardPolicy.OLD if bucket == REQUESTS else api.DiscardPolicy.NEW,
                 num_replicas=COPIES if len(self._options.servers) >= COPIES else 1,
                 republish=hints,
             )
