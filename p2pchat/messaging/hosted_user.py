@@ -233,6 +233,14 @@ def consumer_name(user: UserId, name: str) -> str:
     return f"{user}:{name}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A user who is being stored. Attributes: `ended`, done when it is hosted, or was not stored."""
+
+    user: StoredUser
+    ended: asyncio.Future[None]
+
+
 class HostedUserRegistry:
     """The users that one peer hosts beside its own.
 
@@ -252,6 +260,7 @@ class HostedUserRegistry:
         self.deliveries: Deliveries = Deliveries(lifecycle)
         self._lifecycle = lifecycle
         self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
+        self._coming: dict[str, _Coming] = {}  # the same, of users that are being stored
 
     def load(self, users: Sequence[StoredUser], stored: Stored) -> list[HostedIdentity]:
         """Host the users that storage keeps; return them for the core."""
@@ -261,29 +270,47 @@ class HostedUserRegistry:
         return [self._identity(one) for one in users]
 
     async def host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
-        """Host one more user; see TCPPeer.host. Must not be cancelled halfway."""
+        """Host one more user; see TCPPeer.host. Must not be cancelled halfway.
+
+        Several are stored at once: hundreds come to a gateway when another one dies, which reads for as many sessions.
+        """
+        look = skeleton(name)
+        while True:
+            async with self.lock:
+                other = self._coming.get(look)
+                if other is None:
+                    found = self._by_look.get(look)
+                    if found is not None and key in (None, found.secret) and found.name.casefold() == name.casefold():
+                        if tokens is not None:
+                            await self._store_tokens(found, tokens)
+                        return found
+                    self.check_free(name, "")
+                    new = self._new_user(name, key)
+                    coming = self._coming[look] = _Coming(new, asyncio.get_running_loop().create_future())
+                    break
+            await asyncio.wait([other.ended])
+        try:
+            return await self._store_new(new, tokens or {}, is_known=key is not None)
+        finally:
+            del self._coming[look]
+            coming.ended.set_result(None)
+
+    async def _store_new(self, new: StoredUser, tokens: Mapping[bytes, str], *, is_known: bool) -> HostedUser:
         lifecycle, feed = self._lifecycle, self._lifecycle.feed
-        async with self.lock:
-            driver, found = lifecycle.require_running(), self._by_look.get(skeleton(name))
-            if found is not None and key in (None, found.secret) and found.name.casefold() == name.casefold():
-                if tokens is not None:
-                    await self._store_tokens(found, tokens)
-                return found
-            self.check_free(name, "")
-            new, stored = self._new_user(name, key), Stored()
-            if key is not None:
-                stored = await driver.disk.read(lambda: driver.disk.storage.load_users([new.id]))
-            place = {consumer_name(new.id, ""): feed.recent.newest}
-            await driver.disk.write(Change(hosted=[new], consumers=place, tokens=_tokens_of(new.id, tokens or {})))
-            feed.load_offsets(place)
-            self.any_ever = True
-            user = self._add(new)
-            user.people.blocked = set(driver.node.blocks.of(new.id))  # it may have been hosted here before
-            driver.put(UserHosted(self._identity(new), tuple(stored.delivered), tuple(stored.reads)))
-            await driver.wait_handled()
-            if key is not None:
-                lifecycle.tracker.hosted(new.id)
-            return user
+        driver, stored = lifecycle.require_running(), Stored()
+        if is_known:  # it may have been hosted here before
+            stored = await driver.disk.read(lambda: driver.disk.storage.load_users([new.id]))
+        place = {consumer_name(new.id, ""): feed.recent.newest}
+        await driver.disk.write(Change(hosted=[new], consumers=place, tokens=_tokens_of(new.id, tokens)))
+        feed.load_offsets(place)
+        self.any_ever = True
+        user = self._add(new)
+        user.people.blocked = set(driver.node.blocks.of(new.id))
+        driver.put(UserHosted(self._identity(new), tuple(stored.delivered), tuple(stored.reads)))
+        await driver.wait_handled()
+        if is_known:
+            lifecycle.tracker.hosted(new.id)
+        return user
 
     async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None) -> None:
         """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
@@ -340,8 +367,8 @@ class HostedUserRegistry:
     def check_free(self, name: str, user: UserId) -> None:
         """Raise NameTaken if another user of this peer has this name, or one that looks like it."""
         look, lifecycle = skeleton(name), self._lifecycle
-        found = self._by_look.get(look)
-        other = found.name if found is not None and found.key != user else ""
+        found, coming = self._by_look.get(look), self._coming.get(look)
+        other = found.name if found is not None and found.key != user else coming.user.name if coming else ""
         if user != lifecycle.people.me and skeleton(lifecycle.name) == look:
             other = lifecycle.name
         if other:
@@ -357,9 +384,9 @@ class HostedUserRegistry:
             raise ValueError("the key of a user is 32 bytes")
         secret = secrets.token_bytes(32) if key is None else key
         id, most = Identity.from_seed(secret).peer_id, self._lifecycle.settings.max_hosted_users
-        if id == self._lifecycle.people.me or id in self.by_id:
+        if id in (self._lifecycle.people.me, *(one.user.id for one in self._coming.values())) or id in self.by_id:
             raise P2PChatError("the user with this key has another name here")
-        if len(self.by_id) + 2 > most:
+        if len(self.by_id) + len(self._coming) + 2 > most:
             raise P2PChatError(f"this peer hosts at most {most} users, with its own (Settings.max_hosted_users)")
         return StoredUser(id, secret, name, now_micros())
 

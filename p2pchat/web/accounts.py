@@ -171,6 +171,7 @@ class Accounts:
         self._former: dict[str, _Former] = {}  # by key; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
+        self._adopting: dict[str, asyncio.Task[Account]] = {}  # users on their way here from other gateways, by key
         self._comparing: dict[str, asyncio.Task[bool]] = {}  # users that came from other gateways, by key
         self._lock = asyncio.Lock()  # one change at a time, so that no name is given twice
         self._loaded = False
@@ -428,8 +429,7 @@ class Accounts:
     async def adopt(self, record: AccountRecord) -> Account:
         """Host the user of a record here too. Raises AccountNameTaken, WebError, StorageError."""
         await self.load()
-        async with self._lock:
-            return self.of(record.user) or await self._adopt(record)
+        return self.of(record.user) or await self._adopt(record)
 
     async def leave(self, account: Account) -> None:
         """Stop hosting a user that other gateways host, unless it has sessions. Raises StorageError."""
@@ -447,6 +447,8 @@ class Accounts:
     async def take(self, record: AccountRecord) -> None:
         """Take over what another gateway changed in an account of this one. Raises StorageError."""
         await self.load()
+        if (adopting := self._adopting.get(record.user)) is not None:  # with an older record
+            await asyncio.wait([adopting])
         async with self._lock:
             await self._revoke_displaced(record)
             account = self.of(record.user)
@@ -504,6 +506,20 @@ class Accounts:
             self.shared.announce(record)
 
     async def _adopt(self, record: AccountRecord) -> Account:
+        """Host the user of a record; several at once, since all of a gateway that died come together."""
+        adopting = self._adopting.get(record.user)
+        if adopting is None:
+            adopting = asyncio.create_task(self._host_known(record), name="p2pchat web account from elsewhere")
+            self._adopting[record.user] = adopting
+            adopting.add_done_callback(lambda task: self._on_adopted(record.user, task))
+        return await asyncio.shield(adopting)
+
+    def _on_adopted(self, key: str, task: asyncio.Task[Account]) -> None:
+        del self._adopting[key]
+        if not task.cancelled():
+            task.exception()  # whoever waits for it is told
+
+    async def _host_known(self, record: AccountRecord) -> Account:
         label = label_of(record.word, record.used, record.version)
         user = await self._host(record.name, {record.hash: label}, record.secret)
         account = Account(user, record.hash, record.word, record.used, version=record.version)

@@ -330,6 +330,18 @@ async def test_of_two_concurrent_renames_to_one_name_one_is_refused(net: Mesh) -
     assert gate.hosted == [yan, await hosting]
 
 
+async def test_users_hosted_at_once_have_the_names_and_keys_of_users_hosted_one_by_one(net: Mesh) -> None:
+    gate, _ = net.peers
+    key = bytes(range(32))
+    wanted = [*(gate.host(f"user{number}") for number in range(50)), gate.host("zoe", key=key)]
+    first, *others = [gate.host("yan"), gate.host("yan"), gate.host("YAN", key=key), gate.host("y4n", key=key)]
+    found = await asyncio.gather(*wanted, first, *others, return_exceptions=True)
+    hosted = [user for user in found if isinstance(user, HostedUser)]
+    assert len(hosted) == 53 and len(set(hosted)) == 52 and found[51] is found[52]
+    assert [type(error) for error in found[53:]] == [NameTaken, P2PChatError]  # another user's; another name of zoe
+    assert {user.name for user in gate.hosted} == {user.name for user in hosted}
+
+
 async def test_a_user_unhosted_during_a_rename_stays_unhosted(net: Mesh) -> None:
     gate, _ = net.peers
     zoe = await gate.host("zoe")

@@ -35,6 +35,7 @@ REPAIRS_AT_ONCE = 64  # records on their way to the engine
 REPAIR_PAUSE = 0.2  # seconds before a record is written once more: somebody undoes it, or writes it too; a guess
 ARRIVES_WITHIN = 5.0  # seconds for a message from another gateway; a guess, as the next
 LOOK_EVERY = 0.05  # seconds
+HOSTED_AT_ONCE = 64  # users; those who come together are compared with other gateways together
 LOOKS = 10  # for users to let go, in the time after which they are
 TRY_AGAIN_AFTER = 10.0  # seconds until a user is hosted, or a change taken over, that could not be
 
@@ -294,6 +295,7 @@ class Cluster:
         if living != self._placed_for or now >= self._retry_at > 0:
             places, self._placed_for, self._retry_at = self.directory.places(), living, 0.0
         self._to_place.clear()
+        mine: list[AccountRecord] = []
         for count, place in enumerate(places):
             if count % 100 == 0:
                 await asyncio.sleep(0)  # ten thousand users take a while
@@ -301,11 +303,19 @@ class Cluster:
             if record is None or record.is_former or self._accounts.of(record.user) is not None:
                 continue
             if self._me in hosts_of(record.user, living):
-                try:
-                    await self._accounts.adopt(record)
-                except (P2PChatError, WebError) as error:
+                mine.append(record)
+        for first in range(0, len(mine), HOSTED_AT_ONCE):
+            for error in await asyncio.gather(*map(self._host, mine[first : first + HOSTED_AT_ONCE])):
+                if error is not None:
                     _log.warning("a user of the cluster could not be hosted: %s", error)
                     self._retry_at = now + TRY_AGAIN_AFTER
+
+    async def _host(self, record: AccountRecord) -> P2PChatError | WebError | None:
+        try:
+            await self._accounts.adopt(record)
+        except (P2PChatError, WebError) as error:
+            return error
+        return None
 
     async def _let_go(self, now: float) -> None:
         used, self._in_use = self._in_use, set()

@@ -1,7 +1,7 @@
 """Clients of a cluster behind its balancer: each has an account, a WebSocket, and comes back with `since` whenever that
 breaks, to whichever gateway the balancer chooses.
 
-One message in ten goes to the room, the others to one user each. A text is written once; a client without an answer
+One message in twenty goes to the room, the others to one user each. A text is written once; a client without an answer
 writes it again with its key. What each client has to get, and what it got under which ids, is compared at the end.
 """
 
@@ -23,7 +23,7 @@ from tests.deadlines import WAIT, within
 from tests.web.websocket_client import connect
 
 AGAIN_AFTER = 0.3  # seconds at most until a client comes back, drawn; browsers wait up to a second
-ROOM_EVERY = 10  # of how many messages one goes to the room
+ROOM_EVERY = 20  # of so many messages one goes to the room
 
 
 @dataclass
