@@ -185,7 +185,7 @@ class Engine:
                     for subject in self._subjects:
                         await client.subscribe(subject, cb=self._on_msg, pending_bytes_limit=MAX_UNREAD_BYTES)
                     await client.flush(int(CONNECT_TIMEOUT))
-            except Exception as error:
+            except Exception as error:  # of whatever kind: it says only that no server is left
                 raise connection.cause(error) from None
             self._client, self.server = client, shown(server)
             self.version, self.max_payload_bytes = str(client.connected_server_version), client.max_payload

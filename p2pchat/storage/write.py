@@ -430,10 +430,10 @@ class RowBuffer:
         if log is None:
             return
         key = (log.number, self._writer.number_of(users, mark.member))
-        if mark.is_of_host:
-            self._host_marks[*key, mark.version] = (mark.seq, mark.told)
-        else:
+        if mark.version < 0:  # of a user, as nearly all
             self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
+        else:
+            self._host_marks[*key, mark.version] = (mark.seq, mark.told)
 
     def _delete_forgotten(self) -> None:
         """Delete rows of rosters that nobody needs any more; they are few."""

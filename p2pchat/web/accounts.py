@@ -592,7 +592,7 @@ class Accounts:
             version = claimed.version
         try:
             user = await self._host(name, {hash: label_of(word, today, version)}, secret)
-        except Exception:
+        except Exception:  # any error: the name is free again. When cancelled the user may have been made
             if self.shared is not None:
                 self._announce(claimed.former(RELEASED, today))
             raise

@@ -219,10 +219,21 @@ def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
 @cli.json_option
 def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
     """List the accounts."""
+    return _list_accounts(profile, db, as_json)
+
+
+def _list_accounts(profile: cli.ProfileChoice, db: str, as_json: bool, *, with_day: bool = False) -> int:
     for row in _request(profile, db, "web_users"):
         open_now = f", {row['sessions']} open" if row["sessions"] else ""
-        print(json_line(row) if as_json else f"{quote_name(row['user'])}  {row['state']}{open_now}", flush=True)
+        used = f", used {row['used']}" if with_day else ""
+        text = f"{quote_name(row['user'])}  {row['state']}{used}{open_now}"
+        print(json_line(row) if as_json else text, flush=True)
     return DONE
+
+
+def _no_account(name: str) -> int:
+    print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
+    return NO_SUCH_NAME
 
 
 @web.command("revoke")
@@ -234,8 +245,7 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
     """End the token of an account, and all sessions opened with it."""
     rows = _request(profile, db, "web_revoke", name=name)
     if not rows:
-        print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
-        return NO_SUCH_NAME
+        return _no_account(name)
     if as_json:
         print(json_line(rows[0]), flush=True)
     else:
@@ -269,11 +279,7 @@ def accounts() -> None:
 @cli.json_option
 def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
     """List the accounts and reserved names, with the day (UTC) on which each was used last."""
-    for row in _request(profile, db, "web_users"):
-        open_now = f", {row['sessions']} open" if row["sessions"] else ""
-        text = f"{quote_name(row['user'])}  {row['state']}, used {row['used']}{open_now}"
-        print(json_line(row) if as_json else text, flush=True)
-    return DONE
+    return _list_accounts(profile, db, as_json, with_day=True)
 
 
 @accounts.command("delete")
@@ -285,8 +291,7 @@ def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: boo
     """Delete an account, or give up a reserved name. It cannot be undone."""
     rows = _request(profile, db, "web_delete", name=name)
     if not rows:
-        print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
-        return NO_SUCH_NAME
+        return _no_account(name)
     _show_deleted(rows, as_json)
     return DONE
 

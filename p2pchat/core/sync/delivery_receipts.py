@@ -309,7 +309,7 @@ class DeliveryReceipts(AckTracker):
 
     def take_unsaved_marks(self, stays: int | None = STAYS_A_COMMIT) -> tuple[list[DeliveredMark], list[Stay]]:
         """Return what the next commit shall save: stays, so many at most, and rows of peers of which no stay waits."""
-        taken = self.rosters.take_unsaved(stays)
+        taken = self.rosters.take_unsaved(stays) if self.rosters.unsaved else []  # no call for each commit
         marks = [*starmap(DeliveredMark, self.take_unsaved())]
         for peer in self._unsaved_rows.keys() - self.rosters.unsaved.keys():
             rows = self._unsaved_rows.pop(peer)

@@ -153,7 +153,7 @@ class EngineStore:
             if error.err_code in _NOT_THAT_NUMBER:
                 raise OtherRevision from None
             raise await self._failed(error) from None
-        except Exception as error:
+        except Exception as error:  # any error of nats-py: the connection is made anew
             raise await self._failed(error) from None
         return int(done.seq)
 
@@ -166,7 +166,7 @@ class EngineStore:
             found = await self._answer(js.get_last_msg(self._stream(bucket), self._subject(bucket, key)))
         except NotFoundError:
             return b"", 0
-        except Exception as error:
+        except Exception as error:  # any error of nats-py: the connection is made anew
             raise await self._failed(error) from None
         return found.data or b"", int(found.seq or 0)
 
@@ -218,7 +218,7 @@ class EngineStore:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await connection.open(self._sign_in(server), PING_EVERY)
-            except Exception as error:
+            except Exception as error:  # of whatever kind: it says only that no server is left
                 raise connection.cause(error) from None
             self._client, js = client, client.jetstream(timeout=ASK_TIMEOUT)
             await self._make_buckets(js)
