@@ -1,4 +1,5 @@
-"""Command `python -m tests.processes.engine_kills --kills N --seed S`: kill the engine while three peers write.
+"""Command `python -m tests.processes.engine_kills --kills N --seed S`: kill the engine while three peers write; or
+`--minutes N`, part of `poe soak`.
 
 The peers listen on no socket and are linked through one nats-server. In each round it is killed at a drawn moment of a
 burst, and in every third round one of the peers too; both start again after a drawn pause. A round ends when all links
@@ -120,7 +121,9 @@ def summary(took: list[float], accepted: int) -> str:
 async def _main(words: argparse.Namespace) -> None:
     took: list[float] = []
     accepted = 0
-    numbers = iter(range(-(-words.kills // KILLS_OF_A_MESH)))
+    until = time.monotonic() + words.minutes * 60
+    meshes = itertools.count() if words.minutes else range(-(-words.kills // KILLS_OF_A_MESH))
+    numbers = itertools.takewhile(lambda _: not words.minutes or time.monotonic() < until, meshes)
 
     async def work(home: Path, fork_server: ForkServer) -> None:
         nonlocal accepted
@@ -131,7 +134,8 @@ async def _main(words: argparse.Namespace) -> None:
                 former.unlink()
             engine = NatsServer()
             cluster = Cluster(home / str(number), logs, fork_server, engine.url)
-            kills = min(KILLS_OF_A_MESH, words.kills - number * KILLS_OF_A_MESH)
+            left = KILLS_OF_A_MESH if words.minutes else words.kills - number * KILLS_OF_A_MESH
+            kills = min(KILLS_OF_A_MESH, left)
             try:
                 took.extend(await mesh_with_kills(cluster, engine, f"{words.seed}/{number}", kills))
             finally:
@@ -156,6 +160,7 @@ def main() -> int:
     """Run from the command line; return 1 if a message was lost or came twice, or links did not come back."""
     parser = argparse.ArgumentParser(prog="python -m tests.processes.engine_kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=0.0, help="instead: no more meshes begin after this")
     parser.add_argument("--seed", default=str(random.randrange(10**6)), help="draws the moments")
     words = parser.parse_args()
     if not AVAILABLE:
@@ -167,7 +172,8 @@ def main() -> int:
         asyncio.run(_main(words))
     except* (AssertionError, ChildFailed) as failed:
         print(*failed.exceptions, sep="\n", file=sys.stderr)
-        print(f"again: python -m tests.processes.engine_kills --kills {words.kills} --seed {words.seed}")
+        again = f"--minutes {words.minutes:g}" if words.minutes else f"--kills {words.kills}"
+        print(f"again: python -m tests.processes.engine_kills {again} --seed {words.seed}")
         code = 1
     return code
 
