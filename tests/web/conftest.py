@@ -60,6 +60,28 @@ class Served:
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=False, **words)
 
 
+class _PromptServer(uvicorn.Server):
+    """uvicorn that ends at once: it would look for its end every 0.1 s, wait another 0.1 s, and look again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.end = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)  # sets the headers of all answers
+        await self.end.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:
+            await asyncio.sleep(0.002)  # poll: uvicorn has no event for the end of a connection
+        for server in self.servers:
+            await server.wait_closed()
+
+
 @asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[int]:
     """Serve an application on a free loopback port; yield the port."""
@@ -67,7 +89,7 @@ async def listening(app: FastAPI) -> AsyncIterator[int]:
         config = uvicorn.Config(
             app, log_level="error", lifespan="off", proxy_headers=False, server_header=False, ws=WebSocketProtocol
         )
-        server = uvicorn.Server(config)
+        server = _PromptServer(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             while not server.started:
@@ -75,7 +97,7 @@ async def listening(app: FastAPI) -> AsyncIterator[int]:
                 await asyncio.sleep(0)  # poll: uvicorn has no event for its start
             yield listener.getsockname()[1]
         finally:
-            server.should_exit = True
+            server.end.set()
             await task
 
 
