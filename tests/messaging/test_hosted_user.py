@@ -803,3 +803,32 @@ async def test_only_the_peer_s_own_user_deletes_what_all_share(net: Mesh) -> Non
     with pytest.raises(P2PChatError, match="only its operator can delete"):
         await zoe.find("bob").delete_history()
     assert [post.text for post in await zoe.history("bob")] == ["psst"] and await yan.history() == []
+
+
+async def test_users_who_come_at_once_are_stored_together_and_a_fault_of_one_is_its_own(net: Mesh) -> None:
+    gate, bob = net.peers
+    secret = b"s" * 32
+    came = await asyncio.gather(
+        *(gate.host(f"user{number}") for number in range(300)),
+        gate.host("user7"),
+        gate.host("USER7"),
+        gate.host("u5er7", key=secret),
+        gate.host("again", key=secret),
+        gate.host("bad", key=b"short"),
+        gate.host("worse", tokens={b"short": ""}),
+        return_exceptions=True,
+    )
+    users, others = [user for user in came[:300] if isinstance(user, HostedUser)], came[300:]
+    assert [user.name for user in users] == [f"user{number}" for number in range(300)]
+    assert others[0] is users[7] and others[1] is users[7]
+    assert [type(each) for each in others[2:]] == [HostedUser, P2PChatError, ValueError, ValueError]
+    assert len({user.key for user in gate.hosted}) == len(gate.hosted) == 301
+    users[299].set_presence("online")
+    assert (await bob.wait_user("user299", timeout=SOON)).key == users[299].key
+
+
+async def test_of_users_who_come_at_once_no_more_are_hosted_than_a_peer_may_host() -> None:
+    async with mesh("gate", settings=replace(QUICK, max_hosted_users=4)) as net:
+        (gate,) = net.peers
+        came = await asyncio.gather(*(gate.host(f"user{number}") for number in range(5)), return_exceptions=True)
+        assert [type(each) for each in came] == [HostedUser] * 3 + [P2PChatError] * 2
