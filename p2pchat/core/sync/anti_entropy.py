@@ -394,9 +394,12 @@ class AntiEntropy:
     def _find_ahead(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, marks: list[Mark], urgent: bool
     ) -> None:
+        refusals = self._sync.refusals
+        if not refusals.by_ref and len(marks) == 1 and conversation.writers.quiet.mark(key[1]) == marks[0]:
+            remote.set_ahead(key, {})  # mostly so: a log that both have
+            return
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
-        refusals = self._sync.refusals
         for mark in marks:
             log = conversation.log(key[1], mark.run)
             if refusals.by_ref and refusals.find_at(LogId(*key, mark.run), mark.seq):

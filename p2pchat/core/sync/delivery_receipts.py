@@ -21,7 +21,7 @@ from p2pchat.core.shares import Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.rosters import HOST, STAYS_A_COMMIT, Audience, HostRow, Roster, Rosters, host_holder
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
-from p2pchat.protocol import Mark, PeerId, UserId
+from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
 # ---- acknowledged positions
 
@@ -641,16 +641,15 @@ class Acknowledgements:
     def _send_gossip(self) -> None:
         """Send marks to links that may not hear them from the writer's own peers."""
         keys, self._gossip = sorted(self._gossip), set()
+        alike: dict[tuple[ConversationId, frozenset[PeerId]], list[WriterKey]] = {}  # a flood has one source
         for key in keys:
-            conversation = self._sync.conversations.by_id.get(key[0])
+            links = self._sync.presence.hosts.get(key[1], ())
+            hosts = frozenset(self._sync.remotes[id].link.peer for id in links if id in self._sync.remotes)
+            alike.setdefault((key[0], hosts), []).append(key)
+        for (id, hosts), told in alike.items():
+            conversation = self._sync.conversations.by_id.get(id)
             if conversation is None:
                 continue  # it waited, and was deleted
-            hosts = {
-                self._sync.remotes[id].link.peer
-                for id in self._sync.presence.hosts.get(key[1], ())
-                if id in self._sync.remotes
-            }
             for remote in self._sync.remotes_sharing(conversation):
-                linked = remote.link.linked.keys() | {remote.link.peer}
-                if not hosts or not hosts <= linked:
-                    self._sync.owe_marks(remote, (key,))
+                if not hosts or not hosts <= remote.link.linked.keys() | {remote.link.peer}:
+                    self._sync.owe_marks(remote, told)

@@ -158,7 +158,8 @@ class Forks:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
     ) -> None:
         """Send the evidence if a remote has other tips of a writer: it may not know of a fork."""
-        if user in conversation.writers and {*marks} != {*conversation.writers.marks(user)}:
+        held = conversation.writers.marks(user)
+        if held != marks and {*held} != {*marks} and user in conversation.writers:
             self.send_all(remote, conversation, user)
 
     def send_all(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> None:

@@ -566,9 +566,10 @@ class ConversationState:
 
     def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
-        users = sorted(user for user in self.writers if span[0] <= user <= span[1] and self.may_write(user))
-        pairs = ((user, self.writers.marks(user, most)) for user in users)
-        return {user: marks for user, marks in pairs if marks}
+        quiet = [(user, [mark]) for user, mark in self.writers.quiet.marks(span) if self.may_write(user)]
+        users = [user for user in self.writers.open if span[0] <= user <= span[1] and self.may_write(user)]
+        others = [(user, marks) for user in users if (marks := self.writers.marks(user, most))]
+        return dict(sorted(quiet + others))
 
     def on_shown(self, place: int, log: LogState, first: int, seq: int, keep: int) -> None:
         """Keep the newest shown entry of each of the last few logs; first..seq are new. Profiles do not count."""

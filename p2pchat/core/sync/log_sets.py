@@ -25,6 +25,8 @@ MOST = 255  # marks and profiles of one row: their numbers are bytes
 _HEAD = Struct(">24s8sQ32sQQ?BB")  # the rest of the user id, run, seq, chain, last_c, pruned, may_have_stored, counts
 _MARK = Struct(">8sQ8s")
 _SEQ = Struct(">Q")
+_ID = slice(0, 24)  # of a row: the rest of the user id
+_RUN, _LAST, _CHAIN8 = slice(24, 32), slice(32, 40), slice(40, 48)  # what a mark holds
 
 
 class WaitingLogs:
@@ -115,10 +117,6 @@ class QuietLog(NamedTuple):
     before: tuple[Mark, ...]
     profiles: tuple[int, ...]
 
-    @property
-    def mark(self) -> Mark:
-        return Mark(self.run, self.seq, self.chain[:8].hex())
-
 
 class QuietLogs:
     """The quiet logs of one conversation, one for each user."""
@@ -135,12 +133,19 @@ class QuietLogs:
         return isinstance(user, str) and self._row(user) is not None
 
     def users(self) -> Iterator[UserId]:
-        return (prefix + row[:24].hex() for prefix, row in self._rows.items())
+        return (prefix + row[_ID].hex() for prefix, row in self._rows.items())
 
     def ends(self) -> Iterator[tuple[UserId, RunId, int]]:
         """Yield the user, run and last entry of each log."""
         for prefix, row in self._rows.items():
-            yield prefix + row[:24].hex(), row[24:32].hex(), int.from_bytes(row[32:40], "big")
+            yield prefix + row[_ID].hex(), row[_RUN].hex(), int.from_bytes(row[_LAST], "big")
+
+    def marks(self, span: tuple[UserId, UserId]) -> Iterator[tuple[UserId, Mark]]:
+        """Yield the marks of all users within a span of ids, each with its user."""
+        first, last = span[0][:PREFIX], span[1][:PREFIX]
+        for prefix, row in self._rows.items():
+            if first <= prefix <= last and span[0] <= (user := prefix + row[_ID].hex()) <= span[1]:
+                yield user, _mark(row)
 
     def add(self, log: QuietLog) -> bool:
         """Add a log. Return False if it has no row: the id of another user begins alike, or it is too large."""
@@ -152,7 +157,7 @@ class QuietLogs:
     def mark(self, user: UserId) -> Mark | None:
         """Return the mark of a user's log, None if it is not here."""
         row = self._row(user)
-        return None if row is None else _unpack(user[:PREFIX], row).mark
+        return None if row is None else _mark(row)
 
     def take(self, user: UserId) -> QuietLog | None:
         """Remove and return the log of a user, None if it is not here."""
@@ -163,13 +168,13 @@ class QuietLogs:
     def user_of(self, ref: str) -> UserId | None:
         """Return the user of the log that references name so, None if it is not here."""
         row = self._rows.get(ref[:PREFIX])
-        if row is None or row[24:32].hex() != ref[PREFIX:]:
+        if row is None or row[_RUN].hex() != ref[PREFIX:]:
             return None
-        return ref[:PREFIX] + row[:24].hex()
+        return ref[:PREFIX] + row[_ID].hex()
 
     def _row(self, user: UserId) -> bytes | None:
         row = self._rows.get(user[:PREFIX])
-        return row if row is not None and row[:24].hex() == user[PREFIX:] else None
+        return row if row is not None and row[_ID].hex() == user[PREFIX:] else None
 
 
 def _pack(log: QuietLog) -> bytes:
@@ -179,6 +184,10 @@ def _pack(log: QuietLog) -> bytes:
     )  # fmt: skip
     marks = [_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain8)) for mark in log.before]
     return b"".join([head, *marks, *map(_SEQ.pack, log.profiles)])
+
+
+def _mark(row: bytes) -> Mark:
+    return Mark(row[_RUN].hex(), int.from_bytes(row[_LAST], "big"), row[_CHAIN8].hex())
 
 
 def _unpack(prefix: str, row: bytes) -> QuietLog:

@@ -574,26 +574,43 @@ class SyncContext:
         if not self._owing:
             return  # checked at every step of a node
         owing, self._owing = self._owing, {}
+        alike: dict[tuple[WriterKey, ...], list[RemoteState]] = {}  # news goes to most links
         for id, remote in owing.items():
             if not self.is_up(remote):
                 continue
             if remote.accepts_marks:
-                keys, remote.owed_marks = sorted(remote.owed_marks.keys() - remote.refusals.keys()), {}
-                self._send_marks(remote, keys)
+                owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
+                keys = tuple(sorted(key for key in owed if self._is_told(remote, key)))
+                alike.setdefault(keys, []).append(remote)
             else:
                 self._owing[id] = remote
+        for keys, remotes in alike.items():
+            self._send_marks(remotes, keys)
 
-    def _send_marks(self, remote: RemoteState, keys: list[WriterKey]) -> None:
+    def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
+        """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
+        there = self.conversations.by_id[key[0]]
+        return there.group is None or self.shares(remote, there)
+
+    def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
-            there = self.conversations.by_id[conversation]
-            if there.group is not None and not self.shares(remote, there):
-                continue  # its users were removed from the group
-            marks = there.writers.marks(user, self.ctx.settings.max_tips)
+            marks = self.conversations.by_id[conversation].writers.marks(user, self.ctx.settings.max_tips)
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:
-                self.send(Have(page), remote, *page)
+                self._send_page(remotes, page)
                 page, count = Marks(), 0
         if page:
-            self.send(Have(page), remote, *page)
+            self._send_page(remotes, page)
+
+    def _send_page(self, remotes: list[RemoteState], page: Marks) -> None:
+        """Send marks to remotes: as one frame to those who know all names."""
+        links: list[int] = []
+        for remote in remotes:
+            if self.refusals.by_ref or not page.keys() <= remote.named.keys():
+                self.send(Have(page), remote, *page)
+            else:
+                links.append(remote.link.id)
+        if links:
+            self.ctx.emit(Send(Have(page), links))

@@ -8,6 +8,7 @@ from secrets import token_bytes, token_hex
 import pytest
 
 from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.sync.anti_entropy import next_id
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_sets import QuietLog, QuietLogs
 from p2pchat.protocol import Mark, Naming
@@ -41,7 +42,10 @@ def quiet_log() -> tuple[Peer, Far, Author]:
 def test_a_row_keeps_all_of_a_log() -> None:
     logs = QuietLogs()
     assert logs.add(LOG)
-    assert [LOG.user in logs, len(logs), logs.mark(BOB), [*logs.users()]] == [True, 1, LOG.mark, [BOB]]
+    mark = Mark(LOG.run, LOG.seq, LOG.chain[:8].hex())
+    assert [LOG.user in logs, len(logs), logs.mark(BOB), [*logs.users()]] == [True, 1, mark, [BOB]]
+    spans = [("00" * 32, "ff" * 32), (BOB, BOB), (next_id(BOB), "ff" * 32), ("00" * 32, BOB[:63])]
+    assert [[*logs.marks(span)] for span in spans] == [[(BOB, mark)], [(BOB, mark)], [], []]
     assert [*logs.ends()] == [(BOB, LOG.run, LOG.seq)]
     assert [logs.take(BOB), logs.take(BOB), len(logs)] == [LOG, None, 0]
 

@@ -229,13 +229,13 @@ def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
 
     def say(text: str) -> list[str]:
         ada.put(WriteRequest(1, cyd.peer_id, ROOM, "text", [text]))
-        return [line for line in ada.take() if line.startswith("to dan")]
+        return [line for line in ada.take() if " dan" in line.partition(":")[0]]
 
-    assert say("here again") == ["to dan: have room cyd a1:2"]
+    assert say("here again") == ["to bob dan: have room cyd a1:2"]
     assert [line for line in dan.say(want(1, "cyd")) if line.startswith("to dan")] == [
         "to dan: have room cyd a1:2 end 1"
     ]
-    assert say("more") == ["to dan: have room cyd a1:3"]
+    assert say("more") == ["to bob dan: have room cyd a1:3"]
 
 
 def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None:
