@@ -35,6 +35,7 @@ RULES_DIFFER = _amount(3, 12)  # histories whose members have other rules, of on
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
 EXAMPLES = _amount(8, 1)  # of docs/: every eighth
 PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find
+FUZZ_PARTS = _amount(2, 1)  # one of these many parts of the inputs of a fuzz target
 MUTANTS_HUNTED = _amount(1, 10)  # of those that few histories find
 CLUSTER_SESSIONS = _amount(24, 300)  # of tests/web/cluster/test_losses.py; docs/scaling.md has 600
 CLUSTER_RATE = _amount(10.0, 30.0)  # messages a second of all of them

@@ -15,6 +15,7 @@ import pytest
 
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.socketio import engine
+from tests.amounts import sample
 from tests.ports import free_ports
 from tests.processes.proxy import Proxy
 from tests.processes.settings_override import altered, changes
@@ -718,7 +719,8 @@ async def read_by_socketio(port: str, user: str, id: str) -> None:
         assert (await io.say("messageAck", {"messageId": id}))["status"] == "ok"
 
 
-@pytest.mark.parametrize("read", [read_by_rest, read_by_lines, read_by_socketio])
+@pytest.mark.sampled
+@pytest.mark.parametrize("read", sample([read_by_rest, read_by_lines, read_by_socketio], every=2))
 @pytest.mark.parametrize("number", [0, -1])
 async def test_a_read_that_was_answered_stays_so_after_a_kill(
     tmp_path: Path, read: Callable[[str, str, str], Any], number: int
