@@ -28,8 +28,9 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.network_and_invites import Network, normal_endpoint
 from p2pchat.messaging.access import AccessPolicy, has_others
-from p2pchat.messaging.dispatcher import EventDispatcher, Feed
+from p2pchat.messaging.dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
+from p2pchat.messaging.feed import Feed
 from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker

@@ -36,7 +36,7 @@ from p2pchat.runtime.recent import EntrySpan
 from p2pchat.storage.base import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.dispatcher import Feed
+    from p2pchat.messaging.feed import Feed
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; one read of a link takes half of it
 MAX_BREATH = 0.05  # for all readers together, however long others took; a guess: nobody notices 50 ms

@@ -24,8 +24,9 @@ from p2pchat import (
     TCPPeer,
 )
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.messaging.dispatcher import HANDLED_WITHIN, Feed
+from p2pchat.messaging.dispatcher import HANDLED_WITHIN
 from p2pchat.messaging.events import ReceiptEvent
+from p2pchat.messaging.feed import Feed
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, Subscription
 from p2pchat.protocol import ConversationId
