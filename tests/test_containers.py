@@ -6,10 +6,12 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
+import pytest
 
-from p2pchat.cli.subcommands.web import serve
+from p2pchat.cli.subcommands.web import serve, web_options
 from tests.docs.pages import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +57,90 @@ def test_the_proxy_is_configured_as_documented() -> None:
     pages = blocks((ROOT / "docs" / "operations.md").read_text("utf-8"))
     (documented,) = (one.text for one in pages if one.attributes.get("file") == "Caddyfile")
     assert caddyfile().strip() == documented.replace("chat.example.org", "{$SITE}").replace("127.0.0.1", "gateway")
+
+
+# ---- a cluster
+
+yaml: Any = pytest.importorskip("yaml")  # comes with mkdocs
+CLUSTER = DEPLOY / "cluster"
+GATEWAY_WORDS = [
+    "web",
+    "8000",
+    "--http-host",
+    "0.0.0.0",
+    "--host",
+    "0.0.0.0",
+    "--port",
+    "8001",
+    "--data",
+    "/data",
+    "--json",
+]
+BALANCER = (CLUSTER / "haproxy.cfg").read_text("utf-8")
+NATS_WORDS = ("-js", "-sd", "-n", "--cluster_name", "--cluster", "--routes")  # as tests/web/cluster/site.py starts it
+
+
+def check_gateway(words: list[str], variables: dict[str, str]) -> None:
+    """Check that a gateway of a cluster understands its command line and environment, as a start would."""
+    assert words == GATEWAY_WORDS
+    known = {option.envvar: option for option in serve.params}
+    assert variables.keys() - {"P2PCHAT_HOME"} <= known.keys()
+    asked = [word for name, value in variables.items() for word in _words(known.get(name), value)]
+    options = web_options(
+        serve.make_context("web", [*words[1:], *asked, *variables["P2PCHAT_ENDPOINTS"].split()]).params
+    )
+    assert (options.cluster, options.engine.count("nats://"), len(options.endpoints)) == ("team", 3, 3)
+    assert options.sign_up == "token" and options.trusted_proxies and options.advertise in options.endpoints
+
+
+def _words(option: click.Parameter | None, value: str) -> list[str]:
+    return [option.opts[0], value] if isinstance(option, click.Option) else []
+
+
+def test_compose_starts_a_cluster_with_options_that_exist() -> None:
+    site = "https://chat.example.org"
+    text = (CLUSTER / "compose.yaml").read_text("utf-8")
+    made = yaml.safe_load(re.sub(r"https://\$\{SITE:.*?\}", site, text))
+    gateways = [one for name, one in made["services"].items() if name.startswith("gateway")]
+    engines = [one for name, one in made["services"].items() if name.startswith("nats")]
+    assert len(gateways) == len(engines) == 3
+    for one in gateways:
+        variables: dict[str, str] = one["environment"]
+        check_gateway(one["command"], variables)
+        name = variables["P2PCHAT_NAME"]
+        assert made["services"][name] is one and f"server {name} {name}:8000\n" in BALANCER
+        assert (CLUSTER / one["build"]["context"] / one["build"]["dockerfile"]).exists()
+        assert f"{name}:/data" in one["volumes"] and variables["P2PCHAT_ADVERTISE"] == f"{name}:8001"
+        assert variables["P2PCHAT_TRUSTED_PROXY"] == made["services"]["balancer"]["networks"]["inside"]["ipv4_address"]
+        assert "/shared" in DOCKERFILE and variables["P2PCHAT_CLUSTER_KEY"].startswith("/shared/")
+    for one in engines:
+        assert [word for word in one["command"] if word.startswith("-")] == list(NATS_WORDS)
+    used = {volume.partition(":")[0] for one in (*gateways, *engines) for volume in one["volumes"]}
+    assert used == made["volumes"].keys()
+
+
+def test_kubernetes_starts_a_cluster_with_options_that_exist() -> None:
+    made = [*yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text("utf-8"))]
+    sets = {one["metadata"]["name"]: one for one in made if one["kind"] == "StatefulSet"}
+    services = {one["metadata"]["name"] for one in made if one["kind"] == "Service"}
+    assert all(one["spec"]["serviceName"] in services and one["spec"]["replicas"] == 3 for one in sets.values())
+    pod = sets["gateway"]["spec"]["template"]["spec"]
+    (gateway,) = pod["containers"]
+    variables = {one["name"]: _value(one, "gateway-0") for one in gateway["env"]}
+    check_gateway(gateway["args"], variables)
+    (keys,) = pod["initContainers"]
+    assert f"chmod 600 /data/network {variables['P2PCHAT_CLUSTER_KEY']}" in keys["command"][-1]
+    host = variables["P2PCHAT_ORIGIN"].removeprefix("https://")
+    probes = [gateway[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")]
+    assert [one["path"] for one in probes] == ["/healthz", "/readyz"]
+    assert all(one["httpHeaders"] == [{"name": "Host", "value": host}] for one in probes)
+    (engine,) = sets["nats"]["spec"]["template"]["spec"]["containers"]
+    assert [word for word in engine["args"] if word.startswith("-")] == list(NATS_WORDS)
+
+
+def _value(variable: dict[str, Any], pod: str) -> str:
+    """Return the value that a pod of this name has."""
+    return str(variable.get("value", pod)).replace("$(P2PCHAT_NAME)", pod)
 
 
 def caddyfile() -> str:

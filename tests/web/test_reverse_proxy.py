@@ -1,7 +1,7 @@
-"""The configurations of docs/operations.md in nginx and Caddy, where they are installed, before a real gateway.
+"""The configurations of docs/operations.md and deploy/ in nginx, Caddy and haproxy, before a real gateway.
 
-P2PCHAT_TEST_NGINX and P2PCHAT_TEST_CADDY name programs that are not in PATH. Only ports, paths and certificates of the
-documented files are replaced.
+P2PCHAT_TEST_NGINX, P2PCHAT_TEST_CADDY and P2PCHAT_TEST_HAPROXY name programs that are not in PATH. Only ports, paths
+and certificates of the documented files are replaced.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
 
 
 def installed(name: str) -> str:
-    program = os.environ.get(f"P2PCHAT_TEST_{name.upper()}") or shutil.which(name)
+    program = os.environ.get(f"P2PCHAT_TEST_{name.upper()}") or shutil.which(
+        name, path=f"{os.environ['PATH']}:/usr/sbin"
+    )
     if program is None:
         pytest.skip(f"{name} is not installed")
     return program
@@ -172,4 +174,21 @@ async def test_the_documented_caddyfile_serves_page_api_and_websocket(tmp_path: 
         place = f"XDG_CONFIG_HOME={tmp_path}"  # where it keeps a copy of its configuration
         file = str(tmp_path / "Caddyfile")
         async with running(port, "env", place, caddy, "run", "--config", file, "--adapter", "caddyfile"):
+            await check_site(port, trusted, token, refused=404)
+
+
+@posix
+async def test_the_balancer_of_a_cluster_serves_page_api_and_websocket(tmp_path: Path) -> None:
+    haproxy, trusted, (port,) = installed("haproxy"), certify(tmp_path), free_ports(1)
+    pem = "".join((tmp_path / name).read_text() for name in ("fullchain.pem", "privkey.pem"))
+    (tmp_path / "site.pem").write_text(pem)
+    async with site(tmp_path) as (behind, token):
+        text = replaced(
+            (OPERATIONS.parents[1] / "deploy" / "cluster" / "haproxy.cfg").read_text("utf-8"),
+            ("bind :443", f"bind 127.0.0.1:{port}"),
+            ("/usr/local/etc/haproxy/site.pem", f"{tmp_path}/site.pem"),
+            ("gateway1:8000", f"127.0.0.1:{behind}"),
+        )
+        (tmp_path / "haproxy.cfg").write_text(text)
+        async with running(port, "env", f"SITE={SITE}", haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")):
             await check_site(port, trusted, token, refused=404)

@@ -116,6 +116,7 @@ class Client:
             await self.is_live.wait()
             socket, answer = self._socket, asyncio.get_running_loop().create_future()
             assert socket is not None
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # also if it cannot be sent
             self._answers[post.text] = answer
             post.at.append(self.gateway)
             frame = {"text": post.text, "key": post.text, "ref": post.text}

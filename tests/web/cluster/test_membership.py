@@ -85,8 +85,8 @@ async def until(condition: Callable[[], object], what: str) -> None:
 class Doors:
     """Gateways of one cluster, all linked."""
 
-    def __init__(self, stack: AsyncExitStack, engine: KeepingServer, times: ClusterTimes) -> None:
-        self._stack, self._engine, self._times = stack, engine, times
+    def __init__(self, stack: AsyncExitStack, engine: KeepingServer, times: ClusterTimes, secret: bytes) -> None:
+        self._stack, self._engine, self._times, self._secret = stack, engine, times, secret
         self.peers: list[TCPPeer] = []
         self.apps: list[FastAPI] = []
 
@@ -97,7 +97,7 @@ class Doors:
         await self._stack.enter_async_context(peer)
         self.peers.append(peer)
         options = StoreOptions("team", (url or self._engine.url,), compared_every=0.1)
-        app = create_app(peer, None, Cluster(ClusterKey(SECRET, "team"), options, self._times))
+        app = create_app(peer, None, Cluster(ClusterKey(self._secret, "team"), options, self._times))
         self.apps.append(app)
         gateway: Gateway = app.state.gateway
         self._stack.push_async_callback(gateway.aclose)
@@ -121,9 +121,9 @@ async def away(*gateways: Gateway) -> None:
 
 
 @asynccontextmanager
-async def doors_of(engine: KeepingServer, times: ClusterTimes = NEVER) -> AsyncIterator[Doors]:
+async def doors_of(engine: KeepingServer, times: ClusterTimes = NEVER, secret: bytes = SECRET) -> AsyncIterator[Doors]:
     async with AsyncExitStack() as stack:
-        yield Doors(stack, engine, times)
+        yield Doors(stack, engine, times, secret)
 
 
 async def known(gateway: Gateway, name: str, version: int = 0) -> AccountRecord:
@@ -437,6 +437,25 @@ async def test_a_wiped_engine_is_written_again_and_what_was_in_it_holds(engine: 
         for name in ("ada", "b0b"):
             with pytest.raises(AccountNameTaken):
                 await other.accounts.register(name)
+
+
+async def test_a_cluster_goes_on_with_another_key(engine: KeepingServer, tmp_path: Path) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(tmp_path / "one"), await doors.open(tmp_path / "other")
+        ada, token = await one.accounts.register("ada")
+        await other.accounts.register("bob")
+        gone, _ = await other.accounts.register("eve")
+        await other.accounts.delete(gone)
+        await known(one, "eve", 2)
+    async with doors_of(engine, secret=b"d" * 32) as doors:
+        one, other = await doors.open(tmp_path / "one"), await doors.open(tmp_path / "other")
+        await known(other, "ada")
+        found = await other.accounts.by_token(token)
+        assert found is not None and found.key == ada.key
+        await known(one, "eve")
+        for name in ("ADA", "bob", "eve"):
+            with pytest.raises(AccountNameTaken):
+                await (one if name == "eve" else other).accounts.register(name)
 
 
 async def test_an_engine_that_was_rolled_back_is_put_right(engine: KeepingServer, tmp_path: Path) -> None:
