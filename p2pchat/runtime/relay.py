@@ -51,24 +51,73 @@ _log = logging.getLogger("p2pchat.relay")
 
 
 class BufferedTransport(asyncio.Transport):
-    """Base of transports within one process: their protocol, its pauses, and the limits of what is unwritten.
+    """Base of transports that are no sockets: their streams, what is unsent, pauses and the end.
 
-    A subclass says what is unwritten (get_write_buffer_size), calls `_written` after writing and `_passed_on` once less
-    waits, and goes on reading in `_read_later`.
+    A subclass passes on what is unsent in `_push`, now or soon, and calls `_passed_on` once less waits; it goes on
+    reading in `_read_later`.
 
     Attributes:
         protocol: Who gets the bytes.
+        unsent_bytes: The bytes that were written and not passed on.
     """
 
-    def __init__(self, extra: dict[str, object]) -> None:
+    def __init__(self, extra: dict[str, object], piece_bytes: int) -> None:
         super().__init__(extra)
         self._loop = asyncio.get_running_loop()
+        self._piece_bytes = piece_bytes  # of a full piece of what is unsent
+        self._unsent: deque[bytes] = deque()
+        self.unsent_bytes: int = 0
+        self._ends = False  # nothing more is written
         self.protocol: asyncio.Protocol | asyncio.BufferedProtocol
         self._reading = True
         self._closing = False
         self._lost = False
         self._high, self._low = 64 * 1024, 16 * 1024
         self._writing_paused = False
+
+    def streams(self) -> Streams:
+        """Return a reader and a writer over this transport; call this first."""
+        reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=self._loop)
+        protocol = self.protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        protocol.connection_made(self)
+        return reader, asyncio.StreamWriter(self, protocol, reader, self._loop)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._ends or self._lost or not data:
+            return
+        view = memoryview(data)
+        for at in range(0, len(view), self._piece_bytes):
+            self._unsent.append(bytes(view[at : at + self._piece_bytes]))
+        self.unsent_bytes += len(view)
+        self._push()
+        if self.get_write_buffer_size() > self._high and not self._writing_paused:
+            self._writing_paused = True
+            self.protocol.pause_writing()
+
+    def write_eof(self) -> None:
+        self._ends = True
+        self._push()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = self._ends = True
+            self._push()
+
+    def lose(self, error: Exception | None) -> None:
+        """End the connection here. The protocol is notified once."""
+        if self._lost:
+            return
+        self._lost = self._closing = self._ends = True
+        self._unsent.clear()
+        self.unsent_bytes = 0
+        self._on_lost(error)
+        self.protocol.connection_lost(error)
+
+    def _on_lost(self, error: Exception | None) -> None:
+        """Give up what a subclass holds."""
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
@@ -94,17 +143,14 @@ class BufferedTransport(asyncio.Transport):
         self._high = 64 * 1024 if high is None else high
         self._low = self._high // 4 if low is None else low
 
-    def _written(self) -> None:
-        """Stop the protocol if too much waits."""
-        if self.get_write_buffer_size() > self._high and not self._writing_paused:
-            self._writing_paused = True
-            self.protocol.pause_writing()
-
     def _passed_on(self) -> None:
         """Let the protocol go on once little enough waits."""
         if self._writing_paused and self.get_write_buffer_size() <= self._low and not self._lost:
             self._writing_paused = False
             self.protocol.resume_writing()
+
+    def _push(self) -> None:
+        raise NotImplementedError
 
     def _read_later(self) -> None:
         raise NotImplementedError
@@ -120,53 +166,28 @@ class Pipe(BufferedTransport):
     """
 
     def __init__(self, relay: RelayTransport, own: str, far: str) -> None:
-        super().__init__({"peername": (RELAY_HOST, RELAY_PORT), "sockname": (RELAY_HOST, RELAY_PORT)})
+        super().__init__(
+            {"peername": (RELAY_HOST, RELAY_PORT), "sockname": (RELAY_HOST, RELAY_PORT)}, relay.piece_bytes
+        )
         self._relay = relay
         self.own: str = own
         self.far: str = far
         self.opened: asyncio.Future[None] = self._loop.create_future()
-        self._unsent: deque[bytes] = deque()
-        self._unsent_bytes = 0
         self._sent_bytes = 0  # ever published
         self._taken_bytes = 0  # of them, passed on by the far end
         self._unread: deque[bytes] = deque()
         self._unread_bytes = 0
         self._got_bytes = 0  # ever received
         self._told_bytes = 0  # of them, told as taken
-        self._ends = False  # END follows what is unsent
         self._ended = False  # END was sent
         self._far_ended = False  # END was received
         self._read_handle: asyncio.Handle | None = None
-
-    # Called by streams
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._ends or self._lost or not data:
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), self._relay.piece_bytes):
-            self._unsent.append(bytes(view[at : at + self._relay.piece_bytes]))
-        self._unsent_bytes += len(view)
-        self._push()
-        self._written()
-
-    def write_eof(self) -> None:
-        self._ends = True
-        self._push()
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = self._ends = True
-            self._push()
 
     def abort(self) -> None:
         if not self._closing or not self._ended:
             self._say(BREAK)
         self._closing = self._ends = True
         self._loop.call_soon(self.lose, None)
-
-    def get_write_buffer_size(self) -> int:
-        return self._unsent_bytes
 
     # Sending
 
@@ -192,7 +213,7 @@ class Pipe(BufferedTransport):
         """Publish what the window takes."""
         while self._unsent and self._sent_bytes + len(self._unsent[0]) - self._taken_bytes <= WINDOW_BYTES:
             data = self._unsent.popleft()
-            self._unsent_bytes -= len(data)
+            self.unsent_bytes -= len(data)
             self._say(DATA, self._sent_bytes.to_bytes(8, "big") + data)
             self._sent_bytes += len(data)
         self._passed_on()
@@ -259,21 +280,13 @@ class Pipe(BufferedTransport):
             if not self.protocol.eof_received():
                 self.close()
 
-    # End
-
-    def lose(self, error: Exception | None) -> None:
-        """End the connection here. The protocol is notified once."""
-        if self._lost:
-            return
-        self._lost = self._closing = self._ends = True
-        self._unsent.clear()
+    def _on_lost(self, error: Exception | None) -> None:
         self._unread.clear()
-        self._unsent_bytes = self._unread_bytes = 0
+        self._unread_bytes = 0
         self._relay.forget(self)
         if not self.opened.done():
             self.opened.set_exception(error or ConnectionAbortedError(errno.ECONNABORTED, "aborted"))
             self.opened.exception()  # whoever dialled may have given up
-        self.protocol.connection_lost(error)
 
 
 class RelayTransport:
@@ -372,13 +385,9 @@ class RelayTransport:
         self._pipes.pop(pipe.own, None)
 
     def _make(self, far: str) -> tuple[Pipe, Streams]:
-        loop = asyncio.get_running_loop()
         own = f"{self._own_pipes}.{secrets.token_hex(16)}"
         pipe = self._pipes[own] = Pipe(self, own, far)
-        reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=loop)
-        protocol = pipe.protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        protocol.connection_made(pipe)
-        return pipe, (reader, asyncio.StreamWriter(pipe, protocol, reader, loop))
+        return pipe, pipe.streams()
 
     def _on_engine(self, server: str, reason: str) -> None:
         if reason:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import deque
 from collections.abc import Iterable
 
 from p2pchat.client import Streams
@@ -16,7 +15,6 @@ from p2pchat.errors import PortInUse
 from p2pchat.runtime.relay import BufferedTransport, hand_over
 from p2pchat.server import Server
 
-STREAM_LIMIT_BYTES = 128 * 1024
 IN_FLIGHT_BYTES = 256 * 1024  # bytes the network holds between two ends; more stay in the writer's buffer
 FIRST_FREE_PORT = 20_001
 
@@ -25,31 +23,9 @@ class PipeEnd(BufferedTransport):
     """One end of a pipe: the transport under a StreamReader and a StreamWriter."""
 
     def __init__(self, own: tuple[str, int], far: tuple[str, int]) -> None:
-        super().__init__({"peername": far, "sockname": own})
+        super().__init__({"peername": far, "sockname": own}, IN_FLIGHT_BYTES)
         self.other: PipeEnd
-        self._unsent: deque[bytes] = deque()  # bytes written here that the other end has not taken
-        self.unsent_bytes: int = 0
-        self._eof = False  # this end has finished writing
         self._carrying: asyncio.Handle | None = None
-
-    # Called by streams
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._eof or self._lost or not data:
-            return
-        self._unsent.append(bytes(data))
-        self.unsent_bytes += len(data)
-        self._carry_later()
-        self._written()
-
-    def write_eof(self) -> None:
-        self._eof = True
-        self._carry_later()
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = self._eof = True
-            self._carry_later()
 
     def abort(self) -> None:
         self._closing = True
@@ -59,21 +35,10 @@ class PipeEnd(BufferedTransport):
     def get_write_buffer_size(self) -> int:
         return max(0, self.unsent_bytes - IN_FLIGHT_BYTES)
 
-    # Inside
-
-    def lose(self, error: Exception | None) -> None:
-        """End the connection here. The protocol is notified once."""
-        if self._lost:
-            return
-        self._lost = self._closing = True
-        self._unsent.clear()
-        self.unsent_bytes = 0
-        self.protocol.connection_lost(error)
-
     def _read_later(self) -> None:
-        self.other._carry_later()
+        self.other._push()
 
-    def _carry_later(self) -> None:
+    def _push(self) -> None:
         if self._carrying is None and not self._lost:
             self._carrying = self._loop.call_soon(self._carry)
 
@@ -88,7 +53,7 @@ class PipeEnd(BufferedTransport):
             self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
             return
         self._passed_on()
-        if self._eof and not self._unsent:
+        if self._ends and not self._unsent:
             self._finish()
 
     def _finish(self) -> None:
@@ -102,17 +67,9 @@ class PipeEnd(BufferedTransport):
 
 def pipe(caller: tuple[str, int], called: tuple[str, int]) -> tuple[tuple[Streams, PipeEnd], tuple[Streams, PipeEnd]]:
     """Return both ends of a new connection, the caller's first."""
-    loop = asyncio.get_running_loop()
     ends = (PipeEnd(caller, called), PipeEnd(called, caller))
     ends[0].other, ends[1].other = ends[1], ends[0]
-    return _streams(loop, ends[0]), _streams(loop, ends[1])
-
-
-def _streams(loop: asyncio.AbstractEventLoop, end: PipeEnd) -> tuple[Streams, PipeEnd]:
-    reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=loop)
-    protocol = end.protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    protocol.connection_made(end)
-    return (reader, asyncio.StreamWriter(end, protocol, reader, loop)), end
+    return (ends[0].streams(), ends[0]), (ends[1].streams(), ends[1])
 
 
 class PipeNetwork:
