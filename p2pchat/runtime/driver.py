@@ -204,14 +204,16 @@ class Driver:
             if self._acked and not self._stopped:
                 self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
-            is_busy = bool(self._turns) and self._handle_known()
+            has_frames = bool(self._turns)
+            is_busy = has_frames and self._handle_known()
             while self.writes and not self._in_flight.own and not self._stopped:
                 is_busy = True
                 self._handle_writes(self.writes.take())
                 self._handle_inbox()  # storage in memory has answered already
-            if self._turns and not self._in_flight.is_behind:
-                self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
-            self._turns.end()
+            if has_frames:
+                if self._turns and not self._in_flight.is_behind:
+                    self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
+                self._turns.end()
             self._end_turn()
             if self._turns and self._turns.may_take(disk_is_behind=self._in_flight.is_behind):
                 self._schedule()

@@ -159,9 +159,10 @@ class Turns:
         taken: list[LinkInput] = []
         if self.frames <= self._few < left:
             for link in links:
-                queue = self._queues.pop(link)
-                taken += queue
-                self.frames -= sum(len(input.frames) for input in queue if type(input) is Got)
+                for input in self._queues.pop(link):
+                    taken.append(input)
+                    if type(input) is Got:
+                        self.frames -= len(input.frames)
             return taken
         for link in links:
             queue = self._queues.pop(link)
