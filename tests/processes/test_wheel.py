@@ -80,6 +80,7 @@ def links_of(text: str) -> set[str]:
     return set(re.findall(r"\]\(([^)]*)\)", text))
 
 
+@pytest.mark.long
 def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_one_file_holds_the_chat_the_demo_and_the_doctor(pyz: Path, tmp_path: Pa
     assert '"event":"listening"' in alone(pyz, "0", "--name", "ada", "--json", home=tmp_path)
 
 
+@pytest.mark.long
 def test_a_shell_completes_with_the_one_file(pyz: Path, tmp_path: Path) -> None:
     script = alone(pyz, "completion", "bash", home=tmp_path)
     found = re.search(r"_P2PCHAT_COMPLETE=bash_complete (.*?) 2>", script)
