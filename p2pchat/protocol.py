@@ -258,6 +258,19 @@ class ReadFrame(Frame, tag="read"):
     names: list[Naming] = []
 
 
+class TakenFrame(Frame, tag="taken"):
+    """Taken marks, as `read` has read marks: for peers that host the same readers."""
+
+    marks: ReadMarks
+    span: tuple[Hex32, Hex32] | None = None
+    ask: bool = False
+    sum: Hex32 | None = None
+    names: list[Naming] = []
+
+
+MarksFrame = ReadFrame | TakenFrame
+
+
 class TypingFrame(Frame, tag="typing"):
     """A user started or stopped typing. Never stored."""
 
@@ -293,8 +306,8 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | ReadFrame | TypingFrame
-    | File | FileEnd
+    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | ReadFrame | TakenFrame
+    | TypingFrame | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Unknown
 
@@ -482,17 +495,18 @@ class Decoder:
         if size > self._settings.max_batch_bytes:
             raise _over("entries: a batch", size, self._settings.max_batch_bytes)
 
-    def _check_read(self, frame: ReadFrame, size: int) -> None:
+    def _check_marks(self, frame: MarksFrame, size: int) -> None:
+        kind = str(frame.__struct_config__.tag)
         counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]
         if sum(counts) > self._settings.page_items:
-            raise _too_many("read", "marks", self._settings.page_items)
-        _in_order("read", frame.span)
-        self._check_names("read", frame)
+            raise _too_many(kind, "marks", self._settings.page_items)
+        _in_order(kind, frame.span)
+        self._check_names(kind, frame)
 
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
 
-    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | ReadFrame | TypingFrame) -> None:
+    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | MarksFrame | TypingFrame) -> None:
         """Check names, and drop unknown kinds. Two per conversation are enough: a talk comes with its group."""
         if not frame.names:
             return
@@ -510,7 +524,8 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Have: Decoder._check_have,
     Want: Decoder._check_want,
     Entries: Decoder._check_entries,
-    ReadFrame: Decoder._check_read,
+    ReadFrame: Decoder._check_marks,
+    TakenFrame: Decoder._check_marks,
     TypingFrame: Decoder._check_typing,
 }
 _DIGITS = b"0123456789abcdef"

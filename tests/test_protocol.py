@@ -40,6 +40,7 @@ from p2pchat.protocol import (
     Ping,
     Pong,
     ReadFrame,
+    TakenFrame,
     TypingFrame,
     Unknown,
     Want,
@@ -240,6 +241,7 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers(1, ["a:1"] * (256 + over))) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
         assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
+        assert code(TakenFrame({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -359,6 +361,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,
     ),
     st.builds(ReadFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
+    st.builds(TakenFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
     st.builds(TypingFrame, HEX32, HEX32, st.booleans(), names=NAMES),
     st.builds(File, SEQ, HEX32),
     st.builds(FileEnd, COUNT),

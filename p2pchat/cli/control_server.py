@@ -452,12 +452,7 @@ async def _token(accounts: Accounts, fields: Fields) -> list[EventLine]:
 
 
 async def _users(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    elsewhere = [
-        {"user": record.name, "user_id": id, "state": record.state, "sessions": 0, "used": record.used.isoformat(),
-         "elsewhere": True}
-        for record, id in accounts.elsewhere()
-    ]  # fmt: skip
-    return [*map(_row, accounts.list()), *elsewhere]
+    return [_row(account) for account in accounts.list()]
 
 
 async def _revoke(accounts: Accounts, fields: Fields) -> list[EventLine]:

@@ -142,7 +142,7 @@ class WriteAccepted(Record, frozen=True):
 
 
 class ReadStored(Record, frozen=True):
-    """The mark of a MarkedRead with this ticket is durable."""
+    """The mark of a MarkedRead or MarkedTaken with this ticket is durable."""
 
     ticket: int
 

@@ -342,12 +342,13 @@ class UserBlocked(Record, frozen=True):
 class UserHosted(Record, frozen=True):
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
-    `delivered` and `reads` are what storage holds for the user: the deliveries of its messages, and read marks.
+    The others are what storage holds for the user: the deliveries of its messages, read marks, and taken marks.
     """
 
     user: HostedIdentity
     delivered: tuple[DeliveredMark, ...] = ()
     reads: tuple[ReadMark, ...] = ()
+    taken: tuple[ReadMark, ...] = ()
 
 
 class NameKept(Record, frozen=True):
@@ -394,6 +395,20 @@ class MarkedRead(Record, frozen=True):
     except_writers: frozenset[UserId] = frozenset()
     ticket: int = 0
 
+    @property
+    def conversation(self) -> ConversationId:
+        """The conversation of the log."""
+        return self.log.conversation
+
+
+class MarkedTaken(Record, frozen=True):
+    """Programs of a hosted user have taken everything in a conversation up to a place. `ticket` as of MarkedRead."""
+
+    user: UserId
+    conversation: ConversationId
+    place: int
+    ticket: int = 0
+
 
 class ReceiptsChosen(Record, frozen=True):
     """A hosted user turned read receipts on or off, in both directions. `other` is one user, or "" for all others."""
@@ -430,6 +445,6 @@ Input = (
     | ListeningAt | RelayChanged | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
-    | ConsumerAcked | MarkedRead | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest
-    | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
+    | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
+    | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
 )  # fmt: skip

@@ -11,6 +11,7 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
@@ -38,6 +39,7 @@ from p2pchat.core.inputs import (
     Loaded,
     LookupResult,
     MarkedRead,
+    MarkedTaken,
     NameKept,
     PresenceSet,
     PruneRequest,
@@ -62,6 +64,7 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import META_NETWORK, Change, DiskLevel, Stored
 from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.sync.anti_entropy import repeat_at_random
+from p2pchat.core.sync.mark_exchange import MarkExchange
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
@@ -161,7 +164,8 @@ class Node:
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
-            MarkedRead: self._on_marked_read,
+            MarkedRead: partial(self._on_marked, sync.read_receipts),
+            MarkedTaken: partial(self._on_marked, sync.taken_marks),
             ComparisonAwaited: sync.compared_users.on_awaited,
             ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
             RequestAccepted: sync.requests.accept,
@@ -193,7 +197,7 @@ class Node:
         self.sync.context.transaction = Transaction()
 
     def _end(self) -> list[Effect]:
-        context, reads = self.sync.context, self.sync.read_receipts
+        context, reads, taken = self.sync.context, self.sync.read_receipts, self.sync.taken_marks
         for remote, error in context.faults:
             self._close_for(remote.link, error)
         context.faults.clear()
@@ -202,6 +206,8 @@ class Node:
             context.limit_new_logs()
         if reads.is_due:
             reads.send_pending()
+        if taken.is_due:
+            taken.send_pending()
         if context.quota.must_check:
             context.quota.request_sums()
         context.lookups.flush()
@@ -488,7 +494,7 @@ class Node:
             return
         self.hosted.add(user)
         self.presence.host(user)
-        self.sync.on_user_hosted(user.id, input.delivered, input.reads)
+        self.sync.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
         self.sync.people.on_announced_name(user.id, user.name)
 
     def _on_user_unhosted(self, input: UserUnhosted) -> None:
@@ -524,13 +530,13 @@ class Node:
             self.sync.typing.on_offline(input.user)
         self.presence.set(input.user, input.status, input.text)
 
-    def _on_marked_read(self, input: MarkedRead) -> None:
+    def _on_marked(self, marks: MarkExchange[Any, Any], input: MarkedRead | MarkedTaken) -> None:
         if input.ticket and not self._storage_works:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return
         if input.ticket:
             self._positions.save()
-        self.sync.read_receipts.on_marked_read(input)
+        marks.on_marked(input)
 
     def _on_stop(self, input: Stop) -> None:
         """Save what programs have taken, and all of the rosters, since there is no later commit."""
@@ -539,4 +545,5 @@ class Node:
             self._ctx.change.delivered, self._ctx.change.stays = self.sync.delivery_receipts.take_unsaved_marks(None)
         self._lazy_commit.force()
         self.sync.read_receipts.on_stop()
+        self.sync.taken_marks.on_stop()
         self.links.stop(input)

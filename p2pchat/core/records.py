@@ -102,7 +102,7 @@ class Stay(Record, frozen=True):
 
 
 class ReadMark(Record, frozen=True):
-    """`reader` has read `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces this one."""
+    """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it."""
 
     log: LogId
     reader: UserId
@@ -235,6 +235,7 @@ class Change(Struct):
     delivered: list[DeliveredMark] = []
     stays: list[Stay] = []  # begun, or ended now
     reads: list[ReadMark] = []
+    taken: list[ReadMark] = []
     conversations: list[KnownConversation] = []
     users: list[KnownUser] = []
     former_names: list[FormerName] = []  # of a name stored already the newer clock counts
@@ -298,6 +299,7 @@ class Stored:
     delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
     stays: list[Stay] = field(default_factory=list)  # all
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
+    taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
     newest_c: dict[ConversationId, int] = field(default_factory=dict)

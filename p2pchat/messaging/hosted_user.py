@@ -19,10 +19,11 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.context import HostedIdentity
-from p2pchat.core.inputs import UserHosted, UserUnhosted
+from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
 from p2pchat.core.records import Change, Stored, StoredUser, Token
@@ -116,26 +117,30 @@ class HostedUser(NamedUser):
         """
         return await self._require_running().requests.compared(self.key, timeout)
 
-    def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
+    def deliver_when_taken(
+        self, consumer: str, hears: Hears | None = None, is_shared: Callable[[], bool] | None = None
+    ) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken.
 
         A message is taken when `hand_on` was called for it, or a later one, with this consumer, and that is on disk; or
         when it was read. Without this call it is delivered to a user of the same peer when it is written. Call it after
         each start, before others can write. Other peers hear that a message is delivered when this peer has it.
 
-        Of a user that another peer hosts, too, a new consumer begins with the first message stored: nobody knows here
-        what was taken there, so messages are repeated rather than missed. Others begin where this peer was started.
+        Of a user that another peer hosts, too, a new consumer begins with the first message stored: what was taken
+        there is known as far as that peer has told it (see without_read), so messages are repeated rather than missed.
+        Others begin where this peer was started.
 
         Args:
             hears: Return whether a client of this user hears events of a class, Delivered or Read. While none does,
                 receipts are kept for kept_receipts() in the same commit as what they report.
+            is_shared: Return whether other peers that host the user shall know what it has taken here; None for no.
         Raises PeerClosed.
         """
         self._require_running()
         name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
         if self.is_hosted_elsewhere and feed.place_of(name, -1) < 0:
             feed.commit_offset(name, 0)
-        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears)
+        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears, is_shared)
 
     async def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts().
@@ -306,7 +311,8 @@ class HostedUserRegistry:
         self.any_ever = True
         user = self._add(new)
         user.people.blocked = set(driver.node.blocks.of(new.id))
-        driver.put(UserHosted(self._identity(new), tuple(stored.delivered), tuple(stored.reads)))
+        marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
+        driver.put(UserHosted(self._identity(new), *marks))
         await driver.wait_handled()
         if is_known:
             lifecycle.tracker.hosted(new.id)
@@ -435,20 +441,27 @@ class Deliveries:
         self._lifecycle = lifecycle
         self._consumers: dict[UserId, str] = {}
         self._hears: dict[UserId, Hears] = {}
+        self._is_shared: dict[UserId, Callable[[], bool]] = {}
         self._due: dict[UserId, int] = {}  # places that are not on disk
         self._storing: asyncio.Task[None] | None = None
 
-    def add(self, user: UserId, consumer: str, place: int, hears: Hears | None) -> None:
+    def add(
+        self, user: UserId, consumer: str, place: int, hears: Hears | None, is_shared: Callable[[], bool] | None
+    ) -> None:
         """Deliver messages to a user when this consumer takes them; it has taken everything up to this place."""
+        if is_shared is not None:
+            self._is_shared[user] = is_shared
         if hears is not None:
             self._hears[user] = hears
+        if place and is_shared is not None and is_shared():
+            self._mark_earlier(self._lifecycle.require_running(), user, place)
         if self._consumers.get(user) != consumer:
             self._consumers[user] = consumer
             self._lifecycle.tracker.deliver_when_taken(user, place)
 
     def remove(self, user: UserId) -> None:
         """Forget a user who is no longer hosted."""
-        for each in (self._consumers, self._hears, self._due):
+        for each in (self._consumers, self._hears, self._is_shared, self._due):
             each.pop(user, None)
 
     def on_handed_on(self, user: UserId, consumer: str, place: int) -> bool:
@@ -497,7 +510,9 @@ class Deliveries:
             entries[user] = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
             for log in entries[user]:
                 places.update(self._keep(log.user, "delivered", log.conversation, since))
-        await driver.ack_durably(places)
+        shared = [user for user in due if user in self._is_shared and self._is_shared[user]()]
+        marks = {(user, log.conversation): due[user] for user in shared for log in entries[user]}
+        await asyncio.gather(driver.ack_durably(places), *starmap(partial(self._mark, driver), marks.items()))
         for user, place in due.items():
             if self._due.get(user) == place:
                 del self._due[user]
@@ -506,6 +521,18 @@ class Deliveries:
             for log, (first, last) in entries[user].items():
                 if log.user in driver.node.hosted:
                     self._lifecycle.dispatcher.on_taken(log, first, last, user)
+
+    async def _mark(self, driver: Driver, marked: tuple[UserId, ConversationId], place: int) -> None:
+        """Mark what a user has taken in a conversation for the other peers that host it; return when it is on disk."""
+        with suppress(P2PChatError):  # the place says it here; elsewhere it is taken again
+            await driver.requests.mark_read(partial(MarkedTaken, *marked, place))
+
+    def _mark_earlier(self, driver: Driver, user: UserId, place: int) -> None:
+        """Mark what a user had taken before there were marks, and before others hosted it."""
+        marks, conversations = driver.node.sync.taken_marks, self._lifecycle.conversations()
+        for key in driver.node.conversations_of(user):
+            if user in (audience_of(conversations, key) or ()) and not marks.marked_to(key, user)[0]:
+                driver.put(MarkedTaken(user, key, place))
 
 
 def _entries_taken(

@@ -612,6 +612,8 @@ class LocalUser(Viewer):
     async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
         """Return those of these messages that others wrote and this user has not marked as read, by conversation.
 
+        Those are left out, too, that a program of the user has taken at another peer (HostedUser.deliver_when_taken).
+
         Raises StorageError, PeerClosed.
         """
         return await self._cursors.without_read(posts)

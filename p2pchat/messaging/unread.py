@@ -1,7 +1,8 @@
 """Unread messages of a local user, and the cursors behind them: of each consumer, and of what was marked as read.
 
 A place is the number of an entry in the order in which entries were shown here (feed.py, which stores the places).
-Marks of single logs come from the core, also those that other peers of the user made (core/sync/read_receipts.py).
+Marks of single logs come from the core, also those that other peers of the user made (core/sync/read_receipts.py),
+and those of what its programs took there (core/sync/taken_marks.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import MarkedRead
 from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.records import LogFacts
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Message, Post, Sent, ShownEntry
 from p2pchat.protocol import ConversationId, UserId
@@ -103,7 +105,7 @@ class UserCursors:
     def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
         """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
         receipts = self._lifecycle.started_driver.node.sync.read_receipts
-        marks, place = receipts.read_to(key, self._user.people.me)
+        marks, place = receipts.marked_to(key, self._user.people.me)
         return dict(marks), max(place, self._read_place(key))
 
     async def unread(self, key: ConversationId, limit: int, max_bytes: int) -> list[Message]:
@@ -127,14 +129,17 @@ class UserCursors:
         return found
 
     async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
-        """Return those messages that others wrote and the user has not marked as read; see LocalUser.without_read."""
+        """Return those messages of others that the user has not read, nor taken; see LocalUser.without_read."""
         by_key: dict[ConversationId, list[Message | Sent]] = {}
         for post in posts:
             by_key.setdefault(post.log.conversation, []).append(post)
         found: list[Message] = []
+        sync = self._lifecycle.started_driver.node.sync
         for key, those in by_key.items():
             marks, place = self._read_to(key)
-            found += await _unread_among([post for post in those if post.place > place], marks, self._user._disk)
+            unread = await _unread_among([post for post in those if post.place > place], marks, self._user._disk)
+            taken, _ = sync.taken_marks.marked_to(key, self._user.people.me)
+            found += await _untaken_among(unread, taken, self._user._disk) if taken else unread
         return found
 
 
@@ -161,6 +166,37 @@ async def _unread_among(
     for shown in await disk.read(look_up) if marked else ():
         read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
     return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]
+
+
+async def _untaken_among(posts: Sequence[Message], marks: Mapping[LogId, int], disk: StorageReader) -> list[Message]:
+    """Return those messages that no taken mark stands for: on their log, or on one that builds on it.
+
+    The clock says nothing here: a writer with two peers writes two logs side by side, and none of them may be missed.
+
+    Args:
+        posts: Messages of one conversation.
+        marks: The number up to which each log there is marked.
+    """
+    rest = [post for post in posts if marks.get(post.log, 0) < post.seq]
+    writers = {log.user for log in marks} & {post.log.user for post in rest if post.log not in marks}
+    if not writers:
+        return rest
+    [conversation] = {post.log.conversation for post in rest}
+
+    def look_up() -> dict[LogId, LogFacts]:
+        return {facts.log: facts for user in writers for facts in disk.storage.logs_of(conversation, user)}
+
+    logs = await disk.read(look_up)
+    below: dict[LogId, int] = {}
+    asked = [log for log in marks if log in logs]
+    while asked:
+        log = asked.pop()
+        for mark in logs[log].before if log in logs else ():
+            one = log._replace(run=mark.run)
+            if below.get(one, 0) < mark.seq:
+                below[one] = mark.seq
+                asked.append(one)
+    return [post for post in rest if below.get(post.log, 0) < post.seq]
 
 
 def _place_before(storage: Storage, newest: int, moment: int) -> int:

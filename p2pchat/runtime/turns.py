@@ -19,7 +19,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
 from p2pchat.core.records import Change
-from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Peers, ReadFrame, Unknown
+from p2pchat.protocol import Digest, Entries, Frame, Have, Here, MarksFrame, Peers, Unknown
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
 BATCH_UNITS = 4  # a signature; a user's certificate has one too
@@ -40,7 +40,7 @@ def units_of(frame: Frame | Unknown) -> int:
     if isinstance(frame, Here):
         certified = sum(user.cert is not None for user in frame.users)
         return 1 + BATCH_UNITS * certified + (len(frame.users) - certified + len(frame.gone)) // ITEMS_A_UNIT
-    elif isinstance(frame, (Have, ReadFrame)):
+    elif isinstance(frame, (Have, MarksFrame)):
         items = sum(map(len, frame.marks.values()))
         if isinstance(frame, Have) and (frame.refused or frame.full):
             items += sum(map(len, frame.refused.values())) + sum(map(len, frame.full.values()))

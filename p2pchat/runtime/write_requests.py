@@ -147,7 +147,7 @@ class RequestQueue:
         return self._ask(lambda result: result, make)
 
     def mark_read(self, make: MakeInput) -> asyncio.Future[None]:
-        """Give a MarkedRead to the core. The future gets None when the mark is durable.
+        """Give a MarkedRead or MarkedTaken to the core. The future gets None when the mark is durable.
 
         It fails with StorageError, PeerClosed or P2PChatError.
         """

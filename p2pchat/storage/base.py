@@ -96,7 +96,7 @@ class Storage(Protocol):
         """Return the users hosted here, in the order they came."""
 
     def load_users(self, users: Sequence[UserId]) -> Stored:
-        """Return what `load` returns for these users only: `delivered` for their logs, and their `reads`."""
+        """Return what `load` returns for these users only: `delivered` for their logs, their `reads` and `taken`."""
 
     def token(self, hash: bytes) -> Token | None:
         """Return the token with this hash; None if there is none, or its user is no longer hosted."""

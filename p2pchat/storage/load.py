@@ -74,14 +74,17 @@ STAYS = """
 select p.id, g.id, s.since, s.ended from stays s
 join users p on p.number = s.host join users g on g.number = s.guest order by s.since, g.id, p.id
 """
-READS = """
-select c.id, u.id, l.run, r.id, m.seq from read_marks m
+MARKS_ON_LOGS = """
 join logs l on l.number = m.log
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users r on r.number = m.reader
-where r.id in {whose} or (l.state = 0 and u.id in {whose})
 """
+READS = f"""
+select c.id, u.id, l.run, r.id, m.seq from read_marks m {MARKS_ON_LOGS}
+where r.id in {{whose}} or (l.state = 0 and u.id in {{whose}})
+"""
+TAKEN = f"select c.id, u.id, l.run, r.id, m.seq from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
 FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs
 WRITERS = f"""
 select c.id, u.id from (
@@ -147,7 +150,8 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
         stays=[Stay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
-        reads=_reads(database, hosted),
+        reads=_marks(database, READS, hosted),
+        taken=_marks(database, TAKEN, hosted),
         addresses=[
             Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
             for peer, endpoint, verified_at, failing_since, teller in rows(ADDRESSES)
@@ -179,8 +183,15 @@ def load_hosted(reader: LogQueries) -> list[StoredUser]:
 
 
 def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
-    """Return the delivered marks on logs of these users, and the read marks on their logs and of their own."""
-    return Stored(delivered=_delivered(reader.db, users), reads=_reads(reader.db, users))
+    """Return the delivered marks on logs of these users, the read marks on their logs and of their own, and what they
+    have taken.
+    """
+    database = reader.db
+    return Stored(
+        delivered=_delivered(database, users),
+        reads=_marks(database, READS, users),
+        taken=_marks(database, TAKEN, users),
+    )
 
 
 def load_token(reader: LogQueries, hash: bytes) -> Token | None:
@@ -215,7 +226,7 @@ def _check(stored: Stored) -> None:
     numbers += [seq for _, seq in stored.recent]
     numbers += [number for mark in stored.delivered for number in (mark.seq, mark.version + 1, mark.told)]
     numbers += [number for stay in stored.stays for number in (stay.since, stay.ended)]
-    numbers += [mark.seq for mark in stored.reads]
+    numbers += [mark.seq for mark in [*stored.reads, *stored.taken]]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
@@ -256,8 +267,8 @@ def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMar
     return [DeliveredMark(log_of(*row), row[3].hex(), *row[4:]) for row in rows]
 
 
-def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
-    rows = _of_users(database, READS, whose)
+def _marks(database: Database, statement: str, whose: Sequence[UserId]) -> list[ReadMark]:
+    rows = _of_users(database, statement, whose)
     return list(dict.fromkeys(ReadMark(log_of(*row), row[3].hex(), row[4]) for row in rows))
 
 

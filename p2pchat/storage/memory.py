@@ -132,6 +132,7 @@ class MemoryStorage:
                 delivered=self._delivered_of(hosted),
                 stays=[tables.stays[key] for key in sorted(tables.stays, key=itemgetter(2, 1, 0))],
                 reads=self._reads_of(hosted),
+                taken=self._taken_of(hosted),
                 addresses=list(tables.addresses.values()),
                 consumers=dict(tables.consumers),
                 newest_c=newest_c,
@@ -155,7 +156,7 @@ class MemoryStorage:
 
     def load_users(self, users: Sequence[UserId]) -> Stored:
         with self._lock:
-            return Stored(delivered=self._delivered_of(users), reads=self._reads_of(users))
+            return Stored(delivered=self._delivered_of(users), reads=self._reads_of(users), taken=self._taken_of(users))
 
     def _delivered_of(self, users: Sequence[UserId]) -> list[DeliveredMark]:
         """Return the marks on tips of these users."""
@@ -180,6 +181,16 @@ class MemoryStorage:
             for id, seqs in self._tables.reads.items()
             for reader, seq in seqs.items()
             if reader in wanted or (id.user in wanted and self._tables.logs[id].is_tip)
+        ]
+
+    def _taken_of(self, users: Sequence[UserId]) -> list[ReadMark]:
+        """Return the taken marks of these users."""
+        wanted = set(users)
+        return [
+            ReadMark(id, reader, seq)
+            for id, seqs in self._tables.taken.items()
+            for reader, seq in seqs.items()
+            if reader in wanted
         ]
 
     def meta(self) -> dict[str, str]:
@@ -303,13 +314,14 @@ class MemoryStorage:
             tables.stays[stay.peer, stay.user, stay.since] = stay
             if stay.ended == FORGOTTEN:
                 del tables.stays[stay.peer, stay.user, stay.since]
-        for read in change.reads:
-            if read.log in tables.logs:
-                seqs = tables.reads.setdefault(read.log, {})
-                if read.seq:
-                    seqs[read.reader] = max(seqs.get(read.reader, 0), read.seq)
-                else:
-                    seqs.pop(read.reader, None)
+        for read_or_taken, table in ((change.reads, tables.reads), (change.taken, tables.taken)):
+            for item in read_or_taken:
+                if item.log in tables.logs:
+                    seqs = table.setdefault(item.log, {})
+                    if item.seq:
+                        seqs[item.reader] = max(seqs.get(item.reader, 0), item.seq)
+                    else:
+                        seqs.pop(item.reader, None)
         tables.conversations.update((known.id, known.naming) for known in change.conversations)
         tables.users.update((user.id, user) for user in change.users)
         for former in change.former_names:
@@ -590,6 +602,7 @@ class MemoryTables:
     host_marks: dict[LogId, dict[tuple[PeerId, int], DeliveredMark]] = field(default_factory=dict)  # by version
     stays: dict[tuple[PeerId, UserId, int], Stay] = field(default_factory=dict)
     reads: Marks = field(default_factory=dict)
+    taken: Marks = field(default_factory=dict)
     conversations: dict[ConversationId, Naming] = field(default_factory=dict)
     users: dict[UserId, KnownUser] = field(default_factory=dict)
     former_names: dict[tuple[UserId, str], FormerName] = field(default_factory=dict)
@@ -614,7 +627,7 @@ class MemoryTables:
         """Delete all of a conversation, of which nothing has a place."""
         for log in [log for log in self.logs if log.conversation == conversation]:
             del self.logs[log], self.by_ref[conversation, ref_key(log.user, log.run)]
-            for table in (self.delivered, self.host_marks, self.reads, self.forks):
+            for table in (self.delivered, self.host_marks, self.reads, self.taken, self.forks):
                 table.pop(log, None)
             self.of_user.pop((conversation, log.user), None)
         self.conversations.pop(conversation, None)
@@ -635,6 +648,7 @@ class MemoryTables:
         other.delivered = {log: dict(seqs) for log, seqs in self.delivered.items()}
         other.host_marks = {log: dict(marks) for log, marks in self.host_marks.items()}
         other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
+        other.taken = {log: dict(seqs) for log, seqs in self.taken.items()}
         for name in (
             *(
                 "conversations",

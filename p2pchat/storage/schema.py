@@ -30,7 +30,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -198,6 +198,7 @@ host_marks: Table = Table(  # deliveries in the room to all users of a peer but 
 )
 stays: Table = Table("stays", (_key("host"), _key("guest"), _key("since"), Column("ended")))
 read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
+taken_marks: Table = Table("taken_marks", (_key("log"), _key("reader"), Column("seq")))
 addresses: Table = Table(
     "addresses",
     (
@@ -253,7 +254,8 @@ tokens: Table = Table(  # what lets programs act for hosted users
     {"ix_tokens_owner": ("owner",)},
 )
 TABLES = (addresses, cites, consumers, conversations, entries, forks, former_names, heads, heard, host_marks,
-          hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, tokens, users, waiting)  # fmt: skip
+          hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, taken_marks, tokens, users,
+          waiting)  # fmt: skip
 
 
 # ---- parts of statements that dialects replace; they find them by their text
@@ -388,8 +390,13 @@ def add_host_marks(database: Database) -> None:
     database.dialect.make_tables(database)
 
 
+def add_taken_marks(database: Database) -> None:
+    """Migrate to version 6, which has a table for what programs of hosted users have taken."""
+    database.dialect.make_tables(database)
+
+
 # MIGRATIONS[n - 1] turns version n into n + 1
-MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted, add_pruned, add_host_marks)
+MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted, add_pruned, add_host_marks, add_taken_marks)
 
 
 def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

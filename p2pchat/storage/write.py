@@ -72,6 +72,7 @@ from p2pchat.storage.schema import (
     relation_row,
     seen,
     stays,
+    taken_marks,
     tokens,
     users,
     waiting,
@@ -256,7 +257,9 @@ class RowBuffer:
             number_of = self._writer.number_of
             self._stays[number_of(users, stay.peer), number_of(users, stay.user), stay.since] = stay.ended
         for read in change.reads:
-            self._add_read(read)
+            self._add_mark(read_marks, read)
+        for taken in change.taken:
+            self._add_mark(taken_marks, taken)
         self._add_rest(change)
 
     def write(self) -> None:
@@ -376,7 +379,7 @@ class RowBuffer:
         for (log,) in self._db.all("select number from logs where conversation = ?", number):
             for table in (entries, heads):
                 run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
-            for table in (waiting, heard, host_marks, read_marks, forks):
+            for table in (waiting, heard, host_marks, read_marks, taken_marks, forks):
                 run(f"delete from {table.name} where log = ?", log)
         run("delete from logs where conversation = ?", number)
         run("update conversations set naming = null where number = ?", number)
@@ -444,16 +447,16 @@ class RowBuffer:
             if revision == FORGOTTEN:
                 self._db.run("delete from stays where host = ? and guest = ? and since = ?", *stay)
 
-    def _add_read(self, mark: ReadMark) -> None:
-        """Write a read mark, or delete one that another replaces; they are few, so each is written at once."""
+    def _add_mark(self, table: Table, mark: ReadMark) -> None:
+        """Write the mark of a reader, or delete one that another replaces; they are few: each is written at once."""
         log = self._writer.find(mark.log)
         if log is None:
             return
         reader = self._writer.number_of(users, mark.reader)
         if mark.seq:
-            self._db.insert(read_marks, (log.number, reader, mark.seq), Conflict.HIGHER)
+            self._db.insert(table, (log.number, reader, mark.seq), Conflict.HIGHER)
         else:
-            self._db.run("delete from read_marks where log = ? and reader = ?", log.number, reader)
+            self._db.run(f"delete from {table.name} where log = ? and reader = ?", log.number, reader)
 
     def _add_rest(self, change: Change) -> None:
         insert, run, number_of = self._db.insert, self._db.run, self._writer.number_of

@@ -1383,9 +1383,11 @@ class HostedUser(NamedUser):
         """Wait until this peer has the user's conversations as another peer that hosts the user has them."""
         return self._call("compared", timeout)
 
-    def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
+    def deliver_when_taken(
+        self, consumer: str, hears: Hears | None = None, is_shared: Callable[[], bool] | None = None
+    ) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken."""
-        self._call("deliver_when_taken", consumer, hears)
+        self._call("deliver_when_taken", consumer, hears, is_shared)
 
     def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts()."""

@@ -55,7 +55,6 @@ from p2pchat.web.account_records import (
     random_hash,
     registered_record,
     renamed_record,
-    state_of,
     user_of,
     valid,
 )
@@ -128,7 +127,9 @@ class Account:
     @property
     def state(self) -> str:
         """registered, reserved, revoked (registered, but its token was revoked) or deleted."""
-        return state_of(self.word)
+        if self.word in (REVOKED, DELETED):
+            return self.word
+        return "reserved" if self.reserved or self.word == RELEASED else "registered"
 
     @property
     def label(self) -> str:
@@ -150,6 +151,7 @@ class Accounts:
     Attributes:
         on_change: Called with an account and its change: registered, reserved, token, revoked, deleted, released.
         hears: Return whether a session of an account wants events of this class.
+        is_shared: Return whether an account may have sessions at other gateways, too.
         on_use: Called with an account whenever somebody proves to be it.
         shared: The names of a cluster; None for a gateway of its own.
     """
@@ -176,6 +178,7 @@ class Accounts:
         self._loaded = False
         self.on_change: Callable[[Account, str], None] = lambda account, change: None
         self.hears: Callable[[Account, type], bool] = lambda account, kind: True
+        self.is_shared: Callable[[Account], bool] = lambda account: False
         self.on_use: Callable[[Account], None] = lambda account: None
 
     async def load(self) -> None:
@@ -417,13 +420,6 @@ class Accounts:
 
     # ---- what other gateways of a cluster tell
 
-    def elsewhere(self) -> Iterator[tuple[AccountRecord, str]]:
-        """Return the accounts of a cluster whose users only other gateways host, with their ids, by name."""
-        all = self.shared.records() if self.shared is not None else ()
-        others = [record for record in all if not record.is_former and record.user not in self._by_key]
-        for record in sorted(others, key=lambda record: record.name.casefold()):
-            yield record, self._peer.people.user(record.user).id
-
     def records(self) -> Iterator[AccountRecord]:
         """Return the records of all accounts, and of deleted ones whose names nobody gets yet."""
         for account in self._by_key.values():
@@ -642,7 +638,9 @@ class Accounts:
         return former.word == RELEASED or (former.word == DELETED and not kept)
 
     def _add(self, account: Account) -> None:
-        account.user.deliver_when_taken(DELIVERY_CONSUMER, lambda kind: self.hears(account, kind))
+        account.user.deliver_when_taken(
+            DELIVERY_CONSUMER, lambda kind: self.hears(account, kind), lambda: self.is_shared(account)
+        )
         self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
         if account.reserved:

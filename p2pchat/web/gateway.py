@@ -68,6 +68,7 @@ class Gateway:
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health, cluster)
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears
+        self.accounts.is_shared = self.is_shared
         self.hub.on_rename = self.accounts.on_rename
         self.hub.on_close = self.accounts.use
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})

@@ -137,7 +137,7 @@ class MemberFrames:
         )  # fmt: skip
         return supply.pick(odd)
 
-    def read(self) -> wire.ReadFrame:
+    def read(self) -> wire.MarksFrame:
         supply = self.supply
         hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
         marks: dict[str, dict[str, list[tuple[str, int]]]] = {}
@@ -145,7 +145,8 @@ class MemberFrames:
             reader = supply.pick(USERS if supply.yes(12) else hosted)
             refs = [(supply.pick(USERS)[:16] + mark.run, mark.seq) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
-        return wire.ReadFrame(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
+        kind = wire.TakenFrame if supply.yes(3) else wire.ReadFrame
+        return kind(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
 
     def evidence(self) -> wire.Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()

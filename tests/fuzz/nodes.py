@@ -28,6 +28,7 @@ from p2pchat.core.inputs import (
     ListeningAt,
     LookupResult,
     MarkedRead,
+    MarkedTaken,
     Paused,
     PeerSighted,
     PresenceSet,
@@ -158,6 +159,8 @@ class NodeSession:
 
     def marked(self) -> Input:
         log = LogId(self.supply.pick(TALKS), self.supply.pick(USERS), self.supply.pick(RUNS))
+        if self.supply.yes(3):
+            return MarkedTaken(IDS["ada"], log.conversation, self.supply.below(40))
         return MarkedRead(IDS["ada"], log, max(1, self.supply.pick(NUMBERS)), self.supply.below(40))
 
     def of_groups(self) -> Input:

@@ -508,6 +508,17 @@ def test_a_read_mark_can_be_removed(storage: Storage) -> None:
     assert storage.load([user("bob")]).reads == []
 
 
+def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: Storage) -> None:
+    ada, bob, eve = Author("ada", 1), user("bob"), user("eve")
+    storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 2), ReadMark(ada.log, eve, 1)])])
+    storage.commit([Change(taken=[ReadMark(ada.log, bob, 1), ReadMark(Author("ada", 9).log, bob, 1)])])
+    for stored in (storage.load([bob, user("ada")]), storage.load_users([bob])):
+        assert (stored.taken, stored.reads) == ([ReadMark(ada.log, bob, 2)], [])
+    storage.commit([Change(taken=[ReadMark(ada.log, bob, 0)])])
+    assert storage.load([bob, eve]).taken == [ReadMark(ada.log, eve, 1)]
+    assert storage.readers(ada.log, 1) == []
+
+
 def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2", "3")])

@@ -16,7 +16,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
-from p2pchat.core.records import Change, DeliveredMark, NewLog, Start, Stay, TailStart, WantStart
+from p2pchat.core.records import Change, DeliveredMark, NewLog, ReadMark, Start, Stay, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database, dialect_of
@@ -191,10 +191,10 @@ def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '6' where name = 'schema'")
+        database.execute("update meta set value = '7' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 6\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 7\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
 def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
-        database.executescript(Path(__file__).with_name("version5.sql").read_text("utf-8"))
+        database.executescript(Path(__file__).with_name("version6.sql").read_text("utf-8"))
     made = []
     for each in (path, tmp_path / "other.db"):
         with closing(sqlite3.connect(each)) as database:
@@ -216,7 +216,7 @@ def test_receipts_of_a_database_of_version_4_stay(path: Path, tmp_path: Path) ->
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1", "2"), Change(delivered=[DeliveredMark(ada.log, user("bob"), 2)])])
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        database.executescript("drop table host_marks; drop table stays")
+        database.executescript("drop table host_marks; drop table stays; drop table taken_marks")
         database.execute("update meta set value = '4' where name = 'schema'")
         database.commit()
         other.executescript(Path(__file__).with_name("version4.sql").read_text("utf-8"))
@@ -227,6 +227,21 @@ def test_receipts_of_a_database_of_version_4_stay(path: Path, tmp_path: Path) ->
         storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 1, 0, 1)], stays=[stay])])
         assert storage.delivered_to(ada.log, 1) == sorted([(user("bob"), 2), (user("cyd"), 1)])
         assert storage.load([user("ada")]).stays == [stay]
+
+
+def test_read_marks_of_a_database_of_version_5_stay(path: Path, tmp_path: Path) -> None:
+    ada, bob = Author("ada", 1), user("bob")
+    with closing(opened(path)) as storage:
+        storage.commit([ada.begins("1", "2"), Change(reads=[ReadMark(ada.log, bob, 2)])])
+    with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        database.executescript("drop table taken_marks; update meta set value = '5' where name = 'schema'")
+        other.executescript(Path(__file__).with_name("version5.sql").read_text("utf-8"))
+        tables = "select name, sql from sqlite_master where type = 'table' order by name"
+        assert database.execute(tables).fetchall() == other.execute(tables).fetchall()
+    with closing(opened(path)) as storage:
+        assert (storage.load([bob]).reads, storage.load([bob]).taken) == ([ReadMark(ada.log, bob, 2)], [])
+        storage.commit([Change(taken=[ReadMark(ada.log, bob, 1)])])
+        assert storage.load([bob]).taken == [ReadMark(ada.log, bob, 1)]
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:

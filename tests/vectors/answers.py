@@ -40,7 +40,7 @@ from p2pchat.core.names import base32, name_fault
 from p2pchat.core.records import Cite
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.core.sync.import_file import ExportReader
-from p2pchat.core.sync.read_receipts import read_sum
+from p2pchat.core.sync.mark_exchange import read_sum
 from p2pchat.core.sync.validation import decode_checked
 from p2pchat.discovery import discovery_key, identify, txt_record
 from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError

@@ -155,6 +155,15 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         "The sum over all read marks.",
         {"t": "read", "marks": {}, "sum": read_sum(ROOM.hex(), BOB, _READ_REF, 2)[1]},
     ),
+    "taken": (
+        "A program of bob has taken ada's log up to entry 2.",
+        {"t": "taken", "marks": {ROOM.hex(): {BOB: [[_READ_REF, 2]]}}},
+    ),
+    "taken_ask": ("It asks for all taken marks.", {"t": "taken", "marks": {}, "ask": True}),
+    "taken_sum": (
+        "The sum over all taken marks, as that over read marks.",
+        {"t": "taken", "marks": {}, "sum": read_sum(ROOM.hex(), BOB, _READ_REF, 2)[1]},
+    ),
     "typing_on": ("Bob types.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": True}),
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),
     "file": ("The first frame of a file.", {"t": "file", "v": 1, "room": ROOM.hex()}),

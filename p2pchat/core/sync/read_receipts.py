@@ -1,10 +1,7 @@
-"""Read receipts: positions of hosted readers, announced to the peers concerned and compared by a sum.
+"""Read receipts: what hosted users have read, and what others have read of their messages.
 
-When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. Marks are
-committed at once. When they are durable, so that no writer is told what a kill could undo, they are sent to the
-writer's peers and the reader's other peers: at most every read_told_every to each. For a link that accepts no marks
-they are kept here, each once. Each digest is accompanied by the sum of all marks for that link. A peer that has
-received other marks asks, and is sent all of them.
+When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. It goes to
+the writer's peers and the reader's other peers (mark_exchange.py).
 
 A read mark that another peer announces counts only as far as the message is known to be delivered. A user may turn read
 receipts off, in both directions.
@@ -15,19 +12,14 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from hashlib import blake2b
-from itertools import islice, starmap
-from struct import Struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import starmap
 
-from p2pchat.core.effects import Counted, ReadReceipt, ReadStored, Send, WriteRefused
+from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
-from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
-from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
-from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
+from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.records import LogFacts, LogKey, ReadMark
 from p2pchat.core.sync.delivery_receipts import (
     AckKey,
     Acknowledgement,
@@ -37,55 +29,30 @@ from p2pchat.core.sync.delivery_receipts import (
     nothing,
 )
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.mark_exchange import MAX_ANNOUNCED, MarkExchange, MarksByReader, ReaderKey
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
-from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Mark, PeerId, ReadFrame, RunId, UserId
+from p2pchat.protocol import Mark, ReadFrame, UserId
 
-ReadItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
-
-MAX_ABSENT_PEERS = 1024  # absent peers whose marks are remembered, and (next) marks of each: 20 MiB
-MAX_ANNOUNCED_BY_ABSENT = 100
-MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; with those below it looks at 1,000
+MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
 
 
-@dataclass(slots=True)
-class PendingReads:
-    """The read marks that are due to one link."""
-
-    marks: set[tuple[LogId, UserId]] = field(default_factory=set)
-    all: bool = False  # send every mark, not only these
-    sent_at: float = float("-inf")  # monotonic
-    throttled: bool = False  # a timer runs
-
-    @property
-    def has_any(self) -> bool:
-        """Return whether anything is due. Marks may have been removed although none advanced."""
-        return self.all or bool(self.marks)
-
-
-class ReadReceipts:
+class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
     """The read marks of hosted users, and the marks of others about their messages.
 
     Attributes:
-        is_due: Some link may be sent marks at the end of this step.
         unsaved: What the next commit shall save, of other readers.
     """
+
+    frame = ReadFrame
+    differs = "read_sum_differs"
 
     def __init__(
         self, sync: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
     ) -> None:
-        self._sync = sync
-        self._ctx = sync.ctx
+        super().__init__(sync, stored)
         self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
         self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
-        self._positions = ReadPositions(item for item in stored if item.reader in sync.hosted)
         self.unsaved: dict[AckKey, int] = self.tracker.unsaved
-        self._announced: dict[PeerId, AnnouncedReads] = {}
-        self._pending: dict[int, PendingReads] = {}  # by link
-        self.is_due: bool = False
-        # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
-        self._deferred: dict[ReaderKey, MarkedRead | None] = {}
-        self._unanswered: set[int] = set()  # tickets of marks that storage looks up
 
     # ---- storage
 
@@ -93,258 +60,46 @@ class ReadReceipts:
         """Return what the next commit shall save."""
         return list(starmap(ReadMark, self.tracker.take_unsaved()))
 
-    def on_durable(self, marks: Iterable[ReadMark]) -> None:
-        """Announce the marks of hosted readers that are durable now."""
-        self._announce([mark for mark in marks if self._positions.on_durable(mark)])
+    @property
+    def _changed(self) -> list[ReadMark]:
+        return self._ctx.change.reads
 
     def _announce(self, marks: list[ReadMark]) -> None:
         for mark in marks:
-            if not mark.seq:
-                self._queue_all(self._of(mark.log.conversation), mark.log.user, mark.reader)
-                continue
-            if mark.log.user in self._sync.hosted:
+            if mark.seq and mark.log.user in self._sync.hosted:
                 self.tracker.on_local_read(mark.log, mark.reader, mark.seq)
-            self._queue_mark(mark.log, mark.reader)
+        super()._announce(marks)
 
     def take_over(self, former: ReadReceipts) -> None:
         """Take over what was announced and read before storage failed."""
         self.tracker.take_over(former.tracker)
-        for mark in former._positions.all():
-            self._advance(mark.log, mark.reader, mark.seq)
         self.privacy.take_over(former.privacy)
-        for later in former._deferred.values():
-            if later is not None:
-                self.on_marked_read(later)
+        super().take_over(former)
 
     def on_user_hosted(self, user: UserId, stored: Iterable[ReadMark]) -> None:
         """Host one more user with these stored marks."""
         known = list(stored)
         self.tracker.add_known((item.log, item.reader, item.seq) for item in known if item.log.user == user)
-        self._positions.load(item for item in known if item.reader == user)
-
-    def on_user_unhosted(self, user: UserId) -> None:
-        """Stop announcing what a user has read."""
-        self._positions.forget(user)
-        for due in self._pending.values():
-            due.marks = {mark for mark in due.marks if mark[1] != user}
+        super().on_user_hosted(user, known)
 
     # ---- programs
-
-    def on_marked_read(self, mark: MarkedRead) -> None:
-        """Take that a hosted user has read everything in a conversation up to a place."""
-        conversation = self._sync.conversations.by_id.get(mark.log.conversation)
-        if conversation is None or mark.user not in self._sync.hosted:
-            if mark.ticket:
-                self._ctx.emit(WriteRefused(mark.ticket, "gone", "the user or the conversation is no longer here"))
-            return
-        pair = (conversation.id, mark.user)
-        defers = pair not in self._deferred
-        if not defers and not mark.ticket:
-            former = self._deferred[pair]
-            self._deferred[pair] = mark if former is None or former.place < mark.place else former
-            return
-        if defers:
-            self._deferred[pair] = None
-        if mark.ticket:
-            self._unanswered.add(mark.ticket)
-        if _is_newest(conversation, mark):
-            self._mark_all_shown(conversation, mark)
-            self._on_marked(conversation, mark, defers)
-        else:
-            key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
-            self._sync.lookups.shown_at(key, partial(self._mark_shown, conversation, mark, defers))
-
-    def _on_marked(self, conversation: ConversationState, mark: MarkedRead, defers: bool) -> None:
-        """Commit a mark whose caller waits. Others wait before the next mark of a reader: marking 1,000 messages must
-        not scan all writers 1,000 times.
-        """
-        pair = (conversation.id, mark.user)
-        if defers:
-            self._sync.after(self._ctx.settings.read_told_every, partial(self._on_deferred, pair))
-        if mark.ticket not in self._unanswered:
-            return
-        self._unanswered.remove(mark.ticket)
-        change = self._ctx.change
-        if change.reads or change.consumers or self._positions.has_any(*pair):
-            change.is_awaited = True
-            self._sync.transaction.reads.append(mark.ticket)
-        else:
-            self._ctx.emit(ReadStored(mark.ticket))
-
-    def refuse_unanswered(self, reason: str) -> None:
-        """Refuse the marks that storage looks up, since it failed."""
-        for ticket in self._unanswered:
-            self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
-        self._unanswered.clear()
-
-    def _on_deferred(self, pair: ReaderKey) -> None:
-        later = self._deferred.pop(pair)
-        if later is not None:
-            self.on_marked_read(later)
-
-    def read_to(self, conversation: ConversationId, reader: UserId) -> tuple[Mapping[LogId, int], int]:
-        """Return the positions of a hosted reader, and the place of a recent mark that was not looked up yet, 0 for
-        none.
-        """
-        later = self._deferred.get((conversation, reader))
-        return self._positions.positions(conversation, reader), 0 if later is None else later.place
 
     def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
         """Set a hosted user's choice. Marks of the meantime go with the next mark."""
         if self.privacy.choose(choice.user, choice.on, choice.other):
             self._ctx.change.meta[RECEIPTS_CHOSEN] = self.privacy.text
 
-    def _tips(self, conversation: ConversationState, reader: UserId) -> Iterator[LogId]:
-        return islice((log for log in conversation.writers.tip_ids() if log.user != reader), MAX_ASKED)
-
     def _may_tell(self, mark: MarkedRead, writer: UserId) -> bool:
         return writer != mark.user and writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
 
-    def _mark_all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
-        """Mark everything that was shown in the conversation."""
-        reader = mark.user
-        for user, shown in conversation.writers.shown_ends():
-            if shown == self._positions.seqs(conversation.id, reader, user) or not self._may_tell(mark, user):
-                continue
-            for run, seq in shown.items():
-                self._advance(LogId(conversation.id, user, run), reader, seq)
-            if shown and all(shown.values()):
-                removed = self._positions.keep_only(conversation.id, reader, user, shown.keys())
-                self._ctx.change.reads.extend(ReadMark(log, reader, 0) for log in removed)
+    def _named_by(self, mark: MarkedRead) -> Iterable[tuple[LogId, int]]:
+        return [(mark.log, mark.seq)]
 
-    def _mark_shown(
-        self, conversation: ConversationState, mark: MarkedRead, defers: bool, shown: list[tuple[LogId, int]]
-    ) -> None:
-        """Mark the logs that storage says had been shown when the message was."""
-        for log, seq in [*shown, (mark.log, mark.seq)]:
-            if self._may_tell(mark, log.user):
-                self._advance(log, mark.user, seq)
-        self._on_marked(conversation, mark, defers)
+    # ---- who hears of them
 
-    def _advance(self, log: LogId, reader: UserId, seq: int) -> None:
-        if self._positions.advance_to(log, reader, seq):
-            self._ctx.change.reads.append(ReadMark(log, reader, seq))
-
-    # ---- sending
-
-    def _queue_mark(self, log: LogId, reader: UserId) -> None:
-        for due in self._pending_for(self._of(log.conversation), log.user, reader):
-            due.marks.add((log, reader))
-
-    def _queue_all(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
-        """Marks were removed: resend the full set; otherwise the peer sees a different sum and requests it."""
-        for due in self._pending_for(conversation, writer, reader):
-            due.all = True
-
-    def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingReads]:
-        """Yield the PendingReads of each link concerned; the caller adds something to each."""
+    def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
         hosts = self._sync.presence.hosts
-        for link in sorted({*hosts.get(writer, ()), *hosts.get(reader, ())}):
-            remote = self._sync.remotes.get(link)
-            if remote is not None and remote.comparison.begun and self._tells(remote, conversation):
-                self.is_due = True
-                yield self._pending.setdefault(link, PendingReads())
-
-    @property
-    def has_unsent(self) -> bool:
-        """Return whether some link will be sent something."""
-        owed = any(due.has_any and link in self._sync.remotes for link, due in self._pending.items())
-        return owed or self._positions.has_undurable or any(mark is not None for mark in self._deferred.values())
-
-    def on_stop(self) -> None:
-        """Save what is due, and send it with the same step, since this peer stops."""
-        for later in self._deferred.values():
-            conversation = self._of(later.log.conversation) if later is not None else None
-            if later is not None and conversation is not None and _is_newest(conversation, later):
-                self._mark_all_shown(conversation, later)
-        self._announce(self._positions.take_undurable())
-        for link, due in self._pending.items():
-            remote = self._sync.remotes.get(link)
-            if due.has_any and remote is not None and remote.accepts_marks:
-                self._send(remote, due)
-
-    def send_pending(self) -> None:
-        """Send what is due, not too often."""
-        self.is_due = False
-        for link, due in self._pending.items():
-            remote = self._sync.remotes.get(link)
-            if not due.has_any or due.throttled or remote is None:
-                continue
-            wait = due.sent_at + self._ctx.settings.read_told_every - self._ctx.now.mono
-            if wait > 0:
-                due.throttled = True
-                self._sync.after(wait, partial(self._on_throttle_end, due))
-            elif remote.accepts_marks:
-                self._send(remote, due)
-            else:
-                self.is_due = True  # until the link drains
-
-    def _on_throttle_end(self, due: PendingReads) -> None:
-        due.throttled = False
-        self.is_due = True
-
-    def _send(self, remote: RemoteState, due: PendingReads) -> None:
-        self._sync.presence.announcer.introduce()
-        due.sent_at = self._ctx.now.mono
-        marks, due.marks = sorted(due.marks), set()
-        sends_all, due.all = due.all, False
-        if sends_all and sum(map(len, self._marks_for(remote).values())) <= self._ctx.settings.page_items:
-            self._send_all(remote)
-            return
-        items: list[ReadItem] = []
-        for log, reader in marks:
-            seq = self._positions.durable(log, reader)
-            if seq and reader in self._sync.hosted and self._tells(remote, self._of(log.conversation)):
-                items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
-        for page, _ in self._pages(items):
-            if page:
-                self._sync.send(ReadFrame(page), remote, *page)
-
-    def _of(self, conversation: ConversationId) -> ConversationState:
-        return self._sync.conversations.by_id[conversation]
-
-    def _pages(self, items: list[ReadItem]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
-        """Yield pages of marks, at least one, and whether it is the last. `items` are in order of conversations."""
-        most = self._ctx.settings.page_items
-        for start in range(0, max(1, len(items)), most):
-            page: dict[str, dict[str, list[tuple[str, int]]]] = {}
-            for conversation, reader, ref, seq in items[start : start + most]:
-                page.setdefault(conversation, {}).setdefault(reader, []).append((ref, seq))
-            yield page, start + most >= len(items)
-
-    # ---- comparing
-
-    def on_link_down(self, remote: RemoteState) -> None:
-        """Forget the state of a link. The marks of its peer are kept if they are few; storage knows most of them."""
-        self._pending.pop(remote.link.id, None)
-        self.tracker.on_link_down(remote)
-        peer = remote.link.peer
-        known = self._announced.get(peer)
-        if known is not None and (known.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS):
-            del self._announced[peer]
-
-    def send_sum(self, remote: RemoteState) -> None:
-        """Send the sum of all marks for this link. Called before each digest."""
-        due = self._pending.get(remote.link.id)
-        if due is not None and due.has_any:
-            self._send(remote, due)  # otherwise the remote would see another sum and ask for everything
-        total = self.sum_for(remote)
-        if total:
-            self._ctx.emit(Send(ReadFrame({}, sum=total), [remote.link.id]))
-
-    def sum_for(self, remote: RemoteState) -> str:
-        """Return the sum of all marks for this link; "" if there are none."""
-        marks = self._marks_for(remote)
-        return read_sum(marks) if marks else ""
-
-    def announced_sum(self, peer: PeerId) -> str:
-        """Return the sum of the marks that a peer announced; "" when nothing is known of it."""
-        return self._announced[peer].sum if peer in self._announced else ""
-
-    def _marks_for(self, remote: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
-        every = self._sync.conversations.by_id
-        users = remote.link.users.keys()
-        return self._positions.marks_for(users, lambda id: id in every and self._tells(remote, every[id]))
+        return (*hosts.get(writer, ()), *hosts.get(reader, ()))
 
     def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether a remote hears what was read there: not the peer of an unknown user without an answer."""
@@ -354,48 +109,25 @@ class ReadReceipts:
                 return False
         return self._sync.shares(remote, conversation)
 
+    def _marks_for(self, remote: RemoteState) -> MarksByReader:
+        every = self._sync.conversations.by_id
+        users = remote.link.users.keys()
+        return self._positions.marks_for(users, users, lambda id: id in every and self._tells(remote, every[id]))
+
     def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Tell what was read of a user who was unknown until now."""
         if self._positions.has_any(conversation.id, reader):
             self._queue_all(conversation, writer, reader)
 
-    def _send_all(self, remote: RemoteState) -> None:
-        """Send all marks, in pages that together cover all conversations."""
-        self._sync.presence.announcer.introduce()
-        toward = sorted(self._marks_for(remote).items())
-        items = [(*pair, ref, seq) for pair, refs in toward for ref, seq in refs.items()]
-        self._sync.on_listed(remote, len(items))
-        start = FIRST_ID
-        for page, is_last in self._pages(items):
-            end = LAST_ID if is_last else max(page)
-            self._sync.send(ReadFrame(page, span=(start, end)), remote, *page)
-            start = end  # the next page may continue a conversation
-
     # ---- receiving
 
-    def on_read(self, remote: RemoteState, frame: ReadFrame) -> LogError | None:
-        """Take the read marks of a peer's users. Return the fault that must end the link, if any."""
-        self._sync.learn_namings(remote, frame.names)
-        hosted = remote.link.users
-        if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
-            if not remote.link.omits_users:
-                return LogError("read: a user not hosted there", code="host")
-            for id, readers in frame.marks.items():
-                frame.marks[id] = {reader: refs for reader, refs in readers.items() if reader in hosted}
-        announced = self._announced_by(remote)
-        if frame.ask and self._sync.may_list(remote):  # otherwise the sum is repeated
-            self._send_all(remote)
-        if frame.sum is not None and frame.sum != announced.sum and remote.accepts_marks:
-            self._ctx.emit(Counted("read_sum_differs"))
-            self._ctx.emit(Send(ReadFrame({}, ask=True), [remote.link.id]))
-        self._take_marks(remote, announced, frame)
-        return None
+    def on_link_down(self, remote: RemoteState) -> None:
+        """Forget the state of a link. The marks of its peer are kept if they are few; storage knows most of them."""
+        super().on_link_down(remote)
+        self.tracker.on_link_down(remote)
 
-    def _announced_by(self, remote: RemoteState) -> AnnouncedReads:
-        peer = remote.link.peer
-        if peer not in self._announced:
-            self._announced[peer] = AnnouncedReads(self.tracker.marks_of(remote.link.users))
-        return self._announced[peer]
+    def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
+        return self.tracker.marks_of(remote.link.users)
 
     def _max_announced(self, remote: RemoteState) -> int:
         """Return how many marks of a peer are remembered: those of unknown peers share a number (SyncContext)."""
@@ -407,195 +139,17 @@ class ReadReceipts:
         others = sum(one.count for peer, one in self._announced.items() if peer != remote.link.peer)
         return min(MAX_ANNOUNCED, max(equal_part, MAX_ANNOUNCED_UNKNOWN - others))
 
-    def _take_marks(self, remote: RemoteState, announced: AnnouncedReads, frame: ReadFrame) -> None:
+    def _concerns(self, reader: UserId, ref: str) -> bool:
         hosted = self._sync.hosted
-        pairs = {
-            (id, reader): [ref for ref in refs if reader in hosted or hosted.with_prefix(ref[0][:16])]
-            for id, readers in frame.marks.items()
-            if self._sync.find_conversation(remote, id) is not None
-            for reader, refs in readers.items()
-        }
-        announced.most = self._max_announced(remote)
-        if frame.span is not None:
-            announced.on_page(frame.span, pairs)
-        for pair, refs in pairs.items():
-            if frame.span is None and not announced.update(pair, refs):
-                self._ctx.emit(Counted("marks_ignored"))
-            for ref, seq in refs:
-                self._on_mark(remote, pair, ref, seq)
+        return reader in hosted or bool(hosted.with_prefix(ref[:16]))
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
         conversation, reader = self._of(pair[0]), pair[1]
         if reader in self._sync.hosted:  # on another peer of that user
-            self._adopt_mark(remote, conversation, reader, ref, seq)
+            self._adopt_mark(remote, pair, ref, seq)
         for user in self._sync.hosted.with_prefix(ref[:16]):
             if conversation.may_write(user):
                 self.tracker.on_read_mark(remote, conversation, user, reader, ref[16:], seq)
-
-    def _adopt_mark(
-        self, remote: RemoteState, conversation: ConversationState, reader: UserId, ref: str, seq: int
-    ) -> None:
-        log = conversation.log_at(ref)
-        if log is not None:
-            self._advance(log.id, reader, seq)
-        else:
-            self._sync.look_up(remote, LogKey(conversation.id, ref), partial(self._on_log_found, reader, seq))
-
-    def _on_log_found(self, reader: UserId, seq: int, facts: LogFacts | None) -> None:
-        if facts is not None:
-            self._advance(facts.log, reader, seq)
-
-
-def _is_newest(conversation: ConversationState, mark: MarkedRead) -> bool:
-    """Return whether nothing was shown there after the marked entry."""
-    return 0 < conversation.newest_place <= mark.place
-
-
-# ---- positions of hosted readers
-
-
-READ_TAG = b"p2pchat/read/1\0"
-HASHES_CACHED = 1 << 15  # as many marks as two peers may share, and 4 MiB
-
-ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
-MarksByReader = Mapping[ReaderKey, Mapping[str, int]]  # reader -> reference key of a log -> last seq read
-
-
-@lru_cache(HASHES_CACHED)
-def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int) -> int:
-    data = READ_TAG + bytes.fromhex(conversation + reader + ref) + seq.to_bytes(8, "big")
-    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
-
-
-def read_sum(marks: MarksByReader) -> str:
-    """Return the sum of read marks as a `read` frame carries it."""
-    hashes = (_read_hash(*pair, ref, seq) for pair, refs in marks.items() for ref, seq in refs.items())
-    return f"{sum(hashes) % SUM_MODULUS:064x}"
-
-
-class ReadPositions:
-    """The positions of hosted readers: one mark for each reader and the newest log read of each writer.
-
-    A mark on a log stands for all logs that it builds on, so it replaces marks below. The marks on the logs of one
-    writer are one row of bytes: in the room there may be many thousands.
-    """
-
-    def __init__(self, stored: Iterable[ReadMark]) -> None:
-        self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
-        self._changing: dict[tuple[LogId, UserId], list[int]] = {}  # durable position (0: none), then those ordered
-        self.load(stored)
-
-    def load(self, stored: Iterable[ReadMark]) -> None:
-        """Add stored marks of readers hosted here."""
-        for item in stored:
-            self._put(item.log, item.reader, item.seq)
-
-    def forget(self, reader: UserId) -> None:
-        self._marks = {pair: marks for pair, marks in self._marks.items() if pair[1] != reader}
-        self._changing = {key: seqs for key, seqs in self._changing.items() if key[1] != reader}
-
-    def all(self) -> Iterator[ReadMark]:
-        """Yield all marks."""
-        return (ReadMark(log, pair[1], seq) for pair in self._marks for log, seq in self.positions(*pair).items())
-
-    @property
-    def has_undurable(self) -> bool:
-        """True if some mark is not durable yet."""
-        return bool(self._changing)
-
-    def take_undurable(self) -> list[ReadMark]:
-        """Return the marks that are not durable yet, and take them for durable."""
-        taken = [ReadMark(log, reader, seqs[-1]) for (log, reader), seqs in self._changing.items()]
-        self._changing.clear()
-        return taken
-
-    def durable(self, log: LogId, reader: UserId) -> int:
-        """Return the position that a kill cannot undo; 0: none, or its removal was ordered."""
-        seqs = self._changing.get((log, reader))
-        return min(seqs) if seqs else self.position(log, reader)
-
-    def on_durable(self, mark: ReadMark) -> bool:
-        """Take that a mark is durable. Return False if that is nothing new."""
-        seqs = self._changing.get((mark.log, mark.reader))
-        if seqs is None or seqs[1] != mark.seq:  # a mark of a reader elsewhere, or taken for durable
-            return False
-        del seqs[0]
-        if len(seqs) == 1:
-            del self._changing[mark.log, mark.reader]
-        return True
-
-    def _change(self, log: LogId, reader: UserId, former: int, seq: int) -> None:
-        self._changing.setdefault((log, reader), [former]).append(seq)
-
-    def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
-        """Set a mark. Return False if it was there already, or higher."""
-        former = self.position(log, reader)
-        if seq <= former:
-            return False
-        self._put(log, reader, seq)
-        self._change(log, reader, former, seq)
-        return True
-
-    def keep_only(
-        self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
-    ) -> list[LogId]:
-        """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
-        seqs = self.seqs(conversation, reader, writer)
-        others = [LogId(conversation, writer, run) for run in seqs if run not in runs]
-        for log in others:
-            self._change(log, reader, seqs.pop(log.run), 0)
-        if others:
-            self._marks[conversation, reader][writer] = _row(seqs)
-        return others
-
-    def _put(self, log: LogId, reader: UserId, seq: int) -> None:
-        seqs = self.seqs(log.conversation, reader, log.user)
-        seqs[log.run] = seq
-        self._marks.setdefault((log.conversation, reader), {})[log.user] = _row(seqs)
-
-    def seqs(self, conversation: ConversationId, reader: UserId, writer: UserId) -> dict[RunId, int]:
-        """Return the marks on the logs of one writer, by run."""
-        marks = self._marks.get((conversation, reader))
-        return _seqs_of(marks.get(writer, b"")) if marks else {}
-
-    def marks_for(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
-        """Return the marks for a peer hosting these users: marks on their logs, and all marks by them."""
-        marks: dict[ReaderKey, dict[str, int]] = {}
-        for pair, rows in self._marks.items():
-            writers = rows.keys() if pair[1] in users else rows.keys() & users
-            if not writers or not is_shared(pair[0]):
-                continue
-            logs = [LogId(pair[0], writer, run) for writer in writers for run in _seqs_of(rows[writer])]
-            refs = {ref_key(log.user, log.run): seq for log in logs if (seq := self.durable(log, pair[1]))}
-            if refs:
-                marks[pair] = refs
-        return marks
-
-    def has_any(self, conversation: ConversationId, reader: UserId) -> bool:
-        """Return whether there is any mark of a reader in a conversation."""
-        return any(self._marks.get((conversation, reader), {}).values())
-
-    def positions(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
-        """Return a reader's positions in a conversation, by log. Each stands for all that the log builds on."""
-        marks = self._marks.get((conversation, reader), {})
-        return {
-            LogId(conversation, writer, run): seq for writer, row in marks.items() for run, seq in _seqs_of(row).items()
-        }
-
-    def position(self, log: LogId, reader: UserId) -> int:
-        """Return a reader's position in a log; 0 for none, or if a mark on a later log stands for it."""
-        return self.seqs(log.conversation, reader, log.user).get(log.run, 0)
-
-
-_RUN_AND_SEQ = Struct(">8sQ")
-
-
-def _row(seqs: Mapping[RunId, int]) -> bytes:
-    return b"".join([_RUN_AND_SEQ.pack(bytes.fromhex(run), seq) for run, seq in seqs.items()])
-
-
-def _seqs_of(row: bytes) -> dict[RunId, int]:
-    return {run.hex(): seq for run, seq in _RUN_AND_SEQ.iter_unpack(row)}
 
 
 # ---- marks by readers elsewhere
@@ -741,78 +295,6 @@ class ReadTracker(AckTracker):
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._sync.ctx.emit(ReadReceipt(log, first, last, member))
-
-
-# ---- marks as announced
-
-
-MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few MiB
-MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
-
-
-class AnnouncedReads:
-    """The marks that one peer announced for its users, also those that do not count here.
-
-    So two peers can compare by a sum: each knows which marks this peer sent, even if another peer of the same reader
-    sent more. Pages of all marks come in order, and replace the known marks when the last has come.
-
-    Attributes:
-        most: How many may be remembered.
-    """
-
-    def __init__(self, known: Iterable[ReadMark]) -> None:
-        """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
-        self._marks: dict[ReaderKey, dict[str, int]] = {}
-        self._count = 0
-        self._sum = 0
-        self.most: int = MAX_ANNOUNCED
-        self._next: AnnouncedReads | None = None  # pages received so far
-        self._next_from: ConversationId = ""  # where the page after them begins
-        for item in known:
-            self.update((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
-
-    @property
-    def count(self) -> int:
-        """Number of marks that are remembered, those of unfinished pages too."""
-        return self._count + (0 if self._next is None else self._next.count)
-
-    @property
-    def sum(self) -> str:
-        return f"{self._sum % SUM_MODULUS:064x}"
-
-    def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
-        """Update marks of a reader in a conversation. Return False if there would be too many."""
-        known = self._marks.get(pair, {})
-        more = len({ref for ref, _ in refs} - known.keys())
-        if self._count + more > self.most:
-            return False
-        if not refs:
-            return True
-        marks = self._marks.setdefault(pair, known)
-        for ref, seq in refs:  # the sum is asked for with each digest
-            former = marks.get(ref)
-            if former != seq:
-                self._sum += _read_hash(*pair, ref, seq) - (0 if former is None else _read_hash(*pair, ref, former))
-                marks[ref] = seq
-        self._count += more
-        return True
-
-    def on_page(
-        self, span: tuple[ConversationId, ConversationId], announced: dict[ReaderKey, list[tuple[str, int]]]
-    ) -> None:
-        """Take a page of all marks. A page that does not follow the previous one ends the sequence."""
-        if span[0] == FIRST_ID:
-            self._next = AnnouncedReads(())
-        elif self._next is None or not self._next_from <= span[0] <= next_id(self._next_from):
-            self._next = None
-            return
-        self._next.most = self.most
-        self._next_from = span[1]
-        if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
-            self._next = None
-        elif span[1] == LAST_ID:
-            latest = self._next
-            self._marks, self._count, self._sum, self._next = latest._marks, latest._count, latest._sum, None
 
 
 # ---- privacy

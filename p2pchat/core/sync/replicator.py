@@ -60,9 +60,22 @@ from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
+from p2pchat.core.sync.taken_marks import TakenMarks
 from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.errors import LogError
-from p2pchat.protocol import Digest, Entries, Frame, Have, ReadFrame, RunId, TypingFrame, UserId, Want
+from p2pchat.protocol import (
+    Digest,
+    Entries,
+    Frame,
+    Have,
+    MarksFrame,
+    ReadFrame,
+    RunId,
+    TakenFrame,
+    TypingFrame,
+    UserId,
+    Want,
+)
 
 
 @dataclass(slots=True)
@@ -108,6 +121,7 @@ class Replicator:
             self.context, stored.delivered, stored.stays, self._on_delivered
         )  # fmt: skip
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
+        self.taken_marks: TakenMarks = TakenMarks(self.context, stored.taken)
         self.acknowledgements: Acknowledgements = Acknowledgements(self.context)
         self.groups: GroupSync = GroupSync(
             self.context, self.causal_order, self.fetcher, self._send_digest, self._on_group_changed
@@ -121,7 +135,7 @@ class Replicator:
         self.file_import: FileImport = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
         self.appender: Appender = Appender(self.context, self.ingest, self.causal_order)
         self.anti_entropy: AntiEntropy = AntiEntropy(
-            self.context, self.fetcher, self.delivery_receipts, self.forks, self.read_receipts.send_sum
+            self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks
         )
         self.compared_users: ComparedUsers = ComparedUsers(
             self.context, self.anti_entropy.begin, self._pending_commits
@@ -225,6 +239,7 @@ class Replicator:
             self.causal_order.on_link_down(remote)
             self.typing.on_link_down(remote)
             self.read_receipts.on_link_down(remote)
+            self.taken_marks.on_link_down(remote)
             self.context.sweep_conversations(link.users)
 
     def is_unknown(self, user: UserId) -> bool:
@@ -278,6 +293,10 @@ class Replicator:
     def _on_group_changed(self, group: GroupReplica) -> None:
         self.group_editor.repair_soon(group)
 
+    def _send_sums_of_marks(self, remote: RemoteState) -> None:
+        self.read_receipts.send_sum(remote)
+        self.taken_marks.send_sum(remote)
+
     def _send_digest(self, remote: RemoteState) -> None:
         """Send a digest because a group changed. Links that accept no marks now are compared later."""
         if remote.accepts_marks:
@@ -287,6 +306,7 @@ class Replicator:
         """Take over what survives a failure of storage: receipts, open conversations and lifted limits."""
         self.delivery_receipts.take_over(former.delivery_receipts)
         self.read_receipts.take_over(former.read_receipts)
+        self.taken_marks.take_over(former.taken_marks)
         self.quota.take_over(former.quota)
         self.requests.take_over(former.requests)
         self.context.banned = former.context.banned
@@ -315,7 +335,7 @@ class Replicator:
         """Take only information that is never repeated: names of conversation ids, refused logs, the end of a want."""
         remote = self.context.remotes.get(link.id)
         for frame in frames:
-            if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
+            if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, MarksFrame, TypingFrame)):
                 self.context.learn_namings(remote, frame.names)
             if remote is not None and isinstance(frame, Have) and frame.refused:
                 self.anti_entropy.on_logs_refused(remote, frame.refused)
@@ -338,7 +358,9 @@ class Replicator:
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, ReadFrame):
-            return self.read_receipts.on_read(remote, frame)
+            return self.read_receipts.on_frame(remote, frame)
+        elif isinstance(frame, TakenFrame):
+            return self.taken_marks.on_frame(remote, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None
@@ -350,13 +372,16 @@ class Replicator:
         if self.typing.local or self.typing.active:
             self.typing.on_end(request.conversation, request.user)
 
-    def on_user_hosted(self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
+    def on_user_hosted(
+        self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark], taken: Iterable[ReadMark]
+    ) -> None:
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 remote.named.clear()  # a remote that forgot its names needs them again
         self.delivery_receipts.add_marks(delivered)
         self.delivery_receipts.rosters.on_hosts_changed(user)
         self.read_receipts.on_user_hosted(user, reads)
+        self.taken_marks.on_user_hosted(user, taken)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
             self.pruner.on_user_hosted(user)
@@ -433,6 +458,7 @@ class Replicator:
         """Stop speaking for a user, before it is removed from the hosted users."""
         self.typing.on_user_unhosted(user)
         self.read_receipts.on_user_unhosted(user)
+        self.taken_marks.on_user_unhosted(user)
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Update what concerned only this user, after it was removed from the hosted users."""
@@ -526,6 +552,12 @@ class Replicator:
                 self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
         if change.reads:
             self.read_receipts.on_durable(change.reads)
+        if change.taken:
+            self.taken_marks.on_durable(change.taken)
+        if change.logs:
+            logs = [new.log for new in change.logs]
+            self.read_receipts.on_logs_stored(logs)
+            self.taken_marks.on_logs_stored(logs)
         for ticket in done.transaction.reads:
             self._ctx.emit(ReadStored(ticket))
         for request, plan in done.transaction.prunes:
@@ -604,6 +636,7 @@ class Replicator:
             for ticket in [*(ticket for ticket, *_ in pending.transaction.writes), *pending.transaction.reads]:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
         self.read_receipts.refuse_unanswered(reason)
+        self.taken_marks.refuse_unanswered(reason)
         self.file_import.fail_all(reason)
         self.compared_users.end_all()
         self.pruner.fail_all(reason)

@@ -33,9 +33,9 @@ from p2pchat.protocol import (
     Have,
     Mark,
     Marks,
+    MarksFrame,
     Naming,
     PeerId,
-    ReadFrame,
     RefusedLog,
     RunId,
     TypingFrame,
@@ -53,7 +53,7 @@ MARK_BYTES = 128  # of a mark in a frame, with the user, about
 QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
 MAX_QUESTIONS = 128  # at once; a guess
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
-NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
+NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipts import DeletionInvariants, PresenceInvariants, ReceiptInvariants
 from p2pchat.testing.invariants.requests import RequestInvariants
+from p2pchat.testing.invariants.taken import TakenInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulation import Simulation
 
 # In a quiet minute two linked peers exchange only pings (every 10 s from both ends, with their pongs: 24), digests
-# (each peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sum of read marks.
-QUIET_KINDS = {"Ping", "Pong", "Digest", "ReadFrame"}
+# (each peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sums of read and taken
+# marks.
+QUIET_KINDS = {"Ping", "Pong", "Digest", "ReadFrame", "TakenFrame"}
 QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy never stops
 
@@ -78,6 +80,7 @@ class Invariants:
         self.deletions: DeletionInvariants = DeletionInvariants(self)
         self.blocks: BlockInvariants = BlockInvariants(self)
         self.requests: RequestInvariants = RequestInvariants(self)
+        self.taken: TakenInvariants = TakenInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -251,6 +254,7 @@ class Invariants:
         yield from self._unreceipted(honest, newest)
         yield from self.groups.missing(honest)
         yield from self.receipts.missing(honest)
+        yield from self.taken.missing(honest)
         yield from self.receipts.forgotten(honest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
@@ -374,12 +378,13 @@ class Invariants:
         if loud:
             self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
-        others = sum(frames.values()) - frames["ReadFrame"]
+        others = sum(frames.values()) - frames["ReadFrame"] - frames["TakenFrame"]
         if others > QUIET_FRAMES_A_LINK * links:
             self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
-        if frames["ReadFrame"] > frames["Digest"]:  # one sum of read marks goes with a digest, without an answer
-            text = f"{frames['ReadFrame']} frames of read marks and {frames['Digest']} digests in a quiet minute"
-            self.fail("quiet", "all", text)
+        for kind in ("ReadFrame", "TakenFrame"):
+            if frames[kind] > frames["Digest"]:  # one sum of marks goes with a digest, without an answer
+                text = f"{frames[kind]} frames {kind} and {frames['Digest']} digests in a quiet minute"
+                self.fail("quiet", "all", text)
 
     def faults(self) -> list[Fault]:
         """Return the faults recorded so far and those that disks and logs show now."""

@@ -24,6 +24,8 @@ WITH_GUESTS = 0.25  # the part of histories without clock jumps; certificates ne
 NAMES = ("zoe", "yan")
 HEARD_WITHIN = 3.0  # seconds, also by who is linked badly
 ASKS = 0.5  # the part of steps in histories with conversations that wait
+WITH_SESSIONS = 0.25  # the part of histories in which users of two hosts are written to, as in a cluster of gateways
+IN_SESSIONS = {"host": 3, "host_elsewhere": 3, "unhost": 1, "answer": 8, "direct": 4}
 ACTS = {"host": 4, "host_elsewhere": 2, "unhost": 3, "say": 6, "direct": 3, "answer": 3}
 
 
@@ -77,11 +79,13 @@ class SimHostedUser:
 class HostedUsers:
     """The actions of hosted users in a history."""
 
-    def __init__(self, sim: Simulation, program: Collection[str]) -> None:
-        """Draw whether the history has hosted users. `program` holds the names of its steps."""
+    def __init__(self, sim: Simulation, program: Collection[str], *, crowded: bool) -> None:
+        """Draw whether the history has hosted users, and with no crowd their sessions. `program`: its steps."""
         self._sim = sim
         self._may_not = "jump" in program
         self.is_open: bool = Random(f"{sim.seed} guests").random() < WITH_GUESTS and not self._may_not
+        drawn = Random(f"{sim.seed} sessions").random()
+        self._has_sessions = drawn < WITH_SESSIONS and not (self._may_not or crowded)
         self._count = 0
 
     def step(self, number: int) -> None:
@@ -89,6 +93,10 @@ class HostedUsers:
         chance = Random(f"{self._sim.seed} guests {number}")
         if self.is_open and chance.random() < 0.6:
             getattr(self, chance.choices([*ACTS], [*ACTS.values()])[0])(chance)
+        if self._has_sessions:
+            chance = Random(f"{self._sim.seed} sessions {number}")
+            for act in chance.choices([*IN_SESSIONS], [*IN_SESSIONS.values()], k=3):
+                getattr(self, act)(chance)
 
     def write_last(self) -> None:
         """Have every hosted user write once more at each of its peers."""

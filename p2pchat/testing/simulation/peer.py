@@ -288,7 +288,8 @@ class SimPeer:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])
         self.sim.invariants.receipts.hosting(self, stored)
-        self.put(inputs.UserHosted(_hosted(guest), tuple(stored.delivered), tuple(stored.reads)))
+        marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
+        self.put(inputs.UserHosted(_hosted(guest), *marks))
         self.put(inputs.PresenceSet(guest.user, "online"))
 
     def unhost_guest(self, guest: SimHostedUser) -> None:
@@ -532,6 +533,7 @@ class SimPeer:
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         self.sim.invariants.receipts.frame_sent(self, order.frame)
         self.sim.invariants.requests.frame_sent(self, order.frame, ends)
+        self.sim.invariants.taken.frame_sent(self, order.frame, ends)
         if self.tampering is not None:
             for end in ends:
                 for data in self.tampering.change(order.frame, end):

@@ -228,6 +228,7 @@ class SimProgram:
             invariants.groups.handed_on(peer, one, entry)
             return
         invariants.requests.handed_on(peer, one)
+        invariants.taken.handed_on(peer, one)
         if self._is_of_guests(one.log.conversation):
             return
         invariants.display.handed_on(peer, one, entry)

@@ -159,7 +159,7 @@ class Scenario:
         self._engine = EngineFaults(self.sim, on=wanted.relay)
         self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
         self._chatter = Chatter(self.sim)
-        self._guests = HostedUsers(self.sim, self.program)
+        self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
 
     def play(self, steps: Steps | None = None) -> None:
         """Play all steps or only some, then let the mesh settle if this history heals."""

@@ -13,7 +13,7 @@ from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import ReadMark
 from p2pchat.core.sync import read_receipts
 from p2pchat.core.sync.anti_entropy import FIRST_ID
-from p2pchat.core.sync.read_receipts import MAX_ANNOUNCED, AnnouncedReads, read_sum
+from p2pchat.core.sync.mark_exchange import MAX_ANNOUNCED, AnnouncedMarks, read_sum
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage
@@ -547,13 +547,13 @@ def ref(number: int) -> str:
 
 
 def test_a_newer_mark_replaces_the_announced_one() -> None:
-    announced = AnnouncedReads([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
+    announced = AnnouncedMarks([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
     assert announced.update((HALL, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
     assert announced.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
 
 
 def test_pages_replace_everything_with_the_last_one() -> None:
-    announced = AnnouncedReads([])
+    announced = AnnouncedMarks([])
     announced.update((HALL, READER), [(ref(1), 1)])
     before = announced.sum
     announced.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2)]})
@@ -563,7 +563,7 @@ def test_pages_replace_everything_with_the_last_one() -> None:
 
 
 def test_a_page_out_of_order_is_ignored() -> None:
-    announced = AnnouncedReads([])
+    announced = AnnouncedMarks([])
     announced.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1)]})
     announced.on_page((LAST, LAST), {})
     announced.on_page((HALL, LAST), {(HALL, READER): [(ref(2), 1)]})
@@ -571,7 +571,7 @@ def test_a_page_out_of_order_is_ignored() -> None:
 
 
 def test_announced_marks_of_one_peer_are_limited() -> None:
-    announced = AnnouncedReads([])
+    announced = AnnouncedMarks([])
     most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
     assert announced.update((HALL, READER), most)
     assert announced.update((HALL, READER), most[:5])  # repeated marks count once
@@ -584,7 +584,7 @@ def test_announced_marks_of_one_peer_are_limited() -> None:
 
 
 def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
-    announced = AnnouncedReads([])
+    announced = AnnouncedMarks([])
     announced.on_page((FIRST, HALL), {})
     for number in range(50):
         announced.on_page((HALL, HALL), {(HALL, READER): [(ref(1000 * number + n), 1) for n in range(256)]})
@@ -594,7 +594,7 @@ def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
 
 
 def test_the_sum_of_announced_marks_is_that_of_the_latest_of_each_log() -> None:
-    known = AnnouncedReads(())
+    known = AnnouncedMarks(())
     pair = (ROOM, IDS["bob"])
     one, other = ref_key(IDS["ada"], "a1" * 8), ref_key(IDS["ada"], "a2" * 8)
     for refs in ([(one, 1), (other, 2)], [(one, 3)], [(one, 3), (other, 1)]):
@@ -602,4 +602,4 @@ def test_the_sum_of_announced_marks_is_that_of_the_latest_of_each_log() -> None:
     assert known.sum == read_sum({pair: {one: 3, other: 1}})
     known.on_page(("0" * 64, "f" * 64), {pair: [(other, 7)]})
     assert known.sum == read_sum({pair: {other: 7}})
-    assert AnnouncedReads(()).sum == read_sum({})
+    assert AnnouncedMarks(()).sum == read_sum({})

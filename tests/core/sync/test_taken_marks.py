@@ -1,0 +1,187 @@
+"""Taken marks: what programs of a user took at one of its hosts counts at the others, and nobody else hears of it."""
+
+from __future__ import annotations
+
+from p2pchat.core.context import HostedIdentity
+from p2pchat.core.effects import Send
+from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, UserUnhosted
+from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.sync.conversations import dm_naming
+from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
+from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, Far, Peer, World, dm
+
+CYD = IDS["cyd"]
+THERE = dm("bob", "cyd")
+NAMING = dm_naming(IDS["bob"], CYD)
+
+
+def host(peer: Peer) -> None:
+    """Let a peer host cyd."""
+    known = peer.storage.load_users([CYD])
+    user = HostedIdentity(CYD, "cyd", IDENTITIES["cyd"].sign, status="offline")
+    peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads), tuple(known.taken)))
+    peer.take()
+
+
+def take(peer: Peer) -> list[str]:
+    """Have a program of cyd take everything shown."""
+    peer.put(MarkedTaken(CYD, THERE, peer.storage.places(0, 99)[-1].place))
+    return peer.take()
+
+
+def taken(peer: Peer) -> dict[str, int]:
+    """Return the marks of cyd, by run of bob's log."""
+    marks, _ = peer.node.sync.taken_marks.marked_to(THERE, CYD)
+    return {log.run[:2]: seq for log, seq in marks.items()}
+
+
+def told(peer: Peer) -> list[str]:
+    """Return to whom this node sent taken marks, sums of them included."""
+    names = {link: (far[0] if isinstance(far, tuple) else far).name for link, far in peer.links.items()}
+    sent = [effect for effect in peer.effects if isinstance(effect, Send) and isinstance(effect.frame, TakenFrame)]
+    return sorted({names[link] for effect in sent for link in effect.links})
+
+
+def two_hosts() -> tuple[World, Peer, Peer, Peer]:
+    """Return ada and dan, who both host cyd, and bob, who wrote two messages to cyd."""
+    world = World()
+    ada, dan, bob = (world.peer(name) for name in ("ada", "dan", "bob"))
+    for one, other in ((ada, dan), (ada, bob), (dan, bob)):
+        world.link(one, other)
+    for gate in (ada, dan):
+        host(gate)
+    world.pass_time(1.0)
+    bob.say("one", "two", to=bob.open("cyd"))
+    world.pass_time(1.0)
+    return world, ada, dan, bob
+
+
+def far_host(gate: Peer, name: str = "dan") -> Far:
+    """Link a peer that hosts cyd, too."""
+    far = gate.far(name)
+    cert = make_cert(CYD, IDENTITIES["cyd"].sign, IDS[name], START // 1000)
+    far.say(Here([Hosted(CYD, "cyd", "online", cert=cert)]))
+    gate.take()
+    return far
+
+
+def marked(run: str, seq: int) -> TakenFrame:
+    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq)]}}, names=[NAMING])
+
+
+def test_what_was_taken_at_one_host_counts_at_the_other_and_only_there() -> None:
+    world, ada, dan, bob = two_hosts()
+    ada.effects.clear()
+    take(ada)
+    assert taken(ada) == taken(dan) == {"b1": 2}
+    world.pass_time(60.0)
+    assert (told(ada), told(bob)) == (["dan"], [])
+    assert "bob" not in told(dan)
+    marks = dan.storage.load_users([CYD]).taken
+    assert [(mark.log.run[:2], mark.seq) for mark in marks] == [("b1", 2)]
+
+
+def test_a_mark_is_told_once_it_is_on_disk() -> None:
+    _, ada, dan, _ = two_hosts()
+    ada.holding = True
+    take(ada)
+    assert taken(dan) == {}
+    ada.commit()
+    ada.take()
+    assert taken(dan) == {"b1": 2}
+
+
+def test_marks_made_while_the_hosts_were_apart_are_told_when_they_meet() -> None:
+    world, ada, dan, _ = two_hosts()
+    dan.crash()
+    take(ada)
+    world.pass_time(1.0)
+    dan.start()
+    host(dan)
+    world.link(dan, ada)
+    world.pass_time(12.0)
+    assert taken(dan) == {"b1": 2}
+
+
+def test_marks_survive_a_restart() -> None:
+    _, ada, _, _ = two_hosts()
+    take(ada)
+    ada.restart()
+    host(ada)
+    assert taken(ada) == {"b1": 2}
+
+
+def test_a_user_hosted_anew_gets_the_marks_before_its_comparison_ends() -> None:
+    world, ada, dan, _ = two_hosts()
+    dan.put(UserUnhosted(CYD))
+    world.pass_time(1.0)
+    take(ada)
+    host(dan)
+    world.settle()
+    assert taken(dan) == {"b1": 2}
+
+
+def test_a_mark_that_comes_before_its_log_counts_once_the_log_comes() -> None:
+    gate = World().peer("ada")
+    host(gate)
+    far = far_host(gate)
+    log = Author("bob", "b1", THERE)
+    one, two = log.say("one"), log.say("two")
+    far.say(marked("b1", 1))
+    assert taken(gate) == {}
+    far.say(one)
+    assert taken(gate) == {"b1": 1}
+    far.say(two)
+    assert taken(gate) == {"b1": 1}
+
+
+def test_a_mark_never_goes_back() -> None:
+    gate = World().peer("ada")
+    host(gate)
+    far = far_host(gate)
+    log = Author("bob", "b1", THERE)
+    far.say(log.say("one"), log.say("two"))
+    far.say(marked("b1", 2))
+    far.say(marked("b1", 1))
+    assert taken(gate) == {"b1": 2}
+    assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [2]
+
+
+def test_who_does_not_host_a_user_says_nothing_about_it() -> None:
+    gate = World().peer("ada")
+    host(gate)
+    bob = gate.far("bob")
+    log = Author("bob", "b1", THERE)
+    bob.say(log.say("one"))
+    assert "close bob: host" in bob.say(marked("b1", 1))
+    assert taken(gate) == {}
+
+
+def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
+    gate = World().peer("ada")
+    far = far_host(gate)
+    talk = gate.open("cyd")
+    log = Author("cyd", "c1", talk)
+    far.say(log.say("one"))
+    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1)]}}))
+    assert gate.node.sync.taken_marks.marked_to(talk, CYD)[0] == {}
+    assert gate.storage.load_users([CYD]).taken == []
+
+
+def test_one_who_was_read_before_is_told_as_read_and_not_as_taken() -> None:
+    _, ada, _, bob = two_hosts()
+    ada.effects.clear()
+    take(ada)
+    frames = [effect.frame for effect in ada.effects if isinstance(effect, Send)]
+    assert not [frame for frame in frames if isinstance(frame, ReadFrame) and frame.marks]
+    assert bob.node.sync.read_receipts.tracker.position(LogId(THERE, IDS["bob"], "b1" * 8), CYD) == 0
+
+
+def test_a_failure_of_storage_loses_no_mark() -> None:
+    world, ada, dan, _ = two_hosts()
+    ada.put(CommitFailed(0, "the disk is full"))
+    take(ada)
+    ada.put(Loaded(ada.storage.load([ada.id, CYD])))
+    world.pass_time(12.0)
+    assert taken(ada) == taken(dan) == {"b1": 2}
