@@ -276,12 +276,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-5")
+    copy = path.with_name("chat.db.version-6")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert all_entries(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # already migrated
-    with pytest.raises(StorageError, match="schema 6"):
+    with pytest.raises(StorageError, match="schema 7"):
         opened(path)
 
 
