@@ -26,7 +26,8 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.network_and_invites import Network, normal_endpoint
+from p2pchat.identity.network_and_invites import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
@@ -143,7 +144,10 @@ class PeerLifecycle:
 
     @property
     def told_endpoints(self) -> list[str]:
-        """The endpoints to tell others; [] for all addresses of this machine, since others see where it dials from."""
+        """The endpoints to tell others; [] for all addresses of this machine, since others see where it dials from.
+
+        Over an engine nobody does, so a peer with one tells all of them.
+        """
         if self.advertise:
             return self.advertise
         if self.host in ("0.0.0.0", "::", "") or not self.options.listen:
@@ -276,7 +280,11 @@ class PeerLifecycle:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
         if self._offline:
             return
-        driver.put(ListeningAt(self.port, (*self.told_endpoints, *self.relay_endpoints)))
+        direct = self.told_endpoints
+        if self.relay is not None and self.options.listen and not direct:  # there nobody sees where it dials from
+            own = await asyncio.to_thread(own_endpoints, self.host, self.port)
+            direct = own[: MAX_ENDPOINTS - 1]
+        driver.put(ListeningAt(self.port, (*direct, *self.relay_endpoints)))
         named = [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]
         if self.relay is not None:
             self.relay.engine.start()

@@ -29,6 +29,7 @@ from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.nats_client import parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
@@ -669,6 +670,20 @@ async def test_a_direct_link_takes_the_place_of_a_relayed_one(engine: NatsServer
             async with within(WAIT, "a delivery"):
                 await (await bob.send("ada", "directly")).delivered()
             assert "link_copy" not in ada.counted
+
+
+@pytest.mark.skipif(not own_endpoints("0.0.0.0", 1), reason="this machine has no address but loopback")
+async def test_peers_that_listen_on_all_addresses_find_a_direct_way(engine: NatsServer, tmp_path: Path) -> None:
+    """Over an engine nobody sees where the other dials from, so each tells the addresses of its machine."""
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, host="0.0.0.0") as ada:
+        relayed = next(iter(ada._lifecycle.relay_endpoints))
+        async with TCPPeer(0, relayed, name="bob", data=tmp_path / "bob", engine=engine.url, host="0.0.0.0") as bob:
+
+            def hosts(peer: TCPPeer) -> list[str]:
+                node = peer._lifecycle.running_node
+                return [] if node is None else [link.host for link in node.links.by_peer.values()]
+
+            await until(lambda: bool(hosts(ada)) and "relay" not in (*hosts(ada), *hosts(bob)), "a direct link")
 
 
 async def test_the_recorder_on_the_engine_finds_nothing(engine: NatsServer, tmp_path: Path) -> None:
