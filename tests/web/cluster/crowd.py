@@ -184,9 +184,10 @@ class Crowd:
         async with within(WAIT, "all messages to be accepted"):
             while self._writing:
                 await asyncio.wait(self._writing)
-        async with within(WAIT, "everyone to get everything"):
-            while self.missed():
-                await asyncio.sleep(0.1)  # poll: every client gets something
+        deadline = monotonic() + WAIT
+        while missed := self.missed():
+            assert monotonic() < deadline, f"{len(missed)} were not delivered: {missed[:20]}"
+            await asyncio.sleep(0.1)  # poll: every client gets something
 
     def on_message(self, text: str, id: str) -> None:
         if text in self.posts:
@@ -209,6 +210,11 @@ class Crowd:
     def repeated(self) -> int:
         """Return how often a message came again."""
         return sum(count - 1 for client in self.clients.values() for count in client.got.values() if count > 1)
+
+    @property
+    def deliveries(self) -> int:
+        """How many messages came to clients."""
+        return sum(sum(client.got.values()) for client in self.clients.values())
 
     def gaps(self, since: float) -> list[float]:
         """Return how long each client was without service, of the gaps that began after a moment, sorted."""

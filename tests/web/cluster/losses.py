@@ -1,8 +1,9 @@
 """Command `python -m tests.web.cluster.losses KIND --sessions N --rate R --servers S`: take parts of a cluster away.
 
 Kinds: `kill` and `stop` take one of three gateways away for a while, `engine` all nats-servers, `rolling` restarts all
-three gateways one after the other, `grow` adds a fourth and retires the first. Everybody talks all the time. At the end
-everyone has to have everything that was accepted, and the figures are printed.
+three gateways one after the other, `grow` adds a fourth and retires the first. `calm` takes nothing away and counts the
+CPU time of a delivery; with `--plain` that of one gateway that is in no cluster. Everybody talks all the time, each
+message with a key. At the end everyone has to have everything that was accepted, and the figures are printed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from tests.deadlines import WAIT, within
 from tests.web.cluster.crowd import Crowd
 from tests.web.cluster.site import Gate, Site, site
 
-KINDS = ("kill", "stop", "engine", "rolling", "grow")
+KINDS = ("kill", "stop", "engine", "rolling", "grow", "calm")
 BEFORE, AFTER = 5, 5  # seconds of talk before and after a loss
 
 
-async def play(kind: str, home: Path, *, sessions: int, rate: float, servers: int, away: float = 3.0) -> str:
+async def play(
+    kind: str, home: Path, *, sessions: int, rate: float, servers: int, away: float = 3.0, plain: bool = False
+) -> str:
     """Play one loss under load and check it; return the figures for people."""
-    async with site(home, servers=servers) as one:
+    async with site(home, servers=servers, plain=plain) as one:
         crowd = Crowd(one.front, await one.accounts([f"user{number}" for number in range(sessions)]))
         try:
             await crowd.come()
@@ -103,6 +106,16 @@ async def _engine(one: Site, crowd: Crowd, away: float) -> str:
     return f"{told} messages meanwhile, sign-ups accepted {monotonic() - back_at:.1f} s after the engine's start"
 
 
+async def _calm(one: Site, crowd: Crowd, away: float) -> str:
+    deliveries, (gateways, engine) = crowd.deliveries, one.cpu()
+    await asyncio.sleep(away)  # the time that is measured
+    deliveries, (gateways, engine) = crowd.deliveries - deliveries, (one.cpu()[0] - gateways, one.cpu()[1] - engine)
+    return (
+        f"{deliveries:,} deliveries, {1e6 * (gateways + engine) / deliveries:.0f} us of CPU each, "
+        f"{100 * engine / (gateways + engine):.1f} % of it the engine's"
+    )
+
+
 async def _rolling(one: Site, crowd: Crowd, away: float) -> str:
     took = []
     for gate in one.gates[:3]:
@@ -130,7 +143,7 @@ async def _grow(one: Site, crowd: Crowd, away: float) -> str:
     return f"the new one joined in {took:.1f} s; at the end sessions {sorted(at.values())}"
 
 
-_LOSSES = {"kill": _kill, "stop": _stop, "engine": _engine, "rolling": _rolling, "grow": _grow}
+_LOSSES = {"kill": _kill, "stop": _stop, "engine": _engine, "rolling": _rolling, "grow": _grow, "calm": _calm}
 
 
 def _main() -> None:
@@ -141,12 +154,19 @@ def _main() -> None:
     parser.add_argument("--servers", type=int, default=3)
     parser.add_argument("--away", type=float, default=10.0, help="seconds for which it is away")
     parser.add_argument("--home", default="", help="where logs and data stay")
+    parser.add_argument("--plain", action="store_true", help="one gateway that is in no cluster; only with calm")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="p2pchat-losses-") as directory:
         home = Path(words.home or directory)
         home.mkdir(exist_ok=True)
         playing = play(
-            words.kind, home, sessions=words.sessions, rate=words.rate, servers=words.servers, away=words.away
+            words.kind,
+            home,
+            sessions=words.sessions,
+            rate=words.rate,
+            servers=words.servers,
+            away=words.away,
+            plain=words.plain,
         )
         print(asyncio.run(playing), flush=True)
 

@@ -83,9 +83,7 @@ class Process:
     @property
     def cpu_seconds(self) -> float:
         """The CPU time that it has taken (Linux)."""
-        assert self._process is not None
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._process.pid) if self._process is not None and self.is_running else 0.0
 
     def kill(self) -> None:
         """As kill -9."""
@@ -101,6 +99,12 @@ class Process:
             return await asyncio.to_thread(self._process.wait)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has taken (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Gate(Process):
     """One gateway of the cluster. Attributes: the port of its `page`, and `data`, its directory."""
 
@@ -113,9 +117,10 @@ class Gate(Process):
         command = [sys.executable, "-m", "p2pchat", "web", page, *others, "--port", port, "--name", name]
         super().__init__(home / f"{name}.log", *command, "--data", str(self.data), *words, P2PCHAT_HOME=str(home))
 
-    async def until_up(self, gateways: int = 1, *, engine: bool = True) -> None:
-        """Wait until it answers, knows so many living gateways, and has the engine, if that is there."""
-        wanted = {"p2pchat_web_cluster_up": float(engine), "p2pchat_web_cluster_gateways": gateways}
+    async def until_up(self, gateways: int, wanted: dict[str, float] | None = None) -> None:
+        """Wait until its metrics are as wanted; if not given, it has the engine and knows so many living gateways."""
+        if wanted is None:
+            wanted = {"p2pchat_web_cluster_up": 1.0, "p2pchat_web_cluster_gateways": gateways}
         async with (
             within(WAIT, f"{self.name} in the cluster ({self.log})"),
             self.caller() as http,
@@ -163,8 +168,9 @@ class Site:
         front: Host and port of the balancer, which clients know.
     """
 
-    def __init__(self, home: Path, servers: int) -> None:
+    def __init__(self, home: Path, servers: int, *, plain: bool) -> None:
         self.home = home
+        self.is_plain = plain
         self.engines = _engines(home, servers)
         self._key = home / "cluster.key"
         make_key_file(self._key)
@@ -180,17 +186,20 @@ class Site:
     def _gate(self, number: int) -> Gate:
         engine = ",".join(server.url for server in self.engines)
         others = [port for place, port in enumerate(self._ports) if place != number]
+        shared = ["--cluster", "team", "--cluster-key", str(self._key), "--engine", engine]
         return Gate(
             self.home, f"gate{number}", self.front, self._pages[number], self._ports[number], others,
-            "--cluster", "team", "--cluster-key", str(self._key), "--engine", engine,
-            "--origin", f"http://{self.front}",
+            *([] if self.is_plain else shared), "--origin", f"http://{self.front}",
         )  # fmt: skip
 
     async def start(self, gateways: int) -> None:
         """Start so many gateways and the balancer; return when all know each other."""
+        if self.is_plain:
+            gateways = 1
         for gate in self.gates[:gateways]:
             gate.start()
-        await asyncio.gather(*(gate.until_up(gateways) for gate in self.gates[:gateways]))
+        wanted: dict[str, float] | None = {} if self.is_plain else None
+        await asyncio.gather(*(gate.until_up(gateways, wanted) for gate in self.gates[:gateways]))
         self.balancer.start()
 
     async def accounts(self, names: list[str]) -> dict[str, str]:
@@ -209,9 +218,15 @@ class Site:
             while True:
                 hosted = await asyncio.gather(*(gate.accounts() for gate in running))
                 hosts = Counter(name for names_here in hosted for name in names_here)
-                if all(hosts[name] >= COPIES for name in names):
+                if all(hosts[name] >= (1 if self.is_plain else COPIES) for name in names):
                     return tokens
                 await asyncio.sleep(1)  # poll: other processes
+
+    def cpu(self) -> tuple[float, float]:
+        """Return the CPU seconds of all running gateways, and of the nats-servers."""
+        return sum(gate.cpu_seconds for gate in self.gates), sum(
+            cpu_seconds(server.pid) for server in self.engines if server.pid
+        )
 
     def close(self) -> None:
         for process in (self.balancer, *self.gates):
@@ -233,9 +248,9 @@ def _engines(home: Path, count: int) -> list[NatsServer]:
 
 
 @asynccontextmanager
-async def site(home: Path, gateways: int = 3, servers: int = 1) -> AsyncIterator[Site]:
-    """A running cluster."""
-    one = Site(home, servers)
+async def site(home: Path, gateways: int = 3, servers: int = 1, *, plain: bool = False) -> AsyncIterator[Site]:
+    """A running cluster; with `plain` one gateway that is in none."""
+    one = Site(home, servers, plain=plain)
     try:
         await one.start(gateways)
         yield one
