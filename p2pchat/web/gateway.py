@@ -94,6 +94,7 @@ class Gateway:
     async def aclose(self) -> None:
         """End all sessions; the peer keeps running. Call it before the server stops, so that clients reconnect soon."""
         await self.hub.aclose()
+        await self.idempotency.aclose()
         if self.cluster is not None:
             await self.cluster.aclose()
         await asyncio.gather(*self._keeping, return_exceptions=True)

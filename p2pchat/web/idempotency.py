@@ -99,6 +99,9 @@ class IdempotencyCache:
         """Return the result of `make`, or of the same request elsewhere; the work starts in the order of the calls."""
         return await make()
 
+    async def aclose(self) -> None:
+        """Return when what others have to know of requests under way is told. Further ones are refused."""
+
     def _requests_of(self, account: str) -> OrderedDict[str, _CachedRequest]:
         """Return the recent requests of an account, without expired ones."""
         requests = self._by_account.setdefault(account, OrderedDict())

@@ -23,6 +23,7 @@ from p2pchat.web.errors import WebError
 from p2pchat.web.idempotency import IdempotencyCache, KeyReused
 
 LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway
+CLOSED_WITHIN = 5.0  # seconds for requests under way when the gateway stops; a guess
 PATIENCE = 10.0  # seconds for that result; then the client is told to try again
 
 
@@ -51,6 +52,8 @@ class SharedIdempotency(IdempotencyCache):
         self._key = cluster.key
         self._cluster = cluster
         self._run = secrets.token_hex(8)
+        self._working: set[asyncio.Task[Any]] = set()  # requests that are being carried out
+        self._closed = False
         self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -66,14 +69,29 @@ class SharedIdempotency(IdempotencyCache):
                     result, number = await self._claim(place, content.hex())
                     if result:
                         return result
-            working = asyncio.ensure_future(make())
+                if self._closed:
+                    raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
+            working = asyncio.ensure_future(self._complete(make(), place, content.hex(), number))
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        await asyncio.wait(
+            [working]
+        )  # a caller that is gone does not end it: the message may be on its way to the disk
+        return working.result()
+
+    async def _complete(self, made: Awaitable[Any], place: str, content: str, number: int) -> Any:
         try:
-            result = await working
+            result = await made
         except BaseException:
             await self._write(place, _Claim("", "", ""), number)
             raise
-        await self._write(place, _Claim(content.hex(), self._cluster.gateway_id, self._run, result), number)
+        await self._write(place, _Claim(content, self._cluster.gateway_id, self._run, result), number)
         return result
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._working:
+            await asyncio.wait(self._working, timeout=CLOSED_WITHIN)
 
     async def _claim(self, place: str, content: str) -> tuple[str, int]:
         """Return the result of another gateway, or "" and the number of the claim. Raises KeyReused, WebError."""

@@ -696,6 +696,30 @@ async def test_a_request_repeated_at_another_door_is_carried_out_once(engine: Ke
         assert len(set(both)) == 20 and len(made) == 23
 
 
+async def test_a_gateway_that_stops_tells_the_result_of_a_request_under_way(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        go_on, began = asyncio.Event(), asyncio.Event()
+
+        async def make(name: str) -> str:
+            began.set()
+            await go_on.wait()
+            return name
+
+        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(make, "first")))
+        await began.wait()
+        first.cancel()  # its client is gone
+        stopping = asyncio.ensure_future(one.aclose())
+        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(make, "second")))
+        await asyncio.sleep(0)
+        go_on.set()
+        async with within(WAIT, "the result of the gateway that stopped"):
+            assert await second == "first"
+            await stopping
+        with pytest.raises(WebError, match="stopping"):
+            await one.idempotency.run("ada", "l", "hello", partial(make, "third"))
+
+
 async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewhere(engine: KeepingServer) -> None:
     async with doors_of(engine, TIMES) as doors:
         one, other = await doors.open(), await doors.open()
