@@ -136,6 +136,10 @@ class Settings:
     unknown_events_a_second: int = 20  # about unknown peers and users of theirs who never wrote; 60 at once
     renames_a_second: int = 1  # of users who wrote but have no profile, by one branch of unknown peers; a guess
     renames_burst: int = 256  # a gateway's users may all get other names at once
+    # Users of one branch of unknown peers who were at a peer before and are put on a roster. Each takes up to 10 us for
+    # each log written here, so 200 logs are 2 ms a user: the burst is a quarter of a second. A guess.
+    returns_a_second: int = 8
+    returns_burst: int = 128
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 

@@ -182,6 +182,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/unwritten_users: events_about_them_have_a_rate_and_the_others_are_counted",),
     "presence_told_after": (
         "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
+    "returns_a_second": ("hostile/rosters: users_who_come_and_go_are_put_on_a_roster_at_a_rate",),
+    "returns_burst": ("hostile/rosters: users_who_come_and_go_are_put_on_a_roster_at_a_rate",),
     "renames_a_second": ("core/sync/message_requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
     "renames_burst": ("core/sync/message_requests: names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate",),
     "typing_every": ("core/sync/typing: typing_is_repeated_at_most_once_in_three_seconds",),

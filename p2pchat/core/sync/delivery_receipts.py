@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
+from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
-from p2pchat.core.shares import Shares, address_line
+from p2pchat.core.shares import RateLimit, Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.rosters import HOST, STAYS_A_COMMIT, Audience, HostRow, Roster, Rosters, host_holder
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
@@ -242,6 +243,7 @@ def nothing() -> None:
 
 EntryRange = tuple[LogId, int, int]  # log, first and last entry
 
+LEFT_OUT_FOR = 16.0  # seconds until users are looked at again who returned too fast; Settings.returns_burst comes back
 MAX_AUDIENCES = 8  # lists of users whose receipts are counted, each with what a count needs; a guess
 MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; older ones are looked up
 
@@ -261,7 +263,9 @@ class DeliveryReceipts(AckTracker):
         self._on_delivered = on_delivered
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self._combined: dict[EntryRange, list[Sequence[UserId]]] | None = None  # who advanced by the marks of one call
-        self.rosters: Rosters = Rosters(stays, sync.hosted, self._take_place, self._on_forget_stay)
+        self._returns_again = False  # those left out will be looked at again
+        self._returns = RateLimit(sync.ctx.settings.returns_a_second, sync.ctx.settings.returns_burst)
+        self.rosters: Rosters = Rosters(stays, sync.hosted, self._admit, self._on_forget_stay)
         self._rows: dict[LogId, dict[Holder, HostRow]] = {}
         self._unsaved_rows: dict[PeerId, dict[RowKey, HostRow]] = {}
         self._audiences: list[Audience] = []  # of the newest messages asked for
@@ -318,6 +322,25 @@ class DeliveryReceipts(AckTracker):
 
     def _save(self, log: LogId, peer: PeerId, row: HostRow) -> None:
         self._unsaved_rows.setdefault(peer, {})[log, row.version] = row
+
+    def _admit(self, user: UserId, link: PeerLink) -> bool:
+        """Return whether a user is put on the roster of a link's peer. Nobody gives way, as in `_take_place`.
+
+        What each log of a user who was at a peer before was delivered to must be worked out. So peers that nobody here
+        chose get such users on their rosters at a rate, and are looked at again later.
+        """
+        if self.rosters.stays(user) and not link.known:
+            if not self._returns.take(address_line(link.host, link.peer), self._sync.ctx.now.mono):
+                self._sync.ctx.emit(Counted("position_ignored"))
+                if not self._returns_again:
+                    self._returns_again = True
+                    self._sync.after(LEFT_OUT_FOR, self._retry_left_out)
+                return False
+        return self._take_place(user)
+
+    def _retry_left_out(self) -> None:
+        self._returns_again = False
+        self.rosters.retry_left_out()
 
     def _on_forget_stay(self, stay: Stay) -> None:
         """Note what a user has by this stay and by nothing else."""
@@ -556,7 +579,9 @@ class DeliveryReceipts(AckTracker):
         if others or log.user in roster.guests:
             others -= {log.user}
             alike = tuple(user for user in alike if user not in others and user != log.user)
-        had = {user: self.position(log, user) for user in sorted(others)}
+        is_more = row is None or seq > row.seq  # otherwise only those who came since can have got anything
+        due = others if row is None or is_more else others & {*roster.newcomers(row.told)}
+        had = {user: self.position(log, user) for user in sorted(due)}
         late = [] if row is None or row.told >= roster.joined else sorted({*roster.newcomers(row.told)} & {*alike})
         self._put_row(log, holder, seq, roster)
         known = 0 if row is None else row.seq

@@ -114,7 +114,7 @@ class Rosters:
 
     Args:
         hosted: A live view of the users hosted here.
-        admit: Returns whether there is a place for a user on a roster.
+        admit: Returns whether there is a place for a user on the roster of a link's peer.
         on_forget: Called with a stay that is forgotten next.
 
     Attributes:
@@ -128,7 +128,7 @@ class Rosters:
         self,
         stored: Iterable[Stay],
         hosted: Container[UserId],
-        admit: Callable[[UserId], bool],
+        admit: Callable[[UserId, PeerLink], bool],
         on_forget: Callable[[Stay], None],
     ) -> None:
         self._hosted = hosted
@@ -196,18 +196,18 @@ class Rosters:
         roster.seen = seen
         gone, new = roster.guests.keys() - link.users.keys(), link.users.keys() - roster.guests.keys()
         if gone or new:
-            self._change(link.peer, roster, gone, new)
+            self._change(link, roster, gone, new)
         return roster
 
-    def _change(self, peer: PeerId, roster: Roster, gone: Iterable[UserId], new: AbstractSet[UserId]) -> None:
-        revision = roster.revision + 1
+    def _change(self, link: PeerLink, roster: Roster, gone: Iterable[UserId], new: AbstractSet[UserId]) -> None:
+        peer, revision = link.peer, roster.revision + 1
         for user in sorted(gone):
             stay = roster.guests.pop(user).replace(ended=revision)
             roster.left[user] = None
             roster.ended.append(stay)
             roster.version = revision
             self._put(stay)
-        roster.left_out = {user for user in sorted(new) if not self._admit(user)}
+        roster.left_out = {user for user in sorted(new) if not self._admit(user, link)}
         for user in sorted(new - roster.left_out):
             roster.left.pop(user, None)
             roster.guests[user] = stay = Stay(peer, user, revision)
@@ -243,6 +243,12 @@ class Rosters:
         for stay in stays:
             self._by_peer[stay.peer].cached = False
         self.changes += 1
+
+    def retry_left_out(self) -> None:
+        """Look again at all users for whom there was no place."""
+        for roster in self._by_peer.values():
+            if roster.left_out:
+                roster.seen = (0, 0)
 
     def on_place_given(self, user: UserId) -> None:
         """Look again at a user for whom there was no place."""
