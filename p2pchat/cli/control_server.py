@@ -452,7 +452,12 @@ async def _token(accounts: Accounts, fields: Fields) -> list[EventLine]:
 
 
 async def _users(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    return [_row(account) for account in accounts.list()]
+    elsewhere = [
+        {"user": record.name, "user_id": id, "state": record.state, "sessions": 0, "used": record.used.isoformat(),
+         "elsewhere": True}
+        for record, id in accounts.elsewhere()
+    ]  # fmt: skip
+    return [*map(_row, accounts.list()), *elsewhere]
 
 
 async def _revoke(accounts: Accounts, fields: Fields) -> list[EventLine]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Protocol
@@ -43,6 +43,13 @@ REFUSED_NAMES = (
 def valid(name: str) -> str:
     """Return a name that an account may have, in normal form. Raises ValueError."""
     return validate_name(name, REFUSED_NAMES)
+
+
+def state_of(word: str) -> str:
+    """Return the state that a word stands for: registered, reserved, revoked or deleted."""
+    if word in (REVOKED, DELETED):
+        return word
+    return "reserved" if word.startswith(RESERVED) or word == RELEASED else "registered"
 
 
 def label_of(word: str, day: date, version: int) -> str:
@@ -81,6 +88,11 @@ class AccountRecord:
     def is_former(self) -> bool:
         """True if nobody hosts the user any more."""
         return self.word in _FORMER
+
+    @property
+    def state(self) -> str:
+        """registered, reserved, revoked (registered, but its token was revoked) or deleted, as people know it."""
+        return state_of(self.word)
 
     @property
     def is_reserved(self) -> bool:
@@ -179,6 +191,9 @@ class SharedNames(Protocol):
 
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         """Return the record with this hash of a token."""
+
+    def records(self) -> Iterator[AccountRecord]:
+        """Return the records of all names."""
 
     def require(self) -> None:
         """Raise WebError (503, `cluster`) while the engine of the cluster is away."""

@@ -55,6 +55,7 @@ from p2pchat.web.account_records import (
     random_hash,
     registered_record,
     renamed_record,
+    state_of,
     user_of,
     valid,
 )
@@ -127,9 +128,7 @@ class Account:
     @property
     def state(self) -> str:
         """registered, reserved, revoked (registered, but its token was revoked) or deleted."""
-        if self.word in (REVOKED, DELETED):
-            return self.word
-        return "reserved" if self.reserved or self.word == RELEASED else "registered"
+        return state_of(self.word)
 
     @property
     def label(self) -> str:
@@ -419,6 +418,13 @@ class Accounts:
             self._index(account)
 
     # ---- what other gateways of a cluster tell
+
+    def elsewhere(self) -> Iterator[tuple[AccountRecord, str]]:
+        """Return the accounts of a cluster whose users only other gateways host, with their ids, by name."""
+        all = self.shared.records() if self.shared is not None else ()
+        others = [record for record in all if not record.is_former and record.user not in self._by_key]
+        for record in sorted(others, key=lambda record: record.name.casefold()):
+            yield record, self._peer.people.user(record.user).id
 
     def records(self) -> Iterator[AccountRecord]:
         """Return the records of all accounts, and of deleted ones whose names nobody gets yet."""

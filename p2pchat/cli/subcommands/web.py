@@ -236,6 +236,13 @@ def _no_account(name: str) -> int:
     return NO_SUCH_NAME
 
 
+def _where(row: EventLine) -> str:
+    """Return how many sessions an account has here, or that only other gateways of the cluster host it."""
+    if row.get("elsewhere"):
+        return ", at other gateways"
+    return f", {row['sessions']} open" if row["sessions"] else ""
+
+
 @web.command("revoke")
 @click.argument("name")
 @cli.profile_options

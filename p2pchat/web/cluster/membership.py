@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic, time_ns
 
@@ -138,6 +138,9 @@ class Cluster:
 
     def find(self, name: str) -> AccountRecord | None:
         return self.directory.find(name)
+
+    def records(self) -> Iterator[AccountRecord]:
+        return (record for record in map(self.directory.at, self.directory.places()) if record is not None)
 
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         return self.directory.by_hash(hash)

@@ -146,10 +146,10 @@ class Gate(Process):
         return token
 
     async def accounts(self) -> list[str]:
-        """Return the names of the accounts that it hosts, as `p2pchat web users` does."""
+        """Return the names of the accounts that it hosts, of those that `p2pchat web users` lists."""
         rows = await ask_running_peer(self.data, "web_users")
         assert rows is not None
-        return [row["user"] for row in rows]
+        return [row["user"] for row in rows if "elsewhere" not in row]
 
 
 def measured(text: str) -> dict[str, float]:

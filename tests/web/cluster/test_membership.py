@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from p2pchat import TCPPeer
+from p2pchat.cli.control_server import run_account_request
 from p2pchat.nats_client import cancel
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecord, first_record
@@ -223,6 +224,24 @@ async def test_a_token_that_ends_at_one_door_ends_sessions_at_all(engine: Keepin
         for gateway in (one, other):
             with pytest.raises(AccountNameTaken):  # the name is kept for 90 days, at all doors
                 await gateway.accounts.register("ada")
+
+
+async def test_accounts_of_the_whole_cluster_are_listed_at_each_door(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        await one.accounts.register("ada")
+        await other.accounts.register("zoe")
+        eve, _ = await other.accounts.register("eve")
+        await other.accounts.delete(eve)
+        await other.accounts.revoke("zoe")
+        await known(one, "zoe", 2)
+        await known(one, "eve", 2)
+        rows = await run_account_request(one.accounts, "web_users", {})
+        assert [(row["user"], row["state"], row.get("elsewhere", False)) for row in rows] == [
+            ("ada", "registered", False), ("zoe", "revoked", True)
+        ]  # fmt: skip
+        found = other.accounts.find("zoe")
+        assert found is not None and rows[1]["user_id"] == found.id
 
 
 async def test_of_a_thousand_pairs_of_claims_exactly_one_wins_each(engine: KeepingServer) -> None:
