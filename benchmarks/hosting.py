@@ -1,14 +1,18 @@
 """A room message among gateways of 100 users and among gateways of 1,000, in one process and in turn.
 
 Three gateways each, linked over TCP. Each user of a gateway is hosted and online; the writers are users of all three.
-CPU counts, because both communities share the cores.
+CPU counts, because both communities share the cores. The rows of receipts that one of them stored then say what 10,000
+writers of one gateway take beside nine others of 1,000 users, and a node that loads as many says how much memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import sqlite3
 import time
-from contextlib import AsyncExitStack
+import tracemalloc
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +27,7 @@ SIZES = (100, 1_000)
 SLICES = 5
 MESSAGES = 60  # in a slice, each of another writer
 WITHIN = 300.0  # seconds
+WRITERS, OTHERS, GUESTS = 10_000, 9, 1_000  # the goal's: of one gateway, and the other gateways with their users
 
 
 async def gather(channel: Channel, data: str) -> None:
@@ -42,7 +47,8 @@ async def gather(channel: Channel, data: str) -> None:
                     await asyncio.sleep(0.01)
                 await receipt.delivered(timeout=WITHIN)
                 took[size].append(1e3 * (time.process_time() - begun) / MESSAGES / GATEWAYS)
-    channel.send(took=[took[size] for size in SIZES])
+    stored = rows(Path(data, str(SIZES[-1]), "0", "history.db"), SIZES[-1])
+    channel.send(took=[took[size] for size in SIZES], rows=stored, bytes=memory())
     await channel.closed()
 
 
@@ -56,7 +62,7 @@ async def community(stack: AsyncExitStack, data: Path, size: int) -> list[list[H
         gates.append(await stack.enter_async_context(TCPPeer(0, *asked, data=data / str(number), name=f"gate{number}")))
 
     async def fill(number: int) -> list[HostedUser]:
-        users = [await gates[number].host(f"user{number}x{each}") for each in range(size)]
+        users = await asyncio.gather(*(gates[number].host(f"user{number}x{each}") for each in range(size)))
         for user in users:
             user.set_presence("online")
         return users
@@ -67,6 +73,58 @@ async def community(stack: AsyncExitStack, data: Path, size: int) -> list[list[H
             while len(gate.here()) < GATEWAYS * size:
                 await asyncio.sleep(0.1)
     return users
+
+
+def rows(file: Path, users: int) -> float:
+    """Return the rows of receipts of the goal's size, by those that a gateway stored."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+
+        def count(what: str) -> int:
+            return int(database.execute(f"select {what}").fetchone()[0])
+
+        logs = count("count(distinct log) from host_marks") * (GATEWAYS - 1)
+        marks = count("count(*) from host_marks") + count("count(*) from heard")
+        stays = count("count(*) from stays") / users / (GATEWAYS - 1)
+    return WRITERS * OTHERS * marks / logs + OTHERS * GUESTS * stays
+
+
+def memory() -> int:
+    """Return the bytes by which a node grows that loads the receipts of the goal's size."""
+    from p2pchat.config import Settings
+    from p2pchat.core.context import HostedIdentity, NetworkCredentials
+    from p2pchat.core.log import LogId
+    from p2pchat.core.node import Node
+    from p2pchat.core.records import DeliveredMark, Stay, Stored
+
+    def name(kind: str, number: int) -> str:
+        return (kind + f"{number:x}").rjust(64, "0")
+
+    def load(writers: int, guests: int) -> Node:
+        stays = [
+            Stay(name("a", peer), name("b", guest + peer * guests), 1)
+            for peer in range(OTHERS)
+            for guest in range(guests)
+        ]
+        logs = (LogId("0c" * 32, name("d", writer), f"{writer:016x}") for writer in range(writers))
+        marks = [
+            DeliveredMark(log, name("a", peer), 1 + int(log.run, 16) % 300, 0, 1)
+            for log in logs
+            for peer in range(OTHERS)
+        ]
+        own = HostedIdentity(name("e", 1), "gate", lambda data: bytes(64))
+        return Node(
+            settings=Settings(), peer=own.id, sign=own.sign, users=[own], network=NetworkCredentials("0a" * 16, None),
+            draw=bytes, stored=Stored(delivered=marks, stays=stays),
+        )  # fmt: skip
+
+    load(1, 1)
+    tracemalloc.start()
+    node = load(WRITERS, GUESTS)
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(node.sync.delivery_receipts.rosters.users) == OTHERS * GUESTS
+    return held
 
 
 def run(setting: Setting) -> list[Row]:
@@ -82,4 +140,9 @@ def run(setting: Setting) -> list[Row]:
             f"a room message at a gateway of {SIZES[1]:,} users, CPU", many, "ms",
             f"at most 1.5 x that of {SIZES[0]}", f"{many / few:.2f} x",
         ),
+        Row(
+            f"rows of receipts of {WRITERS:,} writers, {OTHERS} other gateways of {GUESTS:,}", found["rows"], "",
+            "at most 100,000",
+        ),
+        Row("memory of these", found["bytes"] / 2**20, "MiB", "at most 64 MiB"),
     ]  # fmt: skip

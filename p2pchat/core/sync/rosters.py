@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, KeysView
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ STAYS_A_COMMIT = 256  # 5 ms of a commit; a message that is written meanwhile wa
 StayKey = tuple[UserId, int]
 
 
+@lru_cache(maxsize=1024)  # each log has a row of each peer
 def host_holder(peer: PeerId) -> str:
     """Return the holder of the positions of all users that a peer hosts."""
     return HOST + peer
