@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from p2pchat.__main__ import main
-from p2pchat.cli.options import PASSWORD_VISIBLE, ProfileChoice, has_password
+from p2pchat.cli.options import ProfileChoice, has_password
 from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.transfer import _database, _start_with
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse
+
+PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
 
 ANY = ProfileChoice()
 
