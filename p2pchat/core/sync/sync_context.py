@@ -47,6 +47,7 @@ NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
+MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
 MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all these links, of all kinds, and as many in equal parts; a guess: 40 MiB
 MAX_LOOKUPS_UNKNOWN = 1_000  # for all these links, and as many in equal parts: others' lookups wait for them; a guess
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
@@ -219,21 +220,20 @@ class RemoteState:
 
     def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
-        start = (key[0], key[1][:16])
-        if key in self.ahead:
-            self.ahead_count -= len(self.ahead.pop(key))
-            others = tuple(user for user in self.ahead_writers.pop(start) if user != key[1])
-            if others:
-                self.ahead_writers[start] = others
-        if not marks:
-            return True
+        start, former = (key[0], key[1][:16]), self.ahead.pop(key, {})
+        self.ahead_count -= len(former)
         most = MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN
-        if not self._may_remember(self.ahead_count, len(marks), most):
-            return False
-        self.ahead[key] = marks
-        self.ahead_writers[start] = (*self.ahead_writers.get(start, ()), key[1])
-        self.ahead_count += len(marks)
-        return True
+        alike = tuple(user for user in self.ahead_writers.get(start, ()) if user != key[1])
+        fits = len(alike) < MAX_ALIKE and self._may_remember(self.ahead_count, len(marks), most)
+        if marks and fits:
+            self.ahead[key] = marks
+            self.ahead_count += len(marks)
+            alike = (*alike, key[1])
+        if alike:
+            self.ahead_writers[start] = alike
+        else:
+            self.ahead_writers.pop(start, None)
+        return fits or not marks
 
     def clear_ahead(self) -> None:
         """Note that it has nothing which this node lacks."""
