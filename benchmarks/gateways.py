@@ -25,6 +25,7 @@ DIRECT = 50  # direct messages, one at a time
 PACED = 200  # room messages, PACE seconds apart
 PACE = 0.1
 BURST = 500  # room messages at once, each by another user
+AT_ONCE = 50  # users who register at a gateway at once: with all of them the loop of ten gateways stands for seconds
 LOOK = 0.02  # seconds between two looks at what has no event
 
 
@@ -57,8 +58,10 @@ class Gateways:
         """Host all users and set them online."""
 
         async def fill(number: int) -> list[Any]:
-            hosts = (self.peers[number].host(f"u{number}x{user}") for user in range(self.users))
-            users = await asyncio.gather(*hosts)
+            users: list[Any] = []
+            for start in range(0, self.users, AT_ONCE):
+                names = [f"u{number}x{user}" for user in range(start, min(start + AT_ONCE, self.users))]
+                users += await asyncio.gather(*map(self.peers[number].host, names))
             for user in users:
                 user.set_presence("online")
             return users
