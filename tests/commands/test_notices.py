@@ -218,6 +218,7 @@ def logger() -> Iterator[logging.Logger]:
     handler = NoticeLogHandler()
     logger.addHandler(handler)
     logger.propagate = False
+    logger.setLevel(logging.DEBUG)  # whatever a command set in this process for all of p2pchat
     yield logger
     logger.removeHandler(handler)
 
