@@ -261,7 +261,9 @@ class PeerLifecycle:
             self.driver = driver
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             node = driver.node
-            self.tracker.share(node.hosted.keys(), lambda: node.room, lambda: node.sync.delivery_receipts)
+            self.tracker.share(
+                node.hosted.keys(), lambda: node.room, lambda: node.sync.delivery_receipts, driver.wait_until
+            )
             self.groups.load()
             self.feed.open(driver, list(self.dispatcher.readers))
             driver.start()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,8 @@ from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.messages import NOT_SHOWN
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.messaging.name_resolution import id_of
+from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.storage.base import ReleasedEntry, Storage
 
 if TYPE_CHECKING:
@@ -131,6 +132,21 @@ class Receipt:
     ) -> None:
         """Wait until the message is marked as read. Arguments and errors are those of `delivered`."""
         await self._wait("read", by, count, timeout)
+
+    async def stored_by(self, *peers: str, timeout: float | None = None) -> None:
+        """Wait until one of these peers has the message on its disk: another one that acts for the writer.
+
+        It is known of linked peers only.
+
+        Args:
+            peers: Ids of peers, as in `HostPeer.id`.
+            timeout: Seconds; None to wait without a limit.
+        Raises:
+            DeliveryTimeout: Not in time; `.missing` has the ids. It will still arrive.
+            PeerClosed: The peer was closed.
+            ValueError: That is no id of a peer.
+        """
+        await self._tracker.wait_stored(self.log, self.seq, peers, timeout)
 
     async def _wait(self, kind: Kind, by: User | str | None, count: int | None, timeout: float | None) -> None:
         if by is not None and count is not None:
@@ -491,6 +507,10 @@ class RoomDeliveries(Protocol):
         """Return the entries of a log behind which the number of those who have it may be another."""
         ...
 
+    def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
+        """Return whether one of these peers has announced an entry of a hosted user's log, of any conversation."""
+        ...
+
 
 class ReceiptTracker:
     """The members that have each of one's own messages, and those that have read it.
@@ -509,6 +529,7 @@ class ReceiptTracker:
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._room: Callable[[], ConversationId] = str
         self._deliveries: Callable[[], RoomDeliveries] | None = None
+        self._wait_until: Callable[[Callable[[], bool]], Awaitable[None]] | None = None
         self._closed = False
 
     # ---- users of this peer
@@ -516,9 +537,15 @@ class ReceiptTracker:
     def share(
         self, hosted: AbstractSet[UserId], room: Callable[[], ConversationId] = str,
         deliveries: Callable[[], RoomDeliveries] | None = None,
+        wait_until: Callable[[Callable[[], bool]], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
-        """Set the users of this peer, a live view, and how to get the id of the room and who has its messages."""
+        """Set the users of this peer, a live view, and how to get the id of the room and who has its messages.
+
+        Args:
+            wait_until: Waits until something is true of the core.
+        """
         self._hosted, self._room, self._deliveries = hosted, room, deliveries
+        self._wait_until = wait_until
 
     def _in_room(self, log: LogId) -> RoomDeliveries | None:
         """Return who knows the deliveries of a log of the room; None for another log."""
@@ -781,6 +808,19 @@ class ReceiptTracker:
             raise DeliveryTimeout(message_id(log, seq), labels, confirmed, asked) from None
         finally:
             positions.on_wait_ended()
+
+    async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:
+        """Wait until one of these peers has an entry."""
+        deliveries, wait_until = self._deliveries, self._wait_until
+        if deliveries is None or wait_until is None:
+            raise PeerClosed("the peer was closed")
+        keys = {id_of(id) for id in peers}
+        if "" in keys:
+            raise ValueError(f"not the id of a peer: {', '.join(id for id in peers if not id_of(id))!a}")
+        try:
+            await asyncio.wait_for(wait_until(lambda: deliveries().is_stored_by(keys, log, seq)), timeout)
+        except TimeoutError:
+            raise DeliveryTimeout(message_id(log, seq), peers) from None
 
 
 # ---- messages of earlier runs

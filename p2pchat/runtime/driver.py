@@ -116,6 +116,7 @@ class Driver:
         self._stopped = False
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
+        self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._cut_task: asyncio.Task[None] | None = None
         self.requests: RequestQueue = RequestQueue(
             node.next_entry, self.put, self._schedule, emit, promises=not storage.durable
@@ -220,6 +221,8 @@ class Driver:
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
             raise
+        if self._awaited:
+            self._resolve_awaited()
         if self._became_idle is not None and not self._became_idle.done() and self.idle:
             self._became_idle.set_result(None)
 
@@ -301,7 +304,7 @@ class Driver:
         """Stop after a defect of ours: the state can no longer be trusted, and no caller may wait for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
-        self.requests.fail(lambda: P2PChatError(text))
+        self._fail_calls(lambda: P2PChatError(text))
         self._emit(fx.WarningIssued("internal", text))
         self._cut_task = self._loop.create_task(self.connections.cut_all())  # other peers see it without a timeout
 
@@ -434,6 +437,27 @@ class Driver:
         self._loop.call_soon(_resolve, handled)  # runs after the pump that was scheduled before
         await handled
 
+    async def wait_until(self, is_true: Callable[[], bool]) -> None:
+        """Return when something is true of the core, which is asked after each turn. Raises PeerClosed, P2PChatError.
+
+        It is for what rarely waits: inputs and effects are cheaper where many calls do.
+        """
+        if is_true():
+            return
+        if self._stopped or self.broken is not None:
+            raise PeerClosed("the peer was closed")
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._awaited[future] = is_true
+        try:
+            await future
+        finally:
+            del self._awaited[future]
+
+    def _resolve_awaited(self) -> None:
+        for future, is_true in self._awaited.items():
+            if not future.done() and is_true():
+                future.set_result(None)
+
     # End
 
     @property
@@ -463,7 +487,7 @@ class Driver:
         if self.broken is None:
             self._pump_now()
         self._stopped = True
-        self.requests.fail(lambda: PeerClosed("the peer was closed"))
+        self._fail_calls(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
 
     async def close(self) -> bool:
@@ -495,10 +519,16 @@ class Driver:
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
-        self.requests.fail(lambda: PeerClosed("the peer was killed"))
+        self._fail_calls(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.connections.cut_all()
         return await self.disk.close(wait=False)
+
+    def _fail_calls(self, make: Callable[[], P2PChatError]) -> None:
+        self.requests.fail(make)
+        for future in self._awaited:
+            if not future.done():
+                future.set_exception(make())
 
     def _pump_now(self) -> None:
         if self._pump_handle is not None:

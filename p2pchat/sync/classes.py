@@ -387,6 +387,10 @@ class Receipt(Wrapper):
         """Wait until the message is marked as read. Arguments and errors are those of `delivered`."""
         self._call("read", by=by, count=count, timeout=timeout)
 
+    def stored_by(self, *peers: str, timeout: float | None = None) -> None:
+        """Wait until one of these peers has the message on its disk: another one that acts for the writer."""
+        self._call("stored_by", *peers, timeout=timeout)
+
 
 class RefusedMessages(Wrapper):
     """Messages of a user's program that this version does not take."""

@@ -374,3 +374,58 @@ async def test_a_cancelled_set_receipts_logs_no_error(net: Mesh) -> None:
     choosing.cancel()
     await net.settle()
     assert errors == [] and not ada.receipts()
+
+
+# ---- other peers of the writer
+
+
+async def test_a_message_is_stored_by_a_second_host_once_that_has_said_so(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    zoe = await ada.host("zoe")
+    await bob.host("zoe", key=zoe.secret)
+    await (await zoe.send("cyd", "hello")).stored_by(bob.me.id, timeout=60)
+    await net.settle()
+    net.partition([ada, cyd], [bob])
+    receipt = await zoe.send("cyd", "hi")
+    await receipt.delivered(timeout=60)
+    with pytest.raises(DeliveryTimeout) as found:
+        await receipt.stored_by(bob.me.id, timeout=0.1)
+    assert found.value.missing == [bob.me.id]
+    waiting = asyncio.create_task(receipt.stored_by(bob.me.id, timeout=60))
+    net.heal()
+    await waiting
+    second = await zoe.send("cyd", "and again")
+    await second.stored_by(bob.me.id, timeout=60)
+    with pytest.raises(ValueError, match="not the id of a peer: 'ada'"):
+        await second.stored_by("ada")
+
+
+async def test_a_message_of_an_earlier_run_is_stored_by_whom_its_mark_names(net: Mesh) -> None:
+    """Also where a later log of the writer covers it, so that no mark names its own."""
+    ada, bob, cyd = net.peers
+    zoe = await ada.host("zoe")
+    await bob.host("zoe", key=zoe.secret)
+    receipt = await zoe.send("cyd", "hi")
+    await receipt.stored_by(bob.me.id, timeout=60)
+    ada = await net.restart(ada)
+    [zoe] = ada.hosted
+    again = await zoe.receipt(receipt.id)
+    await again.stored_by(bob.me.id, timeout=60)
+    later = await zoe.send("cyd", "in another run")
+    await later.stored_by(bob.me.id, timeout=60)
+    await again.stored_by(bob.me.id, timeout=60)
+    net.partition([ada], [bob, cyd])
+    with pytest.raises(DeliveryTimeout):
+        await (await zoe.send("cyd", "alone")).stored_by(bob.me.id, timeout=0.1)
+
+
+async def test_a_call_that_waits_for_a_second_host_ends_with_the_peer(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    receipt = await ada.send("cyd", "hi")
+    waiting = asyncio.create_task(receipt.stored_by(bob.me.id))
+    await receipt.delivered(timeout=60)
+    await ada.aclose()
+    with pytest.raises(PeerClosed):
+        await waiting
+    with pytest.raises(PeerClosed):
+        await receipt.stored_by(bob.me.id)

@@ -9,7 +9,7 @@ room a peer, for all users on its roster (rosters.py).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, starmap
 from typing import NamedTuple
@@ -420,6 +420,28 @@ class DeliveryReceipts(AckTracker):
             *(each.seq for row in rows for each in (row, *row.former)),
         }
 
+    def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
+        """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""
+        conversation = self._sync.conversations.by_id.get(log.conversation)
+        if conversation is None:
+            return False
+        here = conversation.log(log.user, log.run)
+        for remote in self._sync.remotes.values():
+            if remote.link.peer not in peers or not remote.takes(log, seq):
+                continue
+            marks = remote.acked.get(log.key, {})
+            mark = marks.get(log.run)
+            if mark is None:  # peers do not list a log that another one covers
+                others = ((conversation.log(log.user, each.run), each) for each in marks.values())
+                covered = (
+                    below for other, each in others if other and self._counts(other, each) for below in other.before
+                )
+                if any(below.run == log.run and below.seq >= seq for below in covered):
+                    return True
+            elif mark.seq >= seq and (here is None or self._counts(here, mark)):
+                return True
+        return False
+
     # ---- marks
 
     def on_marks(
@@ -546,9 +568,12 @@ class DeliveryReceipts(AckTracker):
 
         It counts when those entries are durable here.
         """
+        return mark.seq if self._counts(log, mark) else 0
+
+    def _counts(self, log: LogState, mark: Mark) -> bool:
         is_other = self._chains.get((log.id, mark.seq), mark.chain8) != mark.chain8
         is_other |= mark.seq >= log.durable_seq and mark != log.mark
-        return 0 if log.forked or is_other else mark.seq
+        return not (log.forked or is_other)
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
         if facts.is_deleted(mark.seq):

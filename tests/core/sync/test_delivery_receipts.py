@@ -31,6 +31,29 @@ def test_a_mark_is_the_acknowledgement_of_everything_up_to_it_and_counts_once() 
         ["delivered a1:1..2 to bob"], ["delivered a1:3..3 to bob"], [], []]  # fmt: skip
 
 
+def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else() -> None:
+    ada = World().peer("ada")
+    ada.say("before")
+    former = own_log(ada)
+    ada.start()
+    far, log = ada.far("bob"), own_log(ada, "a2")
+    ada.say("one", "two")
+    last = Author("ada", "a2")
+    last.write(*(shown.raw for shown in ada.storage.places(2, 9)))
+
+    def stored(log: LogId, seq: int, name: str = "bob") -> bool:
+        return ada.node.sync.delivery_receipts.is_stored_by({IDS[name]}, log, seq)
+
+    announce(far, last.mark._replace(chain8="00" * 8))
+    assert not stored(log, 1) and not stored(former, 2)
+    announce(far, last.mark)
+    assert stored(former, 2)  # it is not named, but covered
+    assert [stored(log, seq) for seq in (1, last.mark.seq, last.mark.seq + 1)] == [True, True, False]
+    assert not stored(log, 1, "cyd")
+    ada.drop(far)
+    assert not stored(log, 1)
+
+
 def test_receipts_are_saved_with_the_next_commit_and_not_repeated() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
