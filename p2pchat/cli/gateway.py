@@ -78,6 +78,7 @@ def web_settings(options: WebOptions) -> WebSettings:
         origins=options.origins,
         trusted_proxies=options.trusted_proxies,
         root_path=options.root_path,
+        safe=options.safe,
     )
 
 

@@ -209,6 +209,7 @@ class WebOptions(PeerOptions):
     root_path: str = ""
     cluster: str = ""
     cluster_key: str = ""
+    safe: bool = False
     as_json: bool = False
     plain: bool = False
     log: str = ""

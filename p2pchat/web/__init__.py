@@ -85,6 +85,9 @@ class WebSettings:
         strangers: Calls from one address with a wrong token, or without a token where one is needed.
         addresses: All calls and frames of WebSockets from one address. Callers on this machine are limited by account
             and by `strangers` only.
+        safe: In a cluster: a message is answered once a second gateway has it, and the answer says whether one has.
+        safe_within: Seconds to wait for that; a guess: a gateway that answers takes a hundredth of a second, and one
+            that does not is given up after ten.
         health_every: Seconds between round trips through core and storage.
         health_within: Age in seconds up to which the last successful round trip means healthy.
     """
@@ -121,6 +124,8 @@ class WebSettings:
     sign_ups_a_day: int = 500
     strangers: Pace = field(default=Pace(5.0, 50))
     addresses: Pace = field(default=Pace(100.0, 1000))
+    safe: bool = False
+    safe_within: float = 5.0
     health_every: float = 2.0
     health_within: float = 5.0
 

@@ -326,10 +326,11 @@ class ChatSession(WebSocketSession):
         try:
             with self.gateway.metrics.accepting("chat"):
                 id = await self.gateway.idempotency.run(self.account.key, request.key, written, send)
+            safety = await self.gateway.safety(self.account, id)
         except Exception as error:  # problem() raises unexpected errors again
             content = self.gateway.metrics.problem(error).to_json(request.ref)
         else:
-            content = {"status": "ok", "id": id} | self.gateway.receivers.reservation(self.account, to)
+            content = {"status": "ok", "id": id, **self.gateway.receivers.reservation(self.account, to), **safety}
             if request.ref is not None:
                 content["ref"] = request.ref
         self.queue.fill(answer, as_frame(content))

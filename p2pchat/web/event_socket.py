@@ -77,14 +77,17 @@ class EventSession(WebSocketSession):
         since: The id of the last message it has; None or "": nothing is replayed.
     """
 
-    __slots__ = ("_commands", "_display", "_since")
+    __slots__ = ("_commands", "_display", "_is_safe", "_since", "_waiting")
 
     def __init__(self, websocket: WebSocket, account: Account, since: str | None) -> None:
         super().__init__(websocket, account)
         self._since = since
+        self._is_safe = self.gateway.cluster is not None and self.gateway.settings.safe
+        self._waiting: set[asyncio.Task[None]] = set()  # for a second gateway that has a message written here
         self._display = EventSocketDisplay(
-            self.queue, self.ref_prefix, lambda rows, do: self.gateway.limits.answered(account.key, rows, do)
-        )
+            self.queue, self.ref_prefix, lambda rows, do: self.gateway.limits.answered(account.key, rows, do),
+            self._safety,
+        )  # fmt: skip
         self._display.me = account.user.me.label
         self._commands = Session(
             account.user,
@@ -98,6 +101,7 @@ class EventSession(WebSocketSession):
         self._commands.stop_waiting_for_names()
 
     async def finish(self) -> None:
+        await asyncio.gather(*self._waiting, return_exceptions=True)
         self._display.close()
 
     # ---- out
@@ -135,11 +139,30 @@ class EventSession(WebSocketSession):
             is_own = isinstance(event, Edited | Deleted | Reaction) and (
                 event.by.key == user.key or event.conversation.kind == "dm"
             )
-        if is_own:  # its refs, or its view of the conversation, differ from what others get
+        if self._is_safe and isinstance(event, Sent) and self.wrote(event):
+            self._answer_when_safe(envelope.for_user(user), post)
+        elif is_own:  # its refs, or its view of the conversation, differ from what others get
             self.queue.put(self._own_frame(envelope.for_user(user)), post)
         else:
             frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json()))
             self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))
+
+    def _answer_when_safe(self, sent: Sent, post: Post | None) -> None:
+        """Send the line of a message written on this connection, in its place, once it is known to be safe or not."""
+        task = asyncio.create_task(self._fill(self.queue.reserve(post), sent), name="p2pchat web safe")
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _fill(self, frame: Frame, sent: Sent) -> None:
+        line = self._display.with_own_ref(sent.to_json())
+        self.queue.fill(frame, as_frame({**line, **await self._safety(sent.id)}))
+
+    async def _safety(self, id: str) -> dict[str, bool]:
+        """Return what the line of a message that is written says of a second gateway."""
+        try:
+            return await self.gateway.safety(self.account, id)
+        except (P2PChatError, WebError):
+            return {"safe": False}
 
     def _own_frame(self, event: Any) -> Frame:
         return as_frame(self._display.with_own_ref(event.to_json()))
@@ -267,13 +290,19 @@ class EventSession(WebSocketSession):
 class EventSocketDisplay(Display):
     """Output of a command session, as lines of one connection."""
 
-    def __init__(self, queue: SendQueue, ref_prefix: str, on_rows: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, queue: SendQueue, ref_prefix: str, on_rows: Callable[[int, str], None],
+        safety: Callable[[str], Awaitable[dict[str, bool]]],
+    ) -> None:  # fmt: skip
         super().__init__(StdoutWriter(None), None, as_json=True, echo=True)
+        self._safety = safety
         self._queue = queue
         self._ref_prefix = ref_prefix
         self._on_rows = on_rows
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
+        if event["event"] == "sent":  # a repeated message was written before
+            event = {**event, **await self._safety(event["id"])}
         frame = as_frame(self.with_own_ref(event))
         if event["event"] == "answer":
             self._on_rows(len(event["rows"]), event["command"])

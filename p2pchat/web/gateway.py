@@ -160,6 +160,15 @@ class Gateway:
         """Return whether an account may have sessions at other gateways, too."""
         return self.is_one_of_several or account.user.is_hosted_elsewhere
 
+    async def safety(self, account: Account, id: str) -> dict[str, bool]:
+        """Return what the answer to a written message says of a second gateway, once it has it; {} without --safe.
+
+        Raises WebError, P2PChatError.
+        """
+        if self.cluster is None or not self.settings.safe:
+            return {}
+        return {"safe": await self.cluster.is_copied(account, id, self.settings.safe_within)}
+
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""
         if count:

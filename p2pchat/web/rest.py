@@ -269,7 +269,11 @@ async def write(
         ),
     ] = "",
 ) -> MessageAccepted:
-    """Write a message to a user, to `room` or to a group; answered when it is stored."""
+    """Write a message to a user, to `room` or to a group; answered when it is stored.
+
+    At a gateway of a cluster with `--safe` it is answered once a second gateway has it too, and `safe` says whether one
+    has. If not, repeat the request with the same key: it is not written again.
+    """
     gateway.limits.write(account.key, new.content)
     if new.group:
         to: Conversation = account.group(new.group)
@@ -283,7 +287,8 @@ async def write(
     id = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
     if gateway.cluster is not None:
         await gateway.cluster.wait_here(account, id)
-    return await _accepted(account, id, ref=new.ref, **gateway.receivers.reservation(account, to))
+    safety = await gateway.safety(account, id)
+    return await _accepted(account, id, ref=new.ref, **gateway.receivers.reservation(account, to), **safety)
 
 
 async def _accepted(account: Account, id: str, **more: Any) -> MessageAccepted:

@@ -139,6 +139,7 @@ class MessageAccepted(
     ref: str | int | None = None
     reserved: bool | None = Field(None, description="Nobody has registered the receiver's name: the message waits.")
     text: str | None = Field(None, description="That in words, with known names that are one letter away.")
+    safe: bool | None = Field(None, description="With `--safe`: whether a second gateway of the cluster has it too.")
 
 
 class Done(BaseModel):

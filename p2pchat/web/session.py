@@ -395,10 +395,10 @@ class SendQueue:
         self._empty.clear()
         self._wake.set()
 
-    def reserve(self) -> Frame:
+    def reserve(self, item: Any = None) -> Frame:
         """Queue an empty frame for fill(), which must follow: everything behind it waits. Raises QueueFull."""
         frame: Frame = {}
-        self.put(frame)
+        self.put(frame, item)
         return frame
 
     def fill(self, frame: Frame, content: Frame) -> None:

@@ -97,6 +97,7 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @cli.option(
     "--cluster-key", "FILE", "the key of the cluster: `web cluster-key FILE` makes it", shell_complete=cli.complete_file
 )
+@cli.option("--safe", "", "in a cluster: answer to a message once a second gateway has it, or say that none has")
 @cli.option(
     "--port",
     "PORT",
@@ -153,6 +154,8 @@ def web_options(values: dict[str, Any]) -> WebOptions:
     options = WebOptions(**{**given, "port": _peer_port(given["http_port"], given.get("port"))})
     if bool(options.cluster) != bool(options.cluster_key) or (options.cluster and not options.engine):
         raise UsageError("a cluster has a name, a key and an engine: give --cluster, --cluster-key and --engine")
+    if options.safe and not options.cluster:
+        raise UsageError("--safe waits for a second gateway of a cluster: give --cluster, or leave it out")
     has_tls = bool(options.origins) and all(origin.startswith("https://") for origin in options.origins)
     if not is_loopback(options.http_host) and not has_tls:
         print_error(

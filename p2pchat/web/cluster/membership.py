@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic, time_ns
 
-from p2pchat import P2PChatError, TCPPeer, UnknownName
+from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
 from p2pchat.nats_client import cancel
 from p2pchat.web.account_records import RELEASED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
@@ -31,6 +31,7 @@ from p2pchat.web.errors import WebError
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key
 MAX_TRIES = 16  # of one claim, each lost to another gateway
 MAX_ABANDONED = 1000  # claims of which it is not known whether the engine has them
+MAX_WRITTEN_ELSEWHERE = 8192  # messages, as many as there are keys in idempotency.py
 REPAIRS_AT_ONCE = 64  # records on their way to the engine
 REPAIR_PAUSE = 0.2  # seconds before a record is written once more: somebody undoes it, or writes it too; a guess
 ARRIVES_WITHIN = 5.0  # seconds for a message from another gateway; a guess, as the next
@@ -70,6 +71,7 @@ class Cluster:
         self._me = ""
         self._reported_up: bool | None = None
         self._abandoned: dict[str, None] = {}  # users of claims without an answer
+        self._written_at: dict[str, str] = {}  # by message: the gateway that wrote it
         self._changed: deque[AccountRecord] = deque()  # not yet taken over by the accounts
         self._untaken: list[AccountRecord] = []  # failed: for example, another user here gives up the name first
         self._to_place: dict[str, None] = {}  # whose hosts are to be found
@@ -133,6 +135,30 @@ class Cluster:
                 await asyncio.sleep(LOOK_EVERY)
             else:
                 return
+
+    def on_written_elsewhere(self, id: str, gateway: str) -> None:
+        """Note where a message was written that a client asks for again here."""
+        self._written_at[id] = gateway
+        if len(self._written_at) > MAX_WRITTEN_ELSEWHERE:
+            del self._written_at[next(iter(self._written_at))]
+
+    async def is_copied(self, account: Account, id: str, within: float) -> bool:
+        """Return whether a message is on the disk of another living gateway too: the writer's home or standby.
+
+        Wait so many seconds for that. Raises WebError, P2PChatError.
+        """
+        await self.wait_here(account, id)
+        living = self.living.all
+        if self._written_at.get(id) in living:
+            return True
+        others = [gateway for gateway in hosts_of(account.key, living) if gateway != self._me]
+        if not others:
+            return False
+        try:
+            await (await account.user.receipt(id)).stored_by(*others, timeout=within)
+        except (DeliveryTimeout, PeerClosed):  # it is written, whatever becomes of this gateway
+            return False
+        return True
 
     # ---- what accounts ask (SharedNames)
 

@@ -113,6 +113,8 @@ class SharedIdempotency(IdempotencyCache):
                 return "", number
             if there.content != content:
                 raise KeyReused
+            if there.result and there.gateway != self._cluster.gateway_id:
+                self._cluster.on_written_elsewhere(there.result, there.gateway)
             if there.result or not self._is_alive(there):
                 return there.result, number
             if asyncio.get_running_loop().time() > deadline:

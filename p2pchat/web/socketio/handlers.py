@@ -99,7 +99,8 @@ class EventHandlers:
         async def send(talk: Conversation, ref: str) -> Answer:
             with self._gateway.metrics.accepting("socketio"):
                 receipt = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at)
-            return {**OK, "id": receipt.id, **self._gateway.receivers.reservation(client.account, talk)}
+            reservation = self._gateway.receivers.reservation(client.account, talk)
+            return {**OK, "id": receipt.id, **reservation, **await self._gateway.safety(client.account, receipt.id)}
 
         return asyncio.create_task(send(await resolve(client.account, to), client.next_ref()))
 

@@ -91,6 +91,15 @@ class Process:
             self._process.kill()
             self._process.wait()
 
+    def pause(self) -> None:
+        """Stop it as a machine that hangs does, until resume()."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def stop(self) -> int:
         """Stop it in good order; return its exit code."""
         assert self._process is not None
@@ -168,9 +177,10 @@ class Site:
         front: Host and port of the balancer, which clients know.
     """
 
-    def __init__(self, home: Path, servers: int, *, plain: bool) -> None:
+    def __init__(self, home: Path, servers: int, *, plain: bool, words: tuple[str, ...] = ()) -> None:
         self.home = home
         self.is_plain = plain
+        self._words = words
         self.engines = _engines(home, servers)
         self._key = home / "cluster.key"
         make_key_file(self._key)
@@ -189,7 +199,7 @@ class Site:
         shared = ["--cluster", "team", "--cluster-key", str(self._key), "--engine", engine]
         return Gate(
             self.home, f"gate{number}", self.front, self._pages[number], self._ports[number], others,
-            *([] if self.is_plain else shared), "--origin", f"http://{self.front}",
+            *([] if self.is_plain else shared), "--origin", f"http://{self.front}", *self._words,
         )  # fmt: skip
 
     async def start(self, gateways: int) -> None:
@@ -248,9 +258,11 @@ def _engines(home: Path, count: int) -> list[NatsServer]:
 
 
 @asynccontextmanager
-async def site(home: Path, gateways: int = 3, servers: int = 1, *, plain: bool = False) -> AsyncIterator[Site]:
-    """A running cluster; with `plain` one gateway that is in none."""
-    one = Site(home, servers, plain=plain)
+async def site(
+    home: Path, gateways: int = 3, servers: int = 1, *, plain: bool = False, words: tuple[str, ...] = ()
+) -> AsyncIterator[Site]:
+    """A running cluster, whose gateways have more options in `words`; with `plain` one gateway that is in none."""
+    one = Site(home, servers, plain=plain, words=words)
     try:
         await one.start(gateways)
         yield one

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from p2pchat.web import Gateway
+from p2pchat.web import Gateway, WebSettings
 from tests.deadlines import WAIT, within
 from tests.web.chat_client import chatting, drop, opened
 from tests.web.cluster.test_membership import KeepingServer, doors_of, engine, known
@@ -59,9 +59,9 @@ async def waiting(served: Served) -> list[str]:
 
 
 @asynccontextmanager
-async def doors(engine: KeepingServer, *data: Path) -> AsyncIterator[Doors]:
+async def doors(engine: KeepingServer, *data: Path, settings: WebSettings | None = None) -> AsyncIterator[Doors]:
     async with doors_of(engine) as cluster, AsyncExitStack() as stack:
-        gateways: list[Gateway] = [await cluster.open(path) for path in data or (None, None)]
+        gateways: list[Gateway] = [await cluster.open(path, settings=settings) for path in data or (None, None)]
         both = []
         for gateway, app in zip(gateways, cluster.apps, strict=True):
             both.append(Served(gateway.peer, app, await stack.enter_async_context(listening(app))))
