@@ -139,7 +139,7 @@ class Settings:
     # Users of one branch of unknown peers who were at a peer before and are put on a roster. Each takes up to 10 us for
     # each log written here, so 200 logs are 2 ms a user: the burst is a quarter of a second. A guess.
     returns_a_second: int = 8
-    returns_burst: int = 128
+    returns_burst: int = 128  # so many of these at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 
