@@ -410,8 +410,10 @@ class Peer:
     def connect_to(self, other: Peer) -> None:
         self.put(Connect(f"10.0.0.1:{1 + self.world.peers.index(other)}", other.id))
 
-    def far(self, name: str, *authors: Author, compared: bool = True, host: str = "10.0.0.9") -> Far:
-        """Link with a far end that holds these logs and, if `compared`, has announced them."""
+    def far(
+        self, name: str, *authors: Author, compared: bool = True, listed: bool = True, host: str = "10.0.0.9"
+    ) -> Far:
+        """Link with a far end that holds these logs and, if `compared`, has announced them; `listed`: its user too."""
         far = Far(name)
         far.peer, far.link = self, self._next
         self._next += 1
@@ -425,8 +427,8 @@ class Peer:
         self.put(Got(far.link, passed(hello)))
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
-        here = Here([Hosted(IDS[name], name, "online")])
-        self.put_frames(far, Peers(0, []), here, *((sums(*authors), page(*authors)) if compared else ()))
+        here = [Here([Hosted(IDS[name], name, "online")])] if listed else []
+        self.put_frames(far, Peers(0, []), *here, *((sums(*authors), page(*authors)) if compared else ()))
         self.take()
         return far
 

@@ -184,11 +184,12 @@ class AckTracker:
 
     def _set_position(self, key: AckKey, seq: int) -> None:
         positions = self._positions.setdefault(key[0], {})
-        known = positions.get(key[1], 0)
-        if not known and not self._take_place(key[1]):
+        if not positions.get(key[1]) and not self._take_place(key[1]):
             return
+        known = self.position(*key)  # also as a user of a peer, whose roster may have begun during a lookup
         positions[key[1]] = self.unsaved[key] = seq
-        self._on_advance(key[0], known + 1, seq, key[1])
+        if seq > known:
+            self._on_advance(key[0], known + 1, seq, key[1])
 
     def _take_place(self, member: UserId) -> bool:
         """Take a place for a member if it is only passing. Return False when there is none.
@@ -268,6 +269,7 @@ class DeliveryReceipts(AckTracker):
         self.rosters: Rosters = Rosters(stays, sync.hosted, self._admit, self._on_forget_stay)
         self._rows: dict[LogId, dict[Holder, HostRow]] = {}
         self._unsaved_rows: dict[PeerId, dict[RowKey, HostRow]] = {}
+        self._needless: list[DeliveredMark] = []  # rows that storage shall delete once nothing else is unsaved
         self._audiences: list[Audience] = []  # of the newest messages asked for
         self.add_marks(stored)
 
@@ -312,12 +314,19 @@ class DeliveryReceipts(AckTracker):
                     self._save(log, holder.removeprefix(HOST), each)
 
     def take_unsaved_marks(self, stays: int | None = STAYS_A_COMMIT) -> tuple[list[DeliveredMark], list[Stay]]:
-        """Return what the next commit shall save: stays, so many at most, and rows of peers of which no stay waits."""
+        """Return what the next commit shall save: stays, so many at most, and rows of peers of which no stay waits.
+
+        What nobody needs any more is deleted once nothing waits: what replaces it may be of another peer.
+        """
         taken = self.rosters.take_unsaved(stays) if self.rosters.unsaved else []  # no call for each commit
         marks = [*starmap(DeliveredMark, self.take_unsaved())]
         for peer in self._unsaved_rows.keys() - self.rosters.unsaved.keys():
             rows = self._unsaved_rows.pop(peer)
             marks += (DeliveredMark(log, peer, row.seq, version, row.told) for (log, version), row in rows.items())
+        if not self.rosters.unsaved and (self._needless or self.rosters.forgotten):
+            marks += self._needless
+            taken += self.rosters.forgotten
+            self._needless, self.rosters.forgotten = [], []
         return marks, taken
 
     def _save(self, log: LogId, peer: PeerId, row: HostRow) -> None:
@@ -631,7 +640,7 @@ class DeliveryReceipts(AckTracker):
                 if self._is_needed(log, each, kept[0].version if kept else now.version, roster):
                     rows[holder] = now._replace(former=(each, *kept))
                 else:
-                    self._save(log, peer, HostRow(0, each.version, 0))
+                    self._needless.append(DeliveredMark(log, peer, 0, each.version))
         self._save(log, peer, now)
 
     def _is_needed(self, log: LogId, row: HostRow, until: int, roster: Roster) -> bool:

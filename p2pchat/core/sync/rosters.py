@@ -121,6 +121,7 @@ class Rosters:
 
     Attributes:
         unsaved: What the next commits shall save, by peer.
+        forgotten: What storage shall delete once nothing is unsaved.
         changes: A number that grows with each change.
         holder_of: The holder of what a user has, of users who are and were at one peer only.
         others: The other users of rosters.
@@ -141,6 +142,7 @@ class Rosters:
         self.holder_of: dict[UserId, str] = {}
         self.others: set[UserId] = set()
         self.unsaved: dict[PeerId, dict[StayKey, Stay]] = {}
+        self.forgotten: list[Stay] = []
         self.changes: int = 0
         for stay in sorted(stored, key=lambda stay: stay.since):
             self._load(stay)
@@ -231,7 +233,7 @@ class Rosters:
             self._on_forget(stay)
             self._stays[stay.user].remove(stay)
             self._by_peer[stay.peer].ended.remove(stay)
-            self._save(stay.replace(ended=FORGOTTEN))
+            self.forgotten.append(stay.replace(ended=FORGOTTEN))
 
     def _classify(self, user: UserId) -> None:
         stays = self._stays.get(user, [])

@@ -245,6 +245,34 @@ def test_a_peer_that_stops_saves_all_of_a_roster(monkeypatch: pytest.MonkeyPatch
     assert stored(ada, "bob", "cyd", "dan", "eve") == [2, 2, 2, 2]
 
 
+def test_a_mark_that_was_looked_up_for_a_replaced_link_reports_nothing_twice() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd")
+    ada.say("one")
+    heard(ada, bob, 2)
+    ada.say("two", "three")
+    ada.restart()  # the chain at entry 3 is known to storage only
+    bob = gateway(ada, "bob", "cyd")
+    ada.hold_lookups = True
+    announce(bob, own(ada, 3))
+    ada.far("bob", compared=False, listed=False)  # the users of the replaced link stay until this one lists its own
+    assert [line for line in ada.answer_lookups() if line.startswith("delivered")] == ["delivered a1:3..3 to bob"]
+    assert heard(ada, gateway(ada, "bob", "cyd"), 3) == [(3, 3, ["cyd"])]
+
+
+def test_a_peer_that_hosts_others_during_a_lookup_is_reported_once() -> None:
+    ada = World().peer("ada")
+    ada.say("one", "two")
+    ada.restart()
+    bob = ada.far("bob")
+    ada.hold_lookups = True
+    announce(bob, own(ada, 2))  # its chain is known to storage only
+    come(bob, "cyd")
+    assert heard(ada, bob, 3) == [(1, 3, ["bob", "cyd"])]
+    assert [line for line in ada.answer_lookups() if line.startswith("delivered")] == []
+    assert positions(ada, "bob", "cyd") == [3, 3]
+
+
 def rows(ada: Peer) -> list[tuple[str, int, int]]:
     """Return the stored rows of peers: whose, of which version of the roster, up to which entry."""
     ada.say("whatever is unsaved is saved with it")
@@ -280,6 +308,46 @@ def test_a_former_row_goes_when_whoever_left_is_back() -> None:
         heard(ada, bob, 2)
     assert rows(ada) == [("bob", 6, 2)]
     assert positions(ada, "dan") == stored(ada, "dan") == [2]
+
+
+def test_a_former_row_stays_on_disk_until_what_replaces_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd", "dan")
+    ada.say("one", "two", "three")
+    heard(ada, bob, 2)
+    assert rows(ada) == [("bob", 0, 2)]
+    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    leave(bob, "dan")
+    heard(ada, bob, 3)
+    eve = gateway(ada, "eve", "dan")
+    heard(ada, eve, 2)
+    leave(bob, "cyd")
+    heard(ada, bob, 4)  # nobody needs the first row of bob any more; that of eve waits for her roster
+    assert rows(ada) == [("bob", 0, 2), ("bob", 2, 3), ("bob", 3, 4)]
+    assert stored(ada, "cyd", "dan") == [3, 2]
+    assert rows(ada) == [("bob", 2, 3), ("bob", 3, 4), ("eve", 0, 2)]
+    assert stored(ada, "cyd", "dan") == [3, 2]
+
+
+def test_a_stay_stays_on_disk_until_what_replaces_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "dan")
+    ada.say("one")
+    heard(ada, bob, 2)
+    ada.say("two")
+    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    leave(bob, "dan")
+    heard(ada, bob, 2)
+    eve = gateway(ada, "eve", "cyd")
+    for _ in range(MAX_STAYS):
+        come(eve, "dan")
+        heard(ada, eve, 2)
+        leave(eve, "dan")
+        heard(ada, eve, 2)
+    for _ in range(MAX_STAYS):
+        ada.say("a part of the roster is saved with it")
+        assert stored(ada, "dan") == [2]
+    assert {stay.peer for stay in ada.storage.load([ada.id]).stays if stay.user == IDS["dan"]} == {IDS["eve"]}
 
 
 def test_of_many_stays_the_old_ones_become_positions_and_nothing_is_reported_again() -> None:
