@@ -75,6 +75,12 @@ class BufferedTransport(asyncio.Transport):
         self._high, self._low = 64 * 1024, 16 * 1024
         self._writing_paused = False
 
+    def _take_unsent(self) -> bytes:
+        """Remove and return the first piece of what is unsent."""
+        data = self._unsent.popleft()
+        self.unsent_bytes -= len(data)
+        return data
+
     def streams(self) -> Streams:
         """Return a reader and a writer over this transport; call this first."""
         reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=self._loop)
@@ -212,8 +218,7 @@ class Pipe(BufferedTransport):
     def _push(self) -> None:
         """Publish what the window takes."""
         while self._unsent and self._sent_bytes + len(self._unsent[0]) - self._taken_bytes <= WINDOW_BYTES:
-            data = self._unsent.popleft()
-            self.unsent_bytes -= len(data)
+            data = self._take_unsent()
             self._say(DATA, self._sent_bytes.to_bytes(8, "big") + data)
             self._sent_bytes += len(data)
         self._passed_on()

@@ -46,8 +46,7 @@ class PipeEnd(BufferedTransport):
         """Deliver written bytes to the other end while it reads."""
         self._carrying = None
         while self._unsent and self.other._reading and not self.other._lost:
-            data = self._unsent.popleft()
-            self.unsent_bytes -= len(data)
+            data = self._take_unsent()
             hand_over(data, self.other.protocol)
         if self._unsent and self.other._lost:
             self.lose(ConnectionResetError(errno.ECONNRESET, "connection reset by peer"))
