@@ -340,6 +340,8 @@ class Invariants:
         shown = len(peer.disk.storage.places(0, 1 << 30))
         stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer) - sum(peer.disk.pruned.values())
         if shown < stored:
+            stored -= self.requests.abandoned(peer)
+        if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are not shown", peer.name)
 
     def _unreceipted(self, honest: list[SimPeer], newest: Counter[LogId]) -> Iterator[Fault]:

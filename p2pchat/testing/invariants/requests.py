@@ -2,7 +2,7 @@
 
 In a fifth of the histories few of them come straight, or none, and hosted users accept some at random times. Nobody
 unknown hears what was read. At rest all users are known to each other, so that the other invariants find everything
-shown: once, in order, whatever was killed meanwhile.
+shown: once, in order, whatever was killed meanwhile. What still waits waits for a user who is hosted there no more.
 """
 
 from __future__ import annotations
@@ -71,6 +71,16 @@ class RequestInvariants:
                 link = peer.node.links.up.get(end.link)
                 if link is not None and not unknown.isdisjoint(link.users):
                     self._invariants.fail("asking", peer, f"told {end.other.owner.name} what it read unanswered")
+
+    def abandoned(self, peer: SimPeer) -> int:
+        """Return the number of entries that wait for a user who is hosted here no more, so that nobody accepts them."""
+        requests = stored_requests(peer.disk.storage.meta())
+        waiting = {id for id, request in requests.items() if request.waits}
+        return sum(
+            len(raws)
+            for log, raws in peer.disk.logs.items()
+            if log.conversation in waiting and not self._invariants.concerns(peer, log)
+        )
 
 
 def accept_some(sim: Simulation, chance: Random) -> None:
