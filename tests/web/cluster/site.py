@@ -92,13 +92,15 @@ class Process:
             self._process.wait()
 
     def pause(self) -> None:
-        """Stop it as a machine that hangs does, until resume()."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        """Stop it as a machine that hangs does, until resume() (not on Windows, which has no haproxy either)."""
+        if sys.platform != "win32":
+            assert self._process is not None
+            self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        if sys.platform != "win32":
+            assert self._process is not None
+            self._process.send_signal(signal.SIGCONT)
 
     async def stop(self) -> int:
         """Stop it in good order; return its exit code."""
@@ -110,6 +112,8 @@ class Process:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that a process has taken (Linux)."""
+    if sys.platform != "linux":
+        raise NotImplementedError("there is no /proc")
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
