@@ -17,7 +17,7 @@ from hashlib import blake2b
 COPIES = 2  # home and standby
 BEAT_EVERY = 2.0  # seconds
 DEAD_AFTER = 10.0  # seconds without a beat: a guess, five lost in a row
-SETTLED_AFTER = 5.0  # seconds with the engine until all that live have been heard
+SETTLED_AFTER = 5.0  # seconds until all that live have been heard, or sessions of one that left are at others: a guess
 UNHOST_AFTER = 600.0  # seconds after the last session at a gateway that is neither home nor standby
 
 
@@ -52,6 +52,7 @@ class LivingGateways:
         self._times = times
         self._heard: dict[str, tuple[float, int]] = {}  # when, and the newest number it said
         self._connected_at: float | None = None
+        self._left_at = float("-inf")  # when a gateway said that it leaves
 
     @property
     def all(self) -> frozenset[str]:
@@ -59,8 +60,14 @@ class LivingGateways:
         return frozenset({*self._heard, self._me})
 
     def is_settled(self, now: float) -> bool:
-        """Return whether the engine has been there long enough to know all that live."""
-        return self._connected_at is not None and now - self._connected_at >= self._times.settled_after
+        """Return whether users may be given other hosts.
+
+        Not until the engine has been there long enough to know all that live, nor soon after a gateway left: its
+        sessions come first, and after an upgrade it is back at once.
+        """
+        if self._connected_at is None:
+            return False
+        return now - max(self._connected_at, self._left_at) >= self._times.settled_after
 
     def on_connected(self, now: float) -> None:
         """The engine is there: who was silent only because it was away gets its time again."""
@@ -76,6 +83,7 @@ class LivingGateways:
         if gateway == self._me or number <= self._heard.get(gateway, (0.0, -1))[1]:
             return
         if leaves:
+            self._left_at = now
             self._heard.pop(gateway, None)
         else:
             self._heard[gateway] = (now, number)

@@ -100,7 +100,7 @@ class Cluster:
         self._tasks = [asyncio.create_task(one, name=f"p2pchat web cluster {name}") for name, one in work.items()]
 
     async def aclose(self) -> None:
-        """Leave the cluster: the others take over at once."""
+        """Leave the cluster: the others take its sessions at once, and soon its users."""
         if not self._tasks:
             return
         await self.store.send(self._alive(leaves=True))

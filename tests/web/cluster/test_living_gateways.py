@@ -71,6 +71,16 @@ def test_who_leaves_is_gone_at_once_and_oneself_never() -> None:
     assert living.all == {"me"}
 
 
+def test_sessions_of_a_gateway_that_left_come_before_its_users() -> None:
+    """Hosting all of its users at once, 600 sessions waited longer after an orderly end than after a kill."""
+    living = LivingGateways("me", TIMES)
+    living.on_connected(0.0)
+    living.on_beat("A", 1, 4.0)
+    assert living.is_settled(5.0)
+    living.on_beat("A", 2, 20.0, leaves=True)
+    assert [living.is_settled(now) for now in (20.0, 24.9, 25.0)] == [False, False, True]
+
+
 def test_nothing_changes_while_the_engine_is_away() -> None:
     living = LivingGateways("me", TIMES)
     assert not living.is_settled(100.0)
