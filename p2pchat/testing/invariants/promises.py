@@ -366,6 +366,7 @@ class Invariants:
             for guest in self._sim.guests.values() if to is None and written.user == at.user else ():
                 hosts = [host for host in guest.here() if not self.deletions.any or host.disk.has(log, written.seq)]
                 hosts = [host for host in hosts if not self.deletions.hides_fork(log, at, host)]
+                hosts = [host for host in hosts if not self.deletions.ended_below(log, at, host)]
                 if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
                     yield from self.receipts.lacking(written, guest)
 

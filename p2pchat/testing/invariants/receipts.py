@@ -463,6 +463,13 @@ class DeletionInvariants:
         """
         return any(self._hides_fork(peer, each) for peer in peers for each in peer.disk.pruned if each.key == log.key)
 
+    def ended_below(self, log: LogId, at: SimPeer, host: SimPeer) -> bool:
+        """Return whether a host lost the end of a log that its writer's peer deleted, so that it never comes back.
+
+        Users count as having what their host held most, and who came since has no receipt of less.
+        """
+        return len(host.disk.logs.get(log, ())) < min(host.disk.ever.get(log, 0), at.disk.pruned.get(log, 0))
+
     def _hides_fork(self, peer: SimPeer, log: LogId) -> bool:
         return self._invariants.may_fork(log) and peer.disk.pruned.get(log, 0) >= len(peer.disk.logs.get(log, ())) > 0
 

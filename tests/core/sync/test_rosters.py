@@ -76,6 +76,19 @@ def test_a_user_who_comes_later_has_what_is_announced_again() -> None:
     assert heard(ada, bob, 3) == []
 
 
+def test_a_user_who_comes_after_its_host_lost_the_end_of_a_log_is_told_once_that_is_back() -> None:
+    ada = World().peer("ada")
+    bob = gateway(ada, "bob", "cyd")
+    ada.say("one")
+    ada.say("two")
+    heard(ada, bob, 3)
+    come(bob, "dan")
+    assert heard(ada, bob, 2) == []  # bob's peer went back to a copy of its database
+    assert positions(ada, "cyd", "dan") == [3, 0]
+    assert heard(ada, bob, 3) == [(1, 3, ["dan"])]
+    assert positions(ada, "cyd", "dan") == [3, 3]
+
+
 def test_what_a_host_gets_later_does_not_count_for_a_user_who_left() -> None:
     ada = World().peer("ada")
     bob = gateway(ada, "bob", "cyd", "dan")
