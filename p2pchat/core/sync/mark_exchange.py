@@ -152,7 +152,9 @@ class MarkExchange(ABC, Generic[F, M]):
     def on_user_unhosted(self, user: UserId) -> None:
         """Stop announcing marks of a user."""
         self._positions.forget(user)
-        self._early = {log: seqs for log, seqs in self._early.items() if user not in seqs}
+        for seqs in self._early.values():
+            seqs.pop(user, None)
+        self._early = {log: seqs for log, seqs in self._early.items() if seqs}
         for due in self._pending.values():
             due.marks = {mark for mark in due.marks if mark[1] != user}
 
@@ -160,10 +162,8 @@ class MarkExchange(ABC, Generic[F, M]):
 
     def on_marked(self, mark: M) -> None:
         """Take that a hosted user has read, or taken, everything in a conversation up to a place."""
-        conversation = self._sync.conversations.by_id.get(mark.conversation)
-        if conversation is None or mark.user not in self._sync.hosted:
-            if mark.ticket:
-                self._ctx.emit(WriteRefused(mark.ticket, "gone", "the user or the conversation is no longer here"))
+        conversation = self._find_conversation(mark)
+        if conversation is None:
             return
         pair = (conversation.id, mark.user)
         defers = pair not in self._deferred
@@ -180,7 +180,16 @@ class MarkExchange(ABC, Generic[F, M]):
             self._on_marked(conversation, mark, defers)
         else:
             key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
-            self._sync.lookups.shown_at(key, partial(self._mark_shown, conversation, mark, defers))
+            self._sync.lookups.shown_at(key, partial(self._mark_shown, mark, defers))
+
+    def _find_conversation(self, mark: M) -> ConversationState | None:
+        """Return the conversation of a mark. If it or the user is not here, refuse the mark and return None."""
+        conversation = self._sync.conversations.by_id.get(mark.conversation)
+        if conversation is not None and mark.user in self._sync.hosted:
+            return conversation
+        if mark.ticket:
+            self._ctx.emit(WriteRefused(mark.ticket, "gone", "the user or the conversation is no longer here"))
+        return None
 
     def _on_marked(self, conversation: ConversationState, mark: M, defers: bool) -> None:
         """Commit a mark whose caller waits. Others wait before the next mark of a reader: marking 1,000 messages must
@@ -232,10 +241,14 @@ class MarkExchange(ABC, Generic[F, M]):
                 removed = self._positions.keep_only(conversation.id, reader, user, shown.keys())
                 self._changed.extend(ReadMark(log, reader, 0) for log in removed)
 
-    def _mark_shown(
-        self, conversation: ConversationState, mark: M, defers: bool, shown: list[tuple[LogId, int]]
-    ) -> None:
+    def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int]]) -> None:
         """Mark the logs that storage says had been shown when the message was."""
+        conversation = self._find_conversation(mark)
+        if conversation is None:  # deleted, or let go meanwhile
+            self._unanswered.discard(mark.ticket)
+            if defers:
+                del self._deferred[mark.conversation, mark.user]
+            return
         for log, seq in [*shown, *self._named_by(mark)]:
             if self._may_tell(mark, log.user):
                 self._advance(log, mark.user, seq)

@@ -9,17 +9,17 @@ from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
-from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, Far, Peer, World, dm
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
 
 CYD = IDS["cyd"]
 THERE = dm("bob", "cyd")
 NAMING = dm_naming(IDS["bob"], CYD)
 
 
-def host(peer: Peer) -> None:
-    """Let a peer host cyd."""
-    known = peer.storage.load_users([CYD])
-    user = HostedIdentity(CYD, "cyd", IDENTITIES["cyd"].sign, status="offline")
+def host(peer: Peer, name: str = "cyd") -> None:
+    """Let a peer host cyd, or another user."""
+    known = peer.storage.load_users([IDS[name]])
+    user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
     peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads), tuple(known.taken)))
     peer.take()
 
@@ -167,6 +167,34 @@ def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
     far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1)]}}))
     assert gate.node.sync.taken_marks.marked_to(talk, CYD)[0] == {}
     assert gate.storage.load_users([CYD]).taken == []
+
+
+def test_a_mark_that_storage_looks_up_is_void_once_its_user_is_let_go() -> None:
+    world, ada, dan, _ = two_hosts()
+    ada.hold_lookups = True
+    ada.put(MarkedTaken(CYD, THERE, ada.storage.places(0, 99)[0].place, ticket=77))
+    ada.put(UserUnhosted(CYD))
+    assert "refused gone" in ada.answer_lookups()
+    world.pass_time(5.0)
+    assert taken(ada) == taken(dan) == {}
+    host(ada)
+    take(ada)
+    world.pass_time(5.0)
+    assert taken(ada) == taken(dan) == {"b1": 2}
+
+
+def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
+    gate = World().peer("ada")
+    host(gate)
+    host(gate, "eve")
+    far = far_host(gate)
+    cert = make_cert(IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
+    far.say(Here([Hosted(IDS["eve"], "eve", "online", cert=cert)]))
+    log = Author("bob", "b1")
+    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1)] for user in (CYD, IDS["eve"])}}))
+    gate.put(UserUnhosted(IDS["eve"]))
+    far.say(log.say("one"))
+    assert gate.node.sync.taken_marks.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
 
 
 def test_one_who_was_read_before_is_told_as_read_and_not_as_taken() -> None:
