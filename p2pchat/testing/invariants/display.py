@@ -130,9 +130,12 @@ class DisplayInvariants:
             self._invariants.fail("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
 
     def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
-        """Return whether a hosted user wrote this where its logs known to this peer were missing."""
+        """Return whether a log builds on none of those of its writer that were announced to a newcomer.
+
+        A hosted user may write where these are missing, and a peer does so after it deleted them.
+        """
         known = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
-        if log.user not in self._sim.guests or not known:
+        if not known or not (log.user in self._sim.guests or self._invariants.deletions.any):
             return False
         runs = [log.run]
         for run in runs:
