@@ -6,6 +6,9 @@ lacks is owed, whoever changed it.
 
 A user is hosted at its home and its standby, where its messages come by themselves, as to every host of a user, and at
 every gateway where it is in use.
+
+Every account is a contact of every gateway. Otherwise accounts of another gateway would be unknown users, of whose
+messages most wait as requests (core/sync/message_requests.py), while those of two accounts of one gateway never do.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from time import monotonic, time_ns
 
 from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
@@ -37,6 +41,7 @@ REPAIR_PAUSE = 0.2  # seconds before a record is written once more: somebody und
 ARRIVES_WITHIN = 5.0  # seconds for a message from another gateway; a guess, as the next
 LOOK_EVERY = 0.05  # seconds
 HOSTED_AT_ONCE = 64  # users; those who come together are compared with other gateways together
+ACCEPTED_AT_ONCE = 64  # users; those who come together are stored together; a guess
 LOOKS = 10  # for users to let go, in the time after which they are
 TRY_AGAIN_AFTER = 10.0  # seconds until a user is hosted, or a change taken over, that could not be
 
@@ -89,6 +94,7 @@ class Cluster:
         await accounts.load()
         for record in accounts.records():
             self.directory.remember(record)
+        await self._accept(accounts.records())
         accounts.shared = self
         accounts.on_use = lambda account: self._in_use.add(account.key)
         store = self.store
@@ -254,17 +260,30 @@ class Cluster:
 
     async def _take_all(self) -> None:
         """Take over what other gateways changed, one record after the other."""
+        accepted: set[str] = set()  # users of changes that are not taken over yet
         while True:
             self._wake_taking.clear()
             while self._changed:
-                record = self._changed.popleft()
+                record = self._changed[0]
                 try:
+                    if record.user not in accepted:
+                        first = list(islice(self._changed, ACCEPTED_AT_ONCE))
+                        await self._accept(first)
+                        accepted = {one.user for one in first}
                     await self._accounts.take(self.directory.find(record.name) or record)
                 except (P2PChatError, WebError) as error:
                     _log.warning("an account of the cluster could not be taken over: %s", error)
                     self._untaken.append(record)
                     self._retry_at = self._clock() + TRY_AGAIN_AFTER
+                self._changed.popleft()
+            accepted.clear()
             await self._wake_taking.wait()
+
+    async def _accept(self, records: Iterable[AccountRecord]) -> None:
+        """Make the users of these records contacts of this gateway: what they write to its accounts never waits."""
+        users = [self._peer.people.user(record.user) for record in records if not record.is_former]
+        for first in range(0, len(users), ACCEPTED_AT_ONCE):
+            await asyncio.gather(*map(self._peer.accept, users[first : first + ACCEPTED_AT_ONCE]))
 
     async def _write_all(self) -> None:
         """Write to the engine what it lacks."""

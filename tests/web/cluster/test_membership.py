@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from p2pchat import TCPPeer
 from p2pchat.cli.control_server import run_account_request
+from p2pchat.config import Settings
 from p2pchat.nats_client import cancel
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecord, first_record
@@ -184,6 +185,23 @@ async def test_an_account_is_one_person_at_every_door(engine: KeepingServer) -> 
             while len(await bob.user.history("ada")) < 2:
                 await asyncio.sleep(0.01)
         assert {message.sender.key for message in await bob.user.history("ada")} == {ada.key}
+
+
+async def test_accounts_of_another_door_are_no_unknown_users(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, _ = await one.accounts.register("ada")
+        await known(other, "ada")
+        await until(lambda: other.peer.links, "the link between the gateways")
+        count = Settings().max_requests_a_peer + 4  # more than unknown users of one peer may begin
+        writers = [(await other.accounts.register(f"writer{number}"))[0] for number in range(count)]
+        for writer in writers:
+            await writer.user.send(ada.user.me, "good morning")
+        for number, writer in enumerate(writers):
+            async with within(WAIT, f"message {number} to be shown"):
+                while not await ada.user.history(writer.user.me):
+                    await asyncio.sleep(0.01)  # poll: another peer sends it
+        assert not ada.user.requests()
 
 
 async def test_a_token_that_ends_at_one_door_ends_sessions_at_all(engine: KeepingServer) -> None:
