@@ -361,12 +361,16 @@ class Invariants:
                     continue  # judged as `lost` if it could have it
                 if self.deletions.hides_fork(log, at, member):
                     continue
+                if self.deletions.keeps_refusal(log, written.seq, at, member.user, member):
+                    continue
                 if member is not at and member in honest and self._sim.can_link(at, member):
                     yield from self.receipts.lacking(written, member)
             for guest in self._sim.guests.values() if to is None and written.user == at.user else ():
                 hosts = [host for host in guest.here() if not self.deletions.any or host.disk.has(log, written.seq)]
                 hosts = [host for host in hosts if not self.deletions.hides_fork(log, at, host)]
                 hosts = [host for host in hosts if not self.deletions.ended_below(log, at, host)]
+                seq, user = written.seq, guest.user
+                hosts = [host for host in hosts if not self.deletions.keeps_refusal(log, seq, at, user, host)]
                 if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
                     yield from self.receipts.lacking(written, guest)
 

@@ -27,6 +27,7 @@ from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Change, Prune, ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.core.sync.rosters import guests_having
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, TypingFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
@@ -469,6 +470,14 @@ class DeletionInvariants:
         Users count as having what their host held most, and who came since has no receipt of less.
         """
         return len(host.disk.logs.get(log, ())) < min(host.disk.ever.get(log, 0), at.disk.pruned.get(log, 0))
+
+    def keeps_refusal(self, log: LogId, seq: int, at: SimPeer, user: UserId, peer: SimPeer) -> bool:
+        """Return whether a log counts as refused by a user although that user's peer may hold it now.
+
+        An equal sum ends a refusal. A peer that lacks what was deleted never has one.
+        """
+        refusers = parse_refusers(at.disk.storage.meta().get(REFUSERS + ",".join(log), ""))
+        return refusers.get(user, seq) < seq and self.lacks_deleted(peer)
 
     def _hides_fork(self, peer: SimPeer, log: LogId) -> bool:
         return self._invariants.may_fork(log) and peer.disk.pruned.get(log, 0) >= len(peer.disk.logs.get(log, ())) > 0
