@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -181,17 +183,16 @@ class Crowd:
         """Stop talking; return when every message is accepted and everyone has everything."""
         assert self._talking is not None
         self._talking.cancel()
-        async with within(WAIT, "all messages to be accepted"):
-            while self._writing:
-                await asyncio.wait(self._writing)
-        deadline = monotonic() + WAIT
-        while missed := self.missed():
-            assert monotonic() < deadline, f"{len(missed)} were not delivered: {missed[:20]}"
-            await asyncio.sleep(0.1)  # poll: every client gets something
+        await _until_none(self.unanswered, "were not accepted")
+        await _until_none(self.missed, "were not delivered")
 
     def on_message(self, text: str, id: str) -> None:
         if text in self.posts:
             self.posts[text].ids.add(id)
+
+    def unanswered(self) -> list[Post]:
+        """Return what was not accepted yet."""
+        return [post for post in self.posts.values() if not post.is_accepted]
 
     def missed(self) -> list[tuple[str, Post]]:
         """Return what was accepted and has not come to somebody."""
@@ -234,3 +235,13 @@ class Crowd:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_none(left: Callable[[], Sequence[object]], what: str) -> None:
+    """Wait until nothing is left; fail when it has not become less for a minute, however much it was at first."""
+    least, deadline = sys.maxsize, 0.0
+    while found := left():
+        if len(found) < least:
+            least, deadline = len(found), monotonic() + WAIT
+        assert monotonic() < deadline, f"{len(found)} {what}: {found[:20]}"
+        await asyncio.sleep(0.1)  # poll: all clients work on it

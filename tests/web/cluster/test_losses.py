@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.amounts import CLUSTER_AWAY, CLUSTER_RATE, CLUSTER_SERVERS, CLUSTER_SESSIONS
+from tests.amounts import CLUSTER_AWAY, CLUSTER_RATE, CLUSTER_SERVERS, CLUSTER_SESSIONS, LONG
 from tests.web.cluster.losses import play
 from tests.web.cluster.site import missing
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), *([pytest.mark.alone] if LONG else [])]
 
 
 async def _lost(kind: str, home: Path) -> None:
