@@ -151,7 +151,7 @@ class EngineFaults:
 
     @property
     def _may_be_deaf(self) -> bool:
-        """Whether peers may not listen: those believe nobody about private addresses (PeerExchange)."""
+        """Return whether peers may not listen: those believe nobody about private addresses (PeerExchange)."""
         return self.network == PUBLIC
 
     def place(self, peer: SimPeer) -> None:

@@ -74,9 +74,8 @@ class SharedIdempotency(IdempotencyCache):
             working = asyncio.ensure_future(self._complete(make(), place, content.hex(), number))
         self._working.add(working)
         working.add_done_callback(self._working.discard)
-        await asyncio.wait(
-            [working]
-        )  # a caller that is gone does not end it: the message may be on its way to the disk
+        # A caller that is gone does not end it: the message may be on its way to the disk.
+        await asyncio.wait([working])
         return working.result()
 
     async def _complete(self, made: Awaitable[Any], place: str, content: str, number: int) -> Any:
