@@ -68,7 +68,7 @@ SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers ->
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What shall happen in each history; otherwise chance decides.
+    """Events that each history has; chance decides about the others.
 
     Attributes:
         rules_differ: The rules of peers differ, and someone writes what others refuse.

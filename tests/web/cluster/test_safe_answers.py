@@ -54,6 +54,12 @@ async def send(gate: Gate, token: str, text: str, key: str = "") -> dict[str, An
     return found
 
 
+async def send_until_safe(gate: Gate, token: str) -> None:
+    async with within(WAIT, "a first message that the standby has"):
+        while not (await send(gate, token, "first"))["safe"]:
+            await asyncio.sleep(0.1)  # poll: other processes link
+
+
 async def texts(gate: Gate, token: str) -> list[str]:
     async with gate.caller() as http:
         headers = {"Authorization": f"Bearer {token}"}
@@ -67,9 +73,7 @@ async def test_a_safe_answer_means_that_the_standby_has_the_message(tmp_path: Pa
     async with site(tmp_path, words=("--safe",)) as one:
         tokens = await one.accounts(["ada", "bob"])
         home, standby, third = await places(one, "ada")
-        async with within(WAIT, "a first message that the standby has"):
-            while not (await send(home, tokens["ada"], "first"))["safe"]:
-                await asyncio.sleep(0.1)  # poll: other processes link
+        await send_until_safe(home, tokens["ada"])
         answer = await send(home, tokens["ada"], "the last words")
         home.kill()
         assert answer["safe"] is True
@@ -83,9 +87,7 @@ async def test_a_standby_that_hangs_makes_no_message_safe_until_it_is_back(tmp_p
     async with site(tmp_path, words=("--safe",)) as one:
         tokens = await one.accounts(["ada", "bob"])
         home, standby, third = await places(one, "ada")
-        async with within(WAIT, "a first message that the standby has"):
-            while not (await send(home, tokens["ada"], "first"))["safe"]:
-                await asyncio.sleep(0.1)  # poll: other processes link
+        await send_until_safe(home, tokens["ada"])
         standby.pause()
         unsafe = await send(home, tokens["ada"], "once", "key1")
         standby.resume()
