@@ -63,7 +63,7 @@ def _start(stack: ExitStack, kind: str, server: str, directory: Path, users: int
     words: dict[str, Any] = {"directory": str(directory), "users": users} if server == "gateway" else {}
     running = stack.enter_context(Worker(f"webservers.{server}", home=directory, **words))
     reported = running.get()
-    there = {"kind": kind, "port": reported["port"], "users": users, "tokens": reported.get("tokens", "")}
+    there = {"kind": kind, "ports": [reported["port"]], "users": users, "tokens": reported.get("tokens", "")}
     crowd = stack.enter_context(Worker("webcrowd.crowd", home=directory, **there))
     served = ServedCrowd(running, crowd, users, reported["before"])
     _worked(crowd.get())

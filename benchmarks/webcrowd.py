@@ -1,4 +1,4 @@
-"""Thousands of WebSocket users in one process, for the time from writing a message until all others have it.
+"""Thousands of WebSocket users in one process, for the time from writing a message until all its readers have it.
 
 It uses asyncio's transports and no WebSocket library, so that the users take little CPU from the measured server: a
 frame costs about 3 us. It supports the `/chat` of the gateway, that of a plain server, and Socket.IO over its WebSocket
@@ -12,6 +12,7 @@ import base64
 import gc
 import json
 import os
+import random
 import time
 from typing import Any
 
@@ -40,9 +41,10 @@ class User(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         key = base64.b64encode(os.urandom(16)).decode()
+        host = f"127.0.0.1:{self.crowd.port_of(self.number)}"
         lines = [
-            f"GET {self.crowd.path} HTTP/1.1", f"Host: 127.0.0.1:{self.crowd.port}", "Upgrade: websocket",
-            "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
+            f"GET {self.crowd.path} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
         ]  # fmt: skip
         if self.crowd.kind == "chat" and self.crowd.tokens:
             lines.append(f"Authorization: Bearer {self.crowd.tokens[self.number]}")
@@ -116,10 +118,10 @@ class User(asyncio.Protocol):
         length = bytes([128 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
         self._transport.write(bytes([128 | kind]) + length + b"\0\0\0\0" + payload)
 
-    def say(self, text: str) -> None:
-        """Write to all users."""
+    def say(self, text: str, **more: str) -> None:
+        """Write to all users, or as `more` says."""
         if self.crowd.kind == "chat":
-            self.write(json.dumps({"text": text}))
+            self.write(json.dumps({"text": text, **more}))
         else:
             self.write("42" + json.dumps(["groupMessage", {"to": "room", "content": text}]))
 
@@ -134,11 +136,11 @@ class User(asyncio.Protocol):
 
 
 class Crowd:
-    """All users of one server, and the messages on their way to them."""
+    """All users of one server, or of several in turn, and the messages on their way to them."""
 
-    def __init__(self, kind: str, port: int, tokens: list[str]) -> None:
+    def __init__(self, kind: str, ports: list[int], tokens: list[str]) -> None:
         self.kind = kind
-        self.port = port
+        self.ports = ports
         self.path = "/chat" if kind == "chat" else "/socket.io/?EIO=4&transport=websocket"
         self.tokens = tokens
         self.users: list[User] = []
@@ -146,8 +148,14 @@ class Crowd:
         self._missing: dict[int, int] = {}  # message number -> number of users who do not have it yet
         self._next = 0
         self._left = 0
+        self._direct = self._keys = self._is_paced = False
+        self._chance = random.Random("crowd")
         self._done: asyncio.Future[None] | None = None
         self._broken = ""
+
+    def port_of(self, number: int) -> int:
+        """Return the port of the server at which a user is."""
+        return self.ports[number % len(self.ports)]
 
     async def connect(self, count: int) -> None:
         """Wait until all users are connected."""
@@ -158,22 +166,35 @@ class Crowd:
             async with gate:
                 user = User(self, number)
                 self.users.append(user)
-                await loop.create_connection(lambda: user, "127.0.0.1", self.port)
+                await loop.create_connection(lambda: user, "127.0.0.1", self.port_of(number))
                 await user.ready
 
         await asyncio.gather(*(one(number) for number in range(count)))
 
-    async def write(self, messages: int, window: int) -> float:
-        """Let users in turn write `messages` messages, with `window` of them under way.
+    async def write(
+        self, messages: int, *, window: int = 1, rate: float = 0.0, direct: bool = False, keys: bool = False
+    ) -> float:
+        """Let users in turn write `messages` messages to everyone, or each to one user.
 
         Return the seconds until everyone has all. Raises ConnectionError.
+
+        Args:
+            window: Messages under way.
+            rate: If given, so many are written a second, whatever is under way.
+            keys: Each message has an idempotency key.
         """
         self.took = []
         self._left = messages
+        self._direct, self._keys, self._is_paced = direct, keys, bool(rate)
         self._done = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
-        for _ in range(min(window, messages)):
-            self._write_one()
+        if rate:
+            for number in range(messages):
+                await asyncio.sleep(began + number / rate - time.perf_counter())
+                self._write_one()
+        else:
+            for _ in range(min(window, messages)):
+                self._write_one()
         await self._done
         return time.perf_counter() - began
 
@@ -181,15 +202,24 @@ class Crowd:
         if self._broken and self._done is not None and not self._done.done():
             self._done.set_exception(ConnectionError(self._broken))
         if not self._left:
-            if not self._missing and self._done is not None and not self._done.done():
-                self._done.set_result(None)
+            if not self._missing:
+                self._finish()
             return
         self._left -= 1
         number, self._next = self._next, self._next + 1
-        writer = number % len(self.users)
-        self._missing[number] = len(self.users) - 1
+        count = len(self.users)
+        writer = number % count
+        self._missing[number] = 1 if self._direct else count - 1
         text = f"{MARK.decode()}{time.monotonic_ns():0{STAMP}d}{number:08d}{self.users[writer].number:08d} {FILLING}"
-        self.users[writer].say(text[:TEXT_BYTES])
+        more = {"key": f"k{number}"} if self._keys else {}
+        if self._direct:
+            reader = (writer + self._chance.randrange(1, count)) % count
+            more["to"] = f"user{self.users[reader].number}"
+        self.users[writer].say(text[:TEXT_BYTES], **more)
+
+    def _finish(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
 
     def got(self, user: User, payload: bytes, at: int) -> None:
         """Record that a user other than the writer got a message."""
@@ -202,7 +232,10 @@ class Crowd:
             self._missing[number] = missing
         else:
             del self._missing[number]
-            self._write_one()
+            if not self._is_paced:
+                self._write_one()
+            elif not self._missing and not self._left:
+                self._finish()
 
     def fail(self, why: str) -> None:
         self._broken = self._broken or why
@@ -210,13 +243,13 @@ class Crowd:
             self._done.set_exception(ConnectionError(why))
 
 
-async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str) -> None:
+async def crowd(channel: Channel, kind: str, ports: list[int], users: int, tokens: str) -> None:
     """Run as a worker: connect the users, then write messages on request. `tokens` is a file of tokens, or ""."""
     found: list[str] = []
     if tokens:
         with open(tokens, encoding="utf-8") as file:
             found = json.load(file)
-    here = Crowd(kind, port, found)
+    here = Crowd(kind, ports, found)
     try:
         await here.connect(users)
         channel.send(connected=users)
@@ -230,7 +263,7 @@ async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str)
 
 
 async def _answer(here: Crowd, asked: dict[str, Any]) -> dict[str, Any]:
-    seconds = await here.write(asked["messages"], asked["window"])
+    seconds = await here.write(**asked)
     took = here.took
     return {
         "seconds": seconds, "deliveries": len(took), "middle": percentile(took, 0.5), "p99": percentile(took, 0.99),

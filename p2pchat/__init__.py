@@ -39,11 +39,14 @@ if TYPE_CHECKING:
         known_profiles,
         profile_directory,
     )
+    from p2pchat.messaging.attachments import Attachment
     from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
     from p2pchat.messaging.events import (
         Delivered,
         Event,
         Failed,
+        FileArrived,
+        FileProgress,
         Gap,
         Joined,
         Left,
@@ -78,6 +81,7 @@ _MODULES = {
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "export_file": ("Exported", "Imported"),
+    "messaging.attachments": ("Attachment",),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "MessageRequest"),
     "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (
@@ -85,8 +89,8 @@ _MODULES = {
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Many", "Presence", "Read"),
-        *("Renamed", "Requested", "Stopped", "Typing", "Warned"),
+        *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "Gap", "Joined", "Left", "Link"),
+        *("Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped", "Typing", "Warned"),
     ),
     "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
     "identity.own_addresses": ("own_addresses",),
@@ -106,6 +110,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "__version__",
     "AmbiguousName",
+    "Attachment",
     "Backup",
     "Checked",
     "ConsumerBusy",
@@ -122,6 +127,8 @@ __all__ = [
     "Events",
     "Exported",
     "Failed",
+    "FileArrived",
+    "FileProgress",
     "Forgotten",
     "Gap",
     "Group",

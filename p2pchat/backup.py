@@ -1,8 +1,10 @@
 """Copies of a profile and of its database.
 
-A backup has key, network and database in one directory, on which a peer can run. The peer may be running during the
-backup: the database is copied as it was at one moment. The directory appears when it is complete. Anyone who has it can
-act as the user, so it is readable by the owner only.
+A backup has key, network, database and the files of messages in one directory, on which a peer can run. The peer may be
+running during the backup: the database is copied as it was at one moment. The files are copied after it: the file of
+a message is kept before the message is, so the copy has the file of each message that it has, if the peer has it. What
+has not come whole is left out; the copy fetches it from others. The directory appears when it is complete. Anyone who
+has it can act as the user, so it is readable by the owner only.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -31,6 +33,7 @@ from p2pchat.identity.private_files import (
 from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity
 from p2pchat.peer_resources import MEMORY_URL, PathLike
 from p2pchat.storage import schema
+from p2pchat.storage.content import CONTENT_NAME, whole_files
 from p2pchat.storage.database import Database, dialect_of, flat, translate_errors
 from p2pchat.storage.dialects.dialect import Dialect
 from p2pchat.storage.dialects.sqlite import sqlite_url
@@ -40,6 +43,8 @@ from p2pchat.storage.sql import SqlStorage
 Progress = Callable[[int, int], None]  # called with what is copied, and all: bytes of a file, rows of a database
 
 LEFT_OUT = ("lock", "control.", "search.db")  # beginnings of names: files of a process, or made again
+COPY_BYTES = 1024 * 1024  # of a file at once; a guess
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +65,17 @@ async def backup_profile(
     to: PathLike,
     *,
     db: str | None = None,
+    files: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Backup:
-    """Copy key, network (also that of the login) and database of a profile. Its peer may be running.
+    """Copy key, network (also that of the login), database and files of a profile. Its peer may be running.
 
     Args:
         data: The peer's data directory, or its port.
         to: A directory that does not exist or is empty; only its owner may read it.
         db: The URL of the database, if that is elsewhere; the copy has it at its usual place.
-        progress: Called in a thread, now and then, with the number of bytes of the database copied, and of all.
+        files: Whether the files of messages are copied, as far as they are here whole.
+        progress: Called in a thread, now and then, with the number of bytes copied, and of all.
     Raises:
         P2PChatError: There is no peer, or the copy cannot be made.
         StorageError: The database cannot be read.
@@ -79,10 +86,10 @@ async def backup_profile(
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
     report = progress or (lambda done, total: None)
-    return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, report)
+    return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, files, report)
 
 
-def _backup(directory: Path, to: Path, db: str | None, progress: Progress) -> Backup:
+def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> Backup:
     stored_identity(directory)  # readable, and a key
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise P2PChatError(f"{to} exists and is not empty: name another directory")
@@ -90,7 +97,7 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Progress) -> Ba
     remove_leftovers(to)
     try:
         make_private_directory(aside)
-        _copy(directory, aside, db, progress)
+        _copy(directory, aside, db, files, progress)
         if to.exists():
             to.rmdir()  # it is empty; not every system renames onto an empty directory
         os.replace(aside, to)
@@ -99,21 +106,51 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Progress) -> Ba
         raise P2PChatError(f"cannot make {to}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Backup(to, sum(path.stat().st_size for path in to.iterdir()))
+    return Backup(to, sum(path.stat().st_size for path in to.rglob("*") if path.is_file()))
 
 
-def _copy(directory: Path, to: Path, db: str | None, progress: Progress) -> None:
-    # The database first: it takes longest, and may fail.
+def _copy(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> None:
+    # The database first: it may fail, and the files of its messages are there by then.
+    content = directory / CONTENT_NAME
+    size = sum(whole_files(content).values()) if files else 0
     storage = SqlStorage(db or sqlite_url(directory / DATABASE_NAME), read_only=True)
     try:
-        storage.copy_to(to / DATABASE_NAME, progress)
+        storage.copy_to(to / DATABASE_NAME, lambda done, total: progress(done, total + size))
     finally:
         storage.close()
+    if files:
+        _copy_content(content, to / CONTENT_NAME, (to / DATABASE_NAME).stat().st_size, progress)
     network = network_of(directory)
     for path in sorted(directory.iterdir()):
         if _is_copied(path):
             write_private(to / path.name, path.read_bytes())
     save_network(to / NETWORK_NAME, network)
+
+
+def _copy_content(content: Path, to: Path, done: int, progress: Progress) -> None:
+    """Copy whole content. `done`: the bytes that are copied already."""
+    sizes = whole_files(content)
+    total = done + sum(sizes.values())
+    if sizes:
+        make_private_directory(to)
+    for path, size in sizes.items():
+        with suppress(FileNotFoundError):  # deleted since
+            for copied in _copy_file(path, to / path.name):
+                progress(done + copied, total)
+        done += size
+    if sizes:
+        progress(total, total)
+        sync_directory(to)
+
+
+def _copy_file(path: Path, to: Path) -> Iterator[int]:
+    """Copy a file, and yield how many of its bytes are copied, now and then."""
+    with path.open("rb") as source, open(os.open(to, NEW_FILE, 0o600), "wb") as copy:
+        while data := source.read(COPY_BYTES):
+            copy.write(data)
+            yield copy.tell()
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def _is_copied(path: Path) -> bool:

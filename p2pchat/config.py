@@ -126,6 +126,9 @@ class Settings:
     # leaves memory then.
     log_bytes: int = 4 * KIB
     min_free_disk_bytes: int = 256 * MIB  # below it nothing is stored; for others, see the factors above
+    auto_fetch_bytes: int = 10 * MIB  # files up to this size come by themselves to a data directory; 0 for none
+    auto_fetch_user_bytes: int = GIB  # of files that came by themselves, of one user; as user_quota_bytes
+    content_memory_bytes: int = 64 * MIB  # of files, in a peer without a data directory; a guess
     slow_storage_after: float = 5.0  # a commit that takes this long is reported; a guess: busy disks take up to 2
     wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle; the next commits cost half
 
@@ -133,7 +136,11 @@ class Settings:
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0  # without a key the user is idle
-    unknown_events_a_second: int = 20  # about unknown peers and users of theirs who never wrote; 60 at once
+    unknown_events_a_second: int = 20  # about unknown peers and users; 60 at once, 300 about those who wrote
+    # About each other user and its peer's links; 60 at once. Beyond that they count among those of unknown ones. Who
+    # reconnects all the time caused a thousand lines a second; a bad network causes one now and then. A guess.
+    user_events_a_second: int = 1
+    unknown_typing_a_second: int = 20  # unknown users who begin to type; 60 at once. A guess, as the one above
     renames_a_second: int = 1  # of users who wrote but have no profile, by one branch of unknown peers; a guess
     renames_burst: int = 256  # a gateway's users may all get other names at once
     # Users of one branch of unknown peers who were at a peer before and are put on a roster. Each takes up to 10 us for

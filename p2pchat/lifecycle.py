@@ -12,6 +12,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,11 @@ from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
-from p2pchat.messaging.feed import Feed
 from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
+from p2pchat.messaging.subscription import Feed
 from p2pchat.peer_resources import Options, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
@@ -260,10 +261,7 @@ class PeerLifecycle:
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
-            node = driver.node
-            self.tracker.share(
-                node.hosted.keys(), lambda: node.room, lambda: node.sync.delivery_receipts, driver.wait_until
-            )
+            self.tracker.open(driver)
             self.groups.load()
             self.feed.open(driver, list(self.dispatcher.readers))
             driver.start()
@@ -363,8 +361,11 @@ class PeerLifecycle:
         self, resources: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[HostedIdentity]
     ) -> Driver:
         me, sign = resources.identity.peer_id, resources.identity.sign
+        settings = self.settings
+        if resources.directory is None:
+            settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
         node = Node(
-            settings=self.settings,
+            settings=settings,
             peer=me,
             sign=sign,
             users=[HostedIdentity(me, self.name, sign, about=self.people.user(me).about), *hosted],

@@ -399,6 +399,8 @@ class TCPPeer(NamedUser):
         of presence and typing may include the user that the event is about. A message of a hosted user is Sent, and
         its writer is among `users`; HostedUser.post returns it as one of them sees it. Events that concern no hosted
         user are left out. Delivered and Read of a message to the room come once, when they are true of all members.
+        For whom a message of an earlier run, or of another peer of its writer, was is not known: of these they come for
+        each who gets it, while the writer is online here.
 
         Args:
             types: The classes of events to return; none for all.

@@ -32,7 +32,7 @@ from typing import Any
 
 from p2pchat import __version__
 from p2pchat.errors import FrameError
-from p2pchat.protocol import LENGTH, MAX_DEPTH, PeerId
+from p2pchat.protocol import LENGTH, MAX_DEPTH, PIECE_HEAD, RAW_FLAG, PeerId
 
 SCHEMA = 1
 FLUSH_AFTER = 0.25  # seconds a line waits for others: what a crash may lose; a guess
@@ -370,7 +370,11 @@ class LinkTrace:
         start, end = 0, len(data)
         while frames and start < end:
             size = LENGTH.unpack_from(data, start)[0]
-            self._on_frame(direction, bytes(data[start + 4 : start + 4 + size]))
+            if size & RAW_FLAG:
+                size &= ~RAW_FLAG
+                self._on_piece(direction, data[start + 4 : start + 4 + size])
+            else:
+                self._on_frame(direction, bytes(data[start + 4 : start + 4 + size]))
             start += 4 + size
             frames -= 1
         return start
@@ -383,6 +387,10 @@ class LinkTrace:
                 self.peer = claimed
             self._proving = frame.get("t") != "go"
         self._put(direction, len(payload), frame=frame)
+
+    def _on_piece(self, direction: str, payload: memoryview) -> None:
+        n, index = PIECE_HEAD.unpack_from(payload)
+        self._put(direction, len(payload), frame={"t": "piece", "n": n, "index": index})
 
     def _put(self, direction: str, size: int, **fields: Any) -> None:
         self._trace.put(event="frame", link=self._link, direction=direction, peer=self.peer, bytes=size, **fields)

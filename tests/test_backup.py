@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, copy_database, open_history
+from p2pchat.storage.content import CONTENT_NAME
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
 
@@ -28,6 +29,48 @@ async def test_a_backup_of_a_running_peer_can_replace_it(home: Path) -> None:
         assert await texts(copy, "room") == ["before"]
         assert copy.invite.partition("@")[0] == invite.partition("@")[0]
         await copy.broadcast("it goes on")
+
+
+async def test_a_backup_has_the_files_that_are_here_whole(home: Path) -> None:
+    small, large = b"a small file", bytes(range(256)) * 3000
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.send(ada.room, "look", files=[("small.txt", small), ("large.bin", large), ("none", b"")])
+        store = home / "ada" / CONTENT_NAME
+        (store / f"{'ab' * 32}.part").write_bytes(bytes(300_000))  # a download under way
+        (store / f"{'ab' * 32}.had").write_bytes(b"its record")
+        (store / "7.new").write_bytes(b"a file on its way into a message")
+        done: list[tuple[int, int]] = []
+        backup = await backup_profile(home / "ada", home / "copy", progress=lambda *told: done.append(told))
+        without = await backup_profile(home / "ada", home / "texts only", files=False)
+    assert done == sorted(done) and done[-1][0] == done[-1][1] > len(small + large)
+    assert backup.size_bytes - without.size_bytes >= len(small + large)
+    assert not (without.directory / CONTENT_NAME).exists()
+    names = {path.name for path in (backup.directory / CONTENT_NAME).iterdir()}
+    assert len(names) == 4 and not any("ab" * 32 in name or name.endswith(".new") for name in names)
+    async with TCPPeer(data=backup.directory) as copy:
+        (message,) = await copy.room.history()
+        assert [await file.is_here() for file in message.attachments] == [True] * 3
+        assert [await file.read() for file in message.attachments] == [small, large, b""]
+    async with TCPPeer(data=without.directory) as copy:
+        (message,) = await copy.room.history()
+        assert [file.name for file in message.attachments] == ["small.txt", "large.bin", "none"]
+        assert not await message.attachments[0].is_here()
+
+
+async def test_a_file_that_is_deleted_during_a_backup_is_left_out(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.send(ada.room, "look", files=[("one", b"1" * 1000), ("other", b"2" * 1000)])
+        first, last = sorted((home / "ada" / CONTENT_NAME).iterdir())
+        told: list[tuple[int, int]] = []
+
+        def delete(done: int, total: int) -> None:
+            told.append((done, total))
+            if total - done == 1000:  # one of two is copied
+                last.unlink(missing_ok=True)
+
+        await backup_profile(home / "ada", home / "copy", progress=delete)
+    assert [path.name for path in (home / "copy" / CONTENT_NAME).iterdir()] == [first.name]
+    assert told[-1][0] == told[-1][1]
 
 
 async def test_a_database_is_not_copied_onto_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

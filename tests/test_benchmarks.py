@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import disk, report, stored
+from benchmarks import cluster, disk, report, stored
 from benchmarks.against import __main__ as against
 from benchmarks.against import works
 from benchmarks.against.work_result import SystemResult, WorkResult
@@ -20,6 +21,7 @@ from benchmarks.growth import document
 from benchmarks.growth.curves import Curve
 from benchmarks.results import TEXT_BYTES, shown, text
 from benchmarks.workers import ROOT
+from tests.nats import missing
 
 TINY = ["--messages=60", "--rounds=1", "--singles=1", "--entries=600", "--peers=3", "--links=2", "--crowd=20"]
 
@@ -181,6 +183,15 @@ def test_the_gateway_is_compared_with_plain_servers_if_named(place: Path) -> Non
         "memory of a user, idle",
     ):
         assert any(words in work for work in works), words
+
+
+@pytest.mark.skipif(bool(missing()) or sys.platform != "linux", reason=missing() or "there is no /proc")
+def test_a_cluster_is_compared_with_one_gateway_if_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SECONDS", 1.0)
+    found = place / "found.json"
+    assert bench.main(["cluster", "--users=6", "--rounds=1", f"--dir={place}", f"--json={found}"]) == 0
+    rows = json.loads(found.read_text("utf-8"))["rows"]
+    assert [row["work"].partition(":")[0] for row in rows] == [work.words for work in cluster.WORKS]
 
 
 @pytest.mark.parametrize("given", [["nothing"], ["--entries=0"], ["--peers=1"], ["--rounds=x"]])

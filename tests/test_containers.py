@@ -72,17 +72,15 @@ GATEWAY_WORDS = [
     "0.0.0.0",
     "--port",
     "8001",
-    "--data",
-    "/data",
     "--json",
 ]
 BALANCER = (CLUSTER / "haproxy.cfg").read_text("utf-8")
-NATS_WORDS = ("-js", "-sd", "-n", "--cluster_name", "--cluster", "--routes")  # as tests/web/cluster/site.py starts it
+NATS_WORDS = ("-js", "-sd", "-m", "-n", "--cluster_name", "--cluster", "--routes")
 
 
-def check_gateway(words: list[str], variables: dict[str, str]) -> None:
+def check_gateway(words: list[str], variables: dict[str, str], data: str) -> None:
     """Check that a gateway of a cluster understands its command line and environment, as a start would."""
-    assert words == GATEWAY_WORDS
+    assert words == [*GATEWAY_WORDS, "--data", data]
     known = {option.envvar: option for option in serve.params}
     assert variables.keys() - {"P2PCHAT_HOME"} <= known.keys()
     asked = [word for name, value in variables.items() for word in _words(known.get(name), value)]
@@ -106,7 +104,7 @@ def test_compose_starts_a_cluster_with_options_that_exist() -> None:
     assert len(gateways) == len(engines) == 3
     for one in gateways:
         variables: dict[str, str] = one["environment"]
-        check_gateway(one["command"], variables)
+        check_gateway(one["command"], variables, "/data")
         name = variables["P2PCHAT_NAME"]
         assert made["services"][name] is one and f"server {name} {name}:8000\n" in BALANCER
         assert (CLUSTER / one["build"]["context"] / one["build"]["dockerfile"]).exists()
@@ -127,9 +125,9 @@ def test_kubernetes_starts_a_cluster_with_options_that_exist() -> None:
     pod = sets["gateway"]["spec"]["template"]["spec"]
     (gateway,) = pod["containers"]
     variables = {one["name"]: _value(one, "gateway-0") for one in gateway["env"]}
-    check_gateway(gateway["args"], variables)
+    check_gateway(gateway["args"], variables, "/data/gateway")
     (keys,) = pod["initContainers"]
-    assert f"chmod 600 /data/network {variables['P2PCHAT_CLUSTER_KEY']}" in keys["command"][-1]
+    assert f"chmod 600 /data/gateway/network {variables['P2PCHAT_CLUSTER_KEY']}" in keys["command"][-1]
     host = variables["P2PCHAT_ORIGIN"].removeprefix("https://")
     probes = [gateway[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")]
     assert [one["path"] for one in probes] == ["/healthz", "/readyz"]

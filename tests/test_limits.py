@@ -171,6 +171,14 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "unknown_bytes": ("core/sync/quota: all_unknown_users_share_a_limit",),
     "log_bytes": ("core/sync/quota: a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries",
                   "core/sync/quota: a_log_that_follows_another_counts_a_quarter"),
+    "auto_fetch_bytes": ("core/sync/content_requests: small_files_of_shown_messages_come_and_larger_ones_do_not",
+                         "messaging/attachments: "
+                         "a_small_file_comes_by_itself_and_a_large_one_when_it_is_asked_for"),
+    "auto_fetch_user_bytes": (
+        "core/sync/content_requests: "
+        "a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for",),
+    "content_memory_bytes": ("storage/content: memory_has_a_limit",
+                             "messaging/attachments: a_peer_in_memory_keeps_little"),
     "min_free_disk_bytes": ("runtime/driver: low_disk_space_is_reported",
                             "core/sync/quota: with_little_disk_space_unknown_users_are_refused_first_then_all_others",
                             "core/node: a_disk_nearly_full_takes_nothing_until_there_is_room"),
@@ -179,7 +187,11 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "left_grace": ("core/mesh/presence: a_broken_link_is_a_departure_after_two_seconds",
                    "core/mesh/presence: a_quick_reconnect_is_silent"),
     "unknown_events_a_second": (
-        "core/mesh/unwritten_users: events_about_them_have_a_rate_and_the_others_are_counted",),
+        "core/mesh/unwritten_users: events_about_them_have_a_rate_and_the_others_are_counted",
+        "core/mesh/unwritten_users: events_about_unknown_users_who_wrote_have_a_rate_too",),
+    "user_events_a_second": (
+        "core/mesh/unwritten_users: a_contact_that_reconnects_all_the_time_causes_few_lines",),
+    "unknown_typing_a_second": ("core/sync/typing: few_unknown_users_are_seen_to_begin_to_type_and_all_contacts",),
     "presence_told_after": (
         "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
     "returns_a_second": ("hostile/rosters: users_who_come_and_go_are_put_on_a_roster_at_a_rate",),

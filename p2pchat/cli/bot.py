@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -17,15 +16,13 @@ import click
 from p2pchat import Link, Settings, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, listening_place
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
-from p2pchat.cli.profiles import PeerOptions, make_peer
+from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options
 from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
-from p2pchat.commands.endpoints import endpoints_of
-from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
-from p2pchat.commands.output import EventLogFile, StdoutWriter, json_line, raw_stdout
-from p2pchat.safe_text import safe_line
+from p2pchat.commands.notices import NoticeLogHandler
+from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_stdout
 
 Serve = Callable[[TCPPeer], Coroutine[Any, Any, None]]
 
@@ -38,16 +35,6 @@ Examples:
 
 Exit codes: 0 stopped in good order; 1 failure; 2 usage; 130 interrupted.
 """
-
-
-@dataclass(slots=True)
-class BotOptions(PeerOptions):
-    """A bot and its peer."""
-
-    as_json: bool = False
-    plain: bool = False
-    log: str = ""
-    verbose: bool = False
 
 
 def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
@@ -65,9 +52,7 @@ def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
     @cli.peer_options
     @cli.verbose_option
     def command(**values: Any) -> int:
-        given = {name: value for name, value in values.items() if value is not None}
-        cli.check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
-        return _run(serve, BotOptions(**{"name": name, **given}))
+        return _run(serve, parsed_options(PeerOptions, values, name=name))
 
     command.help = f"Run the bot {name}.\n\nPORT is its own, 0 for any free one; HOST:PORT are peers to link with."
     try:
@@ -83,7 +68,7 @@ def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
         return exit_code(error)
 
 
-def _run(serve: Serve, options: BotOptions) -> int:
+def _run(serve: Serve, options: PeerOptions) -> int:
     allow_descriptors()
     try:
         invite = read_invite(options.invite, stdin_kind())
@@ -96,7 +81,7 @@ def _run(serve: Serve, options: BotOptions) -> int:
 class _BotRun:
     """One run of a bot. `invite` is the text of an invite, None for none."""
 
-    def __init__(self, serve: Serve, options: BotOptions, invite: str | None) -> None:
+    def __init__(self, serve: Serve, options: PeerOptions, invite: str | None) -> None:
         self._serve = serve
         self._options = options
         self._invite = invite
@@ -105,9 +90,10 @@ class _BotRun:
         """Run until a signal or the end of the peer; return the exit code."""
         options = self._options
         shutdown = self._shutdown = Shutdown()
-        self._output = StdoutWriter(raw_stdout() if options.as_json else None)
-        self._log = EventLogFile(options.log) if options.log else None
-        handler, logger = _NoticeHandler(), logging.getLogger("p2pchat")
+        log = EventLogFile(options.log) if options.log else None
+        output = StdoutWriter(raw_stdout() if options.as_json else None)
+        self._display = Display(output, log, as_json=True, echo=True)
+        handler, logger = NoticeLogHandler("-- %(message)s"), logging.getLogger("p2pchat")
         logger.addHandler(handler)
         level = options.log_level.upper()
         logger.setLevel(level or (logging.INFO if options.verbose else logging.ERROR))
@@ -115,23 +101,21 @@ class _BotRun:
         try:
             with shutdown.on_signals():
                 code = await self._run_peer()
-            return worst_code(code, FAILED) if self._log is not None and self._log.failed else code
+            return worst_code(code, FAILED) if log is not None and log.failed else code
         finally:
             logger.removeHandler(handler)
-            if self._log is not None:
-                self._log.close()
+            self._display.close()
 
     async def _run_peer(self) -> int:
         options = self._options
         peer = make_peer(options, self._invite, Settings(start_timeout=0.0))
-        invited = endpoints_of(self._invite or "")
-        self._endpoints = EndpointStatus(options.endpoints, invited, port=options.port, engine=bool(options.engine))
+        self._endpoints = EndpointStatus.of_start(options, self._invite)
         watching = asyncio.create_task(self._watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:
             await peer.start()
             control = await ControlServer(peer).start()
-            print_notice(f"-- {quote_name(peer.me.label)} {listening_place(peer.listening)}")
+            print_notice(announcement(peer))
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))
             with self._endpoints.watching(self._shutdown):
@@ -156,16 +140,4 @@ class _BotRun:
                 self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
             if isinstance(event, Warned):
                 print_error(f"warning: {event.text}")
-            text = json_line(event.to_json())
-            if self._log is not None:
-                self._log.write(text)
-            await self._output.write(text)
-
-
-class _NoticeHandler(logging.Handler):
-    """Writes log lines as notices."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print_notice(f"-- {safe_line(record.getMessage())}")
-        if record.exc_info:
-            print_notice(logging.Formatter().formatException(record.exc_info))
+            await self._display.show_event(event.to_json())

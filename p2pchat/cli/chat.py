@@ -41,12 +41,12 @@ from p2pchat.cli.chat_startup import (
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, listening_place
+from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
-from p2pchat.commands.endpoints import endpoints_of, is_loopback, welcome_screen
-from p2pchat.commands.event_text import quote_name, quote_names
+from p2pchat.commands.endpoints import is_loopback, welcome_screen
+from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -61,7 +61,6 @@ from p2pchat.commands.notices import JoinSummary, show_library_logs
 from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import LastStart, migrate_ignored
-from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.app import TerminalFrontEnd
@@ -137,11 +136,8 @@ class Chat:
         make_metrics = _metrics_of(self._options.metrics)
         settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
         peer = make_peer(self._options, self._invite, settings)
-        invited = endpoints_of(self._invite or "")
-        self._endpoints = EndpointStatus(
-            self._options.endpoints, invited, port=self._options.port, engine=bool(self._options.engine)
-        )
-        self._join_summary = JoinSummary(self._invite or "", dials=bool(self._options.endpoints or invited))
+        self._endpoints = EndpointStatus.of_start(self._options, self._invite)
+        self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         metrics = make_metrics(peer)
@@ -188,7 +184,7 @@ class Chat:
             async for event in events:
                 line = event.to_json()
                 if isinstance(event, Link):
-                    self._on_link(event)
+                    self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
                 self._join_summary.on_event(event)
                 self._display.joining = self._join_summary.in_progress
                 shown = self._session.on_event(line)
@@ -210,14 +206,10 @@ class Chat:
             return event.old or event.at < self._since
         return isinstance(event, Message) and event.old
 
-    def _on_link(self, link: Link) -> None:
-        self._endpoints.on_link_event(link.endpoint, link.state, link.reason, link.code)
-
     async def _begin(self, peer: TCPPeer) -> None:
         """Say where this peer listens, before anything else."""
         first = peer.listening
-        where = listening_place(first) + (f", data in {safe_line(first.data)}" if first.data else "")
-        print_notice(f"-- {quote_name(peer.me.label)} {where}")
+        print_notice(announcement(peer))
         await self._display.show_event(first.to_json())
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read

@@ -30,13 +30,13 @@ from p2pchat import (
     profile_invite,
     validate_name,
 )
-from p2pchat.cli.options import check_exclusive
 from p2pchat.cli.profiles import (
     PeerOptions,
     ProfileSummary,
     free_port,
     is_free,
     next_port,
+    parsed_options,
     started_before,
     summarize_profile,
 )
@@ -56,13 +56,9 @@ TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
 class ChatOptions(PeerOptions):
     """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
 
-    as_json: bool = False
-    plain: bool = False
-    log: str = ""
     drain: float = USUAL_DRAIN
     stay: bool = False
     metrics: str = ""
-    verbose: bool = False
     host_given: bool = field(default=False, compare=False)  # by an option or a variable
     bare: bool = False  # no PORT was given: the wizard asks for what is missing
 
@@ -73,12 +69,11 @@ def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:
     Raises:
         UsageError: PORT is missing, or options exclude each other.
     """
-    given = {name: value for name, value in ctx.params.items() if value is not None}
-    bare = "port" not in given and may_ask and not given["as_json"]
-    if "port" not in given and not bare:
+    values = ctx.params
+    bare = values["port"] is None and may_ask and not values["as_json"]
+    if values["port"] is None and not bare:
         raise UsageError("missing PORT, for example: p2pchat 8080 --name ada (--help shows more)")
-    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
-    return ChatOptions(**given, bare=bare, host_given="host" in given)
+    return parsed_options(ChatOptions, values, bare=bare, host_given=values["host"] is not None)
 
 
 # ---- the setup wizard
@@ -99,7 +94,9 @@ def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> Chat
     """
     known = _known_profiles(options)
     if options.name and any(one.name == options.name and one.holder is not None for one in known):
-        _hint_running(next(one for one in known if one.name == options.name))
+        running = next(one for one in known if one.name == options.name)
+        beside = " and ".join(f"`{program()} {work} --port {running.port}`" for work in ("send room TEXT", "tail"))
+        print_error(f"{running.label} is already running on port {running.port}: {beside} work beside it")
         options.name = ""
     profile = _choose_profile(options, known, invite, ask)
     if profile is not None:
@@ -169,15 +166,6 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
             print_error(f"{answer!r} is not in the list: enter a number from 1 to {len(listed)}, or n")
         else:
             return chosen
-
-
-def _hint_running(one: ProfileSummary) -> None:
-    print_error(f"{one.label} is already running on port {one.port}: {commands_beside(one.port)}")
-
-
-def commands_beside(port: int) -> str:
-    """Return a hint on the commands that work beside a running peer."""
-    return f"`{program()} send room TEXT --port {port}` and `{program()} tail --port {port}` work beside it"
 
 
 def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.cli.control_socket import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
+from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import LineBuffer
 from p2pchat.commands.settings import LastStart
 
@@ -34,9 +34,6 @@ BUSY_RETRY_AFTER = 0.1  # seconds until the next attempt when a peer has too man
 MAX_QUEUED_LINES = 100  # event lines
 MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages, and the peer is trusted
 
-_CODES = {"usage": USAGE, "too_long": USAGE, "invite_error": USAGE}
-_CODES |= {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME}
-
 
 class RequestRefused(CommandError):
     """The peer answered with an error, the word `error`. `code` is the exit code.
@@ -46,7 +43,7 @@ class RequestRefused(CommandError):
 
     def __init__(self, line: EventLine) -> None:
         super().__init__(str(line.get("text", "the peer refused this")))
-        self.code: int = exit_code(line)
+        self.code: int = line_exit_code(line)
         self.error: str = str(line.get("code", ""))
         self.is_busy: Any = line.get("code") == BUSY
 
@@ -58,11 +55,6 @@ class PeerGone(CommandError):
         why = f"stopped ({reason})" if reason else "is gone: it was killed, or ended the connection"
         super().__init__(f"the peer {why}")
         self.reason = reason
-
-
-def exit_code(error: EventLine) -> int:
-    """Return the exit code for an error line."""
-    return _CODES.get(str(error.get("code")), FAILED)
 
 
 class ControlClient:
@@ -122,7 +114,8 @@ class ControlClient:
             self._writer.write(encode(command))
             await self._writer.drain()
         except OSError:
-            await self._raise_peer_gone()
+            await asyncio.wait([self._reading], timeout=CONNECT_TIMEOUT)  # for what the peer sent last
+            raise PeerGone(self.reason) from None
 
     async def ask(self, do: str, **fields: Any) -> list[EventLine]:
         """Send a command object and return the rows of its answer.
@@ -190,11 +183,6 @@ class ControlClient:
         elif not asked.done():
             asked.set_result(line)
 
-    async def _raise_peer_gone(self) -> None:
-        """Raise PeerGone after reading what the peer sent last."""
-        await asyncio.wait([self._reading], timeout=CONNECT_TIMEOUT)
-        raise PeerGone(self.reason) from None
-
 
 async def connect(directory: Path) -> ControlClient | None:
     """Connect to the peer that runs in `directory` (absolute); return None when none answers there.
@@ -233,6 +221,31 @@ async def ask_running_peer(directory: Path, do: str, **fields: Any) -> list[Even
         return None
     async with aclosing(control):
         return await control.ask(do, **fields)
+
+
+async def ask_profile(directory: Path, db: str, do: str, **fields: Any) -> list[EventLine]:
+    """Send one command object to the running peer of a profile, else to its peer that runs here meanwhile, alone.
+
+    Args:
+        db: The database of a peer run here, "" for the profile's own.
+    Raises:
+        RequestRefused: The answer is an error. CommandError: The peer does not answer, or cannot be run.
+    """
+    from p2pchat import DataLocked, open_alone
+    from p2pchat.cli.control_server import ControlServer
+
+    rows = await ask_running_peer(directory, do, **fields)
+    if rows is not None:
+        return rows
+    try:
+        async with open_alone(directory, db=db or None) as peer:
+            server = ControlServer(peer, alone=True)
+            async with aclosing(await connect_within(server)) as control:
+                rows = await control.ask(do, **fields)
+            await server.shut_down("")
+            return rows
+    except DataLocked as locked:
+        raise profile_in_use(directory, locked) from None
 
 
 async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:

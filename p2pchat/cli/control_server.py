@@ -18,9 +18,10 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,26 +31,24 @@ from p2pchat.cli.control_socket import (
     DEFAULT_LAST,
     DEFAULT_TIMEOUT,
     LOOPBACK,
+    MAX_LAST,
+    MAX_TIMEOUT,
     READ_BYTES,
+    REQUESTS,
     SocketAddress,
     bind_socket,
     encode,
-    parse_request,
     remove_files,
     socket_path_fits,
     write_address,
 )
 from p2pchat.commands.activity import ActivityTracker
-from p2pchat.commands.context import NAME_GRACE
+from p2pchat.commands.context import NAME_GRACE, CommandContext
+from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
-from p2pchat.commands.json_commands import (
-    MAX_LINE_BYTES,
-    BadCommand,
-    JsonCommand,
-    LineBuffer,
-)
-from p2pchat.commands.output import Display, StdoutWriter
+from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.output import CommandResult, Display, StdoutWriter
 from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:
@@ -57,7 +56,9 @@ if TYPE_CHECKING:
 
 
 MAX_CONNECTIONS = 16
-MAX_UNAUTHENTICATED = 16  # loopback connections that have not sent the token yet
+# Loopback connections that have not sent the token yet. One more ends the oldest: other users of this machine can
+# connect there, and a command sends its token at once. More than twice what asyncio accepts at a time (100).
+MAX_UNAUTHENTICATED = 256
 TOKEN_TIMEOUT = 5.0  # seconds
 MAX_TOKEN_BYTES = 1024
 LINGER_TIMEOUT = 10.0  # seconds for which a peer run by a command waits for other commands that use it
@@ -66,19 +67,22 @@ LINGER_TIMEOUT = 10.0  # seconds for which a peer run by a command waits for oth
 class ControlServer:
     """Answers commands for a running peer. A peer without a directory has no control socket.
 
+    Args:
+        alone: The peer has no links, so names that are unknown are not waited for.
     Attributes:
         activity: The activity of the chat that runs here, which an /away of a command changes too; None without one.
         accounts: The accounts of the gateway that runs here; None without one.
     """
 
-    def __init__(self, peer: TCPPeer) -> None:
+    def __init__(self, peer: TCPPeer, *, alone: bool = False) -> None:
         self._peer = peer
+        self._alone = alone
         self.activity: ActivityTracker | None = None
         self.accounts: Accounts | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
         self._address: SocketAddress | None = None
-        self._unauthenticated = 0
+        self._unauthenticated: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._connections: dict[asyncio.Task[None], ControlConnection] = {}
         self._closing = False
         self._connection_ended = asyncio.Event()  # a connection ended
@@ -122,6 +126,8 @@ class ControlServer:
 
     def _stop_listening(self) -> None:
         self._closing = True
+        for writer in self._unauthenticated:
+            writer.transport.abort()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -157,7 +163,7 @@ class ControlServer:
             writer.write(encode({"event": "error", "code": BUSY, "text": text, "about": "", "ref": None}))
             writer.close()
         else:
-            fresh = asyncio.get_running_loop().time() < self._started_at + NAME_GRACE
+            fresh = not self._alone and asyncio.get_running_loop().time() < self._started_at + NAME_GRACE
             connection = ControlConnection(
                 self._peer, reader, writer, fresh=fresh, activity=self.activity, accounts=self.accounts
             )
@@ -172,14 +178,18 @@ class ControlServer:
     async def _on_tcp_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a loopback connection after it has sent the token; close any other without an answer."""
         address = self._address
-        if address is None or self._unauthenticated >= MAX_UNAUTHENTICATED:
+        if address is None:
             writer.close()
             return
-        self._unauthenticated += 1
+        if len(self._unauthenticated) >= MAX_UNAUTHENTICATED:
+            oldest = next(iter(self._unauthenticated))
+            del self._unauthenticated[oldest]
+            oldest.transport.abort()
+        self._unauthenticated[writer] = None
         try:
             token = await _read_token(reader)
         finally:
-            self._unauthenticated -= 1
+            self._unauthenticated.pop(writer, None)
         if not address.is_token(token):
             writer.close()
             return
@@ -247,7 +257,6 @@ class ControlConnection:
         accounts: The accounts of the gateway that runs here; None without one.
     Attributes:
         tail: Its tail, which ends with the peer; None: it has none.
-        only_follows: It has a tail and asked for nothing else.
     """
 
     def __init__(
@@ -262,13 +271,31 @@ class ControlConnection:
         self._display = Display(self._output, None, as_json=True, echo=True)
         self._display.me = peer.me.label
         self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
-        self._session.on_bug = _log_bug
+        self._session.on_bug = lambda error: _log.error("a command failed with an unexpected error", exc_info=error)
+        self._session.only_json = True
+        self._session.add_commands(
+            {
+                "find": find,
+                "wait": self._wait,
+                "tail": self._start_tail,
+                "send_files": self._send_files,
+                "export": self._export,
+                "import": self._import,
+                **{do: partial(self._run_account_request, do) for do in REQUESTS if do.startswith("web_")},
+            },
+            {**JSON_COMMANDS, **REQUESTS},
+        )
         if not fresh:
             self._session.stop_waiting_for_names()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self.tail: asyncio.Task[None] | None = None
-        self.only_follows: bool = False
-        self._has_asked = False
+        self._asked = 0  # lines
+        self._asked_for_tail = False
+
+    @property
+    def only_follows(self) -> bool:
+        """True if it asked for a tail and for nothing else."""
+        return self._asked_for_tail and self._asked == 1
 
     async def serve(self) -> None:
         """Carry out the client's requests until it ends its output or goes away."""
@@ -278,7 +305,9 @@ class ControlConnection:
                 reading = asyncio.create_task(self._read(limit))
                 await self._display.show_event(self._peer.listening.to_json())
                 while batch := await self._batches.get():
-                    if not await self._handle_lines(batch):
+                    lines = [line and line.strip() for line in batch if line is None or line.strip()]
+                    self._asked += len(lines)
+                    if not await self._session.execute(lines):
                         break
         except TimeoutError:  # its output ended long ago
             self._writer.transport.abort()
@@ -322,82 +351,56 @@ class ControlConnection:
             self._writer.transport.abort()
         self._writer.close()
 
-    async def _handle_lines(self, lines: Sequence[bytes | None]) -> bool:
-        """Carry out lines in request; return False when one of them was `quit`."""
-        for_session: list[bytes | None] = []
-        for line in lines:
-            if line is not None and not line.strip():
-                continue
-            request: JsonCommand | BadCommand | None
-            try:
-                request = None if line is None else parse_request(line)
-            except BadCommand as error:
-                request = error
-            self.only_follows = isinstance(request, JsonCommand) and request.do == "tail" and not self._has_asked
-            self._has_asked = True
-            if request is None:
-                for_session.append(line and line.strip())
-                continue
-            if not await self._session.execute(for_session):
-                return False
-            for_session.clear()
-            await self._session.reporting(self._handle_request(request), request.ref)
-        return await self._session.execute(for_session)
-
-    async def _handle_request(self, request: JsonCommand | BadCommand) -> bool:
-        if isinstance(request, BadCommand):
-            raise request
-        if request.do == "find":
-            await self._find(request.fields["to"], request.ref)
-        elif request.do == "wait":
-            seconds = float(request.fields.get("timeout", DEFAULT_TIMEOUT))
-            await self._wait(seconds, request.fields.get("what") == "read", request.ref)
-        elif request.do == "tail":
-            await self._start_tail(request)
-        elif request.do == "export":
-            await self._export(request.fields["path"], request.fields.get("to"), request.ref)
-        elif request.do in ACCOUNT_REQUESTS:
-            await self._handle_account_request(request)
-        else:
-            await self._answer("import", asdict(await self._peer.import_from(request.fields["path"])), request.ref)
-        return True
-
-    async def _answer(self, do: str, row: EventLine, ref: str | None) -> None:
-        await self._display.show_answer(do, [row], [], ref)
-
-    async def _find(self, address: str, ref: str | None) -> None:
-        found = await self._session.resolve(address)
-        row = {"conversation": found.name, "conversation_id": found.id, "kind": found.kind}
-        await self._answer("find", row, ref)
-
-    async def _wait(self, seconds: float, read: bool, ref: str | None) -> None:
-        missing = await self._session.sender.drain(seconds, read=read)
-        delivered = not self._session.sender.has_undelivered() and (read or not missing)
+    async def _wait(
+        self, ctx: CommandContext, timeout: float = DEFAULT_TIMEOUT, what: str = "delivered"
+    ) -> CommandResult:
+        if not 0 <= timeout <= MAX_TIMEOUT:  # nan fails too
+            raise UsageError(f"`timeout` must be seconds from 0 to {MAX_TIMEOUT:g}")
+        if what not in ("delivered", "read"):
+            raise UsageError("`what` must be delivered or read")
+        sender, read = self._session.sender, what == "read"
+        missing = await sender.drain(timeout, read=read)
+        delivered = not sender.has_undelivered() and (read or not missing)
         status = "read" if read and delivered and not missing else "delivered" if delivered else "accepted"
-        row = {"status": status, "missing": [label for label in missing if label]}
-        await self._answer("wait", row, ref)
+        return CommandResult([{"status": status, "missing": [label for label in missing if label]}])
 
-    async def _export(self, path: str, address: str | None, ref: str | None) -> None:
-        to = None if address is None else await self._session.resolve(address)
-        await self._answer("export", asdict(await self._peer.export(path, to)), ref)
+    async def _send_files(self, ctx: CommandContext, to: str, text: str, paths: list[str]) -> CommandResult:
+        where = await ctx.resolve(to)
+        try:
+            receipt = await self._peer.send(where, text, files=paths)
+        except OSError as error:
+            raise CommandError(f"a file cannot be sent: {error}") from None
+        ctx.on_accepted(where, receipt)
+        return CommandResult([{"id": receipt.id}])
 
-    async def _handle_account_request(self, request: JsonCommand) -> None:
+    async def _export(self, ctx: CommandContext, path: str, to: str | None = None) -> CommandResult:
+        where = None if to is None else await ctx.resolve(to)
+        return CommandResult([asdict(await self._peer.export(path, where))])
+
+    async def _import(self, ctx: CommandContext, path: str) -> CommandResult:
+        return CommandResult([asdict(await self._peer.import_from(path))])
+
+    async def _run_account_request(self, do: str, ctx: CommandContext, **fields: Any) -> CommandResult:
         if self._accounts is None:  # a chat runs here now, a gateway at other times
             from p2pchat.web.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
-        rows = await run_account_request(self._accounts, request.do, request.fields)
-        await self._display.show_answer(request.do, rows, [], request.ref)
+        return CommandResult(await run_account_request(self._accounts, do, fields))
 
-    async def _start_tail(self, request: JsonCommand) -> None:
+    async def _start_tail(
+        self, ctx: CommandContext, to: str | None = None, last: int = DEFAULT_LAST, ignored: bool = True,
+        ref: str | None = None,
+    ) -> None:  # fmt: skip
+        self._asked_for_tail = True
+        if not 0 <= last <= MAX_LAST:
+            raise UsageError(f"`last` must be from 0 to {MAX_LAST}")
         if self.tail is not None:
             raise UsageError("this connection has a tail already: open another one")
-        to = await self._session.resolve(request.fields["to"]) if "to" in request.fields else None
-        self.tail = asyncio.create_task(self._run_tail(to, request))
+        where = None if to is None else await ctx.resolve(to)
+        self.tail = asyncio.create_task(self._run_tail(where, last, ignored, ref))
         self.tail.add_done_callback(_log_unexpected_error)
 
-    async def _run_tail(self, to: Conversation | None, request: JsonCommand) -> None:
-        last, ignored, ref = request.fields.get("last", DEFAULT_LAST), request.fields.get("ignored", True), request.ref
+    async def _run_tail(self, to: Conversation | None, last: int, ignored: bool, ref: str | None) -> None:
         try:
             # Subscribe before reading, so that no message is missed in between.
             async with self._peer.events(consumer=None, ignored=ignored) as events:
@@ -405,7 +408,7 @@ class ControlConnection:
                 shown = {post.id for post in posts}
                 for post in posts:
                     await self._display.show_event(post.to_json())
-                await self._answer("tail", {"last": len(posts)}, ref)
+                await self._display.show_answer("tail", [{"last": len(posts)}], [], ref)
                 async for event in events:
                     if isinstance(event, Stopped) or (isinstance(event, (Message, Sent)) and event.id in shown):
                         continue
@@ -431,10 +434,6 @@ class ControlConnection:
         return found
 
 
-def _log_bug(error: Exception) -> None:
-    _log.error("a command failed with an unexpected error", exc_info=error)
-
-
 def _log_unexpected_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("a tail ended with an unexpected error", exc_info=error)
@@ -443,36 +442,38 @@ def _log_unexpected_error(task: asyncio.Task[None]) -> None:
 # ---- accounts of a gateway, carried out with or without a running one
 
 
-Fields = Mapping[str, Any]
+async def run_account_request(accounts: Accounts, do: str, fields: Mapping[str, Any]) -> list[EventLine]:
+    """Return the rows for a request about accounts: those it is about.
 
+    Raises:
+        CommandError: It was refused, because the name is taken for example.
+    """
+    from p2pchat.web.errors import WebError
 
-async def _token(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    account, token = await accounts.new_token(fields["name"])
-    return [{**_row(account), "token": token}]
-
-
-async def _users(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    elsewhere = [
-        {"user": record.name, "user_id": id, "state": record.state, "sessions": 0, "used": record.used.isoformat(),
-         "elsewhere": True}
-        for record, id in accounts.elsewhere()
-    ]  # fmt: skip
-    return [*map(_row, accounts.list()), *elsewhere]
-
-
-async def _revoke(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    account = await accounts.revoke(fields["name"])
-    return [] if account is None else [_row(account)]
-
-
-async def _delete(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    account = await accounts.fetch(fields["name"])
-    row = [] if account is None else [_row(account)]
-    return row if account is not None and await accounts.delete(account) else []
-
-
-async def _purge(accounts: Accounts, fields: Fields) -> list[EventLine]:
-    return [_row(account) for account in await accounts.purge(fields["idle"])]
+    found: Account | None
+    try:
+        match do:
+            case "web_token":
+                found, token = await accounts.new_token(fields["name"])
+                return [{**_row(found), "token": token}]
+            case "web_users":
+                elsewhere = [
+                    {"user": record.name, "user_id": id, "state": record.state, "sessions": 0,
+                     "used": record.used.isoformat(), "elsewhere": True}
+                    for record, id in accounts.elsewhere()
+                ]  # fmt: skip
+                return [*map(_row, accounts.list()), *elsewhere]
+            case "web_revoke":
+                found = await accounts.revoke(fields["name"])
+                return [] if found is None else [_row(found)]
+            case "web_delete":
+                found = await accounts.fetch(fields["name"])
+                rows = [] if found is None else [_row(found)]
+                return rows if found is not None and await accounts.delete(found) else []
+            case _:
+                return [_row(purged) for purged in await accounts.purge(fields["idle"])]
+    except WebError as error:
+        raise CommandError(error.text) from None
 
 
 def _row(account: Account) -> EventLine:
@@ -480,22 +481,3 @@ def _row(account: Account) -> EventLine:
         "user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions,
         "used": account.used.isoformat(),
     }  # fmt: skip
-
-
-ACCOUNT_REQUESTS: dict[str, Callable[[Accounts, Fields], Awaitable[list[EventLine]]]] = {
-    "web_token": _token,
-    "web_users": _users,
-    "web_revoke": _revoke,
-    "web_delete": _delete,
-    "web_purge": _purge,
-}
-
-
-async def run_account_request(accounts: Accounts, do: str, fields: Fields) -> list[EventLine]:
-    """Carry out one of ACCOUNT_REQUESTS. Raises CommandError: It was refused, because the name is taken for example."""
-    from p2pchat.web.errors import WebError
-
-    try:
-        return await ACCOUNT_REQUESTS[do](accounts, fields)
-    except WebError as error:
-        raise CommandError(error.text) from None

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from p2pchat.commands.json_commands import BadCommand, CommandFields, JsonCommand, decode_line, parse_json_command
+from p2pchat.commands.json_commands import CommandFields
 from p2pchat.commands.settings import write_private
 
 SOCKET_NAME = "control.sock"
@@ -122,17 +122,19 @@ def encode(line: dict[str, Any]) -> bytes:
 
 # ---- requests
 
-MAX_TIMEOUT = 86_400.0  # seconds; a program that waits longer asks again
 MAX_LAST = 10_000  # messages of one answer, as of a history
 DEFAULT_LAST = 10  # messages, as tail(1) has lines
 DEFAULT_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
+MAX_TIMEOUT = 86_400.0  # seconds; a program that waits longer asks again
 
 # The requests of the control socket beside the JSON commands of a chat; docs/scripts.md has an example of each.
-# `export` and `import` name files. A chat's input does not have them: what is piped into it may come from anywhere.
+# `send_files`, `export` and `import` name files. A chat's input does not have them: what is piped into it may come from
+# anywhere.
 REQUESTS: CommandFields = {
     "find": {"to": (str, True)},
     "wait": {"timeout": (float, False), "what": (str, False)},
     "tail": {"to": (str, False), "last": (int, False), "ignored": (bool, False)},
+    "send_files": {"to": (str, True), "text": (str, True), "paths": (list, True)},
     "export": {"path": (str, True), "to": (str, False)},
     "import": {"path": (str, True)},
     "web_token": {"name": (str, True)},
@@ -141,29 +143,3 @@ REQUESTS: CommandFields = {
     "web_delete": {"name": (str, True)},
     "web_purge": {"idle": (int, True)},
 }
-
-
-def parse_request(line: bytes) -> JsonCommand | None:
-    """Parse one line; return None for one that a session has to parse, or to refuse.
-
-    Raises:
-        BadCommand: The line is not a JSON object, or not a valid request.
-    """
-    if not line.lstrip().startswith(b"{"):
-        raise BadCommand('a line here must be a command object, such as {"do":"who"}')
-    text, _ = decode_line(line)
-    try:
-        do = json.loads(text).get("do")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(do, str) or do not in REQUESTS:
-        return None
-    request = parse_json_command(text, REQUESTS)
-    fields, ref = request.fields, request.ref
-    if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
-        raise BadCommand(f"`timeout` must be seconds from 0 to {MAX_TIMEOUT:g}", ref)
-    if fields.get("what", "read") not in ("delivered", "read"):
-        raise BadCommand("`what` must be delivered or read", ref)
-    if not 0 <= fields.get("last", 0) <= MAX_LAST:
-        raise BadCommand(f"`last` must be from 0 to {MAX_LAST}", ref)
-    return request

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Self
 
-from p2pchat import Listening
+from p2pchat import TCPPeer
 from p2pchat.cli.process import Shutdown
-from p2pchat.commands.endpoints import program
+from p2pchat.cli.profiles import PeerOptions
+from p2pchat.commands.endpoints import endpoints_of, program
+from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line
 
@@ -55,9 +58,12 @@ _INVITE_ADVICE = {
 }
 
 
-def listening_place(first: Listening) -> str:
-    """Return for people where a peer listens."""
-    return f"listens on {first.host}:{first.port}" if first.port else "listens on no port"
+def announcement(peer: TCPPeer) -> str:
+    """Return the line that says where a peer listens, and where its data are."""
+    first = peer.listening
+    where = f"listens on {first.host}:{first.port}" if first.port else "listens on no port"
+    data = f", data in {safe_line(first.data)}" if first.data else ""
+    return f"-- {quote_name(peer.me.label)} {where}{data}"
 
 
 class EndpointStatus:
@@ -95,6 +101,12 @@ class EndpointStatus:
         self.refused: asyncio.Event = asyncio.Event()
         if not self._states:
             self.all_known.set()
+
+    @classmethod
+    def of_start(cls, options: PeerOptions, invite: str | None) -> Self:
+        """Return the status of the endpoints that a start names. `invite` is the text of its invite, if any."""
+        invited = endpoints_of(invite or "")
+        return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine))
 
     def add(self, endpoint: str) -> None:
         """Report on this endpoint from now on: /connect dials it next."""

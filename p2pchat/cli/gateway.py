@@ -24,13 +24,13 @@ from starlette.types import Receive, Scope, Send
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Many, Settings, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, listening_place
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown
 from p2pchat.cli.profiles import WebOptions, make_peer
 from p2pchat.cli.streams import can_ask
-from p2pchat.commands.endpoints import command, endpoints_of, is_loopback, own_addresses, welcome_screen
+from p2pchat.commands.endpoints import command, is_loopback, own_addresses, welcome_screen
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine, quote_name
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -135,10 +135,7 @@ class GatewayRun:
 
     async def _with_peer(self, serve: Serve) -> int:
         peer = make_peer(self._options, self._invite, Settings())
-        invited = endpoints_of(self._invite or "")
-        self._endpoints = EndpointStatus(
-            self._options.endpoints, invited, port=self._options.port, engine=bool(self._options.engine)
-        )
+        self._endpoints = EndpointStatus.of_start(self._options, self._invite)
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
@@ -212,10 +209,8 @@ class GatewayRun:
 
     def announce_peer(self, peer: TCPPeer) -> None:
         """Say where the peer listens."""
-        first = peer.listening
-        self._event_log.write(first.to_json())
-        where = listening_place(first) + (f", data in {safe_line(first.data)}" if first.data else "")
-        print_notice(f"-- {quote_name(peer.me.label)} {where}")
+        self._event_log.write(peer.listening.to_json())
+        print_notice(announcement(peer))
 
     def _announce(self, peer: TCPPeer, port: int) -> None:
         self.announce_peer(peer)

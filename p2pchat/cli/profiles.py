@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
-from p2pchat.cli.options import ProfileChoice, has_password, profile_choice
+from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.commands.endpoints import LOOPBACK, command
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
@@ -178,12 +179,19 @@ class PeerOptions:
     trace: str = ""
     trace_texts: bool = False
     trace_limit: int = 0  # MiB of its file; 0: the usual limit
+    as_json: bool = False
+    plain: bool = False
+    log: str = ""
     log_level: str = ""  # of what the library logs; "": errors, and with -v everything
+    verbose: bool = False
 
     @property
     def is_temporary(self) -> bool:
         """Return whether identity and history are deleted at the end."""
         return self.temp or (self.port == 0 and not self.data)
+
+
+Options = TypeVar("Options", bound=PeerOptions)
 
 
 def history_command(options: PeerOptions, data: str) -> str:
@@ -210,10 +218,17 @@ class WebOptions(PeerOptions):
     cluster: str = ""
     cluster_key: str = ""
     safe: bool = False
-    as_json: bool = False
-    plain: bool = False
-    log: str = ""
-    verbose: bool = False
+
+
+def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any) -> Options:
+    """Return the options of a parsed command line, whose `values` are None where nothing was given, and `others`.
+
+    Raises:
+        UsageError: Some of them exclude each other.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+    return kind(**{**others, **given})
 
 
 def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
@@ -291,18 +306,22 @@ def next_port(port: int, host: str = LOOPBACK) -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Return whether a peer could listen there now."""
+    return not listen_error(host, port)
+
+
+def listen_error(host: str, port: int) -> int:
+    """Return the errno for which a peer could not listen there now, 0 when it could."""
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
-        return True  # no such address: the start reports it better
+        return 0  # no such address: the start reports it better
     for family, kind, protocol, _, address in places:
         with suppress(OSError), socket.socket(family, kind, protocol) as probe:
-            if os.name == "posix":  # as asyncio does: a port in TIME_WAIT is free
+            if os.name == "posix":  # as asyncio does: a port in TIME_WAIT is free; on Windows it would take another's
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(address)
                 probe.listen(1)
-            except OSError:
-                return False
-    return True
+            except OSError as error:
+                return error.errno or errno.EIO
+    return 0

@@ -36,7 +36,7 @@ COMMANDS = {
     "send": ("send:send", "send one message, or each line of a pipe"),
     "tail": ("history:tail", "follow what is said"),
     "history": ("history:history", "print what was said, oldest first"),
-    "delete": ("delete:delete", "delete what is stored here of a conversation"),
+    "delete": ("history:delete", "delete what is stored here of a conversation"),
     "users": ("network:users", "who is known, and who is here"),
     "check": ("demo:check", "check event logs: was every promise kept?"),
     "invite": ("network:invite", "the command for another machine, and the invite"),

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
 from p2pchat.commands.endpoints import looks_like_invite
+from p2pchat.commands.event_text import format_size
 from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 
@@ -183,7 +184,7 @@ def ask_hidden(prompt: str) -> str | None:
     with echo_off():
         _show(prompt)
         lines = [_ask_line()]
-        while lines[-1] is not None and _has_more():
+        while lines[-1] is not None and select.select([sys.stdin.fileno()], [], [], PASTE_GAP)[0]:  # more of it
             lines.append(_ask_line())
     _show("\n")
     return None if lines[0] is None else " ".join(line for line in lines if line)
@@ -202,10 +203,6 @@ def _ask_line() -> str | None:
         _show("\n")
         raise
     return None if line is None else line.decode("utf-8", "replace").strip()
-
-
-def _has_more() -> bool:
-    return bool(select.select([sys.stdin.fileno()], [], [], PASTE_GAP)[0])
 
 
 @contextmanager
@@ -325,21 +322,10 @@ class Progress:
         self.show(f"-- {done:,} of {total:,} rows")
 
     def bytes(self, done: int, total: int) -> None:
-        self.show(f"-- {size(done)} of {size(total)}")
+        self.show(f"-- {format_size(done)} of {format_size(total)}")
 
     def _write(self, text: str) -> None:
         if text != self._shown:
             sys.stderr.write(f"\r{text.ljust(len(self._shown))}" if text else f"\r{' ' * len(self._shown)}\r")
             sys.stderr.flush()
             self._shown = text
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people."""
-    if count < 1000:
-        return f"{count} bytes"
-    for unit in ("kB", "MB"):
-        count_in = count / (1000 if unit == "kB" else 1_000_000)
-        if count_in < 1000:
-            return f"{count_in:.1f} {unit}"
-    return f"{count / 1_000_000_000:.1f} GB"

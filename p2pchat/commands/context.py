@@ -15,14 +15,13 @@ from p2pchat import (
     Message,
     P2PChatError,
     Receipt,
-    Sent,
     Settings,
     TCPPeer,
     UnknownName,
     User,
 )
 from p2pchat.commands.activity import ActivityTracker
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message, with_gap
+from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult, Display, is_ignored, iso, without_ignored
 from p2pchat.commands.settings import ChatSettings
@@ -201,14 +200,6 @@ class CommandContext:
         """Return the id of the last message of another user that a person was shown there in this run."""
         return self._last_received.get(conversation.id) if self.interactive else None
 
-    def assign_numbers(self, rows: Sequence[EventLine]) -> None:
-        """Number the rows of an answer for /reply N and the like: 1 is the newest."""
-        self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}
-
-    def numbered_message(self, number: str) -> str:
-        """Return the id of the message with this number; "" if there is none."""
-        return next((id for id, one in self.display.numbers.items() if str(one) == number), "")
-
     async def related_message(self, line: EventLine) -> EventLine | None:
         """Return the message that an event line replies to, edits, deletes or reacts to; None if missing or hidden."""
         named = line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to")
@@ -222,10 +213,6 @@ class CommandContext:
             found["text"] = self.deleted_texts.pop(line["id"])
         return None if self.hides(found) else found
 
-    async def to_rows(self, messages: Sequence[Message | Sent]) -> list[EventLine]:
-        """Return messages as rows for programs."""
-        return [await with_gap(self.peer, message) for message in messages]
-
     async def to_lines(self, rows: Sequence[EventLine]) -> list[str]:
         """Return rows as numbered lines for people, with the lines `above` and `below` each; [] for programs."""
         if not self.for_people:
@@ -233,7 +220,7 @@ class CommandContext:
         now = datetime.now().astimezone()
         lines: list[str] = []
         shown = [without_ignored(self.peer, row) for row in rows if not self.hides(row)]
-        self.assign_numbers(shown)
+        self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(shown), 1)}  # 1 is the newest
         width = len(str(len(shown)))
         for row in shown:
             gap = format_gap(row)

@@ -19,6 +19,7 @@ from p2pchat.commands.event_text import (
     format_user,
     quote_conversation,
     quote_name,
+    quote_place,
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.message_commands import parse_time
@@ -113,6 +114,11 @@ def conversation_row(conversation: Conversation) -> EventLine:
     return row
 
 
+async def find(ctx: CommandContext, to: str) -> CommandResult:
+    """Return which conversation an address means."""
+    return CommandResult([conversation_row(await ctx.resolve(to))])
+
+
 def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
     return {
         **conversation_row(conversation),
@@ -128,9 +134,8 @@ def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
 async def delete_conversation_here(ctx: CommandContext, to: str = "") -> CommandResult:
     """/delete-conversation: the current conversation, or another one. The user is asked first."""
     there = await ctx.resolve(to) if to else ctx.current
-    shown = "the room" if there.kind == "room" else quote_conversation(there.name, there.kind)
     peer = ctx.tcp_peer  # refuses others before it asks
-    question = f"delete everything stored here of {shown}, which the others keep?"
+    question = f"delete everything stored here of {quote_place(there)}, which the others keep?"
     if not await ctx.display.confirm(question):
         return CommandResult(lines=["-- nothing was deleted"])
     return await _delete(ctx, await peer.delete_history(there.id), there)

@@ -5,7 +5,7 @@ characters or by what they look like, is quoted. So no line can pass for another
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
     12:04 [#ops] bob: text     12:05 -- ada added carol to #ops     12:05 bob (edited; first sent 12:04): text
-    12:04 bob (came 14:02): text
+    12:04 bob (came 14:02): text                    12:04 bob: text [report.pdf, 2.1 MB]
     12:06 -- bob deleted a message sent 12:04     12:07 -- bob reacted 👍 to ada: "are…"
 """
 
@@ -14,13 +14,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
+from p2pchat import Conversation, DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.wrap import FOUND, Fragment
+from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.safe_text import JOINERS, safe_line, safe_text
 
 EventLine = dict[str, Any]  # an event as one line of --json: its fields are in docs/cli.md
@@ -58,6 +58,11 @@ def quote_speaker(label: str) -> str:
 def quote_conversation(name: str, kind: str) -> str:
     """Return the name of a conversation for use within a sentence: `room`, `bob`, `#ops`."""
     return f"#{_quote_if_ambiguous(name, _NOT_A_PLACE)}" if kind == "group" else quote_name(name)
+
+
+def quote_place(where: Conversation) -> str:
+    """Return a conversation for use within a sentence: `the room`, else as quote_conversation."""
+    return "the room" if where.kind == "room" else quote_conversation(where.name, where.kind)
 
 
 def quote_names(names: Sequence[str]) -> str:
@@ -101,23 +106,61 @@ def format_time(iso: str, now: datetime | None) -> str:
     return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
+class LineStyle(NamedTuple):
+    """The styles of the parts of a line: of a writer by id, of one's own name, and of what no user wrote."""
+
+    of: Callable[[str], str] = lambda user_id: ""
+    mine: str = ""
+    dim: str = ""
+
+
+PLAIN = LineStyle()
+
+
 def format_message(event: Line, me: str, now: datetime | None, related: Line | None = None) -> str:
-    """Return a `message` or `sent` line as text.
+    """Return a `message` or `sent` line as text; arguments as of message_row."""
+    return plain_text(message_row(event, me, now, related))
+
+
+def message_row(
+    event: Line, me: str, now: datetime | None, related: Line | None = None, *,
+    names_place: bool | None = None, style: LineStyle = PLAIN,
+) -> Row:  # fmt: skip
+    """Return a `message` or `sent` line as fragments; in a search hit the words found have a style.
 
     Args:
         me: The own label.
         now: As in format_time.
         related: The line of the message this one replies to, if any and available.
+        names_place: Whether the line names its conversation; None: if that is a group.
     """
-    show = quote_name if event["action"] else quote_speaker
-    who = show(event["sender"])
+    is_mine, note = event["event"] == "sent", message_note(event, now, related)
+    by = event["sender"], event.get("sender_id", ""), event["to"] if is_mine else me, is_mine
+    row = _line_of_text(event, now, by, note, message_text(event), event["action"], names_place, style)
+    marks = edit_marks(event)
+    return [*row, (style.dim, marks)] if marks else row
+
+
+def _line_of_text(
+    event: Line, now: datetime | None, by: tuple[str, str, str, bool], note: str, text: Row, action: bool,
+    names_place: bool | None, style: LineStyle,
+) -> Row:  # fmt: skip
+    """Return a line with the text of a user.
+
+    Args:
+        by: The label and id of the writer, to whom a direct message goes, and whether the writer is this user.
+        note: What stands in parentheses behind the writer.
+    """
+    show = quote_name if action else quote_speaker
+    writer, id, to, is_mine = by
+    row: Row = [(style.dim, f"{format_time(event['sent_at'], now)}{_place(event, names_place)} ")]
+    row += [("", "* ")] if action else []
+    row.append((style.mine if is_mine else style.of(id), show(writer)))
     if event["kind"] == "dm":
-        who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
-    if note := message_note(event, now, related):
-        who = f"{who} ({note})"
-    time = format_time(event["sent_at"], now) + _in_group(event)
-    text = message_text(event) + edit_marks(event)
-    return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
+        row.append(("", f" -> {show(to)}"))
+    if note:
+        row.append((style.dim, f" ({note})"))
+    return [*row, ("", " " if action else ": "), *text]
 
 
 def message_note(event: Line, now: datetime | None, related: Line | None) -> str:
@@ -132,17 +175,31 @@ def message_note(event: Line, now: datetime | None, related: Line | None) -> str
     return ", ".join(notes)
 
 
-def _in_group(event: Line) -> str:
-    return f" [{quote_conversation(event['conversation'], 'group')}]" if event["kind"] == "group" else ""
+def _place(event: Line, named: bool | None) -> str:
+    named = event["kind"] == "group" if named is None else named
+    return f" [{quote_conversation(event['conversation'], event['kind'])}]" if named else ""
 
 
-def message_text(event: Line) -> str:
-    """Return the text of a `message` or `sent` line, made safe."""
+def message_text(event: Line) -> Row:
+    """Return the text of a `message` or `sent` line and its files, made safe; words found with a style."""
     if event.get("deleted"):
-        return DELETED
+        return [("", DELETED)]
     if event.get("unsupported"):
-        return f"[unsupported: {safe_line(event['unsupported'])}]"
-    return safe_text(event["text"])
+        return [("", f"[unsupported: {safe_line(event['unsupported'])}]")]
+    text = _highlighted(event) if event["text"] else []
+    files = ", ".join(f"{safe_line(file['name'])}, {format_size(file['size'])}" for file in event.get("files", ()))
+    return [*text, ("", f"{' ' if text else ''}[{files}]")] if files else text or [("", "")]
+
+
+def format_size(count: int) -> str:
+    """Return a number of bytes for people."""
+    if count < 1000:
+        return f"{count} bytes"
+    for unit in ("kB", "MB"):
+        count_in = count / (1000 if unit == "kB" else 1_000_000)
+        if count_in < 1000:
+            return f"{count_in:.1f} {unit}"
+    return f"{count / 1_000_000_000:.1f} GB"
 
 
 def edit_marks(event: Line) -> str:
@@ -155,31 +212,39 @@ def edit_marks(event: Line) -> str:
 
 def message_excerpt(event: Line) -> str:
     """Return the sender of a message and the beginning of its text."""
-    text = DELETED if event.get("deleted") else excerpt(event["text"])
+    said = event["text"] or ", ".join(file["name"] for file in event.get("files", ()))
+    text = DELETED if event.get("deleted") else excerpt(said)
     return f"{quote_name(event['sender'])}: {text}"
 
 
 def format_edit(event: Line, me: str, now: datetime | None, message: Line | None = None) -> str:
-    """Return an `edited`, `deleted` or `reaction` line as text; `message` is the line of the message, if available."""
-    time, kind = format_time(event["sent_at"], now) + _in_group(event), event["event"]
+    """Return an `edited`, `deleted` or `reaction` line as text; arguments as of edit_row."""
+    return plain_text(edit_row(event, me, now, message))
+
+
+def edit_row(
+    event: Line, me: str, now: datetime | None, message: Line | None = None, *,
+    names_place: bool | None = None, style: LineStyle = PLAIN,
+) -> Row:  # fmt: skip
+    """Return an `edited`, `deleted` or `reaction` line; `message` is the line of the message, if available."""
+    kind = event["event"]
     when = "" if message is None else format_time(message["sent_at"], now)
     if kind == "edited":
-        action = message is not None and message["action"]
-        show = quote_name if action else quote_speaker
-        who = show(event["by"])
-        if event["kind"] == "dm":
-            who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
-        edited, text = f"(edited; first sent {when})" if when else "(edited)", safe_text(event["text"])
-        return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
-    by = quote_name(event["by"])
+        action, is_mine = message is not None and message["action"], event["by"] == me
+        by = event["by"], event.get("by_id", ""), event["conversation"] if is_mine else me, is_mine
+        note = f"edited; first sent {when}" if when else "edited"
+        return _line_of_text(event, now, by, note, [("", safe_text(event["text"]))], action, names_place, style)
+    to = "" if message is None else f" to {message_excerpt(message)}"
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
-        what = f"{excerpt(text)}," if text else "a message"
-        return f"{time} -- {by} deleted {what}" + (f" sent {when}" if when else "")
-    to = "" if message is None else f" to {message_excerpt(message)}"
-    if not event["reaction"]:
-        return f"{time} -- {by} removed a reaction{to}"
-    return f"{time} -- {by} reacted {quote_name(event['reaction'])}{to}"
+        what = f"deleted {excerpt(text)}," if text else "deleted a message"
+        done = what + (f" sent {when}" if when else "")
+    elif event["reaction"]:
+        done = f"reacted {quote_name(event['reaction'])}{to}"
+    else:
+        done = f"removed a reaction{to}"
+    head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
+    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}")]
 
 
 def format_gap(event: Line) -> str | None:
@@ -419,22 +484,14 @@ def found_line(post: Message | Sent, words: str) -> EventLine:
     return {**line, "found": [list(place) for place in where_found(words, line["text"])]}
 
 
-def highlighted_text(event: Line) -> list[Fragment]:
+def _highlighted(event: Line) -> Row:
     """Return the safe text of a message as fragments, the words found with a style."""
     text, places = event["text"], event.get("found") or ()
-    fragments: list[Fragment] = []
+    fragments: Row = []
     at = 0
     for start, end in places:
         while text[end : end + 1] in JOINERS and end < len(text):  # shown with what they join
             end += 1
         fragments += [("", safe_text(text[at:start])), (FOUND, safe_text(text[start:end]))]
         at = end
-    return [part for part in [*fragments, ("", safe_text(text[at:]))] if part[1]]
-
-
-def highlighted_message(event: Line, *args: Any) -> list[Fragment]:
-    """Return a whole message line (arguments as of format_message) with the words found highlighted."""
-    line, text = format_message(event, *args), safe_text(event["text"])
-    if not event.get("found") or event.get("unsupported") or not line.endswith(text):
-        return [("", line)]
-    return [("", line[: len(line) - len(text)]), *highlighted_text(event)]
+    return [*fragments, ("", safe_text(text[at:]))]

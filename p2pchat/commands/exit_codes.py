@@ -6,7 +6,7 @@ A usage error is worded where it is raised (UsageError). Errors of the library a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line
@@ -82,6 +82,15 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, P2PChatError):
         return FAILED
     raise error
+
+
+_OF_LINES = dict.fromkeys(("usage", "too_long", "invite_error", "malformed", "unknown_command"), USAGE)
+_OF_LINES |= dict.fromkeys(("unknown_name", "ambiguous_name"), NO_SUCH_NAME)
+
+
+def line_exit_code(line: Mapping[str, object]) -> int:
+    """Return the exit code for an error line, of a peer or of a gateway."""
+    return _OF_LINES.get(str(line.get("code")), FAILED)
 
 
 def error_code(error: BaseException) -> str:

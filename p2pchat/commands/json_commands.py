@@ -115,7 +115,9 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
             raise BadCommand(f"{do!r} has no field {name!r}; its fields are {', '.join((*fields, 'ref'))}", ref)
         kind = fields[name][0]
         is_number = kind is float and type(value) is int
-        if not (type(value) is kind or is_number) or (isinstance(value, list) and not _are_strings(value)):
+        if not (type(value) is kind or is_number) or (
+            isinstance(value, list) and not all(isinstance(one, str) for one in value)
+        ):
             raise BadCommand(f"`{name}` must be {_TYPE_NAMES[kind]}", ref)
     missing = [name for name, (_, required) in fields.items() if required and name not in found]
     if missing:
@@ -126,10 +128,6 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
 def is_unicode(text: str) -> bool:
     """Return whether a text is valid Unicode: JSON escapes can name half of a surrogate pair, which has no UTF-8."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _are_strings(values: list[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 # ---- lines of bytes

@@ -22,7 +22,8 @@ from p2pchat.commands.event_text import (
     format_receipt,
     format_time,
     found_line,
-    quote_conversation,
+    quote_place,
+    with_gap,
 )
 from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.output import CommandResult, iso
@@ -153,7 +154,7 @@ def _split_number(ctx: CommandContext, text: str, command: str) -> tuple[str, st
         return "", text
     if word == _NO_LINE:
         return "", rest.strip() or word
-    if id := ctx.numbered_message(word):
+    if id := next((id for id, number in ctx.display.numbers.items() if str(number) == word), ""):
         return id, rest.strip()
     lines = len(ctx.display.numbers)
     found = f"there is no line {word}, the list ends at {lines}" if lines else "there is no list: /history shows one"
@@ -237,7 +238,7 @@ async def history(
         messages, _ = await history_page(ctx.peer, where, first, last, limit, ctx.max_answer_bytes)
     else:
         messages = await ctx.peer.history(where, before=first, after=last, limit=limit)
-    rows = await ctx.to_rows(messages)
+    rows = [await with_gap(ctx.peer, message) for message in messages]
     if not ctx.for_people:
         return CommandResult(rows)
     deleted = DeletedLines(await ctx.peer.deleted_messages(where))
@@ -347,8 +348,7 @@ def _search_summary(where: Conversation | None, shown: int, full: bool, words: s
     found = f"the newest {shown} matches" if full else "1 match" if shown == 1 else f"{shown or 'no'} matches"
     if where is None:
         return f"-- {found} in all conversations"
-    here = "the room" if where.kind == "room" else quote_conversation(where.name, where.kind)
-    return f"-- {found} in {here}; everywhere: /search {EVERYWHERE} {safe_line(words)}"
+    return f"-- {found} in {quote_place(where)}; everywhere: /search {EVERYWHERE} {safe_line(words)}"
 
 
 async def receipts_here(ctx: CommandContext, count: str = str(RECEIPTS)) -> CommandResult:

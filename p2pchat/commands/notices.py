@@ -72,7 +72,7 @@ class Notifier:
 
     def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
         """Announce an accepted message a moment later, if no recipient is online then."""
-        self._accepted[_recipient_key(to)] = (to, receipt)
+        self._accepted[to.user.id if to.user else to.id if to.kind == "group" else _ROOM] = (to, receipt)
         self._flush_soon()
 
     def on_joined(self, user_id: str) -> None:
@@ -157,10 +157,6 @@ def _how_many(count: int, undelivered: int) -> str:
     if count < undelivered:
         return f"{count} of {undelivered} messages"
     return "your message" if count == 1 else f"all {count} messages"
-
-
-def _recipient_key(to: Conversation) -> str:
-    return to.user.id if to.user else to.id if to.kind == "group" else _ROOM
 
 
 def _has_no_reachable_recipient(to: Conversation, receipt: Receipt | Receipts) -> bool:
@@ -257,9 +253,9 @@ class JoinSummary:
 class NoticeLogHandler(logging.Handler):
     """Prints log records as notices, above a prompt and not across it: one line each, tracebacks in several."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: str = "%(asctime)s %(name)s %(levelname)s %(message)s") -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        self.setFormatter(logging.Formatter(line))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

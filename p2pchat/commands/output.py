@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TextIO
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_conversation
+from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_place
 from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
 from p2pchat.commands.notices import Notifier
 from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
@@ -175,9 +175,7 @@ class Display:
             How many of them, the first ones, were shown, now or when they came.
         """
         if not self._as_json:
-            is_room = conversation.kind == "room"
-            where = "the room" if is_room else quote_conversation(conversation.name, conversation.kind)
-            await self._output.write(f"-- now in {where}: what you type goes there")
+            await self._output.write(f"-- now in {quote_place(conversation)}: what you type goes there")
         return await Display.on_start(self, conversation, unread)
 
     def refresh(self) -> None:

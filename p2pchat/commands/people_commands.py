@@ -5,6 +5,7 @@ oneself (/nick, /about, /away, /back), and peers (/connect, /forget, /invite).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
@@ -19,6 +20,7 @@ MAX_STATUS_CHARACTERS = 512  # limit of the protocol
 NOTHING = "-"  # typed to clear the /about text
 MAX_LISTED = 40  # users or conversations listed for people, but all users who are online; a guess
 ID_CHARACTERS = 52  # of a whole id
+Change = Callable[[User | str], Awaitable[User]]  # as TCPPeer.block
 _STATUS_ORDER = ("online", "idle", "offline", "unknown")
 
 
@@ -45,7 +47,7 @@ def _engine_lines(peer: TCPPeer | HostedUser) -> list[str]:
 
 async def whois(ctx: CommandContext, user: str) -> CommandResult:
     """Show everything known about a user, given by name or full id."""
-    known = await ctx.peer.whois(user if is_id(user) else await ctx.resolve_user(user))
+    known = await ctx.peer.whois(await _user_or_id(ctx, user))
     hosts = [
         {"peer_id": host.id, "linked": host.linked, "address": host.address, "endpoints": list(host.endpoints)}
         for host in known.hosts
@@ -130,22 +132,51 @@ async def typing(ctx: CommandContext, to: str = "room", on: bool = True) -> Comm
 async def ignore(ctx: CommandContext, user: str = "") -> CommandResult:
     """Ignore a user, given by name or full id; without one, list ignored users."""
     if not user:
-        rows = [_ignored_row(one) for one in ctx.peer.ignored()]
-        lines = [f"-- {quote_name(row['user'])} is ignored: /unignore shows them again" for row in rows]
-        return CommandResult(rows, lines or ["-- nobody is ignored"])
-    found = await ctx.peer.ignore(user if is_id(user) else await ctx.resolve_user(user))
-    ctx.unread.forget_sender(found.id)
-    return CommandResult([_ignored_row(found)], [f"-- {quote_name(found.label)} is ignored from now on"])
+        return _hidden(ctx.peer.ignored(), "ignored", "/unignore shows them again")
+    return await _hide(ctx, ctx.peer.ignore, user, "ignored", " from now on")
 
 
 async def unignore(ctx: CommandContext, user: str) -> CommandResult:
-    one = user if is_id(user) else await ctx.resolve_user(user)
-    ignored = [each.id for each in ctx.peer.ignored()]
-    if (one if isinstance(one, str) else one.id) not in ignored:
-        raise UsageError(f"{quote_name(user)} is not ignored")
-    found = await ctx.peer.unignore(one)
+    return await _unhide(ctx, ctx.peer.ignored(), ctx.peer.unignore, user, "ignored")
+
+
+async def block(ctx: CommandContext, user: str = "") -> CommandResult:
+    """Block a user, given by name or full id; without one, list blocked users."""
+    if not user:
+        return _hidden(ctx.peer.blocked(), "blocked", "/unblock lifts that")
+    done = ": no link, nothing stored, nothing shown; nobody is told"
+    return await _hide(ctx, ctx.peer.block, user, "blocked", done)
+
+
+async def unblock(ctx: CommandContext, user: str) -> CommandResult:
+    done = ": what was written meanwhile arrives"
+    return await _unhide(ctx, ctx.peer.blocked(), ctx.peer.unblock, user, "blocked", done)
+
+
+def _hidden(users: Sequence[User], how: str, hint: str) -> CommandResult:
+    lines = [f"-- {quote_name(user.label)} is {how}: {hint}" for user in users]
+    return CommandResult([_hidden_row(user, how) for user in users], lines or [f"-- nobody is {how}"])
+
+
+async def _hide(ctx: CommandContext, change: Change, user: str, how: str, done: str) -> CommandResult:
+    found = await change(await _user_or_id(ctx, user))
+    ctx.unread.forget_sender(found.id)
+    return CommandResult([_hidden_row(found, how)], [f"-- {quote_name(found.label)} is {how}{done}"])
+
+
+async def _unhide(
+    ctx: CommandContext, hidden: Sequence[User], change: Change, user: str, how: str, done: str = ""
+) -> CommandResult:
+    one = await _user_or_id(ctx, user)
+    if (one if isinstance(one, str) else one.id) not in [each.id for each in hidden]:
+        raise UsageError(f"{quote_name(user)} is not {how}")
+    found = await change(one)
     await ctx.recount_unread()
-    return CommandResult([_ignored_row(found)], [f"-- {quote_name(found.label)} is no longer ignored"])
+    return CommandResult([_hidden_row(found, how)], [f"-- {quote_name(found.label)} is no longer {how}{done}"])
+
+
+def _hidden_row(user: User, how: str) -> EventLine:
+    return {"user": user.label, "user_id": user.id, how: getattr(user, how)}
 
 
 async def requests(ctx: CommandContext) -> CommandResult:
@@ -161,7 +192,7 @@ async def accept(ctx: CommandContext, to: str) -> CommandResult:
         owner = await ctx.peer.accept(group.user)
         text = f"-- {quote_name(owner.label)} is known to you now: #{safe_line(group.group)} is fetched"
         return CommandResult([_request_row(group)], [text])
-    user = to if is_id(to) else await ctx.resolve_user(to)
+    user = await _user_or_id(ctx, to)
     if user == ctx.peer.me:
         raise UsageError("that is you: what you write to yourself never waits")
     found = await ctx.peer.accept(user)
@@ -209,39 +240,13 @@ def _request_row(request: MessageRequest) -> EventLine:
     }
 
 
-async def block(ctx: CommandContext, user: str = "") -> CommandResult:
-    """Block a user, given by name or full id; without one, list blocked users."""
-    if not user:
-        rows = [_blocked_row(one) for one in ctx.peer.blocked()]
-        lines = [f"-- {quote_name(row['user'])} is blocked: /unblock lifts that" for row in rows]
-        return CommandResult(rows, lines or ["-- nobody is blocked"])
-    found = await ctx.peer.block(user if is_id(user) else await ctx.resolve_user(user))
-    ctx.unread.forget_sender(found.id)
-    line = f"-- {quote_name(found.label)} is blocked: no link, nothing stored, nothing shown; nobody is told"
-    return CommandResult([_blocked_row(found)], [line])
-
-
-async def unblock(ctx: CommandContext, user: str) -> CommandResult:
-    one = user if is_id(user) else await ctx.resolve_user(user)
-    blocked = [each.id for each in ctx.peer.blocked()]
-    if (one if isinstance(one, str) else one.id) not in blocked:
-        raise UsageError(f"{quote_name(user)} is not blocked")
-    found = await ctx.peer.unblock(one)
-    await ctx.recount_unread()
-    line = f"-- {quote_name(found.label)} is no longer blocked: what was written meanwhile arrives"
-    return CommandResult([_blocked_row(found)], [line])
-
-
 def is_id(text: str) -> bool:
     return len(text.removeprefix("@")) == ID_CHARACTERS
 
 
-def _ignored_row(user: User) -> EventLine:
-    return {"user": user.label, "user_id": user.id, "ignored": user.ignored}
-
-
-def _blocked_row(user: User) -> EventLine:
-    return {"user": user.label, "user_id": user.id, "blocked": user.blocked}
+async def _user_or_id(ctx: CommandContext, user: str) -> User | str:
+    """Return the user of an address; a full id stays one: nobody of that id may be known."""
+    return user if is_id(user) else await ctx.resolve_user(user)
 
 
 # ---- peers: hosted users cannot give these commands, nor /allow
@@ -288,7 +293,7 @@ def invite_row(peer: TCPPeer) -> EventLine:
 
 async def allow(ctx: CommandContext, user: str) -> CommandResult:
     """Exempt a user from the storage limit for good."""
-    one = user if is_id(user) else await ctx.resolve_user(user)
+    one = await _user_or_id(ctx, user)
     if one == ctx.peer.me:
         raise UsageError("that is you: your own messages have no limit here")
     found = await ctx.tcp_peer.allow(one)

@@ -8,7 +8,7 @@ sent together: many lines of a pipe are one call and one commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from p2pchat import (
@@ -38,7 +38,15 @@ from p2pchat.commands.activity import ActivityTracker, ReadMarker
 from p2pchat.commands.context import CommandContext, Handler
 from p2pchat.commands.event_text import EventLine, quote_conversation, quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand, decode_line, parse_json_command
+from p2pchat.commands.json_commands import (
+    JSON_COMMANDS,
+    MAX_LINE_BYTES,
+    BadCommand,
+    CommandFields,
+    JsonCommand,
+    decode_line,
+    parse_json_command,
+)
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.notices import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
@@ -110,7 +118,8 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "help": help_,
     "clear": clear,
 }
-EDIT_COMMANDS = ("edit", "delete", "react")  # JSON commands whose `ref` comes back in the event too
+WITH_REF = ("edit", "delete", "react", "tail")  # JSON commands whose `ref` comes back in more than their answer
+JsonHandler = Callable[..., Awaitable[CommandResult | None]]  # None: it answers by itself
 JSON_HANDLERS: dict[str, Handler] = {
     **SHARED_COMMANDS,
     "edit": messages.edit,
@@ -138,6 +147,7 @@ class Session(CommandContext):
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
         errors: How many errors were reported so far.
+        only_json: A line that is no JSON command is refused.
         on_bug: Called with an unexpected exception, which then fails only its command; None: it is raised.
     """
 
@@ -149,6 +159,9 @@ class Session(CommandContext):
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
         super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
+        self._json_fields: CommandFields = JSON_COMMANDS
+        self._json_handlers: Mapping[str, JsonHandler] = JSON_HANDLERS
+        self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
         self.on_accepted: Callable[[Conversation, Receipt | Receipts], None] = self.sender.add_receipt
         self._reads: ReadMarker | None = None
@@ -159,6 +172,11 @@ class Session(CommandContext):
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides = self.hides
         display.find_related = self.related_message
+
+    def add_commands(self, handlers: Mapping[str, JsonHandler], fields: CommandFields) -> None:
+        """Have further JSON commands, or other handlers of some; `fields` are those of all commands."""
+        self._json_handlers = {**self._json_handlers, **handlers}
+        self._json_fields = fields
 
     def track_reads(self) -> None:
         """Mark messages read from now on when the user sees them."""
@@ -237,12 +255,14 @@ class Session(CommandContext):
     async def _execute_line(self, raw: bytes | None) -> bool:
         if raw is None:
             raise UsageError(f"a line above {MAX_LINE_BYTES} bytes was not sent")
+        if self.only_json and not raw.startswith(b"{"):
+            raise UsageError('a line here must be a command object, such as {"do":"who"}')
         line, is_utf8 = decode_line(raw)
         if not is_utf8:
             text = "a line was not UTF-8; its invalid bytes were replaced"
             await self.display.show_event(Warned(code="encoding", text=text).to_json())
         if self._as_json and line.startswith("{"):
-            command = parse_json_command(line)
+            command = parse_json_command(line, self._json_fields)
             return await self.reporting(self._run_json(command), command.ref)
         if self._as_json and without_invisible(line).startswith("{"):
             raise UsageError("a JSON command begins at the beginning of the line. Nothing was sent")
@@ -304,9 +324,10 @@ class Session(CommandContext):
         await self.sender.flush()
         if command.do == "quit":
             return False
-        fields = {**command.fields, "ref": command.ref} if command.do in EDIT_COMMANDS else command.fields
-        rows, lines = await JSON_HANDLERS[command.do](self, **fields)
-        await self.display.show_answer(command.do, rows, lines, command.ref)
+        fields = {**command.fields, "ref": command.ref} if command.do in WITH_REF else command.fields
+        result = await self._json_handlers[command.do](self, **fields)
+        if result is not None:
+            await self.display.show_answer(command.do, result.rows, result.lines, command.ref)
         return True
 
     async def _send(self, command: JsonCommand) -> None:

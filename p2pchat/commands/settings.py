@@ -70,9 +70,6 @@ class LastStart:
             raise ValueError("`last_start` has a value of the wrong type")
         return cls(**known)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     def reach_warning(self, host: str) -> str:
         """Return a warning if listening on `host` lets in fewer peers than last time; else ""."""
         if is_loopback(self.host) or not is_loopback(host):
@@ -196,7 +193,7 @@ class ChatSettings:
                 shown["ignored"] = sorted(self.ignored)
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
-            last = {} if self.last_start == _DEFAULT_START else {"last_start": self.last_start.to_json()}
+            last = {} if self.last_start == _DEFAULT_START else {"last_start": asdict(self.last_start)}
             write_private(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
 
     def remember_start(self, now: LastStart) -> None:

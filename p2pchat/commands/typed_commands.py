@@ -26,9 +26,7 @@ class TypedCommand:
         summary: One line that says what it does.
         example: A whole line as typed.
         aliases: Its other names.
-        least, most: Number of arguments.
-        many: The last argument is repeated: each further word is a name.
-        kinds: The kind of each argument, for completion: user, conversation, command, setting, value, endpoint, or "".
+        named_kinds: The kinds of the arguments, where their words do not tell.
         details: Further lines of /help COMMAND.
     """
 
@@ -37,15 +35,41 @@ class TypedCommand:
     summary: str
     example: str
     aliases: tuple[str, ...] = ()
-    least: int = 0
-    most: int = 0
-    many: bool = False
-    kinds: tuple[str, ...] = ()
+    named_kinds: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
         return f"/{self.name} {self.arguments}".rstrip()
+
+    @property
+    def words(self) -> list[str]:
+        """One word for each argument, in brackets if it may be left out. A number before a text is a part of it."""
+        return re.sub(r"^\[(N|-a)\] (?=.)", "", self.arguments).split()
+
+    @property
+    def least(self) -> int:
+        """The number of arguments that are needed."""
+        return sum(not word.startswith("[") for word in self.words)
+
+    @property
+    def most(self) -> int:
+        return len(self.words)
+
+    @property
+    def many(self) -> bool:
+        """True if the last argument is repeated: each further word is a name."""
+        return "..." in self.arguments
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each argument, for completion; "" for a text."""
+        return self.named_kinds or tuple(_KINDS.get(word.strip("[.]"), "") for word in self.words)
+
+
+_KINDS = {
+    "NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "COMMAND": "command", "HOST:PORT": "endpoint",
+}  # fmt: skip
 
 
 def _per_conversation_note(setting: Setting) -> str:
@@ -57,12 +81,12 @@ _OR_TEXT = "0 before a text that begins with a number says that it is no N"
 COMMANDS = (
     TypedCommand(
         "msg", "NAME TEXT", "message one person (delivered later if they're away)", "/msg bob see you at ten",
-        aliases=("dm",), least=2, most=2, kinds=("user", ""),
+        aliases=("dm",),
         details=('quote a name with blanks: /msg "Anna Maria" hi',),
     ),
     TypedCommand(
         "go", "[CONVERSATION]", "switch to this conversation; with no name: the room", "/go bob",
-        aliases=("join", "query"), most=1, kinds=("conversation",),
+        aliases=("join", "query"),
         details=(
             "a conversation is `room`, a name, or a name with its id: bob#K7QF2M3P",
             "@bob is a user, #ops a group; bob is whichever of them exists",
@@ -70,65 +94,59 @@ COMMANDS = (
     ),
     TypedCommand(
         "group", "NAME [MEMBER...]", "create a group with these people, and go there", "/group ops bob carol",
-        least=1, most=2, many=True, kinds=("", "user"),
+        named_kinds=("", "user"),
         details=("members who are offline get everything later", "name people you never met by their full id"),
     ),
     TypedCommand(
         "add", "NAME...", "add people to the current group", "/add dave",
-        least=1, most=1, many=True, kinds=("user",), details=("they get its whole history",),
+        details=("they get its whole history",),
     ),
     TypedCommand(
         "kick", "NAME...", "remove people from the current group", "/kick mallory",
-        least=1, most=1, many=True, kinds=("member",),
+        named_kinds=("member",),
         details=("what they write there later is shown to nobody; earlier messages stay",),
     ),
     TypedCommand(
         "leave", "", "leave the current group", "/leave", aliases=("part",),
         details=("its owner hands it over first: /owner NAME",),
     ),
-    TypedCommand("rename", "NAME", "rename the current group", "/rename night-shift",
-        least=1, most=1, kinds=("",)),
+    TypedCommand("rename", "NAME", "rename the current group", "/rename night-shift", named_kinds=("",)),
     TypedCommand("owner", "NAME", "make another member the owner of the current group", "/owner bob",
-        least=1, most=1, kinds=("member",)),
+        named_kinds=("member",)),
     TypedCommand("members", "", "list the members of the current group", "/members"),
     TypedCommand(
-        "list", "[all]", "your conversations, with unread counts", "/list", most=1, kinds=("",),
+        "list", "[all]", "your conversations, with unread counts", "/list",
         details=(
             "if there are very many: those with unread messages, and the latest",
             "/list all shows every one, by name",
         ),
     ),
     TypedCommand(
-        "who", "[all]", "who is here, who is offline, and since when", "/who", aliases=("names",), most=1, kinds=("",),
+        "who", "[all]", "who is here, who is offline, and since when", "/who", aliases=("names",),
         details=("everyone who is here, and some of very many others; /who all shows every one",),
     ),
-    TypedCommand("whois", "NAME", "details about one person, with their id", "/whois bob",
-        least=1, most=1, kinds=("user",)),
-    TypedCommand("me", "TEXT", "say what you do, as in: * ada waves", "/me waves", least=1, most=1, kinds=("",)),
-    TypedCommand("nick", "NAME", "change your name", "/nick Ada", least=1, most=1, kinds=("",)),
+    TypedCommand("whois", "NAME", "details about one person, with their id", "/whois bob"),
+    TypedCommand("me", "TEXT", "say what you do, as in: * ada waves", "/me waves"),
+    TypedCommand("nick", "NAME", "change your name", "/nick Ada", named_kinds=("",)),
     TypedCommand(
         "about", "[TEXT]", "say something about yourself; with no text: show it", "/about on call this week",
-        most=1, kinds=("",),
         details=("others see it with /whois, also while you are offline; /about - removes it",),
     ),
     TypedCommand(
         "reply", "[N] TEXT", "reply to the latest message from others, or to line N", "/reply yes, at ten",
-        least=1, most=1, kinds=("",),
         details=("others see which message you reply to", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
         "edit", "[N] TEXT", "edit your last message, or line N", "/edit at eleven, not at ten",
-        least=1, most=1, kinds=("",),
         details=("everyone sees the new text as edited; the original stays in everyone's log", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
-        "delete", "[N]", "delete your last message, or line N", "/delete", most=1, kinds=("",),
+        "delete", "[N]", "delete your last message, or line N", "/delete",
         details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS),
     ),
     TypedCommand(
         "delete-conversation", "[CONVERSATION]", "delete what is stored here of a conversation",
         "/delete-conversation bob",
-        most=1, kinds=("conversation",),
         details=(
             "asks first; with no name: the current one. The others keep theirs",
             "your messages that nobody else has yet stay, and new ones come as before",
@@ -137,15 +155,11 @@ COMMANDS = (
     ),
     TypedCommand(
         "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
-        most=1, kinds=("",),
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT),
     ),
-    TypedCommand(
-        "history", "[N]", "the last N messages here (20), with numbers", "/history 50", most=1, kinds=("",),
-    ),
+    TypedCommand("history", "[N]", "the last N messages here (20), with numbers", "/history 50"),
     TypedCommand(
         "search", "[-a] WORDS", "the newest messages here that contain all these words", "/search backup failed",
-        least=1, most=1, kinds=("",),
         details=(
             "/search -a finds them in all conversations",
             '"backup failed" finds the exact phrase; fail also finds failed',
@@ -155,17 +169,16 @@ COMMANDS = (
     ),
     TypedCommand(
         "receipts", "[N]", "who has your last N messages here (5), and who lacks them", "/receipts",
-        most=1, kinds=("",),
         details=("delivered means: on the disk of that user's peer",),
     ),
     TypedCommand(
         "away", "[TEXT]", "tell others that you are away; with no text: that you are back",
-        "/away lunch, back at one", most=1, kinds=("",),
+        "/away lunch, back at one",
     ),
     TypedCommand("back", "", "tell others that you are back", "/back"),
     TypedCommand(
         "set", "[NAME [VALUE [CONVERSATION]]]", "change a setting; with no name: show all settings", "/set joins off",
-        most=3, kinds=("setting", "value", "conversation"),
+        named_kinds=("setting", "value", "conversation"),
         details=(
             *(f"{one.name} {'|'.join(one.values)}{_per_conversation_note(one)}" for one in SETTINGS),
             f"/set typing off bob: only with bob; {INHERIT} ends that",
@@ -175,20 +188,16 @@ COMMANDS = (
     TypedCommand("invite", "", "show the invite to this network, and the command to join it", "/invite"),
     TypedCommand(
         "connect", "HOST:PORT", "connect to a peer; one is enough to join its network", "/connect 192.168.1.20:8080",
-        least=1, most=1, kinds=("endpoint",),
     ),
     TypedCommand(
         "forget", "PEER", "stop connecting to a peer: a name, an id or HOST:PORT", "/forget 192.168.1.20:8080",
-        least=1, most=1, kinds=("user",),
         details=("a link that is up stays until it ends; messages stay too",),
     ),
     TypedCommand(
         "ignore", "[NAME]", "hide this person's messages; with no name: list who is ignored", "/ignore mallory",
-        most=1, kinds=("user",),
         details=("by id, so a new name does not help; --json and --log still have everything",),
     ),
-    TypedCommand("unignore", "NAME", "show this person's messages again", "/unignore mallory",
-        least=1, most=1, kinds=("user",)),
+    TypedCommand("unignore", "NAME", "show this person's messages again", "/unignore mallory"),
     TypedCommand(
         "requests", "", "who wrote to you that you do not know, and waits", "/requests",
         details=(
@@ -199,34 +208,28 @@ COMMANDS = (
     ),
     TypedCommand(
         "accept", "NAME", "show what this person wrote to you, and will write", "/accept carol",
-        least=1, most=1, kinds=("user",),
         details=("writing to somebody does the same", "/accept #ops: fetch a group that waits, and know its owner"),
     ),
     TypedCommand(
         "decline", "#GROUP", "take a group that waits off /requests, for good", "/decline #ops",
-        least=1, most=1, kinds=("",), details=("its members are not told",),
+        details=("its members are not told",),
     ),
     TypedCommand(
         "block", "[NAME]", "take nothing of this person; with no name: list who is blocked", "/block mallory",
-        most=1, kinds=("user",),
         details=(
             "no link, no presence, no message is stored; what is stored is hidden",
             "nobody is told: messages to you stay undelivered",
         ),
     ),
-    TypedCommand(
-        "unblock", "NAME", "take everything of this person again, and what was missed", "/unblock mallory",
-        least=1, most=1, kinds=("user",),
-    ),
+    TypedCommand("unblock", "NAME", "take everything of this person again, and what was missed", "/unblock mallory"),
     TypedCommand(
         "allow", "NAME", "store everything this person writes, without a limit", "/allow bob",
-        least=1, most=1, kinds=("user",),
         details=("a warning says who reached the limit; messages that were refused arrive then",),
     ),
     TypedCommand("clear", "", "clear the screen (terminal only)", "/clear"),
-    TypedCommand("help", "[COMMAND]", "list the commands, or explain one", "/help msg", most=1, kinds=("command",)),
+    TypedCommand("help", "[COMMAND]", "list the commands, or explain one", "/help msg"),
     TypedCommand(
-        "quit", "[TEXT]", "leave the chat", "/quit", aliases=("exit",), most=1, kinds=("",),
+        "quit", "[TEXT]", "leave the chat", "/quit", aliases=("exit",),
         details=("the text is sent to nobody: others see that you left",),
     ),
 )  # fmt: skip
@@ -320,8 +323,7 @@ def _arguments(command: TypedCommand, rest: str) -> tuple[str, ...]:
 
 
 def _is_name(command: TypedCommand, position: int) -> bool:
-    words = command.arguments.split()[position : position + 1]
-    return any(word.strip("[]") in ("NAME", "CONVERSATION", "PEER") for word in words)
+    return any(word.strip("[]") in ("NAME", "CONVERSATION", "PEER") for word in command.words[position : position + 1])
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -348,15 +350,11 @@ def typed_name(name: str) -> str:
 
 
 def _not_a_command(word: str) -> str:
-    near = _nearest(unicodedata.normalize("NFKC", word[:40]).lower())
+    plain = unicodedata.normalize("NFKC", word[:40]).lower()
+    begins = [name for name in NAMES if plain and name.startswith(plain)]
+    near = next(iter(begins or get_close_matches(plain, NAMES, n=1, cutoff=0.5)), "")
     hint = f"did you mean /{near}?" if near else "/help lists them."
     return f"there is no command {'/' + word[:40]!r}: {hint} Nothing was sent; // begins a text with a slash"
-
-
-def _nearest(word: str) -> str:
-    """Return a command that begins with the word, or else the most similar one; "" for none."""
-    begins = [name for name in NAMES if word and name.startswith(word)]
-    return next(iter(begins or get_close_matches(word, NAMES, n=1, cutoff=0.5)), "")
 
 
 def help_lines(word: str = "") -> list[str]:

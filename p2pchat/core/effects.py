@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from p2pchat.core.log import LogId
+from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.records import Change, LogKey, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
@@ -93,6 +93,7 @@ class Lookup(Record, frozen=True):
         shown: Asks how far logs had been shown at a place.
         all_logs: Asks for all logs of a user in one conversation.
         prunable: Asks what a deletion may delete next.
+        files: Asks for the attachments of messages, each by log and number.
     """
 
     ticket: int
@@ -102,6 +103,7 @@ class Lookup(Record, frozen=True):
     shown: list[ShownKey] = []
     all_logs: list[tuple[ConversationId, UserId]] = []
     prunable: list[PruneKey] = []
+    files: list[tuple[LogId, int]] = []
 
 
 class Fetch(Record, frozen=True):
@@ -116,6 +118,71 @@ class Fetch(Record, frozen=True):
     user: UserId
     start: Start
     first: bool = False
+
+
+# ---- content of attachments
+
+
+class OpenContent(Record, frozen=True):
+    """Find out what is here of some content. Answered by ContentOpened."""
+
+    root: str
+    size: int
+
+
+class StoreLeaves(Record, frozen=True):
+    """Judge the list of leaves that a link gave, and keep it. Answered by LeavesStored."""
+
+    link: int
+    root: str
+    size: int
+    leaves: bytes
+
+
+class StorePieces(Record, frozen=True):
+    """Judge pieces that a link gave, and keep those that are right. Answered by PiecesStored."""
+
+    link: int
+    root: str
+    size: int
+    pieces: list[tuple[int, bytes]]
+
+
+class GivePieces(Record, frozen=True):
+    """Answer a pull with pieces, or with the list of leaves for count 0, and end it with Lacks where one is missing.
+
+    Read and write no more of it than the link has room for, behind everything else. Answered by PullAnswered.
+    """
+
+    link: int
+    n: int
+    root: str
+    first: int
+    count: int
+
+
+class ContentProgress(Record, frozen=True):
+    """Of content that is fetched, so many bytes are here and verified. Entry `seq` of `log` names it."""
+
+    log: LogId
+    seq: int
+    file: FileRef
+    stored: int
+
+
+class ContentArrived(Record, frozen=True):
+    """Content that was fetched is whole: verified, and on the disk."""
+
+    log: LogId
+    seq: int
+    file: FileRef
+
+
+class ContentStopped(Record, frozen=True):
+    """Content that a program asked for does not come any more. `text` says why."""
+
+    root: str
+    text: str
 
 
 # ---- answers to programs
@@ -384,7 +451,8 @@ class NodeStopped(Record, frozen=True):
 Effect = (
     Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
     | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | RequestBegun
-    | ComparisonEnded | DeliveryReceipt | ReadReceipt
+    | ComparisonEnded | DeliveryReceipt | ReadReceipt | OpenContent | StoreLeaves | StorePieces | GivePieces
+    | ContentProgress | ContentArrived | ContentStopped
     | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
     | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

@@ -6,11 +6,11 @@ reused in a process. Tickets are numbers that the core issued in an effect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from p2pchat.core.context import HostedIdentity
-from p2pchat.core.log import Batch, LogId, Ref
+from p2pchat.core.log import Batch, FileRef, LogId, Ref
 from p2pchat.core.records import (
     DeliveredMark,
     DiskLevel,
@@ -178,6 +178,7 @@ class LookupResult(Record, frozen=True):
     shown: dict[ShownKey, list[tuple[LogId, int]]] = {}  # log, last seq shown by then
     all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = {}
     prunable: dict[PruneKey, PrunePlan] = {}
+    files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}
 
 
 class FetchResult(Record, frozen=True):
@@ -193,6 +194,62 @@ class DiskLow(Record, frozen=True):
     """Free disk space fell below a limit, or rose above one."""
 
     level: DiskLevel
+
+
+# ---- content of attachments
+
+
+class ContentWanted(Record, frozen=True):
+    """A program asks for the content of one attachment of a message that is stored here."""
+
+    log: LogId
+    seq: int
+    file: FileRef
+
+
+class ContentGivenUp(Record, frozen=True):
+    """No program asks for this content any more. What came of it stays."""
+
+    root: str
+
+
+class ContentOpened(Record, frozen=True):
+    """The answer to OpenContent: the pieces that are not here, () if it is whole, None while its leaves are missing."""
+
+    root: str
+    missing: Sequence[int] | None
+
+
+class LeavesStored(Record, frozen=True):
+    """The answer to StoreLeaves: whether they were right, and if so the pieces that are not here."""
+
+    link: int
+    root: str
+    right: bool
+    missing: Sequence[int] = ()
+
+
+class PiecesStored(Record, frozen=True):
+    """The answer to StorePieces: which pieces were right and are here now, and which were wrong."""
+
+    link: int
+    root: str
+    right: list[int]
+    wrong: list[int]
+
+
+class ContentFailed(Record, frozen=True):
+    """The store could not carry out an order about this content. `text` says why."""
+
+    root: str
+    text: str
+
+
+class PullAnswered(Record, frozen=True):
+    """A GivePieces is done: everything is written, or the link ended."""
+
+    link: int
+    n: int
 
 
 # ---- users and programs
@@ -213,6 +270,7 @@ class WriteRequest(Record, frozen=True):
         re: The entry they answer, edit, delete or react to.
         claims: By the index of a body, the UTC microseconds at which the writer's program claims it was written; {} for
             no claims.
+        files: The attachments of its last entry, whose content is here.
     """
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
@@ -224,6 +282,7 @@ class WriteRequest(Record, frozen=True):
     bodies: list[str]
     re: Ref | None = None
     claims: Mapping[int, int] = {}
+    files: tuple[FileRef, ...] = ()
 
 
 class GroupCreateRequest(Record, frozen=True):
@@ -447,4 +506,5 @@ Input = (
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
     | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
+    | ContentWanted | ContentGivenUp | ContentOpened | LeavesStored | PiecesStored | ContentFailed | PullAnswered
 )  # fmt: skip

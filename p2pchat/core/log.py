@@ -31,6 +31,7 @@ from p2pchat.protocol import (
     Entries,
     Hex8,
     Hex16,
+    Hex32,
     Mark,
     RunId,
     Seq,
@@ -45,6 +46,10 @@ MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
+MAX_FILES = 10  # attachments of one message
+MAX_FILE_BYTES = 16 * 1024**3  # of one attachment: its list of leaves then has 2 MiB, which a receiver holds in memory
+MAX_FILE_NAME = 4096  # code points; longer than any file system takes, and ten of them may still fill an entry
+MAX_MEDIA_TYPE = 255  # code points: twice the longest that RFC 6838 allows for each half
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
 
@@ -68,10 +73,26 @@ class Ref(NamedTuple):
     seq: Seq
 
 
+class FileRef(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
+    """One attachment as its message names it: `name` and `type` are the writer's word, `root` proves the content."""
+
+    name: Annotated[str, Meta(max_length=MAX_FILE_NAME)]
+    size: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
+    type: Annotated[str, Meta(max_length=MAX_MEDIA_TYPE)]
+    root: Hex32
+
+    def __repr__(self) -> str:
+        return f"FileRef({self.size} bytes, {self.root[:8]})"  # without the name
+
+
+FileRefs = Annotated[tuple[FileRef, ...], Meta(max_length=MAX_FILES)]
+
+
 class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One immutable action of a user. Times are UTC microseconds. `b` is a string, an object or absent, by kind.
 
-    `t` is when the writer's program claims it was written. It is shown, and used for nothing else.
+    `t` is when the writer's program claims it was written. It is shown, and used for nothing else. `files` are its
+    attachments: () also for a value of another form, which has no effect (docs/protocol-attachments.md).
     """
 
     k: str
@@ -86,6 +107,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     else:
         b: str | None = None  # what the quick decoder takes; any other body is read by _decode_exactly
     t: Micros | None = None
+    files: FileRefs = ()
 
     def __repr__(self) -> str:
         return f"Entry({self.k}, c={self.c})"  # without the text
@@ -129,6 +151,16 @@ def batch_of(frame: Entries) -> Batch:
     return Batch(log, frame.first, frame.e, None, prev, extend_chain(prev, frame.e), bytes.fromhex(frame.head))
 
 
+def before_of(frame: Entries) -> tuple[Mark, ...]:
+    """Return the marks that the log begun by this frame builds on; () for a frame that begins none."""
+    if frame.first != 1:
+        return ()
+    try:
+        return decode_entry(frame.e[0]).before
+    except LogError:
+        return ()  # refused later, by ingest
+
+
 def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entries:
     """Return the frame that carries a batch. `n` is the want it answers; `fork` marks evidence."""
     prev, head = batch.prev.hex(), batch.head.hex()
@@ -166,6 +198,16 @@ def decode_entry(raw: str) -> Entry:
         return _decode_exactly(raw)
 
 
+def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
+    """Return the attachments of a message; () for an entry of another kind."""
+    return entry.files if entry.k in ("text", "action") else ()
+
+
+def with_files(entry: Entry, files: tuple[FileRef, ...]) -> Entry:
+    """Return a new entry with attachments."""
+    return msgspec.structs.replace(entry, files=files)
+
+
 def decode_entries(raws: Sequence[str]) -> list[Entry]:
     """Return the entries of many texts, as decode_entry."""
     try:
@@ -180,10 +222,24 @@ def _decode_exactly(raw: str) -> Entry:
         said = _decode_any(raw)
         check_values(said)
         known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
-        body = known.pop("b", None) if isinstance(known, dict) else None
-        return msgspec.structs.replace(msgspec.convert(known, Entry), b=body)
+        body, files = (known.pop("b", None), known.pop("files", None)) if isinstance(known, dict) else (None, None)
+        return msgspec.structs.replace(msgspec.convert(known, Entry), b=body, files=_files_of(files))
     except (msgspec.MsgspecError, FrameError, ValueError, RecursionError) as error:
         raise LogError(f"an entry that cannot be read: {ascii(str(error))[:200]}", code="malformed") from None
+
+
+_FILE_KEYS = FileRef.__struct_encode_fields__
+
+
+def _files_of(said: object) -> tuple[FileRef, ...]:
+    """Return the attachments in a value of `files`; () if it has another form. Unknown keys are ignored."""
+    if not isinstance(said, list):
+        return ()
+    known = [{key: one[key] for key in _FILE_KEYS if key in one} if isinstance(one, dict) else one for one in said]
+    try:
+        return msgspec.convert(known, FileRefs)
+    except msgspec.ValidationError:
+        return ()
 
 
 def _check_depth(raw: str) -> None:

@@ -25,6 +25,10 @@ from p2pchat.core.inputs import (
     Committed,
     ComparisonAwaited,
     ConsumerAcked,
+    ContentFailed,
+    ContentGivenUp,
+    ContentOpened,
+    ContentWanted,
     ConversationOpened,
     DiskLow,
     FetchResult,
@@ -35,14 +39,17 @@ from p2pchat.core.inputs import (
     GroupLeaveRequest,
     ImportRequest,
     Input,
+    LeavesStored,
     LinkDrained,
     Loaded,
     LookupResult,
     MarkedRead,
     MarkedTaken,
     NameKept,
+    PiecesStored,
     PresenceSet,
     PruneRequest,
+    PullAnswered,
     QuotaLifted,
     ReceiptsChosen,
     RequestAccepted,
@@ -68,8 +75,23 @@ from p2pchat.core.sync.mark_exchange import MarkExchange
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
-from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, TypingFrame, UserId, Want
+from p2pchat.protocol import (
+    ConversationId,
+    Frame,
+    Here,
+    Lacks,
+    Naming,
+    PeerId,
+    Piece,
+    Pull,
+    RunId,
+    TypingFrame,
+    UserId,
+    Want,
+)
 
+# Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
+NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks)
 REFUSED = {  # times the least free disk space, and what is refused below it
     DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
     DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
@@ -112,8 +134,9 @@ class Node:
         self._ctx = Context(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
-            self._ctx, users, self._stays, lambda user: self.sync.people.forget(user), self.blocks.users
-        )
+            self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),
+            lambda user: self.sync.people.forget(user), self.blocks.users,
+        )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         self.links: Links = Links(
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks
@@ -172,6 +195,13 @@ class Node:
             RequestLeft: sync.requests.groups.leave,
             RequestsChosen: sync.requests.choose,
             ConsumerAcked: self._positions.on_acked,
+            ContentWanted: sync.transfers.want,
+            ContentGivenUp: sync.transfers.give_up,
+            ContentOpened: sync.transfers.on_opened,
+            LeavesStored: sync.transfers.on_leaves_stored,
+            PiecesStored: sync.transfers.on_pieces_stored,
+            ContentFailed: sync.transfers.on_failed,
+            PullAnswered: sync.transfers.on_answered,
         }
 
     # ---- in and out
@@ -290,7 +320,7 @@ class Node:
             return  # nothing can be stored, so nothing is taken in or acknowledged
         if self._disk is DiskLevel.NOTHING:
             self.sync.on_frames_while_disk_low(link, frames)
-            frames = [frame for frame in frames if isinstance(frame, (Want, TypingFrame))]  # they need no disk space
+            frames = [frame for frame in frames if isinstance(frame, NEEDS_NO_DISK)]
         fault = self.sync.on_frames(link, frames)
         if fault is not None:
             self._close_for(link, fault)

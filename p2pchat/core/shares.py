@@ -88,11 +88,16 @@ class Shares(Generic[Item]):
         """Return the line in which an item is counted, () if it is not here."""
         return self._items[item][0] if item in self._items else ()
 
-    def has_room(self, line: Line, amount: int = 1) -> bool:
-        """Return whether there is room for so much more, in all and at every node of this line."""
+    def has_room(self, line: Line, amount: int = 1, each: int | None = None) -> bool:
+        """Return whether there is room for so much more, in all and at every node of this line.
+
+        Args:
+            each: What may be taken below each node of this line, if that is not what may be taken below others.
+        """
         if self.taken[()] + amount > self._most:
             return False
-        return all(self.taken[line[:depth]] + amount <= self._each for depth in range(1, len(line) + 1))
+        each = self._each if each is None else each
+        return all(self.taken[line[:depth]] + amount <= each for depth in range(1, len(line) + 1))
 
     def add(self, item: Item, line: Line, amount: int = 1) -> None:
         """Count an item, or more of it; it stays in its first line. The limits are not checked here."""
@@ -230,6 +235,7 @@ class RateLimit:
         self._a_second = a_second
         self._burst = burst
         self._buckets: dict[Line, TokenBucket] = {}
+        self._drop_above = LINES_CACHED
 
     def charge(self, line: Line, count: int, now: float) -> float:
         """Count what a party did; return the seconds for which it must do no more, 0 if it may go on."""
@@ -252,5 +258,6 @@ class RateLimit:
         return bucket
 
     def _drop_full(self, now: float) -> None:
-        if len(self._buckets) > LINES_CACHED:
+        if len(self._buckets) > self._drop_above:
             self._buckets = {node: bucket for node, bucket in self._buckets.items() if not bucket.is_full(now)}
+            self._drop_above = max(LINES_CACHED, 2 * len(self._buckets))  # else each call might look at all of them

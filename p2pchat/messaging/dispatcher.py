@@ -1,7 +1,7 @@
 """Dispatching of events: effects of the core become events for the programs that read or wait.
 
 What is worth an event is decided by the core. EventDispatcher gives live events to the open subscriptions and wakes
-calls that wait for users or links. Messages are read from the Feed (feed.py).
+calls that wait for users or links. Messages are read from the Feed (subscription.py).
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class EventDispatcher:
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._changed = asyncio.Event()  # wakes calls of wait_until, once
         self._subjects = 0
+        self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             fx.WriteAccepted: self._on_accepted,
@@ -77,6 +78,9 @@ class EventDispatcher:
             fx.GroupUpdate: self._on_group,
             fx.RequestBegun: self._on_request,
             fx.DeliveryRevoked: self._on_revoked,
+            fx.ContentProgress: self._on_content_progress,
+            fx.ContentArrived: self._on_content_arrived,
+            fx.ContentStopped: self._on_content_stopped,
         }
 
     # ---- subscriptions
@@ -304,6 +308,27 @@ class EventDispatcher:
             return Undelivered(group=group, ids=ids)
 
         self._emit(None, undelivered, (effect.log.user,))
+
+    def _on_content_progress(self, effect: fx.ContentProgress) -> None:
+        file, percent = effect.file, effect.stored * 100 // max(1, effect.file.size)
+        if self._percents.get(file.root, 0) >= percent:  # it was told, or is nothing to tell
+            return
+        self._percents[file.root] = percent
+        progress = ev.FileProgress(
+            log=effect.log, seq=effect.seq, name=file.name, size=file.size, root=file.root, stored=effect.stored
+        )
+        audience = audience_of(self._conversations(), effect.log.conversation)
+        self._emit(("file", file.root), lambda viewer: progress, audience)
+
+    def _on_content_arrived(self, effect: fx.ContentArrived) -> None:
+        file = effect.file
+        self._percents.pop(file.root, None)
+        arrived = ev.FileArrived(log=effect.log, seq=effect.seq, name=file.name, size=file.size, root=file.root)
+        audience = audience_of(self._conversations(), effect.log.conversation)
+        self._emit(("file", file.root), lambda viewer: arrived, audience)
+
+    def _on_content_stopped(self, effect: fx.ContentStopped) -> None:
+        self._percents.pop(effect.root, None)
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
         mine, there = (self._people.me,), audience_of(self._conversations(), effect.conversation)

@@ -207,7 +207,8 @@ class Many(Event):
     """Numbers of events that were not reported one by one.
 
     At most 20 events a second are reported of users who never wrote and whom nobody here knows, and of their peers, and
-    60 at once. What goes beyond that is counted for a second.
+    60 at once. Of each other user and its peer one a second, 60 at once, and further ones among those 20. What goes
+    beyond that is counted for a second.
 
     Attributes:
         joined: So many users came online.
@@ -334,6 +335,54 @@ class Read(ReceiptEvent):
     """One's own message was marked as read by `user`; `count` of `of` members have read it."""
 
     event: ClassVar[Literal["read"]] = "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEvent(Event):
+    """Base of FileProgress and FileArrived: a file of a message is fetched.
+
+    Attributes:
+        log: The log of the message.
+        seq: Its number in the log.
+        name: What the writer calls the file: to be shown, and never a path.
+        size: Bytes.
+        root: The hash of its content, as in `Attachment.root`.
+    """
+
+    log: LogId
+    seq: int
+    name: str = field(repr=False)
+    size: int
+    root: str
+
+    @property
+    def id(self) -> str:
+        """The id of the message."""
+        return message_id(self.log, self.seq)
+
+    def _fields(self) -> dict[str, Any]:
+        found = super(FileEvent, self)._fields()
+        log, seq = found.pop("log"), found.pop("seq")
+        return {"id": message_id(LogId(*log), seq), "conversation_id": base32(log[0]), **found}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileProgress(FileEvent):
+    """More of a file is here and verified. Reported for each whole percent at most.
+
+    Attributes:
+        stored: The bytes that are here.
+    """
+
+    event: ClassVar[Literal["file_progress"]] = "file_progress"
+    stored: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileArrived(FileEvent):
+    """All of a file is on this disk, and verified, whether it came by itself or a program asked for it."""
+
+    event: ClassVar[Literal["file_arrived"]] = "file_arrived"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
     from p2pchat.messaging.receipts import Receipt, Receipts
     from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.runtime.content_worker import ContentWorker
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
@@ -85,6 +86,11 @@ class Viewer:
     def _disk(self) -> StorageReader:
         """The stored entries; raises PeerClosed before they can be read, and when they cannot be read any more."""
         raise NotImplementedError
+
+    @property
+    def _content(self) -> ContentWorker:
+        """The content of attachments; raises PeerClosed for a stored history."""
+        raise _read_only()
 
     @property
     def _indexer(self) -> SearchIndexer | None:

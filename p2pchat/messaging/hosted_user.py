@@ -32,6 +32,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.contacts import NamedUser
 from p2pchat.messaging.conversations import Conversation
+from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import (
@@ -46,7 +47,7 @@ from p2pchat.messaging.messages import (
     ShownEntry,
 )
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
-from p2pchat.messaging.subscription import PAGE, RECEIPT_EVENTS, AnyEvent, Events, Subscription
+from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Storage
@@ -578,10 +579,22 @@ class AllUsersSubscription(Subscription):
             self._push(subject, AddressedEvent(event, self._users.users_of(audience)))
 
     def push_receipts(self, update: ReceiptUpdate) -> None:
-        """Take receipts; of a message to the room, which a thousand users may get, only that all members have it."""
-        if update.having < update.of and audience_of(self._lifecycle.conversations(), update.log.conversation) is None:
-            return
+        """Take receipts; of a message to the room, which a thousand users may get, only that all members have it.
+
+        For whom a message of an earlier run was, or one that its writer wrote at another peer, is not known. Storage
+        names all who have it at each of its receipts, so these come only while its writer is here.
+        """
+        if audience_of(self._lifecycle.conversations(), update.log.conversation) is None:
+            if update.having < update.of:
+                return
+            if not self._lifecycle.tracker.wrote(update.log) and not self._is_present(update.log.user):
+                return
         super().push_receipts(update)
+
+    def _is_present(self, user: UserId) -> bool:
+        """Return whether a hosted user is online or idle at this peer."""
+        driver = self._lifecycle.driver
+        return driver is not None and driver.node.presence.announcer.status(user)[0] != "offline"
 
     async def next(self) -> tuple[AnyEvent, Users]:
         event: AnyEvent = await super().next()

@@ -22,6 +22,7 @@ from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.message_requests import GroupRequest, Request
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
+from p2pchat.messaging.attachments import FileToSend, keep_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
     from p2pchat.messaging.access import AccessPolicy
     from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.driver import Driver
     from p2pchat.runtime.storage_worker import StorageWorker
 
@@ -100,6 +102,10 @@ class LocalUser(Viewer):
     @property
     def _disk(self) -> StorageWorker:
         return self._require_running().disk
+
+    @property
+    def _content(self) -> ContentWorker:
+        return self._require_running().content
 
     @property
     def _indexer(self) -> SearchIndexer | None:
@@ -192,6 +198,7 @@ class LocalUser(Viewer):
         action: bool = False,
         ref: str | None = None,
         claimed_at: datetime | None = None,
+        files: Sequence[FileToSend] = (),
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash.
 
@@ -199,14 +206,18 @@ class LocalUser(Viewer):
 
         Args:
             to: A user, a conversation, or an address as typed (see find).
-            text: 1 byte to 32 KiB of UTF-8, without NUL.
+            text: 1 byte to 32 KiB of UTF-8, without NUL; with files it may be "".
             reply_to: The message that this answers, of the same conversation, or its id.
             action: The text describes what the writer does (/me).
             ref: A word of the program's own, returned in the event Sent; kept for this run only.
             claimed_at: When the program claims it was written, shown to readers as `Message.claimed_at`. It changes
                 neither `sent_at` nor any order.
+            files: At most 10 attachments: paths, or pairs of a name and bytes or an asynchronous iterator of bytes.
+                Their content is copied to this disk before the message is written. Others fetch it when they ask
+                for it (`Message.attachments`), from anybody in the conversation who has it.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
+            OSError: A file cannot be read.
             TooLong: `.limit_bytes` is the limit.
             TypeError, ValueError: The text cannot be sent, or `claimed_at` is not between 1970 and 2255 or has no time
                 zone.
@@ -215,10 +226,15 @@ class LocalUser(Viewer):
         """
         requests = self._require_running().requests
         conversation = to if type(to) is Conversation else self._directory.find(to)
-        check_text(text, self._lifecycle.settings)
+        if text or not files:
+            check_text(text, self._lifecycle.settings)
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
+        if files:
+            kept, me = await keep_files(self._content, files), self.people.me
+            log, seq = await requests.write_files(me, conversation.key, kind, text, kept, re, ref, claimed)
+            return Receipt(self._lifecycle.tracker, self.people, log, seq)
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
         return Receipt(self._lifecycle.tracker, self.people, log, seq)

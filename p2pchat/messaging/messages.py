@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.config import Settings
 from p2pchat.core.edits import RELATION_KINDS
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
+from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
 from p2pchat.core.sync.append import check_text
+from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.events import Event, aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
@@ -158,6 +159,12 @@ class Post:
         return next(((one.log, one.seq) for one in reactions if one.log.user == user.key), None)
 
     @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The files of the message, at most 10; () for a deleted one."""
+        files = attachments_of(self._entry)
+        return tuple(Attachment(self, file) for file in files) if files and not self.deleted else ()
+
+    @property
     def action(self) -> bool:
         """True for a /me."""
         return self._entry.k == "action"
@@ -276,6 +283,8 @@ class Post:
             line["gap"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
+        if self.attachments:
+            line["files"] = [attachment.to_json() for attachment in self.attachments]
         if self._edits is not None:
             line |= self._edits_json()
         return line

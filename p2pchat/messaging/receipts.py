@@ -6,32 +6,34 @@ while a call waits for something that is not known yet. Positions only advance: 
 counts permanently.
 
 In the room a gateway's thousands of users have a message at one moment. So there the core is asked who has it
-(RoomDeliveries), when a program asks, and how many have it, when a program hears of it.
+(core/sync/delivery_receipts.py), when a program asks, and how many have it, when a program hears of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.messaging.name_resolution import id_of
-from p2pchat.protocol import ConversationId, PeerId, UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, Storage
 
 if TYPE_CHECKING:
+    from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.users import User
+    from p2pchat.runtime.driver import Driver
 
 Kind = Literal["delivered", "read"]
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
@@ -488,30 +490,6 @@ class _LogReceipts:
 # ---- all logs
 
 
-class RoomDeliveries(Protocol):
-    """The users who have the messages of the room, known to the core (core/sync/delivery_receipts.py)."""
-
-    def position(self, log: LogId, member: UserId) -> int:
-        """Return how far a user has a log."""
-        ...
-
-    def holders(self, log: LogId, seq: int) -> list[UserId]:
-        """Return everyone who has an entry."""
-        ...
-
-    def count(self, log: LogId, seq: int, of: tuple[UserId, ...]) -> int:
-        """Return how many of these users have an entry."""
-        ...
-
-    def ends(self, log: LogId) -> set[int]:
-        """Return the entries of a log behind which the number of those who have it may be another."""
-        ...
-
-    def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
-        """Return whether one of these peers has announced an entry of a hosted user's log, of any conversation."""
-        ...
-
-
 class ReceiptTracker:
     """The members that have each of one's own messages, and those that have read it.
 
@@ -527,29 +505,23 @@ class ReceiptTracker:
         self.taken_before: dict[UserId, int] = {}
         self._logs: dict[LogId, _LogReceipts] = {}
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
-        self._room: Callable[[], ConversationId] = str
-        self._deliveries: Callable[[], RoomDeliveries] | None = None
-        self._wait_until: Callable[[Callable[[], bool]], Awaitable[None]] | None = None
+        self._driver: Driver | None = None
         self._closed = False
 
     # ---- users of this peer
 
-    def share(
-        self, hosted: AbstractSet[UserId], room: Callable[[], ConversationId] = str,
-        deliveries: Callable[[], RoomDeliveries] | None = None,
-        wait_until: Callable[[Callable[[], bool]], Awaitable[None]] | None = None,
-    ) -> None:  # fmt: skip
-        """Set the users of this peer, a live view, and how to get the id of the room and who has its messages.
+    def open(self, driver: Driver) -> None:
+        """Ask the core of this driver for the users of this peer, for the room, and for who has its messages."""
+        self._driver, self._hosted = driver, driver.node.hosted.keys()
 
-        Args:
-            wait_until: Waits until something is true of the core.
-        """
-        self._hosted, self._room, self._deliveries = hosted, room, deliveries
-        self._wait_until = wait_until
+    def _room(self) -> ConversationId:
+        return "" if self._driver is None else self._driver.node.room
 
-    def _in_room(self, log: LogId) -> RoomDeliveries | None:
+    def _in_room(self, log: LogId) -> DeliveryReceipts | None:
         """Return who knows the deliveries of a log of the room; None for another log."""
-        return self._deliveries() if self._deliveries is not None and log.conversation == self._room() else None
+        if self._driver is None or log.conversation != self._room():
+            return None
+        return self._driver.node.sync.delivery_receipts
 
     def deliver_when_taken(self, user: UserId, place: int) -> None:
         """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
@@ -640,17 +612,19 @@ class ReceiptTracker:
     ) -> list[ReceiptUpdate]:
         """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
-        Returns the updates to report: of each of these users, in the room of one of them.
+        Returns the updates to report: of each of these users; in the room of one of them who is not of this peer, since
+        nothing changes with those who are.
         """
         deliveries = self._in_room(log)
         if deliveries is None:
             return self._advance(log, first, last, (*others, member), "delivered")
-        if not others and self._is_here(log, member):
+        away = [one for one in (*others, member) if one not in self._hosted]
+        if not away:
             return []
         positions = self._of(log).delivered
         if positions.waiting:
             positions.wake(first, last, {*others, member}, partial(self._holding, log))
-        return self._updates(log, first, last, [member], "delivered")
+        return self._updates(log, first, last, [away[-1]], "delivered")
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
@@ -764,8 +738,8 @@ class ReceiptTracker:
         marks = self._of(log).positions(kind).marks
         known = dict.fromkeys(member for member, mark in marks.items() if mark >= seq)
         if kind == "delivered" and (deliveries := self._in_room(log)) is not None:
-            of_room = (member for member in deliveries.holders(log, seq) if not self._is_here(log, member))
-            known.update(dict.fromkeys(of_room))
+            hosted = self._hosted  # in the room they have each message when it is written
+            known.update(dict.fromkeys([one for one in deliveries.holders(log, seq) if one not in hosted]))
         return known
 
     def _has(self, log: LogId, seq: int, member: UserId) -> bool:
@@ -811,14 +785,18 @@ class ReceiptTracker:
 
     async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:
         """Wait until one of these peers has an entry."""
-        deliveries, wait_until = self._deliveries, self._wait_until
-        if deliveries is None or wait_until is None:
+        driver = self._driver
+        if driver is None:
             raise PeerClosed("the peer was closed")
         keys = {id_of(id) for id in peers}
         if "" in keys:
             raise ValueError(f"not the id of a peer: {', '.join(id for id in peers if not id_of(id))!a}")
+
+        def is_stored() -> bool:
+            return driver.node.sync.delivery_receipts.is_stored_by(keys, log, seq)
+
         try:
-            await asyncio.wait_for(wait_until(lambda: deliveries().is_stored_by(keys, log, seq)), timeout)
+            await asyncio.wait_for(driver.wait_until(is_stored), timeout)
         except TimeoutError:
             raise DeliveryTimeout(message_id(log, seq), peers) from None
 

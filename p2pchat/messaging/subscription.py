@@ -9,46 +9,46 @@ each behind the messages that were there when it happened.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
-from p2pchat.core.edits import RELATION_KINDS, Edits
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import LogId, Ref, decode_entry
+from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
-from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent, aware
-from p2pchat.messaging.groups import GROUP_KINDS, GroupChanged, earlier_changes
+from p2pchat.messaging.event_builder import EventBuilder, Made
+from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent
+from p2pchat.messaging.groups import GroupChanged
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
     NOT_SHOWN,
-    AnyMessageChange,
-    Deleted,
-    Edited,
     Message,
-    Reaction,
     Sent,
-    post_of,
 )
-from p2pchat.messaging.receipts import Kind, ReceiptUpdate
-from p2pchat.protocol import UserId
-from p2pchat.runtime.recent import EntrySpan
+from p2pchat.messaging.receipts import (
+    Kind,
+    ReceiptTracker,
+    ReceiptUpdate,
+    StoredReceipt,
+    expected_recipients,
+    look_up_receipt,
+)
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.runtime.driver import Driver
+from p2pchat.runtime.recent_entries import RecentEntries
 from p2pchat.storage.base import ReleasedEntry
-
-if TYPE_CHECKING:
-    from p2pchat.messaging.feed import Feed
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; one read of a link takes half of it
 MAX_BREATH = 0.05  # for all readers together, however long others took; a guess: nobody notices 50 ms
 LOOKS = 32  # events returned between two checks of the clock and of everything else
 MAX_LIVE = 10_000  # unread subjects of a subscription; beyond it the oldest are dropped
 RECEIPTS_AT_ONCE = 500  # looked up together
-PAGE = 500  # entries read from storage at once
 
 AnyEvent = Event | Message | Sent
 RECEIPT_EVENTS: dict[Kind, type[ReceiptEvent]] = {"delivered": Delivered, "read": Read}
 ReceiptKey = tuple[type[ReceiptEvent], LogId, int, UserId]  # the message, and the user who has or has read it
-Made = Message | Sent | AnyMessageChange
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -407,183 +407,153 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
         return f"<Events of {self.consumer!a} at place {self._reader.place}>"
 
 
-# ---- building events from released entries
+# ---- the source of messages, and the places of consumers
+#
+# Messages come from memory at the newest place, and from storage behind it. The place of a consumer is stored soon
+# after it changes, at the latest when the peer closes gracefully. Receipts of earlier runs are completed here before
+# they are reported.
+
+MAIN = "main"  # the consumer of events() without a name; the command line reads with it, too
 
 
-class Step(NamedTuple):
-    """One released entry."""
-
-    place: int
-    log: LogId
-    seq: int
-    entry: Entry
-    received_at: int
-    old: bool
-    gap: bool
-
-
-Special = dict[
-    int, AnyMessageChange | Edits
-]  # by place: the event of an entry that is no message, edits of one that is
-Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
-
-
-class BuiltEvents(NamedTuple):
-    """Events of the next entries.
+class Feed:
+    """The source of all subscriptions of one peer.
 
     Attributes:
-        made: Messages and changes of messages, the newest first, so that the next one is last.
-        read: Everything up to this place is in here, or is nothing for this subscription.
-        changes: Changes of groups in earlier runs, among them.
+        recent: The newest messages, in memory.
+        start: The newest place when the peer started.
+        count_readers: Returns the number of subscriptions.
     """
 
-    made: list[Made]
-    read: int
-    changes: Changes
+    def __init__(self, tracker: ReceiptTracker) -> None:
+        self.recent: RecentEntries = RecentEntries(0)
+        self.start: int = 0
+        self.count_readers: Callable[[], int] = lambda: 1
+        self._tracker = tracker
+        self._driver: Driver | None = None
+        self._offsets: dict[str, int] = {}  # the last place that each consumer acknowledged
 
+    def load(self, stored: Stored, is_reading: Callable[[], bool]) -> None:
+        """Load the places of consumers; `is_reading` returns whether messages need to be kept in memory."""
+        self.start = stored.next_place - 1
+        self.recent = RecentEntries(self.start, is_reading)
+        self._offsets = dict(stored.consumers)
 
-class EventBuilder:
-    """Builds the events of one subscription, a run in memory or a page of storage at a time.
+    def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
+        """Begin the subscriptions opened before the peer ran.
 
-    Args:
-        posts: The classes wanted of messages and of changes of messages.
-        groups: Changes of groups are wanted.
-    """
+        The first start on a profile makes the consumer MAIN, stored with the first commit: what is delivered before a
+        program first asks for events is not lost to it if this run is killed.
+        """
+        self._driver = driver
+        if not self.start and MAIN not in self._offsets:
+            self.commit_offset(MAIN, 0)
+        for reader in readers:
+            self.begin(reader)
 
-    def __init__(self, source: Feed, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool) -> None:
-        self._source = source
-        self._viewer = viewer
-        self._access = access
-        self._posts = posts
-        self._groups = groups
+    def begin(self, reader: Subscription, first: int | None = None) -> None:
+        """Set the place where a subscription begins: behind the last one that its consumer acknowledged.
 
-    async def after(self, read: int) -> BuiltEvents | None:
-        """Return the events after a place; None if there are none. Raises PeerClosed when storage is closed."""
-        recent = self._source.recent
-        run = recent.after(read)
-        if run is None:
-            return await self._from_storage(read)
-        if not recent.edited and self._access.is_all:
-            return self._from_run(run, read)
-        steps = _steps_of(run, read)
-        if not recent.edited:
-            return self._from_steps(steps, {}, {})
-        # What became of a message costs as much as its reactions, so it is looked up once for as many entries as wait.
-        while len(steps) < PAGE and (run := recent.after(steps[-1].place)) is not None:
-            steps += _steps_of(run, steps[-1].place)
-        return self._from_steps(steps, await self._edits_of(steps), {})
+        Args:
+            first: The place of a new consumer of this user; None for the place where the peer started.
+        """
+        consumer = reader.consumer
+        place = None if consumer is None else self._offsets.get(consumer)
+        if place is None:
+            newest = self.recent.newest if consumer is None else self.start if first is None else first
+            place = 0 if reader.start == "beginning" else newest
+            if consumer is not None:
+                self.commit_offset(consumer, place)
+        reader.begin(place)
 
-    async def _from_storage(self, read: int) -> BuiltEvents | None:
-        shown = await self._source.places(read, PAGE)
-        steps = [Step(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
-        special: Special = {s.place: s.edits for s in shown if s.edits is not None}
-        special |= await self._message_changes(steps)
-        changes = await self._group_changes(steps)
-        return self._from_steps(steps, special, changes) if steps else None
+    # ---- places of consumers
 
-    def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
-        """Build messages from memory where nothing was edited and everything is visible: the quickest way."""
-        viewer, log, received_at, old, gap = self._viewer, run.log, run.received_at, run.old, run.gap
-        made: list[Made] = []
-        kind = Sent if log.user in self._access.mine else Message
-        if kind in self._posts:
-            first, to_seq = read + 1, run.first - run.place
-            newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
-            made = [
-                kind(viewer, log, place + to_seq, entry, place, received_at, old, gap)
-                for place, entry in newest_first
-                if entry.k not in NOT_SHOWN
+    def place_of(self, consumer: str, first: int | None = None) -> int:
+        """Return the last place that a consumer acknowledged; for a new one `first`, or the newest at the start."""
+        return self._offsets.get(consumer, self.start if first is None else first)
+
+    def load_offsets(self, places: Mapping[str, int]) -> None:
+        """Take places that are stored already, or are about to be."""
+        self._offsets.update(places)
+
+    def commit_offset(self, consumer: str, place: int) -> None:
+        """Set the place of a consumer; stored soon."""
+        self._offsets[consumer] = place
+        if self._driver is not None:
+            self._driver.ack(consumer, place)
+
+    async def commit_offset_now(self, consumer: str, place: int) -> None:
+        """Set the place of a consumer; returns when it is on disk."""
+        self._offsets[consumer] = place
+        if self._driver is not None:
+            await self._driver.ack_durably({consumer: place})
+
+    def recommit_offsets(self, consumers: set[str]) -> None:
+        """Store the places of these consumers once more, since storage may have failed meanwhile."""
+        for consumer in consumers & self._offsets.keys():
+            self.commit_offset(consumer, self._offsets[consumer])
+
+    # ---- reading storage; PeerClosed before the peer runs, and when its storage is closed
+
+    def _running(self) -> Driver:
+        if self._driver is None:
+            raise PeerClosed("the peer has not been started")
+        return self._driver
+
+    async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
+        """Return stored entries in the order in which they were released."""
+        return await self._running().places(after, limit)
+
+    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
+        """Return every released entry of one conversation."""
+        disk = self._running().disk
+        return await disk.read(lambda: disk.storage.history(group, limit=0))
+
+    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
+        """Return these entries with their edits; None for one that is not released here."""
+        disk = self._running().disk
+        storage = disk.storage
+
+        def look_up() -> list[ReleasedEntry | None]:
+            keys = [LogKey(conversation, ref.log) for conversation, ref in named]
+            held = storage.lookup(list(dict.fromkeys(keys)), [])[0]
+            return [
+                storage.entry(held[key].log, ref.seq) if key in held else None
+                for key, (_, ref) in zip(keys, named, strict=True)
             ]
-        return BuiltEvents(made, run.end - 1, {})
 
-    def _from_steps(self, steps: list[Step], special: Special, changes: Changes) -> BuiltEvents:
-        """Build what this subscription wants and may see."""
-        wanted, access, mine, viewer = self._posts, self._access, self._access.mine, self._viewer
-        read = steps[-1].place
-        if not access.is_all:
-            steps = [step for step in steps if access.sees(step.log, step.entry)]
-        made: list[Made] = []
-        for place, log, seq, entry, received_at, old, gap in reversed(steps):
-            found = special.get(place) if special else None
-            if entry.k in NOT_SHOWN:
-                if found is not None and not isinstance(found, Edits):
-                    made.append(found)
-                continue
-            kind = Sent if log.user in mine else Message
-            if kind in wanted:
-                made.append(kind(viewer, log, seq, entry, place, received_at, old, gap, found))  # type: ignore[arg-type]
-        return BuiltEvents(made, read, changes)
+        return await disk.read(look_up)
 
-    async def _group_changes(self, steps: Sequence[Step]) -> Changes:
-        """Return the changes that groups underwent in earlier runs, by these entries."""
-        if not self._groups:
-            return {}
-        start = self._source.start
-        named = [(step.place, step.log) for step in steps if step.entry.k in GROUP_KINDS and step.place <= start]
-        found = await earlier_changes(self._viewer, self._source.written, named) if named else {}
-        return {
-            (event.log, event.seq, event.change, event.target): (place, event)
-            for place, events in found.items()
-            for event in events
-            if self._access.hears(event.audience)
-        }
+    # ---- receipts of earlier runs
 
-    async def _edits_of(self, steps: Sequence[Step]) -> Special:
-        """Return the edits of entries in memory, and the events of those that are edits themselves."""
-        special: Special = {}
-        edited = self._source.recent.edited
-        named = [(step, Ref(ref_key(step.log.user, step.log.run), step.seq)) for step in steps]
-        named = [(step, ref) for step, ref in named if ref.seq in edited.get((step.log.conversation, ref.log), ())]
-        for (step, _), shown in zip(named, await self._entries(named), strict=True):
-            if shown is not None and shown.edits is not None:
-                special[step.place] = shown.edits
-        return special | await self._message_changes(steps)
+    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
+        """Return receipts with their counts; None for one that was reported, is of no message, or cannot be looked up.
 
-    async def _entries(self, named: Sequence[tuple[Step, Ref]]) -> list[ReleasedEntry | None]:
-        """Return the entries that steps name, each looked up once."""
-        keys = [(step.log.conversation, ref) for step, ref in named]
-        asked = list(dict.fromkeys(keys))
-        found = dict(zip(asked, await self._source.entries(asked), strict=True)) if asked else {}
-        return [found[key] for key in keys]
+        Messages of this run are known. For earlier ones storage knows which entries are messages and who has them;
+        the users for whom a room message waited are no longer known.
+        """
+        driver, is_known = self._driver, self._tracker.wrote
+        former = [event for event in events if not is_known(event.log)]
+        if driver is None or not former:
+            return list(events)
+        storage = driver.disk.storage
+        try:
+            found = await driver.disk.read(lambda: [look_up_receipt(storage, event.log, event.seq) for event in former])
+        except PeerClosed:
+            found = [StoredReceipt(None, [], [])] * len(former)
+        looked_up = iter(found)
+        return [event if is_known(event.log) else self._completed(event, next(looked_up)) for event in events]
 
-    async def _message_changes(self, steps: Sequence[Step]) -> Special:
-        """Return the events of the edits, deletions and reactions among these entries, by place."""
-        if not any(kind in self._posts for kind in MESSAGE_CHANGES):
-            return {}
-        named = [(step, re) for step in steps if step.entry.k in RELATION_KINDS and (re := step.entry.re) is not None]
-        special: Special = {}
-        for (step, _), shown in zip(named, await self._entries(named), strict=True):
-            event = None if shown is None else self._change_event(step, shown)
-            if event is not None and type(event) in self._posts:
-                special[step.place] = event
-        return special
-
-    def _change_event(self, step: Step, shown: ReleasedEntry) -> AnyMessageChange | None:
-        """Return the change that an entry makes to a message; None if it makes none, or is superseded."""
-        place, log, seq, entry, received_at, old, _ = step
-        viewer = self._viewer
-        by, message = viewer.people.user(log.user), post_of(viewer, shown, mine=shown.log.user in self._access.mine)
-        common: dict[str, Any] = {
-            "at": aware(received_at), "message": message, "by": by, "sent_at": aware(entry.at), "old": old, "log": log,
-            "seq": seq, "place": place, "ref": viewer._ref_of(log, seq),
-        }  # fmt: skip
-        if message.unsupported is not None:
+    def _completed(self, event: ReceiptEvent, stored: StoredReceipt) -> ReceiptEvent | None:
+        log, seq, (shown, marks, read) = event.log, event.seq, stored
+        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
-        if entry.k == "reaction":
-            present = message.reaction_of(by)
-            reaction = entry.b if isinstance(entry.b, str) else ""
-            return Reaction(**common, reaction=reaction) if present == ((log, seq) if reaction else None) else None
-        if message.mended_by != (log, seq):
-            return None
-        return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
-
-
-def _steps_of(run: EntrySpan, read: int) -> list[Step]:
-    """Return the entries of a run after a place."""
-    skip = read + 1 - run.place
-    log, first, place = run.log, run.first, run.place
-    return [
-        Step(place + i, log, first + i, entry, run.received_at, run.old, run.gap)
-        for i, entry in enumerate(run.entries)
-        if i >= skip
-    ]
+        if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
+            return None  # a read delivers all before it, whatever of that was taken in an earlier run
+        holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
+        readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
+        counted = readers if isinstance(event, Read) else holders
+        entry, node = decode_entry(shown.raw), self._running().node
+        of = set(expected_recipients(node, log, entry, holders)) or holders | readers
+        holders |= self._tracker.holders_at(shown.place, of)
+        return replace(event, count=len(counted & of), of=len(of))

@@ -1,8 +1,8 @@
 """Unread messages of a local user, and the cursors behind them: of each consumer, and of what was marked as read.
 
-A place is the number of an entry in the order in which entries were shown here (feed.py, which stores the places).
-Marks of single logs come from the core, also those that other peers of the user made (core/sync/read_receipts.py),
-and those of what its programs took there (core/sync/taken_marks.py).
+A place is the number of an entry in the order in which entries were shown here. Feed in subscription.py stores the
+places. Marks of single logs come from the core, also those that other peers of the user made
+(core/sync/read_receipts.py), and those of what its programs took there (core/sync/taken_marks.py).
 """
 
 from __future__ import annotations

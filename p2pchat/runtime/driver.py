@@ -46,12 +46,14 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
-from p2pchat.runtime.connections import ConnectionManager, gc_paused
-from p2pchat.runtime.recent import RecentEntries, spans_of
+from p2pchat.runtime.connections import ConnectionManager, gc_paused, return_memory_soon
+from p2pchat.runtime.content_worker import ContentWorker
+from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.base import ReleasedEntry, Storage
+from p2pchat.storage.content import CONTENT_NAME
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
@@ -63,6 +65,8 @@ TURN_SECONDS = 0.03
 UNKNOWN_TURN_SECONDS = 0.01
 UNKNOWN_WAIT_SECONDS = 0.03  # so long they wait at most for turns in which contacts and programs have nothing
 UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
+LITTLE_BYTES = 2048  # of one read: 60 of the smallest frames. Handshakes, and what people write, are less; a guess
+DECODED_LINKS = 16  # with frames that wait; of further unknown peers nothing is decoded. A guess: 16 MiB
 FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
 
@@ -101,6 +105,7 @@ class Driver:
         self.node = node
         self.connections = connections
         connections.strangers.knows = node.links.book.knows_host
+        connections.defers = self._defers
         self.recent = recent
         self.counted: dict[str, int] = {}
         self.broken: BaseException | None = None
@@ -128,10 +133,16 @@ class Driver:
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
         self._turns = Turns(settings, node.is_known, connections.hold)
+        self._little_first = False  # whether links that sent little were decoded first in the last turn
+        self._undecoded: dict[int, None] = {}  # links of which bytes wait, those first that wait longest
         self._unknown_at = 0.0  # when what unknown peers sent was last handled, however long it took
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
         self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
+        self.content: ContentWorker = ContentWorker(
+            None if directory is None else directory / CONTENT_NAME, settings, self.put, connections.buffered,
+            connections.send,
+        )  # fmt: skip
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             fx.Send: self._outgoing.send,
@@ -149,6 +160,13 @@ class Driver:
             fx.WriteRefused: self.requests.on_refused,
             fx.ImportResult: self.requests.on_answered,
             fx.PruneResult: self.requests.on_answered,
+            fx.OpenContent: self.content.open,
+            fx.StoreLeaves: self.content.store_leaves,
+            fx.StorePieces: self.content.store_pieces,
+            fx.GivePieces: self.content.give,
+            fx.ContentProgress: self._on_content_progress,
+            fx.ContentArrived: self._on_content_arrived,
+            fx.ContentStopped: self._on_content_stopped,
             fx.ReadStored: self.requests.on_answered,
             fx.ComparisonEnded: self.requests.on_answered,
             fx.Released: self._on_released,
@@ -167,6 +185,7 @@ class Driver:
         """Start the node. From now on inputs are handled."""
         with gc_paused():
             self._execute(self.node.start(self._now()))
+        return_memory_soon()  # what storage was read with
         self._flush_links()
         self._schedule()
 
@@ -205,18 +224,21 @@ class Driver:
             if self._acked and not self._stopped:
                 self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
-            has_frames = bool(self._turns)
+            has_frames = bool(self._turns or self._undecoded)
             is_busy = has_frames and self._handle_known()
             while self.writes and not self._in_flight.own and not self._stopped:
                 is_busy = True
                 self._handle_writes(self.writes.take())
                 self._handle_inbox()  # storage in memory has answered already
             if has_frames:
-                if self._turns and not self._in_flight.is_behind:
+                if (self._turns or self._undecoded) and not self._in_flight.is_behind:
                     self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
                 self._turns.end()
+                for link in self._undecoded:
+                    self.connections.hold_undecoded(link)
             self._end_turn()
-            if self._turns and self._turns.may_take(disk_is_behind=self._in_flight.is_behind):
+            is_behind = self._in_flight.is_behind
+            if (self._undecoded and not is_behind) or (self._turns and self._turns.may_take(disk_is_behind=is_behind)):
                 self._schedule()
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
@@ -264,10 +286,37 @@ class Driver:
         only_little = is_busy and self._loop.time() < self._unknown_at + UNKNOWN_WAIT_SECONDS
         if not only_little:
             self._flush_links()
+        if self._undecoded:
+            self._decode_unknown(only_little=only_little)
         taken = self._turns.take_unknown(only_little=only_little)
         self._handle_parts(taken, self._settings.turn_units // UNKNOWN_PARTS, UNKNOWN_TURN_SECONDS)
         if not only_little:
             self._unknown_at = self._loop.time()
+
+    def _defers(self, link: int) -> bool:
+        """Return whether what came on a link waits for the turn of unknown peers. To decode it takes time, too."""
+        if self.node.is_known(link):
+            return False
+        self._undecoded[link] = None
+        self._schedule()
+        return True
+
+    def _decode_unknown(self, *, only_little: bool) -> None:
+        """Decode what some unknown peers sent; in every second turn, first of those that sent little.
+
+        Of those that sent more only while frames of few links wait, since frames take more memory than their bytes.
+        """
+        until, connections = self._loop.time() + UNKNOWN_TURN_SECONDS, self.connections
+        little = [link for link in self._undecoded if connections.undecoded(link) <= LITTLE_BYTES]
+        self._little_first = not self._little_first
+        links = little if only_little else dict.fromkeys([*(little if self._little_first else ()), *self._undecoded])
+        for link in links:
+            if self._turns.links >= DECODED_LINKS and connections.undecoded(link) > LITTLE_BYTES:
+                continue
+            del self._undecoded[link]
+            connections.decode(link)
+            if self._loop.time() >= until:
+                return
 
     def _handle_parts(self, inputs: list[LinkInput], most: int, seconds: float) -> None:
         """Handle what links received in parts of `most` units, and let the rest wait when their time is over.
@@ -307,6 +356,18 @@ class Driver:
         self._fail_calls(lambda: P2PChatError(text))
         self._emit(fx.WarningIssued("internal", text))
         self._cut_task = self._loop.create_task(self.connections.cut_all())  # other peers see it without a timeout
+
+    def _on_content_progress(self, effect: fx.ContentProgress) -> None:
+        self.content.on_progress(effect)
+        self._emit(effect)
+
+    def _on_content_arrived(self, effect: fx.ContentArrived) -> None:
+        self.content.on_arrived(effect)
+        self._emit(effect)
+
+    def _on_content_stopped(self, effect: fx.ContentStopped) -> None:
+        self.content.on_stopped(effect)
+        self._emit(effect)
 
     # Links
 
@@ -377,7 +438,8 @@ class Driver:
                 self.recent.skip(self.recent.newest)
 
     def _cancel_fetches(self, link: int) -> None:
-        """Answer the fetches of a link that ended with nothing."""
+        """Answer the fetches of a link that ended with nothing, and its pulls no more."""
+        self.content.on_link_down(link)
         for effect in self._pages.remove(link):
             self.put(FetchResult(link, effect.ticket, [], None))
 
@@ -463,7 +525,7 @@ class Driver:
     @property
     def idle(self) -> bool:
         """True if nothing is on its way to the disk or into the core."""
-        return not (self.writes or self._in_flight or self._inbox or self._turns or self._acked)
+        return not (self.writes or self._in_flight or self._inbox or self._turns or self._undecoded or self._acked)
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
@@ -503,6 +565,7 @@ class Driver:
                     async with asyncio.timeout(self._time_left()):
                         await self.disk.write(Change(consumers=self._acked))
         finally:
+            await self.content.close()
             closed = await self.disk.close(within=self._time_left())
         if not closed:
             text = "the disk does not answer, and is not waited for: what was accepted is safe, "
@@ -522,6 +585,7 @@ class Driver:
         self._fail_calls(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.connections.cut_all()
+        await self.content.close()
         return await self.disk.close(wait=False)
 
     def _fail_calls(self, make: Callable[[], P2PChatError]) -> None:

@@ -29,7 +29,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import Change, DiskLevel, Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.base import Storage
+from p2pchat.storage.base import Storage, files_of
 
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
@@ -401,6 +401,7 @@ class CoreReads:
                 {key: storage.shown_by(key) for key in effect.shown},
                 {whose: storage.logs_of(*whose) for whose in effect.all_logs},
                 {key: storage.prunable(key) for key in effect.prunable},
+                {key: files_of(storage.entry(*key)) for key in effect.files},
             ),
         )
 

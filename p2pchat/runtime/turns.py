@@ -19,12 +19,12 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
 from p2pchat.core.records import Change
-from p2pchat.protocol import Digest, Entries, Frame, Have, Here, MarksFrame, Peers, Unknown
+from p2pchat.protocol import Digest, Entries, Frame, Have, Here, MarksFrame, Peers, TypingFrame, Unknown, Want
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
 BATCH_UNITS = 4  # a signature; a user's certificate has one too
 NEW_LOG_UNITS = 8
-ITEMS_A_UNIT = 4  # users, marks or addresses in one frame
+ITEMS_A_UNIT = 4  # users, marks, names or addresses in one frame
 
 PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost depends on what is held here. A guess
 
@@ -36,16 +36,19 @@ LinkInput = Got | Faulted | LinkDown
 def units_of(frame: Frame | Unknown) -> int:
     """Return the work of a frame: at least 1."""
     if isinstance(frame, Entries):
-        return len(frame.e) + (BATCH_UNITS + NEW_LOG_UNITS if frame.first == 1 else BATCH_UNITS)
+        units = len(frame.e) + (BATCH_UNITS + NEW_LOG_UNITS if frame.first == 1 else BATCH_UNITS)
+        return units + len(frame.names) // ITEMS_A_UNIT
     if isinstance(frame, Here):
         certified = sum(user.cert is not None for user in frame.users)
         return 1 + BATCH_UNITS * certified + (len(frame.users) - certified + len(frame.gone)) // ITEMS_A_UNIT
     elif isinstance(frame, (Have, MarksFrame)):
-        items = sum(map(len, frame.marks.values()))
+        items = len(frame.names) + sum(map(len, frame.marks.values()))
         if isinstance(frame, Have) and (frame.refused or frame.full):
             items += sum(map(len, frame.refused.values())) + sum(map(len, frame.full.values()))
     elif isinstance(frame, Digest):
-        items = len(frame.sums or ())
+        items = len(frame.names) + len(frame.sums or ())
+    elif isinstance(frame, (Want, TypingFrame)):
+        items = len(frame.names)
     elif isinstance(frame, Peers):
         items = len(frame.linked)
     else:
@@ -79,6 +82,11 @@ class Turns:
     def __bool__(self) -> bool:
         """Return whether anything waits, held links aside."""
         return bool(self._queues)
+
+    @property
+    def links(self) -> int:
+        """The number of links of which something waits, held ones aside."""
+        return len(self._queues)
 
     def put(self, input: LinkInput) -> None:
         """Add an input behind the others of its link."""

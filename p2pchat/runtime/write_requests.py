@@ -22,7 +22,7 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
-from p2pchat.core.log import LogId, Ref
+from p2pchat.core.log import FileRef, LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId
 
@@ -100,6 +100,28 @@ class RequestQueue:
             future.set_result(position)
         else:
             self.writes.add(future, user, conversation, kind, bodies, re, ref, claimed)
+            self._schedule()
+        return future
+
+    def write_files(
+        self,
+        user: UserId,
+        conversation: ConversationId,
+        kind: str,
+        text: str,
+        files: tuple[FileRef, ...],
+        re: Ref | None = None,
+        ref: str | None = None,
+        claimed: int | None = None,
+    ) -> asyncio.Future[Position]:
+        """Write one entry with attachments, behind what waits. The future is as that of write()."""
+        future: asyncio.Future[Position] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(PeerClosed("the peer was closed"))
+        else:
+            self.writes.begin(user, conversation, kind, re)
+            self.writes.add(future, user, conversation, kind, (text,), re, ref, claimed)
+            self.writes.end(conversation, files)
             self._schedule()
         return future
 
@@ -240,7 +262,10 @@ class PendingWrite:
     Each call has a future of its own: a shared one would be cancelled for all callers by the first that is cancelled.
     """
 
-    __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "refs", "user", "waiting")
+    __slots__ = (
+        *("bodies", "characters", "claims", "conversation", "files", "kind", "promised", "re", "refs", "user"),
+        "waiting",
+    )
 
     def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
         self.user: UserId = user
@@ -250,6 +275,7 @@ class PendingWrite:
         self.bodies: list[str] = []
         self.characters: int = 0
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
+        self.files: tuple[FileRef, ...] = ()
         self.promised: Position | None = None  # position of the first entry, if any caller was promised one
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
         self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
@@ -333,6 +359,15 @@ class WriteBatcher:
         write.bodies.extend(bodies)
         write.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
+    def begin(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
+        """Begin a write of its own, which the next text joins."""
+        write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
+        self._waiting.append(write)
+
+    def end(self, conversation: ConversationId, files: tuple[FileRef, ...]) -> None:
+        """Give the last write of a conversation its attachments. No text joins it any more."""
+        self._last.pop(conversation).files = files
+
     def next_position(self, user: UserId, conversation: ConversationId) -> Position | None:
         """Return the position that the next text will get, or None when that is not settled."""
         key, ahead = (conversation, user), self._entries_ahead(user, conversation)
@@ -380,7 +415,9 @@ class WriteBatcher:
         if self._last.get(write.conversation) is write:
             del self._last[write.conversation]
         ticket = self._issue_ticket(write)
-        return WriteRequest(ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims)
+        return WriteRequest(
+            ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.files
+        )
 
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:
         """Resolve the calls of a write that is durable; return their number."""

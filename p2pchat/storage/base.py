@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.edits import Edits
-from p2pchat.core.log import Batch, Entry, LogId, decode_entry, is_one_batch
+from p2pchat.core.log import Batch, Entry, FileRef, LogId, attachments_of, decode_entry, is_one_batch
 from p2pchat.core.records import (
     Change,
     KnownConversation,
@@ -235,6 +235,19 @@ def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     if shown.edits is None or shown.edits.newest is None:
         return entry.b
     return decode_entry(shown.edits.newest.raw).b
+
+
+def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
+    """Return the attachments of a message as it is now; () for a deleted one, and for what is not there."""
+    if shown is None:
+        return ()
+    if (
+        shown.edits is not None
+        and shown.edits.newest is not None
+        and decode_entry(shown.edits.newest.raw).k == "delete"
+    ):
+        return ()
+    return attachments_of(decode_entry(shown.raw))
 
 
 # ---- what all storages compute

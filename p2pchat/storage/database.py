@@ -22,7 +22,7 @@ from p2pchat.storage.dialects.dialect import Conflict, DatabaseURL, Dialect
 from p2pchat.storage.schema import TABLES, UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
-MOST_NUMBERS = 10_000  # remembered; about 2 MiB
+MOST_NUMBERS = 10_000  # of each table; about 1.3 MiB
 MOST_RANGES = 32  # in one statement; SQLite takes 500
 
 
@@ -41,7 +41,7 @@ class Database:
         self._begins = dialect.begins_write if writes else dialect.begins_read
         self._most_bytes = dialect.max_statement_bytes
         self._is_suspect = False
-        self.numbers: dict[tuple[str, str], int] = {}  # of conversations and users, by table and id
+        self.numbers: dict[str, dict[str, int]] = {"conversations": {}, "users": {}}  # by table and id
         self._inserts: dict[tuple[Table, Conflict, int], str] = {}  # by the number of rows
         if writes:  # the usual ones are made once, not during a commit
             for table in TABLES:
@@ -65,7 +65,8 @@ class Database:
 
     def rollback(self) -> None:
         """Undo what was written since begin(); if the connection is lost, all of that is lost anyway."""
-        self.numbers.clear()
+        for numbers in self.numbers.values():
+            numbers.clear()
         with suppress(*self.dialect.errors):
             self.driver.rollback()
 
@@ -134,13 +135,14 @@ class Database:
 
     def number(self, table: str, id: str) -> int:
         """Return the number of a conversation or user; 0 if it is not known here."""
-        found = self.numbers.get((table, id))
+        numbers = self.numbers[table]
+        found = numbers.get(id)
         if found is None:
-            if len(self.numbers) >= MOST_NUMBERS:
-                self.numbers.clear()
+            if len(numbers) >= MOST_NUMBERS:
+                numbers.clear()
             found = self.value(f"select number from {table} where id = ?", bytes.fromhex(id)) or 0
             if found:
-                self.numbers[table, id] = found
+                numbers[id] = found
         return found
 
     def pages(self, statement: str, rows: int) -> Iterator[Sequence[Any]]:

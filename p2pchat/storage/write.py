@@ -155,7 +155,7 @@ class CommitWriter:
         """Return the number of a conversation or user; a new one if it has none yet."""
         found = self._db.number(table.name, name)
         if not found:
-            found = self._db.numbers[table.name, name] = self.next_number(table)
+            found = self._db.numbers[table.name][name] = self.next_number(table)
             self._db.run(f"insert into {table.name} (number, id) values (?, ?)", found, bytes.fromhex(name))
         return found
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.sync.background import background as _background  # the submodule keeps its name
 from p2pchat.sync.classes import (
+    Attachment,
     Conversation,
     Deleted,
     DeletedMessages,
@@ -26,6 +27,8 @@ from p2pchat.sync.classes import (
     Event,
     Events,
     Failed,
+    FileArrived,
+    FileProgress,
     Gap,
     Group,
     GroupChanged,
@@ -108,6 +111,7 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "AmbiguousName",
+    "Attachment",
     "Backup",
     "Checked",
     "ConsumerBusy",
@@ -124,6 +128,8 @@ __all__ = [
     "Events",
     "Exported",
     "Failed",
+    "FileArrived",
+    "FileProgress",
     "Forgotten",
     "Gap",
     "Group",

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from p2pchat.core.groups.group import GroupView
     from p2pchat.core.log import LogId, Ref
     from p2pchat.export_file import Exported, Imported, Place
+    from p2pchat.messaging.attachments import FileToSend
     from p2pchat.messaging.conversations import DeletedHistory
     from p2pchat.messaging.hosted_user import Users
     from p2pchat.messaging.local_user import Start
-    from p2pchat.messaging.search import Progress
     from p2pchat.messaging.users import HostPeer
     from p2pchat.offline import Checked
     from p2pchat.peer import Forgotten
     from p2pchat.peer_resources import PathLike
     from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
     from p2pchat.reachability import Probed
+    from p2pchat.runtime.content_worker import Progress
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -46,6 +47,59 @@ G = TypeVar("G")
 H = TypeVar("H")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Attachment(Wrapper):
+    """One file of a message."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.attachments"
+    message: Post
+
+    @property
+    def name(self) -> str:
+        """What its writer calls it: to be shown, and never a path."""
+        return self._get("name")
+
+    @property
+    def disk_name(self) -> str:
+        """A name for it that is harmless on any disk, whatever its writer calls it."""
+        return self._get("disk_name")
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._get("size")
+
+    @property
+    def type(self) -> str:
+        """The media type, as its writer says; "" for unknown."""
+        return self._get("type")
+
+    @property
+    def root(self) -> str:
+        """The hash of its content, in hex: equal for equal content."""
+        return self._get("root")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as in the event line of its message: `here` is whether is_here(), False where no peer runs."""
+        return self._call("to_json")
+
+    def is_here(self) -> bool:
+        """Return whether all of it is on this disk, and verified. Raises PeerClosed, StorageError."""
+        return self._call("is_here")
+
+    def fetch(self, progress: Progress | None = None) -> None:
+        """Get the content from members who have it; returns when all of it is on this disk, and verified."""
+        self._call("fetch", progress)
+
+    def save(self, path: str | Path, progress: Progress | None = None) -> Path:
+        """Fetch it, and write a copy; return its path."""
+        return self._call("save", path, progress)
+
+    def read(self) -> bytes:
+        """Fetch it, and return its bytes; all of them are in memory then. Raises as fetch."""
+        return self._call("read")
 
 
 class Conversation(Wrapper):
@@ -251,6 +305,11 @@ class Post(Wrapper):
     def reaction_of(self, user: User) -> tuple[LogId, int] | None:
         """Return the entry of a user's present reaction, as log and number; None without a reaction."""
         return self._call("reaction_of", user)
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The files of the message, at most 10; () for a deleted one."""
+        return self._get("attachments")
 
     @property
     def action(self) -> bool:
@@ -618,6 +677,23 @@ class Failed(Event):
     ref: str | None
 
 
+class FileEvent(Event):
+    """Base of FileProgress and FileArrived: a file of a message is fetched."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.events"
+    log: LogId
+    seq: int
+    name: str
+    size: int
+    root: str
+
+    @property
+    def id(self) -> str:
+        """The id of the message."""
+        return self._get("id")
+
+
 class Gap(Event):
     """A message was shown although entries it follows are missing."""
 
@@ -830,9 +906,10 @@ class LocalUser(Viewer):
         action: bool = False,
         ref: str | None = None,
         claimed_at: datetime | None = None,
+        files: Sequence[FileToSend] = (),
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash."""
-        return self._call("send", to, text, reply_to, action=action, ref=ref, claimed_at=claimed_at)
+        return self._call("send", to, text, reply_to, action=action, ref=ref, claimed_at=claimed_at, files=files)
 
     def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""
@@ -1221,6 +1298,23 @@ class Edited(MessageChange):
     text: str
 
 
+class FileArrived(FileEvent):
+    """All of a file is on this disk, and verified, whether it came by itself or a program asked for it."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.events"
+    event = "file_arrived"
+
+
+class FileProgress(FileEvent):
+    """More of a file is here and verified. Reported for each whole percent at most."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.events"
+    event = "file_progress"
+    stored: int
+
+
 class NamedUser(LocalUser):
     """A local user with a name and contacts: the own user of a peer, or a hosted user."""
 
@@ -1595,10 +1689,15 @@ class Receipts(Wrapper, Sequence[Receipt]):
 
 
 def backup_profile(
-    data: PathLike | int, to: PathLike, *, db: str | None = None, progress: Callable[[int, int], None] | None = None
+    data: PathLike | int,
+    to: PathLike,
+    *,
+    db: str | None = None,
+    files: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Backup:
-    """Copy key, network (also that of the login) and database of a profile. Its peer may be running."""
-    return call_function("p2pchat.backup", "backup_profile", data, to, db=db, progress=progress)
+    """Copy key, network (also that of the login), database and files of a profile. Its peer may be running."""
+    return call_function("p2pchat.backup", "backup_profile", data, to, db=db, files=files, progress=progress)
 
 
 def copy_database(source: PathLike, target: PathLike, *, progress: Callable[[int, int], None] | None = None) -> Copied:

@@ -492,12 +492,20 @@ def _times_seen(log: Log, user: str) -> list[tuple[float, float]]:
 
 
 def _alternate(log: Log) -> Iterator[Fault]:
-    """Check that a user joins and leaves in turn within one session."""
+    """Check that a user joins and leaves in turn within one session.
+
+    A line `many` counts users who came or left and names none. So nothing is known of anybody after it.
+    """
     for life in log.sessions:
         last: dict[str, str] = {}
-        for number, line in life.of("joined", "left") if life.whole else ():
+        unnamed = "left"  # the last of a user without a line
+        for number, line in life.of("joined", "left", "many") if life.whole else ():
+            if line["event"] == "many":
+                if line["joined"] or line["left"]:
+                    last, unnamed = {}, ""
+                continue
             event, user = line["event"], line["user_id"]
-            if last.get(user, "left") == event and user != log.user_id:  # its own is reported to users it hosts
+            if last.get(user, unnamed) == event and user != log.user_id:  # its own is reported to users it hosts
                 text = f"reported {'again ' if user in last else ''}that {user[:8]} {event}"
                 yield Fault("departure", f"{text}, who was {'here' if event == 'joined' else 'not'}", log.where(number))
             last[user] = event

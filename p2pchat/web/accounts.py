@@ -218,7 +218,7 @@ class Accounts:
             return None
         self.use(account)  # before the wait, in which nobody is to let the user go
         await self._wait_compared(account)
-        return account
+        return account if account.word == REGISTERED and account.hash == hash else None  # it may have ended meanwhile
 
     def find(self, name: str) -> Account | None:
         """Return the account of a name, registered or reserved, or None."""
@@ -294,9 +294,9 @@ class Accounts:
             async with self._changing(name) as account:
                 if account is None or account.reserved:  # not so for the second of two concurrent calls
                     account = await self._store(account, name, random_hash(), NAMED, "registered")
+        await self._wait_compared(account)
         if account.word == REVOKED:
             raise Forbidden("this account was revoked", "revoked")
-        await self._wait_compared(account)
         self.use(account)
         return account
 

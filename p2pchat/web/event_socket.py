@@ -24,12 +24,11 @@ from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
 from p2pchat.commands.activity import ActivityTracker
-from p2pchat.commands.context import MAX_RECENT
-from p2pchat.commands.conversation_commands import conversation_row
+from p2pchat.commands.context import MAX_RECENT, CommandContext
+from p2pchat.commands.conversation_commands import find, list_
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.output import Display, StdoutWriter
+from p2pchat.commands.output import CommandResult, Display, StdoutWriter
 from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
@@ -99,6 +98,17 @@ class EventSession(WebSocketSession):
         )
         self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
         self._commands.stop_waiting_for_names()
+        self._commands.add_commands(
+            {
+                "active": self._set_active,
+                "find": find,
+                "invite": self._invite,
+                "latest": self._latest,
+                "list": self._list,
+                "unread": self._first_unread,
+            },
+            COMMANDS,
+        )
 
     async def finish(self) -> None:
         await asyncio.gather(*self._waiting, return_exceptions=True)
@@ -213,23 +223,7 @@ class EventSession(WebSocketSession):
         return count
 
     async def _handle(self, command: JsonCommand) -> None:
-        if command.do == "active":
-            self.hub_session.set_active(command.fields["on"])
-            await self._display.show_answer("active", [{"on": command.fields["on"]}], [], command.ref)
-        elif command.do == "find":
-            await self._answer(command, self._found)
-        elif command.do == "latest":
-            await self._answer(command, self._latest)
-        elif command.do == "unread":
-            await self._answer(command, self._first_unread)
-        elif command.do == "invite":
-            if not may_invite(self._websocket):
-                raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
-            await self._display.show_answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
-        elif command.do == "list":
-            await self._commands.count_unread()  # other connections mark messages as read too
-            await self._commands.execute_command(command)
-        elif command.do in WRITE_COMMANDS:
+        if command.do in WRITE_COMMANDS:
             with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
                 await asyncio.shield(self._write(command))
         else:
@@ -238,17 +232,20 @@ class EventSession(WebSocketSession):
                 command = replace(command, fields={**fields, "limit": MAX_ROWS})
             await self._commands.execute_command(command)
 
-    async def _answer(self, command: JsonCommand, read: Callable[[dict[str, Any]], Awaitable[list[EventLine]]]) -> None:
-        """Answer with the rows that `read` returns for the fields of the command."""
-        try:
-            await self._display.show_answer(command.do, await read(command.fields), [], command.ref)
-        except (P2PChatError, UsageError, CommandError, ValueError) as error:
-            await self._commands.report_error(error, command.ref)
+    async def _set_active(self, ctx: CommandContext, on: bool) -> CommandResult:
+        self.hub_session.set_active(on)
+        return CommandResult([{"on": on}])
 
-    async def _found(self, fields: dict[str, Any]) -> list[EventLine]:
-        return [conversation_row(await self._commands.resolve(fields["to"]))]
+    async def _invite(self, ctx: CommandContext) -> CommandResult:
+        if not may_invite(self._websocket):
+            raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
+        return CommandResult([invite_row(self.gateway.peer)])
 
-    async def _latest(self, fields: dict[str, Any]) -> list[EventLine]:
+    async def _list(self, ctx: CommandContext) -> CommandResult:
+        await ctx.count_unread()  # other connections mark messages as read too
+        return await list_(ctx)
+
+    async def _latest(self, ctx: CommandContext) -> CommandResult:
         found: list[EventLine] = []
         left = self.gateway.settings.max_answer_bytes
         for talk in self.user.recent_conversations()[:MAX_RECENT]:
@@ -257,13 +254,13 @@ class EventSession(WebSocketSession):
                 left -= len(post.text.encode())
             if left < 0:  # the others, used longer ago, come with their history
                 break
-        return found
+        return CommandResult(found)
 
-    async def _first_unread(self, fields: dict[str, Any]) -> list[EventLine]:
-        talk, max_bytes = await self._commands.resolve(fields["to"]), self.gateway.settings.max_answer_bytes
+    async def _first_unread(self, ctx: CommandContext, to: str) -> CommandResult:
+        talk, max_bytes = await ctx.resolve(to), self.gateway.settings.max_answer_bytes
         unread = await self.user.unread(talk, MAX_ROWS, max_bytes=max_bytes)
         self.gateway.limits.answered(self.account.key, len(unread))
-        return [{**unread[0].to_json(), "unread": len(unread)}] if unread else []
+        return CommandResult([{**unread[0].to_json(), "unread": len(unread)}] if unread else [])
 
     async def _write(self, command: JsonCommand) -> None:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""

@@ -77,6 +77,16 @@ class ProblemOut(
     code: str
 
 
+class FileOut(BaseModel):
+    """One attachment of a message."""
+
+    name: str = Field(description="What its writer calls it: to be shown, never a path.")
+    size: int = Field(description="In bytes.")
+    type: str = Field(description='The media type, as its writer says; "" for unknown.')
+    root: str = Field(description="The hash of its content, in hex.")
+    here: bool = Field(description="Whether all of it is on the disk of the gateway, and verified.")
+
+
 class MessageOut(
     BaseModel,
     populate_by_name=True,
@@ -92,6 +102,7 @@ class MessageOut(
     content: str = Field(description='The current text; "" once deleted.')
     timestamp: str = Field(description="When it was written, in UTC; it never changes.")
     came: str | None = Field(None, description="When it came to this gateway, if more than 10 minutes later.")
+    files: list[FileOut] | None = Field(None, description="Its attachments, at most 10.")
     id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
     action: bool | None = Field(None, description="The text describes an action of the writer.")
@@ -296,4 +307,6 @@ def message_json(post: Message | Sent) -> dict[str, Any]:
         found["came"] = iso(post.came)
     if post.reply_to is not None:
         found["reply_to"] = post.reply_to
+    if post.attachments:
+        found["files"] = [attachment.to_json() for attachment in post.attachments]
     return found | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from p2pchat.cli import streams
-from p2pchat.cli.streams import InputKind, LineReader, Progress, read_line, size, stdin_kind
+from p2pchat.cli.streams import InputKind, LineReader, Progress, read_line, stdin_kind
+from p2pchat.commands.event_text import format_size
 
 
 async def test_lines_come_as_they_are_written() -> None:
@@ -104,7 +105,7 @@ def test_on_windows_nul_is_not_a_console(
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (1_500_000, "1.5 MB"), (2_000_000_000, "2.0 GB")],
 )
 def test_sizes_have_units(count: int, text: str) -> None:
-    assert size(count) == text
+    assert format_size(count) == text
 
 
 class Screen(io.StringIO):

@@ -75,6 +75,7 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
+from p2pchat.storage.base import files_of
 from p2pchat.storage.memory import MemoryStorage
 
 N = "0a" * 16
@@ -89,6 +90,8 @@ QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not conc
 REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
             out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
             out.TypingChanged, out.ComparisonEnded)  # fmt: skip
+CONTENT = (out.OpenContent, out.StoreLeaves, out.StorePieces, out.GivePieces, out.ContentProgress, out.ContentArrived,
+           out.ContentStopped)  # fmt: skip
 EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.ManyChanged)
 
 
@@ -258,7 +261,7 @@ class World:
         return Now(1000.0 + self.seconds, START + round(self.seconds * 1_000_000))
 
     def peer(self, name: str, storage: MemoryStorage | None = None, **settings: float) -> Peer:
-        limits = {"log_bytes": 0, **settings}  # so that tests of small limits count messages alone
+        limits = {"log_bytes": 0, "auto_fetch_bytes": 0, **settings}  # so that tests count messages alone
         peer = Peer(self, name, storage or MemoryStorage(), Settings(**limits))  # type: ignore[arg-type]
         self.peers.append(peer)
         return peer
@@ -448,6 +451,8 @@ class Peer:
         for effect in effects:
             if isinstance(effect, out.Counted):
                 self.counted[effect.what] += effect.n
+            elif isinstance(effect, CONTENT):
+                self.effects.append(effect)
             elif isinstance(effect, EVENTS):
                 self.events.append(effect)
             elif isinstance(effect, out.WakeAt):
@@ -502,7 +507,8 @@ class Peer:
         shown = {key: self.storage.shown_by(key) for key in asked.shown}
         every = {whose: self.storage.logs_of(*whose) for whose in asked.all_logs}
         plans = {key: self.storage.prunable(key) for key in asked.prunable}
-        return LookupResult(asked.ticket, logs, older, sizes, shown, every, plans)
+        files = {key: files_of(self.storage.entry(*key)) for key in asked.files}
+        return LookupResult(asked.ticket, logs, older, sizes, shown, every, plans, files)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):

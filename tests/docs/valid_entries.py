@@ -12,6 +12,7 @@ REF = f'["{"ab" * 16}",1]'  # somebody's entry, which nobody holds
 MARK = f'["{"cd" * 8}",1,"{"ef" * 8}"]'
 OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the examples (tests/vectors)
 OWN_REF = f'["{OWN}{"ab" * 8}",1]'
+FILE = f'{{"name":"a.txt","size":3,"type":"text/plain","root":"{"ab" * 32}"}}'
 NO_EFFECT = "taken, no effect"
 
 
@@ -137,6 +138,10 @@ KEYS = [
         entries("g", "[]", "[1]", f'[-1,"{"ab" * 8}"]', f'[1.0,"{"ab" * 8}"]', f'[1,"{"AB" * 8}"]', "7")),
     Row("`t`: an integer from 0", "taken", entries("t", "0", "-0", str(2**53 - 1))),
     Row("`t`: any other value", "malformed", entries("t", '"yesterday"', "2.0", "-1", "1e20", "false")),
+    Row("`files`: any value, in an entry of any kind (which has a meaning: [attachments](protocol-attachments.md))",
+        "taken",
+        (*entries("files", f"[{FILE}]", "[]", "null", "7", f'[{FILE},"x"]', f"[{','.join([FILE] * 11)}]"),
+         entry(k='"later"', files=f"[{FILE}]"))),
 ]  # fmt: skip
 
 KINDS = [

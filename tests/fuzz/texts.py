@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.control_socket import parse_request
+from p2pchat.cli.control_socket import REQUESTS
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, LineBuffer, parse_json_command
 from p2pchat.commands.typed_commands import (
@@ -180,25 +180,23 @@ def typed_seeds() -> list[bytes]:
     return [line.encode() for line in sorted(lines)] + [b"/" + word + b"msg bob " + word for word in ODD_WORDS]
 
 
+ORDERS = {**JSON_COMMANDS, **REQUESTS}
+
+
 def orders(data: bytes) -> None:
     """Parse a command object from a pipe or the control socket."""
     line = any_text(data)
     try:
-        order = parse_json_command(line)
+        order = parse_json_command(line, ORDERS)
     except BadCommand as error:
         for_people(str(error))
         hold(error.ref is None or isinstance(error.ref, str), "a ref that is no text")
     else:
-        shape = JSON_COMMANDS[order.do]
-        hold(all(type(value) is shape[key][0] for key, value in order.fields.items()), "a field of another type")
+        shape = ORDERS[order.do]
+        kinds = {key: (kind, int) if kind is float else (kind,) for key, (kind, _) in shape.items()}
+        hold(all(type(value) in kinds[key] for key, value in order.fields.items()), "a field of another type")
         hold(all(key in order.fields for key, (_, needed) in shape.items() if needed), "a field is missing")
         hold("text" not in repr(order) or order.do == "text", "a repr that shows what somebody wrote")
-    try:
-        own = parse_request(data)
-    except BadCommand as error:
-        for_people(str(error))
-    else:
-        hold(own is None or {"timeout": 0, "last": 0, **own.fields}, "an order of nothing")
 
 
 def order_seeds() -> list[bytes]:

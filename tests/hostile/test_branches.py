@@ -45,9 +45,12 @@ PEAK = 160 * MIB  # of the attacked process
 # of memory), pages of the database (4), logs and users of which something was stored last (3), certificates (1).
 LEFT = 10 * MIB
 CACHES = 13 * MIB
-# For each log and group of made-up users that was stored. What is held of one in memory takes 1.3 (config.py,
-# `log_bytes`). The rest are holes between blocks in use, which Python does not give back: 8 MiB after 3,600 logs.
-STORED = 8 * KIB
+# Holes between blocks in use, which Python does not give back. They come from what the attack takes at most, half of it
+# for groups that are named and never come: 8 to 12 MiB were measured, and twice that is allowed.
+HOLES = 24 * MIB
+# For each log and group of made-up users that was stored: measured 0.7 for a log. Half of it is the account of its
+# user, the rest its row and the position of its reader.
+STORED = 1 * KIB
 MADE_UP = ("users", "direct", "groups", "addresses", "logs", "large")  # what the branch sends
 ENOUGH = 101  # of each
 CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
@@ -236,7 +239,7 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
     assert median(took) < MEDIAN * slower
     assert late < WORST * slower
     assert peak < PEAK
-    assert left < LEFT + CACHES + STORED * (shown["message"] + shown["group"])
+    assert left < LEFT + CACHES + HOLES + STORED * (shown["message"] + shown["group"])
     assert dialled <= 1 + seconds // Settings().told_host_pause
     # Who wrote is told of when it comes, goes and changes: those who wait for an answer, and those who are shown.
     wrote = shown["request"] + len(direct) + len(groups)

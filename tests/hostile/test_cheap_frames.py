@@ -89,3 +89,41 @@ async def test_messages_of_contacts_pass_a_flood_of_frames_that_cost_much(
     tell(f"{attack.__name__}: a message within {max(took):.2f} s at most, {grown / MIB:.0f} MiB more")
     await eve.disconnect()
     assert grown < 64 * MIB  # docs/guarantees.md
+
+
+KEYS = 24  # of one member; this machine may have 32 strangers
+FRAMES_A_MESSAGE = 40  # some 10 are decoded while a message is delivered, and 100 if all links are decoded at once
+# A frame that may come, with a field of a later version: each value in it is looked at.
+DEAR = b'{"t":"have","marks":{},"x":[' + b",".join([b"[]"] * 87_000) + b"]}"
+
+
+async def send_dear_frames(sybil: Attacker, sent: list[int]) -> None:
+    frame = len(DEAR).to_bytes(4, "big") + DEAR
+    while not sybil.over:
+        sybil.say(frame)
+        sent.append(len(frame))
+        await sybil.writer.drain()
+
+
+@pytest.mark.timeout(240)
+async def test_a_message_of_contacts_waits_for_few_frames_that_take_long_to_decode(
+    cluster: Cluster, tell: Tell
+) -> None:
+    ada, bob = await two_members(cluster)
+    await send_and_wait(ada, "bob", "now you are no stranger")
+    sybils = [Attacker(f"sybil {key}", cluster.network) for key in range(KEYS)]
+    for sybil in sybils:
+        await sybil.join(ada.listening["port"])
+    sent: list[int] = []
+    tasks = [asyncio.create_task(send_dear_frames(sybil, sent)) for sybil in sybils]
+    await send_and_wait(bob, "ada", "before the buffers of all links are full")
+    await send_and_wait(bob, "ada", "then they are")
+    before = len(sent)
+    for number in range(MESSAGES):
+        await send_and_wait(bob, "ada", f"line {number}")
+    frames = (len(sent) - before) / MESSAGES
+    tell(f"{frames:.0f} frames of {KEYS} keys were taken while a message was delivered")
+    for task, sybil in zip(tasks, sybils, strict=True):
+        task.cancel()
+        await sybil.disconnect()
+    assert frames < FRAMES_A_MESSAGE

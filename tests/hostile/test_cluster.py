@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +12,20 @@ import pytest
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import REQUESTS, StoreOptions
-from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.membership import ALIVE, Cluster
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.rate_limit import TooMany
 from tests.nats import missing
-from tests.web.cluster.test_membership import KeepingServer, cluster_of, doors_of, until
+from tests.web.cluster.test_membership import (
+    STREAM,
+    TIMES,
+    KeepingServer,
+    cluster_of,
+    doors_of,
+    known,
+    until,
+    until_held,
+)
 
 
 @pytest.fixture
@@ -62,3 +73,119 @@ async def test_requests_with_new_keys_take_a_bounded_part_of_the_engine(server: 
         assert numbers == [0, 300]
     finally:
         await store.aclose()
+
+
+@pytest.mark.parametrize("end", ["revoked", "deleted"])
+async def test_a_record_of_a_former_name_brings_no_account_back(
+    server: KeepingServer, tmp_path: Path, end: str
+) -> None:
+    """Whoever may write to the engine puts the record back that an account had before its name changed.
+
+    No gateway that runs then remembers that the name was given up, and one that was just started has no accounts.
+    """
+    async with doors_of(server) as doors:
+        one = await doors.open(tmp_path / "one")
+        ada, token = await one.accounts.register("ada")
+        await until_held(server, ada.record)
+        subject = f"$KV.p2pchat-team-accounts.{cluster_of(one).directory.place_of('ada')}"
+        async with server.operator() as operator:
+            old = (await operator.get_last_msg(STREAM, subject)).data
+        assert await renamed(one, ada, "zed")
+        if end == "revoked":
+            await one.accounts.revoke("zed")
+        else:
+            await one.accounts.delete(ada)
+        last = cluster_of(one).directory.find("zed")
+        assert last is not None and last.state == end
+        await until_held(server, last)
+    async with server.operator() as operator:
+        await operator.publish(subject, old)
+    async with doors_of(server) as doors:
+        other = await doors.open()
+        await known(other, "zed", last.version)
+        assert await other.accounts.by_token(token) is None
+        one = await doors.open(tmp_path / "one")
+        await until(lambda: cluster_of(one).directory.at(subject.rpartition(".")[2]), "the former name")
+        assert await one.accounts.by_token(token) is None and await other.accounts.by_token(token) is None
+        bob, _ = await other.accounts.register("ada")  # the name is free
+        assert bob.key != ada.key
+
+
+@pytest.mark.parametrize("end", ["revoked", "replaced"])
+async def test_a_token_that_ends_while_its_conversations_come_lets_nobody_in(server: KeepingServer, end: str) -> None:
+    """Its sessions were ended at that moment; the one that waited began afterwards, and stayed if it was replaced."""
+    async with doors_of(server) as doors:
+        one, other = await doors.open(), await doors.open()
+        _, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        comparing: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        other.accounts._comparing[there.key] = asyncio.ensure_future(comparing)
+        signing_in = asyncio.create_task(other.accounts.by_token(token))
+        await asyncio.sleep(0)  # it waits
+        await (one.accounts.revoke("ada") if end == "revoked" else one.accounts.new_token("ada"))
+        await until(lambda: there.version == 2, "the end of the token")
+        comparing.set_result(True)
+        assert await signing_in is None
+
+
+async def test_old_words_of_a_gateway_that_ended_bring_it_not_back(server: KeepingServer) -> None:
+    """Whoever hears what gateways say repeats it once one of them has ended: users would be hosted by a dead one."""
+    async with doors_of(server, TIMES) as doors:
+        one = await doors.open()
+        heard: list[bytes] = []
+        async with server.operator() as operator:
+            client = operator._nc
+
+            async def on_message(message: object) -> None:
+                heard.append(message.data)  # type: ignore[attr-defined]
+
+            await client.subscribe("p2pchat.cluster.team.message", cb=on_message)
+            await client.flush()
+            other = await doors.open()
+            living = cluster_of(one).living
+            await until(lambda: len(living.all) == 2, "both gateways")
+            await other.aclose()
+            await until(lambda: len(living.all) == 1, "the end of one")
+            gone, key = cluster_of(other), cluster_of(one).key
+            told = [(json.loads(key.open(ALIVE, ALIVE, data)), data) for data in heard]
+            for said, data in told:
+                if said["gateway"] == gone.gateway_id and not said["leaves"]:
+                    await client.publish("p2pchat.cluster.team.message", data)
+            await client.flush()
+            before = len(heard)
+            await until(lambda: len(heard) > before + 2, "further words of the living one")
+            assert len(living.all) == 1
+
+
+async def test_one_invented_number_makes_nobody_list_the_bucket_for_ever(server: KeepingServer) -> None:
+    """A made-up hint of a value that the bucket does not have: all accounts were listed at every look from then on."""
+    async with doors_of(server) as doors:
+        one = await doors.open()
+        ada, _ = await one.accounts.register("ada")
+        await until_held(server, ada.record)
+        store, loads, looks = cluster_of(one).store, 0, 0
+        on_loading, compare = store.on_loading, store._compare
+
+        def count_load() -> None:
+            nonlocal loads
+            loads += 1
+            on_loading()
+
+        async def count_look(*args: object) -> None:
+            nonlocal looks
+            await compare(*args)  # type: ignore[arg-type]
+            looks += 1
+
+        store.on_loading, store._compare = count_load, count_look  # type: ignore[method-assign,assignment]
+        async with server.operator() as operator:
+            place = cluster_of(one).directory.place_of("ada")
+            await operator._nc.publish(
+                f"p2pchat.cluster.team.accounts.{place}", b"nothing", headers={"Nats-Sequence": str(10**12)}
+            )
+            await operator._nc.flush()
+        await until(lambda: loads, "the bucket to be listed")
+        before = looks
+        await until(lambda: looks > before + 5, "five more looks")
+        assert loads <= 2

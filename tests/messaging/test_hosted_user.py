@@ -662,6 +662,22 @@ async def test_a_user_hosted_on_two_gateways_is_one_user() -> None:
         assert [mark.reader for mark in marks if mark.log.user == bob.me.key] == [here.key]  # read on both gateways
 
 
+async def test_room_receipts_of_messages_written_at_another_peer_come_while_their_writer_is_here() -> None:
+    async with mesh("east", "west", "bob") as net:
+        east, west, _ = net.peers
+        here = await east.host("zoe")
+        there = await west.host("zoe", key=here.secret)
+        await net.settle()
+        ticks = west.everybody(Delivered)
+        for status in ("offline", "online"):
+            there.set_presence(status)
+            receipt = await here.broadcast(f"hello, my other self is {status}")
+            await receipt.delivered(timeout=SOON)
+            await net.settle()
+        event, users = await asyncio.wait_for(anext(ticks), SOON)
+        assert isinstance(event, Delivered) and (event.id, users) == (receipt.id, (here.key,))
+
+
 async def test_a_user_who_comes_to_another_peer_waits_until_its_conversations_are_there() -> None:
     """Its messages, a direct conversation with somebody hosted there, and a group, which is compared in two steps."""
     async with mesh("east", "west", "bob") as net:

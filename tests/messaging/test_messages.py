@@ -13,8 +13,8 @@ import pytest
 
 from p2pchat import Deleted, Delivered, Edited, Gap, Joined, Message, Reaction, Sent, TCPPeer, TooLong, UnknownName
 from p2pchat.core.log import Ref
-from p2pchat.messaging.feed import Feed
 from p2pchat.messaging.messages import users_with
+from p2pchat.messaging.subscription import Feed
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing import Log, Mesh, check, mesh

@@ -26,11 +26,10 @@ from p2pchat import (
 from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.messaging.dispatcher import HANDLED_WITHIN
 from p2pchat.messaging.events import ReceiptEvent
-from p2pchat.messaging.feed import Feed
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
-from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, Subscription
+from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, Feed, Subscription
 from p2pchat.protocol import ConversationId
-from p2pchat.runtime.recent import EntrySpan
+from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing import Mesh, mesh
 from tests.messaging.test_events import ADA, BOB, ROOM, VIEWER

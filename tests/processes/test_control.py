@@ -179,6 +179,35 @@ async def test_a_pipe_may_come_from_anywhere(sock: Commands) -> None:
     assert ada.count("sent") == 501
 
 
+async def test_files_are_sent_by_name_beside_a_chat(sock: Commands) -> None:
+    _, bob = await a_pair(sock)
+    plan, empty = sock.home / "a plan.pdf", sock.home / "empty"
+    plan.write_bytes(os.urandom(300_000))
+    empty.touch()
+    assert await sock.command("ada", "send", "bob", "--file", str(plan), "--file", str(empty)) == (0, "", "")
+    message = await bob.event("message", kind="dm", sender="ada")
+    assert [(file["name"], file["size"]) for file in message["files"]] == [("a plan.pdf", 300_000), ("empty", 0)]
+    assert message["text"] == ""
+    code, out, _ = await sock.command("bob", "history", "ada")
+    assert code == 0 and out.endswith(" ada -> bob: [a plan.pdf, 300.0 kB, empty, 0 bytes]\n")
+    code, _, err = await sock.command("ada", "send", "bob", "look", "--file", str(sock.home / "nothing"))
+    assert code == 2 and "does not exist" in err
+    code, _, err = await sock.command("ada", "send", "bob", "--lines", "--file", str(plan))
+    assert code == 2 and "leave --file out" in err
+    code, _, err = await sock.command("ada", "send", "bob", *["--file", str(plan)] * 11)
+    assert code == 2 and "at most 10 files" in err
+    assert (await sock.command("ada", "send", "nobody", "--file", str(plan)))[0] == 4
+
+
+@posix
+async def test_a_file_has_the_name_that_was_typed(sock: Commands) -> None:
+    _, bob = await a_pair(sock)
+    (sock.home / "plan-7.txt").write_text("the plan")
+    (sock.home / "plan.txt").symlink_to("plan-7.txt")
+    assert (await sock.command("ada", "send", "bob", "look", "--file", str(sock.home / "plan.txt")))[0] == 0
+    assert [file["name"] for file in (await bob.event("message", text="look"))["files"]] == ["plan.txt"]
+
+
 async def test_lines_are_sent_as_they_arrive(sock: Commands) -> None:
     _, bob = await a_pair(sock)
     send = await sock.start("ada", "send", "bob", "--lines", stdin=True)

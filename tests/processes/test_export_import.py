@@ -130,6 +130,9 @@ async def test_a_backup_of_an_open_chat_runs_elsewhere(quick: Cluster, tmp_path:
     code, out, err = await p2pchat(quick, "ada", "backup", str(quick.home / "copy"))
     assert code == 0
     assert f"PORT --data {quick.home / 'copy'}" in out.decode() and "never beside it" in err
+    assert b": key, network, history and files, " in out
+    code, out, _ = await p2pchat(quick, "ada", "backup", str(quick.home / "texts only"), "--no-files")
+    assert (code, b": key, network and history, " in out) == (0, True)
     await ada.destroy()
     copy = quick.child("copy", log=False)
     await copy.start()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import gc
+import os
 import socket
+import sys
 import weakref
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +29,11 @@ from p2pchat.protocol import Peers, Ping, Pong, encode
 from p2pchat.runtime.connections import (
     MANY_LINK_ENDS,
     MANY_OBJECTS,
+    SOME_LINK_ENDS,
     ConnectionManager,
     LinkEndCounter,
     TCPTransport,
+    _return_memory,
     gc_paused,
 )
 from p2pchat.runtime.strangers import SWEEP_ABOVE, Stranger, StrangerLimiter
@@ -581,3 +587,38 @@ def test_links_that_come_and_go_keep_nothing_from_being_looked_through() -> None
     finally:
         gc.enable()
         gc.freeze()
+
+
+# Memory that goes back to the system
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process has (Linux)."""
+    if sys.platform != "linux":
+        raise NotImplementedError("there is no /proc")
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc gives memory back"
+)
+async def test_when_half_of_the_links_have_ended_free_memory_goes_back() -> None:
+    link_ends = LinkEndCounter()
+    for _ in range(SOME_LINK_ENDS):
+        link_ends.add()
+    held = [bytes(100_000) for _ in range(1000)]  # small enough for the heap
+    last = bytes(1000)  # above them, so that the heap does not end where they do
+    most = resident()
+    held.clear()
+    for _ in range(SOME_LINK_ENDS // 2):
+        link_ends.remove()
+    async with within(WAIT, "free memory to go back"):
+        while resident() > most - 50_000_000:
+            await asyncio.sleep(0.1)  # poll: memory of this process
+    assert last
+
+
+def test_on_another_system_memory_stays_with_the_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", None)  # may not be asked
+    _return_memory()

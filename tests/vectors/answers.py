@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pchat.config import Settings
+from p2pchat.core.attachments import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.groups.group import GroupReplica
@@ -15,6 +16,7 @@ from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (
     SUM_MODULUS,
     LogId,
+    attachments_of,
     decode_entry,
     extend_chain,
     first_chain,
@@ -40,13 +42,13 @@ from p2pchat.core.names import base32, name_fault
 from p2pchat.core.records import Cite
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.core.sync.import_file import ExportReader
-from p2pchat.core.sync.mark_exchange import read_sum
+from p2pchat.core.sync.mark_positions import read_sum
 from p2pchat.core.sync.validation import decode_checked
 from p2pchat.discovery import discovery_key, identify, txt_record
 from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import encode_invite, parse_invite
-from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, RunId, Unknown, encode
+from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, Piece, RunId, Unknown, encode, encode_piece
 from tests.vectors.files import read
 from tests.vectors.vector_node import VectorNode, decoded, encoded
 
@@ -278,6 +280,26 @@ def discovery(given: Given) -> Result:
     return {"peer": peer} if peer else {"ignored": True}
 
 
+def attachments(given: Given) -> Result:
+    if "frame" in given:
+        decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
+        decoder.takes_pieces = True
+        read = decoder.feed(bytes.fromhex(given["frame"]))
+        if decoder.fault is not None:
+            return {"refused": decoder.fault.code}
+        (piece,) = read
+        assert isinstance(piece, Piece) and encode_piece(piece).hex() == given["frame"]
+        return {"n": piece.n, "index": piece.index, "data": piece.data.hex()}
+    if "text" in given:
+        files = attachments_of(decode_entry(text_of(given)))
+        return {"files": [{key: getattr(one, key) for key in ("name", "size", "type", "root")} for one in files]}
+    size = given["size"]
+    content = (bytes.fromhex(given["unit"]) * (size // len(bytes.fromhex(given["unit"])) + 1))[:size]
+    pieces = [content[at * PIECE_BYTES :][: piece_size(size, at)] for at in range(count_pieces(size))]
+    leaves = [leaf_of(piece) for piece in pieces]
+    return {"leaves": [leaf.hex() for leaf in leaves], "root": root_of(size, leaves)}
+
+
 def files(given: Given) -> Result:
     reader = ExportReader(given["room"])
     try:
@@ -379,6 +401,6 @@ ANSWERS: dict[str, Callable[[Given], Result]] = {
     function.__name__: function
     for function in (
         hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
-        invites, discovery, files, names, elections, groups, visibility, sync,
+        invites, discovery, attachments, files, names, elections, groups, visibility, sync,
     )
 }  # fmt: skip

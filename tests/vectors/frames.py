@@ -47,6 +47,12 @@ def _conversation_sum(name: str) -> str:
 
 
 # name -> why, frame: as p2pchat writes them, with keys in the order of its fields
+def _pull(**asked: int) -> dict[str, Any]:
+    log = LOGS["room_ada_1"]
+    return {"t": "pull", "n": asked["n"], "c": log["conversation"], "u": log["user"], "r": log["run"], "seq": 2,
+            "root": "ab" * 32, "first": asked["first"], "count": asked["count"]}  # fmt: skip
+
+
 SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "hello_server": ("The first frame of a listener.", SERVER_HELLO),
     "hello_client_keyed": ("A client's answer, with its proof of K.", _KEYED),
@@ -166,6 +172,17 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "typing_on": ("Bob types.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": True}),
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),
+    "peers_can": (
+        "It answers pulls, and understands pieces.",
+        {"t": "peers", "port": 8080, "at": ["192.0.2.7:8080"], "can": ["files", "later"]},
+    ),
+    "pull": (
+        "Four pieces of content that entry 2 of ada's log names.",
+        _pull(n=1, first=4, count=4),
+    ),
+    "pull_leaves": ("The list of leaves.", _pull(n=2, first=0, count=0)),
+    "lacks": ("Only pieces 0 to 3 and 6 are there.", {"t": "lacks", "n": 1, "has": [[0, 4], [6, 1]]}),
+    "lacks_all": ("Nothing is there, or nothing is given.", {"t": "lacks", "n": 1}),
     "file": ("The first frame of a file.", {"t": "file", "v": 1, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
 }

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.vectors import entries, frames, groups, handshakes, proofs, sync
+from tests.vectors import attachments, entries, frames, groups, handshakes, proofs, sync
 from tests.vectors.material import ADA, BOB, CYD, ROOM, SEEDS, N, Row
 
 FOLDER = Path(__file__).resolve().parents[2] / "p2pchat" / "testing" / "vectors"
@@ -189,6 +189,21 @@ FILES = {
             "ignored": "true: nobody of this network did",
         },
         handshakes.discovery,
+    ),
+    "attachments": VectorFile(
+        "Content and its hashes, and the attachments that entries name.",
+        {
+            "unit, size": "the content: `unit` again and again, cut to `size` bytes",
+            "text, repeat": _TEXT,
+            "frame": "a frame of bytes, with its length",
+        },
+        {
+            "n, index, data": "what is in the frame",
+            "refused": "the code of the bye",
+            "leaves, root": "the hashes of the content",
+            "files": "the attachments of the message, without unknown keys",
+        },
+        attachments.attachments,
     ),
     "files": VectorFile(
         "Files of entries.",

@@ -16,7 +16,7 @@ import msgspec
 from p2pchat.config import Settings
 from p2pchat.core.log import Entry
 from p2pchat.core.sync.validation import TEXTS
-from p2pchat.protocol import Frame, KnownFrame
+from p2pchat.protocol import JSON_FRAMES, KnownFrame
 from tests.vectors.files import FOLDER
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,7 +26,7 @@ Schema = dict[str, Any]
 def frames() -> Schema:
     """Return the schema of one frame: a known one, or one of an unknown type."""
     (top,), components = msgspec.json.schema_components([KnownFrame], ref_template="#/$defs/{name}")
-    kinds = sorted(str(kind.__struct_config__.tag) for kind in Frame.__subclasses__())
+    kinds = sorted(str(kind.__struct_config__.tag) for kind in JSON_FRAMES)
     unknown = {"type": "object", "properties": {"t": {"type": "string", "not": {"enum": kinds}}}, "required": ["t"]}
     return {
         "$schema": DIALECT,
@@ -43,7 +43,9 @@ def entries() -> Schema:
     settings, entry = Settings(), definitions["Entry"]
     entry["properties"]["after"]["maxItems"] = settings.max_after
     entry["properties"]["before"]["maxItems"] = settings.max_before
-    entry["properties"]["b"] = {"default": None}  # the code's type of it is what its quick decoder takes
+    entry["properties"]["b"] = {"default": None}  # the code's types of both are what its quick decoder takes
+    entry["properties"]["files"] = {"default": []}
+    del definitions["FileRef"]
     text = {"required": ["b"], "properties": {"b": {"type": "string", "pattern": "^[^\\u0000]*$"}}}
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXTS)}}, "required": ["k"]}, "then": text}
     return {

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.socketio import engine
+from p2pchat.web.socketio import engineio
 from tests.amounts import sample
 from tests.ports import free_ports
 from tests.processes.proxy import Proxy
@@ -319,8 +319,8 @@ async def test_a_message_is_not_given_to_a_poll_whose_connection_is_gone(served:
 async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_time = engine.PONG_TIMEOUT
-    monkeypatch.setattr(engine, "PONG_TIMEOUT", 0.2)
+    in_time = engineio.PONG_TIMEOUT
+    monkeypatch.setattr(engineio, "PONG_TIMEOUT", 0.2)
     for name in ("ada", "bob"):
         await served.register(name)
     ada, other = served.peer.hosted
@@ -337,7 +337,7 @@ async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_conn
         while said := await bob.poll():
             assert "newMessage" not in said, "a client that names the second one by `since` would miss the first"
         assert [receipt.status for receipt in receipts] == ["accepted"] * 2
-        monkeypatch.setattr(engine, "PONG_TIMEOUT", max(in_time, WITHIN))  # now it answers, as soon as it can
+        monkeypatch.setattr(engineio, "PONG_TIMEOUT", max(in_time, WITHIN))  # now it answers, as soon as it can
         said = await bob.come()
         while "behind it" not in said:
             more = await bob.poll()

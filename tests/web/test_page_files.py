@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
 from fastapi import FastAPI
 
-import p2pchat.web.page as page
 from p2pchat import TCPPeer
 from p2pchat.web import create_app
+from p2pchat.web.page_files import FOLDER, KINDS
 from tests.web.conftest import Served, listening
 from tests.web.websocket_client import connect
 
-FOLDER = Path(page.__file__).parent
 MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
 
 
@@ -48,7 +46,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     for name, code in MODULES.items():
         assert {found for found in names.findall(code) if not found.startswith("./")} == set(), name
         assert {found[2:] for found in names.findall(code)} <= MODULES.keys(), name
-    every = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir() if path.suffix in page.KINDS}
+    every = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir() if path.suffix in KINDS}
     for name, text in every.items():
         elsewhere = set(re.findall(r"https?://[\w.-]+", text))
         assert elsewhere <= {"http://www.w3.org"}, name  # XML namespaces, which are not loaded

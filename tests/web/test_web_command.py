@@ -129,6 +129,8 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         assert [json.loads(line)["event"] for line in log.splitlines()][-1] == "stopped"
         assert token not in log and "until you come" not in log
     assert await run(tmp_path, "web", "token", "house", *which) == taken
+    blank = (2, "", "p2pchat: a name does not begin or end with a space\n")
+    assert await run(tmp_path, "web", "token", " zoe", *which) == blank
     code, users, _ = await run(tmp_path, "web", "users", *which)
     assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
     async with (

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,7 @@ from p2pchat.safe_text import safe_line
 from p2pchat.testing.process_mesh import PATIENCE, Child, ChildFailed, Line
 
 if TYPE_CHECKING:
-    from p2pchat.testing import Fault, Log
+    from p2pchat.testing import Log
 
 # ---- demo
 
@@ -228,8 +228,10 @@ class Tour:
         _check(self.bob.count("message", kind="dm") == len(LETTERS), "nothing came twice")
 
     def _judge(self) -> None:
+        from p2pchat.testing import check as check_promises
+
         logs = read_logs(self._home / f"{name}.jsonl" for name in ("ada", "bob", "cyd"))
-        for fault in (faults := judge(logs, complete=True)):
+        for fault in (faults := check_promises(logs, complete=True)):
             _say(f"  !!   {fault}")
         _check(not faults, "the history checker read the three event logs and found no fault (p2pchat check)")
 
@@ -264,9 +266,12 @@ def check(logs: tuple[str, ...], complete: bool) -> int:
     Each line says where, which promise (lost, twice, order ...) and what is wrong: please report it with the lines it
     names. Texts are never shown. The clocks of the machines should agree within a second.
     """
+    from p2pchat.testing import causes
+    from p2pchat.testing import check as check_promises
+
     read = read_logs(logs)
-    faults = judge(read, complete=complete)
-    for fault in [*explained(read), *faults[:MAX_SHOWN]]:
+    faults = check_promises(read, complete=complete)
+    for fault in [*causes(read), *faults[:MAX_SHOWN]]:  # restored disks and copied directories break no promise
         print(safe_line(str(fault)))
     if len(faults) > MAX_SHOWN:
         print(f"... and {len(faults) - MAX_SHOWN} more")
@@ -289,17 +294,3 @@ def read_logs(paths: Iterable[str | Path]) -> list[Log]:
             raise UsageError(f"{path} is not an event log: each line must be a JSON object with `event`")
         logs.append(log)
     return logs
-
-
-def explained(logs: Sequence[Log]) -> list[Fault]:
-    """Return restored disks and copied directories in these logs, which end some promises and break none."""
-    from p2pchat.testing import causes
-
-    return causes(logs)
-
-
-def judge(logs: Sequence[Log], *, complete: bool) -> list[Fault]:
-    """Return every broken promise these logs prove."""
-    from p2pchat.testing import check
-
-    return check(logs, complete=complete)

@@ -38,33 +38,9 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
-from p2pchat.cli.subcommands.doctor_checks import (
-    Finding,
-    check_clock,
-    check_database,
-    check_disk,
-    check_machine,
-    check_people,
-    check_profile,
-    check_refused,
-    from_error,
-    ok,
-    warning,
-    with_progress,
-)
-from p2pchat.cli.subcommands.doctor_network import (
-    LOOPBACKS,
-    check_engine,
-    check_firewalls,
-    check_nat,
-    check_peers,
-    check_port,
-    check_reachability,
-    check_remote,
-    is_only_loopback,
-    probe_own_addresses,
-    user_label,
-)
+from p2pchat.cli.subcommands import doctor_checks as checks
+from p2pchat.cli.subcommands import doctor_network as network
+from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning
 from p2pchat.commands.endpoints import command, own_addresses
 from p2pchat.commands.event_text import is_gateway, quote_names
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
@@ -157,33 +133,33 @@ def summary(found: Sequence[Finding]) -> str:
 
 async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> AsyncIterator[Finding]:
     found = await probe(endpoint, data=directory)
-    yield check_remote(found, await user_label(found.peer_id, directory, db))
+    yield network.check_remote(found, await network.user_label(found.peer_id, directory, db))
 
 
 async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine: str = "") -> AsyncIterator[Finding]:
     """Check everything about one profile; without a profile (None) this machine only."""
-    for finding in check_machine():
+    for finding in checks.check_machine():
         yield finding
     if directory is None:
         yield warning("profile", "there is none yet", f"start a peer, which creates one: {command(USUAL_PORT)}")
-        yield check_clock(datetime.now(UTC), [])
+        yield checks.check_clock(datetime.now(UTC), [])
         return
     state = await asyncio.to_thread(inspect_profile, directory)
-    for finding in check_profile(state):
+    for finding in checks.check_profile(state):
         yield finding
     running, linked, trouble = await _running_peer(directory)
     if trouble:
         yield warning("commands", trouble, "end that process, then start the peer again")
     diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db, linked)
     if engine and state.network:
-        yield await check_engine(engine, state.network_path)
+        yield await network.check_engine(engine, state.network_path)
     own = await asyncio.to_thread(own_addresses)
     async for finding in _check_ways_in(diagnosis, own):
         yield finding
     async for finding in _check_stored(diagnosis, own):
         yield finding
     if state.exists:
-        yield await asyncio.to_thread(check_disk, directory)
+        yield await asyncio.to_thread(checks.check_disk, directory)
 
 
 async def _running_peer(directory: Path) -> tuple[int, Sequence[str], str]:
@@ -216,12 +192,12 @@ async def _check_ways_in(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncItera
         return
     found = {}
     if diagnosis.is_readable:
-        found = await probe_own_addresses(number, [*LOOPBACKS, *own], str(diagnosis.state.directory))
-    yield check_port(number, found, diagnosis.state.holder)
-    for finding in check_reachability(number, own, found):
+        found = await network.probe_own_addresses(number, [*network.LOOPBACKS, *own], str(diagnosis.state.directory))
+    yield network.check_port(number, found, diagnosis.state.holder)
+    for finding in network.check_reachability(number, own, found):
         yield finding
-    if not is_only_loopback(own, found):
-        for finding in await asyncio.to_thread(lambda: list(check_firewalls(number))):
+    if not network.is_only_loopback(own, found):
+        for finding in await asyncio.to_thread(lambda: list(network.check_firewalls(number))):
             yield finding
 
 
@@ -238,25 +214,25 @@ async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterat
     else:
         try:
             async with open_history(state.directory, db=diagnosis.db or None) as history:
-                yield await with_progress(f"reading {state.database_path}", check_database(history))
-                for finding in check_refused(history.refused()):
+                yield await checks.with_progress(f"reading {state.database_path}", checks.check_database(history))
+                for finding in checks.check_refused(history.refused()):
                     yield finding
-                for finding in check_people(len(history.requests()), len(history.blocked())):
+                for finding in checks.check_people(len(history.requests()), len(history.blocked())):
                     yield finding
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, own, history):
                     yield finding
         except StorageError as error:
-            yield from_error("database", error)
-    yield check_clock(datetime.now(UTC), posts)
+            yield checks.from_error("database", error)
+    yield checks.check_clock(datetime.now(UTC), posts)
 
 
 async def _check_known_peers(diagnosis: Diagnosis, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
     known = history.addresses()
-    for finding in check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
+    for finding in network.check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
         yield finding
     if diagnosis.linked:  # perhaps over links that they opened, from where nobody can reach them
         yield ok("peers", f"linked with {quote_names(diagnosis.linked)}")
     elif diagnosis.is_readable:
-        for finding in await check_peers(known, str(diagnosis.state.directory)):
+        for finding in await network.check_peers(known, str(diagnosis.state.directory)):
             yield finding

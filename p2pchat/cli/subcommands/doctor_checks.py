@@ -6,6 +6,7 @@ A check returns findings: one line each about one subject, with one way to fix i
 from __future__ import annotations
 
 import asyncio
+import locale
 import os
 import platform
 import shutil
@@ -77,7 +78,7 @@ def check_machine() -> Iterator[Finding]:
 
         yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.RLIM_INFINITY)
     if sys.stdout is not None and sys.stdout.isatty():
-        yield check_terminal(os.environ.get("TERM", ""), _encoding())
+        yield check_terminal(os.environ.get("TERM", ""), locale.getencoding())
 
 
 def check_python(has_tls13: bool, openssl: str) -> Finding:
@@ -100,12 +101,6 @@ def check_open_files(most: int, unlimited: int) -> Finding:
         return ok("files", "as many open as a large mesh needs")
     text = f"this login may have {most} files and connections open; a peer takes up to 320 connections"
     return warning("files", text, "ulimit -Hn 4096, or raise it in /etc/security/limits.conf")
-
-
-def _encoding() -> str:
-    import locale
-
-    return locale.getencoding()
 
 
 def check_terminal(kind: str, encoding: str) -> Finding:

@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from p2pchat import KnownAddress, Link, P2PChatError, Probed, TCPPeer, open_history, probe
+from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
 from p2pchat.commands.endpoints import command, host_port, is_loopback
 from p2pchat.commands.event_text import quote_name, quote_names
@@ -262,16 +261,7 @@ def describe(there: Probed) -> str:
 
 def bind_error(number: int) -> int:
     """Return the errno for which a peer could not listen there, 0 when it could."""
-    for host in ("127.0.0.1", "0.0.0.0"):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
-            if os.name == "posix":  # as asyncio does; on Windows it would take the port from others
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((host, number))
-                trial.listen(1)
-            except OSError as error:
-                return error.errno or errno.EIO
-    return 0
+    return next(filter(None, (listen_error(host, number) for host in ("127.0.0.1", "0.0.0.0"))), 0)
 
 
 def kill_command(process: int) -> str:

@@ -1,4 +1,8 @@
-"""The commands `p2pchat history`, which prints stored messages, and `p2pchat tail`, which follows new ones."""
+"""The commands `p2pchat history`, which prints stored messages, `tail`, which follows new ones, and `delete`.
+
+A running peer is asked to delete; otherwise the profile is changed by this command, which then also gives the room back
+to the disk, however large the database is.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect_or_run
+from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, ask_profile, connect_or_run
 from p2pchat.cli.control_socket import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
@@ -25,15 +30,17 @@ from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     DeletedLines,
     EventLine,
+    format_deletion,
     format_event,
     format_gap,
     format_notice,
     found_line,
-    highlighted_message,
+    message_row,
     quote_name,
+    quote_place,
     with_gap,
 )
-from p2pchat.commands.exit_codes import DONE, print_notice
+from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
 from p2pchat.commands.output import StdoutWriter, is_ignored, json_line, raw_stdout, without_ignored
 from p2pchat.safe_text import safe_line
 
@@ -117,7 +124,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
                 line = without_ignored(history, line)
                 if gap := format_gap(line):
                     await output.write(gap)
-                await output.write_fragments(highlighted_message(line, me, None, await _answered(history, post)))
+                await output.write_fragments(message_row(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break
         for text in deleted.rest() if options.before is None else ():
@@ -317,3 +324,86 @@ def _pipe() -> int | None:
         return fd if sys.platform != "win32" and stat.S_ISFIFO(os.fstat(fd).st_mode) else None
     except (AttributeError, OSError, ValueError):
         return None
+
+
+# ---- delete
+
+
+DELETE_EPILOG = """\
+\b
+Examples:
+  p2pchat delete bob
+  p2pchat delete '#ops' --before 30d --yes
+  p2pchat delete room --from mallory --json --yes
+
+It deletes here only: others keep what they have, and are not told. Nothing that was deleted comes back, no tick \
+changes, and new messages come as before. Your messages that nobody else has yet stay. Copies made before (backups, \
+exports) keep it too.
+
+Exit codes: 0 it is deleted; 1 you said no, or it could not be deleted.
+"""
+
+
+@dataclass(slots=True)
+class DeleteOptions:
+    """Options of the command."""
+
+    profile: cli.ProfileChoice
+    to: str
+    db: str = field(repr=False)
+    sender: str | None
+    before: datetime | None
+    yes: bool
+    as_json: bool
+
+    @property
+    def what(self) -> str:
+        """Words for the messages to be deleted; the conversation stands behind them."""
+        of = f"what {quote_name(self.sender)} wrote" if self.sender else "everything"
+        when = f" before {self.before.astimezone():%Y-%m-%d %H:%M}" if self.before else ""
+        return f"{of}{when}"
+
+
+@click.command("delete", cls=cli.Command, epilog=DELETE_EPILOG)
+@click.argument("to", shell_complete=complete_conversation)
+@cli.profile_options
+@cli.db_option
+@cli.option("--from sender", "NAME", "only what this user wrote")
+@cli.option("--before", "TIME", "only what was written before: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
+@cli.option("--yes", "", "do not ask; needed where nobody can be asked")
+@cli.json_option
+def delete(**values: Any) -> int:
+    """Delete what is stored here of a conversation: room, bob, bob#K7QF2M3P, '#ops'.
+
+    Texts leave this disk for good. Works beside a running peer, and on a profile at rest, where the file shrinks too.
+    """
+    options = DeleteOptions(**values)
+    directory = find_profile(options.profile)
+    if not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("this deletes for good, and nobody can be asked here: add --yes")
+    return run_until_signal(_delete(directory, options), terminated=lambda: FAILED)
+
+
+async def _delete(directory: Path, options: DeleteOptions) -> int:
+    if not options.yes and not await _confirmed(directory, options):
+        print_notice("-- nothing was deleted")
+        return FAILED
+    fields = {"sender": options.sender} if options.sender else {}
+    if options.before is not None:
+        fields["before"] = options.before.astimezone().isoformat()
+    [row] = await ask_profile(directory, options.db, "delete_history", to=options.to, **fields)
+    if options.as_json:
+        print(json_line(row), flush=True)
+    else:
+        for line in format_deletion(row):
+            print(line, flush=True)
+    return DONE
+
+
+async def _confirmed(directory: Path, options: DeleteOptions) -> bool:
+    async with open_history(directory, db=options.db or None) as history:
+        where = quote_place(history.find(options.to))
+    question = f"delete {options.what} that is stored here of {where}? Others keep theirs. [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    answer = await asyncio.to_thread(sys.stdin.readline)
+    return answer.strip().casefold() in ("y", "yes")

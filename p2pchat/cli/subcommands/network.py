@@ -44,7 +44,10 @@ async def _print_users(directory: Path, db: str, as_json: bool) -> int:
     output, now = StdoutWriter(raw_stdout(), for_people=not as_json), datetime.now().astimezone()
     rows = await ask_running_peer(directory, "who")
     runs = rows is not None
-    for row in await _stored_users(directory, db) if rows is None else rows:
+    if rows is None:
+        async with open_history(directory, db=db or None) as history:
+            rows = [user_row(history, user) for user in history.users()]
+    for row in rows:
         if as_json:
             await output.write(json_line({"event": "presence", "at": iso(now), **row}))
         elif runs:
@@ -54,11 +57,6 @@ async def _print_users(directory: Path, db: str, as_json: bool) -> int:
     if not runs:
         print_notice("-- this peer is not running, so who is here is not known")
     return DONE
-
-
-async def _stored_users(directory: Path, db: str) -> list[EventLine]:
-    async with open_history(directory, db=db or None) as history:
-        return [user_row(history, user) for user in history.users()]
 
 
 # ---- invite

@@ -1,4 +1,4 @@
-"""The command `p2pchat send`: one message, or each line of standard input.
+"""The command `p2pchat send`: one message, with files if asked for, or each line of standard input.
 
 A text that cannot be sent is refused before anything is sent. A pipe is read to its end all the same, so that the
 program that writes into it (a build, a backup) is not killed by SIGPIPE.
@@ -17,15 +17,17 @@ from typing import Any
 import click
 
 from p2pchat import Settings
-from p2pchat.cli.control_client import (
-    ControlClient,
-    PeerGone,
-    ask_running_peer,
-    connect_or_run,
-    exit_code,
-)
+from p2pchat.cli.control_client import ControlClient, PeerGone, ask_running_peer, connect_or_run
 from p2pchat.cli.control_socket import DEFAULT_TIMEOUT
-from p2pchat.cli.options import SECONDS, Command, ProfileChoice, db_option, option, profile_options
+from p2pchat.cli.options import (
+    SECONDS,
+    Command,
+    ProfileChoice,
+    complete_file,
+    db_option,
+    option,
+    profile_options,
+)
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
@@ -37,12 +39,14 @@ from p2pchat.commands.exit_codes import (
     USAGE,
     CommandError,
     UsageError,
+    line_exit_code,
     print_error,
     print_notice,
     worst_code,
 )
 from p2pchat.commands.json_commands import decode_line
 
+MAX_FILES = 10  # of one message, as docs/protocol-attachments.md says
 READ_BYTES = 64 * 1024
 CHECK_AFTER = 1.0  # seconds of input after which a warning says that it cannot be sent
 
@@ -53,22 +57,27 @@ Examples:
   p2pchat send bob "lunch?"
   make 2>&1 | p2pchat send bob
   tail -f app.log | p2pchat send room --lines
+  p2pchat send bob "the plan" --file plan.pdf --file map.png
   p2pchat send bob --wait accepted -- "-5 degrees"
 
 Exit codes: 0 it was delivered (or what --wait says); 3 it is saved, and will be delivered later; 4 no such name, or \
-several; 1 it could not be sent; 2 usage, a text that is empty or too long.
+several; 1 it could not be sent; 2 usage, a text that is empty or too long, a file that cannot be read.
 """
 
 
 @dataclass(slots=True)
 class SendOptions:
-    """The messages to send. `text` None: standard input is the text, or with `lines` one text a line."""
+    """The messages to send. `text` None: standard input is the text, or with `lines` one text a line.
+
+    `files` are paths of what is attached; the text may be "" then.
+    """
 
     profile: ProfileChoice
     to: str
     text: str | None = field(repr=False)
     db: str = field(repr=False)
     lines: bool
+    files: tuple[str, ...] = field(repr=False)
     wait: str
     timeout: float
 
@@ -80,6 +89,14 @@ class SendOptions:
 @db_option
 @option("--lines", "", "each line of standard input is a message, sent as it comes")
 @option(
+    "--file files",
+    "FILE",
+    "attach a file, up to 10 times",
+    multiple=True,
+    shell_complete=complete_file,
+    type=click.Path(exists=True, dir_okay=False, readable=True),
+)
+@option(
     "--wait",
     "WHAT",
     "accepted: safe on this disk; delivered (default): on theirs; read: their programs say so",
@@ -90,17 +107,28 @@ class SendOptions:
 def send(to: str, text: tuple[str, ...], **values: Any) -> int:
     """Send one message. TO is room, bob, or bob#K7QF2M3P.
 
-    Without TEXT all of standard input is the message, and nothing in it is a command. A running peer sends it;
-    otherwise this command runs the peer meanwhile.
+    Without TEXT and --file all of standard input is the message, and nothing in it is a command. A running peer sends
+    it; otherwise this command runs the peer meanwhile.
     """
     options = SendOptions(to=to, text=_from_shell(" ".join(text)) if text else None, **values)
     if options.text is not None and options.lines:
         raise UsageError("--lines reads standard input: leave the text out, or --lines")
-    if not options.lines:
+    if options.files:
+        _check_files(options)
+    elif not options.lines:
         options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
     directory = find_profile(options.profile, options.to)
     sending = SendRun(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
+
+
+def _check_files(options: SendOptions) -> None:
+    """Check a message with files, whose text may be empty."""
+    if options.lines:
+        raise UsageError("--lines reads standard input: leave --file out, or --lines")
+    if len(options.files) > MAX_FILES:
+        raise UsageError(f"a message has at most {MAX_FILES} files, and these are {len(options.files)}")
+    options.text = _check_text(options.text) if options.text else ""
 
 
 def _from_shell(text: str) -> str:
@@ -217,7 +245,7 @@ class SendRun:
         while (line := await control.next_line()) is not None:
             if line["event"] == "error":
                 print_error(str(line.get("text", "")))
-                self._code = worst_code(self._code, exit_code(line))
+                self._code = worst_code(self._code, line_exit_code(line))
 
     async def _send_until_disconnected(self, errors: asyncio.Task[None], control: ControlClient, to: str) -> None:
         """Send everything. Raises PeerGone when the connection ends before, even while input is silent."""
@@ -231,6 +259,11 @@ class SendRun:
             sending.cancel()
 
     async def _send_all(self, control: ControlClient, to: str) -> None:
+        if self._options.files:
+            text, paths = self._options.text or "", [os.path.abspath(file) for file in self._options.files]
+            await control.ask("send_files", to=to, text=text, paths=paths)
+            self.handed_over = True
+            return
         if self._options.text is not None:
             self.handed_over = True
             await control.send(do="send", to=to, text=self._options.text)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.streams import InputKind, Progress, raw_stdin, size, stdin_kind
+from p2pchat.cli.streams import InputKind, Progress, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import command
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import json_line
 
@@ -69,7 +69,7 @@ def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None) -> in
     to = None if to == "all" else to
     row = asyncio.run(_export(find_profile(profile), file, to, db))
     conversations = "1 conversation" if row["conversations"] == 1 else f"{row['conversations']:,} conversations"
-    what = f"{row['entries']:,} entries of {conversations}, {size(row['size_bytes'])}"
+    what = f"{row['entries']:,} entries of {conversations}, {format_size(row['size_bytes'])}"
     text = f"{what}: readable text for anyone who has the file"
     if file == STREAM:
         print_notice(f"-- {text}")
@@ -130,7 +130,12 @@ def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool) -> in
 async def _import(directory: Path, file: str, db: str, as_json: bool) -> int:
     row = await _request_import(directory, file)
     if row is None:
-        row = await _import_offline(directory, file, db)
+        source = raw_stdin() if file == STREAM else file
+        try:
+            with Progress() as progress:
+                row = asdict(await import_into(directory, source, db=db or None, progress=progress.entries))
+        except DataLocked as locked:
+            raise profile_in_use(directory, locked) from None
     return _report(row, file, as_json)
 
 
@@ -139,12 +144,9 @@ async def _request_import(directory: Path, file: str) -> EventLine | None:
     control = await connect(directory)
     if control is None:
         return None
-    try:
-        async with _file(file, directory) as path:
-            [row] = await control.ask("import", path=str(path))
-        return row
-    finally:
-        await control.aclose()
+    async with aclosing(control), _file(file, directory) as path:
+        [row] = await control.ask("import", path=str(path))
+    return row
 
 
 @asynccontextmanager
@@ -186,15 +188,6 @@ async def _copy_stdin(fd: int) -> None:
         raise CommandError(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
 
 
-async def _import_offline(directory: Path, file: str, db: str) -> EventLine:
-    source = raw_stdin() if file == STREAM else file
-    try:
-        with Progress() as progress:
-            return asdict(await import_into(directory, source, db=db or None, progress=progress.entries))
-    except DataLocked as locked:
-        raise profile_in_use(directory, locked) from None
-
-
 def _report(row: EventLine, file: str, as_json: bool) -> int:
     refused, unreadable, problem = row["refused"], row["unreadable"], row["problem"]
     if as_json:
@@ -228,17 +221,20 @@ Examples:
 @click.argument("target", metavar="DIR", shell_complete=cli.complete_directory)
 @cli.profile_options
 @cli.db_option
-def backup(profile: cli.ProfileChoice, target: str, db: str) -> int:
-    """Copy a whole peer, with its key, its network and its history, into DIR, also while it runs.
+@click.option("--no-files", is_flag=True, help="Leave out the files of messages; others who have them still give them.")
+def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> int:
+    """Copy a whole peer, with its key, its network, its history and its files, into DIR, also while it runs.
 
     DIR is made, for you only; one that is not empty is refused. `p2pchat PORT --data DIR` runs the copy, on this
     machine or another one. Never run both: two machines with one key take each other's links.
     """
     directory = find_profile(profile)
     with Progress() as progress:
-        done = asyncio.run(backup_profile(directory, target, db=db or None, progress=progress.bytes))
+        made = backup_profile(directory, target, db=db or None, files=not no_files, progress=progress.bytes)
+        done = asyncio.run(made)
     port = directory.name if directory.name.isdecimal() else "PORT"
-    print(f"{done.directory}: key, network and history, {size(done.size_bytes)}")
+    copied = "key, network and history" if no_files else "key, network, history and files"
+    print(f"{done.directory}: {copied}, {format_size(done.size_bytes)}")
     print(f"    {command(port, '--data', str(done.directory))}", flush=True)
     print_notice(
         "-- this runs the copy, instead of the original and never beside it. Anyone who has it can be this user"

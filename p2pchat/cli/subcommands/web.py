@@ -9,12 +9,10 @@ from typing import Any
 
 import click
 
-from p2pchat import DataLocked
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ask_running_peer, profile_in_use
-from p2pchat.cli.control_server import run_account_request
+from p2pchat.cli.control_client import ask_profile
 from p2pchat.cli.process import allow_descriptors, make_runner
-from p2pchat.cli.profiles import WebOptions, find_profile
+from p2pchat.cli.profiles import WebOptions, find_profile, parsed_options
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
@@ -24,10 +22,6 @@ from p2pchat.web import WebSettings
 USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one
 MAX_IDLE = 36_500  # days: a hundred years
 MAX_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
-
-
-def _parse_list(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
 
 
 def _parse_path(text: str) -> str:
@@ -45,7 +39,7 @@ def _parse_cluster(text: str) -> str:
         raise UsageError(str(error)) from None
 
 
-LIST = cli.ParsedType("list", _parse_list)
+LIST = cli.ParsedType("list", lambda text: tuple(text.replace(",", " ").split()))
 
 EPILOG = """\
 `web token NAME` makes an account, or gives one a new token, which is shown once; `web users` lists accounts; \
@@ -149,9 +143,8 @@ def _prepare_process(options: WebOptions) -> None:
 
 def web_options(values: dict[str, Any]) -> WebOptions:
     """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
-    given = {name: value for name, value in values.items() if value is not None}
-    cli.check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
-    options = WebOptions(**{**given, "port": _peer_port(given["http_port"], given.get("port"))})
+    port = _peer_port(values["http_port"], values.get("port"))
+    options = parsed_options(WebOptions, {**values, "port": port})
     if bool(options.cluster) != bool(options.cluster_key) or (options.cluster and not options.engine):
         raise UsageError("a cluster has a name, a key and an engine: give --cluster, --cluster-key and --engine")
     if options.safe and not options.cluster:
@@ -337,23 +330,9 @@ def _show_deleted(rows: list[EventLine], as_json: bool) -> None:
 
 
 def _request(profile: cli.ProfileChoice, db: str, do: str, **fields: Any) -> list[EventLine]:
-    """Have the running peer of a profile carry out a request about accounts; do it here when none runs."""
+    """Have the peer of a profile carry out a request about accounts."""
     if db.startswith("memory:"):
         raise UsageError(
             "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
         )
-    return asyncio.run(_carry_out(find_profile(profile), db, do, fields))
-
-
-async def _carry_out(directory: Path, db: str, do: str, fields: dict[str, Any]) -> list[EventLine]:
-    rows = await ask_running_peer(directory, do, **fields)
-    if rows is not None:
-        return rows
-    from p2pchat import open_alone
-    from p2pchat.web.accounts import open_accounts
-
-    try:
-        async with open_alone(directory, db=db or None) as peer:
-            return await run_account_request(await open_accounts(peer), do, fields)
-    except DataLocked as locked:
-        raise profile_in_use(directory, locked) from None
+    return asyncio.run(ask_profile(find_profile(profile), db, do, **fields))

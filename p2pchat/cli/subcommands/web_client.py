@@ -30,16 +30,17 @@ from p2pchat.commands.event_text import format_message, message_text, quote_conv
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
-    NO_SUCH_NAME,
     USAGE,
     CommandError,
     UsageError,
+    line_exit_code,
     print_error,
     print_notice,
     worst_code,
 )
 from p2pchat.commands.json_commands import decode_line
 from p2pchat.commands.output import StdoutWriter, iso, json_line, raw_stdout
+from p2pchat.commands.wrap import plain_text
 from p2pchat.safe_text import safe_line, safe_text
 
 if TYPE_CHECKING:
@@ -246,9 +247,6 @@ class _Chat:
 # 💬 B: Hey A!
 
 
-_CODES = {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME} | dict.fromkeys(
-    ("malformed", "unknown_command", "too_long"), USAGE
-)
 EVERYONE = "everyone"
 
 
@@ -274,7 +272,7 @@ class FramePrinter:
     async def on_frame(self, frame: Frame, sent: Frame | None, me: str) -> None:
         """Print a received frame; `sent` is the frame that it answers or repeats, None for neither."""
         if frame.get("status") == "error" and "type" not in frame:
-            self.code = worst_code(self.code, _CODES.get(frame.get("code", ""), FAILED))
+            self.code = worst_code(self.code, line_exit_code(frame))
             if self._style != "json":
                 print_error(str(frame.get("text", "")))
         if self._style == "json":
@@ -302,7 +300,7 @@ class FramePrinter:
         show = quote_name if is_action else quote_speaker
         place = f" [{quote_conversation(frame['group'], 'group')}]" if "group" in frame else ""
         to = f" -> {show(frame['to'])}" if "to" in frame and frame["from"] == me else ""
-        mark, who, text = "💬" if "to" in frame else "📢", f"{show(frame['from'])}{to}", message_text(line)
+        mark, who, text = "💬" if "to" in frame else "📢", f"{show(frame['from'])}{to}", plain_text(message_text(line))
         await self._output.write(f"{mark}{place} * {who} {text}" if is_action else f"{mark}{place} {who}: {text}")
 
 

@@ -13,25 +13,16 @@ from datetime import date, datetime
 from typing import Any
 
 from p2pchat.cli.terminal.device import DIM, ME, name_style
-from p2pchat.commands.event_text import (
-    EventLine,
-    delivery_mark,
-    edit_marks,
-    format_edit,
-    format_event,
-    message_note,
-    message_text,
-    quote_conversation,
-    quote_name,
-    quote_speaker,
-)
-from p2pchat.commands.wrap import Fragment
-from p2pchat.safe_text import safe_text
+from p2pchat.commands.event_text import EventLine, LineStyle, delivery_mark, edit_row, format_event, message_row
+from p2pchat.commands.wrap import Fragment, Row
 
 Event = Mapping[str, Any]
 
 
-def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | None = None) -> list[Fragment]:
+COLOURS = LineStyle(of=name_style, mine=ME, dim=DIM)
+
+
+def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | None = None) -> Row:
     """Return a `message` or `sent` line.
 
     Args:
@@ -39,63 +30,17 @@ def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | Non
         elsewhere: The message is of another conversation, so the line names it.
         related: The line of the message this one replies to, if available.
     """
-    note, action = message_note(event, None, related), bool(event["action"])
-    line = _line_of_text(event, me, message_text(event), elsewhere=elsewhere, action=action, note=note)
-    if marks := edit_marks(event):
-        line.append((DIM, marks))
-    return line
+    named = elsewhere and event["kind"] != "dm"  # of a direct conversation the users' names say it
+    return message_row(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
 
 
-def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None) -> list[Fragment]:
-    """Return an `edited` line: the new text, and when the message was sent.
-
-    Args:
-        edited: The line of the message, if available.
-    """
-    note = "edited" if edited is None else f"edited; first sent {_time(edited)}"
-    action = edited is not None and bool(edited["action"])
-    kind = "sent" if edited is not None and edited["event"] == "sent" else "message"
-    by = {**event, "event": kind, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
-    return _line_of_text(by, me, safe_text(event["text"]), elsewhere=elsewhere, action=action, note=note)
+def edit_line(event: Event, me: str, *, elsewhere: bool, related: Event | None) -> Row:
+    """Return an `edited`, `deleted` or `reaction` line; arguments as of message_line."""
+    named = elsewhere and event["kind"] != "dm"
+    return edit_row(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
 
 
-def _line_of_text(event: Event, me: str, text: str, *, elsewhere: bool, action: bool, note: str) -> list[Fragment]:
-    """Return a line with a text of its sender; `note` follows the name in parentheses."""
-    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
-    if elsewhere and event["kind"] != "dm":  # of a direct conversation the users' names say it
-        line.append((DIM, f"[{quote_conversation(event['conversation'], event['kind'])}] "))
-    if action:
-        line.append(("", "* "))
-    line += _who(event, me, quote_name if action else quote_speaker)
-    if note:
-        line.append((DIM, f" ({note})"))
-    line.append(("", (" " if action else ": ") + text))
-    return line
-
-
-def edit_event_line(event: Event, me: str, related: Event | None) -> list[Fragment]:
-    """Return a `deleted` or `reaction` line. It is shown in its conversation only, so it does not name that."""
-    return [(DIM, format_edit({**event, "kind": "room"}, me, local(event["sent_at"]), related))]
-
-
-def _time(event: Event) -> str:
-    return f"{local(event['sent_at']):%H:%M}"
-
-
-def _who(event: Event, me: str, show: Any) -> list[Fragment]:
-    mine = event["event"] == "sent"
-    who: list[Fragment] = [(ME if mine else name_style(event["sender_id"]), _unbracketed(show(event["sender"])))]
-    if event["kind"] == "dm":
-        who.append(("", f" -> {_unbracketed(show(event['to'] if mine else me))}"))
-    return who
-
-
-def _unbracketed(name: str) -> str:
-    """Quote a name that looks like the conversation of a line: `[room]`."""
-    return f'"{name}"' if name[:1] == "[" else name
-
-
-def change_line(event: Event, me: str) -> list[Fragment]:
+def change_line(event: Event, me: str) -> Row:
     """Return a `joined`, `left`, `renamed`, `request` or `group` line."""
     return [(DIM, format_event(event, me, local(event["at"])) or "")]
 

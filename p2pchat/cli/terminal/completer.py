@@ -68,7 +68,9 @@ class LineCompleter(Completer):
     def _of_command(self, before: str) -> Iterable[Completion]:
         word, blank, rest = before[1:].partition(" ")
         if not blank:
-            return _starting(before, [f"/{name}" for name in NAMES], after=_blank_if_more)
+            return _starting(
+                before, [f"/{name}" for name in NAMES], after=lambda name: " " if BY_NAME[name[1:]].most else ""
+            )
         command = BY_NAME.get(word.lower())
         if command is None:
             return []
@@ -78,7 +80,7 @@ class LineCompleter(Completer):
         position, final, before = 0, MAX_ARGUMENTS if command.many else command.most - 1, ""
         while position < final and (split := split_name(rest))[1]:
             before, rest, position = split[0], split[1], position + 1
-        if position < final and rest.endswith(" ") and not _has_open_quote(rest):
+        if position < final and rest.endswith(" ") and rest.count('"') % 2 == 0:  # no quote is open
             before, rest, position = rest.strip(), "", position + 1
         kind = command.kinds[min(position, command.most - 1)] if command.kinds else ""
         last = position == final
@@ -130,11 +132,3 @@ def _starting(typed: str, candidates: Iterable[str], after: Callable[[str], str]
         if bare.startswith(wanted) or bare.removeprefix("#").startswith(wanted):  # o completes to #ops
             text = at + candidate + after(candidate)
             yield Completion(text, start_position=-len(typed), display=safe_line(at + candidate))
-
-
-def _blank_if_more(name: str) -> str:
-    return " " if BY_NAME[name[1:]].most else ""
-
-
-def _has_open_quote(text: str) -> bool:
-    return text.count('"') % 2 == 1

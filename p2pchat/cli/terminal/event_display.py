@@ -16,8 +16,7 @@ from p2pchat.cli.terminal.chat_lines import (
     DateRule,
     PendingLine,
     change_line,
-    edit_event_line,
-    edited_line,
+    edit_line,
     local,
     message_line,
     rule_line,
@@ -29,7 +28,7 @@ from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,
     format_gap,
-    highlighted_message,
+    message_row,
     quote_conversation,
     quote_name,
     quote_names,
@@ -308,10 +307,7 @@ class TerminalDisplay(Display):
                 self._keep_for_return(event)
             return
         self._show_day(event["sent_at"])
-        if event["event"] == "edited":
-            self._screen.add_line(edited_line(event, self.me, elsewhere=not here, edited=related))
-        else:
-            self._screen.add_line(edit_event_line(event, self.me, related))
+        self._screen.add_line(edit_line(event, self.me, elsewhere=not here, related=related))
 
     def _show_group_change(self, event: EventLine) -> None:
         """Show changes of the current group, and those of others that concern the user; the rest on return."""
@@ -390,7 +386,7 @@ class TerminalDisplay(Display):
         if command == "search":
             for row in self._without_ignored(rows):  # with full dates: hits may be of any day
                 related = await self._related(row)
-                self._screen.add_line([*self._number(row), *highlighted_message(row, self.me, None, related)])
+                self._screen.add_line([*self._number(row), *message_row(row, self.me, None, related)])
             lines = lines[-1:]  # the summary
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,7 +156,8 @@ class Prompt:
             self._focus.disable()
             self._resizes.cancel()
             self._screen.app = None
-            self._answer_no()
+            if self._question is not None:
+                self._answer(send=False)
             if self._leaving is not None:
                 self._leaving.cancel()
 
@@ -231,10 +233,10 @@ class Prompt:
         keys.add("c-x", "c-e", filter=editing)(self._edit)
         keys.add("c-x", "e", filter=editing)(self._edit)
         keys.add(Keys.BracketedPaste, filter=editing)(self._on_paste)
-        keys.add("escape", "a", filter=editing)(lambda event: self._on_action(SwitchRequest("next")))
-        keys.add("escape", "u", filter=editing)(lambda event: self._on_action(SwitchRequest("first")))
+        keys.add("escape", "a", filter=editing)(partial(self._switch, "next"))
+        keys.add("escape", "u", filter=editing)(partial(self._switch, "first"))
         for number in "123456789":
-            keys.add("escape", number, filter=editing)(self._switch_to(number))
+            keys.add("escape", number, filter=editing)(partial(self._switch, number))
         for answers, send in (("yY", True), ("nN", False), (["escape"], False), ("eE", None)):
             for key in answers:
                 keys.add(key, filter=asked)(self._answering(send))
@@ -242,8 +244,8 @@ class Prompt:
             keys.add(other, filter=asked)(lambda event: None)
         return keys
 
-    def _switch_to(self, number: str) -> Callable[[KeyPressEvent], None]:
-        return lambda event: self._on_action(SwitchRequest(number))
+    def _switch(self, where: str, event: KeyPressEvent) -> None:
+        self._on_action(SwitchRequest(where))
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
@@ -299,10 +301,6 @@ class Prompt:
         if needs_question(buffer.text):
             self._question = PasteQuestion(buffer.text, buffer.cursor_position, before, cursor)
             self._set_line()
-
-    def _answer_no(self) -> None:
-        if self._question is not None:
-            self._answer(send=False)
 
     def _answering(self, send: bool | None) -> Callable[[KeyPressEvent], None]:
         return lambda event: self._answer(send=send)

@@ -18,7 +18,7 @@ from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.shares import RELAY_HOST, Shares, TokenBucket, address_line
-from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Ping, RunId, Unknown, UserId
+from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Piece, Ping, Pull, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
@@ -89,6 +89,7 @@ class PeerLink:
     # PeerExchange
     sent_change: int = 0  # the last change of PeerChanges sent on this link
     sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
+    takes_files: bool = False  # the other end answers pulls, and understands pieces
     faulted: bool = False  # it ends because one side broke a rule
 
     @property
@@ -245,10 +246,10 @@ class Keepalive:
     of them pings, and a peer with many idle links wakes once for all of them, together with the other peers of its
     machine.
 
-    Frames other than entries and have, which storage slows down, take tokens from a bucket. When it is overdrawn,
-    reading pauses. A frame about users takes one for each of them, since a certificate may have to be checked. Telling
-    users for the first time is free up to the number that a peer may host, and the bucket holds one more token for each
-    user that the peer hosts: all of them may change at one moment.
+    Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
+    few are under way. When it is overdrawn, reading pauses. A frame about users takes one for each of them, since a
+    certificate may have to be checked. Telling users for the first time is free up to the number that a peer may host,
+    and the bucket holds one more token for each user that the peer hosts: all of them may change at one moment.
 
     Args:
         up: The links that are up.
@@ -276,7 +277,7 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        charged = sum(not isinstance(frame, (Entries, Have)) for frame in frames)
+        charged = sum(not isinstance(frame, (Entries, Have, Piece, Pull)) for frame in frames)
         if not charged:
             return
         charged += sum(self._charged_users(link, frame) for frame in frames if isinstance(frame, Here))

@@ -12,7 +12,7 @@ acknowledgement before a goodbye counts. So the caller of `on_frames` calls `set
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, TypeVar
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -69,6 +69,7 @@ FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
 REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
+MAX_UNKNOWN_WARNED = 16  # unknown peers of which a run warns that two processes use their key, as anybody may pretend
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 State = TypeVar("State", DeciderState, FollowerState)
 
@@ -116,7 +117,7 @@ class Links:
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
         self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
-        self._duplicates = DuplicateKeyDetector(ctx, self.dialer, listener.name_of)
+        self._duplicates = DuplicateKeyDetector(ctx, self.dialer, listener.name_of, contacts)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
         self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
         self._handshakes = HandshakeRunner(
@@ -682,12 +683,17 @@ class DuplicateKeyDetector:
 
     Args:
         name_of: Return the name of a peer's own user, "" when it has none.
+        contacts: A live view of the peers that somebody here chose. Warnings about others are few.
     """
 
-    def __init__(self, ctx: Context, dialer: Dialer, name_of: Callable[[PeerId], str]) -> None:
+    def __init__(
+        self, ctx: Context, dialer: Dialer, name_of: Callable[[PeerId], str], contacts: Container[PeerId]
+    ) -> None:
         self._ctx = ctx
         self._dialer = dialer
         self._name_of = name_of
+        self._contacts = contacts
+        self._unknown_warned = 0
         self._replaced_at: dict[PeerId, deque[float]] = {}
         self._patient_until: dict[PeerId, float] = {}
         self._reported_at = float("-inf")
@@ -726,8 +732,11 @@ class DuplicateKeyDetector:
         if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
             return False
         times.clear()
+        was_patient = self.is_patient(peer)  # then all were told less than clone_patience ago
         self._patient_until[peer] = now + settings.clone_patience
         self._dialer.pause(peer, settings.clone_patience)
+        if was_patient:
+            return False
         if whose == self._ctx.me:
             self.on_reported()
         else:
@@ -735,6 +744,10 @@ class DuplicateKeyDetector:
         return True
 
     def _warn(self, whose: PeerId) -> None:
+        if whose != self._ctx.me and whose not in self._contacts:
+            self._unknown_warned += 1
+            if self._unknown_warned > MAX_UNKNOWN_WARNED:
+                return
         name = self._name_of(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
         self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -32,7 +32,7 @@ from p2pchat.core.mesh.addressbook import (
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.shares import RELAY_HOST, address_line
-from p2pchat.protocol import PeerId, Peers
+from p2pchat.protocol import FILES, PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
@@ -182,10 +182,11 @@ class PeerExchange:
         link.sent_change = changes.last
         if not news and link.sent_own == own:
             return
+        can = [] if link.sent_own is not None else [FILES]
         link.sent_own = own
         linked = [(peer, at) for peer, at in sorted(news.items()) if at is not None]
         gone = sorted(peer for peer, at in news.items() if at is None)
-        for frame in self._pages(own, linked, gone):
+        for frame in self._pages(own, linked, gone, can):
             self._ctx.emit(Send(frame, [link.id]))
 
     def _update_changes(self) -> None:
@@ -195,27 +196,28 @@ class PeerExchange:
                 changes.put(peer, self._shareable(peer, near) if peer in self._by_peer else None)
 
     def _pages(
-        self, own: tuple[int, Endpoints], linked: list[tuple[PeerId, Endpoints]], gone: list[PeerId]
+        self, own: tuple[int, Endpoints], linked: list[tuple[PeerId, Endpoints]], gone: list[PeerId], can: list[str]
     ) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
         pages = max(1, -(-len(linked) // most), -(-len(gone) // most))
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
-            yield Peers(port=own[0], at=list(own[1]), linked=linked[part], gone=gone[part])
+            yield Peers(port=own[0], at=list(own[1]), linked=linked[part], gone=gone[part], can=[] if page else can)
 
     def _shareable(self, peer: PeerId, near: bool) -> Endpoints:
         """Return a peer's endpoints that links on loopback (`near`), or other links, may hear of.
 
         Hearsay is kept back: otherwise all peers of the mesh would dial whom one of them was told of.
         """
-        return tuple(
+        shareable = [
             address.endpoint
             for address in self._book.addresses(peer)
             if (address.verified_at or address.teller == peer)
             and (peer, address.endpoint) not in self._book.hearsay
             and not address.failing_since
             and self._is_shareable(address.endpoint, near)
-        )
+        ]
+        return tuple(shareable[: self._ctx.settings.page_items])  # with more a receiver would end the link
 
     def _is_shareable(self, endpoint: str, near: bool) -> bool:
         return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)
@@ -223,6 +225,8 @@ class PeerExchange:
     # Receiving
 
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
+        if frame.can:
+            link.takes_files = FILES in frame.can
         near = is_loopback(link.host)
         observed = [join_endpoint(link.host, frame.port)] if frame.port and not link.relayed else []
         for endpoint in (*observed, *frame.at):

@@ -9,8 +9,8 @@ peer, the users of the former link stay until the new one has listed its own, fo
 Anybody can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
 that tell it, and a moment longer for a peer's own user. All such users told by unknown peers share a number of places
 (shares.py), also while a link is replaced: when they are taken, the newest user of the fullest branch is left out.
-Their arrivals and departures are reported one by one up to a rate, and beyond it as a count; so are links of their
-peers.
+Their arrivals, departures and statuses are reported one by one up to a rate, and beyond it as a count; so are links of
+their peers. Unknown users who wrote have such a rate, too, since to write something once costs little.
 
 PresenceTracker follows the users of other peers. PresenceAnnouncer tells other peers about the users hosted here.
 """
@@ -34,7 +34,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.shares import Shares, TokenBucket, address_line
+from p2pchat.core.shares import RateLimit, Shares, TokenBucket, address_line
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Cert, Here, Hosted, PeerId, UserId
 
@@ -45,6 +45,8 @@ DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "sl
 MAX_DEPARTED = 256  # own users of unknown peers who never wrote and are gone, so that they can be written to; a guess
 MAX_UNWRITTEN_TEXT = 64  # characters of the status of a user who never wrote; a guess
 EVENTS_BURST = 3.0  # seconds' worth of events about unknown users at once; a mesh of 20 peers needs that
+USER_EVENTS_BURST = 60  # events about one other user at once: ten reconnects; a guess
+WRITERS_BURST = 15.0  # the same of those who wrote, 300: the users of a gateway may all come at once; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
@@ -55,6 +57,7 @@ class PresenceTracker:
 
     Args:
         stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
+        is_contact: Returns whether a user is known to anybody here.
         on_gone: Called with each user that does not stay, when nothing is known of it any more.
         blocked: A live view of the users of whom nothing is taken in.
 
@@ -69,16 +72,19 @@ class PresenceTracker:
         ctx: Context,
         users: Iterable[HostedIdentity],
         stays: Callable[[UserId], bool],
+        is_contact: Callable[[UserId], bool],
         on_gone: Callable[[UserId], None],
         blocked: Container[UserId],
     ) -> None:
         self._ctx = ctx
         self._stays = stays
+        self._is_contact = is_contact
         self._on_gone = on_gone
         self._blocked = blocked
         self._places: Shares[int] = Shares(ctx.settings.max_unwritten_users)  # links, by the number of such users
         self._departed: Shares[UserId] = Shares(MAX_DEPARTED)
         self._crowd = CrowdEvents(ctx)
+        self._events = RateLimit(ctx.settings.user_events_a_second, USER_EVENTS_BURST)
         self._familiar: set[UserId] = set()  # users that a known peer told and does not any more, until they are gone
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
@@ -351,18 +357,23 @@ class PresenceTracker:
         return bool(links) and all(link.peer != user and user in link.unwritten for link in links)
 
     def is_limited(self, user: UserId) -> bool:
-        """Return whether only unknown peers tell this user, who never wrote, so that events about it are limited."""
+        """Return whether only unknown peers tell this user, so that events about it are limited."""
         if user in self._familiar or any(self._links[link].known for link in self.hosts.get(user, ())):
             return False
-        return not self._stays(user)
+        return not (user in self._own or self._is_contact(user))
 
-    def may_report(self, user: UserId) -> bool:
-        """Return whether an event about a user may be reported now; one that may is counted."""
-        return not self.is_limited(user) or self._crowd.take()
+    def may_report(self, user: UserId, *, known: bool = False) -> bool:
+        """Return whether an event about a user may be reported now; one that may is counted. `known`: it is a
+        contact's.
+        """
+        is_limited = not known and self.is_limited(user)
+        if is_limited and self._stays(user):
+            return self._crowd.take(wrote=True) and self._events.take((user,), self._ctx.now.mono)
+        return (not is_limited and self._events.take((user,), self._ctx.now.mono)) or self._crowd.take(wrote=False)
 
     def report_link(self, link: PeerLink, change: LinkChanged) -> None:
-        """Report that a link came up or ended. Links of unknown peers whose users never wrote are limited too."""
-        if not link.known and not self.may_report(link.peer):
+        """Report that a link came up or ended; events about its peer's own user count these, too."""
+        if not self.may_report(link.peer, known=link.known):
             change = change.replace(counted=True)
             self._crowd.count(change)
         self._ctx.emit(change)
@@ -447,17 +458,23 @@ class PresenceTracker:
 
 
 class CrowdEvents:
-    """The rate of events about users and peers whom nobody here knows. Those beyond it are counted, for a second."""
+    """The rate of events about users and peers whom nobody here knows, and about others who change all the time.
+
+    Those beyond it are counted, for a second.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         rate = ctx.settings.unknown_events_a_second
         self._bucket = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
+        self._of_writers = TokenBucket(rate, WRITERS_BURST * rate, ctx.now.mono)
         self._joined = self._left = self._changed = self._links = 0
         self._timer: Timer | None = None
 
-    def take(self) -> bool:
-        """Return whether one more event may be reported now."""
+    def take(self, *, wrote: bool) -> bool:
+        """Return whether one more event may be reported now. `wrote`: the user it is about wrote here."""
+        if wrote:
+            return self._of_writers.take(self._ctx.now.mono)
         return self._timer is None and self._bucket.take(self._ctx.now.mono)
 
     def count(self, effect: Effect) -> None:
@@ -471,7 +488,7 @@ class CrowdEvents:
 
     def _report(self) -> None:
         self._timer = None
-        self.take()
+        self.take(wrote=False)
         self._ctx.emit(ManyChanged(self._joined, self._left, self._changed, self._links))
         self._joined = self._left = self._changed = self._links = 0
 

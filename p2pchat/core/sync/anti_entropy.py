@@ -400,6 +400,7 @@ class AntiEntropy:
             return
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
+        former = remote.ahead.get(key, {})
         for mark in marks:
             log = conversation.log(key[1], mark.run)
             if refusals.by_ref and refusals.find_at(LogId(*key, mark.run), mark.seq):
@@ -413,6 +414,8 @@ class AntiEntropy:
                 continue  # no part of it can be visible
             elif conversation.may_be_only_stored(key[1]):
                 unsure.append(mark)
+                if mark.run in former:  # storage lacked it: a fetch of it goes on, and waits longer each time
+                    ahead[mark.run] = mark
             else:
                 ahead[mark.run] = mark
         for each in refusals.reopened(key) if refusals.by_ref and marks else ():
@@ -439,7 +442,12 @@ class AntiEntropy:
         if facts is not None:
             self._on_log_shown(facts)
         lacks = facts is None or LogState.from_facts(facts).is_behind(mark)
-        if lacks and self._sync.is_up(remote) and remote.add_ahead(key, mark):
+        if not self._sync.is_up(remote):
+            return
+        known = remote.ahead.get(key, {})
+        if not lacks and known.get(mark.run) == mark:
+            remote.set_ahead(key, {run: each for run, each in known.items() if run != mark.run})
+        elif lacks and remote.add_ahead(key, mark):
             self._fetcher.request(key, urgent=urgent)
 
 

@@ -15,7 +15,20 @@ from p2pchat.config import Settings
 from p2pchat.core.edits import RELATION_KINDS, is_own, shape_fault
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import WriteRequest
-from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message, next_c
+from p2pchat.core.log import (
+    MAX_FILES,
+    Batch,
+    Entry,
+    FileRef,
+    LogId,
+    Ref,
+    encode_entries,
+    encode_entry,
+    extend_chain,
+    head_message,
+    next_c,
+    with_files,
+)
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -61,7 +74,7 @@ class Appender:
             self._sync.requests.on_answered(conversation, request.user)  # shown first, and followed by the answer
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
-        self._append_drafts(conversation, log, self._with_profile(conversation, log, drafts))
+        self._append_drafts(conversation, log, self._with_profile(conversation, log, drafts), files=request.files)
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
         )
@@ -112,6 +125,8 @@ class Appender:
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
             return "claim", "a message cannot claim a time before 1970 or after 2255"
+        if request.files and (fault := _files_fault(request, settings)):
+            return fault
         for body in request.bodies if not are_plain(request.bodies, settings) else ():
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
@@ -159,8 +174,9 @@ class Appender:
         return log
 
     def _append_drafts(
-        self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None
-    ) -> None:
+        self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
+        files: tuple[FileRef, ...] = (),
+    ) -> None:  # fmt: skip
         """Append drafts as entries.
 
         A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
@@ -180,6 +196,8 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
+        if files:
+            entries[-1] = with_files(entries[-1], files)
         self._append_entries(conversation, log, entries)
 
     def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:
@@ -223,11 +241,15 @@ class Appender:
 
 
 def _sealed_reference(conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
-    """Return what a log follows that begins behind sealed ones (prune.py): it does not build on them."""
+    """Return what a log follows that begins behind sealed ones (prune.py): it does not build on them.
+
+    That is the one sealed last, whatever the clocks of both say: that of this machine may have been put back. What was
+    not shown of it waits for other entries, and is no part of it.
+    """
     writer = conversation.writer(log.id.user)
-    sealed = [each for run in writer.sealed if (each := writer.logs.get(run)) is not None and not each.forked]
-    newest = max(sealed, key=lambda each: each.last_c, default=None)
-    return (Ref(newest.ref, newest.show_limit),) if newest is not None and newest.show_limit else ()
+    found = (writer.logs.get(run) for run in reversed(writer.sealed))
+    newest = next((each for each in found if each is not None and not each.forked), None)
+    return (Ref(newest.ref, newest.released),) if newest is not None and newest.released else ()
 
 
 def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
@@ -265,6 +287,16 @@ def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
             return "shape", fault
     if request.kind != "reaction" and request.re is not None and not is_own(request.user, request.re):
         return "foreign", f"only the writer of a message can {request.kind} it"
+    return None
+
+
+def _files_fault(request: WriteRequest, settings: Settings) -> tuple[str, str] | None:
+    """Return (code, sentence) for attachments that an entry cannot have."""
+    if request.kind not in ("text", "action") or len(request.files) > MAX_FILES:
+        return "files", f"a message has at most {MAX_FILES} files"
+    entry = with_files(Entry("text", 0, 0, b=request.bodies[-1]), request.files)
+    if len(encode_entry(entry).encode()) > settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES:
+        return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
 
 

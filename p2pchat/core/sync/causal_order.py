@@ -26,11 +26,11 @@ from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch
+from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.shares import Shares
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, TalkLog, WaitingEntry
-from p2pchat.core.sync.quota import IN_NO_BRANCH, line_of
+from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
@@ -56,6 +56,15 @@ class CausalOrder:
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
         settings = self._ctx.settings
         self._places: Shares[LogId] = Shares(settings.max_waiting_entries, settings.waiting_entries_a_branch)
+
+    def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
+        """Let the entries wait that storage holds unreleased."""
+        for item in waiting:
+            conversation = self._sync.conversations.by_id.get(item.log.conversation)
+            log = conversation.log(item.log.user, item.log.run) if conversation else None
+            if log is not None and (refs := references_of(log, item.seq, item.entry)):
+                relation = relation_of(log.id, item.seq, item.entry)
+                log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     # ---- new entries
 
@@ -144,7 +153,7 @@ class CausalOrder:
     def _take_places(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
         """Give the waiting entries of an unknown user places to wait, or release them at once."""
         payer = self._sync.quota.unknown_payer(log.id.user, link)
-        if payer in ("", IN_NO_BRANCH) or log.id not in conversation.blocked:
+        if payer in ("", IN_NO_BRANCH) or payer.startswith(OF_CONTACT) or log.id not in conversation.blocked:
             return
         line = self._places.line(log.id) or line_of(payer)
         if not self._places.make_room(line, self._evict):

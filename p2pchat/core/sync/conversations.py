@@ -1,8 +1,8 @@
 """Conversations: their ids, members and namings, and which of them are kept.
 
 The room is everyone; a direct conversation (dm) is two users. A group is two conversations, one of operations and one
-in which its members talk (groups.py). Until its first operation arrives, only the peers that named it are asked about
-it.
+in which its members talk (group_sync.py). Until its first operation arrives, only the peers that named it are asked
+about it.
 
 Source: docs/protocol.md, "Conversations".
 """

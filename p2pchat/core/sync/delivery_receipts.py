@@ -20,7 +20,16 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
 from p2pchat.core.shares import RateLimit, Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.rosters import HOST, STAYS_A_COMMIT, Audience, HostRow, Roster, Rosters, host_holder
+from p2pchat.core.sync.rosters import (
+    HOST,
+    STAYS_A_COMMIT,
+    Audience,
+    HostRow,
+    Roster,
+    Rosters,
+    SharedGuests,
+    host_holder,
+)
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
@@ -375,11 +384,15 @@ class DeliveryReceipts(AckTracker):
         found = dict.fromkeys(user for user, last in own.items() if last >= seq)
         for holder, row in self._rows.get(log, {}).items():
             roster = self.rosters.roster(holder.removeprefix(HOST))
-            alike, others = self.rosters.alike(roster)
+            alike, _ = self.rosters.alike(roster)
             if row.seq >= seq:
                 late = {*roster.newcomers(row.told)}
                 found.update(dict.fromkeys([user for user in alike if user not in late] if late else alike))
-            found.update(dict.fromkeys(user for user in (*others, *roster.left) if self.position(log, user) >= seq))
+            together, apart = self._by_position(log, roster.shared, {*roster.returned})
+            for group, position in together:
+                if position >= seq:
+                    found.update(dict.fromkeys(group.users))
+            found.update(dict.fromkeys(user for user in (*apart, *roster.left) if self.position(log, user) >= seq))
         found.pop(log.user, None)
         return [*found]
 
@@ -396,14 +409,36 @@ class DeliveryReceipts(AckTracker):
                 roster = self.rosters.roster(holder.removeprefix(HOST))
                 late = roster.newcomers(row.told) if row.told < roster.joined else ()
                 count += weight - sum(user in audience.users and user in self.rosters.holder_of for user in late)
-        others = (user for user in audience.others if user not in hosted)  # who has what is written here
-        count += sum(self.position(log, user) >= seq for user in others)
+        together, apart = self._by_position(log, audience.shared, {*audience.returned})
+        for group, position in together:
+            if position >= seq:
+                count += len(group.users)
+            elif own:
+                count += sum(own.get(user, 0) >= seq for user in group.users)
+        count += sum(self.position(log, user) >= seq for user in apart)
         if own.keys() & self.rosters.users:  # of an earlier version, or of a user who moved to a gateway
             count += sum(
                 last >= seq and user in audience.users and self._has_by_own_position_only(log, seq, user)
                 for user, last in own.items()
             )
         return count
+
+    def _by_position(
+        self, log: LogId, shared: Iterable[SharedGuests], apart: set[UserId]
+    ) -> tuple[list[tuple[SharedGuests, int]], set[UserId]]:
+        """Return how far users of the same peers have a log by these, and who must be looked at one by one.
+
+        Args:
+            apart: More of these; a user of a group may be one.
+        """
+        rows, together = self._rows.get(log, {}), list[tuple[SharedGuests, int]]()
+        for group in shared:
+            theirs = [(rows[holder], holder) for holder in group.holders if holder in rows]
+            if all(row.told >= self.rosters.roster(holder.removeprefix(HOST)).joined for row, holder in theirs):
+                together.append((group, max((row.seq for row, _ in theirs), default=0)))
+            else:  # whoever came since does not have it yet
+                apart.update(group.users)
+        return together, apart
 
     def _has_by_own_position_only(self, log: LogId, seq: int, user: UserId) -> bool:
         holder = self.rosters.holder_of.get(user)
@@ -608,14 +643,15 @@ class DeliveryReceipts(AckTracker):
         row, (alike, others) = rows.get(holder), self.rosters.alike(roster)
         if row is not None and seq < row.seq:
             return  # it held more before, which counts for whoever comes once it holds that again
-        if holders := self._positions.get(log, NO_POSITIONS).keys() & roster.guests.keys():
-            others |= holders
-        if others or log.user in roster.guests:
-            others -= {log.user}
-            alike = tuple(user for user in alike if user not in others and user != log.user)
-        is_more = row is None or seq > row.seq  # otherwise only those who came since can have got anything
-        due = others if row is None or is_more else others & {*roster.newcomers(row.told)}
-        had = {user: self.position(log, user) for user in sorted(due)}
+        holders = self._positions.get(log, NO_POSITIONS).keys() & roster.guests.keys()  # of one of their own
+        if holders or log.user in roster.guests:
+            alike = tuple(user for user in alike if user not in holders and user != log.user)
+        together = list[tuple[SharedGuests, int]]()
+        if row is None or seq > row.seq:
+            together, apart = self._by_position(log, roster.shared, {*holders, *roster.returned})
+        else:  # only those who came since can have got anything
+            apart = {user for user in roster.newcomers(row.told) if user in others or user in holders}
+        had = {user: self.position(log, user) for user in sorted(apart - {log.user})}
         late = [] if row is None or row.told >= roster.joined else sorted({*roster.newcomers(row.told)} & {*alike})
         self._put_row(log, holder, seq, roster)
         known = 0 if row is None else row.seq
@@ -623,6 +659,9 @@ class DeliveryReceipts(AckTracker):
             self._on_advance_of_all(log, 1, known, late)
         if seq > known and alike:
             self._on_advance_of_all(log, known + 1, seq, alike)
+        for group, before in together:
+            if seq > before and (users := tuple(one for one in group.users if one not in had and one != log.user)):
+                self._on_advance_of_all(log, before + 1, seq, users)
         for user, before in had.items():
             if (now := self.position(log, user)) > before:
                 self._on_advance(log, before + 1, now, user)

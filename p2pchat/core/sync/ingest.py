@@ -29,7 +29,7 @@ from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
-from p2pchat.core.sync.groups import GroupSync
+from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
@@ -50,6 +50,7 @@ KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly
 # An operation of a group is kept in memory, and takes up to 4.8 times its bytes there: 1 KiB of 226, 1.4 KiB of 298
 # that name somebody new, 55 KiB of 18 that name 255.
 OPERATION_FACTOR = 5
+CONTACT_FACTOR = 4  # times Settings.log_bytes for a log that a contact brings, so 131,072 take 170 MiB; a guess
 FOLLOWING_PART = 4  # of Settings.log_bytes for a log that follows an earlier one: most of the cost is memory
 MAX_HELD = 1024  # frames that wait for lookups: a quarter of a second at full speed; more are dropped
 HeldFrames = list[tuple[EntrySource, Entries]]
@@ -434,7 +435,10 @@ class Ingest:
         writer = extension.conversation.writers.get(extension.log.id.user)
         tips = 0 if writer is None else len(writer.tail_tips())
         cost = self._ctx.settings.log_bytes
-        return cost if count_tips_with(extension.conversation, extension.log) > tips else cost // FOLLOWING_PART
+        if count_tips_with(extension.conversation, extension.log) <= tips:
+            return cost // FOLLOWING_PART
+        is_brought = self._sync.quota.is_brought_by_contact(extension.log.id.user, extension.source.link)
+        return CONTACT_FACTOR * cost if is_brought else cost
 
     def _has_room(self, extension: LogExtension, count: int, size: int) -> bool:
         """Return whether a batch may be taken of a conversation that waits; if not, no more of it is fetched."""

@@ -21,7 +21,18 @@ from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.inputs import FetchResult, LookupResult
-from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, WriterKey, extend_chain, first_chain, mark_hash, ref_key
+from p2pchat.core.log import (
+    SUM_MODULUS,
+    Batch,
+    FileRef,
+    LogId,
+    Ref,
+    WriterKey,
+    extend_chain,
+    first_chain,
+    mark_hash,
+    ref_key,
+)
 from p2pchat.core.records import (
     EVERYTHING,
     Cite,
@@ -170,7 +181,7 @@ class TalkLog(LogState):
 
     Attributes:
         cites: The gens it cites, and from which entry on.
-        visible: The last visible entry, set by groups.py.
+        visible: The last visible entry, set by group_sync.py.
         chain8: Begins the chain there, "" at the log's own end.
         hidden: A visible log of its writer builds on all of its visible part.
         uncut: Nothing of its writer was ever cut off, so tips are as in other conversations.
@@ -326,16 +337,20 @@ class Writers:
     Whoever asks for one gets objects, and `pack` makes rows of those with nothing under way. So nobody may keep an
     object of a writer or log beyond one step.
 
+    Nothing here refers to the conversation: a forgotten one leaves memory at once, not when cycles are collected.
+
     Attributes:
         open: The writers that are objects now.
         quiet: The others.
+        by_ref: The logs of open writers, as references name them.
     """
 
-    __slots__ = ("_conversation", "_pack_above", "open", "quiet")
+    __slots__ = ("_conversation", "_pack_above", "by_ref", "open", "quiet")
 
-    def __init__(self, conversation: ConversationState) -> None:
+    def __init__(self, conversation: ConversationId) -> None:
         self._conversation = conversation
         self._pack_above: int = 0
+        self.by_ref: dict[str, LogState] = {}
         self.open: dict[UserId, WriterLogs] = {}
         self.quiet: QuietLogs = QuietLogs()
 
@@ -361,7 +376,9 @@ class Writers:
         if found is None and self.quiet and (quiet := self.quiet.take(user)) is not None:
             found = self.open[user] = WriterLogs(user)
             found.may_have_stored = quiet.may_have_stored
-            self._conversation.restore(LogState.from_quiet(LogId(self._conversation.id, user, quiet.run), quiet))
+            log = LogState.from_quiet(LogId(self._conversation, user, quiet.run), quiet)
+            log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)  # part of the sum already
+            found.logs[quiet.run] = self.by_ref[log.ref] = log
         return found
 
     def marks(self, user: UserId, most: int | None = None) -> list[Mark]:
@@ -376,7 +393,7 @@ class Writers:
         for writer in reversed(self.open.values()):
             yield from (log.id for log in writer.tips())
         for user, run, _ in self.quiet.ends():
-            yield LogId(self._conversation.id, user, run)
+            yield LogId(self._conversation, user, run)
 
     def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, int]]]:
         """Yield each writer, with the last released entry of each log that no other covers."""
@@ -396,7 +413,7 @@ class Writers:
         for user, writer in [*self.open.items()]:
             quiet = writer.quiet_log
             if quiet is not None and self.quiet.add(quiet):
-                del self.open[user], self._conversation.by_ref[ref_key(user, quiet.run)]
+                del self.open[user], self.by_ref[ref_key(user, quiet.run)]
         self._pack_above = 2 * len(self.open) if len(self.open) > FEW_WRITERS else 0
 
 
@@ -429,9 +446,9 @@ class ConversationState:
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.concerns_us: bool = True  # a member is hosted here
-        self.writers: Writers = Writers(self)
+        self.writers: Writers = Writers(conversation)
         self.writers_of_all: Counter[UserId] | None = None
-        self.by_ref: dict[str, LogState] = {}  # of open writers
+        self.by_ref: dict[str, LogState] = self.writers.by_ref
         self.sum: int = 0
         self.newest_c: int = 0
         self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
@@ -509,12 +526,6 @@ class ConversationState:
         writer.may_have_stored = writer.may_have_stored or bool(log.before)
         self.by_ref[log.ref] = log
         return log
-
-    def restore(self, log: LogState) -> None:
-        """Add the log of a row, which is part of the sum already."""
-        log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)
-        self.writers.open[log.id.user].logs[log.id.run] = log
-        self.by_ref[log.ref] = log
 
     def drop_if_settled(self, log: LogState) -> bool:
         """Forget a covered log of which nothing waits or is in flight; storage finds it again. Return True if it was
@@ -717,10 +728,10 @@ class HistoryBoundary:
 SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
 Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
 NOT_HELD: dict[str, Any] = {
-    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan()
+    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan(), "files": ()
 }  # fmt: skip
 # Fields of Lookup that are asked for together. Nothing else shall wait for a sum over a million logs.
-ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("logs", "older"))
+ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("files",), ("logs", "older"))
 
 
 class Lookups:
@@ -759,6 +770,10 @@ class Lookups:
     def prunable(self, key: PruneKey, then: Callable[[PrunePlan], None]) -> None:
         """Ask what a deletion may delete next."""
         self._ask("prunable", key, then)
+
+    def files(self, log: LogId, seq: int, then: Callable[[tuple[FileRef, ...]], None]) -> None:
+        """Ask for the attachments of a message that people see; () if there is none."""
+        self._ask("files", (log, seq), then)
 
     def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
         self._waiting.setdefault(field, []).append((key, then))

@@ -3,7 +3,8 @@
 An unknown user is one whom the hosted user did not choose (contacts.py). Anybody can make up any number of users, so
 places for their conversations are few: each hosted user has a number of them, shared by the peers that bring them
 (shares.py). They never count against the hosted user. A newcomer takes the place of the newest conversation of the peer
-that holds most places, or else of the oldest one whose peer is not linked any more. A conversation without a place is
+that holds most places, or else of the oldest one whose peer is not linked any more, of the network from which most of
+those came: so one party with many keys takes the places of its own. A conversation without a place is
 forgotten. It is opened again when its peer mentions it while there is room.
 
 The first few conversations of each peer come *straight*: their messages are shown like all others. Further ones *wait*:
@@ -26,6 +27,7 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,7 +39,7 @@ from p2pchat.core.effects import Counted, RequestBegun
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.state import GroupOperation
 from p2pchat.core.inputs import RequestAccepted, RequestLeft, RequestsChosen
-from p2pchat.core.shares import Shares, TokenBucket
+from p2pchat.core.shares import Line, Shares, TokenBucket
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
@@ -58,12 +60,14 @@ class Request:
         peer: The peer that brought it.
         since: When its first entry came, UTC microseconds; 0 when an earlier version stored it.
         messages, size: The messages stored of it while it waits, and the bytes of all its entries; -1 if it is shown.
+        network: From where; "" when an earlier version stored it.
     """
 
     peer: PeerId
     since: int = 0
     messages: int = -1
     size: int = -1
+    network: str = ""
 
     @property
     def waits(self) -> bool:
@@ -71,11 +75,18 @@ class Request:
 
     @classmethod
     def parse(cls, line: str) -> Request:
-        peer, *numbers = line.split()
-        return cls(peer, *map(int, numbers))
+        source, *numbers = line.split()
+        peer, _, network = source.partition("@")
+        since, messages, size = (*map(int, numbers), *(0, -1, -1)[len(numbers) :])
+        return cls(peer, since, messages, size, network)
 
     def __str__(self) -> str:
-        return " ".join(map(str, (self.peer, self.since, *((self.messages, self.size) if self.waits else ()))))
+        numbers = (self.since, *((self.messages, self.size) if self.waits else ()))
+        return " ".join((_source(self.peer, self.network), *map(str, numbers)))
+
+
+def _source(peer: PeerId, network: str) -> str:
+    return f"{peer}@{network}" if network else peer
 
 
 def stored_requests(meta: Mapping[str, str]) -> dict[ConversationId, Request]:
@@ -149,9 +160,10 @@ class Requests:
     def _load(self, conversation: ConversationState) -> None:
         host, request = self._host_of(conversation.naming), self.by_id[conversation.id]
         if host is not None:
-            self._places_of(host).add(conversation.id, (request.peer,))
+            line = (request.peer, request.network)
+            self._places_of(host).add(conversation.id, line)
             if not request.waits and request.since:
-                self._straight_of(host).add(conversation.id, (request.peer,))
+                self._straight_of(host).add(conversation.id, line)
 
     def _places_of(self, user: UserId) -> Shares[ConversationId]:
         settings = self._ctx.settings
@@ -211,9 +223,9 @@ class Requests:
 
     # ---- places
 
-    def open(self, naming: Naming, peer: PeerId) -> bool:
-        """Make a direct conversation that a link to this peer mentions, "" for a file. Return False if there is no
-        place.
+    def open(self, naming: Naming, peer: PeerId, network: str = "") -> bool:
+        """Make a direct conversation that a link to this peer, in this network, mentions; "" for a file. Return False
+        if there is no place.
 
         Conversations with contacts count against both users, and so do those that a file brings.
         """
@@ -230,9 +242,11 @@ class Requests:
         places = self._places_of(host)
         if places.taken[peer,] >= self._ctx.settings.max_requests_a_peer:
             return False
-        if not _make_room(places, peer, partial(self._evict, places), self._linked):
+        line = (peer, network)
+        evict = partial(self._evict, places)
+        if not _make_room(places, line, network, evict, self._linked, lambda id: places.line(id)[1]):
             return False
-        places.add(id, (peer,))
+        places.add(id, line)
         self._conversations.open_provisional(naming)
         return True
 
@@ -264,7 +278,7 @@ class Requests:
         line = self._places[host].line(conversation.id) if host in self._places else ()
         if host is None or not line:
             return None
-        request = self.by_id[conversation.id] = Request(line[0], self._ctx.now.utc)
+        request = self.by_id[conversation.id] = Request(line[0], self._ctx.now.utc, network=line[1])
         choice, straight = self.choice(host), self._straight_of(host)
         conversation.waits = choice == KNOWN or (choice == FEW and not straight.has_room(line))
         if conversation.waits:
@@ -366,22 +380,25 @@ class Requests:
 
 
 def _make_room(
-    places: Shares[ConversationId], peer: PeerId, evict: Callable[[ConversationId], None],
-    linked: Callable[[], Collection[PeerId]],
+    places: Shares[ConversationId], line: Line, network: str, evict: Callable[[ConversationId], None],
+    linked: Callable[[], Collection[PeerId]], network_of: Callable[[ConversationId], str],
 ) -> bool:  # fmt: skip
     """Return whether there is room for one more of a peer that has room for itself, after others gave way if need be.
 
     At last the oldest gives way whose peer is gone, to a peer that has nothing here yet: otherwise as many keys as
-    places would close the door for good, and a few peers with many conversations would have all others deleted.
+    places would close the door for good, and a few peers with many conversations would have all others deleted. It is
+    one of the network that has most of those, with the new one: otherwise as many keys as places would have all others
+    deleted.
     """
-    while not places.make_room((peer,), evict):
-        if places.taken[peer,]:
+    while not places.make_room(line, evict):
+        if places.taken[line[:1]]:
             return False
         here = linked()
-        oldest = next((id for id in places if places.line(id)[0] not in here), None)
-        if oldest is None:
+        gone = [id for id in places if places.line(id)[0] not in here]
+        if not gone:
             return False
-        evict(oldest)
+        networks = Counter([network, *map(network_of, gone)])
+        evict(max(gone, key=lambda id: networks[network_of(id)]))  # of equal ones the oldest
     return True
 
 
@@ -404,6 +421,7 @@ class GroupRequest:
         owner, name: As its first operation says; "" if it is stored.
         users: The users hosted here that it names; none if it is stored.
         left: Those of them who left it.
+        network: From where it was brought; "" when an earlier version stored it.
     """
 
     peer: PeerId
@@ -412,6 +430,7 @@ class GroupRequest:
     name: str = field(default="", repr=False)
     users: tuple[UserId, ...] = ()
     left: tuple[UserId, ...] = ()
+    network: str = ""
 
     @property
     def waits(self) -> bool:
@@ -421,16 +440,17 @@ class GroupRequest:
     def __str__(self) -> str:
         named = (*self.users, *(f"-{user}" for user in self.left))
         rest = (self.owner, ",".join(named), self.name) if self.waits else ()
-        return " ".join((self.peer, str(self.since), *rest))
+        return " ".join((_source(self.peer, self.network), str(self.since), *rest))
 
     @classmethod
     def parse(cls, line: str) -> GroupRequest:
         """Restore a request from `str` of another."""
-        peer, since, *rest = line.split(" ", 4)
+        source, since, *rest = line.split(" ", 4)
+        peer, _, network = source.partition("@")
         owner, named, name = rest or ("", "", "")
         users = tuple(user for user in named.split(",") if user and user[0] != "-")
         left = tuple(user[1:] for user in named.split(",") if user[:1] == "-")
-        return cls(peer, int(since), owner, name, users, left)
+        return cls(peer, int(since), owner, name, users, left, network)
 
 
 def stored_group_requests(meta: Mapping[str, str]) -> dict[ConversationId, GroupRequest]:
@@ -578,7 +598,9 @@ class GroupRequests:
             return creator not in self._hosted
         return not (creator in self._hosted or creator in self._contacts or (group.is_stored and group.id not in self))
 
-    def admits(self, group: ConversationState, creator: UserId, operations: list[GroupOperation], peer: PeerId) -> bool:
+    def admits(
+        self, group: ConversationState, creator: UserId, operations: list[GroupOperation], peer: PeerId, network: str
+    ) -> bool:
         """Return whether these proven operations of a group that needs places, brought by a peer, are stored.
 
         If they begin a group for which there is no room, it waits. It needs none if one whom it names knows the
@@ -597,13 +619,15 @@ class GroupRequests:
             self._stored.take(group.id, missing, peer, creator)
             if not group.is_stored:
                 self._waiting.free(group.id)
-                self._save(group.id, GroupRequest(peer, self._ctx.now.utc))
+                self._save(group.id, GroupRequest(peer, self._ctx.now.utc, network=network))
             return True
         is_new = not (group.is_stored or group.id in self.by_id)
-        if is_new and named and all(self._make_room(user, peer, creator) for user in users):
+        if is_new and named and all(self._make_room(user, peer, creator, network) for user in users):
             name = operations[0].name
             left = tuple(sorted(self._left.pop(group.id, ())))
-            self._save(group.id, GroupRequest(peer, self._ctx.now.utc, creator, name, tuple(sorted(named)), left))
+            users_named = tuple(sorted(named))
+            request = GroupRequest(peer, self._ctx.now.utc, creator, name, users_named, left, network)
+            self._save(group.id, request)
             self._waiting.take(group.id, users, peer, creator)
         return False
 
@@ -616,10 +640,11 @@ class GroupRequests:
         most = settings.straight_requests_a_peer if choice == FEW else None
         return places.has_room((peer,)) and self._stored.has_part(user, peer, owner, most)
 
-    def _make_room(self, user: UserId, peer: PeerId, owner: UserId) -> bool:
+    def _make_room(self, user: UserId, peer: PeerId, owner: UserId, network: str) -> bool:
         if not self._waiting.has_part(user, peer, owner):
             return False
-        return _make_room(self._waiting.at(user), peer, self.release, self._linked)
+        places = self._waiting.at(user)
+        return _make_room(places, (peer,), network, self.release, self._linked, lambda id: self.by_id[id].network)
 
     def _save(self, id: ConversationId, request: GroupRequest) -> None:
         self.by_id[id] = request

@@ -22,7 +22,7 @@ Source: docs/guarantees.md, "Deletion".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from p2pchat.core.effects import PruneResult, WriteRefused
@@ -30,7 +30,7 @@ from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.records import PruneKey, PrunePlan
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import UserId
+from p2pchat.protocol import RunId, UserId
 
 MAX_SEALED = 32  # half of the tips that a writer may have
 DELETED = "deleted"  # in meta, once anything was deleted here
@@ -112,7 +112,7 @@ class Pruner:
             self._ctx.change.meta[DELETED] = "1"
         self._sync.transaction.prunes.append((request, plan))
         for user in sorted({prune.log.user for prune in plan.pruned} & self._sync.hosted.keys()):
-            self._seal(conversation, user, max(prune.c for prune in plan.pruned if prune.log.user == user))
+            self._seal(conversation, user, {prune.log.run: prune.c for prune in plan.pruned if prune.log.user == user})
 
     def _answer(self, request: PruneRequest, plan: PrunePlan) -> None:
         del self._requests[request.ticket]
@@ -133,16 +133,26 @@ class Pruner:
         """Seal the logs of which entries were deleted while nobody hosted this user here."""
         for conversation in self._sync.conversations.by_id.values() if self._sync.has_deleted else ():
             writer = conversation.writers.get(user)
-            clocks = [log.last_c for log in writer.logs.values() if log.pruned] if writer is not None else []
-            if clocks:
-                self._seal(conversation, user, max(clocks))
+            pruned = (
+                {log.id.run: log.last_c for log in writer.logs.values() if log.pruned} if writer is not None else {}
+            )
+            if pruned:
+                self._seal(conversation, user, pruned)
 
-    def _seal(self, conversation: ConversationState, user: UserId, c: int) -> None:
-        """Seal the logs of a hosted user, unless they were since entries up to the clock `c` stand below new ones."""
+    def _seal(self, conversation: ConversationState, user: UserId, pruned: Mapping[RunId, int]) -> None:
+        """Seal the logs of a hosted user, unless new ones build on nothing of what was deleted.
+
+        Args:
+            pruned: The logs of which entries were deleted, and the newest clock of these entries.
+        """
         writer = conversation.writer(user)
-        if c <= writer.sealed_c or len(writer.sealed) >= MAX_SEALED:
+        unsealed = [log for log in writer.tail_tips() if log.id.run not in writer.sealed]  # sealed ones stay tips
+        # A clock that was put back stamps new logs with less than the sealed ones have, so look at those, too.
+        built_on = {run for log in unsealed for run in (log.id.run, *(mark.run for mark in log.before))}
+        is_sealed = max(pruned.values()) <= writer.sealed_c and built_on.isdisjoint(pruned)
+        if is_sealed or len(writer.sealed) >= MAX_SEALED:
             return
-        for log in writer.tail_tips():
+        for log in sorted(unsealed, key=lambda log: log.last_c):
             writer.sealed = (*writer.sealed, log.id.run)
             writer.sealed_c = max(writer.sealed_c, log.last_c)
             log.own = log.own and log.durable_seq < log.seq  # what is on its way is still pushed

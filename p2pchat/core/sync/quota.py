@@ -7,10 +7,10 @@ on its way to disk, so the answer is exact and no limit is ever exceeded.
 
 A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
 `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries arrive.
-Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from, where
-each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its gateway has.
-While the disk is nearly full, nothing of unknown users is stored, then nothing of others. Nothing of blocked users ever
-is, and nobody is told.
+Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from,
+where each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its gateway
+has. A contact may bring half of what all unknown users may have. While the disk is nearly full, nothing of unknown
+users is stored, then nothing of others. Nothing of blocked users ever is, and nobody is told.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
@@ -202,6 +202,10 @@ class Quota:
             ref.log[:16] in refused or blocks.may_refuse(ref.log[:16]) for ref in refs
         )
 
+    def is_brought_by_contact(self, user: UserId, link: PeerLink | None) -> bool:
+        """Return whether a contact answers for what this link brings of an unknown user."""
+        return self.unknown_payer(user, link).startswith(OF_CONTACT)
+
     def unknown_payer(self, user: UserId, link: PeerLink | None) -> str:
         """Return where what an unknown user has here counts, "" for any other user. `link` brings it."""
         return self._payer(user, link) if self._is_unknown(user) else ""
@@ -357,7 +361,9 @@ def _mib(size: int) -> str:
 
 PREFIX = "quota:"  # in meta, before the user id
 ALLOWED = "allowed"
-IN_NO_BRANCH = "file"  # payer of what files and contacts bring
+IN_NO_BRANCH = "file"  # payer of what files bring
+OF_CONTACT = "contact-"  # before a peer, which is a contact: payer of what it brings of users whom nobody hosts
+CONTACT_PART = 2  # one contact may bring this part of what all unknown users may have; a guess
 AHEAD = 4  # a charge is stored when it exceeds what was stored, then with a quarter more: few writes; a guess
 
 
@@ -468,6 +474,7 @@ class UnknownBytes:
         self._accounts = accounts
         self._shares: Shares[str] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)  # of payers
         self._each = ctx.settings.branch_bytes
+        self._each_of_contact = ctx.settings.unknown_bytes // CONTACT_PART
         self._user_part = ctx.settings.branch_part_of_user
         self._user_least = ctx.settings.branch_bytes_of_user
         # Nodes without room for something that came; () for all together. A user is one more node below its peer.
@@ -491,14 +498,15 @@ class UnknownBytes:
 
     def charge(self, payer: str, user: UserId, size: int) -> bool:
         """Charge a batch if there is room for it."""
-        line = line_of(payer)
-        if not self._shares.has_room(line, size):
+        line, by_contact = line_of(payer), payer.startswith(OF_CONTACT)
+        each = self._each_of_contact if by_contact else self._each
+        if not self._shares.has_room(line, size, each):
             nodes = [line[:depth] for depth in range(1, len(line) + 1)]
-            full = [node for node in nodes if self._shares.taken[node] + size > self._each]
+            full = [node for node in nodes if self._shares.taken[node] + size > each]
             self._full.update(full or [()])
             return False
         charge = self._accounts.get(user).charge_at(payer)
-        if line and line[-1] != user and charge.taken + size > self._most_of_user(line):
+        if line and line[-1] != user and not by_contact and charge.taken + size > self._most_of_user(line):
             self._full.add((*line, user))  # few: each has taken `_user_least` or nearly so
             return False
         self._shares.add(payer, line, size)

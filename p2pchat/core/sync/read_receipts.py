@@ -29,7 +29,8 @@ from p2pchat.core.sync.delivery_receipts import (
     nothing,
 )
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.mark_exchange import MAX_ANNOUNCED, MarkExchange, MarksByReader, ReaderKey
+from p2pchat.core.sync.mark_exchange import MarkExchange
+from p2pchat.core.sync.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId
 

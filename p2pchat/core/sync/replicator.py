@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
+from sys import intern
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, HostedIdentities
-from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import (
     Counted,
     DeliveryReceipt,
@@ -35,14 +35,14 @@ from p2pchat.core.names import KnownPeople
 from p2pchat.core.records import Change, DeliveredMark, DiskLevel, LogFacts, LogKey, ReadMark, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
-from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
+from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.group_editor import GroupEditor
-from p2pchat.core.sync.groups import GroupSync
+from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import (
@@ -51,16 +51,16 @@ from p2pchat.core.sync.log_index import (
     HistoryBoundary,
     LogState,
     Lookups,
-    WaitingEntry,
 )
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
-from p2pchat.core.sync.quota import IN_NO_BRANCH, Quota, QuotaAccounts, payer_of
+from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.taken_marks import TakenMarks
+from p2pchat.core.sync.transfers import Transfers
 from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
@@ -68,7 +68,10 @@ from p2pchat.protocol import (
     Entries,
     Frame,
     Have,
+    Lacks,
     MarksFrame,
+    Piece,
+    Pull,
     ReadFrame,
     RunId,
     TakenFrame,
@@ -143,6 +146,7 @@ class Replicator:
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
+        self.transfers: Transfers = Transfers(self.context, stored.meta)
         self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
         self.people.on_kept = self._on_user_kept
@@ -162,6 +166,7 @@ class Replicator:
         self._expire_requests()
         self._reopen_refused()
         self.context.refusals.warn_again()
+        self.transfers.requests.begin_next()
 
     def _reopen_refused(self) -> None:
         """Take logs again that were refused under other rules. Those with nothing built on them need no more than that:
@@ -241,6 +246,7 @@ class Replicator:
             self.read_receipts.on_link_down(remote)
             self.taken_marks.on_link_down(remote)
             self.context.sweep_conversations(link.users)
+            self.transfers.on_link_down(link.id)
 
     def is_unknown(self, user: UserId) -> bool:
         """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared
@@ -361,6 +367,12 @@ class Replicator:
             return self.read_receipts.on_frame(remote, frame)
         elif isinstance(frame, TakenFrame):
             return self.taken_marks.on_frame(remote, frame)
+        elif isinstance(frame, Piece):
+            return self.transfers.on_piece(remote, frame)
+        elif isinstance(frame, Pull):
+            return self.transfers.on_pull(remote, frame)
+        elif isinstance(frame, Lacks):
+            self.transfers.on_lacks(remote, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None
@@ -393,13 +405,15 @@ class Replicator:
     def _payer(self, user: UserId, link: PeerLink | None) -> str:
         """Return where the bytes of an unknown user count: at a peer that hosts it, else at the one that brings them.
 
-        Contacts answer for nobody: all of a room's history may come from the peer that invited this one.
+        What contacts bring has room of its own: all of a room's history may come from the peer that invited this one.
         """
         hosts = self.context.presence.hosts.get(user)
         if hosts and (host := self.context.remotes.get(min(hosts))) is not None:
             link = host.link
-        elif link is None or link.known:
+        elif link is None:
             return IN_NO_BRANCH
+        elif link.known:
+            return intern(OF_CONTACT + link.peer)
         return payer_of(link.host, link.peer)
 
     def on_contact(self, user: UserId, by: UserId) -> None:
@@ -574,8 +588,11 @@ class Replicator:
                 self.delivery_receipts.count_early_acks(conversation, batch)
                 if self.typing.local:
                     self.typing.on_own_stored(conversation, batch.log.user)
-            elif self.typing.active:
-                self.typing.on_end(batch.log.conversation, batch.log.user)
+            else:
+                self.transfers.requests.on_stored(batch)
+                if self.typing.active:
+                    self.typing.on_end(batch.log.conversation, batch.log.user)
+        self.transfers.requests.request_shown()
         if done.transaction.effects:
             self.groups.emit_updates(done.transaction.effects)
             for effect in done.transaction.effects:
@@ -640,6 +657,7 @@ class Replicator:
         self.file_import.fail_all(reason)
         self.compared_users.end_all()
         self.pruner.fail_all(reason)
+        self.transfers.fail_all(reason)
         self.typing.clear()
         self._pending_commits.clear()
         self.fetcher.pause(True)
@@ -681,7 +699,7 @@ class Replicator:
             ):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_boundaries(stored)
-        self._load_waiting(stored)  # before the visible part of a talk is known and shown
+        self.causal_order.load(stored.waiting)  # before the visible part of a talk is known and shown
         self.groups.start(stored.meta)
         self._resume_waiting(stored)
 
@@ -717,14 +735,6 @@ class Replicator:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
             conversation.writer(id.user).may_have_stored = True  # perhaps: storage is asked
-
-    def _load_waiting(self, stored: Stored) -> None:
-        for item in stored.waiting:
-            conversation = self.conversations.by_id.get(item.log.conversation)
-            log = conversation.log(item.log.user, item.log.run) if conversation else None
-            if log is not None and (refs := references_of(log, item.seq, item.entry)):
-                relation = relation_of(log.id, item.seq, item.entry)
-                log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in {facts.log.conversation for facts in stored.unreleased}:

@@ -65,6 +65,18 @@ class HostRow(NamedTuple):
         return max((row.seq for row in (self, *self.former) if stay.covers(row.version, row.told)), default=0)
 
 
+class SharedGuests(NamedTuple):
+    """Users who are at the same peers and never left one: what one of these holds, all of them have.
+
+    Attributes:
+        holders: The holders of the positions of these peers.
+        users: Sorted.
+    """
+
+    holders: tuple[str, ...]
+    users: tuple[UserId, ...]
+
+
 @dataclass(slots=True)
 class Roster:
     """The users of one peer.
@@ -90,6 +102,8 @@ class Roster:
     seen: tuple[int, int] = (0, 0)
     alike: tuple[UserId, ...] = ()  # guests who have nothing of the room but by this stay; cached
     others: frozenset[UserId] = frozenset()  # the other guests
+    shared: tuple[SharedGuests, ...] = ()  # of these, who never left a peer
+    returned: frozenset[UserId] = frozenset()  # the rest of these
     cached: bool = False
 
     def newcomers(self, told: int) -> Iterator[UserId]:
@@ -120,6 +134,7 @@ class Rosters:
         on_forget: Called with a stay that is forgotten next.
 
     Attributes:
+        hosted: As given.
         unsaved: What the next commits shall save, by peer.
         forgotten: What storage shall delete once nothing is unsaved.
         changes: A number that grows with each change.
@@ -134,13 +149,14 @@ class Rosters:
         admit: Callable[[UserId, PeerLink], bool],
         on_forget: Callable[[Stay], None],
     ) -> None:
-        self._hosted = hosted
+        self.hosted = hosted
         self._admit = admit
         self._on_forget = on_forget
         self._by_peer: dict[PeerId, Roster] = {}
         self._stays: dict[UserId, list[Stay]] = {}
         self.holder_of: dict[UserId, str] = {}
         self.others: set[UserId] = set()
+        self._returned: set[UserId] = set()  # who left a peer once
         self.unsaved: dict[PeerId, dict[StayKey, Stay]] = {}
         self.forgotten: list[Stay] = []
         self.changes: int = 0
@@ -238,12 +254,16 @@ class Rosters:
     def _classify(self, user: UserId) -> None:
         stays = self._stays.get(user, [])
         only = stays[0] if stays and len(stays) == 1 and not stays[0].ended else None
-        if only is not None and user not in self._hosted:
+        if only is not None and user not in self.hosted:
             self.holder_of[user] = host_holder(only.peer)
             self.others.discard(user)
         elif stays:
             self.holder_of.pop(user, None)
             self.others.add(user)
+        if any(stay.ended for stay in stays):
+            self._returned.add(user)
+        else:
+            self._returned.discard(user)
         for stay in stays:
             self._by_peer[stay.peer].cached = False
         self.changes += 1
@@ -288,8 +308,21 @@ class Rosters:
         if not roster.cached:
             roster.others = frozenset(roster.guests.keys() & self.others)
             roster.alike = tuple(sorted(roster.guests.keys() - roster.others))
+            roster.shared, roster.returned = self.shared(roster.others)
             roster.cached = True
         return roster.alike, roster.others
+
+    def shared(self, users: AbstractSet[UserId]) -> tuple[tuple[SharedGuests, ...], frozenset[UserId]]:
+        """Return users by the peers at which they are, and those who left one of theirs.
+
+        In a cluster of gateways everyone is at several peers.
+        """
+        returned = self._returned & users
+        by_peers: dict[tuple[str, ...], list[UserId]] = {}
+        for user in sorted(users - returned):
+            holders = sorted(host_holder(stay.peer) for stay in self._stays[user])
+            by_peers.setdefault(tuple(holders), []).append(user)
+        return tuple(SharedGuests(holders, tuple(each)) for holders, each in by_peers.items()), frozenset(returned)
 
     def add_row(self, peer: PeerId, row: HostRow) -> None:
         """Note a stored row of a peer, whose roster had these revisions then."""
@@ -324,4 +357,8 @@ class Audience:
         self.changes: int = rosters.changes
         self.users: frozenset[UserId] = frozenset(of)
         self.weights: Counter[str] = Counter(map(rosters.holder_of.get, of, of))  # of a holder: users who have its logs
-        self.others: frozenset[UserId] = self.users & rosters.others  # to be looked at one by one
+        self.others: frozenset[UserId] = self.users & rosters.others  # of the same peers, or to be looked at one by one
+        away = {user for user in self.others if user not in rosters.hosted}  # the others have what is written here
+        self.shared: tuple[SharedGuests, ...]
+        self.returned: frozenset[UserId]
+        self.shared, self.returned = rosters.shared(away)

@@ -501,17 +501,17 @@ class SyncContext:
 
     def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
         """Store the names of conversation ids that a peer sent. Ids are computed from names, so none can be false."""
-        users = remote.link.users.keys()
+        users, link = remote.link.users.keys(), remote.link
         for naming in namings:
             if naming.group:
-                self.conversations.open_group(naming, users, remote.link.peer)
+                self.conversations.open_group(naming, users, link.peer)
                 continue
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue
             if naming.dm and not set(naming.dm) & users:  # its user may be announced later
                 remote.note_unopened(dm_id(*naming.dm), naming)
                 continue
-            if naming.dm and not self.requests.open(naming, remote.link.peer):
+            if naming.dm and not self.requests.open(naming, link.peer, address_line(link.host, link.peer)[0]):
                 self.ctx.emit(Counted("conversation_refused"))
                 remote.note_unopened(dm_id(*naming.dm), naming)
 

@@ -2,7 +2,8 @@
 
 A change is sent at once. The same word is sent again at most once in three seconds for each user and conversation. At
 the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm. A message from the
-user ends it too, without a frame, and so does the end of the membership in a group.
+user ends it too, without a frame, and so does the end of the membership in a group. Of unknown users few a second are
+seen to begin: anybody can make up any number of them.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -12,12 +13,16 @@ from __future__ import annotations
 from p2pchat.core.context import SLACK
 from p2pchat.core.effects import Counted, Send, TypingChanged
 from p2pchat.core.log import WriterKey
+from p2pchat.core.shares import TokenBucket
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, TypingFrame, UserId
 
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
+
+
+TYPING_BURST = 3.0  # seconds' worth of unknown users who begin to type at once; a guess
 
 
 class TypingTracker:
@@ -35,6 +40,8 @@ class TypingTracker:
         self.local: dict[WriterKey, float] = {}
         self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
+        rate = sync.ctx.settings.unknown_typing_a_second
+        self._unknown = TokenBucket(rate, TYPING_BURST * rate, sync.ctx.now.mono)
 
     # ---- sending
 
@@ -115,9 +122,19 @@ class TypingTracker:
         if not there.is_member(frame.u):
             self._ctx.emit(Counted("typing_ignored"))
             return None
-        if not there.waits:
+        if not there.waits and self._is_shown(remote, frame):
             self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
         return None
+
+    def _is_shown(self, remote: RemoteState, frame: TypingFrame) -> bool:
+        """Return whether a user is seen to type, which an unknown one who begins to is at a rate."""
+        begins = frame.on and (frame.c, frame.u) not in self.active
+        if not begins or remote.link.known or self._sync.requests.is_known(frame.u):
+            return True
+        is_shown = self._unknown.take(self._ctx.now.mono)
+        if not is_shown:
+            self._ctx.emit(Counted("typing_ignored"))
+        return is_shown
 
     def on_end(self, conversation: ConversationId, user: UserId) -> None:
         """Stop the indicator of a user whose message is written here or stored from elsewhere, or who left a group."""

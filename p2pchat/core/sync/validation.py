@@ -18,8 +18,8 @@ from p2pchat.core.log import (
     LogId,
     Ref,
     WriterKey,
+    before_of,
     decode_entries,
-    decode_entry,
     head_message,
     is_one_batch,
     ref_key,
@@ -127,16 +127,6 @@ def _check(entry: Entry, raw: str, seq: int, settings: Settings) -> None:
 
 
 # ---- new logs
-
-
-def before_of(frame: Entries) -> tuple[Mark, ...]:
-    """Return the marks that the log begun by this frame builds on; () for a frame that begins none."""
-    if frame.first != 1:
-        return ()
-    try:
-        return decode_entry(frame.e[0]).before
-    except LogError:
-        return ()  # refused later, by ingest
 
 
 def count_tips_with(conversation: ConversationState, log: LogState) -> int:

@@ -114,8 +114,11 @@ class DisplayInvariants:
 
     def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry) -> None:
         shown, marked = self._first.get(peer.name, {}).get(one.log, (0, 0))
-        # A restored peer says that its log ends earlier, and is believed.
-        if shown < one.seq <= marked and not one.old and not self._sim.person(one.log.user).restored:
+        # A restored peer says that its log ends earlier, and is believed. So is the only host of a user who wrote at
+        # another one, which is away.
+        guest = self._sim.guests.get(one.log.user)
+        is_behind = self._sim.person(one.log.user).restored or (guest is not None and len(guest.former) > 1)
+        if shown < one.seq <= marked and not one.old and not is_behind:
             self._invariants.fail(
                 "old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as new"
             )
@@ -268,9 +271,13 @@ class BlockInvariants:
             self._invariants.fail("told", peer, f"tells {end.other.owner.name} that it is blocked: {bye.code}")
 
     def may_hide(self, peer: SimPeer, log: LogId) -> bool:
-        """Return whether a conversation may be kept from peers that host the blocked one of its two users."""
-        users = self._blocked_by(peer) if self.any else ()
-        return any(log.conversation == dm_id(log.user, user) for user in users)
+        """Return whether a conversation may be kept from peers that host the blocked one of its two users.
+
+        They said so before that one came to this peer too, and it was not noted.
+        """
+        users = peer.blocks.get(peer.user, ()) if self.any else ()
+        others = {log.user, *peer.speaks_for} if users else ()
+        return any(log.conversation == dm_id(other, user) for user in users for other in others)
 
     def _blocked_by(self, peer: SimPeer) -> set[UserId]:
         """Return the users who are blocked for all users of a peer."""

@@ -34,10 +34,12 @@ from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
+from p2pchat.testing.invariants.deletions import DeletionInvariants
 from p2pchat.testing.invariants.display import BlockInvariants, DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
+from p2pchat.testing.invariants.presence import PresenceInvariants
 from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
-from p2pchat.testing.invariants.receipts import DeletionInvariants, PresenceInvariants, ReceiptInvariants
+from p2pchat.testing.invariants.receipts import ReceiptInvariants
 from p2pchat.testing.invariants.requests import RequestInvariants
 from p2pchat.testing.invariants.taken import TakenInvariants
 from p2pchat.testing.simulation.byzantine import is_odd

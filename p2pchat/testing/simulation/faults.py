@@ -27,84 +27,23 @@ from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
-# The relative frequency of each action. The method of FaultInjector has the same name.
-WEIGHTS = {
-    "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
-    "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
-    "export": 6, "dial_oneself": 1,
-}  # fmt: skip
 EXPORTS_KEPT = 4  # files that may be used again
 EDIT_RATE = 0.4  # the part of steps with a message to the room
 RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 
-# Openings
-WITH_A_GAP = 0.7  # the part of histories with three or more peers
-WITH_COPIES = 0.15  # the part of all histories, as of the next
-WITH_A_FAILED_IMPORT = 0.15
-CROWDED = 0.8  # the part of those with few conversations for each user
-FILLED = 0.9  # the part of those with quotas
 CHECK_EVERY = 0.005  # seconds between two checks of a condition
 PATIENCE = 3.0  # seconds
 COPIES = Settings().clone_replacements
 
-WITH_A_CROWD = 0.15  # the part of histories with at most MOST_IN_A_CROWD honest peers that come to rest
-MOST_IN_A_CROWD = 3
-SYBILS_AT_ONCE = 3  # of them attack
+MOST_GROUPS = 3
+SYBILS_AT_ONCE = 3  # that attack
 CROWD_NETWORK = "203.0.113"
 
-WITH_OTHER_RULES = 0.15  # the part of histories
-STRICT = 0.4  # the part of their peers, and of the next
+STRICT = 0.4  # the part of the peers of histories with different rules, and of the next
 ODD_WRITERS = 0.3
 ODD_TEXT = ODD + "x" * 1650  # above the limit of strict peers; with its entry still within a small batch
-
-WITH_DELETIONS = 0.15  # the part of histories
-
-WITH_BLOCKS = 0.15  # the part of histories
 UNBLOCKS = 0.4  # the part of those actions
-
-WITH_GROUPS = 0.35  # the part of histories
-MOST_GROUPS = 3
-GROUP_WEIGHTS = {
-    "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
-    "group_hand": 1, "group_apart": 3, "group_old": 2,
-}  # fmt: skip
-
-
-def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> list[str]:
-    """Return the openings of a history; [] for many. `beginning` holds the peers that start first."""
-    drawn = ["leave_a_gap"] if len(beginning) > 2 and chance.random() < WITH_A_GAP else []
-    if settings.max_conversations_a_user == 1 and len(beginning) > 2 and chance.random() < CROWDED:
-        drawn.append("crowd_somebody")
-    if settings.user_quota_bytes < Settings().user_quota_bytes and chance.random() < FILLED:
-        drawn.append("fill_a_quota")
-    if chance.random() < WITH_COPIES:
-        drawn.append("meet_copies")
-    if chance.random() < WITH_A_FAILED_IMPORT:
-        drawn.append("import_on_a_full_disk")
-    return drawn
-
-
-def draw_odd_actions(chance: Random, *, differ: bool) -> list[str]:
-    """Return the actions of a history in which the rules of peers differ; [] for most, unless they shall `differ`."""
-    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES or differ else []
-
-
-def draw_group_actions(chance: Random) -> list[str]:
-    """Return the group actions of a history; [] for most."""
-    if chance.random() >= WITH_GROUPS:
-        return []
-    return ["group_make", *chance.choices([*GROUP_WEIGHTS], [*GROUP_WEIGHTS.values()], k=chance.randint(6, 24))]
-
-
-def draw_deletions(chance: Random, *, always: bool) -> list[str]:
-    """Return the deletions of a history; [] for most, unless there shall `always` be some."""
-    return ["delete_here"] * chance.randint(1, 6) if chance.random() < WITH_DELETIONS or always else []
-
-
-def draw_blocks(chance: Random, *, always: bool) -> list[str]:
-    """Return the blocks of a history; [] for most, unless there shall `always` be some."""
-    return ["block_or_unblock"] * chance.randint(2, 8) if chance.random() < WITH_BLOCKS or always else []
 
 
 class FaultInjector:

@@ -25,6 +25,7 @@ from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
+from p2pchat.storage.base import files_of
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer, strict
@@ -622,7 +623,8 @@ class SimPeer:
             shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
             every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
             plans = {key: self.disk.storage.prunable(key) for key in order.prunable}
-            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans))
+            files = {key: files_of(self.disk.storage.entry(*key)) for key in order.files}
+            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans, files))
 
         self.soon(self.disk.quick, self.disk.slow, read)
 

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field, fields
 from itertools import islice
 from random import Random
 
+from p2pchat.config import Settings
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.invariants.receipts import Chatter
+from p2pchat.testing.invariants.presence import Chatter
 from p2pchat.testing.invariants.requests import accept_some
 from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.environment import (
@@ -37,29 +38,45 @@ from p2pchat.testing.simulation.environment import (
     with_requests,
     with_short_turns,
 )
-from p2pchat.testing.simulation.faults import (
-    MOST_IN_A_CROWD,
-    WEIGHTS,
-    WITH_A_CROWD,
-    FaultInjector,
-    draw_blocks,
-    draw_deletions,
-    draw_group_actions,
-    draw_odd_actions,
-    draw_openings,
-)
+from p2pchat.testing.simulation.faults import FaultInjector
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
 
 Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps to play; the first two are always played
-NEVER_HEALS = 0.3  # the part of histories
+
+# The relative frequency of each action. The method of FaultInjector has the same name.
+WEIGHTS = {
+    "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
+    "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
+    "export": 6, "dial_oneself": 1,
+}  # fmt: skip
+GROUP_WEIGHTS = {
+    "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
+    "group_hand": 1, "group_apart": 3, "group_old": 2,
+}  # fmt: skip
+
+# Events of which most histories have none, and how often there are some: the part of all histories, if nothing else is
+# said.
+NEVER_HEALS = 0.3
 WITH_QUOTAS = 0.25
 WITH_FEW_PLACES = 0.3
 WITH_REQUESTS = 0.2
+WITH_COPIES = 0.15
+WITH_A_FAILED_IMPORT = 0.15
+WITH_OTHER_RULES = 0.15
+WITH_DELETIONS = 0.15
+WITH_BLOCKS = 0.15
+WITH_GROUPS = 0.35
+WITH_A_GAP = 0.7  # of those with three or more peers
+CROWDED = 0.8  # of those with few conversations for each user
+FILLED = 0.9  # of those with quotas
+WITH_A_CROWD = 0.15  # of those with at most MOST_IN_A_CROWD honest peers that come to rest
+MOST_IN_A_CROWD = 3
+UPGRADED = 0.6  # of those in which rules differ
+
 OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
-UPGRADED = 0.6  # the part of those histories in which rules differ
 LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
 ATTACKS = 3  # at the end of a history with a crowd, one a second
 UNHARMED_WITHIN = 60.0  # seconds until all that contacts wrote meanwhile has arrived; some disks take one for a frame
@@ -133,11 +150,11 @@ class Scenario:
         settings = with_short_turns(settings, Random(f"{seed} turns"))
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
         self.program: list[str] = _draw_beginning(plan, most_peers)
-        self.program += draw_openings(rare, settings, self.program)
+        self.program += _draw_openings(rare, settings, self.program)
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
-        for name in draw_group_actions(groups):
+        for name in _draw_group_actions(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
         if self._crowded:
             self.program.insert(crowd.randint(2, self._begun + 4), "join_crowd")
@@ -146,14 +163,14 @@ class Scenario:
             for _ in range(crowd.randint(1, 4)):
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "attack")
         rules = Random(f"{seed} rules")
-        for name in draw_odd_actions(rules, differ=wanted.rules_differ):
+        for name in _draw_odd_actions(rules, differ=wanted.rules_differ):
             self.sim.rules_differ = True
             self.program.insert(rules.randint(self._begun, len(self.program)), name)
         deletions = Random(f"{seed} deletions")
-        for name in draw_deletions(deletions, always=wanted.deletions):
+        for name in _draw_deletions(deletions, always=wanted.deletions):
             self.program.insert(deletions.randint(self._begun, len(self.program)), name)
         blocks = Random(f"{seed} blocks")
-        for name in draw_blocks(blocks, always=wanted.blocks):
+        for name in _draw_blocks(blocks, always=wanted.blocks):
             self.program.insert(blocks.randint(self._begun, len(self.program)), name)
         self._differ = wanted.rules_differ
         self._engine = EngineFaults(self.sim, on=wanted.relay)
@@ -288,6 +305,42 @@ class Scenario:
             reached.update(dict.fromkeys(new, one))
             waiting += new
         return reached
+
+
+def _draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> list[str]:
+    """Return the openings of a history; [] for many. `beginning` holds the peers that start first."""
+    drawn = ["leave_a_gap"] if len(beginning) > 2 and chance.random() < WITH_A_GAP else []
+    if settings.max_conversations_a_user == 1 and len(beginning) > 2 and chance.random() < CROWDED:
+        drawn.append("crowd_somebody")
+    if settings.user_quota_bytes < Settings().user_quota_bytes and chance.random() < FILLED:
+        drawn.append("fill_a_quota")
+    if chance.random() < WITH_COPIES:
+        drawn.append("meet_copies")
+    if chance.random() < WITH_A_FAILED_IMPORT:
+        drawn.append("import_on_a_full_disk")
+    return drawn
+
+
+def _draw_odd_actions(chance: Random, *, differ: bool) -> list[str]:
+    """Return the actions of a history in which the rules of peers differ; [] for most, unless they shall `differ`."""
+    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES or differ else []
+
+
+def _draw_group_actions(chance: Random) -> list[str]:
+    """Return the group actions of a history; [] for most."""
+    if chance.random() >= WITH_GROUPS:
+        return []
+    return ["group_make", *chance.choices([*GROUP_WEIGHTS], [*GROUP_WEIGHTS.values()], k=chance.randint(6, 24))]
+
+
+def _draw_deletions(chance: Random, *, always: bool) -> list[str]:
+    """Return the deletions of a history; [] for most, unless there shall `always` be some."""
+    return ["delete_here"] * chance.randint(1, 6) if chance.random() < WITH_DELETIONS or always else []
+
+
+def _draw_blocks(chance: Random, *, always: bool) -> list[str]:
+    """Return the blocks of a history; [] for most, unless there shall `always` be some."""
+    return ["block_or_unblock"] * chance.randint(2, 8) if chance.random() < WITH_BLOCKS or always else []
 
 
 def _draw_beginning(plan: Random, most_peers: int) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2pchat import skeleton
-from p2pchat.web.account_records import AccountRecord, join
+from p2pchat.web.account_records import RENAMED, AccountRecord, join
 from p2pchat.web.cluster.cluster_key import ClusterKey
 
 ACCOUNTS = "accounts"  # the kind of these records, for the cluster's key
@@ -38,6 +38,7 @@ class Directory:
         self._key = key
         self._places: dict[str, _Place] = {}
         self._by_hash: dict[bytes, str] = {}
+        self._by_user: dict[str, tuple[str, ...]] = {}  # places whose record is of this user
         self.owed: dict[str, None] = {}
         self.refused: int = 0
 
@@ -60,6 +61,16 @@ class Directory:
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         """Return the record with this hash of a token."""
         return self.at(self._by_hash.get(hash, ""))
+
+    def superseded(self, user: str) -> list[AccountRecord]:
+        """Return the records of a user under names that it has no more, since it changed under another name later.
+
+        Somebody put them back: gateways may have forgotten that those names were given up. Without this a token that
+        was revoked after a change of the name would count again.
+        """
+        found = [record for place in self._by_user.get(user, ()) if (record := self.at(place)) is not None]
+        newest = max((record.version for record in found if record.word != RENAMED), default=0)
+        return [record for record in found if not record.is_former and record.version < newest]
 
     def places(self) -> list[str]:
         """Return all places."""
@@ -139,9 +150,19 @@ class Directory:
             del self._by_hash[before.hash]
         if counts is not None and counts.hash:
             self._by_hash[counts.hash] = place
+        self._list_user(place, before, counts)
         found.record = counts
         self._owe((place,))
         return None if counts == before else counts
+
+    def _list_user(self, place: str, before: AccountRecord | None, counts: AccountRecord | None) -> None:
+        """List a place under the user whose record counts there now."""
+        if before is not None and (counts is None or counts.user != before.user):
+            left = tuple(each for each in self._by_user.pop(before.user, ()) if each != place)
+            if left:
+                self._by_user[before.user] = left
+        if counts is not None and place not in self._by_user.get(counts.user, ()):
+            self._by_user[counts.user] = (*self._by_user.get(counts.user, ()), place)
 
     def _owe(self, places: Iterable[str]) -> None:
         for place in places:

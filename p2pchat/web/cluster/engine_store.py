@@ -109,7 +109,7 @@ class EngineStore:
         self._client: Client | None = None
         self._js: JetStreamContext | None = None
         self._lost: asyncio.Future[str]  # done when the connection is lost
-        self._newest = 0  # the highest number that was heard of
+        self._newest = 0  # the highest number that was heard of since the last list
         self._made_at: object = None  # of the bucket: another one was made if it changes
         self._suspected = -1  # a number in the bucket of which no hint came until the last look
         self._task: asyncio.Task[None] | None = None
@@ -169,6 +169,28 @@ class EngineStore:
         except Exception as error:  # any error of nats-py: the connection is made anew
             raise await self._failed(error) from None
         return found.data or b"", int(found.seq or 0)
+
+    async def read_next(self, bucket: str, part: str, number: int) -> tuple[str, bytes, int]:
+        """Return the first value of a part that is newer than a number: its key, the value and its number.
+
+        ("", b"", 0) for none. Raises ClusterAway.
+
+        Args:
+            part: The keys that begin with this and a dot.
+        """
+        from nats.js.errors import NotFoundError
+
+        js, stream = self._up(), self._stream(bucket)
+        try:
+            found = await self._answer(
+                js.get_msg(stream, seq=number + 1, subject=self._subject(bucket, f"{part}.*"), next=True)
+            )
+        except NotFoundError:
+            return "", b"", 0
+        except Exception as error:  # any error of nats-py: the connection is made anew
+            raise await self._failed(error) from None
+        key = (found.subject or "").removeprefix(self._subject(bucket, ""))
+        return key, found.data or b"", int(found.seq or 0)
 
     async def send(self, data: bytes) -> None:
         """Send a message to all gateways, this one included, if the engine is there."""
@@ -291,6 +313,7 @@ class EngineStore:
         self.on_loading()
         stream = self._stream(ACCOUNTS)
         info = await js.stream_info(stream)
+        self._newest = info.state.last_seq  # not more: anybody who may publish can tell a number that does not exist
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         listed = 0
 
@@ -317,7 +340,6 @@ class EngineStore:
             finally:
                 with suppress(Exception):  # the connection is lost
                     await listing.unsubscribe()
-        self._newest = max(self._newest, info.state.last_seq) if self._made_at == info.created else info.state.last_seq
         self._made_at, self._suspected = info.created, -1
         self.on_loaded()
 

@@ -19,6 +19,9 @@ BEAT_EVERY = 2.0  # seconds
 DEAD_AFTER = 10.0  # seconds without a beat: a guess, five lost in a row
 SETTLED_AFTER = 5.0  # seconds until all that live have been heard, or sessions of one that left are at others: a guess
 UNHOST_AFTER = 600.0  # seconds after the last session at a gateway that is neither home nor standby
+# Seconds for which what a gateway said last is known, so that nobody who repeats its words brings it back; older words
+# are not believed. The clocks of gateways may differ by as much. A guess: more than any clock that is kept right.
+REMEMBERED = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,20 @@ class LivingGateways:
     def __init__(self, me: str, times: ClusterTimes) -> None:
         self._me = me
         self._times = times
-        self._heard: dict[str, tuple[float, int]] = {}  # when, and the newest number it said
+        self._heard: dict[str, tuple[float, int]] = {}  # when, and the newest number it said, of dead ones too
+        self._runs: dict[str, int] = {}  # of the processes that said these
+        self._living: set[str] = set()
         self._connected_at: float | None = None
         self._left_at = float("-inf")  # when a gateway said that it leaves
 
     @property
     def all(self) -> frozenset[str]:
         """All living gateways, this one included."""
-        return frozenset({*self._heard, self._me})
+        return frozenset({*self._living, self._me})
+
+    def is_running(self, gateway: str, run: int) -> bool:
+        """Return whether a process of another gateway lives: no later one was heard of. Runs rise with the clock."""
+        return gateway in self._living and self._runs[gateway] <= run
 
     def is_settled(self, now: float) -> bool:
         """Return whether users may be given other hosts.
@@ -72,27 +81,31 @@ class LivingGateways:
     def on_connected(self, now: float) -> None:
         """The engine is there: who was silent only because it was away gets its time again."""
         self._connected_at = now
-        self._heard = {gateway: (now, number) for gateway, (_, number) in self._heard.items()}
+        self._heard.update({gateway: (now, self._heard[gateway][1]) for gateway in self._living})
 
     def on_disconnected(self) -> None:
         """The engine is away: nothing changes until it is back."""
         self._connected_at = None
 
-    def on_beat(self, gateway: str, number: int, now: float, *, leaves: bool = False) -> None:
+    def on_beat(self, gateway: str, number: int, now: float, *, run: int = 0, leaves: bool = False) -> None:
         """Take the word of a gateway. Numbers rise with the clock; a repeated one proves nothing."""
         if gateway == self._me or number <= self._heard.get(gateway, (0.0, -1))[1]:
             return
+        self._heard[gateway], self._runs[gateway] = (now, number), run
         if leaves:
             self._left_at = now
-            self._heard.pop(gateway, None)
+            self._living.discard(gateway)
         else:
-            self._heard[gateway] = (now, number)
+            self._living.add(gateway)
 
     def tick(self, now: float) -> None:
         """Drop who has been silent for too long."""
         if self._connected_at is not None:
             oldest = now - self._times.dead_after
-            self._heard = {gateway: one for gateway, one in self._heard.items() if one[0] >= oldest}
+            self._living = {gateway for gateway in self._living if self._heard[gateway][0] >= oldest}
+            remembered = {gateway: one for gateway, one in self._heard.items() if now - one[0] <= REMEMBERED}
+            self._heard = remembered
+            self._runs = {gateway: self._runs[gateway] for gateway in remembered}
 
 
 class Visits:

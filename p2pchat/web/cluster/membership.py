@@ -24,12 +24,12 @@ from time import monotonic, time_ns
 
 from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
 from p2pchat.nats_client import cancel
-from p2pchat.web.account_records import RELEASED, AccountRecord
+from p2pchat.web.account_records import RELEASED, RENAMED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
-from p2pchat.web.cluster.living_gateways import ClusterTimes, LivingGateways, Visits, hosts_of
+from p2pchat.web.cluster.living_gateways import REMEMBERED, ClusterTimes, LivingGateways, Visits, hosts_of
 from p2pchat.web.errors import WebError
 
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key
@@ -57,6 +57,7 @@ class Cluster:
         key: The key of the cluster.
         directory: All accounts.
         living: The gateways that live.
+        run: This process of the gateway; that of a later one is higher.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Cluster:
         self.on_state: Callable[[str], None] = lambda reason: None
         self.key: ClusterKey = key
         self.living: LivingGateways
+        self.run: int = time_ns()
         self._clock = clock
         self._visits = Visits(self.times)
         self._peer: TCPPeer
@@ -247,6 +249,8 @@ class Cluster:
             del self._abandoned[record.user]
             self.announce(record.former(RELEASED, record.used))
             return
+        for old in self.directory.superseded(record.user):
+            self.announce(old.former(RENAMED, old.used))
         self._changed.append(record)
         self._to_place[self.directory.place_of(record.name)] = None
         self._wake_taking.set()
@@ -254,7 +258,10 @@ class Cluster:
     def _on_message(self, data: bytes) -> None:
         with suppress(ValueError, KeyError, TypeError):  # nobody with the key wrote it
             said = json.loads(self.key.open(ALIVE, ALIVE, data))
-            self.living.on_beat(str(said["gateway"]), int(said["number"]), self._clock(), leaves=bool(said["leaves"]))
+            number = int(said["number"])
+            if time_ns() - number <= REMEMBERED * 1e9:
+                gateway, run, leaves = str(said["gateway"]), int(said["run"]), bool(said["leaves"])
+                self.living.on_beat(gateway, number, self._clock(), run=run, leaves=leaves)
 
     # ---- work
 
@@ -319,7 +326,7 @@ class Cluster:
             await asyncio.sleep(self.times.beat_every)
 
     def _alive(self, *, leaves: bool) -> bytes:
-        said = {"gateway": self._me, "number": time_ns(), "leaves": leaves}
+        said = {"gateway": self._me, "run": self.run, "number": time_ns(), "leaves": leaves}
         return self.key.seal(ALIVE, ALIVE, json.dumps(said).encode())
 
     async def _place(self) -> None:

@@ -1,22 +1,25 @@
 """Idempotency keys of a cluster: a request repeated at another gateway is carried out once, too.
 
 A gateway claims a key in the engine before it carries a request out, and writes the result there afterwards; the engine
-keeps both for a quarter of an hour. Another gateway with the same key waits for the result. If the gateway that carries
-it out dies, another one takes over, and the message may be written twice: nobody knows whether the dead one wrote it.
-While the engine is away, keys are known to one gateway, as without a cluster.
+keeps both for a quarter of an hour. The results of a moment are one record: a record costs three servers and a gateway
+some 2 ms of CPU, and few are ever read. Another gateway with the same key looks through the results that the first one
+wrote after the claim, and waits for its own. If the first one dies before, another takes over, and the message may be
+written twice: nobody knows whether the dead one wrote it. While the engine is away, keys are known to one gateway, as
+without a cluster.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
+from p2pchat.nats_client import cancel
 from p2pchat.web.cluster.engine_store import REQUESTS, ClusterAway, EngineStore, OtherRevision
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
@@ -25,6 +28,10 @@ from p2pchat.web.idempotency import IdempotencyCache, KeyReused
 LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway
 CLOSED_WITHIN = 5.0  # seconds for requests under way when the gateway stops; a guess
 PATIENCE = 10.0  # seconds for that result; then the client is told to try again
+RESULTS_EVERY = (
+    0.2  # seconds between two records of results; what a gateway killed meanwhile wrote may be written twice
+)
+RESULTS_A_RECORD = 64  # 5 KiB: a place and the id of a message each
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +42,11 @@ class _Claim:
         content: The hash of what it asks for; "" if it failed, and anyone may carry it out.
         gateway: Who carries it out.
         run: Of the process of that gateway.
-        result: The id of the message; "" until it is written.
     """
 
     content: str
     gateway: str
-    run: str
-    result: str = ""
+    run: int
 
 
 class SharedIdempotency(IdempotencyCache):
@@ -51,9 +56,11 @@ class SharedIdempotency(IdempotencyCache):
         super().__init__()
         self._key = cluster.key
         self._cluster = cluster
-        self._run = secrets.token_hex(8)
-        self._working: set[asyncio.Task[Any]] = set()  # requests that are being carried out
-        self._closed = False
+        self._working: set[asyncio.Future[Any]] = set()  # what others have to know of, when the gateway stops
+        self._results: dict[str, str] = {}  # by place, which the engine has to get yet
+        self._records = 0  # of results that were written
+        self._writing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -69,32 +76,69 @@ class SharedIdempotency(IdempotencyCache):
                     result, number = await self._claim(place, content.hex())
                     if result:
                         return result
-                if self._closed:
+                if self._closing.is_set():
                     raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
             working = asyncio.ensure_future(self._complete(make(), place, content.hex(), number))
-        self._working.add(working)
-        working.add_done_callback(self._working.discard)
+        self._work_on(working)
         # A caller that is gone does not end it: the message may be on its way to the disk.
         await asyncio.wait([working])
         return working.result()
+
+    def _work_on(self, task: asyncio.Future[Any]) -> None:
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
     async def _complete(self, made: Awaitable[Any], place: str, content: str, number: int) -> Any:
         try:
             result = await made
         except BaseException:
-            await self._write(place, _Claim("", "", ""), number)
+            if number:
+                with suppress(ClusterAway, OtherRevision):  # then the others wait for it, or took over
+                    await self._store.write(REQUESTS, place, self._sealed(place, _Claim("", "", 0)), number)
             raise
-        await self._write(place, _Claim(content, self._cluster.gateway_id, self._run, result), number)
+        if number:
+            self._results[place] = result
+            if self._writing is None or self._writing.done():
+                self._writing = asyncio.create_task(self._write_results(), name="p2pchat web results")
+                self._work_on(self._writing)
         return result
 
+    async def _write_results(self) -> None:
+        """Write the results of the last moments as one record, until none is left."""
+        while self._results:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESULTS_EVERY):
+                    await self._closing.wait()
+            part = dict(islice(self._results.items(), RESULTS_A_RECORD))
+            place = f"{self._results_of(self._cluster.gateway_id, self._cluster.run)}.{self._records}"
+            self._records += 1
+            sealed = self._key.seal(REQUESTS, place, json.dumps(part).encode())
+            while not await self._is_written(place, sealed):
+                await asyncio.sleep(RESULTS_EVERY)  # until the engine is back
+            for key in part:
+                del self._results[key]
+
+    async def _is_written(self, place: str, sealed: bytes) -> bool:
+        try:
+            await self._store.write(REQUESTS, place, sealed, 0)
+        except OtherRevision:  # nobody else writes there: it was written, and the answer was lost
+            return True
+        except ClusterAway:
+            return False
+        return True
+
     async def aclose(self) -> None:
-        self._closed = True
-        if self._working:
-            await asyncio.wait(self._working, timeout=CLOSED_WITHIN)
+        self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSED_WITHIN):
+                while self._working:
+                    await asyncio.wait(self._working)
+        if self._writing is not None:
+            await cancel([self._writing])
 
     async def _claim(self, place: str, content: str) -> tuple[str, int]:
         """Return the result of another gateway, or "" and the number of the claim. Raises KeyReused, WebError."""
-        mine = _Claim(content, self._cluster.gateway_id, self._run)
+        mine = _Claim(content, self._cluster.gateway_id, self._cluster.run)
         result, expected = "", 0
         while not result:
             with suppress(OtherRevision):
@@ -112,10 +156,12 @@ class SharedIdempotency(IdempotencyCache):
                 return "", number
             if there.content != content:
                 raise KeyReused
-            if there.result and there.gateway != self._cluster.gateway_id:
-                self._cluster.on_written_elsewhere(there.result, there.gateway)
-            if there.result or not self._is_alive(there):
-                return there.result, number
+            is_alive = self._is_alive(there)  # what it wrote before its end is found below
+            result = await self._result(there, place, number)
+            if result and there.gateway != self._cluster.gateway_id:
+                self._cluster.on_written_elsewhere(result, there.gateway)
+            if result or not is_alive:
+                return result, number
             if asyncio.get_running_loop().time() > deadline:
                 text = "another gateway is writing this message: try again"
                 raise WebError(503, "cluster", text, {"Retry-After": "1"})
@@ -124,16 +170,27 @@ class SharedIdempotency(IdempotencyCache):
     def _is_alive(self, claim: _Claim) -> bool:
         """Return whether the process lives that carries a request out."""
         if claim.gateway == self._cluster.gateway_id:
-            return claim.run == self._run
-        return claim.gateway in self._cluster.living.all
+            return claim.run == self._cluster.run
+        return self._cluster.living.is_running(claim.gateway, claim.run)
 
-    async def _write(self, place: str, claim: _Claim, number: int) -> None:
-        if number:
-            with suppress(ClusterAway, OtherRevision):  # then the others wait for it, or took over
-                await self._store.write(REQUESTS, place, self._sealed(place, claim), number)
+    async def _result(self, claim: _Claim, place: str, number: int) -> str:
+        """Return what became of a claim with this number, "" if its gateway has not told that. Raises ClusterAway."""
+        while True:
+            key, data, number = await self._store.read_next(
+                REQUESTS, self._results_of(claim.gateway, claim.run), number
+            )
+            if not number:
+                return ""
+            with suppress(ValueError, AttributeError):  # nobody with the key wrote it
+                if result := json.loads(self._key.open(REQUESTS, key, data)).get(place, ""):
+                    return str(result)
+
+    def _results_of(self, gateway: str, run: int) -> str:
+        """Return the part of the store where a process writes results."""
+        return self._key.name(f"results {gateway} {run}")
 
     def _sealed(self, place: str, claim: _Claim) -> bytes:
-        fields = {"content": claim.content, "gateway": claim.gateway, "run": claim.run, "result": claim.result}
+        fields = {"content": claim.content, "gateway": claim.gateway, "run": claim.run}
         return self._key.seal(REQUESTS, place, json.dumps(fields).encode())
 
     def _opened(self, place: str, data: bytes) -> _Claim | None:

@@ -1,7 +1,7 @@
 """Registered Socket.IO clients of a gateway, and what they share: presence and message statuses.
 
 A client is a session like those of `/chat` and `/lines` (session.py). While its user is active, messages are read
-once it is proved that they have arrived (engine.py); otherwise when the user becomes active again.
+once it is proved that they have arrived (engineio.py); otherwise when the user becomes active again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
 from p2pchat.web.session import ClientSession
-from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, Newest, event_packet
+from p2pchat.web.socketio.engineio import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
 ROOM_READ_AFTER = 2.0  # seconds in which read marks in the room are gathered

@@ -20,7 +20,7 @@ from p2pchat.web.auth import account_of_token, may_name_itself, missing_token
 from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.socketio.clients import ClientRegistry, SocketClient
-from p2pchat.web.socketio.engine import EngineConnection
+from p2pchat.web.socketio.engineio import EngineConnection
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]

@@ -30,7 +30,7 @@ from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import address_of, is_on_loopback
 from p2pchat.web.socketio.clients import ClientRegistry
-from p2pchat.web.socketio.engine import (
+from p2pchat.web.socketio.engineio import (
     CLOSE,
     SEPARATOR,
     EngineConnection,

@@ -19,15 +19,15 @@ import pytest
 from p2pchat import Message, TCPPeer
 from p2pchat.cli import control_socket
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
-from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
-from p2pchat.cli.control_socket import encode, parse_request
+from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
+from p2pchat.cli.control_socket import REQUESTS, encode
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
-from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
+from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve
-from tests.deadlines import WAIT
+from tests.deadlines import WAIT, within
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
@@ -61,7 +61,8 @@ async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Pa
     async with talking(home / "ada") as control:
         assert control.listening["user"] == "ada" and control.listening["port"] == ada.port
         [to] = await control.ask("find", to="bob")
-        assert to == {"conversation": "bob", "conversation_id": ada.find("bob").id, "kind": "dm"}
+        there = {"conversation": "bob", "conversation_id": ada.find("bob").id, "kind": "dm"}
+        assert to == {**there, "user": "bob", "user_id": ada.user("bob").id}
         await control.send(do="send", to=to["conversation_id"], text="two\nlines")
         assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
     [message] = await bob.history("ada")
@@ -430,6 +431,21 @@ async def test_with_a_too_long_path_the_server_listens_on_loopback(home: Path) -
 
 
 @pytest.mark.usefixtures("on_loopback")
+async def test_silent_connections_of_other_users_keep_no_command_out(serve: Serve, home: Path) -> None:
+    await serve("ada")
+    door = control_socket.read_address(home / "ada")
+    assert door is not None
+    silent = [await asyncio.open_connection(door.host, door.port) for _ in range(MAX_UNAUTHENTICATED)]
+    async with talking(home / "ada") as control:
+        assert await control.ask("who")
+    async with within(WAIT, "the oldest to be ended"):
+        with suppress(ConnectionError):
+            assert await silent[0][0].read() == b""
+    for _, writer in silent:
+        writer.close()
+
+
+@pytest.mark.usefixtures("on_loopback")
 @pytest.mark.parametrize(
     "said", [b'{"token":"00"}\n', b'{"do":"who"}\n', b"GET / HTTP/1.1\n", b"[]\n", b"\n", b"x" * 70_000 + b"\n", b""]
 )
@@ -513,44 +529,43 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
 
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
-OWN = {"find", "wait", "tail", "export", "import", "web_token", "web_users", "web_revoke", "web_delete", "web_purge"}
 
 
 def test_every_object_in_the_docs_can_be_read() -> None:
     section = PAGE.partition("\n## Control socket\n")[2].partition("\n## ")[0]
-    read = [parse_request(text.encode()) for text in re.findall(r'`(\{"do".*?\})`', section)]
-    assert {order and order.do for order in read} == OWN
+    read = {parse_json_command(text, REQUESTS).do for text in re.findall(r'`(\{"do".*?\})`', section)}
+    assert read == REQUESTS.keys() and not read & JSON_COMMANDS.keys()
 
 
-def test_commands_of_a_session_are_left_to_it() -> None:
-    for line in (b'{"do":"send","text":"hi"}', b'{"do":"nonsense"}', b"{", b'{"do":5}', b'{"do":[]}', b"{}"):
-        assert parse_request(line) is None
-    assert not OWN & set(JSON_COMMANDS)
+INVALID = [
+    (b"hello everybody", "a line here must be a command object"),
+    (b"/quit", "a line here must be a command object"),
+    (b"GET / HTTP/1.1", "a line here must be a command object"),
+    (b'["do"]', "a line here must be a command object"),
+    (b'{"do":"nonsense"}', "`do` must be one of send, "),
+    (b'{"do":"find"}', "'find' needs `to`"),
+    (b'{"do":"find","to":1}', "`to` must be a string"),
+    (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; its fields are to, ref"),
+    (b'{"do":"export","to":"bob"}', "'export' needs `path`"),
+    (b'{"do":"import"}', "'import' needs `path`"),
+    (b'{"do":"import","path":["x"]}', "`path` must be a string"),
+    (b'{"do":"wait","timeout":"5"}', "`timeout` must be a number"),
+    (b'{"do":"wait","timeout":true}', "`timeout` must be a number"),
+    (b'{"do":"wait","timeout":-1}', "`timeout` must be seconds"),
+    (b'{"do":"wait","timeout":NaN}', "`timeout` must be seconds"),
+    (b'{"do":"wait","what":"x"}', "`what` must be delivered or read"),
+    (b'{"do":"tail","last":10001}', "`last` must be from 0 to 10000"),
+    (b'{"do":"tail","last":1.5}', "`last` must be an integer"),
+    (b'{"do":"tail","ref":1}', "`ref` must be a string"),
+]
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b"hello everybody", "a line here must be a command object"),
-        (b"/quit", "a line here must be a command object"),
-        (b"GET / HTTP/1.1", "a line here must be a command object"),
-        (b'["do"]', "a line here must be a command object"),
-        (b'{"do":"find"}', "'find' needs `to`"),
-        (b'{"do":"find","to":1}', "`to` must be a string"),
-        (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; its fields are to, ref"),
-        (b'{"do":"export","to":"bob"}', "'export' needs `path`"),
-        (b'{"do":"import"}', "'import' needs `path`"),
-        (b'{"do":"import","path":["x"]}', "`path` must be a string"),
-        (b'{"do":"wait","timeout":"5"}', "`timeout` must be a number"),
-        (b'{"do":"wait","timeout":true}', "`timeout` must be a number"),
-        (b'{"do":"wait","timeout":-1}', "`timeout` must be seconds"),
-        (b'{"do":"wait","timeout":NaN}', "`timeout` must be seconds"),
-        (b'{"do":"tail","last":10001}', "`last` must be from 0 to 10000"),
-        (b'{"do":"tail","last":1.5}', "`last` must be an integer"),
-        (b'{"do":"tail","ref":1}', "`ref` must be a string"),
-    ],
-)
-def test_invalid_requests(line: bytes, expected: str) -> None:
-    with pytest.raises(BadCommand) as error:
-        parse_request(line)
-    assert expected in str(error.value)
+async def test_each_invalid_request_is_answered_with_what_is_wrong(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    reader, writer = await open_raw(home / "ada", ada)
+    writer.write(b"\n".join(line for line, _ in INVALID) + b"\n")
+    writer.write_eof()
+    _, *found = [json.loads(one) for one in (await asyncio.wait_for(reader.read(), WAIT)).splitlines()]
+    writer.close()
+    for (line, expected), answer in zip(INVALID, found, strict=True):
+        assert (answer["event"], answer["code"]) == ("error", "usage") and expected in answer["text"], line

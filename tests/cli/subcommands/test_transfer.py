@@ -32,6 +32,7 @@ def test_command_lines_of_export_import_and_backup() -> None:
     values = parse("import", "f", "--json", "--data", "d")
     assert values.items() >= {"profile": ProfileChoice("d"), "file": "f", "as_json": True}.items()
     assert parse("backup", "d", "--db", "mysql://db/chat").items() >= {"target": "d", "db": "mysql://db/chat"}.items()
+    assert (parse("backup", "d")["no_files"], parse("backup", "d", "--no-files")["no_files"]) == (False, True)
 
 
 @pytest.mark.parametrize("command", ["export", "import", "backup"])

@@ -229,15 +229,27 @@ def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
-    assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
+    assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"], can=["files"])]
     cyd.b.links.handlers[ListeningAt](ListeningAt(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())])]
+    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())], can=["files"])]
     at = ("10.0.0.7:7070",)
     assert exchanges(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
     effects = ada.handle(LinkDown(101, "lost"))
     assert exchanges(effects) == []
     assert exchanges(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
+
+
+def test_no_more_endpoints_of_a_peer_are_told_than_a_receiver_takes() -> None:
+    """Before: links ended with `limit` where more addresses of a peer are kept than a frame may have items."""
+    known = [Address(CYD.id, f"198.51.100.{number}:1", verified_at=START) for number in range(1, 5)]
+    ada = Post(ADA, settings=Settings(page_items=3), addresses=known)
+    cyd, bob = Meeting(ada, Post(CYD)), Meeting(ada, Post(BOB))
+    bob._links = 100
+    cyd.connect(cyd.b)
+    bob.connect(bob.b, host="10.0.0.7")
+    (told,) = exchanges(bob.take(ada))
+    assert [(peer, len(endpoints)) for peer, endpoints in told.linked] == [(CYD.id, 3)]
 
 
 def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once() -> None:

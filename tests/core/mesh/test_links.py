@@ -458,6 +458,25 @@ def test_both_processes_with_one_key_are_warned() -> None:
     assert heard.text == warned[0]
 
 
+def test_two_processes_with_one_key_cause_one_warning_in_half_a_minute() -> None:
+    """One of them, with a stolen key, came three hundred times a second: nearly as many warnings as reports."""
+    post = Post(D)
+    for second, warnings in ((0.0, 1), (29.0, 0), (60.0, 1)):
+        post.at(second)
+        for _ in range(30):
+            post.links._duplicates.on_replaced(F.id, F.id)
+        assert [type(effect) for effect in post._collect()].count(WarningIssued) == warnings
+
+
+def test_many_unknown_peers_that_seem_to_run_twice_cause_few_warnings() -> None:
+    """A member with many keys can replace the links of each: 59 warnings in 45 seconds were seen."""
+    post = Post(D)
+    for number in range(100):
+        for _ in range(3):
+            post.links._duplicates.on_replaced(f"{number:064x}", f"{number:064x}")
+    assert [type(effect) for effect in post._collect()].count(WarningIssued) == 16
+
+
 def test_copy_notices_of_many_peers_are_one_warning_a_minute() -> None:
     met, link = linked()
     of_copy = Peers(port=0, at=[], linked=[(D.id, ())])

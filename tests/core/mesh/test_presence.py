@@ -34,10 +34,11 @@ class Here_:
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
         self.stays: set[str] | None = None  # None: everybody
+        self.contacts: set[str] | None = None  # None: everybody
         self.gone: list[str] = []
         self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
-        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append, self.blocked)
+        self.presence = PresenceTracker(self.ctx, own, self._stays, self._is_contact, self.gone.append, self.blocked)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -45,6 +46,9 @@ class Here_:
 
     def _stays(self, user: str) -> bool:
         return self.stays is None or user in self.stays
+
+    def _is_contact(self, user: str) -> bool:
+        return self.contacts is None or user in self.contacts
 
     def take(self) -> list[Effect]:
         out, self.ctx.out = self.ctx.out, []

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Effect, LinkChanged, ManyChanged, PauseReading, UserNamed
+from p2pchat.core.effects import (
+    Effect,
+    LinkChanged,
+    ManyChanged,
+    PauseReading,
+    PresenceChanged,
+    UserJoined,
+    UserLeft,
+    UserNamed,
+)
 from p2pchat.core.inputs import Got, NameKept, QuotaLifted
 from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificates, make_cert
 from p2pchat.core.mesh.link import Keepalive, PeerLink
@@ -32,7 +41,7 @@ def place(ada: Here_, id: int, peer: Key, host: str) -> PeerLink:
 
 def crowded(places: int = 10, events: int = 10_000) -> Here_:
     ada = Here_(settings=Settings(max_unwritten_users=places, unknown_events_a_second=events))
-    ada.stays = set()
+    ada.stays, ada.contacts = set(), set()
     return ada
 
 
@@ -197,14 +206,30 @@ def test_events_about_contacts_and_users_of_known_peers_have_none() -> None:
     assert len(joins(ada.here(gate, *guests(GATE, *range(20))))) == 20
     assert len(departures(ada.down(gate, "left"))) == 20
     ada.here(eve, *guests(EVE, *range(20)))
-    ada.stays = {BOB.id}
+    ada.stays = ada.contacts = {BOB.id}
     assert joins(ada.here(place(ada, 3, BOB, "10.0.2.1"), word(BOB))) == [BOB.id]
+
+
+def test_events_about_unknown_users_who_wrote_have_a_rate_too() -> None:
+    """To write once costs a member nothing, and it may come and go all the time."""
+    ada = crowded(1000, events=20)
+    gate = place(ada, 1, GATE, "10.0.0.1")
+    users = guests(GATE, *range(50))
+    ada.stays = {user.id for user in users}
+    lines = len(ada.here(gate, *users))
+    assert lines == 100  # a gateway's users may all come at once
+    for second in range(1, 61):
+        ada.at(second)
+        ada.ctx.run_due()
+        lines += len(ada.take() + ada.here(gate, gone=list(gate.users)) + ada.here(gate, *users))
+    assert lines <= 300 + 61 * 21
+    assert {user.id for user in users} <= ada.presence.online()
 
 
 # ---- the whole node
 
 
-def test_links_of_unknown_peers_have_the_same_rate_and_those_of_contacts_have_none() -> None:
+def test_links_of_unknown_peers_have_the_same_rate_and_each_contact_has_its_own() -> None:
     """One party may come and go all the time, with a new key each time."""
     world = World()
     ada = world.peer("ada")
@@ -220,10 +245,29 @@ def test_links_of_unknown_peers_have_the_same_rate_and_those_of_contacts_have_no
     others = [event for event in ada.events if not isinstance(event, LinkChanged)]
     assert len(shown) > 0 and len(shown) + len(others) <= 60 + 13 * 21
     ada.put(QuotaLifted(IDS["bob"]))
-    for _ in range(100):
+    for _ in range(10):  # in a second in which others come and go too
+        ada.drop(ada.far("cyd"))
         ada.drop(ada.far("bob"))
-    shown = [event for event in ada.events if isinstance(event, LinkChanged) and not event.counted]
-    assert sum(event.peer == IDS["bob"] for event in shown) == 200
+    links = [event for event in ada.events if isinstance(event, LinkChanged) and event.peer == IDS["bob"]]
+    assert len(links) == 20 and not any(event.counted for event in links)
+
+
+def test_a_contact_that_reconnects_all_the_time_causes_few_lines() -> None:
+    """It wrote a thousand lines a second into the event log of each peer."""
+    world = World()
+    ada = world.peer("ada")
+    ada.put(QuotaLifted(IDS["bob"]))
+    for _ in range(60):
+        for _ in range(20):
+            ada.drop(ada.far("bob"))
+        world.pass_time(1.0)
+    world.pass_time(3.0)
+    events = [event for event in ada.events if isinstance(event, LinkChanged | UserJoined | UserLeft | PresenceChanged)]
+    shown = [event for event in events if not (isinstance(event, LinkChanged) and event.counted)]
+    assert len(shown) <= 60 + 64 + 60 + 64 * 20
+    links = [event for event in events if isinstance(event, LinkChanged)]
+    counts = sum(event.links for event in ada.events if isinstance(event, ManyChanged))
+    assert len(links) == 2400 and sum(event.counted for event in links) == counts
 
 
 def guest_of(name: str, user: Key, called: str) -> Hosted:

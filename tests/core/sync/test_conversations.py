@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -58,3 +60,17 @@ def test_asking_about_a_user_looks_at_no_group() -> None:
     group_of_ada(conversations, "bob")
     conversations.groups = Unread(conversations.groups)
     assert [conversations.has_any_of(IDS["eve"]), conversations.has_entries_of(IDS["eve"])] == [False, False]
+
+
+def test_a_forgotten_conversation_leaves_memory_without_the_collector() -> None:
+    """Members may name thousands of groups, and the collector comes seldom."""
+    conversations = Conversations(N)
+    id = "9e" * 32
+    conversations.open_group(Naming(group=(id, IDS["eve"], FAR_RUN)), [IDS["eve"]], IDS["eve"])
+    gone = weakref.ref(conversations.groups[id])
+    gc.disable()
+    try:
+        conversations.forget(id)
+        assert gone() is None
+    finally:
+        gc.enable()

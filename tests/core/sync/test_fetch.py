@@ -269,3 +269,23 @@ def test_who_gives_one_entry_now_and_then_is_given_up_for_the_writer_s_peer() ->
     assert wants(ada.take()) == []
     world.pass_time(0.2)
     assert wants(ada.take()) == ["to bob: want 1 room bob from b1:2"]
+
+
+def test_who_announces_a_log_that_is_not_in_memory_and_gives_nothing_of_it_is_asked_less_often() -> None:
+    world, first = World(), Author("bob", "b1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    far = ada.far("cyd")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    deleted = Author("bob", "b3", before=[second.mark])  # storage may hold b3: others build on what came before
+    deleted.say("three")
+    far.say(page(deleted))
+    asked = []
+    for n in range(1, 9):
+        far.say(end(n, deleted))
+        while not wants(ada.take()):
+            world.pass_time(0.5)
+        asked.append(world.seconds)
+    waits = [later - sooner for sooner, later in zip([0.0, *asked], asked, strict=False)]
+    assert waits == [1, 2, 4, 8, 16, 32, 32, 32]

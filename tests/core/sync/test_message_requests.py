@@ -122,6 +122,19 @@ def test_peers_that_are_gone_hold_no_place_against_one_that_is_here() -> None:
     assert ada.texts()[-1] == "I am cyd"
 
 
+def test_keys_of_one_network_take_places_of_each_other_also_after_a_restart() -> None:
+    """256 keys, one after the other, had what everybody else had written, and who was away now, deleted."""
+    ada = World().peer("ada", max_requests=2, straight_requests=0)
+    for name, host in (("bob", "10.0.1.9"), ("eve", "10.0.2.9"), ("cyd", "10.0.2.9")):
+        far = ada.far(name, host=host)
+        writes(far, name)
+        ada.drop(far)
+    assert open_at(ada) == ["bob", "cyd"]
+    again = World().peer("ada", ada.storage, max_requests=2, straight_requests=0)
+    writes(again.far("dan", host="10.0.2.9"), "dan")
+    assert open_at(again) == ["bob", "dan"]
+
+
 def test_who_is_gone_gives_no_place_to_a_peer_that_has_some() -> None:
     """17 keys with 16 conversations each had what everybody else had written, and who was away now, deleted."""
     ada = World().peer("ada", max_requests=3, max_requests_a_peer=3)

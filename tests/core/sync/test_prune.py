@@ -5,13 +5,13 @@ from __future__ import annotations
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, WriteRequest
-from p2pchat.core.log import decode_entry
+from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import Have
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.faults import ODD_TEXT
 from p2pchat.testing.simulation.peer import SimPeer
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, World
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, World, have
 from tests.core.sync.test_quota import FULL
 from tests.core.sync.test_serve import own, want
 
@@ -94,6 +94,44 @@ def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
     ada.say("new", bob)
     sim.run(CALM)
     assert texts(bob, there) == ["while bob has nothing", "new"]
+
+
+def test_each_deletion_seals_one_log_more() -> None:
+    """Sealed logs stay tips, and none is sealed again: there is room for 32 deletions."""
+    sim, (ada, bob) = linked("ada", "bob")
+    there = dm_id(ada.user, bob.user)
+    for number in range(10):
+        ada.say(f"old {number}", bob)
+        sim.run(CALM)
+        delete(sim, ada, there)
+    bob.crash()
+    bob.restore(0)
+    ada.say("while bob has nothing", bob)
+    sim.run(CALM)
+    bob.start(ada.endpoint)
+    sim.run(90.0)  # it waits for what was deleted, then shows it with a gap mark
+    assert texts(bob, there) == ["while bob has nothing"]
+
+
+def test_what_follows_a_second_deletion_follows_what_was_written_last() -> None:
+    """Also where the clock of this machine was put back in between (seed 1296144 with --relay)."""
+    sim, (ada, bob) = linked("ada", "bob")
+    there = dm_id(ada.user, bob.user)
+    ada.say("one", bob)
+    sim.run(CALM)
+    delete(sim, ada, there)
+    ada.clock.ahead = -3600.0
+    ada.crash()
+    ada.start(bob.endpoint)
+    sim.run(CALM)
+    ada.say("two", bob)
+    sim.run(CALM)
+    delete(sim, ada, there)
+    ada.say("three", bob)
+    sim.run(CALM)
+    logs = {decode_entry(one.raw).b: one.log for one in bob.disk.storage.history(there)}
+    (three,) = (one for one in bob.disk.storage.history(there) if one.log == logs["three"])
+    assert decode_entry(three.raw).after == (Ref(ref_key(logs["two"].user, logs["two"].run), 1),)
 
 
 def test_what_was_deleted_while_a_user_was_away_is_not_built_on_when_it_is_back() -> None:
@@ -266,6 +304,21 @@ def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_aga
     ada.take()
     bob.say(elsewhere.say("elsewhere"))
     assert "commit a2:1..2" in ada.say("two")[0]
+
+
+def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that() -> None:
+    """The rest of it may come later and wait for something (seed 1293620 with --blocks)."""
+    ada = World().peer("ada")
+    bob = ada.far("bob")
+    elsewhere, missing = Author("ada", "c1"), Author("bob", "b1")
+    missing.say("not here yet")
+    bob.say(elsewhere.say("one"), have(elsewhere))
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    bob.say(elsewhere.say("two", after=[missing.ref(1)]))
+    ada.say("three")
+    (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw]
+    assert last.after == (elsewhere.ref(1),)
 
 
 def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None:

@@ -365,12 +365,32 @@ def test_a_user_counts_at_the_peer_that_hosts_it_whoever_brings_its_entries() ->
     assert kept(eve.say(Author("eve", "e1").say("x" * 700)))
 
 
-def test_what_a_contact_brings_of_others_counts_in_no_branch() -> None:
+def test_what_a_contact_brings_of_others_counts_in_no_other_branch() -> None:
     ada = World().peer("ada", branch_bytes=1_000)
     ada.node.contacts.add([IDS["eve"]])
     far = ada.far("eve")
     assert all(kept(far.say(frame)) for frame in lines(brought(0), 20))
     assert all(kept(far.say(frame)) for frame in lines(Author("eve", "e1"), 20))
+
+
+def test_one_contact_leaves_half_of_all_space_to_other_unknown_users() -> None:
+    """Before: a contact that passed on logs of made-up users closed a peer to all newcomers."""
+    ada = World().peer("ada", unknown_bytes=20_000)
+    ada.node.contacts.add([IDS["eve"]])
+    eve, bob, cyd = ada.far("eve", host="10.0.1.9"), ada.far("bob", host="10.0.2.9"), brought(1)
+    assert 10_000 - 500 < fill(eve, cyd) + fill(eve, brought(2)) <= 10_000
+    assert all(kept(bob.say(frame)) for frame in lines(Author("bob", "b1"), 10))
+    again = World().peer("ada", ada.storage, unknown_bytes=20_000)
+    assert not kept(again.far("eve", host="10.0.4.9").say(cyd.say("x" * 500)))
+
+
+def test_many_logs_that_a_contact_brings_count_four_times_as_much() -> None:
+    ada, logs = World().peer("ada", unknown_bytes=20 * 4_200, log_bytes=4_096), 0
+    ada.node.contacts.add([IDS["eve"]])
+    far = ada.far("eve")
+    while kept(far.say(brought(logs).say("x"))):
+        logs += 1
+    assert logs == 2
 
 
 def test_nobody_waits_for_what_is_refused() -> None:

@@ -13,7 +13,7 @@ from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import ReadMark
 from p2pchat.core.sync import read_receipts
 from p2pchat.core.sync.anti_entropy import FIRST_ID
-from p2pchat.core.sync.mark_exchange import MAX_ANNOUNCED, AnnouncedMarks, read_sum
+from p2pchat.core.sync.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage

@@ -140,6 +140,28 @@ def test_a_user_of_two_hosts_is_reported_once() -> None:
     assert positions(ada, "dan") == [3]
 
 
+def test_users_of_the_same_hosts_are_reported_together_but_for_those_who_came_since() -> None:
+    ada = World().peer("ada")
+    bob, eve = gateway(ada, "bob", "cyd"), gateway(ada, "eve", "cyd")
+    receipts, everyone = ada.node.sync.delivery_receipts, tuple(IDS[name] for name in ("bob", "cyd", "dan", "eve"))
+    ada.say("one")
+    assert heard(ada, bob, 2) == [(1, 2, ["bob", "cyd"])]
+    assert heard(ada, eve, 2) == [(1, 2, ["eve"])]
+    come(bob, "dan")
+    come(eve, "dan")
+    for remote in ada.node.sync.context.remotes.values():  # as with a mark of another log
+        receipts.rosters.update(remote.link)
+    assert sorted(NAMES[user] for user in receipts.holders(LOG, 2)) == ["bob", "cyd", "eve"]
+    assert receipts.count(LOG, 2, everyone) == 3
+    ada.say("two")
+    assert heard(ada, bob, 3) == [(1, 3, ["dan"]), (3, 3, ["bob", "cyd"])]
+    assert heard(ada, eve, 3) == [(3, 3, ["eve"])]
+    ada.say("three")
+    assert heard(ada, eve, 4) == [(4, 4, ["cyd", "dan", "eve"])]
+    assert sorted(NAMES[user] for user in receipts.holders(LOG, 4)) == ["cyd", "dan", "eve"]
+    assert receipts.count(LOG, 4, everyone) == 3
+
+
 def test_a_user_who_moves_keeps_what_it_has_and_gets_the_rest_at_the_new_host() -> None:
     ada = World().peer("ada")
     bob, eve = gateway(ada, "bob", "dan"), gateway(ada, "eve", "cyd")

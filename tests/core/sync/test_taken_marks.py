@@ -183,6 +183,22 @@ def test_a_mark_that_storage_looks_up_is_void_once_its_user_is_let_go() -> None:
     assert taken(ada) == taken(dan) == {"b1": 2}
 
 
+def test_a_user_who_is_let_go_and_comes_back_at_once_has_the_marks_on_their_way_to_the_disk() -> None:
+    """Seed 1293994 with --deletions: the former marks counted until the next start."""
+    world, ada, dan, _ = two_hosts()
+    ada.holding = True
+    take(ada)
+    ada.put(UserUnhosted(CYD))
+    assert taken(ada) == {}
+    host(ada)
+    assert taken(ada) == {"b1": 2} and taken(dan) == {}
+    ada.holding = False
+    ada.commit()
+    ada.take()
+    world.pass_time(5.0)
+    assert taken(ada) == taken(dan) == {"b1": 2}
+
+
 def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     gate = World().peer("ada")
     host(gate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, TypingSet
+from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, QuotaLifted, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
@@ -216,3 +216,13 @@ def test_typing_ends_when_storage_fails() -> None:
     bob.say(word("bob"))
     ada.put(CommitFailed(0, "the disk is gone"))
     assert "bob types in room no more" in ada.take()
+
+
+def test_few_unknown_users_are_seen_to_begin_to_type_and_all_contacts() -> None:
+    world = World()
+    ada = world.peer("ada", unknown_typing_a_second=1)
+    bob, cyd = ada.far("bob"), ada.far("cyd")
+    ada.put(QuotaLifted(IDS["cyd"]))
+    for far, seen in ((bob, 3), (cyd, 20)):
+        lines = [line for _ in range(20) for line in far.say(word(far.name), word(far.name, on=False))]
+        assert lines.count(f"{far.name} types in room") == seen

@@ -177,7 +177,7 @@ def test_the_state_is_in_the_commit_of_the_first_entry() -> None:
     far.say(author("dan").say("not on disk yet"))
     [commit] = [held for held in ada.held if held.change.batches]
     line = commit.change.meta[REQUEST + dm("ada", "dan")] or ""
-    assert line.split()[0] == IDS["bob"] and not commit.change.stretches
+    assert line.split()[0] == f"{IDS['bob']}@10.0.0.0/24" and not commit.change.stretches
     ada.crash()  # nothing of it was stored
     ada.holding = False
     ada.start()

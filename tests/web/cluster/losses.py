@@ -1,35 +1,48 @@
 """Command `python -m tests.web.cluster.losses KIND --sessions N --rate R --servers S`: take parts of a cluster away.
 
 Kinds: `kill` and `stop` take one of three gateways away for a while, `engine` all nats-servers, `rolling` restarts all
-three gateways one after the other, `grow` adds a fourth and retires the first. `calm` takes nothing away and counts the
-CPU time of a delivery; with `--plain` that of one gateway that is in no cluster. Everybody talks all the time, each
-message with a key. At the end everyone has to have everything that was accepted, and the figures are printed.
+three gateways one after the other, `grow` adds a fourth and retires the first, `move` kills one and starts it elsewhere
+with a copy of its directory and the same database, which is on PostgreSQL for all three. `calm` takes nothing away and
+counts the CPU time of a delivery; with `--plain` that of one gateway that is in no cluster. Everybody talks all the
+time, each message with a key. At the end everyone has to have all that was accepted, and the figures are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
 import httpx
 
+from tests.databases.servers import private
 from tests.deadlines import WAIT, within
 from tests.web.cluster.crowd import Crowd
-from tests.web.cluster.site import Gate, Site, site
+from tests.web.cluster.site import LOOK_EVERY, Gate, Site, site
 
-KINDS = ("kill", "stop", "engine", "rolling", "grow", "calm")
+KINDS = ("kill", "stop", "engine", "rolling", "grow", "move", "calm")
 BEFORE, AFTER = 5, 5  # seconds of talk before and after a loss
 
 
 async def play(
-    kind: str, home: Path, *, sessions: int, rate: float, servers: int, away: float = 3.0, plain: bool = False
+    kind: str,
+    home: Path,
+    *,
+    sessions: int,
+    rate: float,
+    servers: int,
+    away: float = 3.0,
+    plain: bool = False,
+    databases: Sequence[str] = (),
 ) -> str:
     """Play one loss under load and check it; return the figures for people."""
-    async with site(home, servers=servers, plain=plain) as one:
+    async with site(home, servers=servers, plain=plain, databases=databases) as one:
         crowd = Crowd(one.front, await one.accounts([f"user{number}" for number in range(sessions)]))
         try:
             await crowd.come()
@@ -39,7 +52,7 @@ async def play(
             told = await _LOSSES[kind](one, crowd, away)
             await crowd.until_said(int(AFTER * rate))
             await crowd.quiet()
-            assert not crowd.written_twice() or kind == "kill", crowd.written_twice()
+            assert not crowd.written_twice() or kind in ("kill", "move"), crowd.written_twice()
             return f"{kind}: {told}; {figures(crowd, began)}"
         finally:
             await crowd.leave()
@@ -143,7 +156,34 @@ async def _grow(one: Site, crowd: Crowd, away: float) -> str:
     return f"the new one joined in {took:.1f} s; at the end sessions {sorted(at.values())}"
 
 
-_LOSSES = {"kill": _kill, "stop": _stop, "engine": _engine, "rolling": _rolling, "grow": _grow, "calm": _calm}
+async def _move(one: Site, crowd: Crowd, away: float) -> str:
+    gate, elsewhere = one.gates[0], one.moved()
+    shutil.copytree(gate.data, elsewhere.data, ignore=shutil.ignore_patterns("*.sock"))
+    gate.kill()
+    one.gates.append(elsewhere)  # so that it is ended with the others
+    elsewhere.start()
+    began = monotonic()
+    await elsewhere.until_up(3)
+    took = monotonic() - began
+    await crowd.all_live()
+    gate.start()  # the machine that was lost comes back
+    async with within(WAIT, "the end of the one that comes back"):
+        while gate.is_running:
+            await asyncio.sleep(LOOK_EVERY)  # poll: another process
+    assert "in use by another peer" in gate.log.read_text(), gate.log
+    await asyncio.sleep(away)
+    return f"it was in the cluster again after {took:.1f} s"
+
+
+_LOSSES = {
+    "kill": _kill,
+    "stop": _stop,
+    "engine": _engine,
+    "rolling": _rolling,
+    "grow": _grow,
+    "move": _move,
+    "calm": _calm,
+}
 
 
 def _main() -> None:
@@ -156,7 +196,11 @@ def _main() -> None:
     parser.add_argument("--home", default="", help="where logs and data stay")
     parser.add_argument("--plain", action="store_true", help="one gateway that is in no cluster; only with calm")
     words = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="p2pchat-losses-") as directory:
+    with tempfile.TemporaryDirectory(prefix="p2pchat-losses-") as directory, ExitStack() as stack:
+        databases: list[str] = []
+        if words.kind == "move":
+            server = stack.enter_context(private("postgresql"))
+            databases = [server.create(f"gate{number}") for number in range(3)]
         home = Path(words.home or directory)
         home.mkdir(exist_ok=True)
         playing = play(
@@ -167,6 +211,7 @@ def _main() -> None:
             servers=words.servers,
             away=words.away,
             plain=words.plain,
+            databases=databases,
         )
         print(asyncio.run(playing), flush=True)
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from shutil import which
@@ -41,7 +41,7 @@ defaults
     timeout check 5s
     timeout client 1h
     timeout server 1h
-    option redispatch
+    option redispatch 1
     retries 3
 frontend page
     bind {front}
@@ -61,19 +61,18 @@ def missing() -> str:
 
 
 class Process:
-    """A program of the cluster. Attributes: `log`, the file of what it prints."""
+    """A program of the cluster. Attributes: `log`, the file of what it prints; its `environment`."""
 
     def __init__(self, log: Path, *words: str, **variables: str) -> None:
         self.log = log
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **variables}
         self._words = words
-        self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **self._variables}
             self._process = subprocess.Popen(
-                self._words, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._words, env=self.environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     @property
@@ -122,13 +121,12 @@ class Gate(Process):
     """One gateway of the cluster. Attributes: the port of its `page`, and `data`, its directory."""
 
     def __init__(
-        self, home: Path, name: str, host: str, page: str, port: str, others: Iterable[str], *words: str
+        self, data: Path, name: str, host: str, page: str, port: str, others: Iterable[str], *words: str
     ) -> None:
-        self.name, self.page = name, page
+        self.name, self.page, self.data = name, page, data
         self._base, self._headers = f"http://127.0.0.1:{page}", {"Host": host}
-        self.data = home / name
         command = [sys.executable, "-m", "p2pchat", "web", page, *others, "--port", port, "--name", name]
-        super().__init__(home / f"{name}.log", *command, "--data", str(self.data), *words, P2PCHAT_HOME=str(home))
+        super().__init__(Path(f"{data}.log"), *command, "--data", str(data), *words, P2PCHAT_HOME=str(data.parent))
 
     async def until_up(self, gateways: int, wanted: dict[str, float] | None = None) -> None:
         """Wait until its metrics are as wanted; if not given, it has the engine and knows so many living gateways."""
@@ -181,10 +179,12 @@ class Site:
         front: Host and port of the balancer, which clients know.
     """
 
-    def __init__(self, home: Path, servers: int, *, plain: bool, words: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, home: Path, servers: int, *, plain: bool, words: tuple[str, ...] = (), databases: Sequence[str] = ()
+    ) -> None:
         self.home = home
         self.is_plain = plain
-        self._words = words
+        self._words, self._databases = words, databases
         self.engines = _engines(home, servers)
         self._key = home / "cluster.key"
         make_key_file(self._key)
@@ -197,13 +197,19 @@ class Site:
         config.write_text(BALANCER.format(front=self.front, servers=servers_of))
         self.balancer = Process(home / "haproxy.log", HAPROXY, "-db", "-f", str(config))
 
-    def _gate(self, number: int) -> Gate:
+    def moved(self) -> Gate:
+        """Return the first gateway at the place of the last: another directory and address, the same database."""
+        return self._gate(MAX_GATEWAYS - 1, 0)
+
+    def _gate(self, number: int, who: int | None = None) -> Gate:
+        who = number if who is None else who
         engine = ",".join(server.url for server in self.engines)
         others = [port for place, port in enumerate(self._ports) if place != number]
         shared = ["--cluster", "team", "--cluster-key", str(self._key), "--engine", engine]
+        database = ["--db", self._databases[who]] if who < len(self._databases) else []
         return Gate(
-            self.home, f"gate{number}", self.front, self._pages[number], self._ports[number], others,
-            *([] if self.is_plain else shared), "--origin", f"http://{self.front}", *self._words,
+            self.home / f"gate{number}", f"gate{who}", self.front, self._pages[number], self._ports[number], others,
+            *([] if self.is_plain else shared), "--origin", f"http://{self.front}", *database, *self._words,
         )  # fmt: skip
 
     async def start(self, gateways: int) -> None:
@@ -263,10 +269,19 @@ def _engines(home: Path, count: int) -> list[NatsServer]:
 
 @asynccontextmanager
 async def site(
-    home: Path, gateways: int = 3, servers: int = 1, *, plain: bool = False, words: tuple[str, ...] = ()
+    home: Path,
+    gateways: int = 3,
+    servers: int = 1,
+    *,
+    plain: bool = False,
+    words: tuple[str, ...] = (),
+    databases: Sequence[str] = (),
 ) -> AsyncIterator[Site]:
-    """A running cluster, whose gateways have more options in `words`; with `plain` one gateway that is in none."""
-    one = Site(home, servers, plain=plain, words=words)
+    """A running cluster, whose gateways have more options in `words`; with `plain` one gateway that is in none.
+
+    The first gateways have these databases, if there are any, and the others one in their directory.
+    """
+    one = Site(home, servers, plain=plain, words=words, databases=databases)
     try:
         await one.start(gateways)
         yield one

@@ -50,6 +50,19 @@ def test_who_is_silent_for_ten_seconds_is_dead() -> None:
     assert living.all == {"me", "A"}
 
 
+def test_a_process_is_gone_once_a_later_one_of_its_gateway_is_heard() -> None:
+    living = LivingGateways("me", TIMES)
+    living.on_connected(0.0)
+    assert not living.is_running("A", 100)
+    living.on_beat("A", 101, 0.0, run=100)
+    assert living.is_running("A", 100) and living.is_running("A", 200), "perhaps its first beat is on its way"
+    living.on_beat("A", 201, 1.0, run=200)
+    living.on_beat("A", 102, 1.0, run=100)
+    assert not living.is_running("A", 100) and living.is_running("A", 200)
+    living.on_beat("A", 202, 2.0, run=200, leaves=True)
+    assert not living.is_running("A", 200)
+
+
 def test_a_repeated_beat_proves_nothing() -> None:
     living = LivingGateways("me", TIMES)
     living.on_connected(0.0)
@@ -59,6 +72,33 @@ def test_a_repeated_beat_proves_nothing() -> None:
         living.on_beat("A", 4, now)
     living.tick(12.0)
     assert living.all == {"me"}
+
+
+def test_words_of_one_that_died_or_left_bring_it_not_back() -> None:
+    living = LivingGateways("me", TIMES)
+    living.on_connected(0.0)
+    for gateway in "AB":
+        living.on_beat(gateway, 5, 0.0)
+    living.on_beat("A", 6, 1.0, leaves=True)
+    living.tick(12.0)
+    assert living.all == {"me"} and living.is_settled(12.0)
+    for number in range(1, 7):
+        for gateway in "AB":
+            living.on_beat(gateway, min(number, 5), 12.0)
+        living.on_beat("A", 6, 12.0, leaves=True)
+    assert living.all == {"me"} and living.is_settled(12.0)
+    living.on_beat("B", 6, 13.0)
+    assert living.all == {"me", "B"}
+
+
+def test_a_gateway_whose_clock_was_put_back_is_heard_after_an_hour() -> None:
+    living = LivingGateways("me", TIMES)
+    living.on_connected(0.0)
+    living.on_beat("A", 5, 0.0)
+    for now, found in ((3600.0, {"me"}), (3601.0, {"me", "A"})):
+        living.tick(now)
+        living.on_beat("A", 1, now)
+        assert living.all == found
 
 
 def test_who_leaves_is_gone_at_once_and_oneself_never() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,16 @@ from tests.web.cluster.site import missing
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), *([pytest.mark.alone] if LONG else [])]
 
 
-async def _lost(kind: str, home: Path) -> None:
+async def _lost(kind: str, home: Path, *databases: str) -> None:
     print(
         await play(
-            kind, home, sessions=CLUSTER_SESSIONS, rate=CLUSTER_RATE, servers=CLUSTER_SERVERS, away=CLUSTER_AWAY[kind]
+            kind,
+            home,
+            sessions=CLUSTER_SESSIONS,
+            rate=CLUSTER_RATE,
+            servers=CLUSTER_SERVERS,
+            away=CLUSTER_AWAY.get(kind, 3.0),
+            databases=databases,
         )
     )
 
@@ -30,3 +37,10 @@ async def test_sessions_of_a_killed_gateway_go_on_at_the_others(tmp_path: Path) 
 @pytest.mark.parametrize("kind", ["stop", "engine", "rolling", "grow"])
 async def test_nothing_is_missed_when_a_part_of_a_cluster_goes(tmp_path: Path, kind: str) -> None:
     await _lost(kind, tmp_path)
+
+
+@pytest.mark.long
+async def test_a_gateway_with_postgresql_goes_on_elsewhere_in_its_cluster(
+    new_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    await _lost("move", tmp_path, *(new_database("postgresql") for _ in range(3)))

@@ -27,6 +27,7 @@ from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
 from p2pchat.web.cluster.living_gateways import ClusterTimes, hosts_of
 from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.shared_idempotency import RESULTS_A_RECORD
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import HubSession
 from p2pchat.web.idempotency import KeyReused
@@ -505,12 +506,14 @@ async def test_an_engine_that_was_rolled_back_is_put_right(engine: KeepingServer
         assert await other.accounts.by_token(token)
         await until_held(engine, *one.accounts.records())
         engine.kill()
+        await away(one, other)  # or they would still count as connected below
         shutil.copytree(engine.disk, tmp_path / "copy")
         engine.start()
         await up(one, other)
         await one.accounts.revoke("ada")
         await known(other, "ada", 2)
         engine.kill()
+        await away(one, other)
         shutil.rmtree(engine.disk)
         shutil.copytree(tmp_path / "copy", engine.disk)
         engine.start()
@@ -518,6 +521,7 @@ async def test_an_engine_that_was_rolled_back_is_put_right(engine: KeepingServer
         await until_held(engine, *one.accounts.records())
         third = await doors.open()
         assert (await known(third, "ada")).word == "revoked"
+        await up(third)  # records come before that; until then an unknown token is answered with 503
         assert await third.accounts.by_token(token) is None and await other.accounts.by_token(token) is None
 
 
@@ -735,6 +739,32 @@ async def test_a_request_repeated_at_another_door_is_carried_out_once(engine: Ke
         assert len(set(both)) == 20 and len(made) == 23
 
 
+async def test_results_of_many_requests_are_few_records_and_found_when_their_gateway_is_gone(
+    engine: KeepingServer,
+) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        made: list[str] = []
+
+        async def make(result: str) -> str:
+            made.append(result)
+            return result
+
+        count = RESULTS_A_RECORD + 6
+        keys = [f"{number}" for number in range(count)]
+        run = one.idempotency.run
+        first = await asyncio.gather(*(run(f"ada {key}", "k", "hello", partial(make, f"first {key}")) for key in keys))
+        await one.aclose()
+        async with engine.operator() as js:
+            info = await js.stream_info(STREAM.replace("accounts", "requests"))
+        assert count + 1 < info.state.messages < 2 * count
+        run = other.idempotency.run
+        again: list[str] = await asyncio.gather(
+            *(run(f"ada {key}", "k", "hello", partial(make, f"again {key}")) for key in keys)
+        )
+        assert again == first and len(made) == count
+
+
 async def test_a_gateway_that_stops_tells_the_result_of_a_request_under_way(engine: KeepingServer) -> None:
     async with doors_of(engine) as doors:
         one, other = await doors.open(), await doors.open()
@@ -785,6 +815,31 @@ async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewh
         engine.kill()
         await away(other)
         assert await other.idempotency.run("ada", "m", "hello", work) == "written"  # as without a cluster
+
+
+async def test_a_request_of_a_gateway_that_was_killed_and_is_back_is_carried_out_elsewhere(
+    engine: KeepingServer, tmp_path: Path
+) -> None:
+    async with doors_of(engine, TIMES) as doors:
+        one, other = await doors.open(tmp_path), await doors.open()
+        began = asyncio.Event()
+
+        async def hang() -> str:
+            began.set()
+            return await asyncio.Event().wait() and ""
+
+        async def work() -> str:
+            return "written"
+
+        stuck = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", hang))
+        await began.wait()
+        await one.aclose()
+        await doors.peers[0].aclose()
+        await doors.open(tmp_path)
+        await until(lambda: len(cluster_of(other).living.all) == 2, "the gateway to be back")
+        assert await other.idempotency.run("ada", "k", "hello", work) == "written"
+        stuck.cancel()
+        await asyncio.gather(stuck, return_exceptions=True)
 
 
 async def test_a_message_repeated_at_another_door_has_one_id(engine: KeepingServer) -> None:

@@ -21,6 +21,7 @@ from p2pchat.core.groups.state import LEAVE, GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
+from p2pchat.core.shares import address_line
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
@@ -197,7 +198,8 @@ class GroupSync:
         items = ((each.frame.first + n, raw, entry) for each in frames
                  for n, (raw, entry) in enumerate(zip(each.frame.e, each.entries, strict=True)))  # fmt: skip
         operations = [one for item in items if (one := read_operation(id, *item)) is not None]
-        if requests.admits(conversation, creator, operations, source.link.peer):
+        network = address_line(source.link.host, source.link.peer)[0]
+        if requests.admits(conversation, creator, operations, source.link.peer, network):
             return True
         self._ctx.emit(Counted("group_refused"))
         source.on_group_refused(id.key)

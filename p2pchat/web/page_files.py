@@ -1,4 +1,4 @@
-"""The page at `/`: the static files of this folder, each under its own name, and QR codes; `/docs`, the calls of REST.
+"""The page at `/`: the static files of page/, each under its own name, and QR codes; `/docs`, the calls of REST.
 
 The files are read once. Browsers may cache them but must revalidate each time, so that a new version of the gateway
 brings a new version of the page. `/docs` is made from the OpenAPI description when it is first asked for, without
@@ -27,6 +27,7 @@ from p2pchat.web.errors import WebError
 
 router: APIRouter = APIRouter()
 
+FOLDER: Path = Path(__file__).parent / "page"
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -51,7 +52,7 @@ def _file_handler(content: bytes, kind: str) -> Callable[[Request], Awaitable[Re
     return serve
 
 
-for _path in sorted(Path(__file__).parent.iterdir()):
+for _path in sorted(FOLDER.iterdir()):
     if _path.suffix in KINDS:
         _name = "" if _path.name == "index.html" else _path.name
         _handler = _file_handler(_path.read_bytes(), KINDS[_path.suffix])

@@ -1,0 +1,98 @@
+"""The content of attachments: its pieces and their hashes, and names of files that are harmless on any disk.
+
+Content is cut into pieces of 256 KiB. A leaf is the hash of one piece, and the root is one hash over the size and all
+leaves. So whoever has the list of leaves can judge each piece by itself, whoever gives it. Both hashes begin with a tag
+of their own: no piece can pass for a list, and no list for a piece.
+
+Pure functions; storage/content.py keeps content, docs/protocol-attachments.md specifies it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from p2pchat.protocol import PIECE_BYTES as PIECE_BYTES
+
+LEAF_BYTES = 32
+PIECE_TAG = b"p2pchat/piece/1\0"
+CONTENT_TAG = b"p2pchat/content/1\0"
+
+MAX_DISK_NAME_BYTES = 200  # of UTF-8. File systems take 255; room is left for an addition such as " (12)" or ".part"
+MAX_SUFFIX_BYTES = 20  # of a long name, kept whole: longer than ".tar.gz" or ".crdownload"
+NO_NAME = "file"  # of a name of which nothing is left
+
+# Names of devices on Windows, with any ending: "nul.txt" is the device too.
+_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])(?=[ .]*(?:\.|\Z))", re.IGNORECASE
+)
+_REFUSED = re.compile(r'[<>:"|?*]')  # by Windows; a colon begins a stream of NTFS
+_HIDDEN = re.compile(r"^[.~\s-]+")  # a hidden file, a home directory, an option of a command
+_LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, marks of direction, what means nothing
+
+
+def count_pieces(size: int) -> int:
+    """Return how many pieces content of so many bytes has; 0 for the empty one."""
+    return -(-size // PIECE_BYTES)
+
+
+def piece_size(size: int, index: int) -> int:
+    """Return the bytes of one piece: the last one may be shorter."""
+    return min(PIECE_BYTES, size - index * PIECE_BYTES)
+
+
+def leaf_of(piece: bytes | bytearray | memoryview) -> bytes:
+    """Return the hash of one piece."""
+    hash = blake2b(PIECE_TAG, digest_size=LEAF_BYTES)
+    hash.update(piece)
+    return hash.digest()
+
+
+def root_of(size: int, leaves: Sequence[bytes] | bytes) -> str:
+    """Return the root of content of `size` bytes, as hex32. `leaves`: one after the other, or joined."""
+    hash = blake2b(CONTENT_TAG + size.to_bytes(8, "big"), digest_size=LEAF_BYTES)
+    hash.update(leaves if isinstance(leaves, bytes) else b"".join(leaves))
+    return hash.hexdigest()
+
+
+def disk_name(name: str) -> str:
+    """Return a name under which a file may be saved on any system, whatever somebody called it.
+
+    It is one part of a path, visible, no device, no option of a command, at most 200 bytes of UTF-8, and reads the same
+    in both directions of writing. The same of what it returns is the same.
+    """
+    said = unicodedata.normalize("NFC", re.split(r"[/\\]", name.rstrip("/\\"))[-1])
+    kept = "".join(" " if each.isspace() else each for each in said if unicodedata.category(each) not in _LEFT_OUT)
+    plain = _shortened(_trimmed(_REFUSED.sub("_", kept)))
+    return f"_{plain}" if _DEVICE.match(plain) else plain or NO_NAME
+
+
+def _trimmed(name: str) -> str:
+    """Return a name without what hides it at its front, and without the dots and blanks that Windows drops."""
+    return _HIDDEN.sub("", name).rstrip(". ")
+
+
+def _shortened(name: str) -> str:
+    """Return at most MAX_DISK_NAME_BYTES of a name: its beginning, and what follows its last dot if that is short."""
+    if len(name.encode()) <= MAX_DISK_NAME_BYTES - 1:  # one may come before the name of a device
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    ending = dot + suffix if stem and len((dot + suffix).encode()) <= MAX_SUFFIX_BYTES else ""
+    room = MAX_DISK_NAME_BYTES - 1 - len(ending.encode())
+    begin = (stem if ending else name).encode()[:room].decode("utf-8", "ignore")
+    return begin.rstrip(". ") + ending
+
+
+def ranges_of(indices: Iterable[int], most: int) -> list[tuple[int, int]]:
+    """Return the first ranges of rising indices, at most so many, as (first, count)."""
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and found[-1][0] + found[-1][1] == index:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        elif len(found) < most:
+            found.append((index, 1))
+        else:
+            break
+    return found

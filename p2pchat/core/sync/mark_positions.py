@@ -1,0 +1,244 @@
+"""Positions of marks in memory: of hosted readers, and as each peer announced them; the sum that compares them.
+
+A mark says up to where one reader got in one log. There may be as many as users times conversations, so the marks of a
+reader on the logs of one writer are a row of bytes. mark_exchange.py announces and adopts them.
+
+Source: docs/protocol.md, "Receipts and presence".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from hashlib import blake2b
+from struct import Struct
+
+from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
+from p2pchat.core.records import ReadMark
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
+from p2pchat.protocol import ConversationId, RunId, UserId
+
+READ_TAG = b"p2pchat/read/1\0"
+HASHES_CACHED = 1 << 15  # as many marks as two peers may share, and 4 MiB
+
+ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
+MarksByReader = Mapping[ReaderKey, Mapping[str, int]]  # reader -> reference key of a log -> last seq
+
+
+@lru_cache(HASHES_CACHED)
+def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int) -> int:
+    data = READ_TAG + bytes.fromhex(conversation + reader + ref) + seq.to_bytes(8, "big")
+    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+
+
+def read_sum(marks: MarksByReader) -> str:
+    """Return the sum of read marks as a `read` frame carries it."""
+    hashes = (_read_hash(*pair, ref, seq) for pair, refs in marks.items() for ref, seq in refs.items())
+    return f"{sum(hashes) % SUM_MODULUS:064x}"
+
+
+class MarkPositions:
+    """The positions of hosted readers: one mark for each reader and the newest log read of each writer.
+
+    A mark on a log stands for all logs that it builds on, so it replaces marks below. The marks on the logs of one
+    writer are one row of bytes: in the room there may be many thousands.
+    """
+
+    def __init__(self, stored: Iterable[ReadMark]) -> None:
+        self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
+        self._changing: dict[tuple[LogId, UserId], list[int]] = {}  # durable position (0: none), then those ordered
+        self.load(stored)
+
+    def load(self, stored: Iterable[ReadMark], user: UserId = "") -> None:
+        """Add stored marks of readers hosted here, or of one user.
+
+        A user who was let go and comes back at once may have marks on their way to the disk: they count more.
+        """
+        for item in stored:
+            self._put(item.log, item.reader, item.seq)
+        for (log, reader), ordered in self._changing.items():
+            if reader == user:
+                self._put(log, reader, ordered[-1])
+
+    def forget(self, reader: UserId) -> None:
+        """Forget a reader who is let go, but for marks on their way to the disk."""
+        self._marks = {pair: marks for pair, marks in self._marks.items() if pair[1] != reader}
+
+    def all(self) -> Iterator[ReadMark]:
+        """Yield all marks."""
+        return (ReadMark(log, pair[1], seq) for pair in self._marks for log, seq in self.positions(*pair).items())
+
+    @property
+    def has_undurable(self) -> bool:
+        """True if some mark is not durable yet."""
+        return bool(self._changing)
+
+    def take_undurable(self) -> list[ReadMark]:
+        """Return the marks that are not durable yet, and take them for durable."""
+        taken = [ReadMark(log, reader, seqs[-1]) for (log, reader), seqs in self._changing.items()]
+        self._changing.clear()
+        return taken
+
+    def durable(self, log: LogId, reader: UserId) -> int:
+        """Return the position that a kill cannot undo; 0: none, or its removal was ordered."""
+        seqs = self._changing.get((log, reader))
+        return min(seqs) if seqs else self.position(log, reader)
+
+    def on_durable(self, mark: ReadMark) -> bool:
+        """Take that a mark is durable. Return False if that is nothing new."""
+        seqs = self._changing.get((mark.log, mark.reader))
+        if seqs is None or seqs[1] != mark.seq:  # a mark of a reader elsewhere, or taken for durable
+            return False
+        del seqs[0]
+        if len(seqs) == 1:
+            del self._changing[mark.log, mark.reader]
+        return True
+
+    def _change(self, log: LogId, reader: UserId, former: int, seq: int) -> None:
+        self._changing.setdefault((log, reader), [former]).append(seq)
+
+    def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
+        """Set a mark. Return False if it was there already, or higher."""
+        former = self.position(log, reader)
+        if seq <= former:
+            return False
+        self._put(log, reader, seq)
+        self._change(log, reader, former, seq)
+        return True
+
+    def keep_only(
+        self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
+    ) -> list[LogId]:
+        """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
+        seqs = self.seqs(conversation, reader, writer)
+        others = [LogId(conversation, writer, run) for run in seqs if run not in runs]
+        for log in others:
+            self._change(log, reader, seqs.pop(log.run), 0)
+        if others:
+            self._marks[conversation, reader][writer] = _row(seqs)
+        return others
+
+    def _put(self, log: LogId, reader: UserId, seq: int) -> None:
+        seqs = self.seqs(log.conversation, reader, log.user)
+        seqs[log.run] = seq
+        if not seq:
+            del seqs[log.run]
+        self._marks.setdefault((log.conversation, reader), {})[log.user] = _row(seqs)
+
+    def seqs(self, conversation: ConversationId, reader: UserId, writer: UserId) -> dict[RunId, int]:
+        """Return the marks on the logs of one writer, by run."""
+        marks = self._marks.get((conversation, reader))
+        return _seqs_of(marks.get(writer, b"")) if marks else {}
+
+    def marks_for(
+        self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
+    ) -> MarksByReader:
+        """Return the durable marks by these readers, and those on logs of these writers, where it is shared."""
+        marks: dict[ReaderKey, dict[str, int]] = {}
+        for pair, rows in self._marks.items():
+            marked = rows.keys() if pair[1] in readers else rows.keys() & writers
+            if not marked or not is_shared(pair[0]):
+                continue
+            logs = [LogId(pair[0], writer, run) for writer in marked for run in _seqs_of(rows[writer])]
+            refs = {ref_key(log.user, log.run): seq for log in logs if (seq := self.durable(log, pair[1]))}
+            if refs:
+                marks[pair] = refs
+        return marks
+
+    def has_any(self, conversation: ConversationId, reader: UserId) -> bool:
+        """Return whether there is any mark of a reader in a conversation."""
+        return any(self._marks.get((conversation, reader), {}).values())
+
+    def positions(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
+        """Return a reader's positions in a conversation, by log. Each stands for all that the log builds on."""
+        marks = self._marks.get((conversation, reader), {})
+        return {
+            LogId(conversation, writer, run): seq for writer, row in marks.items() for run, seq in _seqs_of(row).items()
+        }
+
+    def position(self, log: LogId, reader: UserId) -> int:
+        """Return a reader's position in a log; 0 for none, or if a mark on a later log stands for it."""
+        return self.seqs(log.conversation, reader, log.user).get(log.run, 0)
+
+
+_RUN_AND_SEQ = Struct(">8sQ")
+
+
+def _row(seqs: Mapping[RunId, int]) -> bytes:
+    return b"".join([_RUN_AND_SEQ.pack(bytes.fromhex(run), seq) for run, seq in seqs.items()])
+
+
+def _seqs_of(row: bytes) -> dict[RunId, int]:
+    return {run.hex(): seq for run, seq in _RUN_AND_SEQ.iter_unpack(row)}
+
+
+# ---- marks as announced
+
+
+MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few MiB
+
+
+class AnnouncedMarks:
+    """The marks that one peer announced for its users, also those that do not count here.
+
+    So two peers can compare by a sum: each knows which marks this peer sent, even if another peer of the same reader
+    sent more. Pages of all marks come in order, and replace the known marks when the last has come.
+
+    Attributes:
+        most: How many may be remembered.
+    """
+
+    def __init__(self, known: Iterable[ReadMark]) -> None:
+        """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
+        self._marks: dict[ReaderKey, dict[str, int]] = {}
+        self._count = 0
+        self._sum = 0
+        self.most: int = MAX_ANNOUNCED
+        self._next: AnnouncedMarks | None = None  # pages received so far
+        self._next_from: ConversationId = ""  # where the page after them begins
+        for item in known:
+            self.update((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
+
+    @property
+    def count(self) -> int:
+        """Number of marks that are remembered, those of unfinished pages too."""
+        return self._count + (0 if self._next is None else self._next.count)
+
+    @property
+    def sum(self) -> str:
+        return f"{self._sum % SUM_MODULUS:064x}"
+
+    def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
+        """Update marks of a reader in a conversation. Return False if there would be too many."""
+        known = self._marks.get(pair, {})
+        more = len({ref for ref, _ in refs} - known.keys())
+        if self._count + more > self.most:
+            return False
+        if not refs:
+            return True
+        marks = self._marks.setdefault(pair, known)
+        for ref, seq in refs:  # the sum is asked for with each digest
+            former = marks.get(ref)
+            if former != seq:
+                self._sum += _read_hash(*pair, ref, seq) - (0 if former is None else _read_hash(*pair, ref, former))
+                marks[ref] = seq
+        self._count += more
+        return True
+
+    def on_page(
+        self, span: tuple[ConversationId, ConversationId], announced: dict[ReaderKey, list[tuple[str, int]]]
+    ) -> None:
+        """Take a page of all marks. A page that does not follow the previous one ends the sequence."""
+        if span[0] == FIRST_ID:
+            self._next = AnnouncedMarks(())
+        elif self._next is None or not self._next_from <= span[0] <= next_id(self._next_from):
+            self._next = None
+            return
+        self._next.most = self.most
+        self._next_from = span[1]
+        if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
+            self._next = None
+        elif span[1] == LAST_ID:
+            latest = self._next
+            self._marks, self._count, self._sum, self._next = latest._marks, latest._count, latest._sum, None

@@ -1,0 +1,443 @@
+"""Transfers of content: which pieces are asked of which link, and whom this peer gives some.
+
+Content is pulled, never sent unasked. Whoever asks names a message, and is given content only if that conversation is
+shared with the link and the message is shown here and names this root. So nobody but members of the conversation gets
+any of it, and no index is needed. Whether a piece is right is not believed but judged by the store, before it is
+written; the link that gave a wrong one ends.
+
+A download asks all links that share the conversation at once, each for the next pieces that nobody was asked for. Few
+pieces are under way at any time: those that came and are not stored count too, so memory is bounded whatever the size
+and however slow the disk. What was asked and does not come within STALLED_AFTER is asked of others. This file knows
+numbers of pieces and links only; the bytes pass through it from a frame to the store. What is downloaded at all, and
+when, is said in content_requests.py.
+
+Source: docs/protocol-attachments.md, "Transfer".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from p2pchat.core.attachments import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.effects import (
+    ContentArrived,
+    ContentProgress,
+    ContentStopped,
+    Counted,
+    GivePieces,
+    OpenContent,
+    Send,
+    StoreLeaves,
+    StorePieces,
+)
+from p2pchat.core.inputs import (
+    ContentFailed,
+    ContentGivenUp,
+    ContentOpened,
+    ContentWanted,
+    LeavesStored,
+    PiecesStored,
+    PullAnswered,
+)
+from p2pchat.core.log import FileRef, LogId
+from p2pchat.core.sync.content_requests import ContentRequests, Source
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.errors import LogError
+from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
+
+PULL_PIECES = 4  # asked for with one frame: 1 MiB, so a thousand frames for 1 GiB
+MAX_PULLS = 4  # open on one link, so 4 MiB are under way there
+MAX_UNDER_WAY = 48  # pieces of one download, asked of any link or not stored yet: 12 MiB; a guess
+MAX_PULLS_SERVED = 16  # open on one link before more are a fault: four downloads of one peer
+MAX_PULL_PIECES = 64  # asked for with one frame, before it is a fault
+MAX_ALLOWED = 256  # pairs of a message and a root that a link may pull, remembered; others are looked up again
+STALLED_AFTER = 10.0  # seconds without a piece, then others are asked; as want_progress_timeout
+CHECK_EVERY = 1.0  # seconds between looks for new links and stalled ones, while anything is downloaded
+LACK_PAUSE = 5.0  # seconds until a link that lacked what it was asked for is asked again; a guess
+
+LEAVES = -1  # in place of the index of a piece
+
+
+@dataclass(slots=True, eq=False)
+class OpenPull:
+    """A pull that was sent, and what of it has not come. Without a download it was given up: the rest is dropped."""
+
+    download: Download | None
+    missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
+    heard_at: float
+    leaves: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True, eq=False)
+class LinkTransfers:
+    """What goes on with one link."""
+
+    pulls: dict[int, OpenPull] = field(default_factory=dict)
+    next: int = 1
+    served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
+    allowed: dict[tuple[Source, str], None] = field(default_factory=dict)  # what it may pull
+
+
+@dataclass(slots=True, eq=False)
+class Download:
+    """Content that is fetched. `asked`: a program waits for it."""
+
+    file: FileRef
+    source: Source
+    begun_at: float
+    asked: bool
+    needed: deque[int] = field(default_factory=deque)  # pieces that nobody was asked for, LEAVES alone before them
+    under_way: int = 0  # pieces asked for, and those that the store has not answered
+    stored: int = 0  # bytes
+    missing: set[int] | None = None  # pieces that are not stored; None until the store has answered
+    faulty: set[PeerId] = field(default_factory=set)  # peers that gave a wrong piece of it
+    held: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # links that lacked some, what they have
+    lacking: dict[int, float] = field(default_factory=dict)  # links that have nothing needed, until when they rest
+
+
+class Transfers:
+    """All downloads of this peer, and all pulls of others.
+
+    Attributes:
+        requests: What is to be downloaded, also after a restart.
+    """
+
+    def __init__(self, sync: SyncContext, meta: dict[str, str]) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._downloads: dict[str, Download] = {}  # by root
+        self._links: dict[int, LinkTransfers] = {}
+        self._checks = False  # a look for stalled links is due
+        self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
+
+    # ---- programs
+
+    def want(self, input: ContentWanted) -> None:
+        """Begin a download, or do nothing when it is under way: its events are for all who wait."""
+        self.requests.on_asked(input.file.root, (input.log, input.seq))
+        self._open((input.log, input.seq), input.file, asked=True)
+
+    def _open(self, source: Source, file: FileRef, *, asked: bool) -> None:
+        download = self._downloads.get(file.root)
+        if download is not None:
+            download.asked |= asked
+            return
+        self._downloads[file.root] = Download(file, source, self._ctx.now.mono, asked)
+        self._ctx.emit(OpenContent(file.root, file.size))
+
+    def give_up(self, input: ContentGivenUp) -> None:
+        """End a download that no program waits for, unless it comes by itself."""
+        download = self._downloads.get(input.root)
+        if download is not None:
+            download.asked = False
+            if not self.requests.is_wanted(input.root):
+                self._drop(download)
+                self.requests.end(input.root)
+
+    def _drop(self, download: Download) -> None:
+        del self._downloads[download.file.root]
+        self._forget_pulls(download)
+
+    # ---- the store
+
+    def on_opened(self, input: ContentOpened) -> None:
+        download = self._downloads.get(input.root)
+        if download is None or download.missing is not None or download.needed or download.under_way:
+            return  # given up meanwhile, or asked for twice
+        if input.missing is None:
+            download.needed = deque((LEAVES,))
+            self._ask(download)
+        elif input.missing:
+            self._begin(download, input.missing)
+        else:
+            self._finish(download, is_new=False)
+
+    def _begin(self, download: Download, missing: Sequence[int]) -> None:
+        """Ask for the pieces that are not stored."""
+        size = download.file.size
+        download.missing = {*missing}
+        download.needed = deque(missing)
+        download.stored = size - sum(piece_size(size, index) for index in missing)
+        if missing:
+            self._report(download)
+            self._ask(download)
+        else:
+            self._finish(download)
+
+    def on_leaves_stored(self, input: LeavesStored) -> None:
+        download = self._downloads.get(input.root)
+        if download is None:
+            return
+        download.under_way -= 1
+        if input.right:
+            self._begin(download, input.missing)
+        else:
+            download.needed = deque((LEAVES,))
+            self._blame(download, input.link)
+            self._ask(download)
+
+    def on_pieces_stored(self, input: PiecesStored) -> None:
+        download = self._downloads.get(input.root)
+        if download is None or download.missing is None:
+            return
+        download.under_way -= len(input.right) + len(input.wrong)
+        for index in input.right:
+            if index in download.missing:
+                download.missing.remove(index)
+                download.stored += piece_size(download.file.size, index)
+        if input.wrong:
+            download.needed.extendleft(reversed(input.wrong))
+            self._blame(download, input.link)
+        if download.missing:
+            self._report(download)
+            self._ask(download)
+        else:
+            self._finish(download)
+
+    def on_failed(self, input: ContentFailed) -> None:
+        """End a download that the store cannot keep."""
+        download = self._downloads.get(input.root)
+        if download is not None:
+            self._drop(download)
+            if self.requests.is_wanted(input.root):
+                self.requests.stop(input.root)
+            else:
+                self.requests.end(input.root)
+            self._ctx.emit(ContentStopped(input.root, input.text))
+
+    def fail_all(self, reason: str) -> None:
+        """End all downloads, since the database failed."""
+        for root in self._downloads:
+            self._ctx.emit(ContentStopped(root, reason))
+        self._downloads.clear()
+
+    def _report(self, download: Download) -> None:
+        self._ctx.emit(ContentProgress(*download.source, download.file, download.stored))
+
+    def _finish(self, download: Download, *, is_new: bool = True) -> None:
+        self._drop(download)
+        self.requests.end(download.file.root, is_new=is_new)
+        self._ctx.emit(ContentArrived(*download.source, download.file))
+
+    def _blame(self, download: Download, link: int) -> None:
+        """End the link that gave something wrong, and ask its peer for nothing of this content again."""
+        remote = self._sync.remotes.get(link)
+        self._ctx.emit(Counted("wrong_content"))
+        if remote is not None:
+            download.faulty.add(remote.link.peer)
+            self._sync.fail(remote, LogError("content that its writer did not sign", code="content"))
+
+    # ---- links
+
+    def on_link_down(self, link: int) -> None:
+        """Ask others for what this link was asked for."""
+        transfers = self._links.pop(link, None)
+        for pull in transfers.pulls.values() if transfers is not None else ():
+            self._return(pull)
+        for download in list(self._downloads.values()):
+            download.lacking.pop(link, None)
+            download.held.pop(link, None)
+            self._ask(download)
+
+    def _return(self, pull: OpenPull) -> None:
+        """Have the rest of a pull asked for again, elsewhere."""
+        download, pull.download = pull.download, None
+        if download is None or self._downloads.get(download.file.root) is not download:
+            return
+        if pull.missing and pull.missing[0] == LEAVES:
+            download.under_way -= 1
+            download.needed = deque((LEAVES,))
+        else:
+            download.under_way -= len(pull.missing)
+            download.needed.extendleft(reversed(pull.missing))
+
+    def _forget_pulls(self, download: Download) -> None:
+        """Drop what still comes of pulls for a download that ended."""
+        for transfers in self._links.values():
+            for pull in transfers.pulls.values():
+                if pull.download is download:
+                    pull.download = None
+
+    def _ask(self, download: Download) -> None:
+        """Ask links for pieces, each for as many as may be under way there."""
+        self._check_later()
+        for remote in self._givers(download):
+            transfers = self._links.setdefault(remote.link.id, LinkTransfers())
+            while download.needed and len(transfers.pulls) < MAX_PULLS and download.under_way < MAX_UNDER_WAY:
+                if not self._pull(download, remote, transfers):
+                    break
+            if not download.needed:
+                return
+
+    def _givers(self, download: Download) -> list[RemoteState]:
+        """Return the links that may have some of it, the writer's own first."""
+        (log, _), now = download.source, self._ctx.now.mono
+        conversation = self._sync.conversations.by_id.get(log.conversation)
+        if conversation is None:
+            return []
+        found = [
+            remote
+            for remote in self._sync.remotes_sharing(conversation)
+            if remote.link.takes_files
+            and remote.link.peer not in download.faulty
+            and download.lacking.get(remote.link.id, 0.0) <= now
+        ]
+        return sorted(found, key=lambda remote: (log.user not in remote.link.users, remote.link.id))
+
+    def _pull(self, download: Download, remote: RemoteState, transfers: LinkTransfers) -> bool:
+        """Send one pull: for the list of leaves, or for consecutive pieces. Return False if the link has none."""
+        (log, seq), file, link = download.source, download.file, remote.link.id
+        if download.needed[0] == LEAVES:
+            download.needed.popleft()
+            frames = -(-count_pieces(file.size) * LEAF_BYTES // PIECE_BYTES)
+            missing, first, count = deque([LEAVES] * frames), 0, 0
+            download.under_way += 1
+        else:
+            pieces = self._next_pieces(download, link)
+            if not pieces:
+                download.lacking[link] = self._ctx.now.mono + LACK_PAUSE
+                del download.held[link]
+                return False
+            missing, first, count = deque(pieces), pieces[0], len(pieces)
+            download.under_way += count
+        n, transfers.next = transfers.next, transfers.next + 1
+        transfers.pulls[n] = OpenPull(download, missing, self._ctx.now.mono)
+        self._ctx.emit(Send(Pull(n, *log, seq, file.root, first, count), [link]))
+        return True
+
+    def _next_pieces(self, download: Download, link: int) -> list[int]:
+        """Take consecutive pieces that nobody was asked for; of a link that lacked some, those that it holds."""
+        held = download.held.get(link)
+        pieces: list[int] = []
+        if held is None:
+            pieces.append(download.needed.popleft())
+            while download.needed and download.needed[0] == pieces[-1] + 1 and len(pieces) < PULL_PIECES:
+                pieces.append(download.needed.popleft())
+            return pieces
+        for index in download.needed:
+            if pieces and (index != pieces[-1] + 1 or len(pieces) == PULL_PIECES):
+                break
+            if any(first <= index < first + count for first, count in held):
+                pieces.append(index)
+        for index in pieces:
+            download.needed.remove(index)
+        return pieces
+
+    def on_piece(self, remote: RemoteState, piece: Piece) -> LogError | None:
+        """Take a frame of bytes. Return a fault for one that nobody asked for."""
+        transfers = self._links.get(remote.link.id)
+        pull = transfers.pulls.get(piece.n) if transfers is not None else None
+        if transfers is None or pull is None:
+            return LogError("a piece that nobody asked for", code="order")
+        index = pull.missing.popleft()
+        download, is_leaves = pull.download, index == LEAVES
+        pull.heard_at = self._ctx.now.mono
+        if not pull.missing:
+            del transfers.pulls[piece.n]
+        if piece.index != (len(pull.leaves) // PIECE_BYTES if is_leaves else index):
+            pull.missing.appendleft(index)
+            self._return(pull)
+            return LogError("another piece than the one that was asked for", code="order")
+        if download is None:
+            return None
+        if not is_leaves:
+            self._ctx.emit(StorePieces(remote.link.id, download.file.root, download.file.size, [(index, piece.data)]))
+            return None
+        pull.leaves += piece.data
+        if not pull.missing:
+            self._ctx.emit(StoreLeaves(remote.link.id, download.file.root, download.file.size, bytes(pull.leaves)))
+        return None
+
+    def on_lacks(self, remote: RemoteState, frame: Lacks) -> None:
+        """Take the end of a pull that could not be answered. The link may have the rest later."""
+        transfers = self._links.get(remote.link.id)
+        pull = transfers.pulls.pop(frame.n, None) if transfers is not None else None
+        if pull is None or pull.download is None:
+            return
+        download = pull.download
+        if frame.has:
+            download.held[remote.link.id] = frame.has
+        else:
+            download.lacking[remote.link.id] = self._ctx.now.mono + LACK_PAUSE
+        self._return(pull)
+        self._ask(download)
+
+    # ---- time
+
+    def _check_later(self) -> None:
+        if not self._checks:
+            self._checks = True
+            self._sync.after(CHECK_EVERY, self._check)
+
+    def _check(self) -> None:
+        """Ask others for what a link was asked for and did not give, and links that came up since."""
+        self._checks = False
+        late = self._ctx.now.mono - STALLED_AFTER
+        for id, transfers in self._links.items():
+            for pull in transfers.pulls.values():
+                if pull.download is not None and pull.heard_at <= late:
+                    self._ctx.emit(Counted("pull_stalled"))
+                    pull.download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
+                    self._return(pull)
+        for root, download in list(self._downloads.items()):
+            idles = not (download.asked or download.under_way) and download.begun_at <= late
+            if idles and self.requests.has_waiting and self.requests.is_wanted(root):
+                self._drop(download)
+                self.requests.postpone(root)
+            else:
+                self._ask(download)
+
+    # ---- giving
+
+    def on_pull(self, remote: RemoteState, frame: Pull) -> LogError | None:
+        """Give what a link asks for if it may have it. Return a fault for more pulls than one link may have open."""
+        transfers = self._links.setdefault(remote.link.id, LinkTransfers())
+        if len(transfers.served) >= MAX_PULLS_SERVED or frame.count > MAX_PULL_PIECES or frame.n in transfers.served:
+            return LogError("more pulls than may be open at once", code="limit")
+        transfers.served[frame.n] = None
+        log = LogId(frame.c, frame.u, frame.r)
+        if not self._shares(remote, log, frame.seq):
+            self._refuse(remote, frame)
+        elif ((log, frame.seq), frame.root) in transfers.allowed:
+            self._give(remote, frame)
+        else:
+            self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
+        return None
+
+    def _shares(self, remote: RemoteState, log: LogId, seq: int) -> bool:
+        """Return whether this entry is shown here, and its conversation is shared with the link."""
+        conversation = self._sync.conversations.by_id.get(log.conversation)
+        if conversation is None or conversation.is_operations or not self._sync.shares(remote, conversation):
+            return False
+        state = conversation.log(log.user, log.run)
+        return state is None or seq <= state.show_limit
+
+    def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
+        log = LogId(frame.c, frame.u, frame.r)
+        transfers = self._links.get(remote.link.id)
+        if transfers is None or not self._sync.is_up(remote):
+            return
+        if not self._shares(remote, log, frame.seq) or all(file.root != frame.root for file in files):
+            self._refuse(remote, frame)
+            return
+        if len(transfers.allowed) >= MAX_ALLOWED:
+            transfers.allowed.clear()
+        transfers.allowed[(log, frame.seq), frame.root] = None
+        self._give(remote, frame)
+
+    def _give(self, remote: RemoteState, frame: Pull) -> None:
+        self._ctx.emit(GivePieces(remote.link.id, frame.n, frame.root, frame.first, frame.count))
+
+    def _refuse(self, remote: RemoteState, frame: Pull) -> None:
+        """Answer as to a pull of something that is not here: nobody learns more."""
+        self._ctx.emit(Counted("pull_refused"))
+        self._ctx.emit(Send(Lacks(frame.n), [remote.link.id]))
+        self._links[remote.link.id].served.pop(frame.n, None)
+
+    def on_answered(self, input: PullAnswered) -> None:
+        transfers = self._links.get(input.link)
+        if transfers is not None:
+            transfers.served.pop(input.n, None)

@@ -1,0 +1,198 @@
+"""`Attachment`: one file of a message, and files on their way into a message.
+
+The content of a file that is sent is stored here first, then the message that names it is written. The content of a
+file that somebody else sent comes when a program asks for it, from any linked member of the conversation that has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.core.attachments import count_pieces, disk_name
+from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, FileRef
+from p2pchat.errors import PeerClosed, StorageError
+from p2pchat.identity.private_files import AtomicFile
+from p2pchat.runtime.content_worker import ContentWorker, Progress
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.messages import Post
+    from p2pchat.storage.content import ContentStore, LocalContent
+
+READ_BYTES = 1024 * 1024  # of a file at once; a guess
+MOST_COPIES = 10_000  # files of one name in a directory; a guess
+
+# What is sent: a path; or a name, with the bytes or an iterator of them.
+FileToSend = str | Path | tuple[str, bytes | AsyncIterable[bytes]]
+
+
+class Attachment:
+    """One file of a message.
+
+    Attributes:
+        message: The message.
+        name: What its writer calls it: to be shown, and never a path. See `disk_name`.
+        size: Bytes.
+        type: The media type, as its writer says; "" for unknown.
+        root: The hash of its content, in hex: equal for equal content.
+    """
+
+    __slots__ = ("_file", "message")
+
+    def __init__(self, message: Post, file: FileRef) -> None:
+        self.message: Post = message
+        self._file = file
+
+    @property
+    def name(self) -> str:
+        """What its writer calls it: to be shown, and never a path."""
+        return self._file.name
+
+    @property
+    def disk_name(self) -> str:
+        """A name for it that is harmless on any disk, whatever its writer calls it."""
+        return disk_name(self._file.name)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._file.size
+
+    @property
+    def type(self) -> str:
+        """The media type, as its writer says; "" for unknown."""
+        return self._file.type
+
+    @property
+    def root(self) -> str:
+        """The hash of its content, in hex: equal for equal content."""
+        return self._file.root
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as in the event line of its message: `here` is whether is_here(), False where no peer runs."""
+        try:
+            here = self._content.holds(self.root, self.size)
+        except PeerClosed:
+            here = False
+        return {"name": self.name, "size": self.size, "type": self.type, "root": self.root, "here": here}
+
+    async def is_here(self) -> bool:
+        """Return whether all of it is on this disk, and verified. Raises PeerClosed, StorageError."""
+        return await self._content.run(lambda store: store.is_whole(self.root, self.size))
+
+    async def fetch(self, progress: Progress | None = None) -> None:
+        """Get the content from members who have it; returns when all of it is on this disk, and verified.
+
+        It waits for a member who has it as long as it takes: cancel it, or use asyncio.timeout. What has come stays,
+        also after a crash, and the next fetch goes on there.
+
+        Args:
+            progress: Called with the bytes that are here, and those of the whole.
+        Raises:
+            StorageError: The disk cannot be used, or has no room.
+            PeerClosed: The peer is not running.
+        """
+        await self._content.fetch(self.message.log, self.message.seq, self._file, progress)
+
+    async def save(self, path: str | Path, progress: Progress | None = None) -> Path:
+        """Fetch it, and write a copy; return its path.
+
+        Args:
+            path: The file to write, which is replaced when there is one; or a directory, in which the file gets its
+                `disk_name`, with a number when that is taken.
+            progress: As fetch.
+        Raises:
+            OSError: The copy cannot be written. Also raises as fetch.
+        """
+        content = self._content
+        await self.fetch(progress)
+        to = await asyncio.to_thread(self._free_path, Path(path))
+        copy = await asyncio.to_thread(AtomicFile, to)
+        try:
+            async for piece in self._pieces(content):
+                await asyncio.to_thread(copy.file.write, piece)
+            await asyncio.to_thread(copy.keep)
+        finally:
+            await asyncio.to_thread(copy.discard)
+        return to
+
+    async def read(self) -> bytes:
+        """Fetch it, and return its bytes; all of them are in memory then. Raises as fetch."""
+        content = self._content
+        await self.fetch()
+        return b"".join([piece async for piece in self._pieces(content)])
+
+    def __repr__(self) -> str:
+        return f"Attachment({self.size} bytes, {self.root[:8]})"  # without the name
+
+    @property
+    def _content(self) -> ContentWorker:
+        return self.message.viewer._content
+
+    async def _pieces(self, content: ContentWorker) -> AsyncIterator[bytes]:
+        for index in range(count_pieces(self.size)):
+            piece = await content.read(self.root, index)
+            if piece is None:
+                raise StorageError("the content of this file is not here any more")
+            yield piece
+
+    def _free_path(self, path: Path) -> Path:
+        if not path.is_dir():
+            return path
+        stem, suffix = os.path.splitext(self.disk_name)
+        names = (self.disk_name if copy == 1 else f"{stem} ({copy}){suffix}" for copy in range(1, MOST_COPIES))
+        return next(path / name for name in names if not (path / name).exists())
+
+
+async def keep_files(content: ContentWorker, files: Sequence[FileToSend]) -> tuple[FileRef, ...]:
+    """Keep the content of files of this machine, and return what a message says about them.
+
+    Raises:
+        ValueError: There are too many, or one is too large.
+        OSError: A file cannot be read. StorageError: It cannot be kept.
+    """
+    if len(files) > MAX_FILES:
+        raise ValueError(f"a message has at most {MAX_FILES} files")
+    return tuple([await _keep(content, file) for file in files])
+
+
+async def _keep(content: ContentWorker, file: FileToSend) -> FileRef:
+    if isinstance(file, tuple):
+        name, source = file
+        chunks = _chunks_of(source) if isinstance(source, bytes) else source
+    else:
+        name, chunks = Path(file).name, _chunks_of_file(Path(file))
+    name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
+    if len(name) > MAX_FILE_NAME:
+        raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")
+    local = await content.run(_new)
+    try:
+        async for chunk in chunks:
+            await content.run(lambda _, chunk=chunk: local.add(chunk))  # type: ignore[misc]
+        root, size = await content.run(lambda _: local.finish())
+    except BaseException:  # also when cancelled
+        content.run_soon(lambda _: local.discard())
+        raise
+    return FileRef(name, size, mimetypes.guess_type(name)[0] or "", root)
+
+
+def _new(store: ContentStore) -> LocalContent:
+    return store.local()
+
+
+async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), READ_BYTES):
+        yield data[start : start + READ_BYTES]
+
+
+async def _chunks_of_file(path: Path) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(path.open, "rb")
+    try:
+        while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+            yield chunk
+    finally:
+        await asyncio.to_thread(file.close)

@@ -1,0 +1,216 @@
+"""Builder of events: what a released entry of a log is for a program.
+
+It is a message, a change of one (edited, deleted, a reaction), or a change of a group. Entries come a run in memory or
+a page of storage at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from p2pchat.core.edits import RELATION_KINDS, Edits
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.messaging.access import AccessPolicy
+from p2pchat.messaging.events import aware
+from p2pchat.messaging.groups import GROUP_KINDS, GroupChanged, earlier_changes
+from p2pchat.messaging.history import Viewer
+from p2pchat.messaging.messages import (
+    MESSAGE_CHANGES,
+    NOT_SHOWN,
+    AnyMessageChange,
+    Deleted,
+    Edited,
+    Message,
+    Reaction,
+    Sent,
+    post_of,
+)
+from p2pchat.runtime.recent_entries import EntrySpan
+from p2pchat.storage.base import ReleasedEntry
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.subscription import Feed
+
+
+PAGE = 500  # entries read from storage at once
+Made = Message | Sent | AnyMessageChange
+
+
+class Step(NamedTuple):
+    """One released entry."""
+
+    place: int
+    log: LogId
+    seq: int
+    entry: Entry
+    received_at: int
+    old: bool
+    gap: bool
+
+
+Special = dict[
+    int, AnyMessageChange | Edits
+]  # by place: the event of an entry that is no message, edits of one that is
+Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
+
+
+class BuiltEvents(NamedTuple):
+    """Events of the next entries.
+
+    Attributes:
+        made: Messages and changes of messages, the newest first, so that the next one is last.
+        read: Everything up to this place is in here, or is nothing for this subscription.
+        changes: Changes of groups in earlier runs, among them.
+    """
+
+    made: list[Made]
+    read: int
+    changes: Changes
+
+
+class EventBuilder:
+    """Builds the events of one subscription, a run in memory or a page of storage at a time.
+
+    Args:
+        posts: The classes wanted of messages and of changes of messages.
+        groups: Changes of groups are wanted.
+    """
+
+    def __init__(self, source: Feed, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool) -> None:
+        self._source = source
+        self._viewer = viewer
+        self._access = access
+        self._posts = posts
+        self._groups = groups
+
+    async def after(self, read: int) -> BuiltEvents | None:
+        """Return the events after a place; None if there are none. Raises PeerClosed when storage is closed."""
+        recent = self._source.recent
+        run = recent.after(read)
+        if run is None:
+            return await self._from_storage(read)
+        if not recent.edited and self._access.is_all:
+            return self._from_run(run, read)
+        steps = _steps_of(run, read)
+        if not recent.edited:
+            return self._from_steps(steps, {}, {})
+        # What became of a message costs as much as its reactions, so it is looked up once for as many entries as wait.
+        while len(steps) < PAGE and (run := recent.after(steps[-1].place)) is not None:
+            steps += _steps_of(run, steps[-1].place)
+        return self._from_steps(steps, await self._edits_of(steps), {})
+
+    async def _from_storage(self, read: int) -> BuiltEvents | None:
+        shown = await self._source.places(read, PAGE)
+        steps = [Step(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
+        special: Special = {s.place: s.edits for s in shown if s.edits is not None}
+        special |= await self._message_changes(steps)
+        changes = await self._group_changes(steps)
+        return self._from_steps(steps, special, changes) if steps else None
+
+    def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
+        """Build messages from memory where nothing was edited and everything is visible: the quickest way."""
+        viewer, log, received_at, old, gap = self._viewer, run.log, run.received_at, run.old, run.gap
+        made: list[Made] = []
+        kind = Sent if log.user in self._access.mine else Message
+        if kind in self._posts:
+            first, to_seq = read + 1, run.first - run.place
+            newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
+            made = [
+                kind(viewer, log, place + to_seq, entry, place, received_at, old, gap)
+                for place, entry in newest_first
+                if entry.k not in NOT_SHOWN
+            ]
+        return BuiltEvents(made, run.end - 1, {})
+
+    def _from_steps(self, steps: list[Step], special: Special, changes: Changes) -> BuiltEvents:
+        """Build what this subscription wants and may see."""
+        wanted, access, mine, viewer = self._posts, self._access, self._access.mine, self._viewer
+        read = steps[-1].place
+        if not access.is_all:
+            steps = [step for step in steps if access.sees(step.log, step.entry)]
+        made: list[Made] = []
+        for place, log, seq, entry, received_at, old, gap in reversed(steps):
+            found = special.get(place) if special else None
+            if entry.k in NOT_SHOWN:
+                if found is not None and not isinstance(found, Edits):
+                    made.append(found)
+                continue
+            kind = Sent if log.user in mine else Message
+            if kind in wanted:
+                made.append(kind(viewer, log, seq, entry, place, received_at, old, gap, found))  # type: ignore[arg-type]
+        return BuiltEvents(made, read, changes)
+
+    async def _group_changes(self, steps: Sequence[Step]) -> Changes:
+        """Return the changes that groups underwent in earlier runs, by these entries."""
+        if not self._groups:
+            return {}
+        start = self._source.start
+        named = [(step.place, step.log) for step in steps if step.entry.k in GROUP_KINDS and step.place <= start]
+        found = await earlier_changes(self._viewer, self._source.written, named) if named else {}
+        return {
+            (event.log, event.seq, event.change, event.target): (place, event)
+            for place, events in found.items()
+            for event in events
+            if self._access.hears(event.audience)
+        }
+
+    async def _edits_of(self, steps: Sequence[Step]) -> Special:
+        """Return the edits of entries in memory, and the events of those that are edits themselves."""
+        special: Special = {}
+        edited = self._source.recent.edited
+        named = [(step, Ref(ref_key(step.log.user, step.log.run), step.seq)) for step in steps]
+        named = [(step, ref) for step, ref in named if ref.seq in edited.get((step.log.conversation, ref.log), ())]
+        for (step, _), shown in zip(named, await self._entries(named), strict=True):
+            if shown is not None and shown.edits is not None:
+                special[step.place] = shown.edits
+        return special | await self._message_changes(steps)
+
+    async def _entries(self, named: Sequence[tuple[Step, Ref]]) -> list[ReleasedEntry | None]:
+        """Return the entries that steps name, each looked up once."""
+        keys = [(step.log.conversation, ref) for step, ref in named]
+        asked = list(dict.fromkeys(keys))
+        found = dict(zip(asked, await self._source.entries(asked), strict=True)) if asked else {}
+        return [found[key] for key in keys]
+
+    async def _message_changes(self, steps: Sequence[Step]) -> Special:
+        """Return the events of the edits, deletions and reactions among these entries, by place."""
+        if not any(kind in self._posts for kind in MESSAGE_CHANGES):
+            return {}
+        named = [(step, re) for step in steps if step.entry.k in RELATION_KINDS and (re := step.entry.re) is not None]
+        special: Special = {}
+        for (step, _), shown in zip(named, await self._entries(named), strict=True):
+            event = None if shown is None else self._change_event(step, shown)
+            if event is not None and type(event) in self._posts:
+                special[step.place] = event
+        return special
+
+    def _change_event(self, step: Step, shown: ReleasedEntry) -> AnyMessageChange | None:
+        """Return the change that an entry makes to a message; None if it makes none, or is superseded."""
+        place, log, seq, entry, received_at, old, _ = step
+        viewer = self._viewer
+        by, message = viewer.people.user(log.user), post_of(viewer, shown, mine=shown.log.user in self._access.mine)
+        common: dict[str, Any] = {
+            "at": aware(received_at), "message": message, "by": by, "sent_at": aware(entry.at), "old": old, "log": log,
+            "seq": seq, "place": place, "ref": viewer._ref_of(log, seq),
+        }  # fmt: skip
+        if message.unsupported is not None:
+            return None
+        if entry.k == "reaction":
+            present = message.reaction_of(by)
+            reaction = entry.b if isinstance(entry.b, str) else ""
+            return Reaction(**common, reaction=reaction) if present == ((log, seq) if reaction else None) else None
+        if message.mended_by != (log, seq):
+            return None
+        return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
+
+
+def _steps_of(run: EntrySpan, read: int) -> list[Step]:
+    """Return the entries of a run after a place."""
+    skip = read + 1 - run.place
+    log, first, place = run.log, run.first, run.place
+    return [
+        Step(place + i, log, first + i, entry, run.received_at, run.old, run.gap)
+        for i, entry in enumerate(run.entries)
+        if i >= skip
+    ]

@@ -1,0 +1,522 @@
+"""The content of attachments: files beside the database, by root, each kept once however often it is sent.
+
+Content is either whole, a file named by its root, or partial. Partial content has two files: `ROOT.part` with the
+pieces, and `ROOT.had`, the record: the size, the list of leaves, and a byte for each piece. A piece is judged by its
+leaf before it is written, and noted after it was written. So what is noted survives a kill and need not be fetched
+again. After a power loss it may be on the disk or not: a piece that was noted but not synced is judged again when the
+content is opened, and one that was synced is believed. The record proves itself: its leaves must make the root.
+
+Content becomes whole by one rename, after an fsync of all of it. What is not whole has no name under which it could be
+served whole. With content of one piece there is no record: it is written whole or not at all.
+
+One thread uses a store (runtime/content_worker.py). Storage in memory has the same store in memory, with a limit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from p2pchat.core.attachments import LEAF_BYTES, PIECE_BYTES, count_pieces, leaf_of, piece_size, ranges_of, root_of
+from p2pchat.core.log import MAX_FILE_BYTES
+from p2pchat.errors import StorageError
+from p2pchat.identity.private_files import make_private_directory, sync_directory
+
+CONTENT_NAME = "content"  # the directory of content, in the data directory
+SYNC_EVERY_BYTES = 64 * 1024 * 1024  # written between two fsyncs: what a power loss may cost; a guess
+MAX_OPEN = 32  # partial contents whose files are kept open; a guess: one has few downloads at once
+WRITTEN, SYNCED = 1, 2  # the byte of a piece in a record; 0 for one that is not here
+
+
+class Disk:
+    """Files in a directory."""
+
+    reserves = False  # True if what was begun has its room already
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        make_private_directory(directory)
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+
+    def names(self) -> list[str]:
+        return os.listdir(self._directory)
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file; None if there is none."""
+        try:
+            return (self._directory / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str, *, new: bool = False) -> BinaryIO:
+        """Open a file to read and write it; `new` makes it, or empties it."""
+        flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if new else 0) | getattr(os, "O_BINARY", 0)
+        return os.fdopen(os.open(self._directory / name, flags, 0o600), "r+b", buffering=0)
+
+    def sync(self, file: BinaryIO) -> None:
+        os.fsync(file.fileno())
+
+    def rename(self, name: str, to: str) -> None:
+        os.replace(self._directory / name, self._directory / to)
+        sync_directory(self._directory)
+
+    def remove(self, name: str) -> None:
+        (self._directory / name).unlink(missing_ok=True)
+
+    def check_room(self, more: int) -> None:
+        """Raise StorageError if so many bytes more would leave less free than the limit."""
+        free = shutil.disk_usage(self._directory).free
+        if free - more < self._min_free_bytes:
+            raise StorageError(
+                f"the disk has no room for {more} bytes more: {free} are free in {self._directory}, "
+                f"and {self._min_free_bytes} stay free"
+            )
+
+
+class _MemoryFile:
+    """A file in memory. Closing it changes nothing."""
+
+    def __init__(self) -> None:
+        self.data: bytearray = bytearray()
+        self._at = 0
+
+    def seek(self, offset: int, /) -> None:
+        self._at = offset
+
+    def read(self, size: int, /) -> bytes:
+        return bytes(self.data[self._at : self._at + size])
+
+    def write(self, data: bytes, /) -> int:
+        missing = self._at - len(self.data)
+        if missing > 0:
+            self.data += bytes(missing)
+        self.data[self._at : self._at + len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+
+class Memory:
+    """Files in memory, at most so many bytes of them."""
+
+    reserves = True
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._files: dict[str, _MemoryFile] = {}
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+    def size(self, name: str) -> int | None:
+        return len(self._files[name].data) if name in self._files else None
+
+    def open(self, name: str, *, new: bool = False) -> _MemoryFile:
+        if new:
+            self._files[name] = _MemoryFile()
+        if name not in self._files:
+            raise FileNotFoundError(name)
+        self._files[name].seek(0)
+        return self._files[name]
+
+    def sync(self, file: object) -> None:
+        pass
+
+    def rename(self, name: str, to: str) -> None:
+        self._files[to] = self._files.pop(name)
+
+    def remove(self, name: str) -> None:
+        self._files.pop(name, None)
+
+    def check_room(self, more: int) -> None:
+        used = sum(len(file.data) for file in self._files.values())
+        if used + more > self._max_bytes:
+            raise StorageError(f"files in memory take at most {self._max_bytes} bytes, and {used} are taken")
+
+
+class PartialContent:
+    """Content of which pieces are missing, and whose leaves are known.
+
+    Attributes:
+        size: Its bytes.
+        leaves: The list of leaves, joined.
+        noted: A byte for each piece: 0 while it is missing.
+    """
+
+    def __init__(self, size: int, leaves: bytes, noted: bytearray, part: Any, record: Any) -> None:
+        self.size = size
+        self.leaves = leaves
+        self.noted = noted
+        self.part = part
+        self.record = record
+        self.unsynced_bytes = 0
+
+    def close(self) -> None:
+        self.part.close()
+        self.record.close()
+
+    def is_good(self, index: int, piece: bytes) -> bool:
+        """Return whether these are the bytes of a piece."""
+        start = index * LEAF_BYTES
+        return 0 <= index < len(self.noted) and leaf_of(piece) == self.leaves[start : start + LEAF_BYTES]
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes where a piece belongs."""
+        self.part.seek(index * PIECE_BYTES)
+        piece: bytes = self.part.read(piece_size(self.size, index))
+        return piece
+
+    def note(self, first: int, states: bytes) -> None:
+        """Write to the record what is known of pieces from `first` on."""
+        self.noted[first : first + len(states)] = states
+        self.record.seek(_flags_at(len(self.noted)) + first)
+        _write_all(self.record, states)
+
+
+class LocalContent:
+    """Content that this machine writes, from its first byte to its last. finish() or discard() ends it."""
+
+    def __init__(self, store: ContentStore, files: Disk | Memory, name: str) -> None:
+        self._store = store
+        self._files = files
+        self._name = name
+        self._file: Any = files.open(name, new=True)
+        self._waiting = bytearray()  # less than a piece
+        self._leaves = bytearray()
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Write more of it.
+
+        Raises:
+            ValueError: It is larger than content may be.
+            StorageError: The disk cannot be used, or is full.
+        """
+        self._waiting += data
+        with _translated():
+            while len(self._waiting) >= PIECE_BYTES:
+                self._write(bytes(self._waiting[:PIECE_BYTES]))
+                del self._waiting[:PIECE_BYTES]
+
+    def finish(self) -> tuple[str, int]:
+        """Return its root and size, when it is whole and on the disk."""
+        with _translated():
+            if self._waiting:
+                self._write(bytes(self._waiting))
+            self._files.sync(self._file)
+            self._file.close()
+            return self._store.keep(self._name, self._size, bytes(self._leaves)), self._size
+
+    def discard(self) -> None:
+        """Remove it unless it is finished."""
+        with _translated():
+            self._file.close()
+            self._files.remove(self._name)
+
+    def _write(self, piece: bytes) -> None:
+        if self._size + len(piece) > MAX_FILE_BYTES:
+            raise ValueError(f"a file has at most {MAX_FILE_BYTES} bytes")
+        self._files.check_room(len(piece))
+        _write_all(self._file, piece)
+        self._leaves += leaf_of(piece)
+        self._size += len(piece)
+
+
+class ContentStore:
+    """All content of one peer. Every method may raise StorageError: the disk cannot be used, or is full.
+
+    Args:
+        files: Disk(directory), or Memory(limit) for a peer without a data directory.
+    """
+
+    def __init__(self, files: Disk | Memory) -> None:
+        self._files = files
+        self._open: OrderedDict[str, PartialContent] = OrderedDict()
+        self._made = 0  # contents begun by this machine, for their temporary names
+        for name in files.names():
+            if name.endswith(".new"):
+                files.remove(name)  # of a killed process: nobody knows its root
+
+    def close(self) -> None:
+        """Close all files. Nothing is lost without it."""
+        for root in list(self._open):
+            self._close(root)
+
+    # ---- whole content
+
+    def is_whole(self, root: str, size: int) -> bool:
+        """Return whether all of it is here, on the disk and verified."""
+        return self._files.size(root) == size
+
+    def read(self, root: str, index: int) -> bytes | None:
+        """Return a piece of whole content, or one that is noted of partial content; None if it is not here."""
+        with _translated():
+            partial = self._partial(root)
+            if partial is not None:
+                return partial.read(index) if _has(partial, index) else None
+            size = self._files.size(root)
+            if size is None:
+                return None
+            if not 0 <= index < count_pieces(size):
+                return None
+            file = self._files.open(root)
+            try:
+                file.seek(index * PIECE_BYTES)
+                return file.read(piece_size(size, index))
+            finally:
+                file.close()
+
+    def leaves(self, root: str) -> bytes | None:
+        """Return the list of leaves; None if it is not known here."""
+        with _translated():
+            partial = self._partial(root)
+            if partial is not None:
+                return partial.leaves
+            size = self._files.size(root)
+            if size is None:
+                return None
+            leaves = _read_leaves(self._files, root, size)
+            if leaves is None:  # content of one piece, or a record that was damaged
+                leaves = b"".join(leaf_of(piece) for piece in self._pieces(root, size))
+            return leaves if root_of(size, leaves) == root else None
+
+    def held(self, root: str, most: int) -> list[tuple[int, int]]:
+        """Return which pieces are here, as ranges (first, count), at most so many."""
+        with _translated():
+            partial = self._partial(root)
+            if partial is not None:
+                return ranges_of((index for index, state in enumerate(partial.noted) if state), most)
+            size = self._files.size(root)
+            return [(0, count_pieces(size))] if size else []
+
+    def delete(self, root: str) -> None:
+        """Delete what is here of it."""
+        with _translated():
+            self._close(root)
+            for name in (root, f"{root}.part", f"{root}.had"):
+                self._files.remove(name)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes on the disk by root, partial content and records included."""
+        taken: dict[str, int] = {}
+        with _translated():
+            for name in self._files.names():
+                root = name.partition(".")[0]
+                taken[root] = taken.get(root, 0) + (self._files.size(name) or 0)
+        return taken
+
+    def _pieces(self, root: str, size: int) -> Iterator[bytes]:
+        return (self.read(root, index) or b"" for index in range(count_pieces(size)))
+
+    def local(self) -> LocalContent:
+        """Return new content, to be filled by this machine."""
+        self._made += 1
+        with _translated():
+            return LocalContent(self, self._files, f"{self._made}.new")
+
+    def keep(self, name: str, size: int, leaves: bytes) -> str:
+        """Make a synced file of this store whole content. Called by LocalContent, which knows its leaves."""
+        root = root_of(size, leaves)
+        if self.is_whole(root, size):
+            self._files.remove(name)
+            return root
+        self._close(root)
+        self._files.remove(f"{root}.part")  # first: the new record would speak of it
+        if count_pieces(size) > 1:
+            self._write_record(root, size, leaves, bytes([SYNCED]) * count_pieces(size))
+        self._files.rename(name, root)
+        return root
+
+    # ---- partial content
+
+    def missing(self, root: str, size: int) -> list[int] | None:
+        """Return the pieces that are not here, in order; None if the leaves must come first."""
+        with _translated():
+            partial = self._partial(root)
+            if self.is_whole(root, size) or (not size and self._add_only_piece(root, 0, 0, b"")):
+                return []
+            if count_pieces(size) < 2:
+                return [0]
+            return None if partial is None else [index for index, state in enumerate(partial.noted) if not state]
+
+    def begin(self, root: str, size: int, leaves: bytes) -> bool:
+        """Take the leaves of content that is to be fetched. Return False, and keep nothing, if they are wrong."""
+        if len(leaves) != LEAF_BYTES * count_pieces(size) or root_of(size, leaves) != root:
+            return False
+        with _translated():
+            if self._partial(root) is None and not self.is_whole(root, size) and count_pieces(size) > 1:
+                self._files.check_room(size)
+                part: Any = self._files.open(f"{root}.part", new=True)
+                try:
+                    part.seek(size - 1)
+                    _write_all(part, b"\0")  # the size is right from now on; a file system that can leaves a hole
+                finally:
+                    part.close()
+                self._write_record(root, size, leaves, bytes(count_pieces(size)))
+        return True
+
+    def add(self, root: str, size: int, pieces: Iterable[tuple[int, bytes]]) -> list[int]:
+        """Judge pieces, and keep those that are right. Return the indices of those, in their order.
+
+        A piece that is here already, and one of content whose leaves are not known, is right when its bytes are, and
+        is not written.
+        """
+        with _translated():
+            if count_pieces(size) < 2:
+                return [index for index, piece in pieces if self._add_only_piece(root, size, index, piece)]
+            partial = self._partial(root)
+            if partial is None:
+                return [index for index, piece in pieces if self.read(root, index) == piece]
+            return [index for index, piece in pieces if self._add_piece(root, partial, index, piece)]
+
+    def _add_only_piece(self, root: str, size: int, index: int, piece: bytes) -> bool:
+        """Keep content of one piece. Empty content is its one piece here."""
+        if index or len(piece) != size or root_of(size, leaf_of(piece) if piece else b"") != root:
+            return False
+        if not self.is_whole(root, size):
+            self._files.check_room(size)
+            file: Any = self._files.open(f"{root}.new", new=True)
+            try:
+                _write_all(file, piece)
+                self._files.sync(file)
+            finally:
+                file.close()
+            self._files.rename(f"{root}.new", root)
+        return True
+
+    def _add_piece(self, root: str, partial: PartialContent, index: int, piece: bytes) -> bool:
+        if not partial.is_good(index, piece):
+            return False
+        if partial.noted[index]:
+            return True
+        if not self._files.reserves:
+            self._files.check_room(len(piece))
+        partial.part.seek(index * PIECE_BYTES)
+        _write_all(partial.part, piece)
+        partial.note(index, bytes([WRITTEN]))
+        partial.unsynced_bytes += len(piece)
+        if 0 not in partial.noted:
+            self._finish(root, partial)
+        elif partial.unsynced_bytes >= SYNC_EVERY_BYTES:
+            self._sync(partial)
+        return True
+
+    def _sync(self, partial: PartialContent) -> None:
+        self._files.sync(partial.part)
+        partial.unsynced_bytes = 0
+        partial.note(0, bytes(SYNCED if state else 0 for state in partial.noted))
+
+    def _finish(self, root: str, partial: PartialContent) -> None:
+        """Make partial content whole."""
+        self._sync(partial)
+        self._open.pop(root, None)
+        partial.close()
+        self._files.rename(f"{root}.part", root)
+
+    def _partial(self, root: str) -> PartialContent | None:
+        """Return partial content, opened if need be; None if there is none whose leaves are known."""
+        found = self._open.get(root)
+        if found is None and self._files.size(f"{root}.part") is not None:
+            found = self._open_partial(root)
+        if found is not None:
+            self._open[root] = found
+            self._open.move_to_end(root)
+            while len(self._open) > MAX_OPEN:
+                self._close(next(iter(self._open)))
+        return found
+
+    def _open_partial(self, root: str) -> PartialContent | None:
+        """Open partial content. Of pieces that were not synced only those are noted that are right."""
+        record = self._files.open(f"{root}.had") if self._files.size(f"{root}.had") is not None else None
+        size = int.from_bytes(record.read(8), "big") if record is not None else 0
+        leaves = _read_leaves(self._files, root, size) if record is not None else None
+        if record is None or leaves is None:
+            if record is not None:
+                record.close()
+            for name in (f"{root}.part", f"{root}.had"):
+                self._files.remove(name)
+            return None
+        record.seek(_flags_at(count_pieces(size)))
+        noted = bytearray(record.read(count_pieces(size)).ljust(count_pieces(size), b"\0"))
+        found = PartialContent(size, leaves, noted, self._files.open(f"{root}.part"), record)
+        for index, state in enumerate(noted):
+            if state != SYNCED and (not state or not found.is_good(index, found.read(index))):
+                noted[index] = 0
+        found.unsynced_bytes = PIECE_BYTES * noted.count(WRITTEN)
+        if 0 not in noted:  # killed before the rename
+            self._finish(root, found)
+            return None
+        return found
+
+    def _write_record(self, root: str, size: int, leaves: bytes, states: bytes) -> None:
+        record: Any = self._files.open(f"{root}.had", new=True)
+        try:
+            _write_all(record, size.to_bytes(8, "big") + leaves + states)
+            self._files.sync(record)
+        finally:
+            record.close()
+
+    def _close(self, root: str) -> None:
+        partial = self._open.pop(root, None)
+        if partial is not None:
+            partial.close()
+
+
+def whole_files(directory: Path) -> dict[Path, int]:
+    """Return the files of all whole content in the directory of a store, with their sizes.
+
+    The store may be in use: these files never change, but content may be deleted.
+    """
+    sizes: dict[str, int] = {}
+    if directory.is_dir():
+        with os.scandir(directory) as found:
+            for each in found:
+                with suppress(FileNotFoundError):
+                    sizes[each.name] = each.stat().st_size
+    roots = sorted(name for name in sizes if len(name) == 2 * LEAF_BYTES)
+    return {directory / name: sizes[name] for root in roots for name in (root, f"{root}.had") if name in sizes}
+
+
+def _has(partial: PartialContent, index: int) -> bool:
+    return 0 <= index < len(partial.noted) and partial.noted[index] > 0
+
+
+def _flags_at(pieces: int) -> int:
+    """Return where the bytes of the pieces begin in a record."""
+    return 8 + LEAF_BYTES * pieces
+
+
+def _read_leaves(files: Disk | Memory, root: str, size: int) -> bytes | None:
+    """Return the leaves from a record; None if there is none, or one of something else."""
+    if not size <= MAX_FILE_BYTES or files.size(f"{root}.had") is None:
+        return None
+    record = files.open(f"{root}.had")
+    try:
+        said = record.read(_flags_at(count_pieces(size)))
+    finally:
+        record.close()
+    leaves = said[8:]
+    return leaves if said[:8] == size.to_bytes(8, "big") and root_of(size, leaves) == root else None
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    """Write all of this. A file without a buffer takes less when the disk is full."""
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise StorageError for an error of the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"files cannot be kept: {error.strerror or error}") from error

@@ -1,0 +1,83 @@
+"""Verification of everything stored: chains and signatures.
+
+A disk that flips a bit inside a text leaves the structure of the database intact, and SQLite has no checksums over its
+pages. The chain through the entries of a log, and the signatures of its heads, detect it. This reads everything, so it
+runs only on demand (`p2pchat doctor`), or after an error that a damaged row may have caused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from p2pchat.core.log import decode_entry, extend_chain, first_chain, head_message, verify
+from p2pchat.errors import LogError
+from p2pchat.protocol import is_key
+from p2pchat.storage.database import Database
+from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
+
+LOGS = """
+select l.number, c.id, u.id, l.run, l.conversation from logs l
+left join conversations c on c.number = l.conversation left join users u on u.number = l.writer order by l.number
+"""
+DELETED_TO = "select c, chain, upto from pruned where log = ?"
+HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
+ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
+STRAYS = f"""
+select (select count(*) from entries) - (select coalesce(sum(h.id - l.number * {SEQS}), 0) from logs l {NEWEST_HEAD})
++ (select coalesce(sum(upto), 0) from pruned)
+"""  # 0 if every log has all entries its heads cover
+UNPLACED = """
+select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
+or not exists (select 1 from entries where id = p.start + p.entries - 1)
+"""
+# What decoding a row of a wrong type raises.
+NOT_DECODED = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
+
+
+def verify_logs(database: Database, most: int) -> list[str]:
+    """Return what is not stored as it was signed: a sentence for each log, at most `most`; [] if everything is."""
+    found: list[str] = []
+    for row in database.all(LOGS):
+        if len(found) >= most:
+            return found
+        try:
+            text = _fault(database, row)
+        except NOT_DECODED:
+            text = "has rows that cannot be read"
+        if text:
+            found.append(f"log {row[0]!r} {text}")
+    if not found and (strays := database.value(STRAYS)):
+        found.append(f"{strays} entries belong to no log")
+    if unplaced := database.value(UNPLACED):
+        found.append(f"{unplaced} places name no entries")
+    return found[:most]
+
+
+def _fault(database: Database, row: Any) -> str:
+    """Return what is wrong with one log; "" for nothing."""
+    number, conversation, user, run, conversation_number = row
+    if conversation is None or user is None:
+        return "has no writer or no conversation"
+    log = log_of(conversation, user, run)
+    if not is_key(log.user):
+        return f"is by {log.user}, a key with which anybody can sign: nothing of it is sent or taken any more"
+    clock, chain, seq = database.first(DELETED_TO, number) or (-1, first_chain(log), 0)
+    for id, signed, sig in database.all(HEADS, number * SEQS + max(0, seq - 1), (number + 1) * SEQS):
+        stretch = list(_entries(database, number * SEQS + seq, id, conversation_number))
+        clocks = [clock, *(c for c, _ in stretch)]
+        if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):
+            return f"lacks entries before entry {id % SEQS}, or has them elsewhere"
+        clock, seq = clocks[-1], id % SEQS
+        chain = extend_chain(chain, (raw for _, raw in stretch))
+        if chain != signed or not verify(log.user, sig, head_message(log, seq, chain)):
+            return f"is not what its writer signed (entries up to {seq})"
+    return ""
+
+
+def _entries(database: Database, after: int, last: int, conversation: int) -> Iterator[tuple[int, str]]:
+    """Yield clock and text of the entries of one stretch whose columns agree with their text."""
+    for stored_in, c, raw in database.all(ENTRIES, after, last):
+        if stored_in == conversation and decode_entry(raw).c == c:
+            yield c, raw

@@ -1,0 +1,124 @@
+"""Requests of content: what comes by itself, how much of it, and what is left to do after a restart."""
+
+from __future__ import annotations
+
+from p2pchat.core import effects as out
+from p2pchat.core.inputs import ContentFailed, ContentGivenUp, ContentOpened, ContentWanted, PiecesStored
+from p2pchat.core.log import Entry, FileRef, encode_entry
+from p2pchat.core.sync import content_requests, transfers
+from p2pchat.protocol import Peers
+from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World
+from tests.core.sync.test_transfers import done, give, pulls
+
+SMALL = 1000
+
+
+def file(index: int, size: int = SMALL) -> FileRef:
+    return FileRef(f"{index}.txt", size, "", f"{index:064x}")
+
+
+def said(bob: Author, far: Far, *files: FileRef) -> None:
+    far.say(bob.write(encode_entry(Entry("text", START + bob.seq, START + bob.seq + 1, b="", files=files))))
+
+
+def linked(ada: Peer, name: str, *authors: Author) -> Far:
+    far = ada.far(name, *authors)
+    far.say(Peers(0, [], can=["files"]))
+    ada.take()
+    return far
+
+
+def opened(ada: Peer) -> list[str]:
+    return [effect.root for effect in done(ada, out.OpenContent)]
+
+
+def arrive(ada: Peer, far: Far, one: FileRef) -> None:
+    """Have content of one piece come whole."""
+    ada.put(ContentOpened(one.root, [0]))
+    ((n, _, _),) = pulls(far)
+    give(far, n, (0, bytes(one.size)))
+    ada.put(PiecesStored(far.link, one.root, [0], []))
+    ada.take()
+
+
+def test_small_files_of_shown_messages_come_and_larger_ones_do_not() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    said(bob, far, file(1, SMALL + 1), file(2))
+    assert opened(ada) == [file(2).root]
+    arrive(ada, far, file(2))
+    assert done(ada, out.ContentArrived) and opened(ada) == []
+    assert not [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
+
+
+def test_nothing_comes_by_itself_where_that_is_switched_off() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    said(bob, linked(ada, "bob"), file(1))
+    assert opened(ada) == []
+
+
+def test_few_come_at_a_time_and_those_of_which_nothing_comes_let_others_pass() -> None:
+    world = World()
+    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = ada.far("bob")  # it takes no files
+    said(bob, far, *(file(index) for index in range(6)))
+    first = opened(ada)
+    assert first == [file(index).root for index in range(content_requests.MAX_AT_ONCE)]
+    for root in first:
+        ada.put(ContentOpened(root, [0]))
+    for _ in range(round(transfers.STALLED_AFTER) + 2):
+        world.pass_time(transfers.CHECK_EVERY)
+    assert {file(4).root, file(5).root} <= {*opened(ada)}
+
+
+def test_what_is_left_comes_after_a_restart_whoever_wanted_it() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    said(bob, far, file(1), file(2, SMALL + 1), file(3, SMALL + 1))
+    for one in (file(2, SMALL + 1), file(3, SMALL + 1)):
+        ada.put(ContentWanted(bob.log, 1, one))
+    ada.put(ContentGivenUp(file(3).root))
+    ada.take()
+    assert sorted(opened(ada)) == [file(index).root for index in (1, 2, 3)]
+    ada.restart()
+    ada.take()
+    assert sorted(opened(ada)) == [file(1).root, file(2).root]
+    ada.put(ContentFailed(file(1).root, "no room"))
+    ada.take()
+    ada.restart()
+    ada.take()
+    assert sorted(opened(ada)) == [file(1).root, file(2).root]
+
+
+def test_a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for() -> None:
+    ada, bob = World().peer("ada", auto_fetch_user_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada.node.contacts.add([IDS["bob"]])
+    far = linked(ada, "bob")
+    said(bob, far, file(1), file(2), file(3))
+    assert opened(ada) == [file(1).root, file(2).root]
+    ada.put(ContentWanted(bob.log, 1, file(3)))
+    assert opened(ada) == [file(3).root]
+    ada.restart()
+    ada.node.contacts.add([IDS["bob"]])
+    far = linked(ada, "bob")
+    ada.take()
+    ada.effects.clear()
+    said(bob, far, file(4))
+    assert file(4).root not in opened(ada)  # what came counts after a restart too
+
+
+def test_content_that_is_here_already_costs_its_writer_nothing() -> None:
+    ada, bob = World().peer("ada", auto_fetch_user_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada.node.contacts.add([IDS["bob"]])
+    far = linked(ada, "bob")
+    for index in range(5):
+        said(bob, far, file(index))
+        assert opened(ada) == [file(index).root]
+        ada.put(ContentOpened(file(index).root, []))
+        ada.take()
+
+
+def test_all_unknown_writers_share_what_they_may_have() -> None:
+    ada, bob = World().peer("ada", branch_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    said(bob, linked(ada, "bob"), file(1), file(2), file(3))
+    assert opened(ada) == [file(1).root, file(2).root]

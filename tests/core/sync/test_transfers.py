@@ -1,0 +1,329 @@
+"""Transfers of content: who is asked for which pieces, and who is given any."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import pytest
+
+from p2pchat.core import effects as out
+from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.core.inputs import (
+    ContentFailed,
+    ContentGivenUp,
+    ContentOpened,
+    ContentWanted,
+    DiskLow,
+    Got,
+    LeavesStored,
+    PiecesStored,
+    PullAnswered,
+    WriteRequest,
+)
+from p2pchat.core.log import Entry, FileRef, LogId, encode_entry
+from p2pchat.core.records import DiskLevel
+from p2pchat.core.sync import transfers
+from p2pchat.protocol import Lacks, Peers, Piece, Pull
+from tests.core.scripted_nodes import ROOM, START, Author, Far, Peer, World
+
+E = TypeVar("E", bound=out.Effect)
+ROOT, SIZE = "ab" * 32, 20 * PIECE_BYTES
+FILE = FileRef("a.png", SIZE, "image/png", ROOT)
+
+
+def holder(to: str = ROOM) -> tuple[Peer, LogId, int]:
+    """Return ada, who wrote a message with a file, and its log and number."""
+    ada = World().peer("ada")
+    if to != ROOM:
+        to = ada.open(to)
+    ada.put(WriteRequest(1, ada.id, to, "text", [""], files=(FILE,)))
+    ada.take()
+    shown = ada.storage.places(0, 10)[-1]
+    return ada, shown.log, shown.seq
+
+
+def asker(**sizes: int) -> tuple[Peer, Author]:
+    """Return ada, who got a message with a file from bob, and his log."""
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    file = FileRef("a.png", sizes.get("size", SIZE), "", ROOT)
+    far = ada.far("bob")
+    far.say(bob.write(encode_entry(Entry("text", START, START + 1, b="", files=(file,)))))
+    ada.drop(far)
+    ada.effects.clear()
+    return ada, bob
+
+
+def linked(ada: Peer, name: str, *authors: Author) -> Far:
+    """Link with a far end that takes files."""
+    far = ada.far(name, *authors)
+    far.say(Peers(0, [], can=["later", "files"]))
+    ada.effects.clear()
+    return far
+
+
+def done(ada: Peer, kind: type[E]) -> list[E]:
+    """Return the effects of a kind since the last call for any."""
+    ada.take()
+    found: list[E] = [effect for effect in ada.effects if isinstance(effect, kind)]
+    ada.effects = [effect for effect in ada.effects if not isinstance(effect, kind)]
+    return found
+
+
+def pulls(far: Far) -> list[tuple[int, int, int]]:
+    """Return the pulls that a far end got since the last call: number, first piece, count."""
+    got = [frame for frame in far.heard if isinstance(frame, Pull)]
+    far.heard.clear()
+    return [(frame.n, frame.first, frame.count) for frame in got]
+
+
+def want(ada: Peer, bob: Author, file: FileRef = FILE) -> None:
+    ada.put(ContentWanted(bob.log, 1, file))
+
+
+def give(far: Far, n: int, *pieces: tuple[int, bytes]) -> list[str]:
+    far.peer.put(Got(far.link, [Piece(n, index, data) for index, data in pieces]))
+    return far.peer.take()
+
+
+# ---- giving
+
+
+def test_a_member_is_given_what_a_message_names_and_nothing_else() -> None:
+    ada, log, seq = holder()
+    bob = linked(ada, "bob")
+    bob.say(Pull(7, *log, seq, ROOT, 3, 4))
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 7, ROOT, 3, 4)]
+    bob.say(Pull(8, *log, seq, ROOT, 0, 0))
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 8, ROOT, 0, 0)]
+    for other in (Pull(9, *log, seq, "cd" * 32, 0, 1), Pull(10, *log, seq + 1, ROOT, 0, 1),
+                  Pull(11, log.conversation, log.user, "cc" * 8, seq, ROOT, 0, 1)):  # fmt: skip
+        bob.heard.clear()
+        bob.say(other)
+        assert bob.heard == [Lacks(other.n)]
+    assert done(ada, out.GivePieces) == []
+
+
+def test_only_members_of_the_conversation_are_given_anything() -> None:
+    ada, log, seq = holder("bob")
+    bob, cyd = linked(ada, "bob"), linked(ada, "cyd")
+    cyd.heard.clear()
+    cyd.say(Pull(1, *log, seq, ROOT, 0, 1))
+    assert cyd.heard == [Lacks(1)] and done(ada, out.GivePieces) == []
+    bob.say(Pull(1, *log, seq, ROOT, 0, 1))
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 1, ROOT, 0, 1)]
+
+
+def test_a_link_has_16_pulls_open_each_of_64_pieces() -> None:
+    ada, log, seq = holder()
+    bob = linked(ada, "bob")
+    for n in range(transfers.MAX_PULLS_SERVED):
+        assert not any("close" in line for line in bob.say(Pull(n, *log, seq, ROOT, 0, transfers.MAX_PULL_PIECES)))
+    ada.put(PullAnswered(bob.link, 3))
+    assert not any("close" in line for line in bob.say(Pull(16, *log, seq, ROOT, 0, 1)))
+    bob.say(Pull(17, *log, seq, ROOT, 0, 1))
+    assert closed(ada) == ["limit"]
+    bob = linked(ada, "bob")
+    bob.say(Pull(1, *log, seq, ROOT, 0, transfers.MAX_PULL_PIECES + 1))
+    assert closed(ada) == ["limit"]
+
+
+def closed(ada: Peer) -> list[str]:
+    """Return the codes with which links were closed since the last call."""
+    return [effect.bye.code for effect in done(ada, out.Close) if effect.bye]
+
+
+# ---- asking
+
+
+def test_leaves_come_first_and_then_few_pieces_at_a_time() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    assert done(ada, out.OpenContent) == [out.OpenContent(ROOT, SIZE)]
+    ada.put(ContentOpened(ROOT, None))
+    assert pulls(bob) == [(1, 0, 0)]
+    give(bob, 1, (0, b"leaves"))
+    assert done(ada, out.StoreLeaves) == [out.StoreLeaves(bob.link, ROOT, SIZE, b"leaves")]
+    ada.put(LeavesStored(bob.link, ROOT, True, range(20)))
+    assert done(ada, out.ContentProgress) == [out.ContentProgress(bob_log.log, 1, FILE, 0)]
+    assert pulls(bob) == [(2, 0, 4), (3, 4, 4), (4, 8, 4), (5, 12, 4)]
+    give(bob, 2, *((index, b"x") for index in range(4)))
+    assert [effect.pieces for effect in done(ada, out.StorePieces)] == [[(index, b"x")] for index in range(4)]
+    for index in range(4):
+        ada.put(PiecesStored(bob.link, ROOT, [index], []))
+    assert pulls(bob) == [(6, 16, 4)]
+    for n in range(3, 7):
+        first = 4 * (n - 2)
+        give(bob, n, *((index, b"x") for index in range(first, first + 4)))
+        assert done(ada, out.ContentArrived) == []
+        ada.put(PiecesStored(bob.link, ROOT, list(range(first, first + 4)), []))
+    assert done(ada, out.ContentArrived) == [out.ContentArrived(bob_log.log, 1, FILE)]
+    assert done(ada, out.ContentProgress)[-1] == out.ContentProgress(bob_log.log, 1, FILE, 16 * PIECE_BYTES)
+    assert pulls(bob) == []
+
+
+def test_what_is_here_already_is_not_asked_for() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [3, 4, 19]))
+    assert done(ada, out.ContentProgress) == [out.ContentProgress(bob_log.log, 1, FILE, 17 * PIECE_BYTES)]
+    assert pulls(bob) == [(1, 3, 2), (2, 19, 1)]
+    ada.put(ContentGivenUp(ROOT))
+    give(bob, 1, (3, b"x"), (4, b"x"))
+    assert done(ada, out.StorePieces) == []
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, []))
+    assert done(ada, out.ContentArrived) == [out.ContentArrived(bob_log.log, 1, FILE)] and pulls(bob) == []
+
+
+def test_several_links_are_asked_for_other_pieces() -> None:
+    ada, bob_log = asker()
+    cyd, bob = linked(ada, "cyd", bob_log), linked(ada, "bob", bob_log)
+    old = ada.far("dan", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, range(20)))
+    assert pulls(bob) == [(1, 0, 4), (2, 4, 4), (3, 8, 4), (4, 12, 4)]  # the writer's first
+    assert pulls(cyd) == [(1, 16, 4)]
+    assert pulls(old) == []  # it did not say that it knows files
+    ada.drop(bob)
+    assert sorted(first for _, first, _ in pulls(cyd)) == [4, 8, 12]
+    give(cyd, 1, *((index, b"x") for index in range(16, 20)))
+    ada.put(PiecesStored(cyd.link, ROOT, [16, 17, 18, 19], []))
+    assert len(pulls(cyd)) == 1
+
+
+def test_a_link_that_gives_a_wrong_piece_ends_and_another_is_asked() -> None:
+    ada, bob_log = asker()
+    bob, cyd = linked(ada, "bob", bob_log), linked(ada, "cyd", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [5]))
+    assert pulls(bob) == [(1, 5, 1)]
+    give(bob, 1, (5, b"wrong"))
+    ada.put(PiecesStored(bob.link, ROOT, [], [5]))
+    assert pulls(cyd) == [(1, 5, 1)]
+    assert closed(ada) == ["content"] and done(ada, out.ContentArrived) == []
+    bob = linked(ada, "bob", bob_log)
+    ada.drop(cyd)
+    assert pulls(bob) == []  # nothing of this content any more
+
+
+def test_wrong_leaves_are_the_fault_of_the_link() -> None:
+    ada, bob_log = asker()
+    bob, cyd = linked(ada, "bob", bob_log), linked(ada, "cyd", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, None))
+    assert pulls(bob) == [(1, 0, 0)]
+    give(bob, 1, (0, b"wrong"))
+    ada.put(LeavesStored(bob.link, ROOT, False))
+    assert closed(ada) == ["content"] and pulls(cyd) == [(1, 0, 0)]
+
+
+@pytest.mark.parametrize("pieces", [[(9, 0, b"x")], [(1, 6, b"x")], [(1, 5, b"x"), (1, 5, b"x")]])
+def test_a_piece_that_was_not_asked_for_ends_the_link(pieces: list[tuple[int, int, bytes]]) -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [5]))
+    ada.put(Got(bob.link, [Piece(*piece) for piece in pieces]))
+    assert closed(ada) == ["order"]
+
+
+def test_what_a_link_does_not_give_in_time_is_asked_of_others() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [5, 6]))
+    assert pulls(bob) == [(1, 5, 2)]
+    cyd = linked(ada, "cyd", bob_log)
+    ada.world.pass_time(transfers.STALLED_AFTER - 2)
+    assert pulls(cyd) == []
+    give(bob, 1, (5, b"x"))
+    ada.put(PiecesStored(bob.link, ROOT, [5], []))
+    ada.world.pass_time(transfers.STALLED_AFTER - 2)
+    assert pulls(cyd) == []
+    ada.world.pass_time(4)
+    assert pulls(cyd) == [(1, 6, 1)]
+    give(bob, 1, (6, b"late"))
+    assert closed(ada) == [] and len(done(ada, out.StorePieces)) == 1
+
+
+def test_who_has_a_part_is_asked_for_that_and_for_the_rest_later() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [2, 3, 8, 9]))
+    assert pulls(bob) == [(1, 2, 2), (2, 8, 2)]
+    bob.say(Lacks(1, [(3, 1), (9, 5)]))
+    assert pulls(bob) == [(3, 3, 1)]
+    bob.say(Lacks(2))
+    assert pulls(bob) == []
+    ada.world.pass_time(transfers.LACK_PAUSE + 2 * transfers.CHECK_EVERY)
+    assert {first for _, first, _ in pulls(bob)} <= {2, 8, 9}
+
+
+def test_whoever_comes_later_is_asked() -> None:
+    ada, bob_log = asker()
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [0]))
+    cyd = linked(ada, "cyd", bob_log)
+    ada.world.pass_time(2 * transfers.CHECK_EVERY)
+    assert pulls(cyd) == [(1, 0, 1)]
+
+
+def test_a_download_that_the_store_cannot_keep_ends() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [0, 1]))
+    give(bob, 1, (0, b"x"))
+    ada.put(ContentFailed(ROOT, "no room"))
+    assert done(ada, out.ContentStopped) == [out.ContentStopped(ROOT, "no room")]
+    assert give(bob, 1, (1, b"x")) == []
+    ada.put(PiecesStored(bob.link, ROOT, [0], []))
+    assert done(ada, out.ContentArrived) == []
+
+
+def test_little_is_under_way_however_slow_the_disk() -> None:
+    ada, bob_log = asker(size=4000 * PIECE_BYTES)
+    file = FileRef("a", 4000 * PIECE_BYTES, "", ROOT)
+    fars = [linked(ada, name, bob_log) for name in ("bob", "cyd", "dan", "eve")]
+    want(ada, bob_log, file)
+    ada.put(ContentOpened(ROOT, range(4000)))
+    asked = 0
+    for _ in range(20):
+        for far in fars:
+            for n, first, count in pulls(far):
+                asked += count
+                give(far, n, *((index, b"x") for index in range(first, first + count)))
+    assert asked <= transfers.MAX_UNDER_WAY + transfers.PULL_PIECES
+
+
+def test_a_list_of_several_parts_is_judged_whole() -> None:
+    size = 20_000 * PIECE_BYTES
+    ada, bob_log = asker(size=size)
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log, FileRef("a", size, "", ROOT))
+    ada.put(ContentOpened(ROOT, None))
+    parts = [b"a" * PIECE_BYTES, b"b" * PIECE_BYTES, b"c" * (32 * 20_000 - 2 * PIECE_BYTES)]
+    give(bob, 1, (0, parts[0]), (1, parts[1]))
+    assert done(ada, out.StoreLeaves) == []
+    give(bob, 1, (2, parts[2]))
+    assert [effect.leaves for effect in done(ada, out.StoreLeaves)] == [b"".join(parts)]
+
+
+def test_a_nearly_full_disk_gives_on_and_blames_nobody_for_pieces_under_way() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [0, 1, 2]))
+    ada.put(DiskLow(DiskLevel.NOTHING))
+    give(bob, 1, (0, b"x"), (1, b"x"))
+    ada.put(DiskLow(DiskLevel.ENOUGH))
+    give(bob, 1, (2, b"x"))
+    assert len(done(ada, out.StorePieces)) == 3 and closed(ada) == []
+    ada, log, seq = holder()
+    bob = linked(ada, "bob")
+    ada.put(DiskLow(DiskLevel.NOTHING))
+    bob.say(Pull(7, *log, seq, ROOT, 0, 1))
+    assert len(done(ada, out.GivePieces)) == 1

@@ -1,0 +1,244 @@
+"""Attachments: sent by a program, fetched by others, with real peers, disks and links."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat import (
+    FileArrived,
+    FileProgress,
+    Message,
+    P2PChatError,
+    PeerClosed,
+    Settings,
+    StorageError,
+    TCPPeer,
+    open_history,
+)
+from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.messaging.attachments import FileToSend
+from p2pchat.testing import Mesh
+from p2pchat.web.schemas import message_json
+from tests.deadlines import within
+from tests.messaging.conftest import home as home
+from tests.messaging.conftest import net as net
+
+BY_HAND = Settings(auto_fetch_bytes=0)
+DATA = random.Random(1).randbytes(5 * PIECE_BYTES + 77)
+
+
+async def newest(peer: TCPPeer) -> Message:
+    """Return the newest message of others in the room."""
+    async with within(60, "a message with a file"):
+        while True:
+            found = [post for post in await peer.room.history() if isinstance(post, Message)]
+            if found:
+                return found[-1]
+            await asyncio.sleep(0.01)
+
+
+async def two_parts() -> AsyncIterator[bytes]:
+    yield DATA[:300_000]
+    yield DATA[300_000:]
+
+
+async def test_a_file_is_sent_fetched_and_saved(home: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a picture.png"
+    source.write_bytes(DATA)
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=BY_HAND) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        files: list[FileToSend] = [source, ("../x.txt", b"small"), ("parts", two_parts()), ("empty", b"")]
+        await ada.send(ada.room, "look", files=files)
+        message = await newest(bob)
+        assert message.text == "look"
+        picture, small, parts, empty = message.attachments
+        assert [(one.name, one.size, one.type) for one in message.attachments] == [
+            ("a picture.png", len(DATA), "image/png"), ("../x.txt", 5, "text/plain"), ("parts", len(DATA), ""),
+            ("empty", 0, ""),
+        ]  # fmt: skip
+        assert parts.root == picture.root and not await picture.is_here()
+        said = {"name": "a picture.png", "size": len(DATA), "type": "image/png", "root": picture.root}
+        assert message.to_json()["files"][0] == {**said, "here": False}
+        seen: list[tuple[int, int]] = []
+        async with within(60, "the content"):
+            saved = await picture.save(tmp_path, progress=lambda here, size: seen.append((here, size)))
+            assert await small.read() == b"small" and await empty.read() == b""
+            assert await parts.is_here() and await parts.read() == DATA
+            again = await parts.save(tmp_path / "copy")
+        assert saved == tmp_path / "a picture (2).png" and saved.read_bytes() == DATA
+        assert again.read_bytes() == DATA
+        assert message.to_json()["files"][0] == {**said, "here": True}
+        assert message_json(message)["files"] == message.to_json()["files"]
+        assert seen == sorted(seen) and seen[0] == (0, len(DATA))
+        assert (await small.save(tmp_path)).name == "x.txt"
+        assert "picture" not in repr(picture)
+    history = open_history(home / "bob")
+    async with history:
+        (stored,) = [post for post in await history.room.history() if isinstance(post, Message)]
+        assert [one.name for one in stored.attachments][:2] == ["a picture.png", "../x.txt"]
+        assert not stored.to_json()["files"][0]["here"]
+        with pytest.raises(P2PChatError):
+            await stored.attachments[0].read()
+
+
+async def test_others_give_what_its_writer_gave_them(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await ada.send(ada.room, "", files=[("a", DATA)])
+    (attachment,) = (await newest(bob)).attachments
+    async with within(60, "the content at bob"):
+        await attachment.fetch()
+    (theirs,) = (await newest(cyd)).attachments
+    await net.crash(ada)
+    async with within(60, "the content from bob"):
+        assert await theirs.read() == DATA
+
+
+async def test_who_waits_gets_it_from_whoever_comes(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await ada.send(ada.room, "", files=[("a", DATA)])
+    (attachment,) = (await newest(bob)).attachments
+    await net.crash(ada)
+    fetching = [asyncio.create_task(attachment.fetch()) for _ in range(2)]
+    await asyncio.sleep(0)
+    fetching.pop().cancel()
+    ada = await net.restart(ada)
+    sent = [post for post in await ada.room.history() if post.text == ""]
+    assert not sent or sent[-1].attachments
+    await ada.send(ada.room, "again", files=[("a", DATA)])
+    async with within(60, "the content"):
+        await fetching[0]
+        assert await attachment.read() == DATA
+
+
+async def test_a_direct_conversation_gives_its_files_to_nobody_else(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await ada.send("bob", "", files=[("secret", DATA)])
+    async with within(60, "the message"):
+        while not (posts := [post for post in await bob.find("ada").history() if isinstance(post, Message)]):
+            await asyncio.sleep(0.01)
+    (attachment,) = posts[-1].attachments
+    async with within(60, "the content"):
+        assert await attachment.read() == DATA
+    assert not [post for post in await cyd.room.history() if post.attachments]
+
+
+@pytest.mark.parametrize("count", [11])
+async def test_what_cannot_be_sent_is_refused(net: Mesh, tmp_path: Path, count: int) -> None:
+    ada = net.peers[0]
+    with pytest.raises(ValueError, match="at most 10 files"):
+        await ada.send(ada.room, "x", files=[("a", b"")] * count)
+    with pytest.raises(FileNotFoundError):
+        await ada.send(ada.room, "x", files=[tmp_path / "nothing"])
+    with pytest.raises(IsADirectoryError if os.name == "posix" else PermissionError):
+        await ada.send(ada.room, "x", files=[str(tmp_path)])
+    with pytest.raises(P2PChatError, match="too long together"):
+        await ada.send(ada.room, "x" * 30_000, files=[("😀" * 4000, b"")] * 10)
+    with pytest.raises(ValueError, match="the text is empty"):
+        await ada.send(ada.room, "")
+    assert not await ada.room.history()
+
+
+async def test_a_peer_in_memory_keeps_little(net: Mesh) -> None:
+    ada = net.peers[0]
+    with pytest.raises(StorageError, match="in memory"):
+        await ada.send(ada.room, "x", files=[("a", bytes(Settings().content_memory_bytes + 1))])
+
+
+async def test_texts_and_files_keep_their_order(net: Mesh) -> None:
+    ada = net.peers[0]
+    first = asyncio.create_task(ada.send(ada.room, "1", files=[("a", DATA)]))
+    await first
+    await asyncio.gather(ada.send(ada.room, "2"), ada.send(ada.room, "3", files=[("b", b"b")]))
+    posts = await ada.room.history()
+    assert {post.text for post in posts} == {"1", "2", "3"} and posts[0].text == "1"
+    assert {post.text: len(post.attachments) for post in posts} == {"1": 1, "2": 0, "3": 1}
+
+
+async def test_a_deleted_message_shows_and_gives_no_files(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    receipt = await ada.send(ada.room, "x", files=[("a", DATA)])
+    message = await newest(bob)
+    await (await ada.delete(receipt.id)).delivered(timeout=60)
+    assert not (await newest(bob)).attachments
+    fetching = asyncio.create_task(message.attachments[0].fetch())
+    async with within(60, "a refusal"):
+        while not ada.counted.get("pull_refused"):
+            await asyncio.sleep(0.01)
+    fetching.cancel()
+
+
+async def test_a_closed_peer_fetches_nothing(home: Path) -> None:
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=BY_HAND) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        await ada.send(ada.room, "x", files=[("a", DATA)])
+        (attachment,) = (await newest(bob)).attachments
+        await ada.aclose()
+        fetching = asyncio.create_task(attachment.fetch())
+        await asyncio.sleep(0)
+        await bob.aclose()
+        with pytest.raises(PeerClosed):
+            await fetching
+        with pytest.raises(PeerClosed):
+            await attachment.read()
+
+
+async def test_a_small_file_comes_by_itself_and_a_large_one_when_it_is_asked_for(home: Path) -> None:
+    few = Settings(auto_fetch_bytes=len(DATA))
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=few) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        heard = bob.events(FileArrived, FileProgress, consumer=None)
+        await ada.send(ada.room, "look", files=[("large", DATA + b"x"), ("small", DATA), ("empty", b"")])
+        large, small, empty = (await newest(bob)).attachments
+        async with within(60, "the small files"):
+            while not (await small.is_here() and await empty.is_here()):
+                await asyncio.sleep(0.01)
+        assert not await large.is_here()
+        told: list[FileArrived | FileProgress] = []
+        async with within(60, "the events of their arrival"):
+            while {one.name for one in told if isinstance(one, FileArrived)} != {"small", "empty"}:
+                told.append(await anext(heard))
+        assert {(one.id, one.root, one.size) for one in told if one.name == "small"} == {
+            (small.message.id, small.root, small.size)
+        }
+        assert all(0 < one.stored < one.size for one in told if isinstance(one, FileProgress))
+
+
+async def test_what_was_under_way_at_the_end_comes_after_the_next_start(home: Path) -> None:
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=BY_HAND) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        await ada.send(ada.room, "look", files=[("a", DATA)])
+        (attachment,) = (await newest(bob)).attachments
+        await ada.aclose()
+        fetching = asyncio.create_task(attachment.fetch())
+        await asyncio.sleep(0)
+        await bob.broadcast("kept")  # its commit comes after that of the request
+        await bob.aclose()
+        with pytest.raises(PeerClosed):
+            await fetching
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=BY_HAND) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        (attachment,) = (await newest(bob)).attachments
+        async with within(60, "the file that was asked for before"):
+            while not await attachment.is_here():
+                await asyncio.sleep(0.01)

@@ -1,0 +1,35 @@
+"""A peer as a process of its own that sends a file or fetches one: `python -m tests.processes.file_peer ROLE ...`.
+
+send DATA PORT FILE         writes a message with the file to the room, once for a profile, and stays
+fetch DATA PORT ENDPOINT    fetches the file of the newest message in the room; prints bytes that are here, then its
+                            root, and stays
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from p2pchat import Message, TCPPeer
+
+
+async def send(data: str, port: str, file: str) -> None:
+    async with TCPPeer(int(port), data=data, name="ada") as peer:
+        if not await peer.room.history():
+            await peer.send(peer.room, "", files=[file])
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+async def fetch(data: str, port: str, endpoint: str) -> None:
+    async with TCPPeer(int(port), endpoint, data=data, name="bob") as peer:
+        while not (posts := [post for post in await peer.room.history() if isinstance(post, Message)]):
+            await asyncio.sleep(0.02)
+        (attachment,) = posts[-1].attachments
+        await attachment.fetch(lambda here, _: print(here, flush=True))
+        print("whole", await attachment.is_here(), flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run({"send": send, "fetch": fetch}[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,150 @@
+"""The thread of the store of content: orders of the core, and pieces on their way to links."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.attachments import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePieces
+from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStored, PiecesStored, PullAnswered
+from p2pchat.errors import PeerClosed
+from p2pchat.protocol import Decoder, Lacks, Piece
+from p2pchat.runtime.content_worker import MAX_UNSENT_BYTES, ContentWorker
+from p2pchat.storage.content import ContentStore
+from tests.deadlines import within
+
+PIECES = [bytes([number]) * PIECE_BYTES for number in range(3)]
+LEAVES = b"".join(map(leaf_of, PIECES))
+SIZE = 3 * PIECE_BYTES
+ROOT = root_of(SIZE, LEAVES)
+
+
+class Owner:
+    """What a driver does for a worker: it takes inputs, and bytes for links."""
+
+    def __init__(self, directory: Path) -> None:
+        self.inputs: list[Input] = []
+        self.unsent: dict[int, int] = {}
+        self.sent: dict[int, list[object]] = {}
+        self._decoders: dict[int, Decoder] = {}
+        self.worker = ContentWorker(
+            directory,
+            Settings(min_free_disk_bytes=0),
+            self.inputs.append,
+            lambda link: self.unsent.get(link, 0),
+            self.send,
+        )  # fmt: skip
+
+    def send(self, link: int, data: bytes) -> None:
+        decoder = self._decoders.setdefault(link, Decoder(max_frame_bytes=2**18))
+        decoder.takes_pieces = True
+        self.sent.setdefault(link, []).extend(decoder.feed(data))
+        assert decoder.fault is None
+
+    async def until(self, what: str, is_true: Callable[[], bool]) -> None:
+        async with within(60, what):
+            while not is_true():
+                await asyncio.sleep(0.001)
+
+    async def answer(self) -> Input:
+        await self.until("an answer", lambda: bool(self.inputs))
+        return self.inputs.pop(0)
+
+
+@pytest.fixture
+async def owner(tmp_path: Path) -> AsyncIterator[Owner]:
+    made = Owner(tmp_path / "content")
+    yield made
+    await made.worker.close()
+
+
+async def keep(owner: Owner) -> None:
+    def write(store: ContentStore) -> None:
+        local = store.local()
+        for piece in PIECES:
+            local.add(piece)
+        assert local.finish() == (ROOT, SIZE)
+
+    await owner.worker.run(write)
+
+
+async def test_content_is_opened_judged_and_stored(owner: Owner) -> None:
+    owner.worker.open(OpenContent(ROOT, SIZE))
+    assert await owner.answer() == ContentOpened(ROOT, None)
+    owner.worker.store_leaves(StoreLeaves(1, ROOT, SIZE, LEAVES[::-1]))
+    assert await owner.answer() == LeavesStored(1, ROOT, False)
+    owner.worker.store_leaves(StoreLeaves(1, ROOT, SIZE, LEAVES))
+    assert await owner.answer() == LeavesStored(1, ROOT, True, [0, 1, 2])
+    owner.worker.store_pieces(StorePieces(2, ROOT, SIZE, [(1, PIECES[1]), (0, PIECES[1])]))
+    assert await owner.answer() == PiecesStored(2, ROOT, [1], [0])
+    owner.worker.open(OpenContent(ROOT, SIZE))
+    assert await owner.answer() == ContentOpened(ROOT, [0, 2])
+
+
+async def test_a_disk_that_fails_ends_the_download(tmp_path: Path) -> None:
+    (tmp_path / "content").write_text("no directory")
+    owner = Owner(tmp_path / "content" / "below")
+    owner.worker.open(OpenContent(ROOT, SIZE))
+    failed = await owner.answer()
+    assert isinstance(failed, ContentFailed) and "cannot use the directory" in failed.text
+    await owner.worker.close()
+
+
+async def test_a_pull_is_answered_piece_by_piece(owner: Owner) -> None:
+    await keep(owner)
+    owner.worker.give(GivePieces(5, 9, ROOT, 1, 2))
+    owner.worker.give(GivePieces(5, 10, ROOT, 0, 0))
+    owner.worker.give(GivePieces(5, 11, ROOT, 2, 4))
+    owner.worker.give(GivePieces(5, 12, "00" * 32, 0, 0))
+    assert [await owner.answer() for _ in range(4)] == [PullAnswered(5, n) for n in (9, 10, 11, 12)]
+    assert owner.sent[5] == [
+        Piece(9, 1, PIECES[1]), Piece(9, 2, PIECES[2]), Piece(10, 0, LEAVES), Piece(11, 2, PIECES[2]),
+        Lacks(11, [(0, 3)]), Lacks(12),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_a_long_list_of_leaves_goes_in_parts(owner: Owner, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = bytes(range(256)) * (parts * PIECE_BYTES // 256) + b"x" * LEAF_BYTES * (parts - 1)
+    monkeypatch.setattr(ContentStore, "leaves", lambda self, root: leaves)
+    owner.worker.give(GivePieces(1, 3, ROOT, 0, 0))
+    assert await owner.answer() == PullAnswered(1, 3)
+    given = [piece for piece in owner.sent[1] if isinstance(piece, Piece)]
+    assert [piece.index for piece in given] == list(range(2 * parts - 1))
+    assert b"".join(piece.data for piece in given) == leaves
+
+
+async def test_a_link_with_unsent_bytes_gets_no_piece_and_others_do(owner: Owner) -> None:
+    await keep(owner)
+    owner.unsent[1] = MAX_UNSENT_BYTES + 1
+    owner.worker.give(GivePieces(1, 1, ROOT, 0, 1))
+    owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
+    assert await owner.answer() == PullAnswered(2, 1)
+    assert 1 not in owner.sent
+    owner.unsent[1] = 0
+    assert await owner.answer() == PullAnswered(1, 1)
+    assert owner.sent[1] == [Piece(1, 0, PIECES[0])]
+
+
+async def test_a_link_that_ended_gets_nothing(owner: Owner) -> None:
+    await keep(owner)
+    owner.worker.give(GivePieces(1, 1, ROOT, 0, 3))
+    owner.worker.on_link_down(1)
+    owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
+    assert await owner.answer() == PullAnswered(2, 1)
+    assert 1 not in owner.sent
+
+
+async def test_a_closed_worker_takes_nothing_more(owner: Owner) -> None:
+    await keep(owner)
+    await owner.worker.close()
+    with pytest.raises(PeerClosed):
+        await owner.worker.read(ROOT, 0)
+    owner.worker.open(OpenContent(ROOT, SIZE))
+    owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
+    assert owner.inputs == []

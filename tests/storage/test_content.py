@@ -1,0 +1,310 @@
+"""The store of content, on a disk and in memory: what is judged, noted, believed and whole, also after kills."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat.core.attachments import PIECE_BYTES, leaf_of, root_of
+from p2pchat.errors import StorageError
+from p2pchat.storage import content
+from p2pchat.storage.content import ContentStore, Disk, Memory
+
+ROOM = 64 * 1024 * 1024
+SIZES = [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES - 7]
+
+
+class Content:
+    """Some bytes, and everything that is computed from them."""
+
+    def __init__(self, size: int, seed: int = 1) -> None:
+        self.data = random.Random(seed).randbytes(size)
+        self.size = size
+        self.pieces = [self.data[at : at + PIECE_BYTES] for at in range(0, size, PIECE_BYTES)]
+        self.leaves = b"".join(map(leaf_of, self.pieces))
+        self.root = root_of(size, self.leaves)
+
+
+OPENED: list[ContentStore] = []
+
+
+def opened(files: Disk | Memory) -> ContentStore:
+    OPENED.append(ContentStore(files))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the stores of a test after it: in a test of a kill the files of the killed one stay open meanwhile."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+@pytest.fixture(params=["disk", "memory"])
+def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], ContentStore]:
+    """Return a function that opens the same store, as after a kill: nothing is closed before."""
+    memory = Memory(ROOM)
+    return lambda: opened(Disk(tmp_path / "content", 0) if request.param == "disk" else memory)
+
+
+def kept(store: ContentStore, data: bytes) -> tuple[str, int]:
+    local = store.local()
+    try:
+        for at in range(0, len(data), 100_000):
+            local.add(data[at : at + 100_000])
+        return local.finish()
+    except BaseException:
+        local.discard()
+        raise
+
+
+def read_all(store: ContentStore, root: str, count: int) -> bytes:
+    return b"".join(store.read(root, index) or b"" for index in range(count))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_this_machine_writes_is_whole_and_can_be_given(again: Callable[[], ContentStore], size: int) -> None:
+    made = Content(size)
+    assert kept(again(), made.data) == (made.root, size)
+    store = again()
+    assert store.is_whole(made.root, size) and store.missing(made.root, size) == []
+    assert not store.is_whole(made.root, size + 1)
+    assert read_all(store, made.root, len(made.pieces)) == made.data
+    assert store.leaves(made.root) == made.leaves
+    assert store.read(made.root, len(made.pieces)) is None and store.read(made.root, -1) is None
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_content_that_comes_in_any_order_becomes_whole(again: Callable[[], ContentStore], size: int) -> None:
+    made, store = Content(size), again()
+    if len(made.pieces) > 1:
+        assert store.missing(made.root, size) is None
+        assert store.begin(made.root, size, made.leaves)
+    order = list(enumerate(made.pieces))
+    random.Random(2).shuffle(order)
+    for index, piece in order:
+        assert not store.is_whole(made.root, size)
+        assert index in (store.missing(made.root, size) or ())
+        assert store.add(made.root, size, [(index, piece)]) == [index]
+    assert store.missing(made.root, size) == []
+    assert store.is_whole(made.root, size)
+    assert read_all(again(), made.root, len(made.pieces)) == made.data
+
+
+def test_a_wrong_piece_is_not_written(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(3 * PIECE_BYTES), again()
+    store.begin(made.root, made.size, made.leaves)
+    wrong = [(0, made.pieces[1]), (1, made.pieces[1][:-1]), (3, made.pieces[0]), (-1, made.pieces[2]), (2, b"")]
+    assert store.add(made.root, made.size, wrong) == []
+    assert store.missing(made.root, made.size) == [0, 1, 2]
+    assert all(store.read(made.root, index) is None for index in range(3))
+    small = Content(100)
+    assert store.add(small.root, 100, [(0, b"x" * 100), (1, small.data), (0, small.data + b"x")]) == []
+    assert store.missing(small.root, 100) == [0]
+
+
+def test_wrong_leaves_are_not_taken(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(2 * PIECE_BYTES), again()
+    for size, leaves in [
+        (made.size, made.leaves[:-1]), (made.size, made.leaves[::-1]), (made.size + 1, made.leaves),
+        (made.size, made.leaves + b"x" * 32), (made.size - 1, made.leaves),
+    ]:  # fmt: skip
+        assert not store.begin(made.root, size, leaves)
+    assert store.missing(made.root, made.size) is None
+    assert store.sizes() == {}
+
+
+def test_what_was_noted_is_believed_after_a_kill(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(6 * PIECE_BYTES), again()
+    store.begin(made.root, made.size, made.leaves)
+    assert store.add(made.root, made.size, [(4, made.pieces[4]), (1, made.pieces[1])]) == [4, 1]
+    store = again()
+    assert store.missing(made.root, made.size) == [0, 2, 3, 5]
+    assert store.read(made.root, 4) == made.pieces[4] and store.read(made.root, 0) is None
+    assert not store.is_whole(made.root, made.size) and store.leaves(made.root) == made.leaves
+    assert store.add(made.root, made.size, [(index, made.pieces[index]) for index in (0, 2, 3)]) == [0, 2, 3]
+    assert again().missing(made.root, made.size) == [5]
+
+
+def test_a_piece_that_a_power_loss_took_is_missing_again(tmp_path: Path) -> None:
+    made = Content(4 * PIECE_BYTES)
+    store = opened(Disk(tmp_path / "content", 0))
+    store.begin(made.root, made.size, made.leaves)
+    store.add(made.root, made.size, [(0, made.pieces[0]), (2, made.pieces[2])])
+    with (tmp_path / "content" / f"{made.root}.part").open("r+b") as part:
+        part.seek(2 * PIECE_BYTES + 5)
+        part.write(b"\0\0")
+    assert opened(Disk(tmp_path / "content", 0)).missing(made.root, made.size) == [1, 2, 3]
+
+
+def test_what_was_synced_is_not_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "SYNC_EVERY_BYTES", 2 * PIECE_BYTES)
+    made, judged = Content(5 * PIECE_BYTES), list[int]()
+
+    def judge(piece: bytes) -> bytes:
+        judged.append(len(piece))
+        return leaf_of(piece)
+
+    store = opened(Disk(tmp_path / "content", 0))
+    store.begin(made.root, made.size, made.leaves)
+    store.add(made.root, made.size, [(index, made.pieces[index]) for index in range(3)])
+    monkeypatch.setattr(content, "leaf_of", judge)
+    assert opened(Disk(tmp_path / "content", 0)).missing(made.root, made.size) == [3, 4]
+    assert judged == [PIECE_BYTES]
+
+
+@pytest.mark.parametrize("at", range(1, 14))
+def test_a_kill_at_any_moment_loses_no_noted_piece_and_makes_nothing_whole_too_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The at-th write, sync or rename is the last thing that the process began, and did not do."""
+    made, store = Content(3 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    steps = 0
+
+    class Killed(BaseException):
+        pass
+
+    def counted(done: Callable[..., object]) -> Callable[..., object]:
+        def step(*args: object) -> object:
+            nonlocal steps
+            steps += 1
+            if steps >= at:
+                raise Killed
+            return done(*args)
+
+        return step
+
+    monkeypatch.setattr(content, "_write_all", counted(content._write_all))
+    monkeypatch.setattr(os, "fsync", counted(os.fsync))
+    monkeypatch.setattr(os, "replace", counted(os.replace))
+    noted: list[int] = []
+    try:
+        store.begin(made.root, made.size, made.leaves)
+        for index, piece in enumerate(made.pieces):
+            noted += store.add(made.root, made.size, [(index, piece)])
+    except Killed:
+        pass
+    monkeypatch.undo()
+    store = opened(Disk(tmp_path / "content", 0))
+    missing = store.missing(made.root, made.size)
+    assert not {*noted} & {*(missing if missing is not None else range(3))}
+    if store.is_whole(made.root, made.size):
+        assert read_all(store, made.root, 3) == made.data
+    elif missing is None:
+        assert store.begin(made.root, made.size, made.leaves)
+    for index in store.missing(made.root, made.size) or ():
+        assert store.add(made.root, made.size, [(index, made.pieces[index])]) == [index]
+    assert store.is_whole(made.root, made.size) and read_all(store, made.root, 3) == made.data
+
+
+def test_a_damaged_record_costs_the_pieces_and_nothing_else(tmp_path: Path) -> None:
+    made, store = Content(2 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    store.begin(made.root, made.size, made.leaves)
+    store.add(made.root, made.size, [(0, made.pieces[0])])
+    record = tmp_path / "content" / f"{made.root}.had"
+    record.write_bytes(record.read_bytes()[:50])
+    store = opened(Disk(tmp_path / "content", 0))
+    assert store.missing(made.root, made.size) is None and store.sizes() == {}
+    kept(store, made.data)
+    record.write_bytes(b"nonsense")
+    assert store.leaves(made.root) == made.leaves
+
+
+def test_content_is_kept_once_and_takes_the_place_of_its_parts(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(3 * PIECE_BYTES), again()
+    store.begin(made.root, made.size, made.leaves)
+    store.add(made.root, made.size, [(1, made.pieces[1])])
+    for _ in range(3):
+        assert kept(store, made.data) == (made.root, made.size)
+    taken = store.sizes()
+    assert list(taken) == [made.root] and made.size < taken[made.root] < made.size + 200
+    assert read_all(again(), made.root, 3) == made.data
+
+
+def test_what_is_deleted_is_gone(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(3 * PIECE_BYTES), again()
+    kept(store, made.data)
+    other = Content(3 * PIECE_BYTES, seed=2)
+    store.begin(other.root, other.size, other.leaves)
+    store.add(other.root, other.size, [(0, other.pieces[0])])
+    for root in (made.root, other.root, "00" * 32):
+        store.delete(root)
+    assert store.sizes() == {} and store.read(other.root, 0) is None
+    assert store.missing(other.root, other.size) is None
+
+
+def test_the_rest_of_a_killed_local_file_goes(tmp_path: Path) -> None:
+    store = opened(Disk(tmp_path / "content", 0))
+    local = store.local()
+    local.add(b"x" * 300_000)
+    assert os.listdir(tmp_path / "content")
+    opened(Disk(tmp_path / "content", 0))
+    local.discard()
+    assert not os.listdir(tmp_path / "content")
+
+
+def test_a_file_that_is_given_up_leaves_nothing(again: Callable[[], ContentStore]) -> None:
+    store = again()
+    local = store.local()
+    local.add(b"x" * 300_000)
+    local.discard()
+    assert store.sizes() == {}
+
+
+def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Content(3 * PIECE_BYTES)
+    store = opened(Disk(tmp_path / "content", 2**62))
+    with pytest.raises(StorageError, match="no room"):
+        store.begin(made.root, made.size, made.leaves)
+    with pytest.raises(StorageError, match="no room"):
+        kept(store, made.data)
+    monkeypatch.setattr(content, "SYNC_EVERY_BYTES", PIECE_BYTES)
+    disk = Disk(tmp_path / "other", 0)
+    store = opened(disk)
+    store.begin(made.root, made.size, made.leaves)
+    store.add(made.root, made.size, [(0, made.pieces[0])])
+    disk._min_free_bytes = 2**62
+    with pytest.raises(StorageError, match="no room"):
+        store.add(made.root, made.size, [(1, made.pieces[1])])
+    disk._min_free_bytes = 0
+    assert store.missing(made.root, made.size) == [1, 2]
+    assert store.add(made.root, made.size, [(1, made.pieces[1]), (2, made.pieces[2])]) == [1, 2]
+
+
+def test_memory_has_a_limit() -> None:
+    store = opened(Memory(2 * PIECE_BYTES))
+    with pytest.raises(StorageError, match="in memory"):
+        kept(store, Content(3 * PIECE_BYTES).data)
+    made = Content(2 * PIECE_BYTES - 1000)
+    store = opened(Memory(2 * PIECE_BYTES))
+    store.begin(made.root, made.size, made.leaves)
+    assert store.add(made.root, made.size, [(1, made.pieces[1]), (0, made.pieces[0])]) == [1, 0]
+    assert store.is_whole(made.root, made.size)
+
+
+def test_many_partial_contents_share_few_open_files(tmp_path: Path) -> None:
+    store = opened(Disk(tmp_path / "content", 0))
+    many = [Content(2 * PIECE_BYTES, seed) for seed in range(content.MAX_OPEN + 5)]
+    for one in many:
+        store.begin(one.root, one.size, one.leaves)
+        store.add(one.root, one.size, [(0, one.pieces[0])])
+    assert len(store._open) <= content.MAX_OPEN
+    for one in many:
+        assert store.missing(one.root, one.size) == [1]
+        assert store.add(one.root, one.size, [(1, one.pieces[1])]) == [1]
+    store.close()
+    assert all(opened(Disk(tmp_path / "content", 0)).is_whole(one.root, one.size) for one in many)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_only_the_owner_reads_content(tmp_path: Path) -> None:
+    store = opened(Disk(tmp_path / "content", 0))
+    root, _ = kept(store, b"x" * 600_000)
+    for path in (tmp_path / "content", *(tmp_path / "content").iterdir()):
+        assert path.stat().st_mode & 0o077 == 0
+    assert (tmp_path / "content" / root).is_file()
