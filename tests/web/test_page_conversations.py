@@ -352,6 +352,20 @@ FULL = "(name) => { const {scrollWidth, clientWidth} = name; return scrollWidth 
 DOTS = "[...document.querySelectorAll('.side-row .dot')].map((dot) => getComputedStyle(dot).background)"
 
 
+async def test_a_conversation_that_opens_late_takes_no_focus_from_words_being_typed(scene: Scene) -> None:
+    zoe = scene.zoe
+    await zoe.go("terry")
+    await zoe.go("Room")
+    find = zoe.page.get_by_label("Find people, groups and messages")
+    await find.fill("half a na")
+    await zoe.page.evaluate("history.back()")
+    await zoe.page.locator("#talk-name").filter(has_text="terry").wait_for()
+    await expect(find).to_be_focused()
+    await find.press("Escape")
+    await expect(find).to_have_value("")
+    await zoe.page.keyboard.press("Escape")
+
+
 async def test_rows_keep_names_dots_and_their_height(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await asyncio.gather(zoe.go("Room"), yan.page.goto(yan.url))

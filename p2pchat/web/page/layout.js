@@ -6,7 +6,7 @@ import { Header } from "./header.js";
 import { Navigation } from "./navigation.js";
 import { Notifications } from "./notifications.js";
 import { SearchPanel } from "./search.js";
-import { installShortcuts, showHelp } from "./shortcuts.js";
+import { installShortcuts, isField, showHelp } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { ConnectionBar, Notices, TypingLine, showTitle } from "./status.js";
 import { Timeline } from "./timeline.js";
@@ -70,6 +70,11 @@ export class Layout {
     return this.isWide || this.element.dataset.view === "talk";
   }
 
+  /** Whether the user is in a field that is not for messages, as that of a search. */
+  get isTypingElsewhere() {
+    return isField(document.activeElement) && document.activeElement !== this.compose.input;
+  }
+
   /** Open the conversation the user chose. @param {import("./model.js").Talk} talk */
   async open(talk) {
     const opened = this.chat.open(talk);
@@ -108,6 +113,6 @@ export class Layout {
     this.compose.front();
     this.timeline.front();
     this.navigation.update();
-    if (this.isWide && !document.querySelector("dialog[open]")) this.compose.focus();
+    if (this.isWide && !this.isTypingElsewhere && !document.querySelector("dialog[open]")) this.compose.focus();
   }
 }

@@ -37,6 +37,7 @@ export class Navigation {
     const { room, front, talks } = chat.model;
     const address = currentAddress();
     const talk = [...talks.values()].find((one) => addressOf(one) === address || one.id === address);
+    if (talk && layout.isTypingElsewhere) return layout.showTalk(), chat.open(talk); // takes neither the focus nor a search
     if (talk) return layout.open(talk);
     if (address.startsWith("@")) {
       this._following = true;

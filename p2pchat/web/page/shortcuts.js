@@ -41,7 +41,7 @@ function isText(event) {
 }
 
 /** @param {EventTarget|null} target */
-function isField(target) {
+export function isField(target) {
   return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
 }
 
