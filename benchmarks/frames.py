@@ -40,7 +40,7 @@ class End:
         self.client = Client(
             1, reader, writer, tls_context=context, server_side=server, settings=Settings(),
             on_frames=self._frames, on_fault=self._fault, on_down=self._down,
-            on_full=lambda link: self.drained.clear(), on_drained=lambda link: self.drained.set(),
+            on_full=lambda link: self.drained.clear(), on_drained=lambda link, was_full: self.drained.set(),
         )  # fmt: skip
         self.client.raise_limit()
 

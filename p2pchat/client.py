@@ -11,7 +11,7 @@ handshake the Client itself is the transport's protocol: a task that reads from 
 the loop for each read, and a dozen objects for each link.
 
 Writing: nothing waits for the far end. `send` always takes the bytes, and `full` tells the caller to stop because the
-link's buffer is above its limit. Each `send` is one TLS write; the driver joins all frames of one turn of the loop.
+link's buffer is above its limit. `has_room` tells long before whether what can wait should. Each `send` is one TLS write; the driver joins all frames of one turn of the loop.
 
 A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
@@ -56,7 +56,7 @@ MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of 
 # at most 256 KiB, so the stream holds less than 512 KiB, and one read of that much empties it.
 STREAM_LIMIT_BYTES = 128 * 1024
 STREAM_READ_BYTES = 4 * STREAM_LIMIT_BYTES
-LOW_BUFFER_PART = 4  # a full link counts as drained at a quarter of its limit: room for a few batches
+LOW_BUFFER_PART = 4  # a link has room, and a full one counts as drained, up to this part of its limit: a few batches
 # Read at once of a link whose frames wait to be decoded: 2,000 of the smallest take 20 ms.
 LITTLE_READ_BYTES = 64 * 1024
 STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
@@ -185,6 +185,7 @@ class Client(_BaseProtocol):
 
     Attributes:
         full: The buffer rose above its limit and has not drained since.
+        has_room: The buffer is below a quarter of its limit.
     """
 
     __slots__ = (
@@ -192,7 +193,7 @@ class Client(_BaseProtocol):
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
         *("_defers", "_reads_little", "_undecoded"),
         *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at", "_trace"),
-        *("_written_bytes", "full", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
+        *("_written_bytes", "full", "has_room", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
     )
 
     def __init__(
@@ -208,7 +209,7 @@ class Client(_BaseProtocol):
         on_fault: Callable[[int, str, str], None],
         on_down: Callable[[int, str], None],
         on_full: Callable[[int], None],
-        on_drained: Callable[[int], None],
+        on_drained: Callable[[int, bool], None],
         defers: Callable[[int], bool] = lambda link: False,
         trace: LinkTrace | None = None,
     ) -> None:
@@ -221,7 +222,7 @@ class Client(_BaseProtocol):
             on_fault: Called with the code and text of the `bye` that the far end deserves. Nothing is decoded after it.
             on_down: Called once after start(), as the last callback, with the reason.
             on_full: Called when the buffer has risen above its limit, from within send().
-            on_drained: Called when a full buffer has come down to a quarter of its limit.
+            on_drained: Called when the buffer has come down to a quarter of its limit, and whether it was full.
             trace: Gets every frame, and the end.
         """
         self.link_id = link_id
@@ -247,6 +248,7 @@ class Client(_BaseProtocol):
         self._heard_at = self._loop.time()
         self._written_bytes = 0  # ever given to the transport
         self.full: bool = False
+        self.has_room: bool = True
         self._stuck_timer: asyncio.TimerHandle | None = None
         self._taken_bytes = 0  # part of _written_bytes that the system had taken at the last check
         self._taken_at = 0.0
@@ -254,7 +256,7 @@ class Client(_BaseProtocol):
         self._reason = ""  # of the end; "" before it
         self._ended: asyncio.Future[None] | None = None  # exists while close() waits for the end
         limit = settings.buffer_limit_bytes
-        self._transport.set_write_buffer_limits(high=limit, low=limit // LOW_BUFFER_PART)
+        self._transport.set_write_buffer_limits(high=limit // LOW_BUFFER_PART, low=limit // LOW_BUFFER_PART)
         _set_nodelay(writer.get_extra_info("socket"))
 
     def __repr__(self) -> str:
@@ -433,20 +435,26 @@ class Client(_BaseProtocol):
         self._transport.write(ciphertext)
         self._written_bytes += len(ciphertext)
         buffered = self._transport.get_write_buffer_size()
+        if not self.has_room:
+            self._check_full(buffered)
         if buffered and self._stuck_timer is None:
             self._taken_bytes, self._taken_at = self._written_bytes - buffered, self._loop.time()
             self._schedule_stuck_check()
 
     def pause_writing(self) -> None:
-        if not self.full and not self._closing:
+        self.has_room = False
+        self._check_full(self._transport.get_write_buffer_size())
+
+    def _check_full(self, buffered: int) -> None:
+        """Note a full buffer. The transport has paused the writing, so resume_writing() follows."""
+        if buffered > self._settings.buffer_limit_bytes and not self.full and not self._closing:
             self.full = True
             self._on_full(self.link_id)
 
     def resume_writing(self) -> None:
-        if self.full:
-            self.full = False
-            if not self._closing:
-                self._on_drained(self.link_id)
+        was_full, self.full, self.has_room = self.full, False, True
+        if not self._closing:
+            self._on_drained(self.link_id, was_full)
 
     # Stuck links
 

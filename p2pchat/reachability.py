@@ -193,7 +193,7 @@ class _Probe:
             on_fault=self._on_fault,
             on_down=lambda link, reason: self._frames.put_nowait(None),
             on_full=lambda link: None,
-            on_drained=lambda link: None,
+            on_drained=lambda link, was_full: None,
         )
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:

@@ -58,8 +58,8 @@ class Recorder:
         self.filled += 1
         self._news.set()
 
-    def on_drained(self, link: int) -> None:
-        self.drained += 1
+    def on_drained(self, link: int, was_full: bool) -> None:
+        self.drained += was_full
         self._news.set()
 
 

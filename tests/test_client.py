@@ -173,11 +173,11 @@ async def test_a_paused_link_stops_its_sender_and_loses_nothing() -> None:
             link.bob.send(frame_of(100_000))
             sent += 1
             await asyncio.sleep(0)  # lets the transports send and receive
-        assert link.to_bob.filled == 1 and link.to_bob.drained == 0
+        assert link.to_bob.filled == 1 and link.to_bob.drained == 0 and not link.bob.has_room
         assert len(link.to_ada.reads) <= 1  # the one that was under way
         link.ada.resume_reading()
         await link.to_bob.until(lambda: link.to_bob.drained == 1)
-        assert not link.bob.full
+        assert not link.bob.full and link.bob.has_room
         link.bob.send(PING)
         await link.to_ada.until(lambda: len(link.to_ada.frames) == sent + 1)
         assert link.to_ada.frames[-1] == Ping()

@@ -92,6 +92,7 @@ class ConnectionManager:
         put: Called with each input for the core; replaced once there is a driver.
         strangers: Counts accepted connections before the end of their handshake.
         defers: Returns whether what came on a link waits until decode(); replaced once there is a driver.
+        on_drained: Called with a link that has room again; replaced once there is a driver.
     """
 
     def __init__(
@@ -120,10 +121,11 @@ class ConnectionManager:
             on_fault=lambda link, code, text: self.put(Faulted(link, code, text)),
             on_down=self._on_down,
             on_full=lambda link: self.put(LinkFilled(link)),
-            on_drained=lambda link: self.put(LinkDrained(link)),
+            on_drained=self._on_drained,
             defers=lambda link: self.defers(link),
         )
         self.defers: Callable[[int], bool] = lambda link: False
+        self.on_drained: Callable[[int], None] = lambda link: None
         self._clients: dict[int, Client] = {}
         self._strangers: dict[int, Stranger] = {}  # by link
         self._last_link = 0
@@ -250,6 +252,11 @@ class ConnectionManager:
         self._release_place(link)
         self.put(LinkDown(link, "closed" if reason == "local" else reason))
 
+    def _on_drained(self, link: int, was_full: bool) -> None:
+        if was_full:
+            self.put(LinkDrained(link))
+        self.on_drained(link)
+
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
@@ -268,6 +275,11 @@ class ConnectionManager:
         """Return whether a link's buffer rose above its limit and has not drained since."""
         client = self._clients.get(link)
         return client is not None and client.full
+
+    def has_room(self, link: int) -> bool:
+        """Return whether so little of a link is unsent that a text would hardly wait behind it."""
+        client = self._clients.get(link)
+        return client is None or client.has_room
 
     def buffered(self, link: int) -> int:
         """Return the number of bytes that a link has not taken yet."""

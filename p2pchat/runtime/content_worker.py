@@ -1,10 +1,9 @@
-"""The thread of the store of content, and pieces on their way to links.
+"""The thread of the store of content, and what programs ask of it.
 
 Hashing, reading and writing of pieces all happen in this thread, one job after the other; results return to the loop.
 A peer without a data directory has the same thread and a store in memory.
 
-Pieces for a link are read one at a time, and only while few bytes wait to be written to it. So a link has at most a
-piece or two of unsent bytes before a text that is written next, and memory is bounded however slowly it reads.
+The jobs that the core orders are in content_orders.py.
 """
 
 from __future__ import annotations
@@ -20,47 +19,25 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.attachments import PIECE_BYTES
-from p2pchat.core.effects import (
-    ContentArrived,
-    ContentProgress,
-    ContentStopped,
-    GivePieces,
-    OpenContent,
-    StoreLeaves,
-    StorePieces,
-)
-from p2pchat.core.inputs import (
-    ContentFailed,
-    ContentGivenUp,
-    ContentOpened,
-    ContentWanted,
-    Input,
-    LeavesStored,
-    PiecesStored,
-    PullAnswered,
-)
+from p2pchat.core.effects import ContentArrived, ContentProgress, ContentStopped
+from p2pchat.core.inputs import ContentGivenUp, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.protocol import Lacks, Piece, encode, encode_piece
+from p2pchat.runtime.content_orders import ContentOrders, Done, Job
 from p2pchat.runtime.storage_worker import LoopWaker
 from p2pchat.storage.content import ContentStore, Disk, Memory
 
 T = TypeVar("T")
-Done = Callable[[T | None, BaseException | None], None]  # called in the loop with the result or the error
 Progress = Callable[[int, int], object]  # called with the bytes that are here, and those of the whole
-MAX_UNSENT_BYTES = 256 * 1024  # of a link that gets pieces: texts wait behind no more, besides what the system took
-RETRY_AFTER = 0.002  # seconds until a link with more unsent bytes is looked at again; a fifth of the time of a text
-MAX_RANGES = 64  # told of what is here of content; a guess
 
 
-class ContentWorker:
+class ContentWorker(ContentOrders):
     """The store of one peer, in its thread. The thread begins with the first job.
 
     Args:
         directory: The directory of content; None for a store in memory.
         put: Called in the loop with inputs for the core.
-        buffered: Return the number of unsent bytes of a link.
+        has_room: Return whether a link takes another piece; on_drained() tells when one does again.
         send: Write bytes to a link.
     """
 
@@ -69,29 +46,25 @@ class ContentWorker:
         directory: Path | None,
         settings: Settings,
         put: Callable[[Input], None],
-        buffered: Callable[[int], int],
+        has_room: Callable[[int], bool],
         send: Callable[[int, bytes], None],
     ) -> None:
+        super().__init__(put, has_room, send)
         self._directory = directory
         self._settings = settings
         self._memory = Memory(settings.content_memory_bytes) if directory is None else None
-        self._put = put
-        self._buffered = buffered
-        self._send = send
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._answers: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._waker: LoopWaker
         self._store: ContentStore | None = None  # used in the thread only
-        self._given: dict[int, deque[GivePieces]] = {}  # by link; never empty
-        self._reading: set[int] = set()  # links for which a piece is being read
         self._fetching: dict[str, dict[asyncio.Future[None], Progress | None]] = {}  # by root
         self._closed = False
 
     # ---- jobs
 
-    async def run(self, job: Callable[[ContentStore], T]) -> T:
+    async def run(self, job: Job[T]) -> T:
         """Run something with the store in its thread; return or raise the outcome. Raises PeerClosed after close()."""
         if self._closed:
             raise PeerClosed("the peer was closed")
@@ -165,7 +138,7 @@ class ContentWorker:
             if not future.done():
                 future.set_exception(make())
 
-    def _run_then(self, job: Callable[[ContentStore], T], done: Done[T]) -> None:
+    def _run_then(self, job: Job[T], done: Done[T]) -> None:
         if self._closed:
             return
         if self._thread is None:
@@ -181,7 +154,7 @@ class ContentWorker:
         if self._store is not None:
             self._store.close()
 
-    def _run_job(self, job: Callable[[ContentStore], T], done: Done[T]) -> None:
+    def _run_job(self, job: Job[T], done: Done[T]) -> None:
         """In the thread: run one job."""
         try:
             result = job(self._opened())
@@ -202,6 +175,9 @@ class ContentWorker:
         while self._answers:
             self._answers.popleft()()
 
+    def _on_defect(self, error: BaseException | None) -> None:
+        self._loop.call_exception_handler({"message": "p2pchat: the store of content failed", "exception": error})
+
     async def close(self) -> None:
         """End the thread when its present jobs are done."""
         self._closed = True
@@ -212,107 +188,3 @@ class ContentWorker:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join, self._settings.bye_timeout)
             self._waker.close()
-
-    # ---- orders of the core
-
-    def open(self, effect: OpenContent) -> None:
-        """Find out what is here of some content."""
-        root, size = effect.root, effect.size
-        self._order(root, lambda store: ContentOpened(root, store.missing(root, size)))
-
-    def store_leaves(self, effect: StoreLeaves) -> None:
-        """Judge and keep a list of leaves."""
-        root, size, leaves = effect.root, effect.size, effect.leaves
-
-        def store(store: ContentStore) -> Input:
-            right = store.begin(root, size, leaves)
-            return LeavesStored(effect.link, root, right, (store.missing(root, size) or ()) if right else ())
-
-        self._order(root, store)
-
-    def store_pieces(self, effect: StorePieces) -> None:
-        """Judge and keep pieces."""
-
-        def store(store: ContentStore) -> Input:
-            right = store.add(effect.root, effect.size, effect.pieces)
-            wrong = [index for index, _ in effect.pieces if index not in right]
-            return PiecesStored(effect.link, effect.root, right, wrong)
-
-        self._order(effect.root, store)
-
-    def _order(self, root: str, job: Callable[[ContentStore], Input]) -> None:
-        def done(input: Input | None, error: BaseException | None) -> None:
-            if input is not None:
-                self._put(input)
-            elif isinstance(error, P2PChatError):  # the disk is full, or cannot be used
-                self._put(ContentFailed(root, str(error)))
-            else:
-                self._loop.call_exception_handler(
-                    {"message": "p2pchat: the store of content failed", "exception": error}
-                )
-                self._put(ContentFailed(root, "p2pchat has failed inside: restart it, and report it"))
-
-        self._run_then(job, done)
-
-    # ---- giving
-
-    def give(self, effect: GivePieces) -> None:
-        """Answer a pull when it is its turn: those of one link one after the other."""
-        self._given.setdefault(effect.link, deque()).append(effect)
-        self._give_next(effect.link)
-
-    def on_link_down(self, link: int) -> None:
-        """Forget the pulls of a link that ended."""
-        self._given.pop(link, None)
-
-    def _give_next(self, link: int) -> None:
-        waiting = self._given.get(link)
-        if waiting is None or link in self._reading:
-            return
-        self._reading.add(link)
-        if self._buffered(link) > MAX_UNSENT_BYTES:
-            self._loop.call_later(RETRY_AFTER, self._resume, link)
-            return
-        pull = waiting[0]
-
-        def read(store: ContentStore) -> tuple[bytes | None, bool, list[tuple[int, int]]]:
-            """Return a piece, whether it is the last one, and what is here if it is not."""
-            if pull.count:
-                found, is_last = store.read(pull.root, pull.first), pull.count == 1
-            else:
-                leaves, start = store.leaves(pull.root), pull.first * PIECE_BYTES
-                found = None if leaves is None or start >= len(leaves) else leaves[start : start + PIECE_BYTES]
-                is_last = leaves is not None and start + PIECE_BYTES >= len(leaves)
-            return found, is_last, [] if found is not None else store.held(pull.root, MAX_RANGES)
-
-        self._run_then(read, partial(self._on_read, link, pull))
-
-    def _resume(self, link: int) -> None:
-        self._reading.discard(link)
-        self._give_next(link)
-
-    def _on_read(
-        self,
-        link: int,
-        pull: GivePieces,
-        read: tuple[bytes | None, bool, list[tuple[int, int]]] | None,
-        error: BaseException | None,
-    ) -> None:
-        self._reading.discard(link)
-        waiting = self._given.get(link)
-        if waiting is None or waiting[0] is not pull:  # the link ended
-            self._give_next(link)
-            return
-        waiting.popleft()
-        found, is_last, held = read or (None, False, [])  # what cannot be read is not here
-        if found is None:
-            self._send(link, encode(Lacks(pull.n, held)))
-        else:
-            self._send(link, encode_piece(Piece(pull.n, pull.first, found)))
-        if found is None or is_last:
-            self._put(PullAnswered(link, pull.n))
-        else:
-            waiting.appendleft(GivePieces(link, pull.n, pull.root, pull.first + 1, max(0, pull.count - 1)))
-        if not waiting:
-            del self._given[link]
-        self._give_next(link)

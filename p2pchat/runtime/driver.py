@@ -140,9 +140,10 @@ class Driver:
         self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
         self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
         self.content: ContentWorker = ContentWorker(
-            None if directory is None else directory / CONTENT_NAME, settings, self.put, connections.buffered,
+            None if directory is None else directory / CONTENT_NAME, settings, self.put, connections.has_room,
             connections.send,
         )  # fmt: skip
+        connections.on_drained = self.content.on_drained
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             fx.Send: self._outgoing.send,

@@ -14,7 +14,7 @@ from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePiec
 from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStored, PiecesStored, PullAnswered
 from p2pchat.errors import PeerClosed
 from p2pchat.protocol import Decoder, Lacks, Piece
-from p2pchat.runtime.content_worker import MAX_UNSENT_BYTES, ContentWorker
+from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.storage.content import ContentStore
 from tests.deadlines import within
 
@@ -29,14 +29,14 @@ class Owner:
 
     def __init__(self, directory: Path) -> None:
         self.inputs: list[Input] = []
-        self.unsent: dict[int, int] = {}
+        self.full: set[int] = set()
         self.sent: dict[int, list[object]] = {}
         self._decoders: dict[int, Decoder] = {}
         self.worker = ContentWorker(
             directory,
             Settings(min_free_disk_bytes=0),
             self.inputs.append,
-            lambda link: self.unsent.get(link, 0),
+            lambda link: link not in self.full,
             self.send,
         )  # fmt: skip
 
@@ -121,12 +121,13 @@ async def test_a_long_list_of_leaves_goes_in_parts(owner: Owner, parts: int, mon
 
 async def test_a_link_with_unsent_bytes_gets_no_piece_and_others_do(owner: Owner) -> None:
     await keep(owner)
-    owner.unsent[1] = MAX_UNSENT_BYTES + 1
+    owner.full.add(1)
     owner.worker.give(GivePieces(1, 1, ROOT, 0, 1))
     owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
     assert await owner.answer() == PullAnswered(2, 1)
     assert 1 not in owner.sent
-    owner.unsent[1] = 0
+    owner.full.clear()
+    owner.worker.on_drained(1)
     assert await owner.answer() == PullAnswered(1, 1)
     assert owner.sent[1] == [Piece(1, 0, PIECES[0])]
 

@@ -1,0 +1,160 @@
+"""Orders of the core about content: what the store is asked for them, and pieces on their way to links.
+
+Pieces for a link are read one at a time, and only while few bytes wait to be written to it. So a link has at most a
+piece or two of unsent bytes before a text that is written next, and memory is bounded however slowly it reads.
+
+Nothing here has a thread, a clock or a loop: who runs the jobs is the owner's part, a thread in content_worker.py, and
+virtual time in p2pchat.testing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePieces
+from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStored, PiecesStored, PullAnswered
+from p2pchat.errors import P2PChatError
+from p2pchat.protocol import Lacks, Piece, encode, encode_piece
+from p2pchat.storage.content import ContentStore
+
+T = TypeVar("T")
+Job = Callable[[ContentStore], T]
+Done = Callable[[T | None, BaseException | None], None]  # called with the result or the error
+MAX_RANGES = 64  # told of what is here of content; a guess
+
+
+class ContentOrders:
+    """What the core orders of the store of content.
+
+    Args:
+        put: Called with inputs for the core.
+        has_room: Return whether a link takes another piece; on_drained() tells when one does again.
+        send: Write bytes to a link.
+    """
+
+    def __init__(
+        self, put: Callable[[Input], None], has_room: Callable[[int], bool], send: Callable[[int, bytes], None]
+    ) -> None:  # fmt: skip
+        self._put = put
+        self._has_room = has_room
+        self._send = send
+        self._given: dict[int, deque[GivePieces]] = {}  # by link; never empty
+        self._reading: set[int] = set()  # links for which a piece is being read
+        self._full: set[int] = set()  # links that have too many unsent bytes for another one
+
+    def _run_then(self, job: Job[T], done: Done[T]) -> None:
+        """Run something with the store, after the jobs before it; then call `done`."""
+        raise NotImplementedError
+
+    def _on_defect(self, error: BaseException | None) -> None:
+        """Take an error of the store that is a defect of ours."""
+        raise NotImplementedError
+
+    # ---- the store
+
+    def open(self, effect: OpenContent) -> None:
+        """Find out what is here of some content."""
+        root, size = effect.root, effect.size
+        self._order(root, lambda store: ContentOpened(root, store.missing(root, size)))
+
+    def store_leaves(self, effect: StoreLeaves) -> None:
+        """Judge and keep a list of leaves."""
+        root, size, leaves = effect.root, effect.size, effect.leaves
+
+        def store(store: ContentStore) -> Input:
+            right = store.begin(root, size, leaves)
+            return LeavesStored(effect.link, root, right, (store.missing(root, size) or ()) if right else ())
+
+        self._order(root, store)
+
+    def store_pieces(self, effect: StorePieces) -> None:
+        """Judge and keep pieces."""
+
+        def store(store: ContentStore) -> Input:
+            right = store.add(effect.root, effect.size, effect.pieces)
+            wrong = [index for index, _ in effect.pieces if index not in right]
+            return PiecesStored(effect.link, effect.root, right, wrong)
+
+        self._order(effect.root, store)
+
+    def _order(self, root: str, job: Callable[[ContentStore], Input]) -> None:
+        def done(input: Input | None, error: BaseException | None) -> None:
+            if input is not None:
+                self._put(input)
+            elif isinstance(error, P2PChatError):  # the disk is full, or cannot be used
+                self._put(ContentFailed(root, str(error)))
+            else:
+                self._on_defect(error)
+                self._put(ContentFailed(root, "p2pchat has failed inside: restart it, and report it"))
+
+        self._run_then(job, done)
+
+    # ---- giving
+
+    def give(self, effect: GivePieces) -> None:
+        """Answer a pull when it is its turn: those of one link one after the other."""
+        self._given.setdefault(effect.link, deque()).append(effect)
+        self._give_next(effect.link)
+
+    def on_link_down(self, link: int) -> None:
+        """Forget the pulls of a link that ended."""
+        self._given.pop(link, None)
+        self._full.discard(link)
+
+    def on_drained(self, link: int) -> None:
+        """Go on with a link that has room again."""
+        if link in self._full:
+            self._full.remove(link)
+            self._give_next(link)
+
+    def _give_next(self, link: int) -> None:
+        waiting = self._given.get(link)
+        if waiting is None or link in self._reading or link in self._full:
+            return
+        if not self._has_room(link):
+            self._full.add(link)
+            return
+        self._reading.add(link)
+        pull = waiting[0]
+
+        def read(store: ContentStore) -> tuple[bytes | None, bool, list[tuple[int, int]]]:
+            """Return a piece, whether it is the last one, and what is here if it is not."""
+            if pull.count:
+                found, is_last = store.read(pull.root, pull.first), pull.count == 1
+            else:
+                leaves, start = store.leaves(pull.root), pull.first * PIECE_BYTES
+                found = None if leaves is None or start >= len(leaves) else leaves[start : start + PIECE_BYTES]
+                is_last = leaves is not None and start + PIECE_BYTES >= len(leaves)
+            return found, is_last, [] if found is not None else store.held(pull.root, MAX_RANGES)
+
+        self._run_then(read, partial(self._on_read, link, pull))
+
+    def _on_read(
+        self,
+        link: int,
+        pull: GivePieces,
+        read: tuple[bytes | None, bool, list[tuple[int, int]]] | None,
+        error: BaseException | None,
+    ) -> None:
+        self._reading.discard(link)
+        waiting = self._given.get(link)
+        if waiting is None or waiting[0] is not pull:  # the link ended
+            self._give_next(link)
+            return
+        waiting.popleft()
+        found, is_last, held = read or (None, False, [])  # what cannot be read is not here
+        if found is None:
+            self._send(link, encode(Lacks(pull.n, held)))
+        else:
+            self._send(link, encode_piece(Piece(pull.n, pull.first, found)))
+        if found is None or is_last:
+            self._put(PullAnswered(link, pull.n))
+        else:
+            waiting.appendleft(GivePieces(link, pull.n, pull.root, pull.first + 1, max(0, pull.count - 1)))
+        if not waiting:
+            del self._given[link]
+        self._give_next(link)
