@@ -11,7 +11,8 @@ handshake the Client itself is the transport's protocol: a task that reads from 
 the loop for each read, and a dozen objects for each link.
 
 Writing: nothing waits for the far end. `send` always takes the bytes, and `full` tells the caller to stop because the
-link's buffer is above its limit. `has_room` tells long before whether what can wait should. Each `send` is one TLS write; the driver joins all frames of one turn of the loop.
+link's buffer is above its limit. `has_room` tells long before whether what can wait should. Each `send` is one TLS
+write; the driver joins all frames of one turn of the loop.
 
 A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
@@ -193,7 +194,8 @@ class Client(_BaseProtocol):
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
         *("_defers", "_reads_little", "_undecoded"),
         *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at", "_trace"),
-        *("_written_bytes", "full", "has_room", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
+        *("_written_bytes", "full", "has_room", "_stuck_timer", "_taken_bytes", "_taken_at"),
+        *("_closing", "_reason", "_ended"),
     )
 
     def __init__(
