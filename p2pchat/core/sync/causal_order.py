@@ -29,7 +29,8 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.shares import Shares
 from p2pchat.core.sync.fetch import Fetcher
-from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.history_boundary import OLD_MARKS
+from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId

@@ -5,7 +5,7 @@ it. `durable_seq` is the last durable entry; only entries up to it are sent or a
 the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
 of the room of whom nothing is under way are kept as rows (log_sets.py).
 
-This file holds the data. ingest.py and append.py decide what is added. `Lookups` asks storage about the logs that are
+This file holds the data. ingest.py and append.py decide what is added. lookups.py asks storage about the logs that are
 not in memory.
 """
 
@@ -13,21 +13,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
 
-from p2pchat.core.context import Context
-from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
-from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import (
     SUM_MODULUS,
     Batch,
-    FileRef,
     LogId,
     Ref,
-    WriterKey,
     extend_chain,
     first_chain,
     mark_hash,
@@ -37,13 +32,9 @@ from p2pchat.core.records import (
     EVERYTHING,
     Cite,
     LogFacts,
-    LogKey,
-    PruneKey,
-    PrunePlan,
     Relation,
-    ShownKey,
-    Start,
 )
+from p2pchat.core.sync.history_boundary import HistoryBoundary
 from p2pchat.core.sync.log_sets import QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
@@ -591,223 +582,3 @@ class ConversationState:
             return
         self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
         self.recently_shown.append((place, log.id.user, log.ref, seq))
-
-
-# ---- history boundary
-
-
-MAX_WRITERS = 10_000  # writers whose first marks are kept; a guess: 2 MiB
-MAX_OLD_MARKS = 20_000  # first marks of all writers together; a guess: 4 MiB
-MAX_ANNOUNCEMENTS = 4  # announcements of one writer's first marks that may name different logs; a guess
-OLD_MARKS = "old_marks"  # in meta: the marks, "" when all they name was shown
-
-
-class HistoryBoundary:
-    """The boundary between history and news in a conversation that is new to this peer.
-
-    The first marks that peers announce say what existed before; everything up to them is released as old, so that a bot
-    can skip it. The marks are kept, over restarts too, until everything they name was shown.
-
-    `marks` holds the first marks of each writer; 0 for a log shown up to its mark, and for a new log that builds on
-    one.
-    """
-
-    def __init__(self, text: str = "") -> None:
-        """Restore a boundary from `str` of another."""
-        self.marks: dict[UserId, dict[RunId, int]] = {}
-        self.grew: bool = False  # a new log was added to a writer: logs that build on it are news too
-        self._from_files: set[tuple[UserId, RunId]] = set()  # logs whose marks come from files only
-        self._count = 0  # marks, or more: not all that are removed are subtracted
-        for line in text.split():
-            user, *logs = line.split(",")
-            self.marks[user] = {log[:16]: int(log[16:]) for log in logs}
-            self._count += len(logs)
-
-    def __str__(self) -> str:
-        lines = ((user, *(f"{run}{seq}" for run, seq in logs.items())) for user, logs in self.marks.items())
-        return " ".join(",".join(line) for line in lines)
-
-    def add_marks(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
-        """Take first marks of a writer; `most` come at a time.
-
-        Before all marks arrived, the writer may have begun a log that builds on an announced one, and another member
-        may be behind. So later announcements add logs, a few times.
-        """
-        old = self.marks.get(user)
-        if old is None and len(self.marks) < MAX_WRITERS:
-            old = self.marks[user] = {}
-        if old is not None:
-            before = len(old)
-            has_room = before < MAX_ANNOUNCEMENTS * most and self._count < MAX_OLD_MARKS
-            old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
-            self._count += len(old) - before
-            if len(old) > before and self._count >= MAX_OLD_MARKS:
-                self._count = sum(map(len, self.marks.values()))
-
-    def on_told_by_writer(self, log: LogId, seq: int, shown: int) -> bool:
-        """Take from a writer's own peer how far a log goes: nothing beyond is old, whatever others announced. Return
-        whether anything changed. `shown` says how far the log was shown.
-        """
-        logs = self.marks.get(log.user, {})
-        if logs.get(log.run, 0) <= seq:
-            return False
-        logs[log.run] = seq
-        self.on_shown(log, shown)
-        return True
-
-    def on_listed(self, user: UserId, runs: Collection[RunId]) -> None:
-        """Take the complete list of this writer's tips from a member.
-
-        A log known from a file but not listed is covered by a listed one, however much of it the file lacked. All of it
-        is old, as of any log that was not announced.
-        """
-        for log in [log for log in self._from_files if log[0] == user and log[1] not in runs]:
-            self._from_files.discard(log)
-            logs = self.marks.get(user, {})
-            logs.pop(log[1], None)
-            if not logs:
-                self.marks.pop(user, None)
-
-    def on_imported(self, log: LogId, seq: int, before: Iterable[Mark], most: int) -> None:
-        """Take a log that a file brought up to here. Its mark replaces those of the logs it builds on."""
-        old = self.marks.get(log.user, {})
-        for mark in before:
-            if old.get(mark.run) == mark.seq:
-                del old[mark.run]
-        was_announced = log.run in old and (log.user, log.run) not in self._from_files
-        self.add_marks(log.user, [Mark(log.run, seq, "")], most)
-        if not was_announced and log.run in self.marks.get(log.user, ()):
-            self._from_files.add((log.user, log.run))
-
-    def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
-        """Take a log that its writer sent unasked, so that it is news from entry `first` on, unless it was announced.
-
-        All of it is news if it builds on an announced log. If not, the writer may have lost its disk, or a member
-        announced a log that never existed.
-        """
-        logs = self.marks.get(log.user)
-        if logs is not None and log.run not in logs:
-            logs[log.run] = 0 if any(mark.run in logs for mark in before) else first - 1
-            self.grew = True
-
-    def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
-        """Return the logs with old entries that were not shown yet."""
-        return (LogId(conversation, user, run) for user, logs in [*self.marks.items()] for run in logs if logs[run])
-
-    def on_shown(self, log: LogId, seq: int) -> None:
-        """Note that a log was shown up to here."""
-        logs = self.marks.get(log.user, {})
-        if seq >= logs.get(log.run, seq + 1):
-            logs[log.run] = 0
-            if not any(logs.values()):
-                del self.marks[log.user]
-                self._count -= len(logs)
-
-    def split_by_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
-        """Return the entry up to which first..end are all old or all news, and whether they are old.
-
-        A log that no peer announced, and that extends none of the announced ones, is treated as their ancestor, so its
-        entries are old. The same happens to a writer that lost its disk during our first sync, or that writes on a
-        second peer which had received nothing from the first.
-        """
-        logs = self.marks.get(log.user)
-        if not logs:
-            return end, False
-        limit = logs.get(log.run)
-        if limit is None:  # either announced logs build on it, and it is old; or it builds on them, and it is news
-            if not any(mark.run in logs for mark in before):
-                return end, True
-            limit = logs[log.run] = 0
-            self.grew = True
-        return (min(end, limit), True) if first <= limit else (end, False)
-
-
-# ---- logs that are not in memory
-
-
-SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
-Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
-NOT_HELD: dict[str, Any] = {
-    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan(), "files": ()
-}  # fmt: skip
-# Fields of Lookup that are asked for together. Nothing else shall wait for a sum over a million logs.
-ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("files",), ("logs", "older"))
-
-
-class Lookups:
-    """Questions to storage about logs that are not in memory, and reads of entries for a link.
-
-    All questions about logs of one step are sent together. Callbacks run when the answer comes, in the order of the
-    questions. Answers from before a reload of storage are dropped.
-    """
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self._waiting: dict[str, list[Question]] = {}  # not sent yet, by field of Lookup
-        self._sent: dict[int, dict[str, list[Question]]] = {}  # by ticket
-        self._fetching: dict[int, Callable[[FetchResult], None]] = {}
-
-    def log(self, key: LogKey, then: Callable[[LogFacts | None], None]) -> None:
-        """Ask for one log. `then` gets its facts, None when it is not held."""
-        self._ask("logs", key, then)
-
-    def older(self, conversation: ConversationId, user: UserId, then: Callable[[list[Mark]], None]) -> None:
-        """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
-        self._ask("older", (conversation, user), then)
-
-    def all_logs(self, conversation: ConversationId, user: UserId, then: Callable[[list[LogFacts]], None]) -> None:
-        """Ask for all logs of a user in one conversation."""
-        self._ask("all_logs", (conversation, user), then)
-
-    def size(self, whose: SizeKey, then: Callable[[int], None]) -> None:
-        """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
-        self._ask("sizes", whose, then)
-
-    def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
-        """Ask how far logs, or logs they build on, had been shown when a place was assigned."""
-        self._ask("shown", key, then)
-
-    def prunable(self, key: PruneKey, then: Callable[[PrunePlan], None]) -> None:
-        """Ask what a deletion may delete next."""
-        self._ask("prunable", key, then)
-
-    def files(self, log: LogId, seq: int, then: Callable[[tuple[FileRef, ...]], None]) -> None:
-        """Ask for the attachments of a message that people see; () if there is none."""
-        self._ask("files", (log, seq), then)
-
-    def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
-        self._waiting.setdefault(field, []).append((key, then))
-
-    def fetch(
-        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
-    ) -> None:  # fmt: skip
-        """Read what a user wrote in a conversation from `start` on, to be sent on a link; `first` as in Fetch."""
-        ticket = self._ctx.next_ticket()
-        self._fetching[ticket] = then
-        self._ctx.emit(Fetch(link, ticket, *key, start, first))
-
-    def on_fetch_result(self, answer: FetchResult) -> None:
-        """Pass the batches that were read to their callback."""
-        then = self._fetching.pop(answer.ticket, None)
-        if then is not None:
-            then(answer)
-
-    def flush(self) -> None:
-        """Send the questions of this step."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, {}
-        for fields in ASKED_TOGETHER:
-            asked = {field: waiting[field] for field in fields if field in waiting}
-            if asked:
-                ticket = self._ctx.next_ticket()
-                self._sent[ticket] = asked
-                keys = {field: list(dict.fromkeys(key for key, _ in asked[field])) for field in asked}
-                self._ctx.emit(Lookup(ticket, **{"logs": [], "older": [], **keys}))
-
-    def on_result(self, answer: LookupResult) -> None:
-        """Pass an answer to all callbacks that wait for it."""
-        for field, questions in self._sent.pop(answer.ticket, {}).items():
-            answers = getattr(answer, field)
-            for key, then in questions:
-                then(answers.get(key, NOT_HELD[field]))

@@ -31,7 +31,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.shares import Line, Shares, address_line
-from p2pchat.core.sync.log_index import Lookups
+from p2pchat.core.sync.lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
 Then = Callable[[], None]

@@ -43,15 +43,11 @@ from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
+from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import (
-    OLD_MARKS,
-    ConversationState,
-    HistoryBoundary,
-    LogState,
-    Lookups,
-)
+from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of

@@ -21,7 +21,8 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, LogFacts, LogKey, PrunePlan, Start
 from p2pchat.core.shares import RateLimit, TokenBucket, address_line
 from p2pchat.core.sync.conversations import Conversations, dm_id
-from p2pchat.core.sync.log_index import ConversationState, Lookups
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.refusals import Refusals, Refusers

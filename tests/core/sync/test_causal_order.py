@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.log import Ref, first_chain
-from p2pchat.core.sync.log_index import MAX_OLD_MARKS, HistoryBoundary
+from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
 from p2pchat.protocol import Mark
 from tests.core.scripted_nodes import ROOM, Author, Far, World, have, page
 from tests.core.steps import count_steps
