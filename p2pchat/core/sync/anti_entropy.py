@@ -27,7 +27,8 @@ from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, UserId
 
 FIRST_ID = "0" * 64

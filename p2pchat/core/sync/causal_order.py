@@ -32,7 +32,8 @@ from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own

@@ -20,6 +20,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
 from p2pchat.core.shares import RateLimit, Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.rosters import (
     HOST,
     STAYS_A_COMMIT,
@@ -30,7 +31,7 @@ from p2pchat.core.sync.rosters import (
     SharedGuests,
     host_holder,
 )
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
+from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
 # ---- acknowledged positions

@@ -41,7 +41,8 @@ from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission
-from p2pchat.core.sync.sync_context import ForkEvidence, RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
 

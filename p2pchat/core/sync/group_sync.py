@@ -25,7 +25,8 @@ from p2pchat.core.shares import address_line
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId

@@ -26,7 +26,8 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.sync_context import NO_LINK, ForkEvidence, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.remote_state import ForkEvidence
+from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
 from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import (

@@ -32,7 +32,8 @@ from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.sync.validation import (
     DecodedFrame,
     EntrySource,

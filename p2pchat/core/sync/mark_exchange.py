@@ -28,7 +28,8 @@ from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey, read_sum
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, PeerId, ReadFrame, TakenFrame, UserId
 

@@ -31,7 +31,8 @@ from p2pchat.core.sync.delivery_receipts import (
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.mark_exchange import MarkExchange
 from p2pchat.core.sync.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
-from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId
 
 MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB

@@ -53,8 +53,9 @@ from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
+from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.core.sync.taken_marks import TakenMarks
 from p2pchat.core.sync.transfers import Transfers
 from p2pchat.core.sync.typing import TypingTracker

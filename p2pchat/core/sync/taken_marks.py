@@ -18,7 +18,7 @@ from p2pchat.core.records import ReadMark
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_exchange import MarkExchange
 from p2pchat.core.sync.mark_positions import MarksByReader, ReaderKey
-from p2pchat.core.sync.sync_context import RemoteState
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.protocol import TakenFrame, UserId
 
 MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB

@@ -44,7 +44,8 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.sync.content_requests import ContentRequests, Source
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 

@@ -8,7 +8,8 @@ from p2pchat.core.inputs import DiskLow, LinkFilled, QuotaLifted
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.sync_context import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_LOOKUPS_UNKNOWN, MAX_REMEMBERED
+from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED
+from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
 from p2pchat.protocol import Digest, Have, Mark, Naming, RefusedLog, Want
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 

@@ -14,7 +14,7 @@ from p2pchat.core.records import ReadMark
 from p2pchat.core.sync import read_receipts
 from p2pchat.core.sync.anti_entropy import FIRST_ID
 from p2pchat.core.sync.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
-from p2pchat.core.sync.sync_context import MAX_REMEMBERED
+from p2pchat.core.sync.remote_state import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
