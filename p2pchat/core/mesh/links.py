@@ -53,12 +53,12 @@ from p2pchat.core.mesh.link import (
     REFUSALS,
     Keepalive,
     LinkListener,
-    LinkPlaces,
     PeerLink,
     Phase,
     farewell,
     quoted,
 )
+from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.records import Address
