@@ -188,6 +188,13 @@ class Storage(Protocol):
     def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one released entry; None if it is not here."""
 
+    def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
+        """Return the stored messages that name any of these contents, by root, in the order they were stored.
+
+        Messages that their writer deleted, and those that were deleted here, are left out. Messages that are not
+        released, or hidden, count. A root that no message names has no item.
+        """
+
     def first_received_at(self, user: UserId) -> int:
         """Return when something a user wrote was first received here, in UTC microseconds; 0 for never."""
 
@@ -239,15 +246,12 @@ def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
 
 def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
     """Return the attachments of a message as it is now; () for a deleted one, and for what is not there."""
-    if shown is None:
-        return ()
-    if (
-        shown.edits is not None
-        and shown.edits.newest is not None
-        and decode_entry(shown.edits.newest.raw).k == "delete"
-    ):
-        return ()
-    return attachments_of(decode_entry(shown.raw))
+    return () if shown is None or is_deleted(shown.edits) else attachments_of(decode_entry(shown.raw))
+
+
+def is_deleted(edits: Edits | None) -> bool:
+    """Return whether the writer of an entry has deleted it."""
+    return edits is not None and edits.newest is not None and decode_entry(edits.newest.raw).k == "delete"
 
 
 # ---- what all storages compute

@@ -20,6 +20,8 @@ from p2pchat.core.log import (
     Batch,
     LogId,
     Ref,
+    attachments_of,
+    decode_entries,
     decode_entry,
     extend_chain,
     first_chain,
@@ -71,6 +73,7 @@ from p2pchat.storage.base import (
     batch_ends,
     count_messages,
     fitting,
+    is_deleted,
     logs_shown,
     members_at,
     position_of,
@@ -258,6 +261,7 @@ class MemoryStorage:
             tables.begin(new)
         for batch in change.batches:
             tables.logs[batch.log].extend(batch, self._settings)
+            tables.add_attachments(batch)
         for uncovered in change.uncovered:
             self._uncover(tables.logs[uncovered])
         for covered in change.covered:
@@ -277,6 +281,7 @@ class MemoryStorage:
             tables.relations.setdefault((relation.log.conversation, relation.re), []).append(relation)
         for prune in change.pruned:
             if prune.upto > tables.logs[prune.log].pruned_to:
+                tables.forget_attachments(prune.log, prune.upto)
                 tables.logs[prune.log].prune(prune)
                 tables.stretches = [kept for each in tables.stretches if (kept := _behind(each, prune)) is not None]
 
@@ -541,17 +546,25 @@ class MemoryStorage:
         """Return these entries with what became of them."""
         if not self._tables.relations:
             return list(page)
-        return [one if (edits := self._edits(one)) is None else replace(one, edits=edits) for one in page]
+        return [one if (edits := self._edits(one.log, one.seq)) is None else replace(one, edits=edits) for one in page]
 
-    def _edits(self, one: ReleasedEntry) -> Edits | None:
-        named = Ref(ref_key(one.log.user, one.log.run), one.seq)
-        some = self._tables.relations.get((one.log.conversation, named))
+    def _edits(self, log: LogId, seq: int) -> Edits | None:
+        some = self._tables.relations.get((log.conversation, Ref(ref_key(log.user, log.run), seq)))
         if some is None:
             return None
         logs = self._tables.logs
         seen = [each for each in some if logs[each.log].may_be_read(each.seq)]
         newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
-        return edits_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
+        return edits_of(log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
+
+    def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
+        with self._lock:
+            found: dict[str, list[tuple[LogId, int]]] = {}
+            for root in roots:
+                naming = [each for each in self._tables.naming.get(root, ()) if not is_deleted(self._edits(*each))]
+                if naming:
+                    found[root] = naming
+            return found
 
     # ---- receipts
 
@@ -598,6 +611,7 @@ class MemoryTables:
     by_ref: dict[tuple[ConversationId, str], MemoryLog] = field(default_factory=dict)
     stretches: list[Stretch] = field(default_factory=list)
     relations: dict[tuple[ConversationId, Ref], list[Relation]] = field(default_factory=dict)  # by the entry they name
+    naming: dict[str, list[tuple[LogId, int]]] = field(default_factory=dict)  # messages with attachments, by root
     delivered: Marks = field(default_factory=dict)
     host_marks: dict[LogId, dict[tuple[PeerId, int], DeliveredMark]] = field(default_factory=dict)  # by version
     stays: dict[tuple[PeerId, UserId, int], Stay] = field(default_factory=dict)
@@ -626,11 +640,27 @@ class MemoryTables:
     def delete(self, conversation: ConversationId) -> None:
         """Delete all of a conversation, of which nothing has a place."""
         for log in [log for log in self.logs if log.conversation == conversation]:
+            self.forget_attachments(log, len(self.logs[log].raws))
             del self.logs[log], self.by_ref[conversation, ref_key(log.user, log.run)]
             for table in (self.delivered, self.host_marks, self.reads, self.taken, self.forks):
                 table.pop(log, None)
             self.of_user.pop((conversation, log.user), None)
         self.conversations.pop(conversation, None)
+
+    def add_attachments(self, batch: Batch) -> None:
+        """Note what messages of a new batch name."""
+        decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
+        for seq, entry in enumerate(decoded, batch.first):
+            for root in {file.root for file in attachments_of(entry)}:
+                self.naming.setdefault(root, []).append((batch.log, seq))
+
+    def forget_attachments(self, log: LogId, upto: int) -> None:
+        """Forget what these entries of a log name."""
+        if self.naming:
+            left = {
+                root: [each for each in some if each[0] != log or each[1] > upto] for root, some in self.naming.items()
+            }
+            self.naming = {root: some for root, some in left.items() if some}
 
     def _add(self, log: MemoryLog) -> MemoryLog:
         conversation, user, run = log.id
@@ -645,6 +675,7 @@ class MemoryTables:
             other._add(log.copy())
         other.stretches = list(self.stretches)
         other.relations = {named: list(some) for named, some in self.relations.items()}
+        other.naming = {root: list(some) for root, some in self.naming.items()}
         other.delivered = {log: dict(seqs) for log, seqs in self.delivered.items()}
         other.host_marks = {log: dict(marks) for log, marks in self.host_marks.items()}
         other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}

@@ -15,7 +15,7 @@ from p2pchat.core.edits import Candidate, Edits, edits_of
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry, SortKey
+from p2pchat.storage.base import ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
@@ -40,6 +40,13 @@ SHOWN_BY_CLOCK = f"""
 select {COLUMNS}, e.c, u.id, l.run from entries e join {PLACED}
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
+NAMING = f"""
+select a.root, a.id, exists (
+    select 1 from mendings m where m.conversation = l.conversation and m.run = l.run and m.seq = a.id & {SEQS - 1}
+    and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.reaction = 0
+) from attachments a join logs l on l.number = a.id >> {SEQ_BITS} join users u on u.number = l.writer where a.root in
+"""
+MOST_ROOTS = 500  # in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 ALL = 1 << 62  # rows
@@ -104,6 +111,17 @@ class MessageQueries(LogQueries):
         id = number * SEQS + seq
         row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
+
+    def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
+        found: dict[str, list[tuple[LogId, int]]] = {}
+        for at in range(0, len(roots), MOST_ROOTS):
+            part = [bytes.fromhex(root) for root in roots[at : at + MOST_ROOTS]]
+            for root, id, is_changed in self.db.all(f"{NAMING} ({', '.join('?' * len(part))}) order by a.id", *part):
+                log, seq = self.log_id(id >> SEQ_BITS), id % SEQS
+                edits = self.edits(log, seq, seq).get(seq) if is_changed else None
+                if not is_deleted(edits):
+                    found.setdefault(root.hex(), []).append((log, seq))
+        return found
 
     def history(
         self,

@@ -1,4 +1,4 @@
-"""The tables of schema version 5, the values in their columns, and the migration of databases of earlier versions.
+"""The tables of this schema version, the values in their columns, and the migration of databases of earlier versions.
 
 Conversations, users and logs have a number of their own, given in the order they came; other tables name them by it.
 The id of an entry is `log << 40 | seq`: one integer key, entries of a log next to each other. The same id names the
@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.edits import relation_of
-from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.log import Batch, Entry, LogId, attachments_of, decode_entry
 from p2pchat.core.records import Relation
 from p2pchat.errors import LogError, StorageError
 from p2pchat.protocol import Mark, Naming
@@ -30,7 +30,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -191,6 +191,11 @@ mendings: Table = Table(  # released edits, deletions and reactions, by the mess
     ),
     {"mendings_by_message": ("conversation", "run", "seq", "writer", "author", "reaction", "c")},
 )
+attachments: Table = Table(  # of stored messages, deleted or not: which content they name
+    "attachments",
+    (_key("id"), _key("root", BYTES, 32), Column("size")),  # of the message
+    {"attachments_by_root": ("root",)},
+)
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
 host_marks: Table = Table(  # deliveries in the room to all users of a peer but its own: see DeliveredMark
@@ -253,8 +258,8 @@ tokens: Table = Table(  # what lets programs act for hosted users
     ),
     {"ix_tokens_owner": ("owner",)},
 )
-TABLES = (addresses, cites, consumers, conversations, entries, forks, former_names, heads, heard, host_marks,
-          hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, taken_marks, tokens, users,
+TABLES = (addresses, attachments, cites, consumers, conversations, entries, forks, former_names, heads, heard,
+          host_marks, hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, taken_marks, tokens, users,
           waiting)  # fmt: skip
 
 
@@ -298,6 +303,12 @@ def relation_row(relation: Relation, id: int, conversation: int, author: int) ->
     """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
     writer, run = bytes.fromhex(relation.re.log[:16]), bytes.fromhex(relation.re.log[16:])
     return (id, conversation, run, relation.re.seq, writer, author, int(relation.reaction), relation.c)
+
+
+def attachment_rows(id: int, entry: Entry) -> list[object]:
+    """Return the values of the rows of what an entry names, each content once."""
+    sizes = {file.root: file.size for file in attachments_of(entry)}
+    return [value for root, size in sizes.items() for value in (id, bytes.fromhex(root), size)]
 
 
 def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:
@@ -356,6 +367,7 @@ where e.id > ? and (instr(e.body, '"re"') or instr(e.body, '\\u'))
 and (w.log is null or e.id & {SEQS - 1} <= w.released)
 order by e.id limit ?
 """  # a key may be written with escapes
+BODIES = "select id, body from entries where id > ? order by id limit ?"
 
 
 def add_relations(database: Database) -> None:
@@ -395,8 +407,32 @@ def add_taken_marks(database: Database) -> None:
     database.dialect.make_tables(database)
 
 
+def add_attachments(database: Database) -> None:
+    """Migrate to version 7, which has a table of what messages name. Messages of version 6 may have files."""
+    database.dialect.make_tables(database)
+    database.run("delete from attachments")  # of a migration that was interrupted
+    after = 0
+    while rows := database.all(BODIES, after, ROWS_AT_ONCE):
+        values: list[object] = []
+        for id, body in rows:
+            if '"files"' in body or "\\u" in body:  # a key may be written with escapes
+                try:
+                    values += attachment_rows(id, decode_entry(body))
+                except LogError:
+                    continue  # as in add_relations
+        database.insert(attachments, values)
+        after = rows[-1][0]
+
+
 # MIGRATIONS[n - 1] turns version n into n + 1
-MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted, add_pruned, add_host_marks, add_taken_marks)
+MIGRATIONS: Sequence[Migration] = (
+    add_relations,
+    add_hosted,
+    add_pruned,
+    add_host_marks,
+    add_taken_marks,
+    add_attachments,
+)
 
 
 def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

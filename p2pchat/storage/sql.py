@@ -237,6 +237,7 @@ class SqlStorage:
     places: Final = _query(MessageQueries.places)
     history: Final = _query(MessageQueries.history)
     entry: Final = _query(MessageQueries.entry)
+    referring: Final = _query(MessageQueries.referring)
     last_place: Final = _query(MessageQueries.last_place)
     first_received_at: Final = _query(MessageQueries.first_received_at)
     delivered_to: Final = _query(MessageQueries.delivered_to)

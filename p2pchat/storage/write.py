@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, first_chain, is_one_batch, size_bytes
+from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.core.records import (
     EVERYTHING,
     FORGOTTEN,
@@ -49,6 +49,8 @@ from p2pchat.storage.schema import (
     WRITER_KEY,
     Table,
     addresses,
+    attachment_rows,
+    attachments,
     batch_to_text,
     cites,
     consumers,
@@ -217,6 +219,7 @@ class RowBuffer:
         self._db = database
         self._settings = settings
         self._entries: list[object] = []
+        self._attachments: list[object] = []
         self._places: list[object] = []
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
@@ -265,6 +268,7 @@ class RowBuffer:
     def write(self) -> None:
         """Write the collected rows."""
         self._db.insert(entries, self._entries)
+        self._db.insert(attachments, self._attachments)
         self._write_heads()
         self._db.insert(places, self._places)
         self._db.insert(mendings, self._relations)
@@ -290,8 +294,12 @@ class RowBuffer:
             raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
         if batch.last >= SEQS:
             raise StorageError("this log is as long as a log can be")
-        clocks = batch.clocks
+        decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
+        clocks = [entry.c for entry in decoded]
         id, count = log.number * SEQS + batch.first, len(clocks)
+        for at, entry in enumerate(decoded):
+            if entry.files:
+                self._attachments += attachment_rows(id + at, entry)
         rows: list[object] = [log.conversation] * (4 * count)
         rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), clocks, batch.raws
         self._entries += rows
@@ -365,6 +373,7 @@ class RowBuffer:
         row = (log.number, prune.size, prune.c, prune.chain, prune.messages, prune.place, prune.received_at, prune.upto)
         self._db.insert(pruned, row, Conflict.REPLACE)
         run("delete from entries where id > ? and id <= ?", start, last)
+        run("delete from attachments where id > ? and id <= ?", start, last)
         run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
         run("delete from mendings where id > ? and id <= ?", start, last)
         run("delete from places where start > ? and start + entries <= ?", start, last + 1)
@@ -377,7 +386,7 @@ class RowBuffer:
         """Delete all of a conversation, of which nothing has a place. None of its rows is among those collected."""
         number, run = self._db.number("conversations", conversation), self._db.run
         for (log,) in self._db.all("select number from logs where conversation = ?", number):
-            for table in (entries, heads):
+            for table in (entries, attachments, heads):
                 run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
             for table in (waiting, heard, host_marks, read_marks, taken_marks, forks):
                 run(f"delete from {table.name} where log = ?", log)

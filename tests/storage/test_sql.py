@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, extend_chain, first_chain
+from p2pchat.core.log import Batch, FileRef, LogId, extend_chain, first_chain
 from p2pchat.core.records import Change, DeliveredMark, NewLog, ReadMark, Start, Stay, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
@@ -191,10 +191,10 @@ def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '7' where name = 'schema'")
+        database.execute("update meta set value = '8' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 7\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 8\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
 def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
-        database.executescript(Path(__file__).with_name("version6.sql").read_text("utf-8"))
+        database.executescript(Path(__file__).with_name("version7.sql").read_text("utf-8"))
     made = []
     for each in (path, tmp_path / "other.db"):
         with closing(sqlite3.connect(each)) as database:
@@ -216,7 +216,9 @@ def test_receipts_of_a_database_of_version_4_stay(path: Path, tmp_path: Path) ->
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1", "2"), Change(delivered=[DeliveredMark(ada.log, user("bob"), 2)])])
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        database.executescript("drop table host_marks; drop table stays; drop table taken_marks")
+        database.executescript(
+            "drop table host_marks; drop table stays; drop table taken_marks; drop table attachments"
+        )
         database.execute("update meta set value = '4' where name = 'schema'")
         database.commit()
         other.executescript(Path(__file__).with_name("version4.sql").read_text("utf-8"))
@@ -234,7 +236,8 @@ def test_read_marks_of_a_database_of_version_5_stay(path: Path, tmp_path: Path) 
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1", "2"), Change(reads=[ReadMark(ada.log, bob, 2)])])
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        database.executescript("drop table taken_marks; update meta set value = '5' where name = 'schema'")
+        database.executescript("drop table taken_marks; drop table attachments")
+        database.executescript("update meta set value = '5' where name = 'schema'")
         other.executescript(Path(__file__).with_name("version5.sql").read_text("utf-8"))
         tables = "select name, sql from sqlite_master where type = 'table' order by name"
         assert database.execute(tables).fetchall() == other.execute(tables).fetchall()
@@ -242,6 +245,27 @@ def test_read_marks_of_a_database_of_version_5_stay(path: Path, tmp_path: Path) 
         assert (storage.load([bob]).reads, storage.load([bob]).taken) == ([ReadMark(ada.log, bob, 2)], [])
         storage.commit([Change(taken=[ReadMark(ada.log, bob, 1)])])
         assert storage.load([bob]).taken == [ReadMark(ada.log, bob, 1)]
+
+
+def test_attachments_of_a_database_of_version_6_are_found(path: Path, tmp_path: Path) -> None:
+    ada = Author("ada", 1)
+    plain, escaped = FileRef("a.txt", 3, "", "ab" * 32), FileRef("b.txt", 4, "", "cd" * 32)
+    with closing(opened(path)) as storage:
+        storage.commit([released(ada.begins("1", "2", "3", files={2: (plain, escaped, plain), 3: (escaped,)}), 1)])
+        storage.commit([Author("bob", 1).begins('a text about \\u0000 and "files"')])
+        found = storage.referring([plain.root, escaped.root])
+        assert found == {plain.root: [(ada.log, 2)], escaped.root: [(ada.log, 2), (ada.log, 3)]}
+    with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        database.executescript("drop table attachments; update meta set value = '6' where name = 'schema'")
+        database.execute(
+            """update entries set body = replace(body, '"files"', '"\\u0066iles"') where body like '%3%'"""
+        )
+        database.commit()
+        other.executescript(Path(__file__).with_name("version6.sql").read_text("utf-8"))
+        tables = "select name, sql from sqlite_master where type = 'table' order by name"
+        assert database.execute(tables).fetchall() == other.execute(tables).fetchall()
+    with closing(opened(path)) as storage:
+        assert storage.referring([plain.root, escaped.root, "00" * 32]) == found
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
@@ -276,12 +300,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-6")
+    copy = path.with_name("chat.db.version-7")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert all_entries(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # already migrated
-    with pytest.raises(StorageError, match="schema 7"):
+    with pytest.raises(StorageError, match="schema 8"):
         opened(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,13 +11,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from p2pchat.core.log import (
     Batch,
     Entry,
+    FileRef,
     LogId,
+    Ref,
     encode_entry,
     extend_chain,
     first_chain,
     head_message,
     ref_key,
     verify,
+    with_files,
 )
 from p2pchat.core.records import Change, LogKey, NewLog, Stretch
 from p2pchat.protocol import ConversationId, Mark, UserId
@@ -60,10 +63,14 @@ class Author:
     def lookup(self) -> LogKey:
         return LogKey(self.log.conversation, ref_key(self.log.user, self.log.run), self.seq)
 
-    def write(self, *texts: str, c: int | None = None) -> Batch:
-        """Return a batch of these texts. The first one has clock c, by default later than all entries before."""
-        begin = MORNING + self.seq * 1000 if c is None else c
-        return self._sign([self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)])
+    def write(self, *texts: str, c: int | None = None, files: Mapping[int, tuple[FileRef, ...]] | None = None) -> Batch:
+        """Return a batch of these texts. The first one has clock c, by default later than all entries before.
+
+        `files` are the attachments of some, by their number in the log.
+        """
+        begin, named = MORNING + self.seq * 1000 if c is None else c, files or {}
+        entries = [self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)]
+        return self._sign([with_files(each, named.get(seq, ())) for seq, each in enumerate(entries, self.seq + 1)])
 
     def _sign(self, entries: list[Entry]) -> Batch:
         raws = [encode_entry(entry) for entry in entries]
@@ -77,12 +84,25 @@ class Author:
     def _entry(self, text: str, c: int, first: bool) -> Entry:
         return Entry("text", c, c, before=self.before if first and self.seq == 0 else (), b=text)
 
-    def begins(self, *texts: str, whole: bool = True, c: int | None = None) -> Change:
+    def begins(
+        self,
+        *texts: str,
+        whole: bool = True,
+        c: int | None = None,
+        files: Mapping[int, tuple[FileRef, ...]] | None = None,
+    ) -> Change:
         """Return the change that begins this log with a batch of these texts."""
-        return Change(logs=[NewLog(self.log, self.before, whole)], batches=[self.write(*texts, c=c)])
+        return Change(logs=[NewLog(self.log, self.before, whole)], batches=[self.write(*texts, c=c, files=files)])
 
-    def appends(self, *texts: str, c: int | None = None) -> Change:
-        return Change(batches=[self.write(*texts, c=c)])
+    def appends(
+        self, *texts: str, c: int | None = None, files: Mapping[int, tuple[FileRef, ...]] | None = None
+    ) -> Change:
+        return Change(batches=[self.write(*texts, c=c, files=files)])
+
+    def changes(self, kind: str, of: LogId, seq: int, c: int, text: str | None = None) -> Change:
+        """Return the change that appends an edit, deletion or reaction of an entry, not released."""
+        entry = Entry(kind, c, c, Ref(ref_key(of.user, of.run), seq), b=text)
+        return Change(batches=[self._sign([entry])])
 
     def renames(self, name: str) -> Change:
         """Return the change that appends a profile."""
