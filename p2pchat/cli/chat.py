@@ -45,6 +45,7 @@ from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcem
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
+from p2pchat.commands.chat_settings import LastStart, migrate_ignored
 from p2pchat.commands.endpoints import is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
@@ -60,7 +61,6 @@ from p2pchat.commands.exit_codes import (
 from p2pchat.commands.notices import JoinSummary, show_library_logs
 from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.commands.session import Session
-from p2pchat.commands.settings import LastStart, migrate_ignored
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.app import TerminalFrontEnd

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.cli.control_socket import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
+from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import LineBuffer
-from p2pchat.commands.settings import LastStart
 
 if TYPE_CHECKING:
     from p2pchat import DataLocked, TCPPeer
@@ -342,7 +342,7 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
         DataLocked: Another process holds the profile.
     """
     from p2pchat import inspect_profile
-    from p2pchat.commands.settings import ChatSettings
+    from p2pchat.commands.chat_settings import ChatSettings
 
     found = inspect_profile(directory)
     if not found.peer_id and not found.key_trouble:

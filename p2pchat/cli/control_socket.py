@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.json_commands import CommandFields
-from p2pchat.commands.settings import write_private
 
 SOCKET_NAME = "control.sock"
 FILE_NAME = "control.json"

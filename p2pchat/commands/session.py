@@ -1,6 +1,6 @@
 """A session: executes typed lines and JSON commands on a running peer, in the order they arrive.
 
-The handlers of commands are in *_commands.py and settings.py. A command that fails is one error line; the session
+The handlers of commands are in *_commands.py and chat_settings.py. A command that fails is one error line; the session
 continues, and the exit code records the failure when no person was there to see it. Messages that arrive together are
 sent together: many lines of a pipe are one call and one commit.
 """
@@ -35,6 +35,7 @@ from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity import ActivityTracker, ReadMarker
+from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.context import CommandContext, Handler
 from p2pchat.commands.event_text import EventLine, quote_conversation, quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
@@ -50,7 +51,6 @@ from p2pchat.commands.json_commands import (
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.notices import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
-from p2pchat.commands.settings import ChatSettings, set_
 from p2pchat.commands.typed_commands import (
     CommandInput,
     TextInput,

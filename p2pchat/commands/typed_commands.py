@@ -13,8 +13,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from p2pchat.commands.chat_settings import INHERIT, SETTINGS, Setting
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.settings import INHERIT, SETTINGS, Setting
 
 
 @dataclass(frozen=True, slots=True)

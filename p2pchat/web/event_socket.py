@@ -24,6 +24,7 @@ from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
 from p2pchat.commands.activity import ActivityTracker
+from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.context import MAX_RECENT, CommandContext
 from p2pchat.commands.conversation_commands import find, list_
 from p2pchat.commands.event_text import EventLine
@@ -31,7 +32,6 @@ from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonComman
 from p2pchat.commands.output import CommandResult, Display, StdoutWriter
 from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.session import Session
-from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import may_invite, sign_in
 from p2pchat.web.catch_up import Post

@@ -10,9 +10,9 @@ import pytest
 
 from p2pchat.cli.program import COMMANDS as WORDS
 from p2pchat.cli.program import chat
+from p2pchat.commands.chat_settings import SETTINGS, Setting
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
-from p2pchat.commands.settings import SETTINGS, Setting
 from p2pchat.commands.typed_commands import COMMANDS, TypedCommand
 from p2pchat.messaging import events, groups, messages
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from p2pchat import Message, TCPPeer
+from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
-from p2pchat.commands.settings import ChatSettings
 
 
 class Shown:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from p2pchat.commands.settings import BY_NAME as SETTINGS_BY_NAME
-from p2pchat.commands.settings import SETTINGS
+from p2pchat.commands.chat_settings import BY_NAME as SETTINGS_BY_NAME
+from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, NAMES, TypedCommand, split_name, typed_name
 from p2pchat.safe_text import safe_line
 

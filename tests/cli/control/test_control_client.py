@@ -13,8 +13,8 @@ import pytest
 from p2pchat import TCPPeer, open_history
 from p2pchat.cli import control_client as reaching
 from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
+from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
 from tests.nats import NatsServer
 from tests.ports import free_ports

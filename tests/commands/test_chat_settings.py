@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.commands.chat_settings import BY_NAME, SETTINGS, ChatSettings
 from p2pchat.commands.exit_codes import FAILED, USAGE
-from p2pchat.commands.settings import BY_NAME, SETTINGS, ChatSettings
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 
