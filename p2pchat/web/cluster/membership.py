@@ -29,7 +29,7 @@ from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
-from p2pchat.web.cluster.living_gateways import REMEMBERED, ClusterTimes, LivingGateways, Visits, hosts_of
+from p2pchat.web.cluster.placement import REMEMBERED, ClusterTimes, LivingGateways, Visits, hosts_of
 from p2pchat.web.errors import WebError
 
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key

@@ -25,8 +25,8 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
-from p2pchat.web.cluster.living_gateways import ClusterTimes, hosts_of
 from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.placement import ClusterTimes, hosts_of
 from p2pchat.web.cluster.shared_idempotency import RESULTS_A_RECORD
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import HubSession

@@ -14,7 +14,7 @@ from p2pchat.cli.subcommands.web import serve, web_options
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.web import WebSettings
-from p2pchat.web.cluster.living_gateways import hosts_of
+from p2pchat.web.cluster.placement import hosts_of
 from tests.deadlines import WAIT, within
 from tests.web.chat_client import chatting
 from tests.web.cluster.site import Gate, Site, missing, site

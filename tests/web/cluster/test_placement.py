@@ -1,4 +1,4 @@
-"""Living gateways, and the two of them that host a user; time is passed in."""
+"""Placement of users: living gateways, and the two of them that host a user; time is passed in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pchat.web.cluster.living_gateways import ClusterTimes, LivingGateways, Visits, hosts_of
+from p2pchat.web.cluster.placement import ClusterTimes, LivingGateways, Visits, hosts_of
 
 TIMES = ClusterTimes(beat_every=2.0, dead_after=10.0, settled_after=5.0, unhost_after=600.0)
 GATEWAYS = st.sets(st.text("ABCDEF", min_size=1, max_size=6), min_size=1, max_size=8)

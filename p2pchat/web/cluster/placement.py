@@ -1,7 +1,7 @@
-"""Which gateways of a cluster live, and which of them host a user. Without I/O; time is an argument.
+"""Placement of users in a cluster: the gateways that live, and the two that host a user. Without I/O.
 
 A gateway says every other second that it lives. While the engine is away nobody is heard and nothing changes: a list
-that the engine could empty would make every gateway host everybody.
+that the engine could empty would make every gateway host everybody. Time is an argument.
 
 The home and the standby of a user are the two living gateways with the highest hash of gateway and user (rendezvous
 hashing, Thaler and Ravishankar 1998): all gateways find the same two without a table, and a gateway that comes or goes
