@@ -255,6 +255,7 @@ async def test_a_reply_and_an_edit_that_were_begun_are_kept(scene: Scene) -> Non
 async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     keys, field = zoe.page.keyboard, zoe.page.locator("#compose")
+    await yan.page.goto(f"{yan.url}#room")
     await field.fill("ab")
     await keys.press("ArrowLeft")
     await zoe.page.get_by_role("button", name="Emoji", exact=True).click()
