@@ -605,8 +605,12 @@ class LocalUser(Viewer):
             limit: The maximum number of messages, 1 or more.
         Raises StorageError, PeerClosed.
         """
-        keys = [one.key for one in self.recent_conversations() if kinds is None or one.kind in kinds]
-        return await self._cursors.released(after, consumer, keys, limit)
+
+        def asked() -> list[ConversationId]:
+            known = self._driver.node.conversations_of(self.people.me)
+            return [key for key in known if kinds is None or self.conversation(key).kind in kinds]
+
+        return await self._cursors.released(after, consumer, asked, limit)
 
     async def unread(self, conversation: To, limit: int = 100, *, max_bytes: int = 0) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here.

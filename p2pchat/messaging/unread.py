@@ -66,9 +66,9 @@ class UserCursors:
                 feed.commit_offset(name, post.place)
 
     async def released(
-        self, after: Post | datetime | None, consumer: str, keys: Sequence[ConversationId], limit: int
+        self, after: Post | datetime | None, consumer: str, asked: Callable[[], list[ConversationId]], limit: int
     ) -> list[Message | Sent]:
-        """Return a page of messages of these conversations; see LocalUser.released."""
+        """Return a page of messages of the conversations that are asked for; see LocalUser.released."""
         user, disk = self._user, self._user._disk
         if limit < 1:
             raise ValueError("a page has 1 message or more")
@@ -78,7 +78,10 @@ class UserCursors:
         else:
             place = self.of(consumer) if after is None else after.place
         while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
+            keys = asked()
             page = await disk.read(partial(disk.storage.places, place, limit, keys))
+            if page and not set(keys).issuperset(asked()):
+                continue  # one began meanwhile: its first message may be before the last one of this page
             found = list(filter(user._is_shown, page))
             if found or len(page) < limit:
                 return user._posts(found)

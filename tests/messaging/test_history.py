@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -152,6 +154,30 @@ async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> Non
     assert await bob.released(newest) == []
     with pytest.raises(ValueError, match="1 message or more"):
         await bob.released(limit=0)
+
+
+async def test_released_misses_no_conversation_that_begins_while_it_reads(tmp_path: Path) -> None:
+    """A later message of a known conversation never comes before the first one of a new conversation."""
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+        bob, cyd = await ada.host("bob"), await ada.host("cyd")
+        await cyd.send("ada", "one")
+        known = await ada.broadcast("before")
+        after = await bob.message(known.id)
+        is_free, disk = Event(), bob._lifecycle.started_driver.disk
+        held = asyncio.create_task(disk.read(is_free.wait))  # as a reader with much to do
+        try:
+            await asyncio.sleep(0)
+            reading = asyncio.create_task(bob.released(after))
+            await asyncio.sleep(0)
+            await ada.send("bob", "the first one")
+            await ada.broadcast("a later one")
+        finally:
+            is_free.set()
+        await held
+        shown = await reading
+        while page := await bob.released(shown[-1] if shown else after):
+            shown += page
+        assert [post.text for post in shown] == ["the first one", "a later one"]
 
 
 async def test_the_place_of_a_consumer_is_stored_and_never_goes_back(net: Mesh) -> None:
