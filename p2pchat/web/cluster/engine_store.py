@@ -62,6 +62,10 @@ class ClusterAway(WebError):
         super().__init__(503, "cluster", text, {"Retry-After": "5"})
 
 
+class AnswerLost(ClusterAway):
+    """The engine was asked, and its answer did not come: what was to be written may be there."""
+
+
 class OtherRevision(Exception):
     """The key holds a value with another number than expected."""
 
@@ -139,7 +143,7 @@ class EngineStore:
     async def write(self, bucket: str, key: str, value: bytes, expected: int) -> int:
         """Write a value in place of the one with this number, 0 for none; return its number.
 
-        Raises OtherRevision, and ClusterAway: perhaps it was written.
+        Raises OtherRevision; ClusterAway: it was not written; AnswerLost, which is one: perhaps it was.
         """
         from nats.js.errors import APIError
 
@@ -216,13 +220,13 @@ class EngineStore:
             raise ClusterAway
         return self._js
 
-    async def _failed(self, error: Exception) -> ClusterAway:
+    async def _failed(self, error: Exception) -> AnswerLost:
         """Return what to raise, and begin a new connection: until it stands, calls need not wait."""
         _log.info("cluster %s: not written: %s", self._options.cluster, error)
         client, self._js = self._client, None
         if client is not None:
             await close(client)
-        return ClusterAway()
+        return AnswerLost()
 
     def _stream(self, bucket: str) -> str:
         return f"KV_p2pchat-{self._options.cluster}-{bucket}"

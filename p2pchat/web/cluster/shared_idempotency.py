@@ -5,7 +5,7 @@ keeps both for a quarter of an hour. The results of a moment are one record: a r
 some 2 ms of CPU, and few are ever read. Another gateway with the same key looks through the results that the first one
 wrote after the claim, and waits for its own. If the first one dies before, another takes over, and the message may be
 written twice: nobody knows whether the dead one wrote it. While the engine is away, keys are known to one gateway, as
-without a cluster.
+without a cluster. A claim whose answer was lost may be in the engine, so its result is written too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from p2pchat.nats_client import cancel
-from p2pchat.web.cluster.engine_store import REQUESTS, ClusterAway, EngineStore, OtherRevision
+from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
 from p2pchat.web.idempotency import IdempotencyCache, KeyReused
@@ -39,7 +39,7 @@ class _Claim:
     """The record of one request in the engine.
 
     Attributes:
-        content: The hash of what it asks for; "" if it failed, and anyone may carry it out.
+        content: The hash of what it asks for; "" from an earlier version if it failed, and anyone may carry it out.
         gateway: Who carries it out.
         run: Of the process of that gateway.
     """
@@ -57,7 +57,8 @@ class SharedIdempotency(IdempotencyCache):
         self._key = cluster.key
         self._cluster = cluster
         self._working: set[asyncio.Future[Any]] = set()  # what others have to know of, when the gateway stops
-        self._results: dict[str, str] = {}  # by place, which the engine has to get yet
+        self._under_way: set[str] = set()  # places of claims that are carried out here
+        self._results: dict[str, str] = {}  # by place, which the engine has to get yet; "" for a request that failed
         self._records = 0  # of results that were written
         self._writing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -69,16 +70,22 @@ class SharedIdempotency(IdempotencyCache):
 
     async def _carry_out(self, account: str, key: str, content: bytes, make: Callable[[], Awaitable[Any]]) -> Any:
         order = self._orders.setdefault(account, asyncio.Lock())
-        place, number = self._key.name(f"request {account} {key}") if key else "", 0
+        place, is_claimed = self._key.name(f"request {account} {key}") if key else "", False
         async with order:  # messages of an account are written in the order in which they came, with a key or without
             if key:
-                with suppress(ClusterAway):
-                    result, number = await self._claim(place, content.hex())
-                    if result:
+                try:
+                    if result := await self._claim(place, content.hex()):
                         return result
+                    is_claimed = True
+                except AnswerLost:
+                    is_claimed = True  # perhaps
+                except ClusterAway:
+                    pass
                 if self._closing.is_set():
                     raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
-            working = asyncio.ensure_future(self._complete(make(), place, content.hex(), number))
+            if is_claimed:
+                self._under_way.add(place)
+            working = asyncio.ensure_future(self._complete(make(), place if is_claimed else ""))
         self._work_on(working)
         # A caller that is gone does not end it: the message may be on its way to the disk.
         await asyncio.wait([working])
@@ -88,20 +95,23 @@ class SharedIdempotency(IdempotencyCache):
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _complete(self, made: Awaitable[Any], place: str, content: str, number: int) -> Any:
+    async def _complete(self, made: Awaitable[Any], place: str) -> Any:
         try:
             result = await made
         except BaseException:
-            if number:
-                with suppress(ClusterAway, OtherRevision):  # then the others wait for it, or took over
-                    await self._store.write(REQUESTS, place, self._sealed(place, _Claim("", "", 0)), number)
+            self._tell(place, "")
             raise
-        if number:
+        self._tell(place, result)
+        return result
+
+    def _tell(self, place: str, result: str) -> None:
+        """Have the other gateways told what became of a claim; "" if it failed."""
+        if place:
+            self._under_way.discard(place)
             self._results[place] = result
             if self._writing is None or self._writing.done():
                 self._writing = asyncio.create_task(self._write_results(), name="p2pchat web results")
                 self._work_on(self._writing)
-        return result
 
     async def _write_results(self) -> None:
         """Write the results of the last moments as one record, until none is left."""
@@ -115,8 +125,9 @@ class SharedIdempotency(IdempotencyCache):
             sealed = self._key.seal(REQUESTS, place, json.dumps(part).encode())
             while not await self._is_written(place, sealed):
                 await asyncio.sleep(RESULTS_EVERY)  # until the engine is back
-            for key in part:
-                del self._results[key]
+            for key, result in part.items():
+                if self._results[key] == result:
+                    del self._results[key]
 
     async def _is_written(self, place: str, sealed: bytes) -> bool:
         try:
@@ -136,15 +147,16 @@ class SharedIdempotency(IdempotencyCache):
         if self._writing is not None:
             await cancel([self._writing])
 
-    async def _claim(self, place: str, content: str) -> tuple[str, int]:
-        """Return the result of another gateway, or "" and the number of the claim. Raises KeyReused, WebError."""
+    async def _claim(self, place: str, content: str) -> str:
+        """Return the result of another gateway; "" once this one has the claim. Raises KeyReused, WebError."""
         mine = _Claim(content, self._cluster.gateway_id, self._cluster.run)
         result, expected = "", 0
         while not result:
             with suppress(OtherRevision):
-                return "", await self._store.write(REQUESTS, place, self._sealed(place, mine), expected)
+                await self._store.write(REQUESTS, place, self._sealed(place, mine), expected)
+                return ""
             result, expected = await self._wait_for(place, content)
-        return result, expected
+        return result
 
     async def _wait_for(self, place: str, content: str) -> tuple[str, int]:
         """Return the result of a claimed request, or "" and the number of a claim that nobody carries out."""
@@ -156,34 +168,40 @@ class SharedIdempotency(IdempotencyCache):
                 return "", number
             if there.content != content:
                 raise KeyReused
-            is_alive = self._is_alive(there)  # what it wrote before its end is found below
+            is_alive = self._is_alive(there, place)  # what it wrote before its end is found below
             result = await self._result(there, place, number)
             if result and there.gateway != self._cluster.gateway_id:
                 self._cluster.on_written_elsewhere(result, there.gateway)
-            if result or not is_alive:
-                return result, number
+            if result is not None or not is_alive:
+                return result or "", number
             if asyncio.get_running_loop().time() > deadline:
                 text = "another gateway is writing this message: try again"
                 raise WebError(503, "cluster", text, {"Retry-After": "1"})
             await asyncio.sleep(LOOK_EVERY)
 
-    def _is_alive(self, claim: _Claim) -> bool:
-        """Return whether the process lives that carries a request out."""
-        if claim.gateway == self._cluster.gateway_id:
-            return claim.run == self._cluster.run
-        return self._cluster.living.is_running(claim.gateway, claim.run)
+    def _is_alive(self, claim: _Claim, place: str) -> bool:
+        """Return whether a process carries a request out, or has a result of it to tell."""
+        if claim.gateway != self._cluster.gateway_id:
+            return self._cluster.living.is_running(claim.gateway, claim.run)
+        return claim.run == self._cluster.run and (place in self._under_way or place in self._results)
 
-    async def _result(self, claim: _Claim, place: str, number: int) -> str:
-        """Return what became of a claim with this number, "" if its gateway has not told that. Raises ClusterAway."""
+    async def _result(self, claim: _Claim, place: str, number: int) -> str | None:
+        """Return what became of a claim with this number: "" if it failed, None if its gateway has not told anything.
+
+        Raises ClusterAway.
+        """
+        told = None
         while True:
             key, data, number = await self._store.read_next(
                 REQUESTS, self._results_of(claim.gateway, claim.run), number
             )
             if not number:
-                return ""
+                return told
             with suppress(ValueError, AttributeError):  # nobody with the key wrote it
-                if result := json.loads(self._key.open(REQUESTS, key, data)).get(place, ""):
+                result = json.loads(self._key.open(REQUESTS, key, data)).get(place)
+                if result:
                     return str(result)
+                told = told if result is None else ""  # it may have been tried again under the same claim
 
     def _results_of(self, gateway: str, run: int) -> str:
         """Return the part of the store where a process writes results."""

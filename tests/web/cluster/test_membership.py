@@ -817,6 +817,42 @@ async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewh
         assert await other.idempotency.run("ada", "m", "hello", work) == "written"  # as without a cluster
 
 
+async def test_a_claim_whose_answer_was_lost_gets_its_result(engine: KeepingServer) -> None:
+    """The engine has the claim, so the other gateways wait for what becomes of it."""
+    async with HostileEngine(engine.nats) as between, doors_of(engine) as doors:
+        one, other = await doors.open(url=between.url), await doors.open()
+        await until(lambda: len(cluster_of(other).living.all) == 2, "the first gateway to be heard")
+
+        async def lose_an_answer() -> None:
+            await up(one)
+            lost = asyncio.Event()
+
+            def lose(message: Message) -> list[Message]:
+                if lost.is_set() or b"team-requests" not in message[1]:
+                    return [message]
+                lost.set()
+                return []
+
+            between.alter = lose
+
+        async def write(result: str) -> str:
+            return result
+
+        async def fail() -> str:
+            raise ValueError("the disk is full")
+
+        await lose_an_answer()
+        assert await one.idempotency.run("ada", "k", "hello", partial(write, "first")) == "first"
+        assert await other.idempotency.run("ada", "k", "hello", partial(write, "second")) == "first"
+        for again in (one, other):
+            await lose_an_answer()
+            key = f"to be written at {cluster_of(again).gateway_id}"
+            with pytest.raises(ValueError, match="the disk is full"):
+                await one.idempotency.run("ada", key, "hello", fail)
+            await up(one)
+            assert await again.idempotency.run("ada", key, "hello", partial(write, "at last")) == "at last"
+
+
 async def test_a_request_of_a_gateway_that_was_killed_and_is_back_is_carried_out_elsewhere(
     engine: KeepingServer, tmp_path: Path
 ) -> None:
