@@ -78,6 +78,7 @@ FORCED = {
     "commands/endpoints.py:quoted": "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/output.py:_ready": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
     "commands/output.py:is_full": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
+    "commands/typed_paths.py:": "tests/commands/test_typed_paths.py::test_on_windows_a_backslash_belongs_to_a_path",
     "identity/own_addresses.py:_on_interfaces": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/own_addresses.py:own_addresses": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/private_files.py:": MODES,

@@ -147,6 +147,7 @@ class Chat:
         self._session = session = Session(
             peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
         )
+        session.local_files = True
         control.activity = session.activity
         session.on_dial = self._endpoints.add
         await migrate_ignored(peer, session.settings)
@@ -160,6 +161,7 @@ class Chat:
                 return await self._run_session(session)
         finally:
             session.activity.close()
+            await session.fetches.stop()
             self._join_summary.close()
             session.mark_seen()  # the last lines shown count as read too
             if metrics is not None:
@@ -284,6 +286,8 @@ class Chat:
             print_error("every endpoint refused us, for the reasons above; nothing was sent")
             return FAILED
         missing: list[str] | None = None
+        if reason == "input":
+            await self._shutdown.until_signal(session.fetches.wait(self._front.drain_timeout))
         if reason in ("input", "quit"):
             missing = await self._shutdown.until_signal(session.sender.drain(self._front.drain_timeout))
         if missing is None:

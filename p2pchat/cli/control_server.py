@@ -273,6 +273,7 @@ class ControlConnection:
         self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
         self._session.on_bug = lambda error: _log.error("a command failed with an unexpected error", exc_info=error)
         self._session.only_json = True
+        self._session.local_files = True
         self._session.add_commands(
             {
                 "find": find,
@@ -309,6 +310,7 @@ class ControlConnection:
                     self._asked += len(lines)
                     if not await self._session.execute(lines):
                         break
+                await self._session.fetches.wait()
         except TimeoutError:  # its output ended long ago
             self._writer.transport.abort()
         except Exception:  # a bug ends this command, not the chat beside it
@@ -333,6 +335,7 @@ class ControlConnection:
         await self._batches.put([])
 
     async def _close(self) -> None:
+        await self._session.fetches.stop()
         if self.tail is not None:
             self.tail.cancel()
             await asyncio.gather(self.tail, return_exceptions=True)

@@ -24,6 +24,7 @@ from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.output import CommandResult, Display, is_ignored, iso, without_ignored
 from p2pchat.commands.unread_and_mentions import MAX_COUNTED, UnreadCounter, is_here
 
@@ -47,6 +48,8 @@ class CommandContext:
         on_accepted: Called when something other than a text was accepted, such as an edit.
         deleted_texts: Texts of own messages whose deletion was requested and not shown yet, by message id.
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
+        local_files: This session may read and write files of this machine, because it is of who runs the peer.
+        fetches: The files that it fetches now.
         max_answer_bytes: Texts in one answer of /history and /search, in bytes; 0 for no limit.
     """
 
@@ -68,6 +71,9 @@ class CommandContext:
         self.last_elsewhere: str = ""
         self.deleted_texts: dict[str, str] = {}
         self.max_answer_bytes: int = 0
+        self.local_files: bool = False
+        self.fetches: FileFetches = FileFetches()
+        self.fetches.on_change = display.refresh
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
         self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE
@@ -226,7 +232,8 @@ class CommandContext:
             gap = format_gap(row)
             lines += [*row.get("above", ()), *([gap] if gap else [])]
             number = f"{self.display.numbers[row['id']]:>{width}}"
-            lines.append(f"{number} {format_message(row, self.display.me, now, await self.related_message(row))}")
+            related, row = await self.related_message(row), self.display.with_file_numbers(row)
+            lines.append(f"{number} {format_message(row, self.display.me, now, related)}")
             lines += row.get("below", ())
         return lines
 
@@ -234,6 +241,9 @@ class CommandContext:
 
     async def flush(self) -> None:
         """Send the messages of earlier lines, which do not wait for the name in a later one."""
+
+    async def report_error(self, error: BaseException, ref: str | None = None) -> None:
+        """Show an error; `ref` is that of the command that failed."""
 
     def stop_waiting_for_names(self) -> None:
         """Fail at once on what is not known from now on, also on what is waited for."""

@@ -5,7 +5,7 @@ characters or by what they look like, is quoted. So no line can pass for another
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
     12:04 [#ops] bob: text     12:05 -- ada added carol to #ops     12:05 bob (edited; first sent 12:04): text
-    12:04 bob (came 14:02): text                    12:04 bob: text [report.pdf, 2.1 MB]
+    12:04 bob (came 14:02): text                    12:04 bob: text [report.pdf, 2.1 MB: /get 3]
     12:06 -- bob deleted a message sent 12:04     12:07 -- bob reacted 👍 to ada: "are…"
 """
 
@@ -38,6 +38,7 @@ EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an ea
 DELETED = "[deleted]"  # shown instead of the text
 AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
 QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
+FILE_NAME_CHARACTERS = 64  # shown of the name of a file; a guess
 _REASONS = {
     "left": "left",
     "lost": "left: connection lost",
@@ -187,8 +188,19 @@ def message_text(event: Line) -> Row:
     if event.get("unsupported"):
         return [("", f"[unsupported: {safe_line(event['unsupported'])}]")]
     text = _highlighted(event) if event["text"] else []
-    files = ", ".join(f"{safe_line(file['name'])}, {format_size(file['size'])}" for file in event.get("files", ()))
+    files = ", ".join(map(_file_text, event.get("files", ())))
     return [*text, ("", f"{' ' if text else ''}[{files}]")] if files else text or [("", "")]
+
+
+def _file_text(file: Line) -> str:
+    how = f": /get {file['number']}" if "number" in file else ""
+    return f"{file_label(file['name'])}, {format_size(file['size'])}{how}"
+
+
+def file_label(name: str) -> str:
+    """Return the name of a file for use within a line: safe, and without its middle if it is long."""
+    short = name if len(name) <= FILE_NAME_CHARACTERS else f"{name[:40].rstrip()}…{name[-20:].lstrip()}"
+    return safe_line(short)
 
 
 def format_size(count: int) -> str:
@@ -212,7 +224,7 @@ def edit_marks(event: Line) -> str:
 
 def message_excerpt(event: Line) -> str:
     """Return the sender of a message and the beginning of its text."""
-    said = event["text"] or ", ".join(file["name"] for file in event.get("files", ()))
+    said = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
     text = DELETED if event.get("deleted") else excerpt(said)
     return f"{quote_name(event['sender'])}: {text}"
 

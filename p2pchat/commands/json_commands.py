@@ -23,6 +23,7 @@ JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "send": {
         "to": (str, False),
         "text": (str, True),
+        "files": (list, False),
         "action": (bool, False),
         "reply_to": (str, False),
         "claimed_at": (str, False),
@@ -35,6 +36,8 @@ JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
     "receipts": {"to": (str, False), "limit": (int, False), "before": (str, False), "id": (str, False)},
     "read": {"id": (str, True)},
+    "files": {"to": (str, False), "limit": (int, False)},
+    "get": {"id": (str, True), "number": (int, False), "path": (str, False), "stop": (bool, False)},
     "who": {},
     "whois": {"user": (str, True)},
     "list": {},

@@ -9,7 +9,7 @@ hits a wrong message. A number that names no line is an error, and no text: nobo
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -58,6 +58,7 @@ class OutgoingMessage:
     reply_to: str | None = None
     ref: str | None = None
     claimed_at: datetime | None = None
+    files: tuple[str, ...] = field(default=(), repr=False)  # paths
 
 
 async def msg(ctx: CommandContext, to: str, text: str) -> OutgoingMessage:
@@ -72,11 +73,11 @@ async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
 
 async def send(
     ctx: CommandContext, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
-    claimed_at: str | None = None, ref: str | None = None,
+    claimed_at: str | None = None, ref: str | None = None, files: Sequence[str] = (),
 ) -> OutgoingMessage:  # fmt: skip
     """JSON command `send`."""
     claimed = None if claimed_at is None else parse_time(claimed_at, "claimed_at")
-    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed)
+    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed, tuple(files))
 
 
 def parse_time(text: str, field: str) -> datetime:
@@ -178,14 +179,14 @@ async def _latest_of_others(ctx: CommandContext) -> str:
 
 
 async def _newest_of_others(ctx: CommandContext) -> str:
-    async for page in _pages(ctx, ctx.current, None):
+    async for page in recent_pages(ctx, ctx.current, None):
         for message in reversed(page):
             if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):
                 return message.id
     return ""
 
 
-async def _pages(
+async def recent_pages(
     ctx: CommandContext, where: Conversation | None, before: Message | Sent | None
 ) -> AsyncIterator[list[Message | Sent]]:
     """Yield the newest messages before one, in pages, the newest page first; MAX_PAGES at most."""
@@ -223,7 +224,7 @@ def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt) ->
 
 async def history_here(ctx: CommandContext, count: str = str(HISTORY_LINES)) -> CommandResult:
     here = ctx.current
-    listed = await history(ctx, here, _parse_count(count, "/history [N]"))
+    listed = await history(ctx, here, parse_count(count, "/history [N]"))
     await ctx.on_listed(here, {row["id"] for row in listed.rows})
     return listed
 
@@ -231,9 +232,9 @@ async def history_here(ctx: CommandContext, count: str = str(HISTORY_LINES)) -> 
 async def history(
     ctx: CommandContext, to: To = None, limit: int = HISTORY_LINES, before: str | None = None, after: str | None = None
 ) -> CommandResult:
-    where = await _conversation(ctx, to)
+    where = await resolve_or_all(ctx, to)
     first, last = await _message(ctx, before), await _message(ctx, after)
-    limit = _cap(limit)
+    limit = parse_limit(limit)
     if ctx.max_answer_bytes:
         messages, _ = await history_page(ctx.peer, where, first, last, limit, ctx.max_answer_bytes)
     else:
@@ -318,7 +319,7 @@ async def search_here(ctx: CommandContext, words: str) -> CommandResult:
 
 
 async def search(ctx: CommandContext, words: str, to: To = None, limit: int = SEARCH_LINES) -> CommandResult:
-    where, limit = await _conversation(ctx, to), _cap(limit)
+    where, limit = await resolve_or_all(ctx, to), parse_limit(limit)
     if ctx.max_answer_bytes:
         messages, _ = await search_page(ctx.peer, words, where, None, limit, ctx.max_answer_bytes)
     else:
@@ -352,7 +353,7 @@ def _search_summary(where: Conversation | None, shown: int, full: bool, words: s
 
 
 async def receipts_here(ctx: CommandContext, count: str = str(RECEIPTS)) -> CommandResult:
-    return await receipts(ctx, ctx.current, _parse_count(count, "/receipts [N]"))
+    return await receipts(ctx, ctx.current, parse_count(count, "/receipts [N]"))
 
 
 async def receipts(
@@ -362,9 +363,9 @@ async def receipts(
     if id is not None:
         await ctx.peer.receipt(id)  # raises unless it is an own message
         return await _receipt_rows(ctx, [await ctx.peer.message(id)])
-    where, oldest, limit = await _conversation(ctx, to), await _message(ctx, before), _cap(limit)
+    where, oldest, limit = await resolve_or_all(ctx, to), await _message(ctx, before), parse_limit(limit)
     found: list[Message | Sent] = []
-    async for page in _pages(ctx, where, oldest):
+    async for page in recent_pages(ctx, where, oldest):
         found = [*(message for message in page if isinstance(message, Sent)), *found]
         if len(found) >= limit:
             break
@@ -413,7 +414,7 @@ async def read(ctx: CommandContext, id: str) -> CommandResult:
     return CommandResult([{"id": message.id}])
 
 
-async def _conversation(ctx: CommandContext, to: To) -> Conversation | None:
+async def resolve_or_all(ctx: CommandContext, to: To) -> Conversation | None:
     return await ctx.resolve(to) if isinstance(to, str) else to
 
 
@@ -421,13 +422,13 @@ async def _message(ctx: CommandContext, id: str | None) -> Message | Sent | None
     return None if id is None else await ctx.peer.message(id)
 
 
-def _parse_count(text: str, usage: str) -> int:
+def parse_count(text: str, usage: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:9]) > 0):
         raise UsageError(f"usage: {usage}, N above 0")
     return int(text[:9])
 
 
-def _cap(limit: int) -> int:
+def parse_limit(limit: int) -> int:
     if limit < 1:
         raise UsageError("`limit` must be above 0")
     return min(limit, MAX_MESSAGES)

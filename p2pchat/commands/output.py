@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol, TextIO
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_place
 from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
+from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.notices import Notifier
 from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
@@ -78,6 +79,8 @@ class Display:
         hides: Returns whether people should not see an event, because its user is ignored.
         find_related: Finds the message that an event replies to, edits, deletes or reacts to; None: not available.
         numbers: Numbers of the messages listed last, by message id.
+        files: Numbers of the files shown.
+        numbers_files: Whether a person types here, who may ask for files by number.
         has_prompt: Whether there is a prompt: it names the current conversation, and a refused line stays in it.
     """
 
@@ -94,6 +97,8 @@ class Display:
         self.hides: Callable[[EventLine], bool] = lambda line: False
         self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
+        self.files: FileNumbers = FileNumbers()
+        self.numbers_files = not (as_json or echo)
         self._edits = ShownEdits()
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
@@ -137,12 +142,22 @@ class Display:
             self.notifier.on_sent(event)
             if not self._echo:
                 return
+        event = self.with_file_numbers(event)
         text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
         if text is not None:
             await self._output.write(text)
 
     async def _related(self, event: EventLine) -> EventLine | None:
         return await self.find_related(event) if self.find_related is not None else None
+
+    def with_file_numbers(self, line: EventLine) -> EventLine:
+        """Return the line of a message of somebody else with the numbers by which /get means its files."""
+        if not self.numbers_files or line["event"] != "message" or not line.get("files"):
+            return line
+        numbered = enumerate(line["files"], 1)
+        numbers = self.files
+        files = [{**file, "number": numbers.number(line["id"], at, file["name"])} for at, file in numbered]
+        return {**line, "files": files}
 
     def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
         """Handle an accepted message: print a notice if no recipient is online."""

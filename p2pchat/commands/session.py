@@ -32,12 +32,13 @@ from p2pchat import (
     Warned,
 )
 from p2pchat.commands import conversation_commands as conversation
+from p2pchat.commands import file_commands
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.context import CommandContext, Handler
-from p2pchat.commands.event_text import EventLine, quote_conversation, quote_name
+from p2pchat.commands.event_text import EventLine, file_label, quote_conversation, quote_name, quote_place
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.json_commands import (
     JSON_COMMANDS,
@@ -60,6 +61,7 @@ from p2pchat.commands.typed_commands import (
     typed_name,
     without_invisible,
 )
+from p2pchat.commands.typed_paths import dropped_files
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -75,7 +77,7 @@ async def clear(ctx: CommandContext) -> CommandResult:
 
 
 TEXT_COMMANDS: dict[str, Callable[..., Awaitable[OutgoingMessage]]] = {  # typed commands that send a message
-    "msg": messages.msg, "me": messages.me, "reply": messages.reply,
+    "msg": messages.msg, "me": messages.me, "reply": messages.reply, "send": file_commands.send_here,
 }  # fmt: skip
 SHARED_COMMANDS: dict[str, Handler] = {  # typed and JSON alike
     "who": people.who,
@@ -109,6 +111,8 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "go": conversation.go,
     "group": conversation.group_here,
     "delete-conversation": conversation.delete_conversation_here,
+    "get": file_commands.get_here,
+    "files": file_commands.files_here,
     "history": messages.history_here,
     "search": messages.search_here,
     "receipts": messages.receipts_here,
@@ -118,9 +122,9 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "help": help_,
     "clear": clear,
 }
-WITH_REF = ("edit", "delete", "react", "tail")  # JSON commands whose `ref` comes back in more than their answer
+WITH_REF = ("edit", "delete", "react", "get", "tail")  # JSON commands whose `ref` comes back in more than their answer
 JsonHandler = Callable[..., Awaitable[CommandResult | None]]  # None: it answers by itself
-JSON_HANDLERS: dict[str, Handler] = {
+JSON_HANDLERS: dict[str, JsonHandler] = {
     **SHARED_COMMANDS,
     "edit": messages.edit,
     "delete": messages.delete,
@@ -129,6 +133,8 @@ JSON_HANDLERS: dict[str, Handler] = {
     "search": messages.search,
     "receipts": messages.receipts,
     "read": messages.read,
+    "files": file_commands.files,
+    "get": file_commands.get,
     "typing": people.typing,
     "group": conversation.group,
     "delete_history": conversation.delete_history,
@@ -165,8 +171,9 @@ class Session(CommandContext):
         self.sender: MessageSender = MessageSender(self, self.report_error)
         self.on_accepted: Callable[[Conversation, Receipt | Receipts], None] = self.sender.add_receipt
         self._reads: ReadMarker | None = None
-        # The line before, if it was a command of a bot: its conversation, the line, and the text that goes there.
-        self._offered: tuple[Conversation, str, TextInput] | None = None
+        # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
+        # line again does.
+        self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
         self.exit_code: int = DONE
         self.errors: int = 0
         self.on_bug: Callable[[Exception], None] | None = None
@@ -267,14 +274,30 @@ class Session(CommandContext):
         if self._as_json and without_invisible(line).startswith("{"):
             raise UsageError("a JSON command begins at the beginning of the line. Nothing was sent")
         offered, self._offered = self._offered, None
+        if offered is not None and self.is_current(offered[0]) and offered[1] == line:
+            return await self._run_typed(offered[2])
+        if self.interactive and self.local_files:
+            await self._offer_dropped_files(line)
         try:
             return await self._run_typed(parse_line(line))
         except UnknownCommand as unknown:
             if not self.interactive:
                 raise
-            if offered is not None and self.is_current(offered[0]) and offered[1] == line:
-                return await self._run_typed(offered[2])
             raise self._offer_to_bot(line, unknown) from None
+
+    async def _offer_dropped_files(self, line: str) -> None:
+        """Raise UsageError if a line has nothing but files of this machine. The same line again sends them."""
+        files = await asyncio.to_thread(dropped_files, line)
+        if not files:
+            return
+        there = self.current
+        self._offered = there, line, CommandInput("send", (line.strip(),))
+        shown = ", ".join(file_label(file.name) for file in files)
+        is_one = len(files) == 1
+        raise UsageError(
+            f"{shown} {'is a file' if is_one else 'are files'} here. Nothing was sent; the same line again (Enter) "
+            f"sends {'it' if is_one else 'them'} to {quote_place(there)}, as /send does"
+        )
 
     def _offer_to_bot(self, line: str, unknown: UnknownCommand) -> UsageError:
         """Return the refusal of a line. If it is a command of a bot there, the same line again is sent to the bot."""
@@ -309,7 +332,7 @@ class Session(CommandContext):
             if typed.name == "quit":
                 return False
             if typed.name in TEXT_COMMANDS:
-                self.sender.add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
+                await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 self.display.numbers.clear()
                 return True
             await self.sender.flush()
@@ -340,7 +363,15 @@ class Session(CommandContext):
             if sent is not None:
                 await self.display.show_event({**sent.to_json(), "ref": command.ref})
                 return
+        await self._add(message)
+
+    async def _add(self, message: OutgoingMessage) -> None:
+        """Send a message with those that wait; one with files alone, since its files are copied before."""
+        if message.files:
+            await self.sender.flush()
         self.sender.add(message)
+        if message.files:
+            await self.sender.flush()
 
     # Errors
 
@@ -404,6 +435,8 @@ class MessageSender:
                 self.add_receipt(message.to, result)
 
     async def _send(self, one: OutgoingMessage) -> Receipt:
+        if one.files:
+            return await file_commands.send_files(self._ctx, one)
         return await self._ctx.peer.send(
             one.to, one.text, one.reply_to, action=one.action, ref=one.ref, claimed_at=one.claimed_at
         )

@@ -157,6 +157,24 @@ COMMANDS = (
         "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT),
     ),
+    TypedCommand(
+        "send", "FILE [TEXT]", "send a file to the current conversation", "/send report.pdf the plan",
+        named_kinds=("file", ""),
+        details=(
+            "Tab completes the path; quote blanks, or drop the file onto the terminal",
+            "several files: their full paths, one after the other",
+        ),
+    ),
+    TypedCommand(
+        "get", "[FILE] [PATH]", "save a file; with nothing behind it: the newest one here", "/get 3",
+        named_kinds=("shown file", "file"),
+        details=(
+            "FILE is the number behind it, as in /files, or its name",
+            "PATH is a directory or file; without: Downloads, or where p2pchat started",
+            "/get stop ends it; what has come stays, and /get goes on there",
+        ),
+    ),
+    TypedCommand("files", "[N]", "the last N files here (10), with their numbers", "/files"),
     TypedCommand("history", "[N]", "the last N messages here (20), with numbers", "/history 50"),
     TypedCommand(
         "search", "[-a] WORDS", "the newest messages here that contain all these words", "/search backup failed",
@@ -309,6 +327,8 @@ def _refuse_almost_a_command(line: str) -> None:
 
 
 def _arguments(command: TypedCommand, rest: str) -> tuple[str, ...]:
+    if "file" in command.kinds and (rest or not command.least):  # a path has quotes of its own
+        return (rest,) if rest else ()
     parts: list[str] = []
     while rest and (command.many or len(parts) < command.most - 1):
         name, rest = split_name(rest)

@@ -65,7 +65,7 @@ def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
     assert {order.do for order in objects} == JSON_COMMANDS.keys()
     for order in objects:
         named = re.findall(
-            r'`"(\w+)":', next(line for line in section("JSON commands").splitlines() if f'"{order.do}"' in line)
+            r'`"(\w+)":', next(line for line in section("JSON commands").splitlines() if f'"do":"{order.do}"' in line)
         )
         assert {*order.fields, *named} == JSON_COMMANDS[order.do].keys()
 

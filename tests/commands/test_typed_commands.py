@@ -142,7 +142,18 @@ def test_every_example_parses(command: TypedCommand) -> None:
     meant = parse_line(command.example)
     assert isinstance(meant, CommandInput) and meant.name == command.name
     assert len(command.kinds) == command.most
-    assert set(command.kinds) <= {"conversation", "user", "member", "command", "setting", "value", "endpoint", ""}
+    assert set(command.kinds) <= {
+        "conversation",
+        "user",
+        "member",
+        "command",
+        "setting",
+        "value",
+        "endpoint",
+        "file",
+        "shown file",
+        "",
+    }
 
 
 def test_help_fits_a_small_terminal_and_names_every_command() -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,28 @@ async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[L
 
 
 REFUSED = ("yan", "YAN", "bob", "Bob", "dave", "gate", "room", "admin", "all", "--", "::1", "", "a#b", "x" * 33)
+
+
+async def test_no_client_names_files_of_the_gateways_machine(tmp_path: Path) -> None:
+    """What the operator's terminal may read and write is not for accounts."""
+    secret = tmp_path / "secret"
+    secret.write_text("of the operator")
+    async with mesh("gate") as net, listening(app := create_app(net.peers[0])) as port:
+        served = Served(net.peers[0], app, port)
+        await served.register("zoe")
+        async with calling(served, "zoe") as zoe:
+            id = (await zoe.send("hello"))["id"]
+            for order in (
+                {"do": "send", "text": "look", "files": [str(secret)]},
+                {"do": "get", "id": id, "path": str(tmp_path / "new")},
+                {"do": "get", "id": id},
+            ):
+                await zoe.say(**order, ref="no")
+                error = await zoe.next("error", ref="no")
+                assert error["code"] == "usage" and "files of the gateway's machine" in error["text"]
+            assert await zoe.ask(do="files") == []
+            assert [row["text"] for row in await zoe.ask(do="history")] == ["hello"]
+        assert not (tmp_path / "new").exists()
 
 
 async def test_another_name_is_refused_as_sign_up_refuses_it() -> None:

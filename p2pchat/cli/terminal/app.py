@@ -22,6 +22,7 @@ from p2pchat.cli.process import Shutdown
 from p2pchat.cli.streams import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (
+    DIM,
     FocusReporter,
     TerminalAlerts,
     TerminalStream,
@@ -130,6 +131,7 @@ class TerminalFrontEnd:
                 lambda: [_typed_address(conversation) for conversation in peer.conversations()],
                 self._members,
                 self.display.speakers,
+                lambda: self.display.files.names,
             ),
             history=ProfileHistory(Path(directory) if directory else None),
             output=self._output,
@@ -139,7 +141,7 @@ class TerminalFrontEnd:
             on_editor=self._on_editor,
             focus=self._focus,
             on_change=self._on_change,
-            status_row=self._typing_row,
+            status_row=self._status_row,
         )
 
     # Events of the prompt
@@ -219,6 +221,11 @@ class TerminalFrontEnd:
             UnreadBadge(_typed_address(self._peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
         ]
         return prompt_label(self._current(), badges, columns)
+
+    def _status_row(self) -> Row | None:
+        """Return the row above the prompt: files that are on their way, and who is typing."""
+        typing, files = self._typing_row(), self._session.fetches.row
+        return [(DIM, f"{files}{'   ' if typing else ''}"), *(typing or [])] if files else typing
 
     def _typing_row(self) -> Row | None:
         peer, here = self._peer, open_conversation(self._session)

@@ -1,4 +1,4 @@
-"""Tab completion of commands, names and conversations; users who wrote last come first."""
+"""Tab completion of commands, names, conversations and files; users who wrote last come first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prompt_toolkit.document import Document
 from p2pchat.commands.chat_settings import BY_NAME as SETTINGS_BY_NAME
 from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, NAMES, TypedCommand, split_name, typed_name
+from p2pchat.commands.typed_paths import path_candidates, path_end, typed_path
 from p2pchat.safe_text import safe_line
 
 MAX_SPEAKERS = 200  # remembered; others follow in alphabetical order
@@ -45,6 +46,7 @@ class LineCompleter(Completer):
         users: Returns the labels of all other users.
         conversations: Returns the names of all conversations, as typed.
         members: Returns the labels of the other members of the current group.
+        files: Returns the names of the files that were shown, the newest first.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class LineCompleter(Completer):
         conversations: Callable[[], Iterable[str]],
         members: Callable[[], Iterable[str]],
         speakers: RecentSpeakers,
+        files: Callable[[], Iterable[str]] = lambda: (),
     ) -> None:
         self._users = users
         self._conversations = conversations
         self._members = members
         self._speakers = speakers
+        self._files = files
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         before = document.text_before_cursor
@@ -77,6 +81,8 @@ class LineCompleter(Completer):
         return self._of_argument(command, rest.lstrip(" "))
 
     def _of_argument(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
+        if "file" in command.kinds:
+            return self._of_files(command, rest)
         position, final, before = 0, MAX_ARGUMENTS if command.many else command.most - 1, ""
         while position < final and (split := split_name(rest))[1]:
             before, rest, position = split[0], split[1], position + 1
@@ -107,6 +113,24 @@ class LineCompleter(Completer):
         if kind == "setting":
             return [setting.name for setting in SETTINGS]
         return []
+
+    # A file
+
+    def _of_files(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
+        """Complete a path, or the name of a file that was shown; behind them a path or a text."""
+        position, typed = 0, rest
+        while (end := path_end(typed)) < len(typed):
+            position, typed = position + 1, typed[end:].lstrip()
+        kind = command.kinds[position] if position < len(command.kinds) else ""
+        if kind == "shown file":
+            names = [typed_path(name) for name in self._files()]
+            return _starting(typed, names, after=lambda _: " ")
+        if kind != "file" and not typed.startswith(("/", "~/")):
+            return self._of_text(rest, rest)
+        return [
+            Completion(path if path.endswith("/") else f"{path} ", start_position=-len(typed), display=safe_line(path))
+            for path in path_candidates(typed)
+        ]
 
     # A text
 

@@ -64,6 +64,7 @@ class TerminalDisplay(Display):
         self, screen: Screen, alerts: TerminalAlerts, log: EventLogFile | None, on_change: Callable[[], None]
     ) -> None:
         super().__init__(screen, log, as_json=False, echo=True)
+        self.numbers_files = True
         self._screen = screen
         self._alerts = alerts
         self._on_change = on_change
@@ -284,7 +285,7 @@ class TerminalDisplay(Display):
         related = await self._related(event)
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
-        line = message_line(event, self.me, elsewhere=elsewhere, related=related)
+        line = message_line(self.with_file_numbers(event), self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
 
     def _number(self, event: EventLine) -> list[Fragment]:
@@ -386,7 +387,9 @@ class TerminalDisplay(Display):
         if command == "search":
             for row in self._without_ignored(rows):  # with full dates: hits may be of any day
                 related = await self._related(row)
-                self._screen.add_line([*self._number(row), *message_row(row, self.me, None, related)])
+                self._screen.add_line(
+                    [*self._number(row), *message_row(self.with_file_numbers(row), self.me, None, related)]
+                )
             lines = lines[-1:]  # the summary
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)

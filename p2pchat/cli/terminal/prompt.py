@@ -38,6 +38,7 @@ from p2pchat.cli.terminal.device import UNREAD, FocusReporter, breaks_rows
 from p2pchat.cli.terminal.event_display import is_text
 from p2pchat.cli.terminal.screen import ResizeGuard, Screen
 from p2pchat.commands.event_text import quote_name
+from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import safe_line
 
@@ -356,9 +357,12 @@ _SLASH = "/"
 def pasted_text(pasted: str, before: str) -> str:
     """Return what a paste adds to the line behind `before`: with \\n as newlines, and none at the end.
 
-    A slash at the beginning of the line is doubled, so that the line is a text and no command.
+    A slash at the beginning of the line is doubled, so that the line is a text and no command. Dropped files are such a
+    paste too: what sends them stands in the line then, and Enter does it.
     """
     text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    if not before and dropped_files(text):
+        return f"/send {text.strip()} "
     return _SLASH + text if not before and text.startswith(_SLASH) else text
 
 

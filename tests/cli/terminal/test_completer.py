@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
@@ -16,7 +18,9 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     speakers = RecentSpeakers()
     for label in spoke:
         speakers.add(label)
-    completer = LineCompleter(lambda: USERS, lambda: ["room", "annabel", "bob", "#ops"], lambda: ["bob"], speakers)
+    completer = LineCompleter(
+        lambda: USERS, lambda: ["room", "annabel", "bob", "#ops"], lambda: ["bob"], speakers, lambda: ["plan.pdf"]
+    )
     document = Document(line)
     found = completer.get_completions(document, CompleteEvent())
     return [line[: len(line) + one.start_position] + one.text for one in found]
@@ -79,3 +83,16 @@ def test_only_recent_speakers_are_remembered() -> None:
     for number in range(MAX_SPEAKERS + 1):
         speakers.add(f"user{number:04}")
     assert speakers.sorted(["user0000", "user0001", "a"]) == ["user0001", "a", "user0000"]
+
+
+def test_paths_and_files_that_were_shown_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("docs/deep.txt", "draft"):
+        (tmp_path / name).touch()
+    assert offered("/send d") == ["/send docs/", "/send draft "]
+    assert offered("/send docs/") == ["/send docs/deep.txt "]
+    assert offered("/send nothing") == []
+    assert offered("/send draft for an") == ["/send draft for Anna Maria ", "/send draft for annabel "]
+    assert offered("/get pl") == offered("/get ") == ["/get plan.pdf "]
+    assert offered("/get 1 do") == ["/get 1 docs/"]

@@ -1,0 +1,285 @@
+"""Commands about files: /send, /get, /files, and the JSON commands `get` and `files`.
+
+They read and write files of the machine where the peer runs. So they are for who runs it, never for a client of a
+gateway; and as typed lines only for a person at a terminal, because lines that are piped in may come from anywhere.
+
+A file is shown with the number by which /get means it: `[report.pdf, 2.1 MB: /get 3]`. Numbers count up from the start
+of the chat, and none ever means another file. Files are fetched in tasks of their own, beside whatever is typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import datetime
+from pathlib import Path
+
+from p2pchat import Attachment, Conversation, P2PChatError, Receipt
+from p2pchat.commands.context import CommandContext
+from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, quote_name, quote_place
+from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.message_commands import OutgoingMessage, parse_count, parse_limit, recent_pages, resolve_or_all
+from p2pchat.commands.output import CommandResult
+from p2pchat.commands.typed_paths import split_files, split_path, to_path
+from p2pchat.safe_text import safe_line
+
+FILES = 10  # of /files
+STOP = "stop"  # behind /get
+LARGE = 10_000_000  # bytes; copying that much for a message takes long enough to be told of
+DOWNLOADS = "Downloads"  # below the home directory
+
+
+class FetchStopped(CommandError):
+    """A file was asked for, and the user or the end of the chat stopped that."""
+
+    code = KEPT
+
+    def __init__(self) -> None:
+        super().__init__("stopped: what has come of this file stays, and getting it again goes on there")
+
+
+# ---- send
+
+
+async def send_here(ctx: CommandContext, rest: str) -> OutgoingMessage:
+    """/send: one or several files to the current conversation, with a text behind them."""
+    _require_person(ctx, "/send", 'p2pchat send TO --file FILE, or {"do":"send","files":[…]} under --json')
+    files, text = await asyncio.to_thread(split_files, rest)
+    return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
+
+
+async def send_files(ctx: CommandContext, message: OutgoingMessage) -> Receipt:
+    """Send a message with files; return its receipt."""
+    require_local_files(ctx)
+    size = await asyncio.to_thread(_check_files, message.files)
+    what = file_label(os.path.basename(message.files[0])) if len(message.files) == 1 else f"{len(message.files)} files"
+    doing = f"sending {what}: {format_size(size)} are copied into your profile first"
+    try:
+        with ctx.fetches.showing(doing if size >= LARGE else ""):
+            return await ctx.peer.send(
+                message.to, message.text, message.reply_to, action=message.action, ref=message.ref,
+                claimed_at=message.claimed_at, files=message.files,
+            )  # fmt: skip
+    except OSError as error:
+        raise CommandError(f"a file cannot be sent: {error.strerror or error}") from None
+
+
+def _check_files(files: tuple[str, ...]) -> int:
+    """Return the size of all files together. Raises UsageError for one that cannot be sent."""
+    size = 0
+    for file in files:
+        path = Path(file)
+        try:
+            is_directory, is_there = path.is_dir(), path.exists()
+            size += path.stat().st_size if is_there else 0
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{safe_line(file)[:200]!r} cannot be read: {error}") from None
+        if is_directory:
+            raise UsageError(f"{safe_line(file)} is a directory: pack it first, for example as a .zip, and send that")
+        if not is_there:
+            raise UsageError(f"there is no file {safe_line(file)[:200]!r}: nothing was sent")
+    return size
+
+
+def require_local_files(ctx: CommandContext) -> None:
+    """Raise UsageError unless this session may read and write files of the machine where the peer runs."""
+    if not ctx.local_files:
+        raise UsageError("a client of a gateway cannot read or write files of the gateway's machine")
+
+
+def _require_person(ctx: CommandContext, command: str, instead: str) -> None:
+    require_local_files(ctx)
+    if not ctx.interactive:
+        raise UsageError(
+            f"{command} is for a person at a terminal, because lines of a pipe may come from anywhere; a program has "
+            f"{instead}"
+        )
+
+
+# ---- files
+
+
+async def files_here(ctx: CommandContext, count: str = str(FILES)) -> CommandResult:
+    """/files: the newest files of the current conversation."""
+    return await files(ctx, ctx.current, parse_count(count, "/files [N]"))
+
+
+async def files(ctx: CommandContext, to: Conversation | str | None = None, limit: int = FILES) -> CommandResult:
+    """List the newest files, the oldest of them first; without `to` of all conversations."""
+    where, limit = await resolve_or_all(ctx, to), parse_limit(limit)
+    found = await _newest(ctx, where, limit)
+    rows = [_row(*one) for one in reversed(found)]
+    return CommandResult(rows, _lines(ctx, where, found))
+
+
+def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[Attachment, int]]) -> list[str]:
+    if not ctx.for_people:
+        return []
+    if not found:
+        return [f"-- no files in {quote_place(where) if where else 'any conversation'} yet: /send FILE sends one"]
+    now = datetime.now().astimezone()
+    numbered = [
+        (ctx.display.files.number(file.message.id, number, file.name), file) for file, number in reversed(found)
+    ]
+    width = max(len(str(number)) for number, _ in numbered)
+    lines = []
+    for number, file in numbered:
+        row = _row(file, 1)
+        who = "you" if file.message.sender.is_me else quote_name(row["sender"])
+        state = "here" if row["here"] else "not here yet"
+        shown = f"{file_label(file.name)}, {format_size(file.size)}"
+        lines.append(f"{number:>{width}} {shown} (from {who}, {format_time(row['sent_at'], now)}; {state})")
+    return [*lines, f"-- /get {numbered[-1][0]} saves the last one in {_shown(_usual_directory())}"]
+
+
+def _row(file: Attachment, number: int) -> EventLine:
+    message = file.message.to_json()
+    copied = ("id", "conversation", "conversation_id", "kind", "sender", "sender_id", "sent_at")
+    return {**{name: message[name] for name in copied}, "number": number, **file.to_json()}
+
+
+async def _newest(ctx: CommandContext, where: Conversation | None, limit: int) -> list[tuple[Attachment, int]]:
+    """Return the newest files and the number of each in its message, the newest first; none of ignored users."""
+    found: list[tuple[Attachment, int]] = []
+    async for page in recent_pages(ctx, where, None):
+        for message in reversed(page):
+            if message.attachments and not ctx.hides(message.to_json()):
+                found += reversed([(file, number) for number, file in enumerate(message.attachments, 1)])
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+# ---- get
+
+
+async def get_here(ctx: CommandContext, rest: str = "") -> CommandResult:
+    """/get: save a file that is meant by its number, by its name, or by nothing: the newest one here."""
+    _require_person(ctx, "/get", "p2pchat get MESSAGE-ID --output FILE")
+    if rest.strip() == STOP:
+        count = await ctx.fetches.stop()
+        return CommandResult(lines=[] if count else ["-- no file is being fetched"])
+    file, number, target = await _meant(ctx, rest)
+    directory = await asyncio.to_thread(_usual_directory)
+    path = to_path(target).absolute() if target else directory
+    await _check_target(ctx, path)
+    is_here = await file.is_here()
+    if not is_here:
+        number = ctx.display.files.number(file.message.id, number, file.name)
+        what = f"{file_label(file.name)} ({format_size(file.size)})"
+        print_notice(f"-- getting {what}; /get {STOP} stops that, and /get {number} goes on")
+    doing = ctx.fetches.begin(file, _save_for_person(ctx, file, path))
+    if is_here:  # a copy on this disk
+        await asyncio.wait([doing])
+    return CommandResult()
+
+
+async def _save_for_person(ctx: CommandContext, file: Attachment, path: Path) -> None:
+    try:
+        saved = await file.save(path, lambda stored, size: ctx.fetches.on_progress(file, stored))
+    except asyncio.CancelledError:
+        print_notice(f"-- stopped getting {file_label(file.name)}: what has come of it stays")
+        raise
+    except OSError as error:
+        print_error(f"{file_label(file.name)} cannot be saved: {error.strerror or error}: {error.filename or path}")
+    except P2PChatError as error:
+        print_error(f"{file_label(file.name)} did not come: {error}")
+    else:
+        print_notice(f"-- saved {_shown(saved)} ({format_size(file.size)})")
+
+
+async def _meant(ctx: CommandContext, rest: str) -> tuple[Attachment, int, str]:
+    """Return the file that is meant by what stands behind /get, its number in its message, and where it is to go."""
+    word, target = split_path(rest)
+    if not word:
+        for file, number in await _newest(ctx, ctx.current, 1):
+            return file, number, ""
+        raise UsageError("there are no files here yet: /files lists them where there are some")
+    if word.isascii() and word.isdecimal() and len(word) < 10:
+        found = ctx.display.files.find(int(word))
+        if found is None:
+            raise UsageError(f"there is no file {word}: /files lists the files here with their numbers")
+        message = await ctx.peer.message(found[0])
+        if len(message.attachments) < found[1]:
+            raise UsageError(f"file {word} was deleted by its sender")
+        return message.attachments[found[1] - 1], found[1], split_path(target)[0]
+    for name, to in ((rest.strip(), ""), (word, split_path(target)[0])):
+        async for page in recent_pages(ctx, ctx.current, None):
+            for message in reversed(page):
+                for number, file in enumerate(message.attachments, 1):
+                    if name.casefold() in (file.name.casefold(), file.disk_name.casefold()):
+                        return file, number, to
+    raise UsageError(f"there is no file {safe_line(word)[:100]!r} here: /files lists them with their numbers")
+
+
+async def _check_target(ctx: CommandContext, path: Path) -> None:
+    """Raise UsageError unless something can be saved there; ask before a file is replaced."""
+    try:
+        is_directory, is_there, has_place = path.is_dir(), path.exists(), path.parent.is_dir()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{safe_line(str(path))[:200]!r} cannot be used: {error}") from None
+    if is_directory:
+        return
+    if not has_place:
+        raise UsageError(f"there is no directory {safe_line(str(path.parent))}: nothing was saved")
+    if is_there and not await ctx.display.confirm(f"replace {safe_line(str(path))}?"):
+        raise UsageError("nothing was saved")
+
+
+def _usual_directory() -> Path:
+    """Return where files go that are saved without a path: Downloads, or where p2pchat was started."""
+    try:
+        usual = Path.home() / DOWNLOADS
+        return usual if usual.is_dir() else Path.cwd()
+    except (OSError, RuntimeError):  # there is no home directory
+        return Path.cwd()
+
+
+def _shown(path: Path) -> str:
+    """Return a path for people: from `~` on, if it is in the home directory."""
+    try:
+        return safe_line(f"~/{path.relative_to(Path.home())}")
+    except (RuntimeError, ValueError):
+        return safe_line(str(path))
+
+
+async def get(
+    ctx: CommandContext, id: str, number: int = 1, path: str | None = None, stop: bool = False, ref: str | None = None
+) -> CommandResult | None:
+    """JSON command `get`: fetch a file of a message, save it if there is a `path`, and answer when that is done."""
+    require_local_files(ctx)
+    message = await ctx.peer.message(id)
+    if not 1 <= number <= len(message.attachments):
+        count = len(message.attachments)
+        has = "no files" if not count else "1 file" if count == 1 else f"{count} files"
+        raise UsageError(f"this message has {has}, so there is no file {number}")
+    file = message.attachments[number - 1]
+    if stop:
+        return CommandResult([{**_row(file, number), "stopped": await ctx.fetches.stop((id, file.root))}])
+    ctx.fetches.begin(file, _save_for_program(ctx, file, number, path, ref))
+    return None
+
+
+async def _save_for_program(
+    ctx: CommandContext, file: Attachment, number: int, path: str | None, ref: str | None
+) -> None:
+    def on_progress(stored: int, size: int) -> None:
+        ctx.fetches.on_progress(file, stored)
+
+    try:
+        if path is None:
+            await file.fetch(on_progress)
+            saved = ""
+        else:
+            saved = str(await file.save(Path(path).expanduser(), on_progress))
+    except asyncio.CancelledError:
+        await ctx.report_error(FetchStopped(), ref)
+        raise
+    except OSError as error:
+        why = CommandError(f"the file cannot be saved: {error.strerror or error}: {error.filename or path}")
+        await ctx.report_error(why, ref)
+    except P2PChatError as error:
+        await ctx.report_error(error, ref)
+    else:
+        row = {**_row(file, number), "path": saved} if saved else _row(file, number)
+        await ctx.display.show_answer("get", [row], [], ref)

@@ -1,0 +1,125 @@
+"""Files that a session fetches now, and the numbers by which its user means files.
+
+Each file that is fetched has a task, so that a person types on and a program's other commands are answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from p2pchat import Attachment
+from p2pchat.commands.event_text import file_label, format_size
+from p2pchat.commands.exit_codes import UsageError
+
+MAX_FETCHES = 256  # at once, of one session; a guess
+MAX_NUMBERED = 10_000  # files; above, the oldest lose their numbers
+
+
+class FileNumbers:
+    """The numbers by which /get means files: from 1 on, in the order in which files were shown."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, int], int] = {}  # by the id of a message and the number in it
+        self._files: dict[int, tuple[str, int]] = {}
+        self._names: dict[int, str] = {}
+        self._last = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files that have numbers, the newest first; without those that cannot be typed."""
+        return list(dict.fromkeys(name for name in reversed(self._names.values()) if name.isprintable()))
+
+    def number(self, message_id: str, in_message: int, name: str) -> int:
+        """Return the number of a file; the next one for a file that has none. `in_message` counts from 1."""
+        key = message_id, in_message
+        if key not in self._numbers:
+            self._last += 1
+            self._numbers[key] = self._last
+            self._files[self._last], self._names[self._last] = key, name
+            if len(self._files) > MAX_NUMBERED:
+                oldest = next(iter(self._files))
+                del self._numbers[self._files.pop(oldest)], self._names[oldest]
+        return self._numbers[key]
+
+    def find(self, number: int) -> tuple[str, int] | None:
+        """Return the id of the message and the number in it; None if no file has this number."""
+        return self._files.get(number)
+
+
+class FileFetches:
+    """The files that are fetched, or copied into the profile, for one session.
+
+    Attributes:
+        on_change: Called when `row` may have changed.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[asyncio.Task[None], Attachment] = {}
+        self._stored: dict[Attachment, int] = {}
+        self._texts: list[str] = []
+        self.on_change: Callable[[], None] = lambda: None
+
+    def begin(self, file: Attachment, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run what fetches a file, as a task. Raises UsageError if there are too many."""
+        if len(self._running) >= MAX_FETCHES:
+            work.close()
+            raise UsageError(f"{MAX_FETCHES} files are being fetched: wait for some of them")
+        task = asyncio.create_task(work)
+        self._running[task] = file
+        task.add_done_callback(self._on_done)
+        self.on_change()
+        return task
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        file = self._running.pop(task)
+        self._stored.pop(file, None)
+        self.on_change()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            task.get_loop().call_exception_handler({"message": "p2pchat: a file was not fetched", "exception": error})
+
+    def on_progress(self, file: Attachment, stored: int) -> None:
+        """Handle that so many bytes of a file are here."""
+        self._stored[file] = stored
+        self.on_change()
+
+    @contextmanager
+    def showing(self, text: str) -> Iterator[None]:
+        """Show a text while something goes on; "" for none."""
+        self._texts += [text] if text else []
+        self.on_change()
+        try:
+            yield
+        finally:
+            if text:
+                self._texts.remove(text)
+            self.on_change()
+
+    @property
+    def row(self) -> str:
+        """One row about all that goes on; "" for nothing."""
+        files = list(dict.fromkeys(self._running.values()))
+        if not files:
+            return "   ".join(self._texts)
+        stored, size = sum(self._stored.get(file, 0) for file in files), sum(file.size for file in files)
+        what = file_label(files[0].name) if len(files) == 1 else f"{len(files)} files"
+        if not any(file in self._stored for file in files):
+            far = f"{format_size(size)}, waiting for somebody who has {'it' if len(files) == 1 else 'them'}"
+        else:
+            far = f"{format_size(stored)} of {format_size(size)}, {100 * stored // max(1, size)} %"
+        return "   ".join([f"getting {what}: {far} (/get stop)", *self._texts])
+
+    async def stop(self, file: tuple[str, str] | None = None) -> int:
+        """Stop those that fetch one file, by the id of its message and its root, or all; return how many these were."""
+        tasks = [task for task, one in self._running.items() if file in (None, (one.message.id, one.root))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return len(tasks)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until nothing is fetched any more, up to `timeout` seconds; None: as long as it takes."""
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=timeout)

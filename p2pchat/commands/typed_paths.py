@@ -1,0 +1,166 @@
+"""Paths of files, as people type them and as a terminal writes them when a file is dropped onto it.
+
+A dropped file comes in one of the forms of a shell, or as an address: 'my file.png', my\\ file.png, "my file.png",
+file:///home/ada/my%20file.png. Relative paths begin in the directory where p2pchat was started. On Windows a backslash
+is a part of a path, and only quotes enclose blanks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+from urllib.request import url2pathname
+
+ESCAPES = sys.platform != "win32"
+MAX_BLANKS = 64  # of a path that is typed with blanks and without quotes; a guess
+_ADDRESS = re.compile(r"file://(?:localhost)?(/.*)", re.IGNORECASE | re.DOTALL)
+_PLAIN = re.compile(r"[\w./~:+=@%,-]*")
+# What a line begins with that may be a dropped file: a full path, one of the home directory, a quote, an address.
+_DROPPED = re.compile(r"""['"]|/(?!/)|~[/\\]|file:///?|\\\\|[A-Za-z]:[/\\]""", re.IGNORECASE)
+
+
+def split_path(text: str) -> tuple[str, str]:
+    """Split off the first path: up to a blank outside of quotes. Return it without quotes, and the rest of the text.
+
+    A quote that is not closed encloses all that follows.
+    """
+    text = text.lstrip()
+    path, end = _scan(text)
+    return path, text[end:].lstrip()
+
+
+def path_end(text: str) -> int:
+    """Return where the path at the beginning of a text ends; the length of the text if it may go on."""
+    return _scan(text)[1]
+
+
+def _scan(text: str) -> tuple[str, int]:
+    """Return the path at the beginning of a text, without quotes, and where it ends."""
+    found: list[str] = []
+    quote, at = "", 0
+    while at < len(text):
+        character, following = text[at], text[at + 1 : at + 2]
+        if not quote and character.isspace():
+            break
+        if character == quote:
+            quote = ""
+        elif not quote and character in (("'", '"') if ESCAPES else ('"',)):
+            quote = character
+        elif ESCAPES and character == "\\" and following and (not quote or (quote == '"' and following in '"\\')):
+            found.append(following)
+            at += 1
+        else:
+            found.append(character)
+        at += 1
+    return "".join(found), at
+
+
+def to_path(word: str) -> Path:
+    """Return the path that a word means: also an address of a file, or a path below `~`."""
+    address = _ADDRESS.fullmatch(word)
+    text = word
+    if address:
+        text = unquote(address[1]) if ESCAPES else url2pathname(address[1])
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user, or no home directory
+        return Path(text)
+
+
+def typed_path(path: str) -> str:
+    """Return a path as it is typed before other words."""
+    if _PLAIN.fullmatch(path if ESCAPES else path.replace("\\", "/")):
+        return path
+    if not ESCAPES:
+        return f'"{path}"'
+    return re.sub(r"([^\w./~:+=@%,-])", r"\\\1", path)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether this is a plain file that is there."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds NUL
+        return False
+
+
+def dropped_files(line: str) -> list[Path]:
+    """Return the files of a line that has nothing but full paths of files; [] for any other line."""
+    rest, found = line.strip(), list[Path]()
+    if "\n" in rest or not _DROPPED.match(rest):
+        return []
+    while rest:
+        if not _DROPPED.match(rest):
+            return []
+        word, rest = split_path(rest)
+        path = to_path(word)
+        if not (path.is_absolute() and is_file(path)):
+            return []
+        found.append(path)
+    return found
+
+
+def split_files(text: str) -> tuple[list[Path], str]:
+    """Split what stands behind /send into files and a text.
+
+    The first path may be relative, and may have blanks without quotes if there is such a file. Further files are those
+    whose full paths follow, as a terminal writes several dropped files.
+    """
+    word, rest = split_path(text)
+    path = to_path(word)
+    if not is_file(path):
+        blanks = [found.start() for found in re.finditer(r"\s+|\Z", text.strip())][:MAX_BLANKS]
+        for end in reversed(blanks):
+            whole = to_path(text.strip()[:end])
+            if is_file(whole):
+                path, rest = whole, text.strip()[end:].lstrip()
+                break
+    files = [path]
+    while rest and _DROPPED.match(rest):
+        word, after = split_path(rest)
+        more = to_path(word)
+        if not (more.is_absolute() and is_file(more)):
+            break
+        files.append(more)
+        rest = after
+    return files, rest
+
+
+# ---- completion
+
+
+MAX_NAMES = 1000  # of a directory that are offered; a guess
+
+
+def path_candidates(typed: str) -> list[str]:
+    """Return the paths that a path which is being typed may become, as they are typed; directories end in a slash."""
+    word, _ = split_path(typed)
+    if _ADDRESS.match(word):
+        return []
+    if word == "~":
+        return ["~/"]
+    start = max(word.rfind("/"), word.rfind("\\") if not ESCAPES else -1) + 1
+    before, begin = word[:start], word[start:]
+    names: list[tuple[str, bool]] = []
+    try:
+        with os.scandir(to_path(before or ".")) as entries:
+            for entry in entries:
+                is_hidden = entry.name.startswith(".") and not begin.startswith(".")
+                if entry.name.casefold().startswith(begin.casefold()) and entry.name.isprintable() and not is_hidden:
+                    names.append((entry.name, _is_directory(entry)))
+                    if len(names) >= MAX_NAMES:
+                        break
+    except (OSError, ValueError):
+        return []
+    exact = [one for one in names if one[0].startswith(begin)]
+    return [typed_path(f"{before}{name}{'/' if is_directory else ''}") for name, is_directory in sorted(exact or names)]
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
