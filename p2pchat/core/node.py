@@ -240,7 +240,8 @@ class Node:
             taken.send_pending()
         if context.quota.must_check:
             context.quota.request_sums()
-        context.lookups.flush()
+        if context.lookups.waiting:
+            context.lookups.flush()
         self.sync.conversations.pack_quiet(self.settings.max_open_writers)
         if any(fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
             self._commit()

@@ -431,7 +431,8 @@ class CausalOrder:
     def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""
         if not isinstance(log, TalkLog) or conversation.group is None or conversation.group.state is None:
-            return conversation.boundary.split_by_age(log.id, log.before, first, end)
+            boundary = conversation.boundary
+            return boundary.split_by_age(log.id, log.before, first, end) if boundary.marks else (end, False)
         members = conversation.group.state.members
         added = min((gen for user, gen in members.items() if user in self._sync.hosted), default=0)
         return log.split_by_gen(added, first, end)

@@ -287,7 +287,7 @@ class DeliveryReceipts(AckTracker):
 
     def position(self, log: LogId, member: UserId) -> int:
         """Return a member's position in a log, of its own or as a user of a peer; 0 when it is not known."""
-        return self._position_by(log, member, self.rosters.stays(member))
+        return self._position_by(log, member, self.rosters.stays(member) if log in self._rows else ())
 
     def _position_by(self, log: LogId, member: UserId, stays: Iterable[Stay]) -> int:
         found, rows = super().position(log, member), self._rows.get(log, {})

@@ -30,11 +30,14 @@ class Lookups:
 
     All questions about logs of one step are sent together. Callbacks run when the answer comes, in the order of the
     questions. Answers from before a reload of storage are dropped.
+
+    Attributes:
+        waiting: The questions that were not sent yet, by field of Lookup.
     """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._waiting: dict[str, list[Question]] = {}  # not sent yet, by field of Lookup
+        self.waiting: dict[str, list[Question]] = {}
         self._sent: dict[int, dict[str, list[Question]]] = {}  # by ticket
         self._fetching: dict[int, Callable[[FetchResult], None]] = {}
 
@@ -67,7 +70,7 @@ class Lookups:
         self._ask("files", (log, seq), then)
 
     def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
-        self._waiting.setdefault(field, []).append((key, then))
+        self.waiting.setdefault(field, []).append((key, then))
 
     def fetch(
         self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
@@ -85,9 +88,7 @@ class Lookups:
 
     def flush(self) -> None:
         """Send the questions of this step."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, {}
+        waiting, self.waiting = self.waiting, {}
         for fields in ASKED_TOGETHER:
             asked = {field: waiting[field] for field in fields if field in waiting}
             if asked:
