@@ -1,4 +1,4 @@
-"""Frames of the wire protocol: typed records, their limits, and their encoding.
+"""Frames of the wire protocol: typed records, their encoding, and a decoder that checks lengths and limits.
 
 A frame on the wire is four bytes of length, big-endian, and one JSON object in UTF-8 whose "t" names its type.
 docs/protocol.md specifies the same for any language. This module knows shapes and sizes only. What a frame means is

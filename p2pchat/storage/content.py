@@ -1,4 +1,4 @@
-"""The content of attachments: files beside the database, by root, each kept once however often it is sent.
+"""The store of attached files: content by root, beside the database, each piece judged by its hash and kept once.
 
 Content is either whole, a file named by its root, or partial. Partial content has two files: `ROOT.part` with the
 pieces, and `ROOT.had`, the record: the size, the list of leaves, and a byte for each piece. A piece is judged by its

@@ -1,4 +1,4 @@
-"""Checks of this machine and of a profile, for `p2pchat doctor`.
+"""Checks of this machine and of a profile, for `p2pchat doctor`: Python, terminal, clock, disk, database, key, lock.
 
 A check returns findings: one line each about one subject, with one way to fix it where something is wrong.
 """

@@ -1,4 +1,4 @@
-"""Anti-entropy: comparison of the logs that two peers hold.
+"""Anti-entropy: comparison of the logs that two peers hold, which repairs whatever was lost, acknowledgements too.
 
 Peers compare a sum over everything shared, then a sum per conversation, then marks. A digest is the sum, mod 2**256,
 of the hashes of all visible tips. An equal digest acknowledges everything in it, and is not answered unless it asks. A

@@ -1,4 +1,4 @@
-"""One Engine.IO connection, by WebSocket or polling: what is queued, what was written, and what has surely arrived.
+"""One Engine.IO connection, by WebSocket or polling: packets decoded, queued, written, and proved to have arrived.
 
 A successful write does not prove that the client has the message, nor does a goodbye, nor a poll: HTTP clients repeat a
 poll whose connection broke, and say nothing. A client has a message when it has answered a ping that was written behind
