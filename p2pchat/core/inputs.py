@@ -213,6 +213,19 @@ class ContentGivenUp(Record, frozen=True):
     root: str
 
 
+class ContentRemoved(Record, frozen=True):
+    """This content goes from the disk, in a moment: no message names it any more, or a program forgets it.
+
+    Attributes:
+        charge: The line in `meta` about it (content_requests.py, CHARGE); "" for none.
+        forgotten: A program forgets it: it does not come by itself again.
+    """
+
+    root: str
+    charge: str = ""
+    forgotten: bool = False
+
+
 class ContentOpened(Record, frozen=True):
     """The answer to OpenContent: the pieces that are not here, () if it is whole, None while its leaves are missing."""
 
@@ -506,5 +519,6 @@ Input = (
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
     | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
-    | ContentWanted | ContentGivenUp | ContentOpened | LeavesStored | PiecesStored | ContentFailed | PullAnswered
+    | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
+    | PullAnswered
 )  # fmt: skip

@@ -10,6 +10,7 @@ import asyncio
 import mimetypes
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,9 @@ class Attachment:
         to = await asyncio.to_thread(self._free_path, Path(path))
         copy = await asyncio.to_thread(AtomicFile, to)
         try:
-            async for piece in self._pieces(content):
-                await asyncio.to_thread(copy.file.write, piece)
+            with content.held(self.root):
+                async for piece in self._pieces(content):
+                    await asyncio.to_thread(copy.file.write, piece)
             await asyncio.to_thread(copy.keep)
         finally:
             await asyncio.to_thread(copy.discard)
@@ -124,7 +126,8 @@ class Attachment:
         """Fetch it, and return its bytes; all of them are in memory then. Raises as fetch."""
         content = self._content
         await self.fetch()
-        return b"".join([piece async for piece in self._pieces(content)])
+        with content.held(self.root):
+            return b"".join([piece async for piece in self._pieces(content)])
 
     def __repr__(self) -> str:
         return f"Attachment({self.size} bytes, {self.root[:8]})"  # without the name
@@ -148,8 +151,11 @@ class Attachment:
         return next(path / name for name in names if not (path / name).exists())
 
 
-async def keep_files(content: ContentWorker, files: Sequence[FileToSend]) -> tuple[FileRef, ...]:
-    """Keep the content of files of this machine, and return what a message says about them.
+@asynccontextmanager
+async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> AsyncIterator[tuple[FileRef, ...]]:
+    """Keep the content of files of this machine, and yield what a message says about them.
+
+    It stays until the end of the block at least, and longer if a message that names it is stored by then.
 
     Raises:
         ValueError: There are too many, or one is too large.
@@ -157,7 +163,16 @@ async def keep_files(content: ContentWorker, files: Sequence[FileToSend]) -> tup
     """
     if len(files) > MAX_FILES:
         raise ValueError(f"a message has at most {MAX_FILES} files")
-    return tuple([await _keep(content, file) for file in files])
+    with ExitStack() as holds:
+        try:
+            kept = []
+            for file in files:
+                kept.append(await _keep(content, file))
+                holds.enter_context(content.held(kept[-1].root, kept=True))
+            yield tuple(kept)
+        except BaseException:
+            content.on_unneeded()
+            raise
 
 
 async def _keep(content: ContentWorker, file: FileToSend) -> FileRef:

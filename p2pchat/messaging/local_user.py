@@ -22,7 +22,7 @@ from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.message_requests import GroupRequest, Request
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
-from p2pchat.messaging.attachments import FileToSend, keep_files
+from p2pchat.messaging.attachments import FileToSend, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
@@ -232,8 +232,9 @@ class LocalUser(Viewer):
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
         if files:
-            kept, me = await keep_files(self._content, files), self.people.me
-            log, seq = await requests.write_files(me, conversation.key, kind, text, kept, re, ref, claimed)
+            me = self.people.me
+            async with kept_files(self._content, files) as kept:
+                log, seq = await requests.write_files(me, conversation.key, kind, text, kept, re, ref, claimed)
             return Receipt(self._lifecycle.tracker, self.people, log, seq)
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
@@ -305,6 +306,8 @@ class LocalUser(Viewer):
             messages, size = messages + step.messages, size + step.size_bytes
             if not step.more:
                 break
+        with suppress(StorageError):  # it is tried again
+            await driver.removal.sweep()
         is_offline = self._lifecycle.is_offline
         if size or is_offline:  # an earlier deletion beside a running peer may have left the file as large as it was
             with suppress(StorageError):  # the room is used again all the same

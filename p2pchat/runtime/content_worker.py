@@ -9,10 +9,11 @@ The jobs that the core orders are in content_orders.py.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -60,6 +61,10 @@ class ContentWorker(ContentOrders):
         self._waker: LoopWaker
         self._store: ContentStore | None = None  # used in the thread only
         self._fetching: dict[str, dict[asyncio.Future[None], Progress | None]] = {}  # by root
+        self._held: Counter[str] = Counter()  # content that may not go, by root
+        self._doomed: set[str] = set()  # held content that goes once nobody holds it
+        self._skipped: set[str] = set()  # held content that a sweep would have looked at
+        self.on_unneeded: Callable[[], None] = lambda: None  # called when there may be content that nobody needs
         self._closed = False
 
     # ---- jobs
@@ -98,6 +103,64 @@ class ContentWorker(ContentOrders):
             return (self._directory / root).stat().st_size == size
         return False
 
+    # ---- what may go
+
+    @contextmanager
+    def held(self, root: str, *, kept: bool = False) -> Iterator[None]:
+        """Keep content from being removed while it is read, or until the message that names it is stored.
+
+        Args:
+            kept: It was kept just now, so an order to delete it that still waits for a reader does not count.
+        """
+        self._held[root] += 1
+        if kept:
+            self._doomed.discard(root)
+        try:
+            yield
+        finally:
+            self._held[root] -= 1
+            if not self._held[root]:
+                del self._held[root]
+                if root in self._doomed:
+                    self._doomed.discard(root)
+                    self.run_soon(lambda store: store.delete(root))
+                if root in self._skipped:
+                    self._skipped.discard(root)
+                    self.on_unneeded()
+
+    def without_held(self, roots: Iterable[str]) -> list[str]:
+        """Return those that nobody holds. Of the others on_unneeded() tells once nobody does."""
+        asked = list(roots)
+        self._skipped.update(root for root in asked if root in self._held)
+        return [root for root in asked if root not in self._held]
+
+    def is_empty(self) -> bool:
+        """Return whether there is no content, and no program waits for any. It looks into a directory."""
+        if self._fetching:
+            return False
+        if self._memory is not None:
+            return not self._memory.names()
+        assert self._directory is not None
+        with suppress(OSError), os.scandir(self._directory) as found:
+            return next(found, None) is None
+        return True
+
+    def fetching(self) -> list[str]:
+        """Return the roots of content that programs wait for."""
+        return list(self._fetching)
+
+    async def delete(self, roots: Iterable[str]) -> None:
+        """Delete content; what somebody holds goes once nobody does. Raises as run()."""
+        asked = list(roots)
+        self._doomed.update(root for root in asked if root in self._held)
+        left = [root for root in asked if root not in self._held]
+
+        def delete(store: ContentStore) -> None:
+            for root in left:
+                store.delete(root)
+
+        await self.run(delete)
+
     # ---- downloads
 
     async def fetch(self, log: LogId, seq: int, file: FileRef, progress: Progress | None = None) -> None:
@@ -107,6 +170,7 @@ class ContentWorker(ContentOrders):
         """
         if self._closed:
             raise PeerClosed("the peer was closed")
+        self._doomed.discard(file.root)
         future: asyncio.Future[None] = self._loop.create_future()
         waiting = self._fetching.setdefault(file.root, {})
         waiting[future] = progress

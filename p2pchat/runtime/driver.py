@@ -47,6 +47,7 @@ from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager, gc_paused, return_memory_soon
+from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
@@ -144,6 +145,9 @@ class Driver:
             connections.send,
         )  # fmt: skip
         connections.on_drained = self.content.on_drained
+        self.removal: ContentRemover = ContentRemover(
+            self.content, self.disk, self.put, self.settle, self._on_sweep_defect
+        )
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             fx.Send: self._outgoing.send,
@@ -189,6 +193,7 @@ class Driver:
         return_memory_soon()  # what storage was read with
         self._flush_links()
         self._schedule()
+        self.removal.sweep_soon()
 
     def put(self, input: Input) -> None:
         """Have an input handled in the next turn of the loop.
@@ -437,6 +442,7 @@ class Driver:
                 self.recent.note_edited(change.relations)
             if change.pruned:
                 self.recent.skip(self.recent.newest)
+            self.removal.on_committed(change)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -447,6 +453,9 @@ class Driver:
     def _on_read_defect(self, error: BaseException) -> None:
         self._fail(error)
         self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
+
+    def _on_sweep_defect(self, error: BaseException) -> None:
+        self._loop.call_exception_handler({"message": "p2pchat: removing files failed", "exception": error})
 
     def _count(self, effect: fx.Counted) -> None:
         self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
@@ -566,6 +575,7 @@ class Driver:
                     async with asyncio.timeout(self._time_left()):
                         await self.disk.write(Change(consumers=self._acked))
         finally:
+            self.removal.close()
             await self.content.close()
             closed = await self.disk.close(within=self._time_left())
         if not closed:
@@ -586,6 +596,7 @@ class Driver:
         self._fail_calls(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
         await self.connections.cut_all()
+        self.removal.close()
         await self.content.close()
         return await self.disk.close(wait=False)
 

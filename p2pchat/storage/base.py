@@ -92,6 +92,9 @@ class Storage(Protocol):
     def meta(self) -> dict[str, str]:
         """Return the `meta` of `load`."""
 
+    def meta_values(self, names: Sequence[str]) -> dict[str, str]:
+        """Return those of these values in `meta` that are there."""
+
     def hosted(self) -> list[StoredUser]:
         """Return the users hosted here, in the order they came."""
 

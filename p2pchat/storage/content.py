@@ -240,6 +240,7 @@ class ContentStore:
     def __init__(self, files: Disk | Memory) -> None:
         self._files = files
         self._open: OrderedDict[str, PartialContent] = OrderedDict()
+        self._used: set[str] | None = None  # kept or asked for since begin_sweep(); None while nothing is swept
         self._made = 0  # contents begun by this machine, for their temporary names
         for name in files.names():
             if name.endswith(".new"):
@@ -310,8 +311,26 @@ class ContentStore:
         with _translated():
             for name in self._files.names():
                 root = name.partition(".")[0]
-                taken[root] = taken.get(root, 0) + (self._files.size(name) or 0)
+                if len(root) == 2 * LEAF_BYTES:  # another one is being written by this machine
+                    taken[root] = taken.get(root, 0) + (self._files.size(name) or 0)
         return taken
+
+    def begin_sweep(self) -> list[str]:
+        """Return the roots of all that is here, and note from now on what is kept or asked for."""
+        self._used = set()
+        return list(self.sizes())
+
+    def sweep(self, roots: Iterable[str]) -> list[str]:
+        """End a sweep: delete those that were not kept or asked for since it began, and return them."""
+        used, self._used = self._used or set[str](), None
+        gone = [root for root in roots if root not in used]
+        for root in gone:
+            self.delete(root)
+        return gone
+
+    def _note_use(self, root: str) -> None:
+        if self._used is not None:
+            self._used.add(root)
 
     def _pieces(self, root: str, size: int) -> Iterator[bytes]:
         return (self.read(root, index) or b"" for index in range(count_pieces(size)))
@@ -325,6 +344,7 @@ class ContentStore:
     def keep(self, name: str, size: int, leaves: bytes) -> str:
         """Make a synced file of this store whole content. Called by LocalContent, which knows its leaves."""
         root = root_of(size, leaves)
+        self._note_use(root)
         if self.is_whole(root, size):
             self._files.remove(name)
             return root
@@ -339,6 +359,7 @@ class ContentStore:
 
     def missing(self, root: str, size: int) -> list[int] | None:
         """Return the pieces that are not here, in order; None if the leaves must come first."""
+        self._note_use(root)
         with _translated():
             partial = self._partial(root)
             if self.is_whole(root, size) or (not size and self._add_only_piece(root, 0, 0, b"")):

@@ -200,6 +200,10 @@ class MemoryStorage:
         with self._lock:
             return dict(self._tables.meta)
 
+    def meta_values(self, names: Sequence[str]) -> dict[str, str]:
+        with self._lock:
+            return {name: self._tables.meta[name] for name in names if name in self._tables.meta}
+
     def hosted(self) -> list[StoredUser]:
         with self._lock:
             return sorted(self._tables.hosted.values(), key=lambda user: user.created_at)

@@ -46,7 +46,7 @@ select a.root, a.id, exists (
     and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.reaction = 0
 ) from attachments a join logs l on l.number = a.id >> {SEQ_BITS} join users u on u.number = l.writer where a.root in
 """
-MOST_ROOTS = 500  # in one statement
+MOST_ASKED = 500  # contents, or names, in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 ALL = 1 << 62  # rows
@@ -112,10 +112,19 @@ class MessageQueries(LogQueries):
         row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
 
+    def meta_values(self, names: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for at in range(0, len(names), MOST_ASKED):
+            part = names[at : at + MOST_ASKED]
+            found |= dict(
+                self.db.all(f"select name, value from meta where name in ({', '.join('?' * len(part))})", *part)
+            )
+        return found
+
     def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
         found: dict[str, list[tuple[LogId, int]]] = {}
-        for at in range(0, len(roots), MOST_ROOTS):
-            part = [bytes.fromhex(root) for root in roots[at : at + MOST_ROOTS]]
+        for at in range(0, len(roots), MOST_ASKED):
+            part = [bytes.fromhex(root) for root in roots[at : at + MOST_ASKED]]
             for root, id, is_changed in self.db.all(f"{NAMING} ({', '.join('?' * len(part))}) order by a.id", *part):
                 log, seq = self.log_id(id >> SEQ_BITS), id % SEQS
                 edits = self.edits(log, seq, seq).get(seq) if is_changed else None

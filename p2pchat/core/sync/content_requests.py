@@ -6,6 +6,8 @@ A few of those without a program are fetched at a time. One of which nothing com
 
 What comes by itself is charged to the writer of the message, and what unknown users have sent to where they come from
 (quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked for.
+Whom content was charged to stands in `meta`, and nowhere in memory, until the content is removed from the disk, which
+gives the writer that room back. What a program has removed does not come by itself again.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ Source = tuple[LogId, int]  # a message that names the content
 
 PREFIX = "fetch:"  # in meta, before a root: what is requested
 CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from: the bytes that came by themselves
+CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
+FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
+MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
 MAX_AT_ONCE = 4  # fetched without a program; a guess
 MAX_WAITING = 10_000  # beyond that content comes when it is asked for; a guess: 4 MiB
 MAX_UNSHOWN = 256  # messages with files that are stored and not shown yet, remembered; a guess
@@ -71,6 +76,7 @@ class ContentRequests:
             if name.startswith(PREFIX)
         }
         self._waiting: dict[str, None] = dict.fromkeys(self._requests)  # for their turn
+        self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         self._active: set[str] = set()  # fetched without a program
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
         self._of_unknown: Shares[str] = Shares(settings.unknown_bytes, settings.branch_bytes)
@@ -114,7 +120,7 @@ class ContentRequests:
 
     def _request(self, source: Source, file: FileRef) -> None:
         user = source[0].user
-        if file.root in self._requests or len(self._waiting) >= MAX_WAITING:
+        if file.root in self._requests or file.root in self._forgotten or len(self._waiting) >= MAX_WAITING:
             return
         request = ContentRequest(source)
         if user not in self._sync.hosted and not self._sync.quota.is_allowed(user):
@@ -161,6 +167,7 @@ class ContentRequests:
     def on_asked(self, root: str, source: Source) -> None:
         """Remember what a program asks for, over a restart."""
         self._waiting.pop(root, None)
+        self._remember(root)
         if root not in self._requests:
             self._keep(root, ContentRequest(source))
 
@@ -172,9 +179,31 @@ class ContentRequests:
         if request is None:
             return
         self._ctx.change.meta[PREFIX + root] = None
-        if request.payer and not is_new:
+        if request.payer and is_new:
+            self._ctx.change.meta[CHARGE + root] = f"{request.payer} {request.charged}"
+        elif request.payer:
             self._charge(request.payer, -request.charged)
         self.begin_next()
+
+    def on_removed(self, root: str, charge: str, *, forgotten: bool) -> None:
+        """Give room back for content that goes from the disk. `charge`: the line about it in `meta`, "" for none."""
+        self.end(root, is_new=False)
+        if charge:
+            payer, charged = charge.split()
+            self._charge(payer, -int(charged))
+            self._ctx.change.meta[CHARGE + root] = None
+        if not forgotten:
+            self._remember(root)
+        elif root not in self._forgotten:
+            self._forgotten[root] = None
+            self._ctx.change.meta[FORGOTTEN + root] = "1"
+            if len(self._forgotten) > MAX_FORGOTTEN:
+                self._remember(next(iter(self._forgotten)))
+
+    def _remember(self, root: str) -> None:
+        if root in self._forgotten:
+            del self._forgotten[root]
+            self._ctx.change.meta[FORGOTTEN + root] = None
 
     def stop(self, root: str) -> None:
         """Try something that cannot be kept now after the next start again."""

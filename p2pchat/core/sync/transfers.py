@@ -37,6 +37,7 @@ from p2pchat.core.inputs import (
     ContentFailed,
     ContentGivenUp,
     ContentOpened,
+    ContentRemoved,
     ContentWanted,
     LeavesStored,
     PiecesStored,
@@ -136,7 +137,16 @@ class Transfers:
             download.asked = False
             if not self.requests.is_wanted(input.root):
                 self._drop(download)
-                self.requests.end(input.root)
+                self.requests.end(input.root, is_new=download.stored > 0)
+
+    def on_removed(self, input: ContentRemoved) -> None:
+        """End the download of content that goes from the disk."""
+        download = self._downloads.get(input.root)
+        if download is not None:
+            self._drop(download)
+            reason = "it was removed here" if input.forgotten else "its message was deleted"
+            self._ctx.emit(ContentStopped(input.root, f"the file does not come any more: {reason}"))
+        self.requests.on_removed(input.root, input.charge, forgotten=input.forgotten)
 
     def _drop(self, download: Download) -> None:
         del self._downloads[download.file.root]

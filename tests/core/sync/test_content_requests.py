@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.core import effects as out
-from p2pchat.core.inputs import ContentFailed, ContentGivenUp, ContentOpened, ContentWanted, PiecesStored
+from p2pchat.core.inputs import (
+    ContentFailed,
+    ContentGivenUp,
+    ContentOpened,
+    ContentRemoved,
+    ContentWanted,
+    PiecesStored,
+)
 from p2pchat.core.log import Entry, FileRef, encode_entry
 from p2pchat.core.sync import content_requests, transfers
 from p2pchat.protocol import Peers
@@ -122,3 +131,66 @@ def test_all_unknown_writers_share_what_they_may_have() -> None:
     ada, bob = World().peer("ada", branch_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
     said(bob, linked(ada, "bob"), file(1), file(2), file(3))
     assert opened(ada) == [file(1).root, file(2).root]
+
+
+def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
+    ada, bob = World().peer("ada", auto_fetch_user_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada.node.contacts.add([IDS["bob"]])
+    far = linked(ada, "bob")
+    said(bob, far, file(1), file(2))
+    for index in (1, 2):
+        arrive(ada, far, file(index))
+    ada.restart()
+    ada.node.contacts.add([IDS["bob"]])
+    far = linked(ada, "bob")
+    charge = ada.storage.meta_values([content_requests.CHARGE + file(1).root])
+    assert list(charge.values()) == [f"{IDS['bob']} {content_requests.LEAST_CHARGE}"]
+    ada.put(ContentRemoved(file(1).root, *charge.values()))
+    ada.put(ContentRemoved(file(7).root))  # of which nothing was charged
+    ada.take()
+    ada.effects.clear()
+    said(bob, far, file(3), file(4))
+    assert opened(ada) == [file(3).root]
+    assert not ada.storage.meta_values([content_requests.CHARGE + file(1).root])
+
+
+def test_the_download_of_what_is_removed_ends_and_costs_nothing() -> None:
+    ada, bob = World().peer("ada", auto_fetch_user_bytes=4096, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada.node.contacts.add([IDS["bob"]])
+    far = linked(ada, "bob")
+    said(bob, far, file(1))
+    assert opened(ada) == [file(1).root]
+    ada.put(ContentRemoved(file(1).root))
+    ada.take()
+    assert [effect.root for effect in done(ada, out.ContentStopped)] == [file(1).root]
+    ada.effects.clear()
+    said(bob, far, file(2))
+    assert opened(ada) == [file(2).root]
+
+
+def test_what_a_program_has_forgotten_comes_when_it_is_asked_for_and_not_by_itself() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    said(bob, far, file(1))
+    arrive(ada, far, file(1))
+    ada.put(ContentRemoved(file(1).root, forgotten=True))
+    ada.take()
+    ada.restart()
+    far = linked(ada, "bob")
+    ada.effects.clear()
+    said(bob, far, file(1), file(2))
+    assert opened(ada) == [file(2).root]
+    ada.effects.clear()
+    ada.put(ContentWanted(bob.log, 1, file(1)))
+    assert opened(ada) == [file(1).root]
+    assert not ada.storage.meta_values([content_requests.FORGOTTEN + file(1).root])
+
+
+def test_few_of_those_that_were_forgotten_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_requests, "MAX_FORGOTTEN", 3)
+    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    for index in range(5):
+        ada.put(ContentRemoved(file(index).root, forgotten=True))
+    ada.take()
+    names = [content_requests.FORGOTTEN + file(index).root for index in range(5)]
+    assert sorted(ada.storage.meta_values(names)) == names[2:]

@@ -1,0 +1,136 @@
+"""Removal of content: what no message names any more goes, and what a program forgets.
+
+A sweep compares what the store has with the messages that are stored (Storage.referring). There is one at the start,
+which finds what a killed process left behind, and one soon after each commit that may have taken a reference away: a
+deletion, or an edit. What a sweep costs grows with the store, so the next one waits many times as long as the last one
+took.
+
+Between a look and the removal somebody may need the content again. Content of a message that is being sent is held from
+the moment it is kept until the message is durable, and what is saved or handed out is held while it is read. The store
+itself notes what was kept or asked for since the sweep began. So nothing goes that was named or wanted meanwhile.
+
+The core hears of each content before it goes: a download of it ends, and its writer's quota gets the room back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from p2pchat.core.inputs import ContentRemoved, Input
+from p2pchat.core.sync.content_requests import CHARGE
+from p2pchat.errors import PeerClosed, StorageError
+
+if TYPE_CHECKING:
+    from p2pchat.core.records import Change
+    from p2pchat.runtime.content_worker import ContentWorker
+    from p2pchat.runtime.storage_worker import StorageWorker
+
+SWEEP_AFTER = 1.0  # seconds from a deletion to the sweep, which serves all deletions until then
+SWEEP_SHARE = 20  # a sweep waits so many times as long as the last one took: it has a twentieth of the time at most
+RETRY_AFTER = 60.0  # seconds after a sweep that failed; a guess
+
+
+class ContentRemover:
+    """Removes content from the store of one peer.
+
+    Args:
+        settle: Returns once what the core was told is durable (Driver.settle).
+        on_defect: Called with an error that no sweep may raise.
+    """
+
+    def __init__(
+        self,
+        content: ContentWorker,
+        disk: StorageWorker,
+        put: Callable[[Input], None],
+        settle: Callable[[], Awaitable[None]],
+        on_defect: Callable[[BaseException], None],
+    ) -> None:
+        self._content = content
+        self._disk = disk
+        self._put = put
+        self._settle = settle
+        self._on_defect = on_defect
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()  # one removal at a time: the store knows one sweep
+        self._pause = SWEEP_AFTER
+        self._closed = False
+        content.on_unneeded = self.sweep_soon
+
+    def on_committed(self, change: Change) -> None:
+        """Sweep soon if this may have taken a reference away."""
+        if change.pruned or change.deleted or any(not relation.reaction for relation in change.relations):
+            self.sweep_soon()
+
+    def sweep_soon(self) -> None:
+        """Sweep once the pause since the last sweep is over, if there is any content."""
+        if self._timer is None and not self._closed and not self._content.is_empty():
+            self._timer = self._loop.call_later(self._pause, self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._task = self._loop.create_task(self._sweep_in_background())
+
+    async def _sweep_in_background(self) -> None:
+        try:
+            await self.sweep()
+        except PeerClosed:
+            pass
+        except StorageError:  # a file that another program has open on Windows, or a database that is away
+            self._pause = RETRY_AFTER
+            self.sweep_soon()
+        except Exception as error:
+            self._on_defect(error)
+
+    async def sweep(self) -> int:
+        """Remove what no message names; return how many contents went. Raises StorageError, PeerClosed."""
+        if self._closed or self._content.is_empty():
+            return 0
+        async with self._lock:
+            begun = self._loop.time()
+            stored = await self._content.run(lambda store: store.begin_sweep())
+            # First: the message of what is held now may be stored while storage is asked.
+            roots = self._content.without_held([*stored, *self._content.fetching()])
+            await self._settle()
+            storage = self._disk.storage
+            named = await self._disk.read(lambda: storage.referring(roots))
+            unnamed = [root for root in roots if root not in named]
+            await self._tell(unnamed)
+            left = self._content.without_held(unnamed)
+            gone = await self._content.run(lambda store: store.sweep(left))
+            self._pause = max(SWEEP_AFTER, SWEEP_SHARE * (self._loop.time() - begun))
+            return len(gone)
+
+    async def forget(self, roots: Collection[str]) -> None:
+        """Remove content although messages name it; it does not come by itself again. Raises StorageError, PeerClosed.
+
+        What is being sent or read goes right after that. A full disk is no obstacle.
+        """
+        async with self._lock:
+            with suppress(StorageError):
+                await self._settle()
+                await self._tell(roots, forgotten=True)
+            await self._content.delete(roots)
+
+    async def _tell(self, roots: Iterable[str], *, forgotten: bool = False) -> None:
+        """Have the core end downloads of these, and give room back."""
+        told = list(roots)
+        storage, names = self._disk.storage, [CHARGE + root for root in told]
+        charges = await self._disk.read(lambda: storage.meta_values(names)) if told else {}
+        for root in told:
+            self._put(ContentRemoved(root, charges.get(CHARGE + root, ""), forgotten))
+        if told:
+            await self._settle()  # a kill now leaves content that the next sweep finds, and no charge for it
+
+    def close(self) -> None:
+        """Sweep no more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()

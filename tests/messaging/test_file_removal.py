@@ -1,0 +1,174 @@
+"""Content that no message names goes, with real peers and disks: after deletions, at a start, and what is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from p2pchat import Message, Sent, Settings, StorageError, TCPPeer
+from p2pchat.core.attachments import PIECE_BYTES
+from tests.deadlines import within
+from tests.messaging.conftest import home as home
+from tests.messaging.conftest import net as net
+from tests.messaging.test_attachments import newest
+
+BY_HAND = Settings(auto_fetch_bytes=0)
+DATA = random.Random(21).randbytes(3 * PIECE_BYTES + 5)
+
+
+def roots_in(data: Path) -> set[str]:
+    """Return the names of all files of content."""
+    return {each.name for each in (data / "content").iterdir()}
+
+
+async def until_gone(data: Path, *roots: str) -> None:
+    async with within(60, "content to be removed"):
+        while any(name.partition(".")[0] in roots for name in roots_in(data)):
+            await asyncio.sleep(0.01)
+
+
+async def swept(peer: TCPPeer) -> None:
+    """Return after a whole sweep of everything."""
+    driver = peer._lifecycle.require_running()
+    await driver.removal.sweep()
+
+
+async def own(peer: TCPPeer) -> Sent:
+    """Return the newest message of the peer's user."""
+    return [post for post in await peer.room.history() if isinstance(post, Sent)][-1]
+
+
+async def test_a_deleted_message_takes_its_content_away_with_the_last_reference(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        first = await ada.send(ada.room, "", files=[("a", DATA), ("b", b"bb")])
+        message = await own(ada)
+        large, small = message.attachments
+        second = await ada.send(ada.room, "again", files=[("other name", DATA)])
+        await ada.delete(first.id)
+        await until_gone(home / "ada", small.root)
+        assert await large.read() == DATA  # the second message names it
+        await ada.edit(second.id, "only other words")
+        await swept(ada)
+        assert await large.is_here()
+        await ada.delete(second.id)
+        await until_gone(home / "ada", large.root)
+        assert not await large.is_here() and roots_in(home / "ada") == set()
+
+
+async def test_deletion_here_takes_content_away_and_others_keep_theirs(home: Path) -> None:
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob") as bob,
+    ):
+        assert await bob.connect(ada.port)
+        receipt = await ada.send(ada.room, "look", files=[("a", DATA)])
+        theirs = (await newest(bob)).attachments[0]
+        async with within(60, "content and delivery"):
+            assert await theirs.read() == DATA
+            await receipt.delivered()
+        await ada.room.delete_history()
+        assert roots_in(home / "ada") == set()  # at once
+        await swept(bob)
+        assert await theirs.is_here()
+
+
+async def test_content_of_a_message_that_is_not_stored_yet_stays(home: Path) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"second"
+        begun.set()
+        await go_on.wait()
+
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        gone = await ada.send(ada.room, "", files=[("a", DATA)])
+        sending = asyncio.create_task(ada.send(ada.room, "", files=[("first", DATA), ("second", slowly())]))
+        await begun.wait()
+        await ada.delete(gone.id)  # its content is that of a message on its way
+        await swept(ada)
+        go_on.set()
+        await sending
+        await swept(ada)
+        message = await own(ada)
+        assert [await each.read() for each in message.attachments] == [DATA, b"second"]
+        cancelled = asyncio.create_task(ada.send(ada.room, "", files=[("third", b"third"), ("x", slowly())]))
+        begun.clear()
+        go_on.clear()
+        await begun.wait()
+        assert len([name for name in roots_in(home / "ada") if len(name) == 64]) == 3
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        async with within(60, "what was kept for nothing to go"):
+            while len([name for name in roots_in(home / "ada") if len(name) == 64]) > 2:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_start_removes_what_nobody_names_and_keeps_the_rest(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.send(ada.room, "", files=[("a", DATA)])
+        [kept] = (await own(ada)).attachments
+    left = home / "ada" / "content" / ("0d" * 32)
+    left.write_bytes(b"of a killed process")
+    left.with_suffix(".part").write_bytes(b"partial")
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await until_gone(home / "ada", left.name)
+        [kept] = (await own(ada)).attachments
+        assert await kept.read() == DATA
+
+
+async def test_content_that_is_read_goes_afterwards(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        receipt = await ada.send(ada.room, "", files=[("a", DATA)])
+        [file] = (await own(ada)).attachments
+        content = file._content
+        with content.held(file.root):
+            await ada.delete(receipt.id)
+            await swept(ada)
+            assert await file.is_here()
+        await until_gone(home / "ada", file.root)
+
+
+async def test_a_download_of_a_deleted_message_ends_and_what_came_goes(home: Path) -> None:
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=BY_HAND) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        receipt = await ada.send(ada.room, "look", files=[("a", DATA)])
+        [theirs] = (await newest(bob)).attachments
+        await ada._lifecycle.require_running().content.run(lambda store: store.delete(theirs.root))
+        fetching = asyncio.create_task(theirs.fetch())
+        await ada.delete(receipt.id)
+        async with within(60, "the end of the download"):
+            [error] = await asyncio.gather(fetching, return_exceptions=True)
+        assert isinstance(error, StorageError) and "its message was deleted" in str(error)
+
+
+async def test_the_writer_gets_room_back_for_what_goes(home: Path) -> None:
+    one = Settings(auto_fetch_user_bytes=len(DATA) + 1000)
+    async with (
+        TCPPeer(data=home / "ada", name="ada") as ada,
+        TCPPeer(data=home / "bob", name="bob", settings=one) as bob,
+    ):
+        assert await bob.connect(ada.port)
+        await bob.send(ada.me.id, "so we know each other")
+        receipt = await ada.send(ada.room, "one", files=[("a", DATA)])
+        [theirs] = (await newest(bob)).attachments
+        async with within(60, "the first file"):
+            while not await theirs.is_here():
+                await asyncio.sleep(0.01)
+        await ada.send(ada.room, "two", files=[("b", DATA[::-1])])
+        async with within(60, "the second message, whose file has no room"):
+            while bob.counted.get("content_quota", 0) < 1:
+                await asyncio.sleep(0.01)
+        await ada.delete(receipt.id)
+        await until_gone(home / "bob", theirs.root)
+        await ada.send(ada.room, "three", files=[("c", DATA[1:])])
+        async with within(60, "the third file, for which there is room again"):
+            while True:
+                found = [post for post in await bob.room.history() if isinstance(post, Message)]
+                if found[-1].text == "three" and await found[-1].attachments[0].is_here():
+                    break
+                await asyncio.sleep(0.01)
