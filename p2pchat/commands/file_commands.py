@@ -104,8 +104,13 @@ async def files_here(ctx: CommandContext, count: str = str(FILES)) -> CommandRes
     return await files(ctx, ctx.current, parse_count(count, "/files [N]"))
 
 
-async def files(ctx: CommandContext, to: Conversation | str | None = None, limit: int = FILES) -> CommandResult:
-    """List the newest files, the oldest of them first; without `to` of all conversations."""
+async def files(
+    ctx: CommandContext, to: Conversation | str | None = None, limit: int = FILES, id: str | None = None
+) -> CommandResult:
+    """List the newest files, the oldest of them first; without `to` of all conversations, with `id` of one message."""
+    if id is not None:
+        of_message = (await ctx.peer.message(id)).attachments
+        return CommandResult([_row(file, number) for number, file in enumerate(of_message, 1)])
     where, limit = await resolve_or_all(ctx, to), parse_limit(limit)
     found = await _newest(ctx, where, limit)
     rows = [_row(*one) for one in reversed(found)]

@@ -36,7 +36,7 @@ JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
     "receipts": {"to": (str, False), "limit": (int, False), "before": (str, False), "id": (str, False)},
     "read": {"id": (str, True)},
-    "files": {"to": (str, False), "limit": (int, False)},
+    "files": {"to": (str, False), "limit": (int, False), "id": (str, False)},
     "get": {"id": (str, True), "number": (int, False), "path": (str, False), "stop": (bool, False)},
     "who": {},
     "whois": {"user": (str, True)},
