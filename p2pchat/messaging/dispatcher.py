@@ -168,8 +168,10 @@ class EventDispatcher:
             reader.wake()
 
     def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
+        log, is_wanted = effect.log, any(reader.wants_receipts(effect.log, "delivered") for reader in self.readers)
+        delivered = self._tracker.delivered
         self._push_receipts(
-            self._tracker.delivered(effect.log, effect.first, effect.last, effect.member, effect.others)
+            delivered(log, effect.first, effect.last, effect.member, effect.others, is_reported=is_wanted)
         )
 
     def _on_read(self, effect: fx.ReadReceipt) -> None:
@@ -183,9 +185,8 @@ class EventDispatcher:
 
     def _push_receipts(self, updates: list[ReceiptUpdate]) -> None:
         for update in updates:
-            writer = (update.log.user,)
             for reader in self.readers:
-                if reader.access.hears(writer):
+                if reader.wants_receipts(update.log, update.kind):
                     reader.push_receipts(update)
 
     def _on_link_changed(self, effect: fx.LinkChanged) -> None:

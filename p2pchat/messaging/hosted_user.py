@@ -578,18 +578,23 @@ class AllUsersSubscription(Subscription):
         if not self.closed and self._wants(type(event)):
             self._push(subject, AddressedEvent(event, self._users.users_of(audience)))
 
-    def push_receipts(self, update: ReceiptUpdate) -> None:
-        """Take receipts; of a message to the room, which a thousand users may get, only that all members have it.
+    def wants_receipts(self, log: LogId, kind: Kind) -> bool:
+        """Return whether receipts of this kind for this log may be taken.
 
-        For whom a message of an earlier run was, or one that its writer wrote at another peer, is not known. Storage
-        names all who have it at each of its receipts, so these come only while its writer is here.
+        For whom a message to the room of an earlier run was, or one that its writer wrote at another peer, is not
+        known. Storage names all who have it at each of its receipts, so these come only while its writer is here.
         """
-        if audience_of(self._lifecycle.conversations(), update.log.conversation) is None:
-            if update.having < update.of:
-                return
-            if not self._lifecycle.tracker.wrote(update.log) and not self._is_present(update.log.user):
-                return
-        super().push_receipts(update)
+        if not super().wants_receipts(log, kind):
+            return False
+        return not self._is_in_room(log) or self._lifecycle.tracker.wrote(log) or self._is_present(log.user)
+
+    def push_receipts(self, update: ReceiptUpdate) -> None:
+        """Take receipts; of a message to the room, which a thousand users may get, only that all members have it."""
+        if update.having >= update.of or not self._is_in_room(update.log):
+            super().push_receipts(update)
+
+    def _is_in_room(self, log: LogId) -> bool:
+        return audience_of(self._lifecycle.conversations(), log.conversation) is None
 
     def _is_present(self, user: UserId) -> bool:
         """Return whether a hosted user is online or idle at this peer."""

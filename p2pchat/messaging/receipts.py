@@ -608,12 +608,13 @@ class ReceiptTracker:
                 positions.set(member, max(highest, positions.marks.get(member, 0)))
 
     def delivered(
-        self, log: LogId, first: int, last: int, member: UserId, others: tuple[UserId, ...] = ()
-    ) -> list[ReceiptUpdate]:
+        self, log: LogId, first: int, last: int, member: UserId, others: tuple[UserId, ...] = (), *,
+        is_reported: bool = True,
+    ) -> list[ReceiptUpdate]:  # fmt: skip
         """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
         Returns the updates to report: of each of these users; in the room of one of them who is not of this peer, since
-        nothing changes with those who are.
+        nothing changes with those who are, and none unless it is reported, since who has a message is counted for it.
         """
         deliveries = self._in_room(log)
         if deliveries is None:
@@ -624,7 +625,7 @@ class ReceiptTracker:
         positions = self._of(log).delivered
         if positions.waiting:
             positions.wake(first, last, {*others, member}, partial(self._holding, log))
-        return self._updates(log, first, last, [away[-1]], "delivered")
+        return self._updates(log, first, last, [away[-1]], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""

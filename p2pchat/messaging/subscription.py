@@ -125,10 +125,12 @@ class Subscription:
             return
         self._push(subject, event)
 
+    def wants_receipts(self, log: LogId, kind: Kind) -> bool:
+        """Return whether receipts of this kind for this log may be taken."""
+        return not self.closed and self._wants(RECEIPT_EVENTS[kind]) and self.access.hears((log.user,))
+
     def push_receipts(self, update: ReceiptUpdate) -> None:
-        """Take receipts; they replace nothing, and join the last ones if they continue them."""
-        if self.closed or not self._wants(RECEIPT_EVENTS[update.kind]):
-            return
+        """Take receipts that are wanted; they replace nothing, and join the last ones if they continue them."""
         last = next(reversed(self._live), None)
         if isinstance(last, ReceiptUpdate):
             behind, former = self._live[last]
