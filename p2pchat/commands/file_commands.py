@@ -1,10 +1,10 @@
 """Commands about files: /send, /get, /files, and the JSON commands `get` and `files`.
 
-They read and write files of the machine where the peer runs. So they are for who runs it, never for a client of a
-gateway; and as typed lines only for a person at a terminal, because lines that are piped in may come from anywhere.
+They read and write files of the machine where the peer runs. So they are for the person who runs it, never for a client
+of a gateway. Typed, they work at a terminal only, because lines that are piped in may come from anywhere.
 
-A file is shown with the number by which /get means it: `[report.pdf, 2.1 MB: /get 3]`. Numbers count up from the start
-of the chat, and none ever means another file. Files are fetched in tasks of their own, beside whatever is typed.
+A file is shown with its number for /get: `[report.pdf, 2.1 MB: /get 3]`. Numbers count up from the start of the chat,
+and none is used twice. Files are fetched in tasks of their own (file_fetches.py), so typing goes on.
 """
 
 from __future__ import annotations

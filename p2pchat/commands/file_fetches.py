@@ -1,6 +1,6 @@
-"""Files that a session fetches now, and the numbers by which its user means files.
+"""Fetches of a session, and the numbers by which its user names files.
 
-Each file that is fetched has a task, so that a person types on and a program's other commands are answered meanwhile.
+Each fetch is a task, so a person can type on, and other commands of a program are answered meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_NUMBERED = 10_000  # files; above, the oldest lose their numbers
 
 
 class FileNumbers:
-    """The numbers by which /get means files: from 1 on, in the order in which files were shown."""
+    """The numbers of files for /get: from 1 on, in the order in which files were shown."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, int], int] = {}  # by the id of a message and the number in it

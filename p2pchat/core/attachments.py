@@ -1,8 +1,8 @@
-"""The content of attachments: its pieces and their hashes, and names of files that are harmless on any disk.
+"""Content of attachments: its pieces and their hashes; and file names that are harmless on any disk.
 
 Content is cut into pieces of 256 KiB. A leaf is the hash of one piece, and the root is one hash over the size and all
-leaves. So whoever has the list of leaves can judge each piece by itself, whoever gives it. Both hashes begin with a tag
-of their own: no piece can pass for a list, and no list for a piece.
+leaves. So a peer that has the list of leaves can check each piece by itself, whoever sent it. Each kind of hash begins
+with a tag of its own: no piece can pass for a list of leaves, and no list for a piece.
 
 Pure functions; storage/content.py keeps content, docs/protocol-attachments.md specifies it.
 """
@@ -22,7 +22,7 @@ CONTENT_TAG = b"p2pchat/content/1\0"
 
 MAX_DISK_NAME_BYTES = 200  # of UTF-8. File systems take 255; room is left for an addition such as " (12)" or ".part"
 MAX_SUFFIX_BYTES = 20  # of a long name, kept whole: longer than ".tar.gz" or ".crdownload"
-NO_NAME = "file"  # of a name of which nothing is left
+NO_NAME = "file"  # when nothing of a name is left
 
 # Names of devices on Windows, with any ending: "nul.txt" is the device too.
 _DEVICE = re.compile(
@@ -30,16 +30,16 @@ _DEVICE = re.compile(
 )
 _REFUSED = re.compile(r'[<>:"|?*]')  # by Windows; a colon begins a stream of NTFS
 _HIDDEN = re.compile(r"^[.~\s-]+")  # a hidden file, a home directory, an option of a command
-_LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, marks of direction, what means nothing
+_LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, direction marks, unassigned
 
 
 def count_pieces(size: int) -> int:
-    """Return how many pieces content of so many bytes has; 0 for the empty one."""
+    """Return how many pieces content of `size` bytes has; 0 for empty content."""
     return -(-size // PIECE_BYTES)
 
 
 def piece_size(size: int, index: int) -> int:
-    """Return the bytes of one piece: the last one may be shorter."""
+    """Return the size of one piece in bytes. The last one may be shorter."""
     return min(PIECE_BYTES, size - index * PIECE_BYTES)
 
 
@@ -58,10 +58,10 @@ def root_of(size: int, leaves: Sequence[bytes] | bytes) -> str:
 
 
 def disk_name(name: str) -> str:
-    """Return a name under which a file may be saved on any system, whatever somebody called it.
+    """Return a name under which a file can be saved on any system, whatever its sender called it.
 
-    It is one part of a path, visible, no device, no option of a command, at most 200 bytes of UTF-8, and reads the same
-    in both directions of writing. The same of what it returns is the same.
+    The name is a single part of a path. It is visible, no device, no option of a command, at most 200 bytes of UTF-8,
+    and reads the same in both directions of writing. The disk name of a disk name is the same again.
     """
     said = unicodedata.normalize("NFC", re.split(r"[/\\]", name.rstrip("/\\"))[-1])
     kept = "".join(" " if each.isspace() else each for each in said if unicodedata.category(each) not in _LEFT_OUT)
@@ -70,12 +70,12 @@ def disk_name(name: str) -> str:
 
 
 def _trimmed(name: str) -> str:
-    """Return a name without what hides it at its front, and without the dots and blanks that Windows drops."""
+    """Return a name without the leading characters that hide it, and the trailing ones that Windows drops."""
     return _HIDDEN.sub("", name).rstrip(". ")
 
 
 def _shortened(name: str) -> str:
-    """Return at most MAX_DISK_NAME_BYTES of a name: its beginning, and what follows its last dot if that is short."""
+    """Return at most MAX_DISK_NAME_BYTES of a name: its beginning, and its suffix if that is short."""
     if len(name.encode()) <= MAX_DISK_NAME_BYTES - 1:  # one may come before the name of a device
         return name
     stem, dot, suffix = name.rpartition(".")
@@ -86,7 +86,7 @@ def _shortened(name: str) -> str:
 
 
 def ranges_of(indices: Iterable[int], most: int) -> list[tuple[int, int]]:
-    """Return the first ranges of rising indices, at most so many, as (first, count)."""
+    """Return the first ranges of rising indices as (first, count), at most `most` of them."""
     found: list[tuple[int, int]] = []
     for index in indices:
         if found and found[-1][0] + found[-1][1] == index:

@@ -1,7 +1,7 @@
-"""`Attachment`: one file of a message, and files on their way into a message.
+"""`Attachment`: one file of a message; and files that are being sent.
 
-The content of a file that is sent is stored here first, then the message that names it is written. The content of a
-file that somebody else sent comes when a program asks for it, from any linked member of the conversation that has it.
+The content of a sent file is stored here first, then the message that names it is written. The content of a received
+file comes from any linked member of the conversation that has it: by itself if it is small, else when a program asks.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Attachment:
 
     Attributes:
         message: The message.
-        name: What its writer calls it: to be shown, and never a path. See `disk_name`.
+        name: The name its writer gave it: for display, never a path. See `disk_name`.
         size: Bytes.
-        type: The media type, as its writer says; "" for unknown.
+        type: The media type, as its writer says; "" if unknown.
         root: The hash of its content, in hex: equal for equal content.
     """
 
@@ -50,12 +50,12 @@ class Attachment:
 
     @property
     def name(self) -> str:
-        """What its writer calls it: to be shown, and never a path."""
+        """The name its writer gave it: for display, never a path."""
         return self._file.name
 
     @property
     def disk_name(self) -> str:
-        """A name for it that is harmless on any disk, whatever its writer calls it."""
+        """A name for it that is harmless on any disk, whatever its writer called it."""
         return disk_name(self._file.name)
 
     @property
@@ -65,7 +65,7 @@ class Attachment:
 
     @property
     def type(self) -> str:
-        """The media type, as its writer says; "" for unknown."""
+        """The media type, as its writer says; "" if unknown."""
         return self._file.type
 
     @property
@@ -74,7 +74,7 @@ class Attachment:
         return self._file.root
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as in the event line of its message: `here` is whether is_here(), False where no peer runs."""
+        """Return it as in the event line of its message. `here` is the result of is_here(); False if no peer runs."""
         try:
             here = self._content.holds(self.root, self.size)
         except PeerClosed:
@@ -82,17 +82,17 @@ class Attachment:
         return {"name": self.name, "size": self.size, "type": self.type, "root": self.root, "here": here}
 
     async def is_here(self) -> bool:
-        """Return whether all of it is on this disk, and verified. Raises PeerClosed, StorageError."""
+        """Return whether all of it is on this disk and verified. Raises PeerClosed, StorageError."""
         return await self._content.run(lambda store: store.is_whole(self.root, self.size))
 
     async def fetch(self, progress: Progress | None = None) -> None:
-        """Get the content from members who have it; returns when all of it is on this disk, and verified.
+        """Fetch the content from members who have it; return when all of it is on this disk and verified.
 
-        It waits for a member who has it as long as it takes: cancel it, or use asyncio.timeout. What has come stays,
-        also after a crash, and the next fetch goes on there.
+        This waits for a member who has it, as long as it takes: cancel it, or use asyncio.timeout. Whatever has come
+        stays, even after a crash, and the next fetch continues there.
 
         Args:
-            progress: Called with the bytes that are here, and those of the whole.
+            progress: Called with the number of bytes that are here, and of all bytes.
         Raises:
             StorageError: The disk cannot be used, or has no room.
             PeerClosed: The peer is not running.
@@ -100,11 +100,11 @@ class Attachment:
         await self._content.fetch(self.message.log, self.message.seq, self._file, progress)
 
     async def save(self, path: str | Path, progress: Progress | None = None) -> Path:
-        """Fetch it, and write a copy; return its path.
+        """Fetch it, and write a copy. Return the path of the copy.
 
         Args:
-            path: The file to write, which is replaced when there is one; or a directory, in which the file gets its
-                `disk_name`, with a number when that is taken.
+            path: The file to write; an existing one is replaced. Or a directory: the file gets its `disk_name` there,
+                with a number if that is taken.
             progress: As fetch.
         Raises:
             OSError: The copy cannot be written. Also raises as fetch.
@@ -123,7 +123,7 @@ class Attachment:
         return to
 
     async def read(self) -> bytes:
-        """Fetch it, and return its bytes; all of them are in memory then. Raises as fetch."""
+        """Fetch it, and return its bytes, all in memory. Raises as fetch."""
         content = self._content
         await self.fetch()
         with content.held(self.root):

@@ -344,7 +344,7 @@ class FileEvent(Event):
     Attributes:
         log: The log of the message.
         seq: Its number in the log.
-        name: What the writer calls the file: to be shown, and never a path.
+        name: The name its writer gave the file: for display, never a path.
         size: Bytes.
         root: The hash of its content, as in `Attachment.root`.
     """

@@ -1,10 +1,10 @@
-"""Orders of the core about content: what the store is asked for them, and pieces on their way to links.
+"""Orders of the core about content: jobs for the store, and pieces on their way to links.
 
 Pieces for a link are read one at a time, and only while few bytes wait to be written to it. So a link has at most a
 piece or two of unsent bytes before a text that is written next, and memory is bounded however slowly it reads.
 
-Nothing here has a thread, a clock or a loop: who runs the jobs is the owner's part, a thread in content_worker.py, and
-virtual time in p2pchat.testing.
+Nothing here has a thread, a clock or a loop. Jobs are run by a thread in content_worker.py, and in virtual time in
+p2pchat.testing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from p2pchat.storage.content import ContentStore
 T = TypeVar("T")
 Job = Callable[[ContentStore], T]
 Done = Callable[[T | None, BaseException | None], None]  # called with the result or the error
-MAX_RANGES = 64  # told of what is here of content; a guess
+MAX_RANGES = 64  # of the pieces that are here, in one `lacks`; a guess
 
 
 class ContentOrders:
-    """What the core orders of the store of content.
+    """Carries out the core's orders about content.
 
     Args:
         put: Called with inputs for the core.
@@ -47,11 +47,11 @@ class ContentOrders:
         self._full: set[int] = set()  # links that have too many unsent bytes for another one
 
     def _run_then(self, job: Job[T], done: Done[T]) -> None:
-        """Run something with the store, after the jobs before it; then call `done`."""
+        """Run a job with the store, after the jobs before it; then call `done`."""
         raise NotImplementedError
 
     def _on_defect(self, error: BaseException | None) -> None:
-        """Take an error of the store that is a defect of ours."""
+        """Take an error of the store that is a defect of p2pchat."""
         raise NotImplementedError
 
     # ---- the store
@@ -62,7 +62,7 @@ class ContentOrders:
         self._order(root, lambda store: ContentOpened(root, store.missing(root, size)))
 
     def store_leaves(self, effect: StoreLeaves) -> None:
-        """Judge and keep a list of leaves."""
+        """Check a list of leaves, and keep it if it is right."""
         root, size, leaves = effect.root, effect.size, effect.leaves
 
         def store(store: ContentStore) -> Input:
@@ -72,7 +72,7 @@ class ContentOrders:
         self._order(root, store)
 
     def store_pieces(self, effect: StorePieces) -> None:
-        """Judge and keep pieces."""
+        """Check pieces, and keep those that are right."""
 
         def store(store: ContentStore) -> Input:
             right = store.add(effect.root, effect.size, effect.pieces)
@@ -96,7 +96,7 @@ class ContentOrders:
     # ---- giving
 
     def give(self, effect: GivePieces) -> None:
-        """Answer a pull when it is its turn: those of one link one after the other."""
+        """Answer a pull in its turn. The pulls of one link are answered one after the other."""
         self._given.setdefault(effect.link, deque()).append(effect)
         self._give_next(effect.link)
 

@@ -1,8 +1,8 @@
-"""Removal of content: what no message names any more goes, and what a program forgets.
+"""Removal of content that no message names any more, or that a program forgets.
 
 A sweep compares what the store has with the messages that are stored (Storage.referring). There is one at the start,
 which finds what a killed process left behind, and one soon after each commit that may have taken a reference away: a
-deletion, or an edit. What a sweep costs grows with the store, so the next one waits many times as long as the last one
+deletion, or an edit. The cost of a sweep grows with the store, so the next one waits many times as long as the last one
 took.
 
 Between a look and the removal somebody may need the content again. Content of a message that is being sent is held from

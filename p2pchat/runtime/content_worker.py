@@ -1,7 +1,7 @@
-"""The thread of the store of content, and what programs ask of it.
+"""The thread of the content store, and what programs ask of it.
 
-Hashing, reading and writing of pieces all happen in this thread, one job after the other; results return to the loop.
-A peer without a data directory has the same thread and a store in memory.
+Pieces are hashed, read and written in this thread, one job after the other; results return to the loop. A peer without
+a data directory has the same thread, and a store in memory.
 
 The jobs that the core orders are in content_orders.py.
 """
@@ -29,7 +29,7 @@ from p2pchat.runtime.storage_worker import LoopWaker
 from p2pchat.storage.content import ContentStore, Disk, Memory
 
 T = TypeVar("T")
-Progress = Callable[[int, int], object]  # called with the bytes that are here, and those of the whole
+Progress = Callable[[int, int], object]  # called with the number of bytes that are here, and of all bytes
 
 
 class ContentWorker(ContentOrders):
@@ -70,7 +70,7 @@ class ContentWorker(ContentOrders):
     # ---- jobs
 
     async def run(self, job: Job[T]) -> T:
-        """Run something with the store in its thread; return or raise the outcome. Raises PeerClosed after close()."""
+        """Run a job with the store in its thread; return or raise its outcome. Raises PeerClosed after close()."""
         if self._closed:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[T] = self._loop.create_future()
@@ -87,7 +87,7 @@ class ContentWorker(ContentOrders):
         return await future
 
     def run_soon(self, job: Callable[[ContentStore], object]) -> None:
-        """Run something with the store, of which nobody hears."""
+        """Run a job with the store, without its result."""
         self._run_then(job, lambda result, error: None)
 
     async def read(self, root: str, index: int) -> bytes | None:
@@ -166,7 +166,7 @@ class ContentWorker(ContentOrders):
     async def fetch(self, log: LogId, seq: int, file: FileRef, progress: Progress | None = None) -> None:
         """Return when this content is whole here. Raises StorageError, PeerClosed.
 
-        Content that nobody waits for any more is not asked for any more.
+        Once the last caller stops waiting, the content is no longer asked for.
         """
         if self._closed:
             raise PeerClosed("the peer was closed")

@@ -1,13 +1,13 @@
-"""The store of attached files: content by root, beside the database, each piece judged by its hash and kept once.
+"""The store of attached files: content by root, beside the database, kept once, each piece checked by its hash.
 
 Content is either whole, a file named by its root, or partial. Partial content has two files: `ROOT.part` with the
-pieces, and `ROOT.had`, the record: the size, the list of leaves, and a byte for each piece. A piece is judged by its
-leaf before it is written, and noted after it was written. So what is noted survives a kill and need not be fetched
-again. After a power loss it may be on the disk or not: a piece that was noted but not synced is judged again when the
-content is opened, and one that was synced is believed. The record proves itself: its leaves must make the root.
+pieces, and `ROOT.had`, the record: the size, the list of leaves, and a byte for each piece. A piece is checked
+against its leaf before it is written, and noted in the record afterwards. So noted pieces survive a kill, and need not
+be fetched again. A power loss may take those that were not synced: they are checked again when the content is opened,
+and synced ones are trusted. The record proves itself: its leaves must make the root.
 
-Content becomes whole by one rename, after an fsync of all of it. What is not whole has no name under which it could be
-served whole. With content of one piece there is no record: it is written whole or not at all.
+Content becomes whole by one rename, after an fsync of all of it. So partial content has no name under which it could be
+served as whole. Content of one piece has no record: it is written whole or not at all.
 
 One thread uses a store (runtime/content_worker.py). Storage in memory has the same store in memory, with a limit.
 """
@@ -70,7 +70,7 @@ class Disk:
         (self._directory / name).unlink(missing_ok=True)
 
     def check_room(self, more: int) -> None:
-        """Raise StorageError if so many bytes more would leave less free than the limit."""
+        """Raise StorageError if `more` bytes would leave less free than the limit."""
         free = shutil.disk_usage(self._directory).free
         if free - more < self._min_free_bytes:
             raise StorageError(
@@ -105,7 +105,7 @@ class _MemoryFile:
 
 
 class Memory:
-    """Files in memory, at most so many bytes of them."""
+    """Files in memory, with a limit on all their bytes together."""
 
     reserves = True
 
@@ -164,18 +164,18 @@ class PartialContent:
         self.record.close()
 
     def is_good(self, index: int, piece: bytes) -> bool:
-        """Return whether these are the bytes of a piece."""
+        """Return whether a piece has the right bytes."""
         start = index * LEAF_BYTES
         return 0 <= index < len(self.noted) and leaf_of(piece) == self.leaves[start : start + LEAF_BYTES]
 
     def read(self, index: int) -> bytes:
-        """Return the bytes where a piece belongs."""
+        """Return the bytes at the place of a piece, right or not."""
         self.part.seek(index * PIECE_BYTES)
         piece: bytes = self.part.read(piece_size(self.size, index))
         return piece
 
     def note(self, first: int, states: bytes) -> None:
-        """Write to the record what is known of pieces from `first` on."""
+        """Write the states of the pieces from `first` on to the record."""
         self.noted[first : first + len(states)] = states
         self.record.seek(_flags_at(len(self.noted)) + first)
         _write_all(self.record, states)
@@ -207,7 +207,7 @@ class LocalContent:
                 del self._waiting[:PIECE_BYTES]
 
     def finish(self) -> tuple[str, int]:
-        """Return its root and size, when it is whole and on the disk."""
+        """Return its root and size once it is whole and on the disk."""
         with _translated():
             if self._waiting:
                 self._write(bytes(self._waiting))
@@ -290,7 +290,7 @@ class ContentStore:
             return leaves if root_of(size, leaves) == root else None
 
     def held(self, root: str, most: int) -> list[tuple[int, int]]:
-        """Return which pieces are here, as ranges (first, count), at most so many."""
+        """Return which pieces are here, as ranges (first, count), at most `most` of them."""
         with _translated():
             partial = self._partial(root)
             if partial is not None:
@@ -385,7 +385,7 @@ class ContentStore:
         return True
 
     def add(self, root: str, size: int, pieces: Iterable[tuple[int, bytes]]) -> list[int]:
-        """Judge pieces, and keep those that are right. Return the indices of those, in their order.
+        """Check pieces, and keep those that are right. Return the indices of those kept, in order.
 
         A piece that is here already, and one of content whose leaves are not known, is right when its bytes are, and
         is not written.
@@ -399,7 +399,7 @@ class ContentStore:
             return [index for index, piece in pieces if self._add_piece(root, partial, index, piece)]
 
     def _add_only_piece(self, root: str, size: int, index: int, piece: bytes) -> bool:
-        """Keep content of one piece. Empty content is its one piece here."""
+        """Keep content of one piece. Empty content counts as one piece."""
         if index or len(piece) != size or root_of(size, leaf_of(piece) if piece else b"") != root:
             return False
         if not self.is_whole(root, size):
@@ -455,7 +455,7 @@ class ContentStore:
         return found
 
     def _open_partial(self, root: str) -> PartialContent | None:
-        """Open partial content. Of pieces that were not synced only those are noted that are right."""
+        """Open partial content. Pieces that were not synced stay noted only if they are right."""
         record = self._files.open(f"{root}.had") if self._files.size(f"{root}.had") is not None else None
         size = int.from_bytes(record.read(8), "big") if record is not None else 0
         leaves = _read_leaves(self._files, root, size) if record is not None else None
@@ -529,7 +529,7 @@ def _read_leaves(files: Disk | Memory, root: str, size: int) -> bytes | None:
 
 
 def _write_all(file: Any, data: bytes) -> None:
-    """Write all of this. A file without a buffer takes less when the disk is full."""
+    """Write all of this. An unbuffered file may take less when the disk is full."""
     if file.write(data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

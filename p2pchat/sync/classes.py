@@ -58,12 +58,12 @@ class Attachment(Wrapper):
 
     @property
     def name(self) -> str:
-        """What its writer calls it: to be shown, and never a path."""
+        """The name its writer gave it: for display, never a path."""
         return self._get("name")
 
     @property
     def disk_name(self) -> str:
-        """A name for it that is harmless on any disk, whatever its writer calls it."""
+        """A name for it that is harmless on any disk, whatever its writer called it."""
         return self._get("disk_name")
 
     @property
@@ -73,7 +73,7 @@ class Attachment(Wrapper):
 
     @property
     def type(self) -> str:
-        """The media type, as its writer says; "" for unknown."""
+        """The media type, as its writer says; "" if unknown."""
         return self._get("type")
 
     @property
@@ -82,23 +82,23 @@ class Attachment(Wrapper):
         return self._get("root")
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as in the event line of its message: `here` is whether is_here(), False where no peer runs."""
+        """Return it as in the event line of its message. `here` is the result of is_here(); False if no peer runs."""
         return self._call("to_json")
 
     def is_here(self) -> bool:
-        """Return whether all of it is on this disk, and verified. Raises PeerClosed, StorageError."""
+        """Return whether all of it is on this disk and verified. Raises PeerClosed, StorageError."""
         return self._call("is_here")
 
     def fetch(self, progress: Progress | None = None) -> None:
-        """Get the content from members who have it; returns when all of it is on this disk, and verified."""
+        """Fetch the content from members who have it; return when all of it is on this disk and verified."""
         self._call("fetch", progress)
 
     def save(self, path: str | Path, progress: Progress | None = None) -> Path:
-        """Fetch it, and write a copy; return its path."""
+        """Fetch it, and write a copy. Return the path of the copy."""
         return self._call("save", path, progress)
 
     def read(self) -> bytes:
-        """Fetch it, and return its bytes; all of them are in memory then. Raises as fetch."""
+        """Fetch it, and return its bytes, all in memory. Raises as fetch."""
         return self._call("read")
 
 

@@ -1,4 +1,4 @@
-"""Catch-up of a session: the messages its client missed, until it receives events live.
+"""Catch-up of a session: the messages its client missed, until it receives events live; and when gateways were apart.
 
 Missed messages are read from storage in the order they were shown here, while the hub already delivers new ones; none
 is lost and none is sent twice.
@@ -202,7 +202,7 @@ class CatchUp:
 
 
 class Separations:
-    """When which peers were not linked, since start() was called; each may be a gateway of the same users.
+    """The times when peers were not linked, since start() was called; each may be a gateway of the same users.
 
     While two gateways are linked, each has within seconds what the other has. What one of them showed while they were
     apart, a client of the other may lack, however long that was before the last message it has.

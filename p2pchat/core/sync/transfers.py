@@ -1,15 +1,14 @@
-"""Transfers of content: which pieces are asked of which link, and whom this peer gives some.
+"""Transfers of content: which pieces are asked of which link, and which links get pieces from this peer.
 
-Content is pulled, never sent unasked. Whoever asks names a message, and is given content only if that conversation is
-shared with the link and the message is shown here and names this root. So nobody but members of the conversation gets
-any of it, and no index is needed. Whether a piece is right is not believed but judged by the store, before it is
-written; the link that gave a wrong one ends.
+Content is pulled, never sent unasked. A pull names a message. It is answered only if the conversation is shared with
+the link, and the message is shown here and names this root. So only members of the conversation get any of it, and no
+index is needed. No piece is trusted: the store checks it before it is written, and the link that gave a wrong one ends.
 
-A download asks all links that share the conversation at once, each for the next pieces that nobody was asked for. Few
-pieces are under way at any time: those that came and are not stored count too, so memory is bounded whatever the size
-and however slow the disk. What was asked and does not come within STALLED_AFTER is asked of others. This file knows
-numbers of pieces and links only; the bytes pass through it from a frame to the store. What is downloaded at all, and
-when, is said in content_requests.py.
+A download asks all links that share the conversation at once, each for the next pieces that no link was asked for. Few
+pieces are under way at any time. Pieces that came and are not stored yet count too, so memory is bounded, however large
+the content and however slow the disk. Pieces that do not come within STALLED_AFTER are asked of other links. This file
+knows numbers of pieces and links only; the bytes pass through it from a frame to the store. content_requests.py decides
+what is downloaded, and when.
 
 Source: docs/protocol-attachments.md, "Transfer".
 """
@@ -65,7 +64,7 @@ LEAVES = -1  # in place of the index of a piece
 
 @dataclass(slots=True, eq=False)
 class OpenPull:
-    """A pull that was sent, and what of it has not come. Without a download it was given up: the rest is dropped."""
+    """A pull that was sent, and the pieces still to come. Without a download, they are dropped when they come."""
 
     download: Download | None
     missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
@@ -75,7 +74,7 @@ class OpenPull:
 
 @dataclass(slots=True, eq=False)
 class LinkTransfers:
-    """What goes on with one link."""
+    """The transfers over one link, in both directions."""
 
     pulls: dict[int, OpenPull] = field(default_factory=dict)
     next: int = 1
@@ -85,19 +84,19 @@ class LinkTransfers:
 
 @dataclass(slots=True, eq=False)
 class Download:
-    """Content that is fetched. `asked`: a program waits for it."""
+    """Content that is being fetched. `asked` says that a program waits for it."""
 
     file: FileRef
     source: Source
     begun_at: float
     asked: bool
-    needed: deque[int] = field(default_factory=deque)  # pieces that nobody was asked for, LEAVES alone before them
-    under_way: int = 0  # pieces asked for, and those that the store has not answered
+    needed: deque[int] = field(default_factory=deque)  # pieces that no link was asked for; LEAVES alone before them
+    under_way: int = 0  # pieces asked for, or not stored yet
     stored: int = 0  # bytes
     missing: set[int] | None = None  # pieces that are not stored; None until the store has answered
     faulty: set[PeerId] = field(default_factory=set)  # peers that gave a wrong piece of it
-    held: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # links that lacked some, what they have
-    lacking: dict[int, float] = field(default_factory=dict)  # links that have nothing needed, until when they rest
+    held: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # what links have that lacked some
+    lacking: dict[int, float] = field(default_factory=dict)  # links with no needed piece, and when to ask them again
 
 
 class Transfers:
@@ -118,7 +117,7 @@ class Transfers:
     # ---- programs
 
     def want(self, input: ContentWanted) -> None:
-        """Begin a download, or do nothing when it is under way: its events are for all who wait."""
+        """Begin a download. One that is under way goes on: its events are for all who wait."""
         self.requests.on_asked(input.file.root, (input.log, input.seq))
         self._open((input.log, input.seq), input.file, asked=True)
 
@@ -234,7 +233,7 @@ class Transfers:
         self._ctx.emit(ContentArrived(*download.source, download.file))
 
     def _blame(self, download: Download, link: int) -> None:
-        """End the link that gave something wrong, and ask its peer for nothing of this content again."""
+        """End the link that gave something wrong, and ask its peer for no more of this content."""
         remote = self._sync.remotes.get(link)
         self._ctx.emit(Counted("wrong_content"))
         if remote is not None:
@@ -244,7 +243,7 @@ class Transfers:
     # ---- links
 
     def on_link_down(self, link: int) -> None:
-        """Ask others for what this link was asked for."""
+        """Ask other links for what this one was asked for."""
         transfers = self._links.pop(link, None)
         for pull in transfers.pulls.values() if transfers is not None else ():
             self._return(pull)
@@ -254,7 +253,7 @@ class Transfers:
             self._ask(download)
 
     def _return(self, pull: OpenPull) -> None:
-        """Have the rest of a pull asked for again, elsewhere."""
+        """Put the rest of a pull back, so that another link is asked for it."""
         download, pull.download = pull.download, None
         if download is None or self._downloads.get(download.file.root) is not download:
             return
@@ -266,14 +265,14 @@ class Transfers:
             download.needed.extendleft(reversed(pull.missing))
 
     def _forget_pulls(self, download: Download) -> None:
-        """Drop what still comes of pulls for a download that ended."""
+        """Drop the pieces that still come for a download that ended."""
         for transfers in self._links.values():
             for pull in transfers.pulls.values():
                 if pull.download is download:
                     pull.download = None
 
     def _ask(self, download: Download) -> None:
-        """Ask links for pieces, each for as many as may be under way there."""
+        """Ask links for pieces, as many of each link as may be under way there."""
         self._check_later()
         for remote in self._givers(download):
             transfers = self._links.setdefault(remote.link.id, LinkTransfers())
@@ -320,7 +319,7 @@ class Transfers:
         return True
 
     def _next_pieces(self, download: Download, link: int) -> list[int]:
-        """Take consecutive pieces that nobody was asked for; of a link that lacked some, those that it holds."""
+        """Take consecutive pieces that no link was asked for. Of a link that lacked some, take only those it holds."""
         held = download.held.get(link)
         pieces: list[int] = []
         if held is None:
@@ -338,7 +337,7 @@ class Transfers:
         return pieces
 
     def on_piece(self, remote: RemoteState, piece: Piece) -> LogError | None:
-        """Take a frame of bytes. Return a fault for one that nobody asked for."""
+        """Take a frame of bytes. Return a fault if it was not asked for."""
         transfers = self._links.get(remote.link.id)
         pull = transfers.pulls.get(piece.n) if transfers is not None else None
         if transfers is None or pull is None:
@@ -384,7 +383,7 @@ class Transfers:
             self._sync.after(CHECK_EVERY, self._check)
 
     def _check(self) -> None:
-        """Ask others for what a link was asked for and did not give, and links that came up since."""
+        """Ask other links for what one did not give in time, and ask links that came up since."""
         self._checks = False
         late = self._ctx.now.mono - STALLED_AFTER
         for id, transfers in self._links.items():
@@ -404,7 +403,7 @@ class Transfers:
     # ---- giving
 
     def on_pull(self, remote: RemoteState, frame: Pull) -> LogError | None:
-        """Give what a link asks for if it may have it. Return a fault for more pulls than one link may have open."""
+        """Answer a pull if the link may have the content. Return a fault if it has too many pulls open."""
         transfers = self._links.setdefault(remote.link.id, LinkTransfers())
         if len(transfers.served) >= MAX_PULLS_SERVED or frame.count > MAX_PULL_PIECES or frame.n in transfers.served:
             return LogError("more pulls than may be open at once", code="limit")
@@ -443,7 +442,7 @@ class Transfers:
         self._ctx.emit(GivePieces(remote.link.id, frame.n, frame.root, frame.first, frame.count))
 
     def _refuse(self, remote: RemoteState, frame: Pull) -> None:
-        """Answer as to a pull of something that is not here: nobody learns more."""
+        """Answer as if the content were not here, so that the link learns nothing more."""
         self._ctx.emit(Counted("pull_refused"))
         self._ctx.emit(Send(Lacks(frame.n), [remote.link.id]))
         self._links[remote.link.id].served.pop(frame.n, None)

@@ -109,7 +109,7 @@ class LivingGateways:
 
 
 class Visits:
-    """When users were last in use here, so that a gateway that is neither home nor standby lets them go."""
+    """The last use of each user here, so that a gateway that is neither home nor standby lets it go."""
 
     def __init__(self, times: ClusterTimes) -> None:
         self._times = times
