@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from p2pchat.backup import Backup, Copied, backup_profile, copy_database
     from p2pchat.config import Settings
+    from p2pchat.core.log import MAX_FILE_BYTES, MAX_FILE_NAME, MAX_FILES
     from p2pchat.core.names import skeleton, validate_name
     from p2pchat.errors import (
         AmbiguousName,
@@ -96,6 +97,7 @@ _MODULES = {
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network_and_invites": ("Invite", "parse_invite"),
+    "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),
@@ -145,6 +147,9 @@ __all__ = [
     "Left",
     "Link",
     "Listening",
+    "MAX_FILES",
+    "MAX_FILE_BYTES",
+    "MAX_FILE_NAME",
     "Many",
     "Message",
     "MessageRequest",

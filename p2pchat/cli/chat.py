@@ -44,7 +44,17 @@ from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
-from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
+from p2pchat.cli.streams import (
+    InputEnded,
+    InputKind,
+    LineReader,
+    ask,
+    can_ask,
+    is_binary,
+    raw_stdin,
+    read_invite,
+    stdin_kind,
+)
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
 from p2pchat.commands.endpoints import is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_names
@@ -54,6 +64,7 @@ from p2pchat.commands.exit_codes import (
     INTERRUPTED,
     KEPT,
     CommandError,
+    UsageError,
     print_error,
     print_notice,
     worst_code,
@@ -398,10 +409,17 @@ class StreamFrontEnd:
             self._lines.stop()
 
     async def _read_lines(self, session: Session, lines: LineReader) -> None:
-        while batch := await lines.take():
+        batch = await lines.take()
+        if self._kind is InputKind.PIPED and is_binary(batch):
+            why = "the input is no text: nothing of it was sent. p2pchat send TO --file FILE sends a file"
+            await session.report_error(UsageError(why))
+            while batch:  # the pipe is read to its end all the same
+                batch = await lines.take()
+        while batch:
             if not await session.execute(batch):
                 self._shutdown.request("quit")
                 return
+            batch = await lines.take()
         if lines.has_more:  # input that came faster than it was sent
             await session.report_error(CommandError("stopped before the end of the input: the rest was not sent"))
         if not self._options.stay or self.closed:

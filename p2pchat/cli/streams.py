@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, BinaryIO, Self
@@ -25,8 +26,8 @@ from typing import Any, BinaryIO, Self
 from p2pchat import InviteError, parse_invite
 from p2pchat.commands.endpoints import looks_like_invite
 from p2pchat.commands.event_text import format_size
-from p2pchat.commands.exit_codes import UsageError, print_error
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line
 
 _READ_BYTES = 64 * 1024
 _MAX_QUEUED_READS = 4  # a fast producer waits
@@ -39,6 +40,15 @@ class InputKind(Enum):
     NONE = "none"
     TERMINAL = "terminal"
     PIPED = "piped"
+
+
+def is_binary(lines: Iterable[bytes | None]) -> bool:
+    """Return whether the first lines of an input are of a picture, an archive or the like: NUL, and no UTF-8.
+
+    A log may have one of the two in some line, which costs that line alone.
+    """
+    read = [line for line in lines if line is not None]
+    return any(b"\0" in line for line in read) and not all(decode_line(line)[1] for line in read)
 
 
 def stdin_kind() -> InputKind:
@@ -284,6 +294,35 @@ def _ask_for_invite() -> str:
                     raise
                 print_error("nothing was pasted; Ctrl-D leaves" if not text else str(error))
     raise AssertionError("the last attempt returns or raises")
+
+
+async def copy_stdin(fd: int) -> None:
+    """Copy standard input, which may never end, into a file; cancelling this does not wait for its end.
+
+    Raises:
+        CommandError: The file cannot be written.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[OSError | None] = loop.create_future()
+
+    def settle(error: OSError | None) -> None:
+        if not done.done():
+            done.set_result(error)
+
+    def copy() -> None:
+        error = None
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                shutil.copyfileobj(raw_stdin(), file)
+        except OSError as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: no caller is left
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=copy, name="stdin", daemon=True).start()
+    error = await done
+    if error is not None:
+        raise CommandError(f"cannot keep standard input beside the profile: {error.strerror or error}")
 
 
 # ---- progress

@@ -200,6 +200,37 @@ async def test_files_are_sent_by_name_beside_a_chat(sock: Commands) -> None:
 
 
 @posix
+async def test_a_pipe_is_sent_as_a_file(sock: Commands) -> None:
+    _, bob = await a_pair(sock)
+    send = await sock.shell("ada", "printf 'a\\0\\377b' | p2pchat send bob look --file - --file-name ../a.bin")
+    code, _, err = await send.ended()
+    assert code == 2 and "--file-name is a name, and no path" in err
+    send = await sock.shell("ada", "printf 'a\\0\\377b' | p2pchat send bob look --file - --file-name a.bin")
+    assert await send.ended() == (0, "", "")
+    message = await bob.event("message", text="look")
+    assert [(file["name"], file["size"]) for file in message["files"]] == [("a.bin", 4)]
+    assert not [path for path in (sock.home / "ada").iterdir() if path.name.startswith(".send-")]
+    code, _, err = await sock.command("ada", "send", "bob", "--file", "-")
+    assert code == 2 and "a file needs a name: --file - --file-name NAME" in err
+
+
+@posix
+@pytest.mark.parametrize("how", ["send bob --lines", "send bob", "--no-listen"])
+async def test_no_picture_is_sent_as_text(sock: Commands, how: str) -> None:
+    ada, bob = await a_pair(sock)
+    picture = sock.home / "picture.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + os.urandom(300_000))
+    if not how.startswith("send"):
+        how = f"0 {ada.endpoint} --temp --name eve"
+    send = await sock.shell("ada" if how.startswith("send") else "", f"cat {picture} | p2pchat {how} 2>&1")
+    code, out, _ = await send.ended()
+    assert code == 2 and "the input is no text" in out and "--file FILE" in out
+    assert (await sock.command("ada", "send", "bob", "a text"))[0] == 0
+    await bob.event("message", text="a text")
+    assert bob.count("message") == 1
+
+
+@posix
 async def test_a_file_has_the_name_that_was_typed(sock: Commands) -> None:
     _, bob = await a_pair(sock)
     (sock.home / "plan-7.txt").write_text("the plan")

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -16,7 +19,7 @@ from typing import Any
 
 import click
 
-from p2pchat import Settings
+from p2pchat import MAX_FILES, Settings
 from p2pchat.cli.control_client import ControlClient, PeerGone, ask_running_peer, connect_or_run
 from p2pchat.cli.control_socket import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
@@ -30,7 +33,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
+from p2pchat.cli.streams import InputKind, LineReader, copy_stdin, is_binary, raw_stdin, stdin_kind
 from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -46,7 +49,7 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.json_commands import decode_line
 
-MAX_FILES = 10  # of one message, as docs/protocol-attachments.md says
+STREAM = "-"  # as a file: standard input
 READ_BYTES = 64 * 1024
 CHECK_AFTER = 1.0  # seconds of input after which a warning says that it cannot be sent
 
@@ -58,6 +61,7 @@ Examples:
   make 2>&1 | p2pchat send bob
   tail -f app.log | p2pchat send room --lines
   p2pchat send bob "the plan" --file plan.pdf --file map.png
+  tar cz notes | p2pchat send bob --file - --file-name notes.tar.gz
   p2pchat send bob --wait accepted -- "-5 degrees"
 
 Exit codes: 0 it was delivered (or what --wait says); 3 it is saved, and will be delivered later; 4 no such name, or \
@@ -69,7 +73,8 @@ several; 1 it could not be sent; 2 usage, a text that is empty or too long, a fi
 class SendOptions:
     """The messages to send. `text` None: standard input is the text, or with `lines` one text a line.
 
-    `files` are paths of what is attached; the text may be "" then.
+    `files` are paths of what is attached; the text may be "" then. One of them may be STREAM, and is then called
+    `file_name`.
     """
 
     profile: ProfileChoice
@@ -78,6 +83,7 @@ class SendOptions:
     db: str = field(repr=False)
     lines: bool
     files: tuple[str, ...] = field(repr=False)
+    file_name: str | None
     wait: str
     timeout: float
 
@@ -91,11 +97,12 @@ class SendOptions:
 @option(
     "--file files",
     "FILE",
-    "attach a file, up to 10 times",
+    "attach a file, up to 10 times; - is standard input",
     multiple=True,
     shell_complete=complete_file,
-    type=click.Path(exists=True, dir_okay=False, readable=True),
+    type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
 )
+@option("--file-name", "NAME", "what the file of standard input is called")
 @option(
     "--wait",
     "WHAT",
@@ -126,9 +133,24 @@ def _check_files(options: SendOptions) -> None:
     """Check a message with files, whose text may be empty."""
     if options.lines:
         raise UsageError("--lines reads standard input: leave --file out, or --lines")
+    if STREAM in options.files:
+        _check_stream(options)
+    elif options.file_name is not None:
+        raise UsageError(f"--file-name is for standard input: --file {STREAM} --file-name {options.file_name}")
     if len(options.files) > MAX_FILES:
         raise UsageError(f"a message has at most {MAX_FILES} files, and these are {len(options.files)}")
     options.text = _check_text(options.text) if options.text else ""
+
+
+def _check_stream(options: SendOptions) -> None:
+    if options.files.count(STREAM) > 1:
+        raise UsageError("there is one standard input: give --file - once")
+    if not options.file_name:
+        raise UsageError("a file needs a name: --file - --file-name NAME")
+    if os.path.basename(options.file_name) != options.file_name or options.file_name in (".", ".."):
+        raise UsageError("--file-name is a name, and no path")
+    if stdin_kind() is not InputKind.PIPED:
+        raise UsageError("there is no input to send as a file: name a FILE, or send one through a pipe")
 
 
 def _from_shell(text: str) -> str:
@@ -187,8 +209,8 @@ def _check_text(text: str) -> str:
 
 def _too_long(what: str, limit: int) -> str:
     return (
-        f"{what}, a message at most {limit:,}: nothing was sent. "
-        "Send each line as a message of its own (--lines), or send a link or a path instead"
+        f"{what}, a message at most {limit:,}: nothing was sent. Send it as a file (--file FILE, or for a pipe "
+        "--file - --file-name NAME), or each line as a message of its own (--lines)"
     )
 
 
@@ -199,12 +221,37 @@ def _read_text(limit: int) -> str:
         size += len(chunk)
         if len(read) <= limit:  # what exceeds the limit may be line ends only; the rest is not kept
             read += chunk
+    if is_binary([bytes(read)]):
+        raise UsageError(_NO_TEXT)
     text, was_utf8 = decode_line(bytes(read).rstrip(b"\r\n").replace(b"\r\n", b"\n"))
     if len(read) < size:
         raise UsageError(_too_long(f"standard input has {size:,} bytes", limit))
     if not was_utf8:
         print_error("warning: the input was not UTF-8: invalid bytes were replaced")
     return text
+
+
+_NO_TEXT = (
+    "the input is no text: nothing was sent. Send it as a file: --file FILE, or for a pipe --file - --file-name NAME"
+)
+
+
+@asynccontextmanager
+async def _stream_as_file(options: SendOptions, directory: Path) -> AsyncIterator[None]:
+    """Have standard input as a file beside the profile meanwhile, if it is to be sent as one."""
+    if STREAM not in options.files:
+        yield
+        return
+    assert options.file_name is not None
+    with tempfile.TemporaryDirectory(prefix=".send-", dir=directory, ignore_cleanup_errors=True) as temporary:  # 0700
+        path = os.path.join(temporary, options.file_name)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no file can be called {options.file_name!r} here: {error}") from None
+        await copy_stdin(fd)
+        options.files = tuple(path if file == STREAM else file for file in options.files)
+        yield
 
 
 class SendRun:
@@ -223,7 +270,10 @@ class SendRun:
     async def run(self, directory: Path) -> int:
         """Return the exit code."""
         options = self._options
-        async with connect_or_run(directory, port=options.profile.port, db=options.db, meets=True) as control:
+        async with (
+            _stream_as_file(options, directory),
+            connect_or_run(directory, port=options.profile.port, db=options.db, meets=True) as control,
+        ):
             errors = asyncio.create_task(self._report_errors(control))
             try:
                 [to] = await control.ask("find", to=options.to)
@@ -272,6 +322,10 @@ class SendRun:
         lines.start()
         limit, number = Settings().max_text_bytes, 0
         while batch := await lines.take():
+            if not number and is_binary(batch):
+                while await lines.take():  # to its end
+                    pass
+                raise UsageError(_NO_TEXT)
             for raw in batch:
                 number += 1
                 text = "" if raw is None else decode_line(raw)[0]

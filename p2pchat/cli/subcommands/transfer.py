@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,10 +18,10 @@ from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.streams import InputKind, Progress, raw_stdin, stdin_kind
+from p2pchat.cli.streams import InputKind, Progress, copy_stdin, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.event_text import EventLine, format_size
-from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_error, print_notice
 from p2pchat.commands.output import json_line
 
 STREAM = "-"  # as a file: standard input or output
@@ -157,35 +155,10 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
         return
     fd, path = tempfile.mkstemp(prefix=".import-", dir=directory)  # 0600
     try:
-        await _copy_stdin(fd)
+        await copy_stdin(fd)
         yield Path(path)
     finally:
         Path(path).unlink()
-
-
-async def _copy_stdin(fd: int) -> None:
-    """Copy standard input, which may never end, into a file; cancelling this does not wait for its end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[OSError | None] = loop.create_future()
-
-    def settle(error: OSError | None) -> None:
-        if not done.done():
-            done.set_result(error)
-
-    def copy() -> None:
-        error = None
-        try:
-            with open(fd, "wb", buffering=0) as file:
-                shutil.copyfileobj(raw_stdin(), file)
-        except OSError as caught:
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: no caller is left
-            loop.call_soon_threadsafe(settle, error)
-
-    threading.Thread(target=copy, name="stdin", daemon=True).start()
-    error = await done
-    if error is not None:
-        raise CommandError(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
 
 
 def _report(row: EventLine, file: str, as_json: bool) -> int:
