@@ -387,10 +387,7 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
     if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
         return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
-    unlogged = [  # with a gap mark: their writer was killed after the commit
-        line for message, line in reader.received.items()
-        if line.get("gap") and line["sender_id"] == writer.user_id and message not in writer.sent
-    ]  # fmt: skip
+    beginnings = [*_behind_deletions(writer, reader)]
     for messages in sent.values():
         latest, latest_id, left_out = -1, "", list[str]()
         for message in messages:
@@ -399,9 +396,9 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
                     left_out.append(message)
                 continue
-            earlier = unlogged if left_out else []
-            explained = any(came[each["id"]] < at and _follows_deleted(each, left_out) for each in earlier)
-            if explained or _follows_deleted(reader.received[message], left_out or [latest_id]):
+            missing = {run_of(each)[0] for each in left_out or [latest_id]}
+            before = [each for each in beginnings if each.place <= reader.places[message]]
+            if any(each.explains(message, missing, never_came=bool(left_out)) for each in before):
                 latest, latest_id, left_out = at, message, []
                 continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
@@ -415,13 +412,58 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 latest, latest_id = at, message
 
 
-def _follows_deleted(line: Line, missing: list[str]) -> bool:
-    """Return whether a message was shown without earlier ones of its writer, of which it follows one by `after` and
-    none by being behind it in a log: so begins what is written after a deletion. It has a gap mark.
+class _Beginning(NamedTuple):
+    """An entry that was shown with a gap mark: so a log begins that its writer wrote after a deletion.
+
+    It follows an entry of an earlier log of the writer by `after`, and none by being behind it in a log. It may be a
+    reaction: then only the gap event tells of it.
     """
-    runs = {run_of(each)[0] for each in missing if each}
-    is_next = run_of(line["id"])[0] not in runs
-    return is_next and bool(line.get("gap")) and any(run_of(named)[0] in runs for named in line.get("after") or ())
+
+    run: str
+    number: int
+    place: int  # its line
+    named: Set[str]  # the runs of entries that it follows
+    was_logged: bool  # the writer's log has messages of this run
+    follows_unlogged: bool  # it follows an entry of the writer in a run of which the writer's log has no message
+
+    def explains(self, message: str, missing: Set[str], *, never_came: bool) -> bool:
+        """Return whether a message was shown without earlier ones of its writer because of this.
+
+        Args:
+            missing: The runs of the earlier ones.
+            never_came: They never came. Then it may also be an earlier run that lacks them, if its writer was killed
+                before it logged any of it: the message builds on that.
+        """
+        run, number = run_of(message)
+        if run in missing or self.run in missing:
+            return False
+        if (self.run != run or self.number > number) and (self.was_logged or not never_came):
+            return False
+        return self.follows_unlogged or not self.named.isdisjoint(missing)
+
+
+def _behind_deletions(writer: Log, reader: Log) -> Iterator[_Beginning]:
+    logged = {run_of(message)[0] for message in writer.sent}
+    for place, line in enumerate(reader.lines):
+        if line["event"] == "message" and line.get("gap") and line["sender_id"] == writer.user_id:
+            first, named = line["id"], line.get("after") or ()
+        elif line["event"] == "gap" and _is_by(writer.user_id, line.get("about") or ""):
+            first, named = line["about"], line.get("missing") or ()
+        else:
+            continue
+        run, number = run_of(first)
+        own = {run_of(each)[0] for each in named if _is_by(writer.user_id, each)} - {run}
+        runs = {run_of(each)[0] for each in named}
+        yield _Beginning(run, number, place, runs, run in logged, not own <= logged)
+
+
+@cache
+def _is_by(user: str, message: str) -> bool:
+    """Return whether the id of an entry names a user as its writer; False for what is no such id."""
+    try:
+        return b32decode(f"{run_of(message)[0]}=")[8:16] == b32decode(f"{user}====")[:8]
+    except ValueError:
+        return False
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:

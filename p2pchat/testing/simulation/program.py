@@ -255,7 +255,9 @@ class SimProgram:
 
     def _gap(self, news: out.GapShown) -> None:
         self._sim.counts["gap"] += 1
-        self.log("gap", code="gap", about=message_id(news.log, news.seq), missing=list(news.missing), text="")
+        refs = [Ref(log, int(seq)) for log, _, seq in (each.partition(".") for each in news.missing)]
+        missing = [referred_id(news.log.conversation, ref) for ref in refs]
+        self.log("gap", code="gap", about=message_id(news.log, news.seq), missing=missing, text="")
 
     # ---- users
 
