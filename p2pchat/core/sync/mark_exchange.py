@@ -137,9 +137,11 @@ class MarkExchange(ABC, Generic[F, M]):
             self._queue_mark(mark.log, mark.reader)
 
     def take_over(self, former: Self) -> None:
-        """Take over what was marked before storage failed."""
+        """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
         for mark in former._positions.all():
-            self._advance(mark.log, mark.reader, mark.seq)
+            if self._positions.position(mark.log, mark.reader) < mark.seq:
+                pair, ref = (mark.log.conversation, mark.reader), ref_key(mark.log.user, mark.log.run)
+                self._sync.look_up(None, LogKey(pair[0], ref), partial(self._on_log_found, pair, ref, mark.seq))
         for later in former._deferred.values():
             if later is not None:
                 self.on_marked(later)

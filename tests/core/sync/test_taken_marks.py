@@ -229,3 +229,25 @@ def test_a_failure_of_storage_loses_no_mark() -> None:
     ada.put(Loaded(ada.storage.load([ada.id, CYD])))
     world.pass_time(12.0)
     assert taken(ada) == taken(dan) == {"b1": 2}
+
+
+def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again() -> None:
+    """Storage keeps no mark on a log that it does not hold (seed 1310038, --deletions)."""
+    gate = World().peer("ada")
+    host(gate)
+    far, log = far_host(gate), Author("bob", "b1", THERE)
+    far.say(Author("bob", "b0", THERE).say("zero"))
+    one = log.say("one")
+    gate.holding = True
+    far.say(one, marked("b1", 1))
+    assert taken(gate) == {"b1": 1}
+    gate.held.clear()
+    gate.holding = False
+    gate.put(CommitFailed(0, "the disk is full"))
+    gate.put(Loaded(gate.storage.load([gate.id, CYD])))
+    gate.world.pass_time(1.0)
+    assert taken(gate) == {}
+    far_host(gate).say(one)
+    gate.world.pass_time(1.0)
+    assert taken(gate) == {"b1": 1}
+    assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [1]
