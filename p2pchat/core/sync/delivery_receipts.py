@@ -604,6 +604,24 @@ class DeliveryReceipts(AckTracker):
         else:
             super().on_mark(ack, mark, then)
 
+    def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
+        """Leave out a log of the peer's own user of which the remote announced more than is here: that mark counts.
+
+        This machine went back to an older state. What it lost may be of another version, which nobody can prove where
+        all of it was deleted. A log of another user may simply have been continued at another host.
+        """
+        remote = ack.remote
+        if remote is None or ack.writer != self._sync.ctx.me:
+            super()._on_mark_below(ack, mark, then)
+            return
+        log = LogId(ack.conversation.id, ack.writer, mark.run)
+        announced = remote.acked.get(log.key, {}).get(log.run)
+        if announced is None or announced.seq <= mark.seq:
+            super()._on_mark_below(ack, mark, then)
+            return
+        self._sync.refusers.on_told(log, remote.link.users.keys() - {ack.writer}, 0)  # storage has to know
+        self._run(then)
+
     def _is_sure(self, log: LogId, holder: Holder, mark: Mark) -> bool:
         """Return whether a mark is not new, or its chain is remembered."""
         return (log, mark.seq) in self._chains or mark.seq <= self._settled((log, holder))

@@ -173,6 +173,15 @@ def test_a_mark_of_a_copy_s_entries_is_no_receipt() -> None:
     assert delivered(ada.take()) == ["delivered a2:1..2 to bob"]
 
 
+def test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_builds_on_it() -> None:
+    """Bob deleted another version of ada's first log, longer than hers. It hid that her second builds on hers."""
+    ada = World().peer("ada")
+    second, *_ = covered_and_copied(ada)
+    far, other = ada.far("bob"), Mark("a1" * 8, 9, "00" * 8)
+    assert delivered(announce(far, other, second.mark)) == ["delivered a2:1..2 to bob"]
+    assert delivered(announce(ada.far("cyd"), second.mark)) == ["delivered a1:1..2 to cyd", "delivered a2:1..2 to cyd"]
+
+
 @pytest.mark.parametrize("mark_first", [False, True])
 def test_a_log_proven_forked_during_a_lookup_gets_no_receipt(mark_first: bool) -> None:
     ada = World().peer("ada")

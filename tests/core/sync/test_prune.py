@@ -365,6 +365,27 @@ def test_a_deleted_log_that_was_written_again_gives_no_receipts_of_what_it_build
     assert sim.check() == []
 
 
+def test_what_builds_on_a_shorter_version_of_a_deleted_log_gives_no_receipts_of_that() -> None:
+    """The chain that the later log names was deleted, so bob takes it over either version (seed 1292000)."""
+    sim, (ada, bob) = linked("ada", "bob")
+    for text in ("one", "two", "three"):
+        ada.say(text)
+        sim.run(CALM)
+    delete(sim, bob, sim.invariants.room)
+    sim.partition([ada], [bob])
+    ada.resume()
+    ada.say("one again")
+    sim.run(CALM)
+    ada.crash()
+    ada.start(bob.endpoint)
+    ada.say("later")
+    sim.run(CALM)
+    sim.settle()
+    assert texts(bob, sim.invariants.room) == ["later"]
+    assert [line["id"][-2:] for line in ada.lines if line["event"] == "delivered"] == [".2", ".3", ".4", ".2"]
+    assert sim.check() == []
+
+
 def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
     """The judge looks at no message of such a log, also not at the one that follows what was deleted (seed 1000515)."""
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
