@@ -20,6 +20,7 @@ from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import (
     Counted,
     DeliveryReceipt,
+    Effect,
     GroupUpdate,
     ReadStored,
     Released,
@@ -28,7 +29,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
-from p2pchat.core.log import LogId, WriterKey, is_plausible, ref_key
+from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
@@ -556,11 +557,7 @@ class Replicator:
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
         for ticket, log_id, first, count, kind in done.transaction.writes:
-            members, here = self.delivery_receipts.recipients(log_id.conversation, log_id.user)
-            self._ctx.emit(WriteAccepted(ticket, log_id, first, count, members, kind, here))
-            is_open = self.conversations.by_id[log_id.conversation].is_operations
-            if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
-                self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
+            self._accept_write(ticket, log_id, first, count, kind)
         if change.reads:
             self.read_receipts.on_durable(change.reads)
         if change.taken:
@@ -577,24 +574,10 @@ class Replicator:
         if done.transaction.imports:
             self.file_import.on_durable(done.transaction.imports.values())
         for batch in change.batches:
-            conversation = self.conversations.by_id[batch.log.conversation]
-            log = conversation.log(batch.log.user, batch.log.run)
-            if log is not None and log.own:
-                self.delivery_receipts.on_batch_durable(batch)
-                self.sender.push(conversation, log, batch)
-                self.delivery_receipts.count_early_acks(conversation, batch)
-                if self.typing.local:
-                    self.typing.on_own_stored(conversation, batch.log.user)
-            else:
-                self.transfers.requests.on_stored(batch)
-                if self.typing.active:
-                    self.typing.on_end(batch.log.conversation, batch.log.user)
+            self._on_batch_durable(batch)
         self.transfers.requests.request_shown()
         if done.transaction.effects:
-            self.groups.emit_updates(done.transaction.effects)
-            for effect in done.transaction.effects:
-                if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
-                    self.typing.on_end(effect.talk, effect.target)
+            self._emit_group_updates(done.transaction.effects)
         if done.transaction.groups:
             self.groups.on_durable(done.transaction.groups)
         for log_id in done.transaction.completed:
@@ -609,6 +592,34 @@ class Replicator:
                 self.causal_order.on_log_dropped(conversation, log)
         if self.requests.doomed:
             self.requests.delete_doomed()
+
+    def _accept_write(self, ticket: int, log_id: LogId, first: int, count: int, kind: str) -> None:
+        members, here = self.delivery_receipts.recipients(log_id.conversation, log_id.user)
+        self._ctx.emit(WriteAccepted(ticket, log_id, first, count, members, kind, here))
+        is_open = self.conversations.by_id[log_id.conversation].is_operations
+        if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
+            self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
+
+    def _on_batch_durable(self, batch: Batch) -> None:
+        """Push what users of this peer wrote; note the attachments of others."""
+        conversation = self.conversations.by_id[batch.log.conversation]
+        log = conversation.log(batch.log.user, batch.log.run)
+        if log is not None and log.own:
+            self.delivery_receipts.on_batch_durable(batch)
+            self.sender.push(conversation, log, batch)
+            self.delivery_receipts.count_early_acks(conversation, batch)
+            if self.typing.local:
+                self.typing.on_own_stored(conversation, batch.log.user)
+        else:
+            self.transfers.requests.on_stored(batch)
+            if self.typing.active:
+                self.typing.on_end(batch.log.conversation, batch.log.user)
+
+    def _emit_group_updates(self, effects: list[Effect]) -> None:
+        self.groups.emit_updates(effects)
+        for effect in effects:
+            if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
+                self.typing.on_end(effect.talk, effect.target)
 
     def _apply(self, change: Change) -> list[tuple[ConversationState, LogState]]:
         """Update logs to what is durable. Return those that changed."""
