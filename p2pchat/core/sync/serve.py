@@ -203,7 +203,8 @@ class Sender:
 
     def push(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
-        self._sync.presence.announcer.introduce()
+        if self._sync.presence.announcer.has_new_users:
+            self._sync.presence.announcer.introduce()
         ready: list[RemoteState] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if log.id.key in remote.refusals or remote.serving.answers(log.id.key):
