@@ -152,11 +152,13 @@ class GivePieces(Record, frozen=True):
     """Answer a pull with pieces, or with the list of leaves for count 0, and end it with Lacks where one is missing.
 
     Read and write no more of it than the link has room for, behind everything else. Answered by PullAnswered.
+    Content of another size than the message says is not here.
     """
 
     link: int
     n: int
     root: str
+    size: int
     first: int
     count: int
 

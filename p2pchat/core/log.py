@@ -199,8 +199,11 @@ def decode_entry(raw: str) -> Entry:
 
 
 def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
-    """Return the attachments of a message; () for an entry of another kind."""
-    return entry.files if entry.k in ("text", "action") else ()
+    """Return the attachments of a message; () for an entry of another kind, and if content is named in two sizes."""
+    sizes = {file.root: file.size for file in entry.files}
+    if entry.k not in ("text", "action") or any(sizes[file.root] != file.size for file in entry.files):
+        return ()
+    return entry.files
 
 
 def with_files(entry: Entry, files: tuple[FileRef, ...]) -> Entry:

@@ -123,6 +123,8 @@ class ContentOrders:
 
         def read(store: ContentStore) -> tuple[bytes | None, bool, list[tuple[int, int]]]:
             """Return a piece, whether it is the last one, and what is here if it is not."""
+            if not store.has_size(pull.root, pull.size):
+                return None, False, []
             if pull.count:
                 found, is_last = store.read(pull.root, pull.first), pull.count == 1
             else:
@@ -154,7 +156,7 @@ class ContentOrders:
         if found is None or is_last:
             self._put(PullAnswered(link, pull.n))
         else:
-            waiting.appendleft(GivePieces(link, pull.n, pull.root, pull.first + 1, max(0, pull.count - 1)))
+            waiting.appendleft(GivePieces(link, pull.n, pull.root, pull.size, pull.first + 1, max(0, pull.count - 1)))
         if not waiting:
             del self._given[link]
         self._give_next(link)

@@ -257,6 +257,13 @@ class ContentStore:
         """Return whether all of it is here, on the disk and verified."""
         return self._files.size(root) == size
 
+    def has_size(self, root: str, size: int) -> bool:
+        """Return whether something of this content is here, and it has this size. Anybody can name a root beside
+        another size, and whoever then gives what is right gives what is wrong for that message."""
+        with _translated():
+            partial = self._partial(root)
+            return (self._files.size(root) if partial is None else partial.size) == size
+
     def read(self, root: str, index: int) -> bytes | None:
         """Return a piece of whole content, or one that is noted of partial content; None if it is not here."""
         with _translated():
@@ -366,7 +373,9 @@ class ContentStore:
                 return []
             if count_pieces(size) < 2:
                 return [0]
-            return None if partial is None else [index for index, state in enumerate(partial.noted) if not state]
+            if partial is None or partial.size != size:
+                return None
+            return [index for index, state in enumerate(partial.noted) if not state]
 
     def begin(self, root: str, size: int, leaves: bytes) -> bool:
         """Take the leaves of content that is to be fetched. Return False, and keep nothing, if they are wrong."""

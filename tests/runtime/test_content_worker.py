@@ -97,10 +97,10 @@ async def test_a_disk_that_fails_ends_the_download(tmp_path: Path) -> None:
 
 async def test_a_pull_is_answered_piece_by_piece(owner: Owner) -> None:
     await keep(owner)
-    owner.worker.give(GivePieces(5, 9, ROOT, 1, 2))
-    owner.worker.give(GivePieces(5, 10, ROOT, 0, 0))
-    owner.worker.give(GivePieces(5, 11, ROOT, 2, 4))
-    owner.worker.give(GivePieces(5, 12, "00" * 32, 0, 0))
+    owner.worker.give(GivePieces(5, 9, ROOT, SIZE, 1, 2))
+    owner.worker.give(GivePieces(5, 10, ROOT, SIZE, 0, 0))
+    owner.worker.give(GivePieces(5, 11, ROOT, SIZE, 2, 4))
+    owner.worker.give(GivePieces(5, 12, "00" * 32, SIZE, 0, 0))
     assert [await owner.answer() for _ in range(4)] == [PullAnswered(5, n) for n in (9, 10, 11, 12)]
     assert owner.sent[5] == [
         Piece(9, 1, PIECES[1]), Piece(9, 2, PIECES[2]), Piece(10, 0, LEAVES), Piece(11, 2, PIECES[2]),
@@ -108,11 +108,21 @@ async def test_a_pull_is_answered_piece_by_piece(owner: Owner) -> None:
     ]  # fmt: skip
 
 
+async def test_content_of_another_size_is_not_here(owner: Owner) -> None:
+    """A message names it in that size, and what is given for it would be wrong there."""
+    await keep(owner)
+    for n, (first, count) in enumerate([(0, 0), (0, 1), (2, 4)]):
+        owner.worker.give(GivePieces(5, n, ROOT, SIZE - 1, first, count))
+    assert [await owner.answer() for _ in range(3)] == [PullAnswered(5, n) for n in range(3)]
+    assert owner.sent[5] == [Lacks(n) for n in range(3)]
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 async def test_a_long_list_of_leaves_goes_in_parts(owner: Owner, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     leaves = bytes(range(256)) * (parts * PIECE_BYTES // 256) + b"x" * LEAF_BYTES * (parts - 1)
+    monkeypatch.setattr(ContentStore, "has_size", lambda self, root, size: True)
     monkeypatch.setattr(ContentStore, "leaves", lambda self, root: leaves)
-    owner.worker.give(GivePieces(1, 3, ROOT, 0, 0))
+    owner.worker.give(GivePieces(1, 3, ROOT, SIZE, 0, 0))
     assert await owner.answer() == PullAnswered(1, 3)
     given = [piece for piece in owner.sent[1] if isinstance(piece, Piece)]
     assert [piece.index for piece in given] == list(range(2 * parts - 1))
@@ -122,8 +132,8 @@ async def test_a_long_list_of_leaves_goes_in_parts(owner: Owner, parts: int, mon
 async def test_a_link_with_unsent_bytes_gets_no_piece_and_others_do(owner: Owner) -> None:
     await keep(owner)
     owner.full.add(1)
-    owner.worker.give(GivePieces(1, 1, ROOT, 0, 1))
-    owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
+    owner.worker.give(GivePieces(1, 1, ROOT, SIZE, 0, 1))
+    owner.worker.give(GivePieces(2, 1, ROOT, SIZE, 0, 3))
     assert await owner.answer() == PullAnswered(2, 1)
     assert 1 not in owner.sent
     owner.full.clear()
@@ -134,9 +144,9 @@ async def test_a_link_with_unsent_bytes_gets_no_piece_and_others_do(owner: Owner
 
 async def test_a_link_that_ended_gets_nothing(owner: Owner) -> None:
     await keep(owner)
-    owner.worker.give(GivePieces(1, 1, ROOT, 0, 3))
+    owner.worker.give(GivePieces(1, 1, ROOT, SIZE, 0, 3))
     owner.worker.on_link_down(1)
-    owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
+    owner.worker.give(GivePieces(2, 1, ROOT, SIZE, 0, 3))
     assert await owner.answer() == PullAnswered(2, 1)
     assert 1 not in owner.sent
 
@@ -147,5 +157,5 @@ async def test_a_closed_worker_takes_nothing_more(owner: Owner) -> None:
     with pytest.raises(PeerClosed):
         await owner.worker.read(ROOT, 0)
     owner.worker.open(OpenContent(ROOT, SIZE))
-    owner.worker.give(GivePieces(2, 1, ROOT, 0, 3))
+    owner.worker.give(GivePieces(2, 1, ROOT, SIZE, 0, 3))
     assert owner.inputs == []

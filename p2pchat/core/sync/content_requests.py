@@ -8,17 +8,24 @@ What comes by itself is charged to the writer of the message, and what unknown u
 (quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked for.
 Whom content was charged to stands in `meta`, and nowhere in memory, until the content is removed from the disk, which
 gives the writer that room back. What a program has removed does not come by itself again.
+The same parties share the turns and the places of what waits. So nobody keeps the files of others away by naming many
+that never come, or come slowly; and while little of the disk is free, only what contacts sent comes by itself.
+
+Anybody can name content that somebody else has sent, in a conversation where nobody has it. So a request remembers
+other messages that name the same, and the next one has its turn when nothing comes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.shares import Shares
+from p2pchat.core.records import DiskLevel
+from p2pchat.core.shares import Line, Shares
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import UserId
@@ -30,29 +37,112 @@ CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from
 CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
 MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
-MAX_AT_ONCE = 4  # fetched without a program; a guess
-MAX_WAITING = 10_000  # beyond that content comes when it is asked for; a guess: 4 MiB
+MAX_AT_ONCE = 4  # fetched without a program of contacts, and as many of others; a guess
+MAX_OF_ONE = 3  # of them, of one contact or one network: one may give nothing, or a byte at a time
+MAX_WAITING = 5_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 4 MiB
+MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are stored and not shown yet, remembered; a guess
 LEAST_CHARGE = 4096  # bytes: what a file takes of a disk at least
 
 
 @dataclass(slots=True)
 class ContentRequest:
-    """A message that names the content, and what it was charged for, and to whom: "" for nobody."""
+    """A message that names the content, and what it was charged for, and to whom: "" for nobody.
+
+    Attributes:
+        others: Further messages that name it, the next one first.
+        was_begun: Some of it may be here.
+    """
 
     source: Source
     payer: str = ""
     charged: int = 0
+    others: list[Source] = field(default_factory=list)
+    was_begun: bool = False
+
+    @property
+    def party(self) -> Line:
+        """Who has a turn with it: a contact, or where an unknown user comes from, "" for programs."""
+        return (self.payer,) if self.of_contacts else line_of(self.payer)
+
+    @property
+    def of_contacts(self) -> bool:
+        """Return whether it has its turn with what contacts send."""
+        return not self.payer or is_user(self.payer)
+
+    def add_message(self, source: Source) -> None:
+        """Remember a further message that names it."""
+        if source != self.source and source not in self.others and len(self.others) < MAX_MESSAGES:
+            self.others.append(source)
+
+    def turn_to(self, source: Source) -> None:
+        """Fetch it for this message, and for the present one after the others."""
+        if source != self.source:
+            self.others = [each for each in self.others if each != source][: MAX_MESSAGES - 1] + [self.source]
+            self.source = source
 
     @classmethod
     def parse(cls, line: str) -> ContentRequest:
         conversation, user, run, seq, *charge = line.split()
         source = LogId(conversation, user, run), int(seq)
-        return cls(source, charge[0], int(charge[1])) if charge else cls(source)
+        return cls(source, charge[0], int(charge[1]), was_begun=True) if charge else cls(source)
 
     def __str__(self) -> str:
         log, seq = self.source
         return " ".join([*log, str(seq), *([self.payer, str(self.charged)] if self.payer else [])])
+
+
+class WaitingRequests:
+    """Requests of one kind that wait for their turn: parties one after the other, each its oldest first.
+
+    Args:
+        evict: Called with a request that gives its place to one of a party that has fewer.
+    """
+
+    def __init__(self, evict: Callable[[str], None]) -> None:
+        self.active: dict[str, Line] = {}  # the party, by root, of those that have their turn
+        self._evict = evict
+        self._places: Shares[str] = Shares(MAX_WAITING)
+        self._parties: dict[Line, dict[str, None]] = {}  # who was served longest ago first; never empty
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, root: object) -> bool:
+        return root in self._places
+
+    def put(self, root: str, party: Line) -> bool:
+        """Have a request wait behind all others of its party. Return False if there is no place for it."""
+        if not self._places.make_room(party, self._evict):
+            return False
+        self._places.add(root, party)
+        self._parties.setdefault(party, {})[root] = None
+        return True
+
+    def remove(self, root: str) -> None:
+        """Have a request wait no more, and give its turn to the next one."""
+        self.active.pop(root, None)
+        if root in self._places:
+            party = self._places.line(root)
+            self._places.remove(root)
+            del self._parties[party][root]
+            if not self._parties[party]:
+                del self._parties[party]
+
+    def take(self) -> str | None:
+        """Give a request its turn, and return it; None if none may have it now."""
+        if len(self.active) >= MAX_AT_ONCE:
+            return None
+        taken = Counter(party[:1] for party in self.active.values())
+        party = next((party for party in self._parties if taken[party[:1]] < MAX_OF_ONE), None)
+        if party is None:
+            return None
+        root = next(iter(self._parties[party]))
+        self.remove(root)
+        if party in self._parties:
+            self._parties[party] = self._parties.pop(party)
+        self.active[root] = party
+        return root
 
 
 class ContentRequests:
@@ -75,20 +165,22 @@ class ContentRequests:
             for name, line in meta.items()
             if name.startswith(PREFIX)
         }
-        self._waiting: dict[str, None] = dict.fromkeys(self._requests)  # for their turn
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
-        self._active: set[str] = set()  # fetched without a program
+        # By whether contacts sent it, or programs asked for it.
+        self._turns = {True: WaitingRequests(self._give_way), False: WaitingRequests(self._give_way)}
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
         self._of_unknown: Shares[str] = Shares(settings.unknown_bytes, settings.branch_bytes)
         self._charged: dict[str, int] = {}
         for name, line in meta.items():
             if name.startswith(CHARGED):
                 self._set_charge(name.removeprefix(CHARGED), int(line))
+        for root in [*self._requests]:
+            self._wait(root)
 
     @property
     def has_waiting(self) -> bool:
         """Return whether anything waits for its turn."""
-        return bool(self._waiting)
+        return any(self._turns.values())
 
     # ---- messages
 
@@ -120,7 +212,11 @@ class ContentRequests:
 
     def _request(self, source: Source, file: FileRef) -> None:
         user = source[0].user
-        if file.root in self._requests or file.root in self._forgotten or len(self._waiting) >= MAX_WAITING:
+        if file.root in self._forgotten:
+            return
+        known = self._requests.get(file.root)
+        if known is not None:
+            known.add_message(source)
             return
         request = ContentRequest(source)
         if user not in self._sync.hosted and not self._sync.quota.is_allowed(user):
@@ -130,60 +226,102 @@ class ContentRequests:
                 return
             self._charge(request.payer, request.charged)
         self._keep(file.root, request)
-        self._waiting[file.root] = None
+        self._wait(file.root)
+
+    def _wait(self, root: str) -> None:
+        """Have a request wait for its turn, or forget it without a place."""
+        request = self._requests[root]
+        if not self._turns[request.of_contacts].put(root, request.party):
+            self._give_way(root)
+
+    def _give_way(self, root: str) -> None:
+        self._ctx.emit(Counted("content_quota"))
+        self._forget(root, is_new=self._requests[root].was_begun)
 
     # ---- turns
 
     def begin_next(self) -> None:
         """Begin those whose turn it is, if their messages still name them."""
-        while self._waiting and len(self._active) < MAX_AT_ONCE:
-            root = next(iter(self._waiting))
-            del self._waiting[root]
-            self._active.add(root)
-            log, seq = self._requests[root].source
-            self._sync.lookups.files(log, seq, partial(self._on_files_found, root))
+        for of_contacts, turns in self._turns.items():
+            while turns and self._has_disk(of_contacts) and (root := turns.take()) is not None:
+                self._look_up(root)
 
-    def _on_files_found(self, root: str, files: tuple[FileRef, ...]) -> None:
-        if root not in self._active:
+    def _has_disk(self, of_contacts: bool) -> bool:
+        return self._sync.quota.disk is DiskLevel.ENOUGH or (
+            of_contacts and self._sync.quota.disk is DiskLevel.KNOWN_ONLY
+        )
+
+    def _look_up(self, root: str) -> None:
+        source = self._requests[root].source
+        self._sync.lookups.files(*source, partial(self._on_files_found, root, source))
+
+    def _on_files_found(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
+        request = self._requests.get(root)
+        if request is None or request.source != source or not self.is_wanted(root):
             return
         file = next((file for file in files if file.root == root), None)
-        if file is None:  # deleted
-            self.end(root, is_new=False)
+        if file is not None:
+            request.was_begun = True
+            self._begin(source, file)
+        elif request.others:  # the message was deleted
+            request.source = request.others.pop(0)
+            self._keep(root, request)
+            self._look_up(root)
         else:
-            self._begin(self._requests[root].source, file)
+            self.end(root, is_new=False)
 
     def postpone(self, root: str) -> None:
         """Let others have the turn of something of which nothing comes."""
-        self._active.discard(root)
-        self._waiting[root] = None
+        request = self._requests[root]
+        self._turns[request.of_contacts].remove(root)
+        if request.others:
+            request.turn_to(request.others[0])
+            self._keep(root, request)
+        self._wait(root)
         self.begin_next()
 
     def is_wanted(self, root: str) -> bool:
         """Return whether something comes without a program."""
-        return root in self._active
+        return any(root in turns.active for turns in self._turns.values())
 
     # ---- programs, and ends
 
     def on_asked(self, root: str, source: Source) -> None:
         """Remember what a program asks for, over a restart."""
-        self._waiting.pop(root, None)
         self._remember(root)
-        if root not in self._requests:
+        request = self._requests.get(root)
+        if request is None:
             self._keep(root, ContentRequest(source))
+            return
+        turns = self._turns[request.of_contacts]
+        if root in turns:
+            turns.remove(root)
+        request.turn_to(source)
+        self._keep(root, request)
+
+    def next_message(self, root: str) -> Source | None:
+        """Return another message that names something of which nothing comes, and fetch it for that one from now on."""
+        request = self._requests.get(root)
+        if request is None or not request.others:
+            return None
+        request.turn_to(request.others[0])
+        self._keep(root, request)
+        return request.source
 
     def end(self, root: str, *, is_new: bool = True) -> None:
         """Forget what is whole, or does not come. `is_new`: some of it came, and stays charged."""
-        request = self._requests.pop(root, None)
-        self._waiting.pop(root, None)
-        self._active.discard(root)
-        if request is None:
-            return
+        if root in self._requests:
+            self._forget(root, is_new=is_new)
+            self.begin_next()
+
+    def _forget(self, root: str, *, is_new: bool) -> None:
+        request = self._requests.pop(root)
+        self._turns[request.of_contacts].remove(root)
         self._ctx.change.meta[PREFIX + root] = None
         if request.payer and is_new:
             self._ctx.change.meta[CHARGE + root] = f"{request.payer} {request.charged}"
         elif request.payer:
             self._charge(request.payer, -request.charged)
-        self.begin_next()
 
     def on_removed(self, root: str, charge: str, *, forgotten: bool) -> None:
         """Give room back for content that goes from the disk. `charge`: the line about it in `meta`, "" for none."""
@@ -207,7 +345,7 @@ class ContentRequests:
 
     def stop(self, root: str) -> None:
         """Try something that cannot be kept now after the next start again."""
-        self._active.discard(root)
+        self._turns[self._requests[root].of_contacts].remove(root)
         self.begin_next()
 
     def _keep(self, root: str, request: ContentRequest) -> None:
@@ -217,10 +355,10 @@ class ContentRequests:
     # ---- charges
 
     def _payer(self, user: UserId) -> str:
-        return self._sync.quota.unknown_payer(user, None) or user
+        return self._sync.quota.payer_of_stored(user) or user
 
     def _has_room(self, request: ContentRequest) -> bool:
-        if self._is_user(request.payer):
+        if is_user(request.payer):
             return self._charged.get(request.payer, 0) + request.charged <= self._ctx.settings.auto_fetch_user_bytes
         return self._of_unknown.has_room(line_of(request.payer), request.charged)
 
@@ -230,13 +368,14 @@ class ContentRequests:
 
     def _set_charge(self, payer: str, more: int) -> None:
         self._charged[payer] = self._charged.get(payer, 0) + more
-        if self._is_user(payer):
+        if is_user(payer):
             return
         if more > 0:
             self._of_unknown.add(payer, line_of(payer), more)
         else:
             self._of_unknown.reduce(payer, -more)
 
-    def _is_user(self, payer: str) -> bool:
-        """Return whether it is a known user: what unknown ones have counts at a peer with its address."""
-        return len(payer) == 64
+
+def is_user(payer: str) -> bool:
+    """Return whether a payer is a known user: what unknown ones have counts at a peer with its address."""
+    return len(payer) == 64

@@ -65,6 +65,7 @@ class Quota:
     Attributes:
         must_check: Whether `check` may return anything but ACCEPT, or sums are needed. While it is False, there is
             nothing to ask here.
+        disk: The entries for which there is disk space.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Quota:
         self._free_until = self._warned_from - self._stored_most
         self._accounts = accounts
         self._unknown = UnknownBytes(ctx, accounts)
-        self._disk = DiskLevel.ENOUGH
+        self.disk: DiskLevel = DiskLevel.ENOUGH
         self._base: dict[UserId, int] = {}  # what storage had of a user besides `_added`, where it was asked
         self._added: dict[UserId, int] = {}  # stored since the start
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
@@ -125,8 +126,8 @@ class Quota:
             return Admission.DEFER
         if user in self._full:
             return Admission.REFUSE
-        if self._disk is not DiskLevel.ENOUGH and user not in self._hosted:
-            if self._disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
+        if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
+            if self.disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
                 return Admission.REFUSE
         if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link), user):
             return Admission.REFUSE
@@ -158,7 +159,7 @@ class Quota:
 
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
-        self._disk = level
+        self.disk = level
         self._refused.clear()
         self._update_must_check()
 
@@ -209,6 +210,13 @@ class Quota:
     def unknown_payer(self, user: UserId, link: PeerLink | None) -> str:
         """Return where what an unknown user has here counts, "" for any other user. `link` brings it."""
         return self._payer(user, link) if self._is_unknown(user) else ""
+
+    def payer_of_stored(self, user: UserId) -> str:
+        """Return where the newest entries of an unknown user count, "" for any other user."""
+        if not self._is_unknown(user):
+            return ""
+        account = self._accounts.by_user.get(user)
+        return account.charges[-1].payer if account is not None and account.charges else self._payer(user, None)
 
     def _is_unknown(self, user: UserId) -> bool:
         return not (user in self._contacts or self._is_free(user))
@@ -302,7 +310,7 @@ class Quota:
             or self._full_conversations
             or self._unknown.any_full
             or self._blocks
-            or self._disk is not DiskLevel.ENOUGH
+            or self.disk is not DiskLevel.ENOUGH
         )
 
     # ---- lifting

@@ -15,7 +15,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +43,7 @@ from p2pchat.core.inputs import (
     PullAnswered,
 )
 from p2pchat.core.log import FileRef, LogId
+from p2pchat.core.shares import Line, address_line
 from p2pchat.core.sync.content_requests import ContentRequests, Source
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -69,6 +70,7 @@ class OpenPull:
     download: Download | None
     missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
     heard_at: float
+    was_said: bool = False  # the link has said that it has these pieces
     leaves: bytearray = field(default_factory=bytearray)
 
 
@@ -79,24 +81,25 @@ class LinkTransfers:
     pulls: dict[int, OpenPull] = field(default_factory=dict)
     next: int = 1
     served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
-    allowed: dict[tuple[Source, str], None] = field(default_factory=dict)  # what it may pull
+    allowed: dict[tuple[Source, str], int] = field(default_factory=dict)  # what it may pull, with the size
 
 
 @dataclass(slots=True, eq=False)
 class Download:
-    """Content that is being fetched. `asked` says that a program waits for it."""
+    """Content that is fetched. `asked`: a program waits for it. `heard_at`: when it began, or the last piece came."""
 
     file: FileRef
     source: Source
-    begun_at: float
+    heard_at: float
     asked: bool
     needed: deque[int] = field(default_factory=deque)  # pieces that no link was asked for; LEAVES alone before them
     under_way: int = 0  # pieces asked for, or not stored yet
     stored: int = 0  # bytes
     missing: set[int] | None = None  # pieces that are not stored; None until the store has answered
     faulty: set[PeerId] = field(default_factory=set)  # peers that gave a wrong piece of it
-    held: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # what links have that lacked some
-    lacking: dict[int, float] = field(default_factory=dict)  # links with no needed piece, and when to ask them again
+    stalled: Counter[str] = field(default_factory=Counter)  # pulls that came to nothing, by nodes of their links
+    held: dict[int, bytearray] = field(default_factory=dict)  # links that lacked some: a byte for each piece they have
+    lacking: dict[int, float] = field(default_factory=dict)  # links that have nothing needed, until when they rest
 
 
 class Transfers:
@@ -117,15 +120,19 @@ class Transfers:
     # ---- programs
 
     def want(self, input: ContentWanted) -> None:
-        """Begin a download. One that is under way goes on: its events are for all who wait."""
+        """Begin a download. One that is under way goes on, for this message: its events are for all who wait."""
         self.requests.on_asked(input.file.root, (input.log, input.seq))
         self._open((input.log, input.seq), input.file, asked=True)
 
     def _open(self, source: Source, file: FileRef, *, asked: bool) -> None:
         download = self._downloads.get(file.root)
         if download is not None:
-            download.asked |= asked
-            return
+            must_wait = download.under_way and not (asked and not download.asked)
+            asked |= download.asked
+            if download.source == source or must_wait:  # another message has its turn when nothing comes
+                download.asked = asked
+                return
+            self._drop(download)
         self._downloads[file.root] = Download(file, source, self._ctx.now.mono, asked)
         self._ctx.emit(OpenContent(file.root, file.size))
 
@@ -179,8 +186,8 @@ class Transfers:
 
     def on_leaves_stored(self, input: LeavesStored) -> None:
         download = self._downloads.get(input.root)
-        if download is None:
-            return
+        if download is None or not download.under_way:
+            return  # given up meanwhile, and perhaps asked for anew
         download.under_way -= 1
         if input.right:
             self._begin(download, input.missing)
@@ -238,6 +245,7 @@ class Transfers:
         self._ctx.emit(Counted("wrong_content"))
         if remote is not None:
             download.faulty.add(remote.link.peer)
+            download.stalled.update(_line_of(remote))
             self._sync.fail(remote, LogError("content that its writer did not sign", code="content"))
 
     # ---- links
@@ -283,7 +291,11 @@ class Transfers:
                 return
 
     def _givers(self, download: Download) -> list[RemoteState]:
-        """Return the links that may have some of it, the writer's own first."""
+        """Return the links that may have some of it: the writer's own first, then those to contacts.
+
+        Of the others first those where few pulls came to nothing, on this link, at its address, in its network
+        (core/shares.py): who has many keys keeps nobody from content by promising it with each of them.
+        """
         (log, _), now = download.source, self._ctx.now.mono
         conversation = self._sync.conversations.by_id.get(log.conversation)
         if conversation is None:
@@ -295,7 +307,15 @@ class Transfers:
             and remote.link.peer not in download.faulty
             and download.lacking.get(remote.link.id, 0.0) <= now
         ]
-        return sorted(found, key=lambda remote: (log.user not in remote.link.users, remote.link.id))
+        return sorted(
+            found,
+            key=lambda remote: (
+                log.user not in remote.link.users, self._stalls(download, remote), not remote.link.known, remote.link.id
+            ),
+        )  # fmt: skip
+
+    def _stalls(self, download: Download, remote: RemoteState) -> tuple[int, ...]:
+        return tuple(download.stalled[node] for node in _line_of(remote))
 
     def _pull(self, download: Download, remote: RemoteState, transfers: LinkTransfers) -> bool:
         """Send one pull: for the list of leaves, or for consecutive pieces. Return False if the link has none."""
@@ -314,7 +334,7 @@ class Transfers:
             missing, first, count = deque(pieces), pieces[0], len(pieces)
             download.under_way += count
         n, transfers.next = transfers.next, transfers.next + 1
-        transfers.pulls[n] = OpenPull(download, missing, self._ctx.now.mono)
+        transfers.pulls[n] = OpenPull(download, missing, self._ctx.now.mono, was_said=link in download.held)
         self._ctx.emit(Send(Pull(n, *log, seq, file.root, first, count), [link]))
         return True
 
@@ -330,7 +350,7 @@ class Transfers:
         for index in download.needed:
             if pieces and (index != pieces[-1] + 1 or len(pieces) == PULL_PIECES):
                 break
-            if any(first <= index < first + count for first, count in held):
+            if held[index]:
                 pieces.append(index)
         for index in pieces:
             download.needed.remove(index)
@@ -353,6 +373,7 @@ class Transfers:
             return LogError("another piece than the one that was asked for", code="order")
         if download is None:
             return None
+        download.heard_at = pull.heard_at
         if not is_leaves:
             self._ctx.emit(StorePieces(remote.link.id, download.file.root, download.file.size, [(index, piece.data)]))
             return None
@@ -368,10 +389,15 @@ class Transfers:
         if pull is None or pull.download is None:
             return
         download = pull.download
-        if frame.has:
-            download.held[remote.link.id] = frame.has
+        if frame.has and not pull.was_said and LEAVES not in pull.missing:
+            download.held[remote.link.id] = _flags_of(frame.has, count_pieces(download.file.size))
         else:
-            download.lacking[remote.link.id] = self._ctx.now.mono + LACK_PAUSE
+            pause = LACK_PAUSE
+            download.held.pop(remote.link.id, None)
+            if pull.was_said:  # it has not what it said
+                download.stalled.update(_line_of(remote))
+                pause += LACK_PAUSE * self._stalls(download, remote)[0]
+            download.lacking[remote.link.id] = self._ctx.now.mono + pause
         self._return(pull)
         self._ask(download)
 
@@ -391,14 +417,25 @@ class Transfers:
                 if pull.download is not None and pull.heard_at <= late:
                     self._ctx.emit(Counted("pull_stalled"))
                     pull.download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
+                    if (remote := self._sync.remotes.get(id)) is not None:
+                        pull.download.stalled.update(_line_of(remote))
                     self._return(pull)
         for root, download in list(self._downloads.items()):
-            idles = not (download.asked or download.under_way) and download.begun_at <= late
-            if idles and self.requests.has_waiting and self.requests.is_wanted(root):
+            idles = not download.under_way and download.heard_at <= late
+            if idles and not download.asked and self.requests.has_waiting and self.requests.is_wanted(root):
                 self._drop(download)
                 self.requests.postpone(root)
+            elif idles and (other := self.requests.next_message(root)) is not None:
+                download.heard_at = self._ctx.now.mono
+                self._sync.lookups.files(*other, partial(self._on_other_message, root, other))
             else:
                 self._ask(download)
+
+    def _on_other_message(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
+        """Go on with a download of which nothing came for another message that names the same."""
+        file = next((file for file in files if file.root == root), None)
+        if file is not None and root in self._downloads:
+            self._open(source, file, asked=self._downloads[root].asked)
 
     # ---- giving
 
@@ -411,8 +448,8 @@ class Transfers:
         log = LogId(frame.c, frame.u, frame.r)
         if not self._shares(remote, log, frame.seq):
             self._refuse(remote, frame)
-        elif ((log, frame.seq), frame.root) in transfers.allowed:
-            self._give(remote, frame)
+        elif (size := transfers.allowed.get(((log, frame.seq), frame.root))) is not None:
+            self._give(remote, frame, size)
         else:
             self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
         return None
@@ -430,16 +467,17 @@ class Transfers:
         transfers = self._links.get(remote.link.id)
         if transfers is None or not self._sync.is_up(remote):
             return
-        if not self._shares(remote, log, frame.seq) or all(file.root != frame.root for file in files):
+        file = next((file for file in files if file.root == frame.root), None)
+        if file is None or not self._shares(remote, log, frame.seq):
             self._refuse(remote, frame)
             return
         if len(transfers.allowed) >= MAX_ALLOWED:
             transfers.allowed.clear()
-        transfers.allowed[(log, frame.seq), frame.root] = None
-        self._give(remote, frame)
+        transfers.allowed[(log, frame.seq), frame.root] = file.size
+        self._give(remote, frame, file.size)
 
-    def _give(self, remote: RemoteState, frame: Pull) -> None:
-        self._ctx.emit(GivePieces(remote.link.id, frame.n, frame.root, frame.first, frame.count))
+    def _give(self, remote: RemoteState, frame: Pull, size: int) -> None:
+        self._ctx.emit(GivePieces(remote.link.id, frame.n, frame.root, size, frame.first, frame.count))
 
     def _refuse(self, remote: RemoteState, frame: Pull) -> None:
         """Answer as if the content were not here, so that the link learns nothing more."""
@@ -451,3 +489,18 @@ class Transfers:
         transfers = self._links.get(input.link)
         if transfers is not None:
             transfers.served.pop(input.n, None)
+
+
+def _line_of(remote: RemoteState) -> Line:
+    """Return where a link counts: a contact for itself."""
+    return (remote.link.peer,) if remote.link.known else address_line(remote.link.host, remote.link.peer)
+
+
+def _flags_of(ranges: Sequence[tuple[int, int]], pieces: int) -> bytearray:
+    """Return a byte for each piece: 1 for those in these ranges, which go upwards."""
+    flags, end = bytearray(pieces), 0
+    for first, count in ranges:
+        if end <= first < pieces:
+            end = min(first + count, pieces)
+            flags[first:end] = b"\1" * (end - first)
+    return flags

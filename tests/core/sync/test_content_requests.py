@@ -11,11 +11,13 @@ from p2pchat.core.inputs import (
     ContentOpened,
     ContentRemoved,
     ContentWanted,
+    DiskLow,
     PiecesStored,
 )
 from p2pchat.core.log import Entry, FileRef, encode_entry
+from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import content_requests, transfers
-from p2pchat.protocol import Peers
+from p2pchat.protocol import Lacks, Peers
 from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World
 from tests.core.sync.test_transfers import done, give, pulls
 
@@ -30,8 +32,14 @@ def said(bob: Author, far: Far, *files: FileRef) -> None:
     far.say(bob.write(encode_entry(Entry("text", START + bob.seq, START + bob.seq + 1, b="", files=files))))
 
 
-def linked(ada: Peer, name: str, *authors: Author) -> Far:
-    far = ada.far(name, *authors)
+def said_many(eve: Author, far: Far, many: int) -> None:
+    """Name so many files, ten in a message."""
+    for first in range(0, many, 10):
+        said(eve, far, *(file(first + index) for index in range(10)))
+
+
+def linked(ada: Peer, name: str, *authors: Author, host: str = "10.0.0.9") -> Far:
+    far = ada.far(name, *authors, host=host)
     far.say(Peers(0, [], can=["files"]))
     ada.take()
     return far
@@ -72,12 +80,12 @@ def test_few_come_at_a_time_and_those_of_which_nothing_comes_let_others_pass() -
     far = ada.far("bob")  # it takes no files
     said(bob, far, *(file(index) for index in range(6)))
     first = opened(ada)
-    assert first == [file(index).root for index in range(content_requests.MAX_AT_ONCE)]
+    assert first == [file(index).root for index in range(content_requests.MAX_OF_ONE)]
     for root in first:
         ada.put(ContentOpened(root, [0]))
     for _ in range(round(transfers.STALLED_AFTER) + 2):
         world.pass_time(transfers.CHECK_EVERY)
-    assert {file(4).root, file(5).root} <= {*opened(ada)}
+    assert {file(index).root for index in (3, 4, 5)} <= {*opened(ada)}
 
 
 def test_what_is_left_comes_after_a_restart_whoever_wanted_it() -> None:
@@ -194,3 +202,82 @@ def test_few_of_those_that_were_forgotten_are_remembered(monkeypatch: pytest.Mon
     ada.take()
     names = [content_requests.FORGOTTEN + file(index).root for index in range(5)]
     assert sorted(ada.storage.meta_values(names)) == names[2:]
+
+
+# ---- members who name what never comes
+
+
+def test_nobody_keeps_the_files_of_others_away_by_naming_many() -> None:
+    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    eve, bob, cyd = Author("eve", "e1"), Author("bob", "b1"), Author("cyd", "c1")
+    ada.node.contacts.add([IDS["cyd"]])
+    far = linked(ada, "eve", host="45.66.66.1")
+    said_many(eve, far, 60)
+    assert len(opened(ada)) == content_requests.MAX_OF_ONE
+    said(bob, linked(ada, "bob", host="45.1.0.1"), file(2000))
+    said(cyd, linked(ada, "cyd", host="45.66.66.3"), file(3000))
+    assert opened(ada) == [file(2000).root, file(3000).root]
+
+
+def test_the_party_with_most_that_waits_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_requests, "MAX_WAITING", 40)
+    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    eve, bob = Author("eve", "e1"), Author("bob", "b1")
+    said_many(eve, linked(ada, "eve", host="45.66.66.1"), 60)
+    said(bob, linked(ada, "bob", host="45.1.0.1"), *(file(2000 + index) for index in range(3)))
+    stored = [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
+    assert len(stored) <= 40 + content_requests.MAX_OF_ONE + 1
+    assert all(content_requests.PREFIX + file(2000 + index).root in stored for index in range(3))
+
+
+def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
+    """The quota of a branch, and not that of all together, is taken by users that one peer makes up."""
+    ada = World().peer("ada", branch_bytes=9_000, auto_fetch_bytes=SMALL)
+    far = linked(ada, "eve", host="45.66.66.1")
+    for number, name in enumerate(("bob", "cyd", "dan")):
+        said(Author(name, f"{number:02x}"), far, file(number))
+    meta = ada.storage.load([ada.id]).meta
+    charged = [line for name, line in meta.items() if name.startswith(content_requests.CHARGED)]
+    assert 0 < sum(map(int, charged)) <= 9_000
+
+
+def test_little_free_disk_is_for_what_contacts_send() -> None:
+    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    eve, cyd = Author("eve", "e1"), Author("cyd", "c1")
+    ada.node.contacts.add([IDS["cyd"]])
+    said(eve, linked(ada, "eve", host="45.66.66.1"), *(file(index) for index in range(5)))
+    assert len(opened(ada)) == content_requests.MAX_OF_ONE
+    ada.put(DiskLow(DiskLevel.KNOWN_ONLY))
+    for index in range(content_requests.MAX_OF_ONE):
+        ada.put(ContentFailed(file(index).root, "no room"))
+    assert opened(ada) == []
+    said(cyd, linked(ada, "cyd"), file(3000))
+    assert opened(ada) == [file(3000).root]
+
+
+def test_content_in_two_sizes_is_no_attachment() -> None:
+    """The smaller one would come by itself, as the larger one."""
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    said(bob, linked(ada, "bob"), file(1, 2**34), file(1))
+    assert opened(ada) == []
+    said(bob, linked(ada, "bob"), file(2), file(2))
+    assert opened(ada) == [file(2).root]
+
+
+def test_content_that_another_message_named_first_comes_all_the_same() -> None:
+    """Eve's message names in another size what bob's names: nobody has that, and bob's has its turn."""
+    world = World()
+    ada, eve, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1"), Author("bob", "b1")
+    fars = [linked(ada, "eve", host="45.66.66.1"), linked(ada, "bob", host="45.1.0.1")]
+    said(eve, fars[0], file(1, SMALL - 1))
+    said(bob, fars[1], file(1))
+    sizes = []
+    for _ in range(30):
+        for effect in done(ada, out.OpenContent):
+            sizes.append(effect.size)
+            ada.put(ContentOpened(effect.root, [0]))
+        world.pass_time(1.0)
+        for far in fars:
+            for n, *_ in pulls(far):
+                far.say(Lacks(n))
+    assert sizes[:2] == [SMALL - 1, SMALL]

@@ -92,9 +92,9 @@ def test_a_member_is_given_what_a_message_names_and_nothing_else() -> None:
     ada, log, seq = holder()
     bob = linked(ada, "bob")
     bob.say(Pull(7, *log, seq, ROOT, 3, 4))
-    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 7, ROOT, 3, 4)]
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 7, ROOT, SIZE, 3, 4)]
     bob.say(Pull(8, *log, seq, ROOT, 0, 0))
-    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 8, ROOT, 0, 0)]
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 8, ROOT, SIZE, 0, 0)]
     for other in (Pull(9, *log, seq, "cd" * 32, 0, 1), Pull(10, *log, seq + 1, ROOT, 0, 1),
                   Pull(11, log.conversation, log.user, "cc" * 8, seq, ROOT, 0, 1)):  # fmt: skip
         bob.heard.clear()
@@ -110,7 +110,7 @@ def test_only_members_of_the_conversation_are_given_anything() -> None:
     cyd.say(Pull(1, *log, seq, ROOT, 0, 1))
     assert cyd.heard == [Lacks(1)] and done(ada, out.GivePieces) == []
     bob.say(Pull(1, *log, seq, ROOT, 0, 1))
-    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 1, ROOT, 0, 1)]
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 1, ROOT, SIZE, 0, 1)]
 
 
 def test_a_link_has_16_pulls_open_each_of_64_pieces() -> None:
@@ -327,3 +327,97 @@ def test_a_nearly_full_disk_gives_on_and_blames_nobody_for_pieces_under_way() ->
     ada.put(DiskLow(DiskLevel.NOTHING))
     bob.say(Pull(7, *log, seq, ROOT, 0, 1))
     assert len(done(ada, out.GivePieces)) == 1
+
+
+# ---- members who lie
+
+
+def strangers(ada: Peer, *authors: Author, host: str) -> list[Far]:
+    """Link with two far ends in one network that take files."""
+    fars = []
+    for number, name in enumerate(("cyd", "dan"), 1):
+        far = ada.far(name, *authors, host=f"{host}.{number}")
+        far.say(Peers(0, [], can=["files"]))
+        fars.append(far)
+    ada.effects.clear()
+    return fars
+
+
+def test_a_list_that_one_network_promises_comes_from_elsewhere() -> None:
+    ada, bob_log = asker()
+    silent = strangers(ada, bob_log, host="45.66.66")
+    honest = ada.far("eve", bob_log, host="45.1.0.1")
+    honest.say(Peers(0, [], can=["files"]))
+    honest.heard.clear()
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, None))
+    assert [far.name for far in silent if pulls(far)] == ["cyd"] and not pulls(honest)
+    ada.world.pass_time(transfers.STALLED_AFTER + 2 * transfers.CHECK_EVERY)
+    assert pulls(honest) == [(1, 0, 0)]
+
+
+def test_who_has_not_what_it_said_is_left_alone_longer_and_longer() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, [2, 3]))
+    asked = answered = 0
+    for _ in range(60):
+        for n, _first, _count in pulls(bob):
+            asked += 1
+            bob.say(Lacks(n, [(0, SIZE)]))
+            for again, *_ in pulls(bob):
+                answered += 1
+                bob.say(Lacks(again, [(2, 1), (0, 7), (2, 2)]))
+        ada.world.pass_time(1.0)
+    assert 2 <= asked <= 8 and answered <= asked
+
+
+def test_what_a_link_says_it_has_costs_little_however_much_it_says() -> None:
+    ranges = [(number, 2**31) for number in range(256)]
+    flags = transfers._flags_of([*ranges, (70_000, 1)], 65_536)
+    assert len(flags) == 65_536 and all(flags)
+    assert transfers._flags_of([(1, 2), (0, 9), (4, 0), (5, 1)], 6) == b"\0\1\1\0\0\1"
+
+
+def test_another_size_beside_a_root_ends_no_honest_link() -> None:
+    ada, *_ = holder()
+    eve = Author("eve", "e1")
+    far = linked(ada, "eve")
+    lie = FileRef("a.png", SIZE + 1, "", ROOT)
+    far.say(eve.write(encode_entry(Entry("text", START, START + 1, b="", files=(lie,)))))
+    bob = linked(ada, "bob")
+    bob.say(Pull(7, *eve.log, 1, ROOT, 0, 0))
+    assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 7, ROOT, SIZE + 1, 0, 0)]
+
+
+def test_who_asks_for_content_gets_it_for_that_message_whoever_named_it_before() -> None:
+    """Eve names what bob has sent, in another size: nobody has that."""
+    ada, bob_log = asker()
+    eve = Author("eve", "e1")
+    far = linked(ada, "eve")
+    lie = FileRef("a.png", SIZE + 1, "", ROOT)
+    far.say(eve.write(encode_entry(Entry("text", START, START + 1, b="", files=(lie,)))))
+    bob = linked(ada, "bob", bob_log, eve)
+    ada.put(ContentWanted(eve.log, 1, lie))
+    ada.put(ContentOpened(ROOT, None))
+    for one in (far, bob):
+        for n, *_ in pulls(one):
+            one.say(Lacks(n))
+    done(ada, out.OpenContent)
+    want(ada, bob_log)
+    assert [effect.size for effect in done(ada, out.OpenContent)] == [SIZE]
+    ada.put(ContentOpened(ROOT, None))
+    for one in (far, bob):
+        for n, *_ in pulls(one):
+            one.say(Lacks(n))
+    sizes = []
+    for _ in range(30):
+        ada.world.pass_time(1.0)
+        for effect in done(ada, out.OpenContent):
+            sizes.append(effect.size)
+            ada.put(ContentOpened(ROOT, None))
+        for one in (far, bob):
+            for n, *_ in pulls(one):
+                one.say(Lacks(n))
+    assert sizes[:2] == [SIZE + 1, SIZE]  # each has its turn while nothing comes
