@@ -47,6 +47,8 @@ class AddressBook:
         touched: Peers whose entries changed. PeerExchange, which sends the changes, empties it.
         hearsay: The addresses that are hearsay, as (peer, endpoint).
         claims: The addresses that are claims, as (peer, endpoint), by their own lines.
+        elsewhere: The addresses, as (peer, endpoint), that a contact says of itself at another host than its link came
+            from, and where it has not answered yet.
     """
 
     def __init__(self, ctx: Context, stored: Iterable[Address], contacts: Container[PeerId] = ()) -> None:
@@ -58,11 +60,14 @@ class AddressBook:
         settings = ctx.settings
         self.hearsay: Shares[tuple[PeerId, str]] = Shares(settings.max_told, settings.max_told_unverified)
         self.claims: Shares[tuple[PeerId, str]] = Shares(settings.max_addresses // 2)
+        self.elsewhere: set[tuple[PeerId, str]] = set()
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
             if address.verified_at or address.teller in ("", address.peer):
                 self._put(address)
                 self._count_claim(address)
+                if not address.verified_at and address.teller and address.peer in contacts:
+                    self.elsewhere.add((address.peer, address.endpoint))
             else:  # of an earlier version, which stored hearsay
                 ctx.change.forgotten.append((address.peer, address.endpoint))
 
@@ -151,6 +156,14 @@ class AddressBook:
         self._keep(Address(peer, endpoint, teller=teller))
         return True
 
+    def note_place(self, peer: PeerId, endpoint: str, *, is_seen: bool) -> None:
+        """Note whether the link of a peer that says it is at this endpoint comes from that host."""
+        address, item = self.get(peer, endpoint), (peer, endpoint)
+        if is_seen:
+            self.elsewhere.discard(item)
+        elif address is not None and address.teller == peer and item not in self.hearsay:
+            self.elsewhere.add(item)
+
     def add(self, peer: PeerId, endpoint: str) -> None:
         """Store an endpoint that a user named with this peer's id, in place of others if the book is full."""
         if self.get(peer, endpoint) is None:
@@ -167,6 +180,7 @@ class AddressBook:
             return
         self.hearsay.remove((peer, endpoint))
         self.claims.remove((peer, endpoint))
+        self.elsewhere.discard((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
     def on_failed(self, peer: PeerId, endpoint: str) -> bool:
@@ -191,6 +205,7 @@ class AddressBook:
         if not self._book[peer]:
             del self._book[peer]
         self.claims.remove((peer, endpoint))
+        self.elsewhere.discard((peer, endpoint))
         if (peer, endpoint) in self.hearsay:
             self.hearsay.remove((peer, endpoint))
             return

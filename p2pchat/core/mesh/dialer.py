@@ -15,7 +15,8 @@ forms, it waits for as long as links come up, because the other peer is busy, bu
 for each known peer. Addresses learned from other peers are dialled a few at a time, and slowly once many addresses from
 one network have failed. Hearsay (addressbook.py) has a pace of its own: two failing dials a second in all, one host
 once in 30 s, one network once in 5 s; three failures, or ten minutes without anybody linked who vouches for it, and it
-is forgotten. So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
+is forgotten. What a contact says of itself about another host than its link comes from is kept, and has the same pace.
+So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
 takes its place. A relayed address is not dialled while the engine is away, unless a user named it.
@@ -312,8 +313,8 @@ class Dialer:
         if plan.peer != peer:
             plan = self._move(dial, plan, address, peer)
         self._failures.pop(address.branch, None)
-        item = peer, address.endpoint
-        was_paced = bool(address.resolved) or item in self._book.hearsay or item in self._book.claims
+        item, book = (peer, address.endpoint), self._book
+        was_paced = bool(address.resolved) or any(item in each for each in (book.hearsay, book.claims, book.elsewhere))
         address.reached, address.teller = True, ""
         self._learned_dials.discard(dial)
         self._book.on_verified(peer, address.endpoint)
@@ -652,6 +653,7 @@ class Dialer:
         """Return whether an address learned from a peer must wait; then it is tried again by itself."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         is_paced = self._is_hearsay(plan, address) or self._is_told_name(plan, address)
+        is_paced = is_paced or (plan.peer, address.endpoint) in self._book.elsewhere
         is_paced = is_paced or self._is_crowded(plan, address)
         endpoint = address.resolved or address.endpoint
         if is_paced:

@@ -265,9 +265,13 @@ class PeerExchange:
             self._ctx.emit(Counted("address_refused"))
             return
         here = address_line(link.host, link.peer)
-        is_there = peer == link.peer and (link.known or bool(named) or self._is_place_of(link.host, endpoint, near))
+        is_seen = bool(named) or self._is_place_of(link.host, endpoint, near)
+        is_there = peer == link.peer and (link.known or is_seen)
         line = None if is_there else (link.peer,) if link.known else here
-        if self._book.learn(peer, endpoint, link.peer, line):
+        is_news = self._book.learn(peer, endpoint, link.peer, line)
+        if peer == link.peer:
+            self._book.note_place(peer, endpoint, is_seen=is_seen)
+        if is_news:
             address = self._book.get(peer, endpoint)
             if address is not None:
                 self._dialer.on_learned(address)

@@ -415,3 +415,34 @@ def test_a_peer_of_this_machine_is_believed_about_all_its_addresses() -> None:
     link = attack.join(0, "127.0.0.1")
     attack.ada.got(link, Peers(7, ["192.168.7.2:7", "198.51.100.9:7"]))
     assert [endpoint for _, endpoint in attack.ada.links.book.hearsay] == ["198.51.100.9:7"]
+
+
+@pytest.mark.parametrize("ports", [8, 60_000])
+def test_a_contact_that_comes_and_goes_cannot_have_a_third_host_flooded(ports: int) -> None:
+    """Before: eight dials a second at the same eight ports, or 17 in two minutes at new ones."""
+    attack, key = Attack(), Key("mallory")
+    attack.ada.contacts.add([key.id])
+    for second in range(120):
+        mallory = Post(key)
+        mallory.at(second)
+        met = Meeting(attack.ada, mallory)
+        met._links = 100 * second
+        link = met.connect(mallory, host="203.0.113.5")
+        attack._take(attack.ada.got(link, Peers(0, [f"{VICTIM}:{1 + (8 * second + n) % ports}" for n in range(8)])))
+        attack._take(attack.ada.handle(LinkDown(link, "lost")))
+        attack.run(second + 1.0, alive=False)
+    attack.run(600.0, alive=False)
+    dialled = attack.dialled(VICTIM)
+    assert len(dialled) >= 2 and all(later - at >= 29.5 for at, later in pairwise(dialled))
+    assert len(attack.ada.links.book.addresses(key.id)) == 8  # a contact's are kept
+
+
+def test_a_contact_is_dialled_at_once_where_it_was_seen() -> None:
+    attack, key = Attack(), Key("mallory")
+    attack.ada.contacts.add([key.id])
+    mallory = Post(key)
+    link = Meeting(attack.ada, mallory).connect(mallory, host="203.0.113.5")
+    attack._take(attack.ada.got(link, Peers(8080, ["203.0.113.5:8081"])))
+    attack._take(attack.ada.handle(LinkDown(link, "lost")))
+    attack.run(20.0, alive=False)
+    assert len(attack.dialled("203.0.113.5")) > 4 and not attack.ada.links.book.elsewhere
