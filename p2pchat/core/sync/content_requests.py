@@ -1,4 +1,4 @@
-"""Content that is to come: small content of messages that are shown comes by itself, and nothing is forgotten.
+"""Requests of content: small content of shown messages comes by itself, other content when a program asks for it.
 
 Content is requested once a program asks for it, or once a message that names it is shown here and it is small. Each
 request is a line in `meta` until the content is whole or nobody wants it any more, so that a restart goes on with it.
@@ -146,7 +146,7 @@ class WaitingRequests:
 
 
 class ContentRequests:
-    """What is requested, by root.
+    """All requests of content, by root.
 
     Args:
         begin: Begins to fetch something without a program.
