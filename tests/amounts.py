@@ -27,6 +27,7 @@ def sample(cases: Sequence[T], every: int) -> Sequence[T]:
 
 HISTORIES = _amount(25, 500)  # of tests/core/test_histories.py; the soak plays others
 RELAYED_HISTORIES = _amount(10, 200)  # with an engine
+HISTORIES_WITH_FILES = _amount(4, 100)
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
 FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third
 STRIDE = _amount(3, 1)  # of the places that a test kills at, one after the other or each in its test: every third

@@ -18,7 +18,17 @@ from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, LinkChanged, Reload, WarningIssued, WriteRefused
+from p2pchat.core.effects import (
+    Commit,
+    ContentStopped,
+    Counted,
+    Effect,
+    ImportResult,
+    LinkChanged,
+    Reload,
+    WarningIssued,
+    WriteRefused,
+)
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -196,7 +206,7 @@ class Node:
             RequestLeft: sync.requests.groups.leave,
             RequestsChosen: sync.requests.choose,
             ConsumerAcked: self._positions.on_acked,
-            ContentWanted: sync.transfers.want,
+            ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
             ContentRemoved: sync.transfers.on_removed,
             ContentOpened: sync.transfers.on_opened,
@@ -262,6 +272,7 @@ class Node:
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
         change.consumers.update(self._positions.take())
+        sync.transfers.requests.on_commit(change)
         ticket = self._ctx.next_ticket()
         sync.on_commit_ordered(ticket, change, sync.context.transaction)
         self._watchdog.on_ordered(ticket)
@@ -500,6 +511,12 @@ class Node:
         elif self._disk is DiskLevel.NOTHING:
             self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
         return self.accepts_writes
+
+    def _on_content_wanted(self, input: ContentWanted) -> None:
+        if self._storage_works:
+            self.sync.transfers.want(input)
+        else:  # what is fetched now would be forgotten once storage works again
+            self._ctx.emit(ContentStopped(input.file.root, "storage does not work: nothing is accepted"))
 
     def _on_import(self, input: ImportRequest) -> None:
         if not self._storage_works:

@@ -4,8 +4,8 @@
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
 given. In histories with --rules-differ someone writes what others refuse, with --deletions someone deletes what is
-stored, with --blocks someone blocks others, and with --relay an engine links peers behind routers. The exit code is 1
-if a promise was broken.
+stored, with --blocks someone blocks others, with --relay an engine links peers behind routers, and with --files
+messages have files. The exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
     parser.add_argument("--blocks", action="store_true", help="someone blocks others, in each history")
     parser.add_argument("--relay", action="store_true", help="an engine links peers behind routers, in each history")
+    parser.add_argument("--files", action="store_true", help="messages have files, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")

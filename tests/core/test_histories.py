@@ -14,12 +14,14 @@ import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
 from p2pchat.testing.simulation.scenario import NOTHING, PlayResult, Wanted, play_many
-from tests.amounts import HISTORIES, RELAYED_HISTORIES
+from tests.amounts import HISTORIES, HISTORIES_WITH_FILES, RELAYED_HISTORIES
 from tests.conftest import Tell
 
 CHUNK = 25
 RELAYED_CHUNK = 10
 RELAY = Wanted(relay=True)
+FILES = Wanted(files=True)
+FILES_CHUNK = 4
 JOBS = 2
 OFTEN = 50
 BEGAN = time.monotonic()
@@ -157,6 +159,16 @@ def test_every_promise_holds_with_an_engine_in_the_histories_from(first: int) ->
     failed = failures(here, RELAY, tell_steps=True)
     assert not failed, failed
     assert {what: here.counts[what] for what in OF_RELAY if here.counts[what] < WITH_RELAY} == {}
+
+
+@pytest.mark.sampled
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, HISTORIES_WITH_FILES, FILES_CHUNK))
+def test_every_promise_holds_with_files_in_the_histories_from(first: int) -> None:
+    here = played(range(first, first + FILES_CHUNK), FILES)
+    failed = failures(here, FILES, tell_steps=True)
+    assert not failed, failed
+    assert here.counts["content_arrived"]
 
 
 def played(seeds: range, wanted: Wanted) -> PlayResult:

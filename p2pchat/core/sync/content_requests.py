@@ -1,31 +1,30 @@
-"""Requests of content: small content of shown messages comes by itself, other content when a program asks for it.
+"""Content that is to come: small content of messages that are shown comes by itself, and nothing is forgotten.
 
-Content is requested when a program asks for it, or when it is small and a message that names it is shown here. Each
-request is a line in `meta` until the content is whole or nobody wants it any more, so a restart continues it. A few
-requests without a program are active at a time. One for which nothing comes makes room for the next.
+Content is requested once a program asks for it, or once a message that names it is shown here and it is small. Each
+request is a line in `meta` until the content is whole or nobody wants it any more, so that a restart goes on with it.
+A few of those without a program are fetched at a time. One of which nothing comes makes room for the next.
 
-Content that comes by itself is charged to the writer of the message, or for an unknown user to where that user comes
-from (quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked
-for. The charge stands in `meta`, and nowhere in memory, until the content is removed from the disk, which gives the
-writer that room back. Content that a program has removed does not come by itself again.
+What comes by itself is charged to the writer of the message, and what unknown users have sent to where they come from
+(quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked for.
+Whom content was charged to stands in `meta`, and nowhere in memory, until the content is removed from the disk, which
+gives the writer that room back. What a program has removed does not come by itself again.
+The same parties share the turns and the places of what waits. So nobody keeps the files of others away by naming many
+that never come, or come slowly; and while little of the disk is free, only what contacts sent comes by itself.
 
-The same parties share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
-many that never come, or come slowly. While little of the disk is free, only content from contacts comes by itself.
-
-Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
-messages that name the same content, and turns to the next one when nothing comes.
+Anybody can name content that somebody else has sent, in a conversation where nobody has it. So a request remembers
+other messages that name the same, and the next one has its turn when nothing comes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.records import DiskLevel
+from p2pchat.core.log import Entry, FileRef, LogId, attachments_of
+from p2pchat.core.records import Change, DiskLevel, LogFacts
 from p2pchat.core.shares import Line, Shares
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.sync_context import SyncContext
@@ -42,13 +41,13 @@ MAX_AT_ONCE = 4  # fetched without a program of contacts, and as many of others;
 MAX_OF_ONE = 3  # of them, of one contact or one network: one may give nothing, or a byte at a time
 MAX_WAITING = 5_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 4 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
-MAX_UNSHOWN = 256  # messages with files that are stored and not shown yet, remembered; a guess
+MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; a guess
 LEAST_CHARGE = 4096  # bytes: what a file takes of a disk at least
 
 
 @dataclass(slots=True)
 class ContentRequest:
-    """A message that names the content, the charge in bytes, and who was charged; "" for nobody.
+    """A message that names the content, and what it was charged for, and to whom: "" for nobody.
 
     Attributes:
         others: Further messages that name it, the next one first.
@@ -63,12 +62,12 @@ class ContentRequest:
 
     @property
     def party(self) -> Line:
-        """The party that has its turn: a contact, or where an unknown user comes from; "" for programs."""
+        """Who has a turn with it: a contact, or where an unknown user comes from, "" for programs."""
         return (self.payer,) if self.of_contacts else line_of(self.payer)
 
     @property
     def of_contacts(self) -> bool:
-        """Return whether it has its turn with the content of contacts."""
+        """Return whether it has its turn with what contacts send."""
         return not self.payer or is_user(self.payer)
 
     def add_message(self, source: Source) -> None:
@@ -147,7 +146,7 @@ class WaitingRequests:
 
 
 class ContentRequests:
-    """All requests of content, by root.
+    """What is requested, by root.
 
     Args:
         begin: Begins to fetch something without a program.
@@ -169,7 +168,9 @@ class ContentRequests:
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(self._give_way), False: WaitingRequests(self._give_way)}
+        self._ordered: dict[str, None] = {}  # whose commit is under way
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
+        self._stored_unshown: dict[LogId, int] = {}  # logs of which entries up to this one waited when this peer began
         self._of_unknown: Shares[str] = Shares(settings.unknown_bytes, settings.branch_bytes)
         self._charged: dict[str, int] = {}
         for name, line in meta.items():
@@ -185,31 +186,53 @@ class ContentRequests:
 
     # ---- messages
 
-    def on_stored(self, batch: Batch) -> None:
-        """Note the attachments of durable entries of others."""
-        if not self._most or batch.entries is None or not any(entry.files for entry in batch.entries):
+    def on_loaded(self, logs: Iterable[LogFacts]) -> None:
+        """Note of which logs something was stored and not shown before the start."""
+        if self._most:
+            self._stored_unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
+
+    def on_commit(self, change: Change) -> None:
+        """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
+        if not self._most:
             return
-        for seq, entry in enumerate(batch.entries, batch.first):
+        for batch in change.batches:
+            if batch.entries is not None and any(entry.files for entry in batch.entries):
+                self._note(batch.log, batch.first, batch.entries)
+        for stretch in change.stretches if self._unshown else ():
+            for seq in range(stretch.first, stretch.first + stretch.count):
+                for file in self._unshown.pop((stretch.log, seq), ()):
+                    self._request((stretch.log, seq), file)
+
+    def _note(self, log: LogId, first: int, entries: Sequence[Entry]) -> None:
+        """Note the attachments of entries of others."""
+        conversation = self._sync.conversations.by_id[log.conversation]
+        state = conversation.log(log.user, log.run)
+        if conversation.is_operations or (state is not None and state.own):
+            return
+        for seq, entry in enumerate(entries, first):
             small = tuple(file for file in attachments_of(entry) if file.size <= self._most)
             if small:
-                self._unshown[batch.log, seq] = small
+                self._unshown[log, seq] = small
         while len(self._unshown) > MAX_UNSHOWN:
             del self._unshown[next(iter(self._unshown))]
 
-    def request_shown(self) -> None:
-        """Request what messages name that are shown now."""
-        for source in [source for source in self._unshown if self._is_shown(source)]:
-            for file in self._unshown.pop(source):
-                self._request(source, file)
+    def on_durable(self, change: Change) -> None:
+        """Begin what was requested with a commit. Before it is durable its messages cannot be looked up."""
+        for name in change.meta if self._ordered else ():
+            root = name.removeprefix(PREFIX)
+            if root in self._ordered:
+                del self._ordered[root]
+                self._wait(root)
+        for stretch in change.stretches if self._stored_unshown else ():
+            end = min(stretch.first + stretch.count - 1, self._stored_unshown.get(stretch.log, 0))
+            for seq in range(stretch.first, end + 1):
+                self._sync.lookups.files(stretch.log, seq, partial(self._on_shown_late, (stretch.log, seq)))
         self.begin_next()
 
-    def _is_shown(self, source: Source) -> bool:
-        log, seq = source
-        conversation = self._sync.conversations.by_id.get(log.conversation)
-        if conversation is None or conversation.is_operations:
-            return False
-        state = conversation.log(log.user, log.run)
-        return state is None or seq <= min(state.released, state.show_limit)
+    def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
+        for file in files:
+            if file.size <= self._most:
+                self._request(source, file)
 
     def _request(self, source: Source, file: FileRef) -> None:
         user = source[0].user
@@ -227,7 +250,7 @@ class ContentRequests:
                 return
             self._charge(request.payer, request.charged)
         self._keep(file.root, request)
-        self._wait(file.root)
+        self._ordered[file.root] = None
 
     def _wait(self, root: str) -> None:
         """Have a request wait for its turn, or forget it without a place."""
@@ -297,6 +320,7 @@ class ContentRequests:
         turns = self._turns[request.of_contacts]
         if root in turns:
             turns.remove(root)
+        self._ordered.pop(root, None)
         request.turn_to(source)
         self._keep(root, request)
 
@@ -317,6 +341,7 @@ class ContentRequests:
 
     def _forget(self, root: str, *, is_new: bool) -> None:
         request = self._requests.pop(root)
+        self._ordered.pop(root, None)
         self._turns[request.of_contacts].remove(root)
         self._ctx.change.meta[PREFIX + root] = None
         if request.payer and is_new:

@@ -575,7 +575,7 @@ class Replicator:
             self.file_import.on_durable(done.transaction.imports.values())
         for batch in change.batches:
             self._on_batch_durable(batch)
-        self.transfers.requests.request_shown()
+        self.transfers.requests.on_durable(change)
         if done.transaction.effects:
             self._emit_group_updates(done.transaction.effects)
         if done.transaction.groups:
@@ -601,7 +601,7 @@ class Replicator:
             self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
 
     def _on_batch_durable(self, batch: Batch) -> None:
-        """Push what users of this peer wrote; note the attachments of others."""
+        """Push what users of this peer wrote; end that others type."""
         conversation = self.conversations.by_id[batch.log.conversation]
         log = conversation.log(batch.log.user, batch.log.run)
         if log is not None and log.own:
@@ -610,10 +610,8 @@ class Replicator:
             self.delivery_receipts.count_early_acks(conversation, batch)
             if self.typing.local:
                 self.typing.on_own_stored(conversation, batch.log.user)
-        else:
-            self.transfers.requests.on_stored(batch)
-            if self.typing.active:
-                self.typing.on_end(batch.log.conversation, batch.log.user)
+        elif self.typing.active:
+            self.typing.on_end(batch.log.conversation, batch.log.user)
 
     def _emit_group_updates(self, effects: list[Effect]) -> None:
         self.groups.emit_updates(effects)
@@ -695,6 +693,7 @@ class Replicator:
         for user in self.context.hosted:
             self.contacts.load(self.conversations.written_to_by(user), user)
         self.requests.load()
+        self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased])
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 

@@ -183,6 +183,11 @@ class GroupInvariants:
             self.namings.setdefault(conversation, known.naming)
         return conversation in self.namings
 
+    def was_ever_in(self, peer: SimPeer, other: SimPeer, talk: ConversationId) -> bool:
+        """Return whether another peer's user was ever a member of the group of a talk, as far as a peer knows."""
+        naming = self.namings.get(talk)
+        return naming is not None and other.user in self._expected(peer, naming.talk or talk).named
+
     def _logs(self, peer: SimPeer, conversation: ConversationId) -> dict[LogId, list[str]]:
         return {log: raws for log, raws in peer.disk.logs.items() if log.conversation == conversation}
 

@@ -34,6 +34,7 @@ from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
+from p2pchat.testing.invariants.content import UNASKED, ContentInvariants
 from p2pchat.testing.invariants.deletions import DeletionInvariants
 from p2pchat.testing.invariants.display import BlockInvariants, DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
@@ -83,6 +84,7 @@ class Invariants:
         self.blocks: BlockInvariants = BlockInvariants(self)
         self.requests: RequestInvariants = RequestInvariants(self)
         self.taken: TakenInvariants = TakenInvariants(self)
+        self.content: ContentInvariants = ContentInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -96,6 +98,7 @@ class Invariants:
 
     def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
         """Check a batch that becomes durable on a peer's disk."""
+        self.content.stored(batch)
         if peer.byzantine:
             return
         self.requests.stored(peer, batch)
@@ -257,6 +260,7 @@ class Invariants:
         yield from self.groups.missing(honest)
         yield from self.receipts.missing(honest)
         yield from self.taken.missing(honest)
+        yield from self.content.missing(honest)
         yield from self.receipts.forgotten(honest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
@@ -383,11 +387,12 @@ class Invariants:
         lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
         if any(peer.byzantine for peer in self._sim.up) or self.odd or lacking:
             return  # a byzantine peer may cause traffic, and so do sums that differ
-        loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
+        asking = UNASKED if self.content.is_wanting() else ()
+        loud = {kind: count for kind, count in sorted(frames.items()) if kind not in (*QUIET_KINDS, *asking)}
         if loud:
             self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
-        others = sum(frames.values()) - frames["ReadFrame"] - frames["TakenFrame"]
+        others = sum(frames.values()) - sum(frames[kind] for kind in ("ReadFrame", "TakenFrame", *asking))
         if others > QUIET_FRAMES_A_LINK * links:
             self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
         for kind in ("ReadFrame", "TakenFrame"):
@@ -402,6 +407,7 @@ class Invariants:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
             found += self.deletions.faults(peer)
+            found += self.content.faults(peer)
             found += view_faults(peer)
             found += self.presence.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)

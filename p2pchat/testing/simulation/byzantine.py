@@ -39,6 +39,7 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
+from p2pchat.testing.simulation.attached_files import curious
 from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ByzantinePeer:
         self._peer = peer
         self._chance = chance
         self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
+        self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
         self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
             self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
@@ -82,6 +84,8 @@ class ByzantinePeer:
             yield encode(self._posing(frame, end.other.owner))
         else:
             yield encode(frame)
+        if self._peer.sim.invariants.content.all_named and self._is_up(end) and self._curiosity.random() < BABBLE_RATE:
+            yield curious(self._peer, self._curiosity)
         if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
 

@@ -262,6 +262,11 @@ def with_relay(drawn: Settings) -> Settings:
     return replace(drawn, page_items=max(2, drawn.page_items))
 
 
+def with_files(drawn: Settings, chance: Random) -> Settings:
+    """Return the settings with which some of the files come by themselves."""
+    return replace(drawn, auto_fetch_bytes=chance.choice((0, 300_000, 1 << 20, drawn.auto_fetch_bytes)))
+
+
 def strict(drawn: Settings) -> Settings:
     """Return the settings of a peer that refuses odd texts (faults.py). All other texts of a history are shorter."""
     return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)

@@ -109,7 +109,7 @@ class FaultInjector:
         if self.chance.random() < 0.6:
             self.sim.run(self.chance.choice((0.05, 1.0, 5.0)))
             writer.crash()
-            self._start_one(writer)
+            self.start_one(writer)
             self.write(writer, to)
 
     def say_odd_at_last(self) -> None:
@@ -117,7 +117,7 @@ class FaultInjector:
         for peer in self.honest:
             if not self.sim.invariants.odd and not (peer.strict or peer.gone):
                 self.sim.heal()
-                self._start_one(peer)
+                self.start_one(peer)
                 self.say_odd()
                 self.sim.run(5.0)
 
@@ -198,7 +198,7 @@ class FaultInjector:
     def start(self) -> None:
         down = [peer for peer in self.sim.all_peers if not peer.up and not peer.gone]
         if down:
-            self._start_one(self.chance.choice(down))
+            self.start_one(self.chance.choice(down))
 
     def cut(self) -> None:
         if len(self.sim.up) >= 2:
@@ -250,7 +250,7 @@ class FaultInjector:
             length = self.chance.choice((0, self.chance.randrange(len(peer.disk))))
             self.sim.note(f"{peer.name}'s disk goes back to {length} of {len(peer.disk)} changes")
             peer.restore(length)
-            self._start_one(peer)
+            self.start_one(peer)
 
     def resume(self) -> None:
         peer = self.chance.choice(self.honest)
@@ -299,7 +299,7 @@ class FaultInjector:
             peer.clock.ahead = self.chance.choice((0.0, 0.0, 2.0, -2.0, 400.0))
             peer.disk.slow = self.chance.choice((0.002, 0.02, 0.2, 1.0))
             self.sim.note(f"{peer.name} starts for the first time")
-            self._start_one(peer)
+            self.start_one(peer)
 
     def _next_peer(self) -> SimPeer:
         """Return a new honest peer. In a crowded history each has a network of its own, but the second the crowd's."""
@@ -319,7 +319,7 @@ class FaultInjector:
             peer.byzantine = True
             self.sim.crowd[peer.user] = peer
             self._sybils.append(Sybil(peer))
-            self._start_one(peer)
+            self.start_one(peer)
 
     def press(self) -> None:
         """Have the crowd dial everybody."""
@@ -343,13 +343,13 @@ class FaultInjector:
         peer.byzantine = True
         peer.tampering = ByzantinePeer(peer, self.sim.chance)
         self.sim.note(f"{peer.name} comes and {' and '.join(peer.tampering.moods)}")
-        self._start_one(peer)
+        self.start_one(peer)
 
     def join_stranger(self) -> None:
         stranger = self.sim.peer(stranger=True)
         stranger.byzantine = True
         self.sim.note(f"{stranger.name} comes without the network's key")
-        self._start_one(stranger)
+        self.start_one(stranger)
 
     def keep_two_apart(self) -> None:
         if len(self.honest) >= 3:
@@ -582,7 +582,7 @@ class FaultInjector:
         size = self.chance.choice((0, 0, 0, 300))
         writer.say(f"{writer.name} {self._said} {'long ' * size}".strip(), to)
 
-    def _start_one(self, peer: SimPeer) -> None:
+    def start_one(self, peer: SimPeer) -> None:
         """Start a peer, with an endpoint if it knows none and sometimes otherwise."""
         self.sim.note(f"{peer.name} starts")
         others = [other for other in self.honest if other is not peer and not other.gone]

@@ -51,6 +51,11 @@ class WireEnd:
         self._unread: list[Item] | None = None  # arrived while reading is paused; None while reading
         self._stuck: Timer | None = None  # gives up a connection that takes no bytes
 
+    @property
+    def unsent_bytes(self) -> int:
+        """The number of bytes that the network has not taken."""
+        return len(self._unsent)
+
     def write(self, data: bytes) -> None:
         """Queue bytes. They leave at the end of this turn, joined with all others of the turn."""
         if not self.open or self.closing:
@@ -163,6 +168,7 @@ class WireEnd:
         if self._unsent:
             data, self._unsent = bytes(self._unsent), bytearray()
             self.wire.carry(self, data)
+            self.owner.drained(self.link)
         if self.closing:
             self._end()
             self.wire.carry(self, CLOSED)

@@ -27,6 +27,7 @@ from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, User
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.storage.base import files_of
 from p2pchat.testing.eventlog import Line
+from p2pchat.testing.simulation.attached_files import SimContent, SimFiles
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer, strict
 from p2pchat.testing.simulation.network import SimWire, WireEnd
@@ -59,6 +60,8 @@ class SimPeer:
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
         status: The presence its user set last in this session: a status and a text.
+        files: Its content, which outlives its process as the disk does.
+        content: The store of content of its process; None while it does not run.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class SimPeer:
         self.disk: SimDisk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
         self.disk.on_prune = lambda prune: sim.invariants.deletions.stored(self, prune)
+        self.files: SimFiles = SimFiles(lambda: self.disk.broken)
+        self.content: SimContent | None = None
         self.node: Node | None = None
         self.gone = False
         self.restored: bool = False
@@ -117,7 +122,11 @@ class SimPeer:
             out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.Resolve: self._resolve,
             out.Established: self._established, out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at,
             out.Commit: self._commit, out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
-            out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped, **self.program.handlers,
+            out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped,
+            out.OpenContent: lambda order: self._store().open(order),
+            out.StoreLeaves: lambda order: self._store().store_leaves(order),
+            out.StorePieces: lambda order: self._store().store_pieces(order),
+            out.GivePieces: lambda order: self._store().give(order), **self.program.handlers,
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -193,6 +202,7 @@ class SimPeer:
         self.sim.counts["resume"] += 1
         self.restored = True
         self.disk.restore(self._begun_with)
+        self.sim.invariants.content.ended(self)
         self.sim.invariants.copied.update((user, self._run) for user in (self.user, *self.sim.guests))
         drawn = [bytes.fromhex(self._run)]
         self._start(endpoints, lambda size: drawn.pop() if drawn else self._draw(size))
@@ -205,6 +215,7 @@ class SimPeer:
         self._fuse = None
         self._links, self._all_links, self._held_until, self._arrived = {}, {}, {}, {}
         self._turn_is_due = False
+        self.content = SimContent(self)
         stored = self.disk.storage.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
@@ -242,7 +253,7 @@ class SimPeer:
     def say(self, text: str, to: SimPeer | None = None) -> Written:
         """Write to the room, or to the user of one peer."""
         assert self.node is not None, f"{self.name} is not running"
-        return self.program.say(text, self._opened(to), to)
+        return self.program.say(text, self.opened(to), to)
 
     def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
         """Edit, delete or react to the entry `re` names."""
@@ -253,7 +264,7 @@ class SimPeer:
         self.name_told = name
         self.put(inputs.UserRenamed(self.user, name))
 
-    def _opened(self, to: SimPeer | SimHostedUser | None, by: SimHostedUser | None = None) -> ConversationId:
+    def opened(self, to: SimPeer | SimHostedUser | None, by: SimHostedUser | None = None) -> ConversationId:
         """Return the room, or open the direct conversation of a user with its own, or with one that it hosts."""
         assert self.node is not None
         if to is None:
@@ -304,11 +315,11 @@ class SimPeer:
         if self.node is None:
             return  # the previous message killed it
         written = [Written(self, guest.user, to, text)]
-        self.program.write(self._opened(to, guest), "text", [text], user=guest.user, written=written)
+        self.program.write(self.opened(to, guest), "text", [text], user=guest.user, written=written)
 
     def say_to_guest(self, guest: SimHostedUser, text: str) -> None:
         """Write to a user that some peer hosts or hosted."""
-        self.program.write(self._opened(guest), "text", [text])
+        self.program.write(self.opened(guest), "text", [text])
 
     def set_presence(self, status: str, text: str = "") -> None:
         self.status = status, text
@@ -317,7 +328,7 @@ class SimPeer:
     def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
         """Start or stop typing to the room or to a peer's user."""
         assert self.node is not None, f"{self.name} is not running"
-        self.put(inputs.TypingSet(self.user, self._opened(to), on))
+        self.put(inputs.TypingSet(self.user, self.opened(to), on))
 
     def connect(self, endpoint: str) -> None:
         self.put(inputs.Connect(endpoint))
@@ -366,6 +377,10 @@ class SimPeer:
         ends = list(self._links.values())
         self._end()
         self.disk.crash(written)
+        self.sim.invariants.content.ended(self)
+        if silent:
+            self.files.lose_power(self.sim.chance)
+            self.sim.invariants.content.lost_power(self)
         for end in ends:
             if silent:
                 end.vanish()
@@ -385,6 +400,7 @@ class SimPeer:
         self.sim.counts["restore"] += 1
         self.restored = True
         self.disk.restore(length)
+        self.sim.invariants.content.ended(self)
 
     # ---- the driver's loop
 
@@ -466,10 +482,30 @@ class SimPeer:
         effects = self.node.handle(input, self.clock.now())
         self.sim.invariants.presence.handled(self, input, effects)
         self.sim.invariants.blocks.handled(self, effects)
+        self.sim.invariants.content.handled(self, effects)
         self._carry_out(effects)
 
     def dropped(self, link: int) -> None:
         self._links.pop(link, None)
+        if self.content is not None:
+            self.content.on_link_down(link)
+
+    def drained(self, link: int) -> None:
+        if self.content is not None:
+            self.content.on_drained(link)
+
+    def unsent(self, link: int) -> int:
+        """Return the bytes that wait at its end of a connection; 0 if that is gone."""
+        return self._links[link].unsent_bytes if link in self._links else 0
+
+    def other_end(self, link: int) -> SimPeer | None:
+        """Return who is at the other end of a connection; None if that is gone."""
+        return self._links[link].other.owner if link in self._links else None
+
+    def write(self, link: int, data: bytes) -> None:
+        """Write bytes to a connection, if it is there."""
+        if link in self._links:
+            self._links[link].write(data)
 
     def attach(self, wire: SimWire) -> WireEnd:
         """Return its end of a new connection."""
@@ -523,7 +559,11 @@ class SimPeer:
     def _end(self) -> None:
         if self._wake is not None:
             self._wake.cancel()
-        self.node, self._wake, self._links, self._fuse = None, None, {}, None
+        self.node, self.content, self._wake, self._links, self._fuse = None, None, None, {}, None
+
+    def _store(self) -> SimContent:
+        assert self.content is not None, f"{self.name} is not running"
+        return self.content
 
     # ---- carrying out: links
 
@@ -535,6 +575,7 @@ class SimPeer:
         self.sim.invariants.receipts.frame_sent(self, order.frame)
         self.sim.invariants.requests.frame_sent(self, order.frame, ends)
         self.sim.invariants.taken.frame_sent(self, order.frame, ends)
+        self.sim.invariants.content.frame_sent(self, order.frame)
         if self.tampering is not None:
             for end in ends:
                 for data in self.tampering.change(order.frame, end):
@@ -574,6 +615,7 @@ class SimPeer:
         end = self._links.get(order.link)
         if end is not None:
             end.decoder.max_frame_bytes = self.sim.settings.max_frame_bytes
+            end.decoder.takes_pieces = True
 
     def _pause_reading(self, order: out.PauseReading) -> None:
         until = max(self.sim.now + order.seconds, self._held_until.get(order.link, 0.0))
@@ -659,6 +701,7 @@ class SimPeer:
             return
         self.program.log("stopped", reason="left")
         self._end()
+        self.sim.invariants.content.ended(self)
         for end in ends:
             end.close(b"")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, referred_id
+from p2pchat.core.log import Entry, FileRef, LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.import_file import ExportReader
@@ -58,7 +58,8 @@ class SimProgram:
         self._place = 0  # the last place it has taken
         self._next_ticket = 1
         self._asked: dict[int, tuple[int, list[Written]]] = {}  # how many entries, and those expected to arrive
-        self._gathered: list[tuple[ConversationId, list[Written]]] = []  # texts of its own user
+        # Texts of its own user, those with files by themselves.
+        self._gathered: list[tuple[ConversationId, list[Written], tuple[FileRef, ...]]] = []
         self._writing = 0  # the ticket of those in flight; 0 for none
         self._deletions: dict[int, inputs.PruneRequest] = {}  # under way, by ticket
         self._imports: dict[int, tuple[ExportReader, list[Entries]]] = {}  # the frames handed in, by ticket
@@ -70,6 +71,7 @@ class SimProgram:
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
             out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.RequestBegun: lambda begun: None,
+            out.ContentProgress: lambda news: None, out.ContentArrived: self._arrived, out.ContentStopped: self._ended,
         }  # fmt: skip
 
     def begin(self, place: int) -> None:
@@ -82,27 +84,35 @@ class SimProgram:
     def say(self, text: str, conversation: ConversationId, to: SimPeer | None) -> Written:
         """Write a message. Texts gather while a commit of own entries is in flight, as in the runtime."""
         written = Written(self._peer, self._peer.user, to, text)
-        if self._gathered and self._gathered[-1][0] == conversation:
+        if self._gathered and self._gathered[-1][0] == conversation and not self._gathered[-1][2]:
             self._gathered[-1][1].append(written)
         else:
-            self._gathered.append((conversation, [written]))
+            self._gathered.append((conversation, [written], ()))
         self._write_gathered()
         return written
 
+    def send_files(
+        self, text: str, conversation: ConversationId, to: SimPeer | None, files: tuple[FileRef, ...]
+    ) -> None:  # fmt: skip
+        """Write a message with files, whose content is here."""
+        self._gathered.append((conversation, [Written(self._peer, self._peer.user, to, text)], files))
+        self._write_gathered()
+
     def _write_gathered(self) -> None:
         if self._gathered and not self._writing:
-            conversation, written = self._gathered.pop(0)
+            conversation, written, files = self._gathered.pop(0)
             self._writing = self._next_ticket
-            self.write(conversation, "text", [one.text for one in written], written=written)
+            self.write(conversation, "text", [one.text for one in written], written=written, files=files)
 
     def write(
         self, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None, *,
-        user: UserId | None = None, written: Sequence[Written] = (),
+        user: UserId | None = None, written: Sequence[Written] = (), files: tuple[FileRef, ...] = (),
     ) -> None:  # fmt: skip
         """Write entries at once, as its own user or as one that it hosts. `written` are those expected to arrive."""
         ticket = self._ticket()
         self._asked[ticket] = len(bodies), [*written]
-        self._peer.put(inputs.WriteRequest(ticket, user or self._peer.user, conversation, kind, bodies, re))
+        request = inputs.WriteRequest(ticket, user or self._peer.user, conversation, kind, bodies, re, files=files)
+        self._peer.put(request)
 
     def import_file(self, data: bytes) -> None:
         """Import an export file as `p2pchat import` does: a few frames at a time, the next when those are durable."""
@@ -258,6 +268,16 @@ class SimProgram:
         refs = [Ref(log, int(seq)) for log, _, seq in (each.partition(".") for each in news.missing)]
         missing = [referred_id(news.log.conversation, ref) for ref in refs]
         self.log("gap", code="gap", about=message_id(news.log, news.seq), missing=missing, text="")
+
+    # ---- files
+
+    def _arrived(self, news: out.ContentArrived) -> None:
+        if self._peer.content is not None:
+            self._peer.content.on_arrived(news)
+
+    def _ended(self, news: out.ContentStopped) -> None:
+        if self._peer.content is not None:
+            self._peer.content.on_stopped(news)
 
     # ---- users
 

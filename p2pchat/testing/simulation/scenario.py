@@ -27,12 +27,14 @@ from p2pchat.config import Settings
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.presence import Chatter
 from p2pchat.testing.invariants.requests import accept_some
+from p2pchat.testing.simulation.attached_files import FileActions
 from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.environment import (
     cached_signatures,
     draw_settings,
     with_few_links,
     with_few_places,
+    with_files,
     with_quota,
     with_relay,
     with_requests,
@@ -74,6 +76,7 @@ CROWDED = 0.8  # of those with few conversations for each user
 FILLED = 0.9  # of those with quotas
 WITH_A_CROWD = 0.15  # of those with at most MOST_IN_A_CROWD honest peers that come to rest
 MOST_IN_A_CROWD = 3
+LIAR = 0.4  # of those with files and without a byzantine peer
 UPGRADED = 0.6  # of those in which rules differ
 
 OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
@@ -92,12 +95,14 @@ class Wanted:
         deletions: Someone deletes what is stored.
         blocks: Someone blocks others.
         relay: An engine links peers that cannot dial each other (engine.py). Chance never decides this.
+        files: Messages have files (attached_files.py). Chance never decides this.
     """
 
     rules_differ: bool = False
     deletions: bool = False
     blocks: bool = False
     relay: bool = False
+    files: bool = False
 
     @property
     def options(self) -> str:
@@ -148,9 +153,14 @@ class Scenario:
         if wanted.relay:
             settings = with_relay(settings)
         settings = with_short_turns(settings, Random(f"{seed} turns"))
+        if wanted.files:
+            files = Random(f"{seed} files")
+            settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
         self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += _draw_openings(rare, settings, self.program)
+        if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
+            self.program.append("join_byzantine")
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
@@ -177,6 +187,7 @@ class Scenario:
         self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
         self._chatter = Chatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
+        self._files = FileActions(self.sim, on=wanted.files, start=self._faults.start_one)
 
     def play(self, steps: Steps | None = None) -> None:
         """Play all steps or only some, then let the mesh settle if this history heals."""
@@ -198,6 +209,7 @@ class Scenario:
         self._chatter.step(number)
         self._guests.step(number)
         self._engine.step(number)
+        self._files.step(number)
         if self._asking:
             asking = Random(f"{self.sim.seed} asking {number}")
             self._guests.ask(asking)
@@ -246,6 +258,8 @@ class Scenario:
             self._faults.write(peer, None)
         self._chatter.write_last()
         self._guests.write_last()
+        self._files.attach_last(remaining)
+        self._files.ask_last(remaining)
         sim.settle()
 
     def _end_blocks(self, remaining: list[SimPeer]) -> None:

@@ -152,7 +152,6 @@ export class Chat {
     this.model.gatewayId = line.peer_id;
     this.model.gateway = line.gateway ?? "";
     this.model.mayInvite = line.invites;
-    this.model.maxFileBytes = line.max_file_bytes ?? 0;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
     for (const talk of this.model.talks.values()) talk.loaded = false;
     this.connection.send({ do: "active", on: this.attention.active });
@@ -408,12 +407,12 @@ export class Chat {
 
   // ---- actions
 
-  /** @param {string} text @param {{action?: boolean, replyTo?: string|null, files?: any[]}} [how] `files`: as the gateway keeps them */
-  write(text, { action = false, replyTo = null, files = [] } = {}) {
+  /** @param {string} text @param {{action?: boolean, replyTo?: string|null}} [how] */
+  write(text, { action = false, replyTo = null } = {}) {
     const talk = this.model.front;
     if (!talk) return;
     this._typingAt = 0;
-    this.outbox.write(talk, text, action, replyTo, files);
+    this.outbox.write(talk, text, action, replyTo);
     talk.holdAt("");
   }
 

@@ -6,6 +6,7 @@ import pytest
 
 from p2pchat.core import effects as out
 from p2pchat.core.inputs import (
+    CommitFailed,
     ContentFailed,
     ContentGivenUp,
     ContentOpened,
@@ -14,7 +15,7 @@ from p2pchat.core.inputs import (
     DiskLow,
     PiecesStored,
 )
-from p2pchat.core.log import Entry, FileRef, encode_entry
+from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import content_requests, transfers
 from p2pchat.protocol import Lacks, Peers
@@ -105,6 +106,42 @@ def test_what_is_left_comes_after_a_restart_whoever_wanted_it() -> None:
     ada.restart()
     ada.take()
     assert sorted(opened(ada)) == [file(1).root, file(2).root]
+
+
+def test_a_kill_behind_the_commit_that_shows_a_message_does_not_lose_its_files() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    ada.holding = True
+    said(bob, far, file(1))
+    assert opened(ada) == []  # what is not durable cannot be looked up
+    ada.storage.commit([each.change for each in ada.held])
+    ada.holding = False
+    ada.restart()
+    ada.take()
+    assert opened(ada) == [file(1).root]
+
+
+def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> None:
+    world = World()
+    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    missing = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),)
+    far.say(bob.write(encode_entry(Entry("text", START, START + 1, after=missing, b="", files=(file(1),)))))
+    assert ada.texts() == []
+    ada.restart()
+    far = linked(ada, "bob", bob)
+    world.pass_time(2 * ada.node.settings.order_wait_most)
+    ada.take()
+    assert len(ada.texts()) == 1 and opened(ada) == [file(1).root]
+
+
+def test_who_asks_while_storage_does_not_work_is_told_so() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    said(bob, linked(ada, "bob"), file(1))
+    ada.put(CommitFailed(0, "no room"))
+    ada.put(ContentWanted(bob.log, 1, file(1)))
+    (stopped,) = done(ada, out.ContentStopped)
+    assert stopped.root == file(1).root and "storage" in stopped.text and opened(ada) == []
 
 
 def test_a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for() -> None:
