@@ -117,11 +117,6 @@ class Transfers:
         self._checks = False  # a look for stalled links is due
         self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
 
-    @property
-    def is_busy(self) -> bool:
-        """Return whether anything is downloaded, or waits for its turn."""
-        return bool(self._downloads) or self.requests.has_waiting
-
     # ---- programs
 
     def want(self, input: ContentWanted) -> None:

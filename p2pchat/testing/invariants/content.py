@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.peer import SimPeer
 
-UNASKED = ("Pull", "Lacks", "Piece")  # frames, while somebody wants what nobody has
+OF_FILES = ("Pull", "Lacks", "Piece")  # frames, at any time: somebody may ask for what nobody has
 
 
 class ContentInvariants:
@@ -174,12 +174,6 @@ class ContentInvariants:
             self._charged.add(peer.name)
 
     # ---- at rest
-
-    def is_wanting(self) -> bool:
-        """Return whether somebody asks others again and again for what none of them has."""
-        return any(
-            peer.node is not None and peer.node.sync.transfers.is_busy for peer in self._sim.honest_up if self._sent
-        )
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield what somebody wants and has not, although a linked member of its conversation has it."""

@@ -34,7 +34,7 @@ from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
-from p2pchat.testing.invariants.content import UNASKED, ContentInvariants
+from p2pchat.testing.invariants.content import OF_FILES, ContentInvariants
 from p2pchat.testing.invariants.deletions import DeletionInvariants
 from p2pchat.testing.invariants.display import BlockInvariants, DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
@@ -387,7 +387,7 @@ class Invariants:
         lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
         if any(peer.byzantine for peer in self._sim.up) or self.odd or lacking:
             return  # a byzantine peer may cause traffic, and so do sums that differ
-        asking = UNASKED if self.content.is_wanting() else ()
+        asking = OF_FILES if self.content.all_named else ()
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in (*QUIET_KINDS, *asking)}
         if loud:
             self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
