@@ -101,6 +101,21 @@ class DeletionInvariants:
         """
         return len(host.disk.logs.get(log, ())) < min(host.disk.ever.get(log, 0), at.disk.pruned.get(log, 0))
 
+    def hides_end(self, log: LogId, at: SimPeer, host: SimPeer) -> bool:
+        """Return whether a host deleted more of a log than its writer's peer holds, or of one that builds on it.
+
+        That peer lost the end with its disk, and cannot tell whether the host held another version. So it takes no
+        later log for a receipt.
+        """
+        lost = [
+            each for each, upto in host.disk.pruned.items()
+            if each.key == log.key and 0 < len(at.disk.logs.get(each, ())) < upto
+        ]  # fmt: skip
+        for each in lost:
+            before = decode_entry(at.disk.logs[each][0]).before
+            lost += [below for mark in before if (below := each._replace(run=mark.run)) not in lost]
+        return log in lost
+
     def keeps_refusal(self, log: LogId, seq: int, at: SimPeer, user: UserId, peer: SimPeer) -> bool:
         """Return whether a log counts as refused by a user although that user's peer may hold it now.
 

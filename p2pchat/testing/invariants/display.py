@@ -270,14 +270,14 @@ class BlockInvariants:
         if "block" in f"{bye.code} {bye.text}":
             self._invariants.fail("told", peer, f"tells {end.other.owner.name} that it is blocked: {bye.code}")
 
-    def may_hide(self, peer: SimPeer, log: LogId) -> bool:
-        """Return whether a conversation may be kept from peers that host the blocked one of its two users.
+    def may_hide(self, peer: SimPeer, other: SimPeer, log: LogId) -> bool:
+        """Return whether a conversation may be kept from a peer that hosts the blocked one of its two users.
 
-        They said so before that one came to this peer too, and it was not noted.
+        That peer said so before that one came to this peer too, and it was not noted.
         """
-        users = peer.blocks.get(peer.user, ()) if self.any else ()
-        others = {log.user, *peer.speaks_for} if users else ()
-        return any(log.conversation == dm_id(other, user) for user in users for other in others)
+        blocked = [user for user in peer.blocks.get(peer.user, ()) if other.ever_spoke_for(user)] if self.any else []
+        users = (*self._sim.by_user, *self._sim.guests) if blocked else ()
+        return any(log.conversation == dm_id(user, each) for user in blocked for each in users)
 
     def _blocked_by(self, peer: SimPeer) -> set[UserId]:
         """Return the users who are blocked for all users of a peer."""

@@ -73,6 +73,7 @@ class Invariants:
         self.written: list[Written] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
+        self.without_room: set[UserId] = set()  # peers that had no room for the evidence of a fork
         self.odd: dict[LogId, int] = {}  # logs with an entry that some peers refuse -> the number of the first
         self.protocol: ProtocolInvariants = ProtocolInvariants(self)
         self.crowd: CrowdInvariants = CrowdInvariants(self)
@@ -295,12 +296,22 @@ class Invariants:
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
                     if self._of_many_forks(one) | self._of_many_forks(other):
                         continue  # logs that build on forks without evidence are not stored
+                    if self._lacks_evidence(one, other):
+                        continue
                     yield Fault("digest", f"holds other entries than {other.name}", one.name)
 
     def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
         """Return the byzantine users for whom a peer has reached its limit of evidence of forks."""
         forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_byzantine(log))
         return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
+
+    def _lacks_evidence(self, one: SimPeer, other: SimPeer) -> bool:
+        """Return whether one of two peers had no room for what proves that a log of a byzantine user forked.
+
+        That log stays there as it was.
+        """
+        apart = {*self._forked(one)} ^ {*self._forked(other)}
+        return not self.without_room.isdisjoint((one.user, other.user)) and any(map(self._is_byzantine, apart))
 
     def may_fork(self, log: LogId) -> bool:
         return (log.user, log.run) in self.copied
@@ -365,7 +376,7 @@ class Invariants:
             for member in honest if to is None else [to]:
                 if self.deletions.any and not member.disk.has(log, written.seq):
                     continue  # judged as `lost` if it could have it
-                if self.deletions.hides_fork(log, at, member):
+                if self.deletions.hides_fork(log, at, member) or self.deletions.hides_end(log, at, member):
                     continue
                 if self.deletions.keeps_refusal(log, written.seq, at, member.user, member):
                     continue
@@ -375,6 +386,7 @@ class Invariants:
                 hosts = [host for host in guest.here() if not self.deletions.any or host.disk.has(log, written.seq)]
                 hosts = [host for host in hosts if not self.deletions.hides_fork(log, at, host)]
                 hosts = [host for host in hosts if not self.deletions.ended_below(log, at, host)]
+                hosts = [host for host in hosts if not self.deletions.hides_end(log, at, host)]
                 seq, user = written.seq, guest.user
                 hosts = [host for host in hosts if not self.deletions.keeps_refusal(log, seq, at, user, host)]
                 if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):

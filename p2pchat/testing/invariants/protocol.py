@@ -254,7 +254,8 @@ class ProtocolInvariants:
         for end in ends:
             other = end.other.owner
             both = all(self._invariants.concerns(each, log, since) for each in (peer, other))  # all the time
-            if not both or not self._is_calm(peer, life, end, since) or self._invariants.blocks.may_hide(peer, log):
+            is_hidden = self._invariants.blocks.may_hide(peer, other, log)
+            if not both or not self._is_calm(peer, life, end, since) or is_hidden:
                 continue
             user = (end, log.conversation, log.user)
             marked = self._marked_at.get(user, -1.0) >= since

@@ -320,6 +320,8 @@ class SimProgram:
 
     def _counted(self, news: out.Counted) -> None:
         self._sim.counts[news.what] += news.n
+        if news.what == "forks_ignored":
+            self._sim.invariants.without_room.add(self._peer.user)
         if news.what == "log_refused":
             self._sim.counts[f"log_refused_by_{'strict' if self._peer.strict else 'lenient'}"] += 1
 

@@ -386,6 +386,28 @@ def test_what_builds_on_a_shorter_version_of_a_deleted_log_gives_no_receipts_of_
     assert sim.check() == []
 
 
+def test_a_restored_peer_gets_no_receipts_of_a_log_of_which_others_deleted_the_rest() -> None:
+    """It may be another version for all that ada can tell (seed 1310181, --blocks)."""
+    sim, (ada, bob) = linked("ada", "bob")
+    sim.partition([ada], [bob])
+    ada.say("one")
+    sim.run(CALM)
+    backup = len(ada.disk.changes)
+    sim.heal()
+    ada.say("two")
+    sim.run(CALM)
+    delete(sim, bob, sim.invariants.room)
+    ada.crash()
+    ada.restore(backup)
+    ada.start(bob.endpoint)
+    ada.say("later")
+    sim.run(CALM)
+    sim.settle()
+    assert texts(ada, sim.invariants.room) == ["one", "later"] and texts(bob, sim.invariants.room) == ["later"]
+    assert [line["id"][-2:] for line in ada.lines if line["event"] == "delivered"] == [".2", ".3", ".2"]
+    assert sim.check() == []
+
+
 def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
     """The judge looks at no message of such a log, also not at the one that follows what was deleted (seed 1000515)."""
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")

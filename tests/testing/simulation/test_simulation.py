@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -17,7 +18,7 @@ from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.simulation.environment import LocalClock, Schedule
+from p2pchat.testing.simulation.environment import SMALL, LocalClock, Schedule
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.scenario import check_history, play
@@ -346,3 +347,41 @@ def test_an_unfinished_connection_of_a_byzantine_peer_delays_no_rest() -> None:
     for end in ada.wires_to(bob):
         end.wire.block()
     assert sim.invariants.unsettled()
+
+
+def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_host() -> None:
+    """That one said that it hosts the user while it was blocked, and this was not noted (seed 1310337)."""
+    sim = Simulation(seed=20)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    zoe = sim.guest("zoe")
+    bob.block(bob.user, zoe.user, on=True)
+    for peer in (cyd, bob):
+        peer.host_guest(zoe)
+        sim.run(5)
+    sim.partition([ada], [bob, cyd])
+    bob.say_as(zoe, "to ada", ada)
+    sim.run(30)
+    assert sim.check() == []
+    bob.block(bob.user, zoe.user, on=False)
+    assert sim.settle()
+    assert sim.check() == []
+
+
+def test_who_had_no_room_for_the_proof_of_a_fork_holds_another_log_at_rest() -> None:
+    """Nobody lifts limits of a byzantine user, so the sums of the two stay different (seed 1310160)."""
+    sim = Simulation(seed=21, settings=replace(SMALL, user_quota_bytes=2100))
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    cyd.byzantine = True
+    for _ in range(3):
+        cyd.say("x" * 500, ada)
+    cyd.say("one")
+    sim.run(5)
+    sim.partition([ada], [bob, cyd])
+    cyd.resume(bob.endpoint)
+    cyd.say("another one")
+    sim.run(5)
+    assert sim.settle()
+    assert sim.counts["forks_ignored"] and ada.digest_for(bob) != bob.digest_for(ada)
+    assert sim.check() == []
