@@ -442,7 +442,8 @@ class Driver:
                 self.recent.note_edited(change.relations)
             if change.pruned:
                 self.recent.skip(self.recent.newest)
-            self.removal.on_committed(change)
+            if change.pruned or change.deleted or change.relations:
+                self.removal.on_committed(change)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""

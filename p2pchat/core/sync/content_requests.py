@@ -105,8 +105,8 @@ class WaitingRequests:
         self._places: Shares[str] = Shares(MAX_WAITING)
         self._parties: dict[Line, dict[str, None]] = {}  # who was served longest ago first; never empty
 
-    def __len__(self) -> int:
-        return len(self._places)
+    def __bool__(self) -> bool:
+        return bool(self._parties)
 
     def __contains__(self, root: object) -> bool:
         return root in self._places
