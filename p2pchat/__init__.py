@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.hosted_user import HostedUser
     from p2pchat.messaging.messages import Deleted, Edited, Message, Reaction, Sent
     from p2pchat.messaging.receipts import Receipt, Receipts
+    from p2pchat.messaging.stored_files import StoredFile
     from p2pchat.messaging.subscription import Events
     from p2pchat.messaging.users import HostPeer, User, Whois
     from p2pchat.offline import Checked, History, KnownAddress, RefusedMessages, import_into, open_alone, open_history
@@ -105,6 +106,7 @@ _MODULES = {
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),
+    "messaging.stored_files": ("StoredFile",),
     "storage.search_words": ("where_found",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -172,6 +174,7 @@ __all__ = [
     "Settings",
     "Stopped",
     "StorageError",
+    "StoredFile",
     "TCPPeer",
     "TooLong",
     "Typing",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
+from p2pchat.messaging.stored_files import StoredFile, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
 from p2pchat.peer_resources import Options, PathLike
@@ -300,6 +302,54 @@ class TCPPeer(NamedUser):
         driver.put(QuotaLifted(user.key))
         await driver.settle()
         return user
+
+    # ---- files
+
+    async def stored_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+        """Return the files that take space on this disk, of all users that are hosted here, the largest first.
+
+        Args:
+            before, keep_bytes: Return only what forget_files would remove.
+        Raises:
+            ValueError: `before` has no time zone.
+            StorageError: They cannot be read. PeerClosed: The peer is not running.
+        """
+        if before is not None and before.tzinfo is None:
+            raise ValueError("`before` needs a time zone")
+        files = await stored_files(self, self._require_running())
+        return files if before is None and keep_bytes is None else unwanted(files, before, keep_bytes)
+
+    async def forget_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+        """Remove content from this disk, what came longest ago first; return what went, the largest first.
+
+        The messages stay, and others keep what they have. What was removed comes again when it is asked for
+        (Attachment.fetch), from members who have it, and not by itself. Who has not got it yet cannot get it from here.
+
+        Args:
+            before: Remove what came here last before this.
+            keep_bytes: Remove only until the rest takes at most so many bytes; 0 removes all. One of the two is needed.
+        Raises:
+            ValueError: Neither is given, or `before` has no time zone.
+            StorageError: It cannot be removed. PeerClosed: The peer is not running.
+        """
+        if before is None and keep_bytes is None:
+            raise ValueError("say what is to go: `before`, `keep_bytes`, or both")
+        gone = await self.stored_files(before=before, keep_bytes=keep_bytes)
+        await self._require_running().removal.forget([file.root for file in gone])
+        return gone
+
+    async def forget_file(self, root: str) -> int:
+        """Remove the content with this root from this disk, whatever names it; return how many bytes that frees.
+
+        See forget_files. What is being read or sent just now goes right after that. 0: nothing of it was here.
+
+        Raises:
+            StorageError: It cannot be removed. PeerClosed: The peer is not running.
+        """
+        driver = self._require_running()
+        size = (await driver.content.run(lambda store: store.sizes())).get(root, 0)
+        await driver.removal.forget([root])
+        return size
 
     # ---- diagnostics
 

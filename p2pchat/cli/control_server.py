@@ -50,6 +50,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.output import CommandResult, Display, StdoutWriter
 from p2pchat.commands.session import Session
+from p2pchat.commands.stored_file_commands import forget_file, forget_files, stored_files
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -280,6 +281,9 @@ class ControlConnection:
                 "wait": self._wait,
                 "tail": self._start_tail,
                 "send_files": self._send_files,
+                "stored_files": stored_files,
+                "forget_files": forget_files,
+                "forget_file": forget_file,
                 "export": self._export,
                 "import": self._import,
                 **{do: partial(self._run_account_request, do) for do in REQUESTS if do.startswith("web_")},

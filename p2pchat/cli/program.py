@@ -38,6 +38,8 @@ COMMANDS = {
     "tail": ("history:tail", "follow what is said"),
     "history": ("history:history", "print what was said, oldest first"),
     "delete": ("history:delete", "delete what is stored here of a conversation"),
+    "files": ("files:files", "what files take space here, and remove some"),
+    "forget-file": ("files:forget_file", "remove a file from this disk"),
     "users": ("network:users", "who is known, and who is here"),
     "check": ("demo:check", "check event logs: was every promise kept?"),
     "invite": ("network:invite", "the command for another machine, and the invite"),

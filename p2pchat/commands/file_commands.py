@@ -131,7 +131,7 @@ def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[At
     for number, file in numbered:
         row = _row(file, 1)
         who = "you" if file.message.sender.is_me else quote_name(row["sender"])
-        state = "here" if row["here"] else "not here yet"
+        state = "here" if row["here"] else "not kept here any more" if file.is_forgotten else "not here yet"
         shown = f"{file_label(file.name)}, {format_size(file.size)}"
         lines.append(f"{number:>{width}} {shown} (from {who}, {format_time(row['sent_at'], now)}; {state})")
     return [*lines, f"-- /get {numbered[-1][0]} saves the last one in {_shown(_usual_directory())}"]

@@ -99,6 +99,18 @@ class Attachment:
         """
         await self._content.fetch(self.message.log, self.message.seq, self._file, progress)
 
+    async def forget(self) -> None:
+        """Remove the content from this disk, for all messages with it; see TCPPeer.forget_file."""
+        await self._content.forget(self.root)
+
+    @property
+    def is_forgotten(self) -> bool:
+        """True if it was removed from this disk, and not asked for since: it does not come by itself."""
+        try:
+            return self._content.is_forgotten(self.root)
+        except PeerClosed:
+            return False
+
     async def save(self, path: str | Path, progress: Progress | None = None) -> Path:
         """Fetch it, and write a copy. Return the path of the copy.
 

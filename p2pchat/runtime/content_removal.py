@@ -61,6 +61,7 @@ class ContentRemover:
         self._pause = SWEEP_AFTER
         self._closed = False
         content.on_unneeded = self.sweep_soon
+        content.forget = lambda root: self.forget([root])
 
     def on_committed(self, change: Change) -> None:
         """Sweep soon if this may have taken a reference away."""

@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,8 @@ class ContentWorker(ContentOrders):
         self._held: Counter[str] = Counter()  # content that may not go, by root
         self._doomed: set[str] = set()  # held content that goes once nobody holds it
         self._skipped: set[str] = set()  # held content that a sweep would have looked at
+        self.forget: Callable[[str], Awaitable[None]]  # removes content, as ContentRemover.forget
+        self.is_forgotten: Callable[[str], bool] = lambda root: False
         self.on_unneeded: Callable[[], None] = lambda: None  # called when there may be content that nobody needs
         self._closed = False
 

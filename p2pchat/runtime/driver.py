@@ -145,6 +145,7 @@ class Driver:
             connections.send,
         )  # fmt: skip
         connections.on_drained = self.content.on_drained
+        self.content.is_forgotten = lambda root: node.sync.transfers.requests.is_forgotten(root)
         self.removal: ContentRemover = ContentRemover(
             self.content, self.disk, self.put, self.settle, self._on_sweep_defect
         )

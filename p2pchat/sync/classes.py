@@ -93,6 +93,15 @@ class Attachment(Wrapper):
         """Fetch the content from members who have it; return when all of it is on this disk and verified."""
         self._call("fetch", progress)
 
+    def forget(self) -> None:
+        """Remove the content from this disk, for all messages with it; see TCPPeer.forget_file."""
+        self._call("forget")
+
+    @property
+    def is_forgotten(self) -> bool:
+        """True if it was removed from this disk, and not asked for since: it does not come by itself."""
+        return self._get("is_forgotten")
+
     def save(self, path: str | Path, progress: Progress | None = None) -> Path:
         """Fetch it, and write a copy. Return the path of the copy."""
         return self._call("save", path, progress)
@@ -460,6 +469,24 @@ class RefusedMessages(Wrapper):
     kind: str
     after: datetime | None
     reason: str
+
+
+class StoredFile(Wrapper):
+    """Content on the disk of a peer, whole or a part of it."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.stored_files"
+    root: str
+    size_bytes: int
+    is_whole: bool
+    attachments: tuple[Attachment, ...]
+    messages: int
+    came_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        """The name of the newest attachment with it, which is only a name; "" if there is none."""
+        return self._get("name")
 
 
 class User(Wrapper):
@@ -1611,6 +1638,18 @@ class TCPPeer(NamedUser, Closeable):
     def allow(self, who: User | str) -> User:
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too."""
         return self._call("allow", who)
+
+    def stored_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+        """Return the files that take space on this disk, of all users that are hosted here, the largest first."""
+        return self._call("stored_files", before=before, keep_bytes=keep_bytes)
+
+    def forget_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+        """Remove content from this disk, what came longest ago first; return what went, the largest first."""
+        return self._call("forget_files", before=before, keep_bytes=keep_bytes)
+
+    def forget_file(self, root: str) -> int:
+        """Remove the content with this root from this disk, whatever names it; return how many bytes that frees."""
+        return self._call("forget_file", root)
 
     @property
     def counted(self) -> dict[str, int]:

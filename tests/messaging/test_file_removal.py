@@ -153,7 +153,7 @@ async def test_the_writer_gets_room_back_for_what_goes(home: Path) -> None:
         TCPPeer(data=home / "bob", name="bob", settings=one) as bob,
     ):
         assert await bob.connect(ada.port)
-        await bob.send(ada.me.id, "so we know each other")
+        await bob.send(await bob.wait_user("ada"), "so we know each other")
         receipt = await ada.send(ada.room, "one", files=[("a", DATA)])
         [theirs] = (await newest(bob)).attachments
         async with within(60, "the first file"):

@@ -16,7 +16,10 @@ from p2pchat.messaging.attachments import kept_files
 
 
 def end() -> None:
-    os.kill(os.getpid(), signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+    if sys.platform == "win32":
+        os.kill(os.getpid(), signal.SIGTERM)  # which ends a process there at once
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def main(data: str, kind: str) -> None:

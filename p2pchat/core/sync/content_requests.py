@@ -304,6 +304,10 @@ class ContentRequests:
         self._wait(root)
         self.begin_next()
 
+    def is_forgotten(self, root: str) -> bool:
+        """Return whether a program has removed this, and none has asked for it since."""
+        return root in self._forgotten
+
     def is_wanted(self, root: str) -> bool:
         """Return whether something comes without a program."""
         return any(root in turns.active for turns in self._turns.values())

@@ -190,7 +190,7 @@ def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
     far = linked(ada, "bob")
     charge = ada.storage.meta_values([content_requests.CHARGE + file(1).root])
     assert list(charge.values()) == [f"{IDS['bob']} {content_requests.LEAST_CHARGE}"]
-    ada.put(ContentRemoved(file(1).root, *charge.values()))
+    ada.put(ContentRemoved(file(1).root, next(iter(charge.values()))))
     ada.put(ContentRemoved(file(7).root))  # of which nothing was charged
     ada.take()
     ada.effects.clear()

@@ -1,0 +1,200 @@
+"""The commands `p2pchat files`, which shows what files take space here and removes some, and `forget-file`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2pchat.cli import options as cli
+from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.process import run_until_signal
+from p2pchat.cli.profiles import find_profile
+from p2pchat.commands.event_text import EventLine, file_label, format_size, quote_name
+from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
+from p2pchat.commands.output import json_line
+
+MAX_DAYS = 36_500
+UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4,
+         "ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}  # fmt: skip
+
+
+def parse_size(text: str) -> int:
+    """Return a number of bytes: 500MB, 2GiB, 0. Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?) ?([kmgt]i?)?b?", text.strip().casefold())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size: write 500MB, 2GB, or a number of bytes")
+    return int(float(found[1]) * UNITS[found[2] or ""])
+
+
+FILES_EPILOG = """\
+\b
+Examples:
+  p2pchat files
+  p2pchat files --older-than 90
+  p2pchat files --keep 2GB --yes --port 8080
+  p2pchat files --json | jq -s '.[1:] | map(.size_bytes) | add'
+
+It removes here only: the messages stay, others keep their files, and what was removed comes again when you ask for it \
+(/get, p2pchat get), as long as somebody has it. Who has not got a file of yours yet cannot get it from you any more.
+
+Exit codes: 0 it is done; 1 you said no, or it could not be done.
+"""
+
+
+@dataclass(slots=True)
+class FilesOptions:
+    """Options of the command. `older_than` days; None for any age. `keep` bytes; None for no limit."""
+
+    profile: cli.ProfileChoice
+    db: str = field(repr=False)
+    older_than: int | None
+    keep: int | None
+    yes: bool
+    as_json: bool
+
+    @property
+    def removes(self) -> bool:
+        return self.older_than is not None or self.keep is not None
+
+    def fields(self, now: datetime) -> dict[str, Any]:
+        """Return the fields of the request."""
+        found: dict[str, Any] = {} if self.keep is None else {"keep": self.keep}
+        if self.older_than is not None:
+            found["before"] = (now - timedelta(days=self.older_than)).isoformat()
+        return found
+
+
+@click.command("files", cls=cli.Command, epilog=FILES_EPILOG)
+@cli.profile_options
+@cli.db_option
+@cli.option(
+    "--older-than", "DAYS", "remove files that nobody has sent here for so many days", type=cli.number(0, MAX_DAYS)
+)
+@cli.option(
+    "--keep",
+    "SIZE",
+    "remove the oldest files until the rest takes at most SIZE: 500MB, 2GB, 0",
+    type=cli.ParsedType("size", parse_size),
+)
+@cli.option("--yes", "", "do not ask; needed where nobody can be asked")
+@cli.json_option
+def files(**values: Any) -> int:
+    """Show which files take space here, the largest first; with --older-than or --keep, remove some.
+
+    With both, what is older goes until the rest fits. Works beside a running peer, and on a profile at rest.
+    """
+    options = FilesOptions(**values)
+    directory = find_profile(options.profile)
+    if options.removes and not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("this removes files, and nobody can be asked here: add --yes")
+    return run_until_signal(_files(directory, options), terminated=lambda: FAILED)
+
+
+async def _files(directory: Path, options: FilesOptions) -> int:
+    fields = options.fields(datetime.now(UTC))
+    if not options.removes or not options.yes:
+        rows = await ask_profile(directory, options.db, "stored_files", **fields)
+        if not options.removes:
+            _print(rows, options.as_json)
+            return DONE
+        if not rows[0]["files"]:
+            print_notice("-- no file is to go")
+            return DONE
+        if not await _confirmed(rows[0]):
+            print_notice("-- nothing was removed")
+            return FAILED
+    [gone] = await ask_profile(directory, options.db, "forget_files", **fields)
+    _print_removed([gone], options.as_json)
+    return DONE
+
+
+async def _confirmed(sums: EventLine) -> bool:
+    question = f"remove {_count(sums)} from this disk? The messages stay, and others keep their files. [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    answer = await asyncio.to_thread(sys.stdin.readline)
+    return answer.strip().casefold() in ("y", "yes")
+
+
+def _count(sums: EventLine) -> str:
+    count = sums["files"]
+    return f"{'1 file' if count == 1 else f'{count:,} files'}, {format_size(sums['size_bytes'])}"
+
+
+def _print(rows: list[EventLine], as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print(json_line(row), flush=True)
+        return
+    sums, shown = rows[0], rows[1:]
+    for row in shown:
+        print(_line(row))
+    if not sums["files"]:
+        print("no files take space here")
+    elif sums["files"] > len(shown):
+        print(f"… and {sums['files'] - len(shown):,} smaller ones: {_count(sums)} in all")
+    else:
+        print(f"{_count(sums)} in all")
+
+
+def _line(row: EventLine) -> str:
+    """Return the line of one file: size, root, name, and where it came from last."""
+    name = file_label(row["name"]) if row["name"] else "(not shown yet)"
+    notes = []
+    if "sender" in row:
+        notes.append(f"{quote_name(row['sender'])} in {_place(row)}, {row['came_at'][:10]}")
+    if row["messages"] > 1:
+        notes.append(f"{row['messages']:,} messages")
+    if not row["here"]:
+        notes.append("a part of it")
+    about = f" ({'; '.join(notes)})" if notes else ""
+    return f"{format_size(row['size_bytes']):>9}  {row['root'][:12]}  {name}{about}"
+
+
+def _place(row: EventLine) -> str:
+    return "the room" if row["kind"] == "room" else quote_name(row["conversation"])
+
+
+def _print_removed(rows: list[EventLine], as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print(json_line(row), flush=True)
+    else:
+        print(f"removed {_count(rows[0])}; others keep theirs")
+
+
+FORGET_EPILOG = """\
+\b
+Examples:
+  p2pchat forget-file 3f9a2c81d04e
+  p2pchat forget-file ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFG.12 --port 8080
+
+The message stays, and others keep the file. It comes again when you ask for it (/get, p2pchat get), not by itself.
+
+Exit codes: 0 it is gone from this disk; 1 it could not be removed; 2 there is no such file or message.
+"""
+
+
+@click.command("forget-file", cls=cli.Command, epilog=FORGET_EPILOG)
+@click.argument("what", metavar="ROOT|MESSAGE-ID")
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def forget_file(profile: cli.ProfileChoice, what: str, db: str, as_json: bool) -> int:
+    """Remove a file from this disk: by its root, or the first digits of that, which p2pchat files shows.
+
+    With the id of a message, all files of that message go.
+    """
+    directory = find_profile(profile)
+    return run_until_signal(_forget_file(directory, db, what, as_json), terminated=lambda: FAILED)
+
+
+async def _forget_file(directory: Path, db: str, what: str, as_json: bool) -> int:
+    _print_removed(await ask_profile(directory, db, "forget_file", what=what), as_json)
+    return DONE

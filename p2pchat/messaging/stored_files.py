@@ -1,0 +1,96 @@
+"""Files on the disk of a peer: what takes space, and which of them are to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from p2pchat.messaging.messages import post_of
+from p2pchat.storage.base import ReleasedEntry
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.attachments import Attachment
+    from p2pchat.messaging.history import Viewer
+    from p2pchat.runtime.driver import Driver
+
+MESSAGES_OF_ONE = 100  # looked at for one file: one may be sent again and again
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Content on the disk of a peer, whole or a part of it.
+
+    Attributes:
+        root: The hash of the content, in hex: as Attachment.root.
+        size_bytes: What it takes of the disk; of content that is not whole the room that is kept for all of it.
+        is_whole: All of it is here, and verified.
+        attachments: The files with this content in messages that are shown here, the oldest first, at most 100; () if
+            they are not shown yet.
+        messages: How many messages name it.
+        came_at: When the newest of these came; None if none is shown yet.
+    """
+
+    root: str
+    size_bytes: int
+    is_whole: bool
+    attachments: tuple[Attachment, ...]
+    messages: int
+    came_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        """The name of the newest attachment with it, which is only a name; "" if there is none."""
+        return self.attachments[-1].name if self.attachments else ""
+
+
+async def stored_files(viewer: Viewer, driver: Driver) -> list[StoredFile]:
+    """Return everything in the store of content, the largest first."""
+    taken = await driver.content.run(lambda store: store.sizes())
+    storage, roots = driver.disk.storage, list(taken)
+
+    def read() -> dict[str, tuple[int, list[ReleasedEntry]]]:
+        found: dict[str, tuple[int, list[ReleasedEntry]]] = {}
+        for root, naming in storage.referring(roots).items():
+            shown = [storage.entry(*each) for each in naming[-MESSAGES_OF_ONE:]]
+            found[root] = len(naming), [each for each in shown if each is not None]
+        return found
+
+    naming = await driver.disk.read(read)
+    files: list[StoredFile] = []
+    for root in roots:
+        messages, entries = naming.get(root, (0, []))
+        posts = sorted((post_of(viewer, entry) for entry in entries), key=lambda post: post.received_at)
+        attachments = tuple(file for post in posts for file in post.attachments if file.root == root)
+        is_whole = any(driver.content.holds(root, size) for size in {file.size for file in attachments})
+        came_at = posts[-1].received_at if posts else None
+        files.append(StoredFile(root, taken[root], is_whole, attachments, messages, came_at))
+    return _largest_first(files)
+
+
+def _largest_first(files: Iterable[StoredFile]) -> list[StoredFile]:
+    return sorted(files, key=lambda file: (-file.size_bytes, file.root))
+
+
+def _age(file: StoredFile) -> tuple[bool, float]:
+    return file.came_at is None, 0.0 if file.came_at is None else file.came_at.timestamp()
+
+
+def unwanted(files: Sequence[StoredFile], before: datetime | None, keep_bytes: int | None) -> list[StoredFile]:
+    """Return which of these are to go, the largest first: those that came longest ago go first.
+
+    Args:
+        before: Only what came last before this; what is not shown yet stays then.
+        keep_bytes: Only until the rest takes at most so many bytes.
+    """
+    left = sum(file.size_bytes for file in files)
+    found: list[StoredFile] = []
+    for file in sorted(files, key=_age):
+        if keep_bytes is not None and left <= keep_bytes:
+            break
+        if before is not None and (file.came_at is None or file.came_at >= before):
+            break
+        found.append(file)
+        left -= file.size_bytes
+    return _largest_first(found)
