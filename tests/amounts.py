@@ -27,6 +27,7 @@ def sample(cases: Sequence[T], every: int) -> Sequence[T]:
 
 HISTORIES = _amount(25, 500)  # of tests/core/test_histories.py; the soak plays others
 RELAYED_HISTORIES = _amount(10, 200)  # with an engine
+FILE_KILLS = _amount(4, 20)  # of each side of a transfer
 HISTORIES_WITH_FILES = _amount(4, 100)
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
 FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from p2pchat.core.attachments import PIECE_BYTES
+import pytest
+
+from p2pchat.core.attachments import LEAF_BYTES, PIECE_BYTES, count_pieces
+from tests.amounts import FILE_KILLS
 from tests.deadlines import WAIT
 from tests.ports import free_ports
 
-KILLS = 6  # of either side
 SIZE = 60 * PIECE_BYTES + 12345
 
 
@@ -35,19 +38,46 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def noted(content: Path) -> set[int]:
+    """Return the pieces that are verified and noted in a directory of content, which nobody writes now."""
+    found: set[int] = set()
+    for record in content.glob("*.had"):
+        data = record.read_bytes()
+        first = 8 + LEAF_BYTES * count_pieces(int.from_bytes(data[:8], "big"))
+        found |= {index for index, state in enumerate(data[first:]) if state}
+    return found
+
+
+def asked(trace: Path) -> set[int]:
+    """Return the pieces that a process asked for, as far as its trace was written before its end."""
+    pieces: set[int] = set()
+    for said in trace.read_bytes().splitlines() if trace.exists() else ():
+        try:
+            line = json.loads(said)
+        except ValueError:  # the process was killed while it wrote this
+            continue
+        frame = line.get("frame")
+        if line.get("direction") == "out" and isinstance(frame, dict) and frame.get("t") == "pull":
+            pieces |= {*range(frame["first"], frame["first"] + frame["count"])}
+    return pieces
+
+
+@pytest.mark.sampled
+@pytest.mark.timeout(600)
 def test_a_file_is_whole_after_kills_of_both_sides(tmp_path: Path) -> None:
     chance = random.Random(13)
     file, (one, other) = tmp_path / "file", free_ports(2)
     file.write_bytes(chance.randbytes(SIZE))
     send = ("send", tmp_path / "ada", one, file)
     fetch = ("fetch", tmp_path / "bob", other, f"127.0.0.1:{one}")
-    stored, deadline = 0, time.monotonic() + 3 * WAIT
-    for _ in range(KILLS):
+    stored, deadline, had = 0, time.monotonic() + 5 * WAIT, set[int]()
+    for kill in range(FILE_KILLS):
+        trace = tmp_path / f"{kill}.trace"
         with running(*send) as ada:
             assert line(ada) == "ready"
-            with running(*fetch) as bob:
+            with running(*fetch, trace) as bob:
                 first = True
-                target = stored + chance.randrange(1, SIZE // KILLS)
+                target = stored + chance.randrange(1, SIZE // FILE_KILLS)
                 while (said := line(bob)).isdigit() and int(said) < target and time.monotonic() < deadline:
                     if first:
                         assert int(said) >= stored, "what was verified is fetched again"
@@ -56,8 +86,11 @@ def test_a_file_is_whole_after_kills_of_both_sides(tmp_path: Path) -> None:
                     if stored > target // 2:
                         ada.kill()  # the other side goes at a moment of its own
                         break
-    assert stored > 0, "nothing came in the time for all kills"
-    with running(*send) as ada, running(*fetch) as bob:
+        assert had.isdisjoint(asked(trace)), "what was verified is asked for again"
+        had = noted(tmp_path / "bob" / "content")
+    assert stored > 0 and had, "nothing came in the time for all kills"
+    trace = tmp_path / "last.trace"
+    with running(*send) as ada, running(*fetch, trace) as bob:
         assert line(ada) == "ready"
         said = line(bob)
         assert not said.isdigit() or int(said) >= stored
@@ -66,3 +99,27 @@ def test_a_file_is_whole_after_kills_of_both_sides(tmp_path: Path) -> None:
         assert said == "whole True"
     (content,) = [path for path in (tmp_path / "bob" / "content").iterdir() if not path.suffix]
     assert content.read_bytes() == file.read_bytes()
+    last = asked(trace)
+    assert last and had.isdisjoint(last), "what was verified is asked for again"
+
+
+def test_another_member_gives_a_file_whose_writer_is_gone(tmp_path: Path) -> None:
+    file, (one, other, third) = tmp_path / "file", free_ports(3)
+    file.write_bytes(random.Random(14).randbytes(SIZE))
+    bob = ("fetch", tmp_path / "bob", other, f"127.0.0.1:{one}", tmp_path / "bob.trace")
+    with running("send", tmp_path / "ada", one, file) as ada, running(*bob) as process:
+        assert line(ada) == "ready"
+        assert arrives(process)
+    cyd = ("fetch", tmp_path / "cyd", third, f"127.0.0.1:{other}", tmp_path / "cyd.trace")
+    with running(*bob) as process, running(*cyd) as last:
+        assert arrives(process) and arrives(last)
+    (content,) = [path for path in (tmp_path / "cyd" / "content").iterdir() if not path.suffix]
+    assert content.read_bytes() == file.read_bytes()
+
+
+def arrives(process: subprocess.Popen[str]) -> bool:
+    """Wait until a process that fetches says that the file is whole."""
+    deadline = time.monotonic() + 3 * WAIT
+    while (said := line(process)).isdigit() and time.monotonic() < deadline:
+        pass
+    return said == "whole True"
