@@ -15,7 +15,7 @@ from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
 # Run only if named: they take minutes, or need an extra or servers.
-ALONE = ("web", "databases", "relay", "gateways", "hosting", "cluster")
+ALONE = ("files", "web", "databases", "relay", "gateways", "hosting", "cluster")
 NEEDED_GIB = 0.002  # per thousand entries: two databases with 300 bytes per entry, their logs, and a reserve
 
 
@@ -34,12 +34,14 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=2_000, help="users with a WebSocket, for `web`")
     parser.add_argument("--gateways", type=int, default=10, help="gateways of `gateways`")
     parser.add_argument("--hosted", type=int, default=1_000, help="hosted users of each of them")
+    parser.add_argument("--size", type=int, default=1024, help="MiB of the large file of `files`")
+    parser.add_argument("--files", type=int, default=10_000, help="small files of `files`")
     chosen = parser.parse_args(given)
     unknown = [work for work in chosen.work if work not in WORKS + ALONE]
     if unknown:
         parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS + ALONE)}")
     if (
-        min(chosen.entries, chosen.messages, chosen.rounds, chosen.singles, chosen.links) < 1
+        min(chosen.entries, chosen.messages, chosen.rounds, chosen.singles, chosen.links, chosen.size, chosen.files) < 1
         or chosen.peers < 2
         or chosen.crowd < 10
         or min(chosen.users, chosen.gateways, chosen.hosted) < 2
@@ -53,7 +55,7 @@ def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Row], lis
     setting = Setting(
         directory, messages=chosen.messages, rounds=chosen.rounds, singles=chosen.singles, entries=chosen.entries,
         peers=chosen.peers, links=chosen.links, crowd=chosen.crowd, users=chosen.users,
-        gateways=chosen.gateways, hosted=chosen.hosted,
+        gateways=chosen.gateways, hosted=chosen.hosted, file_bytes=chosen.size * 2**20, files=chosen.files,
     )  # fmt: skip
     works = [work for work in WORKS + ALONE if (work in chosen.work if chosen.work else work in WORKS)]
     rows: list[Row] = []

@@ -48,6 +48,8 @@ class Setting:
         users: Users with a WebSocket on one gateway.
         gateways: Gateways that one engine links.
         hosted: Hosted users of each of them.
+        file_bytes: Bytes of the large file; a tenth of it for many readers.
+        files: Small files.
         alone: Measure only p2pchat, without any comparison.
     """
 
@@ -63,6 +65,8 @@ class Setting:
     users: int = 2_000
     gateways: int = 10
     hosted: int = 1_000
+    file_bytes: int = 2**30
+    files: int = 10_000
     alone: bool = False
     floor: dict[str, float] = field(default_factory=dict)  # set by floor.py, read by later works
 

@@ -185,6 +185,16 @@ def test_the_gateway_is_compared_with_plain_servers_if_named(place: Path) -> Non
         assert any(words in work for work in works), words
 
 
+@pytest.mark.timeout(300)  # it starts fifteen processes
+def test_files_are_compared_with_one_connection_if_named(place: Path) -> None:
+    found = place / "found.json"
+    assert bench.main(["files", "--size=1", "--files=20", f"--dir={place}", f"--json={found}"]) == 0
+    rows = {row["work"]: row for row in json.loads(found.read_text("utf-8"))["rows"]}
+    assert "a TLS connection" in rows["a file of 1 MiB"]["floor"]
+    assert next(row["value"] for work, row in rows.items() if "readers" in work) > 0.9
+    assert list(place.iterdir()) == [found]
+
+
 @pytest.mark.skipif(bool(missing()) or sys.platform != "linux", reason=missing() or "there is no /proc")
 def test_a_cluster_is_compared_with_one_gateway_if_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SECONDS", 1.0)
