@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         known_profiles,
         profile_directory,
     )
-    from p2pchat.messaging.attachments import Attachment
+    from p2pchat.messaging.attachments import Attachment, KeptFile
     from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
     from p2pchat.messaging.events import (
         Delivered,
@@ -83,7 +83,7 @@ _MODULES = {
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "export_file": ("Exported", "Imported"),
-    "messaging.attachments": ("Attachment",),
+    "messaging.attachments": ("Attachment", "KeptFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "MessageRequest"),
     "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (
@@ -145,6 +145,7 @@ __all__ = [
     "Invite",
     "InviteError",
     "Joined",
+    "KeptFile",
     "KnownAddress",
     "Left",
     "Link",

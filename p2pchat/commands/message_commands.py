@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from p2pchat import Conversation, HostedUser, Message, Receipt, Sent, TCPPeer
+from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.event_text import (
     DeletedLines,
@@ -59,6 +59,7 @@ class OutgoingMessage:
     ref: str | None = None
     claimed_at: datetime | None = None
     files: tuple[str, ...] = field(default=(), repr=False)  # paths
+    kept: tuple[KeptFile, ...] = ()  # what the user of a gateway uploaded, in their place
 
 
 async def msg(ctx: CommandContext, to: str, text: str) -> OutgoingMessage:
@@ -74,10 +75,11 @@ async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
 async def send(
     ctx: CommandContext, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
     claimed_at: str | None = None, ref: str | None = None, files: Sequence[str] = (),
+    kept: tuple[KeptFile, ...] = (),
 ) -> OutgoingMessage:  # fmt: skip
     """JSON command `send`."""
     claimed = None if claimed_at is None else parse_time(claimed_at, "claimed_at")
-    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed, tuple(files))
+    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed, tuple(files), kept)
 
 
 def parse_time(text: str, field: str) -> datetime:

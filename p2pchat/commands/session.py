@@ -438,7 +438,7 @@ class MessageSender:
         if one.files:
             return await file_commands.send_files(self._ctx, one)
         return await self._ctx.peer.send(
-            one.to, one.text, one.reply_to, action=one.action, ref=one.ref, claimed_at=one.claimed_at
+            one.to, one.text, one.reply_to, action=one.action, ref=one.ref, claimed_at=one.claimed_at, files=one.kept
         )
 
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:

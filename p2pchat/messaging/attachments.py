@@ -9,26 +9,51 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.attachments import count_pieces, disk_name
-from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, FileRef
+from p2pchat.core.attachments import PIECE_BYTES, count_pieces, disk_name
+from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.private_files import AtomicFile
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
-    from p2pchat.storage.content import ContentStore, LocalContent
 
 READ_BYTES = 1024 * 1024  # of a file at once; a guess
 MOST_COPIES = 10_000  # files of one name in a directory; a guess
 
-# What is sent: a path; or a name, with the bytes or an iterator of them.
-FileToSend = str | Path | tuple[str, bytes | AsyncIterable[bytes]]
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file whose content is on this disk, to be sent with any number of messages; LocalUser.keep_file makes it.
+
+    The content stays until discard() or the end of the peer, and then as long as a message names it.
+
+    Attributes:
+        name: What readers are told it is called.
+        size: Bytes.
+        type: Its media type; "" for unknown.
+        root: The hash of its content, in hex.
+    """
+
+    name: str = field(repr=False)
+    size: int
+    type: str
+    root: str
+    _release: Callable[[], None] = field(repr=False, compare=False)
+
+    def discard(self) -> None:
+        """Send it no more: its content goes unless a message names it. Does nothing the second time."""
+        self._release()
+
+
+# What is sent: a path; a name, with the bytes or an iterator of them; or what was kept before.
+FileToSend = str | Path | tuple[str, bytes | AsyncIterable[bytes]] | KeptFile
 
 
 class Attachment:
@@ -134,12 +159,24 @@ class Attachment:
             await asyncio.to_thread(copy.discard)
         return to
 
-    async def read(self) -> bytes:
-        """Fetch it, and return its bytes, all in memory. Raises as fetch."""
+    async def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Fetch it, and return its bytes, all in memory.
+
+        Args:
+            start, stop: Only the bytes from `start` on, and before `stop`; None for the end.
+        Raises:
+            ValueError: They are not in order, or not within the size. Also raises as fetch.
+        """
+        stop = self.size if stop is None else stop
+        if not 0 <= start <= stop <= self.size:
+            raise ValueError(f"a file of {self.size} bytes has no bytes from {start} to {stop}")
         content = self._content
-        await self.fetch()
+        if not content.holds(self.root, self.size):
+            await self.fetch()
+        first, last = start // PIECE_BYTES, count_pieces(stop)
         with content.held(self.root):
-            return b"".join([piece async for piece in self._pieces(content)])
+            found = b"".join([piece async for piece in self._pieces(content, first, last)])
+        return found[start - first * PIECE_BYTES : stop - first * PIECE_BYTES]
 
     def __repr__(self) -> str:
         return f"Attachment({self.size} bytes, {self.root[:8]})"  # without the name
@@ -148,8 +185,8 @@ class Attachment:
     def _content(self) -> ContentWorker:
         return self.message.viewer._content
 
-    async def _pieces(self, content: ContentWorker) -> AsyncIterator[bytes]:
-        for index in range(count_pieces(self.size)):
+    async def _pieces(self, content: ContentWorker, first: int = 0, last: int | None = None) -> AsyncIterator[bytes]:
+        for index in range(first, count_pieces(self.size) if last is None else last):
             piece = await content.read(self.root, index)
             if piece is None:
                 raise StorageError("the content of this file is not here any more")
@@ -187,7 +224,18 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
             raise
 
 
-async def _keep(content: ContentWorker, file: FileToSend) -> FileRef:
+async def keep_file(content: ContentWorker, file: FileToSend, type: str, size: int) -> KeptFile:
+    """Keep the content of one file; see LocalUser.keep_file."""
+    kept = await _keep(content, file, type, size)
+    return KeptFile(kept.name, kept.size, kept.type, kept.root, content.hold(kept.root))
+
+
+async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: int = 0) -> FileRef:
+    if isinstance(file, KeptFile):
+        kept = FileRef(file.name, file.size, file.type, file.root)
+        if not await content.run(lambda store: store.is_whole(kept.root, kept.size)):
+            raise ValueError("the content of a file is not here any more: send the file anew")
+        return kept
     if isinstance(file, tuple):
         name, source = file
         chunks = _chunks_of(source) if isinstance(source, bytes) else source
@@ -196,7 +244,9 @@ async def _keep(content: ContentWorker, file: FileToSend) -> FileRef:
     name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
     if len(name) > MAX_FILE_NAME:
         raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")
-    local = await content.run(_new)
+    if len(type) > MAX_MEDIA_TYPE:
+        raise ValueError(f"a media type has at most {MAX_MEDIA_TYPE} characters")
+    local = await content.run(lambda store: store.local(size))
     try:
         async for chunk in chunks:
             await content.run(lambda _, chunk=chunk: local.add(chunk))  # type: ignore[misc]
@@ -204,11 +254,7 @@ async def _keep(content: ContentWorker, file: FileToSend) -> FileRef:
     except BaseException:  # also when cancelled
         content.run_soon(lambda _: local.discard())
         raise
-    return FileRef(name, size, mimetypes.guess_type(name)[0] or "", root)
-
-
-def _new(store: ContentStore) -> LocalContent:
-    return store.local()
+    return FileRef(name, size, type or mimetypes.guess_type(name)[0] or "", root)
 
 
 async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:

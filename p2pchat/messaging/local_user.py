@@ -22,7 +22,7 @@ from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.message_requests import GroupRequest, Request
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
-from p2pchat.messaging.attachments import FileToSend, kept_files
+from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
@@ -212,9 +212,9 @@ class LocalUser(Viewer):
             ref: A word of the program's own, returned in the event Sent; kept for this run only.
             claimed_at: When the program claims it was written, shown to readers as `Message.claimed_at`. It changes
                 neither `sent_at` nor any order.
-            files: At most 10 attachments: paths, or pairs of a name and bytes or an asynchronous iterator of bytes.
-                Their content is copied to this disk before the message is written. Others fetch it when they ask
-                for it (`Message.attachments`), from anybody in the conversation who has it.
+            files: At most 10 attachments: paths, pairs of a name and bytes or an asynchronous iterator of bytes, or
+                what keep_file returned. Their content is copied to this disk before the message is written. Others
+                fetch it when they ask for it (`Message.attachments`), from anybody in the conversation who has it.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
             OSError: A file cannot be read.
@@ -239,6 +239,21 @@ class LocalUser(Viewer):
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
         return Receipt(self._lifecycle.tracker, self.people, log, seq)
+
+    async def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
+        """Copy the content of a file to this disk, for messages that are sent later; see send.
+
+        Args:
+            type: Its media type; "": what its name says.
+            size: How many bytes are expected: without room for them nothing is read. 0 for unknown.
+        Raises:
+            ValueError: Its name or its content is too long.
+            OSError: It cannot be read.
+            StorageError: It cannot be kept, or the disk has no room.
+            PeerClosed: The peer is not running.
+        """
+        self._require_running()
+        return await keep_file(self._content, file, type, size)
 
     async def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""

@@ -13,7 +13,7 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -129,6 +129,21 @@ class ContentWorker(ContentOrders):
                 if root in self._skipped:
                     self._skipped.discard(root)
                     self.on_unneeded()
+
+    def hold(self, root: str) -> Callable[[], None]:
+        """Keep content that was kept just now from being removed, until the function is called, in any thread."""
+        holds = ExitStack()
+        holds.enter_context(self.held(root, kept=True))
+
+        def release() -> None:
+            holds.close()
+            self.on_unneeded()
+
+        def release_soon() -> None:
+            with suppress(RuntimeError):  # the loop is closed, and the next start removes what no message names
+                self._loop.call_soon_threadsafe(release)
+
+        return release_soon
 
     def without_held(self, roots: Iterable[str]) -> list[str]:
         """Return those that nobody holds. Of the others on_unneeded() tells once nobody does."""

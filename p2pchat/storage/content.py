@@ -342,10 +342,11 @@ class ContentStore:
     def _pieces(self, root: str, size: int) -> Iterator[bytes]:
         return (self.read(root, index) or b"" for index in range(count_pieces(size)))
 
-    def local(self) -> LocalContent:
-        """Return new content, to be filled by this machine."""
+    def local(self, size: int = 0) -> LocalContent:
+        """Return new content, to be filled by this machine; with `size`, the bytes expected, once there is room."""
         self._made += 1
         with _translated():
+            self._files.check_room(size)
             return LocalContent(self, self._files, f"{self._made}.new")
 
     def keep(self, name: str, size: int, leaves: bytes) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2pchat.core.groups.group import GroupView
     from p2pchat.core.log import LogId, Ref
     from p2pchat.export_file import Exported, Imported, Place
-    from p2pchat.messaging.attachments import FileToSend
+    from p2pchat.messaging.attachments import FileToSend, KeptFile
     from p2pchat.messaging.conversations import DeletedHistory
     from p2pchat.messaging.hosted_user import Users
     from p2pchat.messaging.local_user import Start
@@ -106,9 +106,9 @@ class Attachment(Wrapper):
         """Fetch it, and write a copy. Return the path of the copy."""
         return self._call("save", path, progress)
 
-    def read(self) -> bytes:
-        """Fetch it, and return its bytes, all in memory. Raises as fetch."""
-        return self._call("read")
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Fetch it, and return its bytes, all in memory."""
+        return self._call("read", start, stop)
 
 
 class Conversation(Wrapper):
@@ -937,6 +937,10 @@ class LocalUser(Viewer):
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash."""
         return self._call("send", to, text, reply_to, action=action, ref=ref, claimed_at=claimed_at, files=files)
+
+    def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
+        """Copy the content of a file to this disk, for messages that are sent later; see send."""
+        return self._call("keep_file", file, type=type, size=size)
 
     def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""

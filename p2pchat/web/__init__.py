@@ -53,6 +53,9 @@ class WebSettings:
         token_timeout: Seconds in which a WebSocket has to authenticate.
         max_body_bytes: Largest body of a request, and largest frame of a WebSocket. A text of 32 KiB takes at most
             192 KiB if every character is escaped.
+        max_file_bytes: Largest file that an account uploads, or has fetched from others to the disk of the gateway.
+        max_files_of_account: Uploads of one account at once, and downloads; others wait. A guess: more than the
+            connections that a browser opens.
         max_answer_bytes: Texts in one answer, in bytes: a page of messages ends there, though more were wanted.
         max_answers_of_account: Answers made for one account at once, or waiting until a client takes them; a guess:
             as many as the page asks for together, and one that lies with a device that fell asleep.
@@ -76,6 +79,8 @@ class WebSettings:
         written: Bytes written by one account: texts, 256 for each message besides, 72 for each member of a group that
             changes. A guess: nine messages of 200 bytes a second for ever, and 1 MiB pasted in pieces four times in a
             row. A bot that writes more is better a user of a peer of its own, where nothing is counted.
+        stored: Bytes of files that one account uploads, or has fetched from others to the disk of the gateway. A guess:
+            1 GiB at once, and 1 GiB a day.
         small: Typing, read and presence notifications of one account.
         sign_ups: Attempts to register from one address.
         sign_ups_of_address: Accounts that are registered within 24 hours from one address; not by callers on this
@@ -100,6 +105,8 @@ class WebSettings:
     root_path: str = ""
     token_timeout: float = 5.0
     max_body_bytes: int = 256 * 1024
+    max_file_bytes: int = 1024 * 1024 * 1024
+    max_files_of_account: int = 8
     max_answer_bytes: int = 1024 * 1024
     max_answers_of_account: int = 4
     max_header_bytes: int = 16 * 1024
@@ -117,6 +124,7 @@ class WebSettings:
     calls: Pace = field(default=Pace(50.0, 200))
     messages: Pace = field(default=Pace(20.0, 200))
     written: Pace = field(default=Pace(4096.0, 4 * 1024 * 1024))
+    stored: Pace = field(default=Pace(12_428.0, 1024 * 1024 * 1024))
     small: Pace = field(default=Pace(20.0, 100))
     sign_ups: Pace = field(default=Pace(0.1, 20))
     sign_ups_of_address: int = 20

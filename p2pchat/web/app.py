@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
-from p2pchat.web import WebSettings, chat_socket, event_socket, page_files, rest
+from p2pchat.web import WebSettings, chat_socket, event_socket, files, page_files, rest
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
@@ -35,7 +35,7 @@ def _included(*routers: APIRouter) -> list[BaseRoute]:
     return all_of_them.routes
 
 
-_INTERFACES = _included(rest.router, chat_socket.router, event_socket.router)
+_INTERFACES = _included(rest.router, files.router, chat_socket.router, event_socket.router)
 _PAGE = _included(page_files.router)
 
 

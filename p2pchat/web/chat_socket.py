@@ -11,6 +11,7 @@ message, and for each frame that came in `{"status":"ok","id","ref"?}` once the 
     {"text": "hello", "ref": "7"}                         to the room; `ref` comes back with the answer
     {"text": "hi", "to": "bob", "key": "4f1c"}            to bob; written once, however often it is sent with this key
     {"text": "hi", "group": "ops", "reply_to": ID}        to a group
+    {"to": "bob", "files": [ID]}                          what was uploaded, with or without a text
     {"type": "read", "id": ID}                            everything up to that message is read
     {"type": "typing", "to": "bob", "typing": true}       shown for 6 s
 
@@ -42,6 +43,8 @@ from p2pchat import (
     Deleted,
     Delivered,
     Edited,
+    FileArrived,
+    FileProgress,
     GroupChanged,
     Message,
     Presence,
@@ -76,6 +79,7 @@ EVENTS = {
     "receipts": (Delivered, Read),
     "typing": (Typing,),
     "changes": (Edited, Deleted, Reaction, GroupChanged),
+    "files": (FileProgress, FileArrived),
 }
 router: APIRouter = APIRouter()
 _log = logging.getLogger("p2pchat.web")
@@ -320,9 +324,12 @@ class ChatSession(WebSocketSession):
         ref = self.next_ref()
 
         async def send() -> str:
-            return (await self.user.send(to, request.text, request.reply_to, action=request.action, ref=ref)).id
+            files = self.gateway.uploads.find(self.account, request.files)
+            return (
+                await self.user.send(to, request.text, request.reply_to, action=request.action, ref=ref, files=files)
+            ).id
 
-        written = (request.text, to.key, request.reply_to, request.action)
+        written = (request.text, to.key, request.reply_to, request.action, *request.files)
         try:
             with self.gateway.metrics.accepting("chat"):
                 id = await self.gateway.idempotency.run(self.account.key, request.key, written, send)
@@ -363,6 +370,9 @@ def _event_frame(event: Any) -> Frame | None:
             content = {"type": event.event, "id": event.message.id, "by": event.by.label, "timestamp": iso(event.at)}
             content |= {"content": event.text} if isinstance(event, Edited) else {}
             content |= {"reaction": event.reaction} if isinstance(event, Reaction) else {}
+        case FileProgress() | FileArrived():
+            content = {"type": event.event, "id": event.id, "name": event.name, "size": event.size, "root": event.root}
+            content |= {"stored": event.stored} if isinstance(event, FileProgress) else {}
         case _:
             return None
     return as_frame(content)
@@ -376,7 +386,22 @@ DIRECT = ("dm", "msg")
 COMMANDS = (*DIRECT, "me")
 MAX_KEY_CHARACTERS = 128
 FIELDS = frozenset(  # `timestamp` and `id` are sent by clients of the origins, and ignored
-    {"type", "text", "content", "to", "group", "from", "ref", "key", "reply_to", "action", "typing", "id", "timestamp"}
+    {
+        "type",
+        "text",
+        "content",
+        "to",
+        "group",
+        "from",
+        "ref",
+        "key",
+        "reply_to",
+        "action",
+        "typing",
+        "id",
+        "timestamp",
+        "files",
+    }
 )
 
 
@@ -390,7 +415,10 @@ class BadFrame(WebError):
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """Write a message to a user or ROOM (`to`), or to a `group`. `by`: the name the client gives itself, or ""."""
+    """Write a message to a user or ROOM (`to`), or to a `group`.
+
+    `by`: the name the client gives itself, or "". `files`: what it uploaded, by id.
+    """
 
     text: str = field(repr=False)
     to: str = ROOM
@@ -400,6 +428,7 @@ class SendRequest:
     reply_to: str | None = None
     action: bool = False
     by: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,7 +480,9 @@ def _parse_object(found: dict[str, Any]) -> ChatRequest:
 
 
 def _parse_message(found: dict[str, Any], to: str, group: str, ref: Ref | None) -> SendRequest:
-    text = _text_field(found, "content" if "content" in found and "text" not in found else "text", ref)
+    files = _files_field(found, ref)
+    name = "content" if "content" in found and "text" not in found else "text"
+    text = _text_field(found, name, ref, "" if files else None)
     key, reply_to = _text_field(found, "key", ref, ""), _text_field(found, "reply_to", ref, "") or None
     by = _text_field(found, "from", ref, "")
     if len(key) > MAX_KEY_CHARACTERS:
@@ -460,8 +491,16 @@ def _parse_message(found: dict[str, Any], to: str, group: str, ref: Ref | None) 
         raise BadFrame("a message goes to a user or a group, not both", ref)
     action = found.get("action") is True
     if "to" in found or "group" in found or action:
-        return SendRequest(text, to, group, ref, key, reply_to, action, by)
-    return replace(_parse_line(text, ref), key=key, reply_to=reply_to, by=by)
+        return SendRequest(text, to, group, ref, key, reply_to, action, by, files)
+    return replace(_parse_line(text, ref), key=key, reply_to=reply_to, by=by, files=files)
+
+
+def _files_field(found: dict[str, Any], ref: Ref | None) -> tuple[str, ...]:
+    """Return the uploads that an object names, by id."""
+    files = found.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise BadFrame("`files` must be a list of ids of uploads", ref)
+    return tuple(files)
 
 
 def _text_field(found: dict[str, Any], name: str, ref: Ref | None, default: str | None = None) -> str:

@@ -8,8 +8,11 @@ as the account's user. There are four more commands:
     {"do":"unread","to":"bob"}     an `answer` with the first unread message of a conversation
     {"do":"active","on":false}     nobody is looking at this connection, so others see it as idle
 
-Commands about the peer itself (connect, forget, allow, quit) do not exist here. `?since=ID` first replays what followed
-that message, with nothing lost or repeated. A command that terminals have too belongs into p2pchat/commands.
+`send` has `files`: uploads of the account (uploads.py), by id.
+
+Commands about the peer itself (connect, forget, allow, quit) do not exist here, and none takes a path. `?since=ID`
+first replays what followed that message, with nothing lost or repeated. A command that terminals have too belongs into
+p2pchat/commands.
 """
 
 from __future__ import annotations
@@ -39,9 +42,23 @@ from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 
-PEER_COMMANDS = frozenset({"connect", "forget", "allow", "delete_history", "quit"})
+# Commands of terminals that do nothing to the peer or its machine: one with a path would act on the gateway's disk.
+SHARED_COMMANDS = (
+    "edit", "delete", "react", "history", "search", "receipts", "read", "who", "whois", "list", "nick", "about", "away",
+    "back", "typing", "invite", "ignore", "unignore", "block", "unblock", "requests", "accept", "decline", "group",
+    "add", "kick", "leave", "rename", "owner", "members", "set",
+)  # fmt: skip
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
-    **{do: fields for do, fields in JSON_COMMANDS.items() if do not in PEER_COMMANDS},
+    "send": {
+        "to": (str, False),
+        "text": (str, False),
+        "action": (bool, False),
+        "reply_to": (str, False),
+        "claimed_at": (str, False),
+        "again": (bool, False),
+        "files": (list, False),
+    },
+    **{do: JSON_COMMANDS[do] for do in SHARED_COMMANDS},
     "find": {"to": (str, True)},
     "latest": {},
     "unread": {"to": (str, True)},
@@ -121,6 +138,7 @@ class EventSession(WebSocketSession):
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
         about = {"user": me.label, "user_id": me.id, "data": "", "invites": may_invite(self._websocket)}
+        about["max_file_bytes"] = self.gateway.settings.max_file_bytes
         about.update(self.catch_up.about())
         del listening["newest_own"]  # it is the operator's
         await self._display.show_event({**listening, **about})
@@ -267,10 +285,19 @@ class EventSession(WebSocketSession):
         async with AsyncExitStack() as checked:
             await checked.enter_async_context(self.gateway.write_locks[self.account.key])
             if command.do == "send":
+                command = self._with_files(command)
                 self._check_receiver(command.fields.get("to", "room"))
             elif command.do == "nick":
                 await checked.enter_async_context(self.gateway.accounts.renaming(self.account, command.fields["name"]))
             await self._commands.execute_command(command)
+
+    def _with_files(self, command: JsonCommand) -> JsonCommand:
+        """Return a command `send` with what the account uploaded in the place of its ids. Raises WebError."""
+        fields = dict(command.fields)
+        kept = self.gateway.uploads.find(self.account, fields.pop("files", ()))
+        if "text" not in fields and not kept:
+            raise BadCommand("'send' needs `text`", command.ref)
+        return replace(command, fields={"text": "", **fields, "kept": kept})
 
     def _check_receiver(self, address: str) -> None:
         with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it

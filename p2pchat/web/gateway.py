@@ -21,11 +21,14 @@ from p2pchat.web.catch_up import REPEATED, Separations, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
+from p2pchat.web.fetches import Fetches
+from p2pchat.web.file_links import FileLinks
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots
 from p2pchat.web.receivers import Receivers
+from p2pchat.web.uploads import Uploads
 
 _log = logging.getLogger("p2pchat.web")
 
@@ -43,6 +46,10 @@ class Gateway:
         hub: The reader of all events, and the sessions that get them.
         limits: The rate limits of accounts and addresses.
         answers: Slots of accounts for answers, from their making until they are sent.
+        transfers: Slots of accounts for files that they upload or download.
+        uploads: The files that accounts uploaded, until they are sent.
+        fetches: The files that accounts wait for.
+        file_links: The links to files that accounts asked for.
         idempotency: The answers kept for idempotency keys.
         health: The last round trip through core and storage.
         metrics: The metrics for Prometheus.
@@ -63,6 +70,10 @@ class Gateway:
         self.hub: Hub = Hub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
         self.answers: Slots = Slots(settings.max_answers_of_account)
+        self.transfers: Slots = Slots(settings.max_files_of_account)
+        self.uploads: Uploads = Uploads(settings, self.limits)
+        self.fetches: Fetches = Fetches(settings, self.uploads)
+        self.file_links: FileLinks = FileLinks(self.accounts.of)
         self.idempotency: IdempotencyCache = IdempotencyCache() if cluster is None else SharedIdempotency(cluster)
         self.health: HealthCheck = HealthCheck(peer, settings.health_every, settings.health_within)
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health, cluster)
@@ -94,6 +105,7 @@ class Gateway:
     async def aclose(self) -> None:
         """End all sessions; the peer keeps running. Call it before the server stops, so that clients reconnect soon."""
         await self.hub.aclose()
+        await self.fetches.aclose()
         await self.idempotency.aclose()
         if self.cluster is not None:
             await self.cluster.aclose()

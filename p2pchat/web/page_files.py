@@ -140,13 +140,17 @@ def _call_html(method: str, path: str, call: dict[str, Any], described: dict[str
     command = ["curl" if method == "GET" else f"curl -X {method}", target]
     command += ['-H "Authorization: Bearer $TOKEN"'] * ("security" in call)
     if "requestBody" in call:
-        body = _resolve(call["requestBody"]["content"]["application/json"]["schema"], described)
-        rows += [
-            _row(name, {"schema": field, **field, "required": name in body.get("required", ())}, "in the body")
-            for name, field in body["properties"].items()
-        ]
-        command.append("-H 'Content-Type: application/json'")
-        command += [f"-d '{json.dumps(example, ensure_ascii=False)}'" for example in body.get("examples", ())[:1]]
+        content = call["requestBody"]["content"]
+        if "application/json" in content:
+            body = _resolve(content["application/json"]["schema"], described)
+            rows += [
+                _row(name, {"schema": field, **field, "required": name in body.get("required", ())}, "in the body")
+                for name, field in body["properties"].items()
+            ]
+            command.append("-H 'Content-Type: application/json'")
+            command += [f"-d '{json.dumps(example, ensure_ascii=False)}'" for example in body.get("examples", ())[:1]]
+        else:
+            command.append("-T FILE")
     fields = f"<table><tbody>{''.join(rows)}</tbody></table>" if rows else ""
     answers = "".join(_answer_html(status, one, described) for status, one in call["responses"].items())
     return f"""<article id="{escape(call["operationId"])}">

@@ -130,14 +130,15 @@ class DailySignUps:
 
 
 class RateLimits:
-    """The limiters of a gateway. The keys of calls, messages, written and small are user keys (hex), of the others
-    sites.
+    """The limiters of a gateway. The keys of calls, messages, written, stored and small are user keys (hex), of the
+    others sites.
     """
 
     def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
         self.calls: RateLimiter = RateLimiter(settings.calls, clock)
         self.messages: RateLimiter = RateLimiter(settings.messages, clock)
         self.written: RateLimiter = RateLimiter(settings.written, clock)
+        self.stored: RateLimiter = RateLimiter(settings.stored, clock)
         self.small: RateLimiter = RateLimiter(settings.small, clock)
         self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
         self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)

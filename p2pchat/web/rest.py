@@ -53,9 +53,13 @@ _DESCRIPTIONS = {
     403: "The caller is not allowed to do this.",
     404: "It does not exist, or is not visible to the caller.",
     409: "The name is ambiguous, or the request conflicts with the current state.",
+    408: "The body took too long.",
     413: "It is too long; the text says how long it may be.",
+    415: "The body has another form than described.",
+    416: "The file has no such bytes.",
     422: "The request does not match this description.",
     429: "A rate limit was exceeded; `Retry-After` says when to try again.",
+    507: "The disk of the gateway has no room for the file, or cannot be used.",
     503: "The gateway is stopping, full, or cannot store anything now; `Retry-After` says when to try again.",
 }
 _ALWAYS = (400, 401, 403, 422, 429, 503)
@@ -282,9 +286,11 @@ async def write(
 
     async def send() -> str:
         with gateway.metrics.accepting("rest"):
-            return (await account.user.send(to, new.content, new.reply_to)).id
+            files = gateway.uploads.find(account, new.files)
+            return (await account.user.send(to, new.content, new.reply_to, files=files)).id
 
-    id = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
+    written = (new.content, to.key, new.reply_to, False, *new.files)
+    id = await gateway.idempotency.run_detached(account.key, key, written, send)
     if gateway.cluster is not None:
         await gateway.cluster.wait_here(account, id)
     safety = await gateway.safety(account, id)

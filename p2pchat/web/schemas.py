@@ -33,6 +33,7 @@ Address = Annotated[
         examples=["bob"],
     ),
 ]
+UploadId = Annotated[str, Field(min_length=1, max_length=64)]
 GroupName = Annotated[
     str,
     Field(min_length=1, max_length=64, description="The name of a group, or its name with its id: `ops#K7QF2M3P`."),
@@ -122,13 +123,19 @@ class NewMessage(
     json_schema_extra={
         "examples": [{"to": "bob", "content": "lunch?"}, {"group": "ops", "content": "done"}],
         "oneOf": [{"required": ["to"]}, {"required": ["group"]}],
+        "anyOf": [{"required": ["content"]}, {"required": ["files"]}],
     },
 ):
     """A message to one user, to `room`, or to a group."""
 
     to: Address = Field(default_factory=str)
     group: GroupName = Field(default_factory=str)
-    content: Content
+    content: Annotated[
+        str, Field(description="At most 32 KiB of UTF-8.", json_schema_extra={"maxLength": MAX_CHARACTERS})
+    ] = Field(default_factory=str)
+    files: list[UploadId] = Field(
+        [], max_length=10, description="Uploads of the caller, by id; then there may be no text."
+    )
     ref: str | int | None = Field(None, description="A word of yours, returned with the answer.")
     reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message this answers, by its id.")
 
@@ -136,6 +143,9 @@ class NewMessage(
     def _has_one_receiver(self) -> Self:
         if bool(self.to) == bool(self.group):
             raise ValueError('give either "to" (a user, or "room") or "group"')
+        if not self.content and not self.files:
+            is_missing = "content" not in self.model_fields_set
+            raise ValueError(f"content: {'it is missing' if is_missing else 'it should have at least 1 character'}")
         return self
 
 
@@ -151,6 +161,32 @@ class MessageAccepted(
     reserved: bool | None = Field(None, description="Nobody has registered the receiver's name: the message waits.")
     text: str | None = Field(None, description="That in words, with known names that are one letter away.")
     safe: bool | None = Field(None, description="With `--safe`: whether a second gateway of the cluster has it too.")
+
+
+class UploadOut(BaseModel):
+    """A file is stored on this gateway's disk, to be sent with messages."""
+
+    status: Literal["ok"] = "ok"
+    id: str = Field(description="To be given as one of the `files` of a message, within an hour, by this account.")
+    name: str
+    size: int = Field(description="In bytes.")
+    type: str = Field(description='Its media type, from Content-Type or the name; "" for unknown.')
+    root: str = Field(description="The hash of its content, in hex.")
+
+
+class FetchOut(BaseModel):
+    """A file is not here yet, and is being fetched."""
+
+    status: Literal["fetching"] = "fetching"
+    stored: int = Field(description="Bytes that have come; 0 as long as no member who has it is linked.")
+    size: int = Field(description="Bytes of the whole.")
+
+
+class LinkOut(BaseModel):
+    """A link to a file."""
+
+    status: Literal["ok"] = "ok"
+    path: str = Field(description="Relative to the address of the gateway.")
 
 
 class Done(BaseModel):

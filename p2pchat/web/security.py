@@ -2,7 +2,7 @@
 
 It refuses requests that no honest client sends: a path that programs read differently, a repeated header that may occur
 once, a foreign Host or Origin, and headers or bodies that are too large or too slow. A body is read here completely, so
-that nothing behind waits for a slow client.
+that nothing behind waits for a slow client; only the body of a file is stored as it comes.
 
 A page of another site can make a browser send any request here. With a name of its own that resolves to this address
 (DNS rebinding) it can even read the answer. It cannot change the Host and Origin that the browser sends. So a request
@@ -31,8 +31,9 @@ from p2pchat.web.gateway import Gateway
 from p2pchat.web.rate_limit import site_of
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
 SECURITY_HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -53,6 +54,7 @@ _UNCLEAR = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[
 _REFUSED = re.compile(r";q=0(?:\.0*)?(?:;|$)")  # RFC 9110 §12.4.2: a weight of 0 means "not acceptable"
 _TOO_BIG = 1009  # RFC 6455: a message too big to process
 _TRY_AGAIN = 1013
+UPLOAD_PATHS = ("/files", "/v1/files")
 
 
 _BODY_AT_ONCE = 64 * 1024  # bytes of an answer, as many as asyncio buffers before it has its writer wait
@@ -78,7 +80,7 @@ class SecurityMiddleware:
             if not self._gateway.started:
                 await self._gateway.start()
             if scope["type"] == "http":
-                receive = await self._read_body(scope, receive)
+                receive = recorded.body = await self._read_body(scope, receive)
             else:
                 receive = self._limit_frames(receive)
         except (WebError, P2PChatError) as error:
@@ -118,8 +120,13 @@ class SecurityMiddleware:
         announced, most = headers.get(b"content-length"), self._settings.max_body_bytes
         if announced is None and b"transfer-encoding" not in headers:
             return receive
+        is_file = is_upload(scope)
+        if is_file:
+            most = self._settings.max_file_bytes
         if announced is not None and (not announced.isdigit() or int(announced) > most):
             raise _too_large(most)
+        if is_file:
+            return _FileBody(receive, self._settings.body_timeout)
         body = bytearray()
         try:
             async with asyncio.timeout(self._settings.body_timeout):
@@ -133,7 +140,7 @@ class SecurityMiddleware:
                     if len(body) > most:
                         raise _too_large(most)
         except TimeoutError:
-            raise WebError(408, "slow", "the body took too long", {"Connection": "close"}) from None
+            raise _too_slow() from None
         return _receive_body(bytes(body), receive)
 
     def _limit_frames(self, receive: Receive) -> Receive:
@@ -184,6 +191,15 @@ def _is_cross_site(connection: HTTPConnection) -> bool:
     return not (follows and connection.scope.get("method") in ("GET", "HEAD"))
 
 
+def is_upload(scope: Scope) -> bool:
+    """Return whether the body of a request is a file, which is stored as it comes."""
+    return scope["method"] == "POST" and scope["path"].removeprefix(scope.get("root_path", "")) in UPLOAD_PATHS
+
+
+def _too_slow() -> WebError:
+    return WebError(408, "slow", "the body took too long", {"Connection": "close"})
+
+
 def _too_large(most: int) -> WebError:
     return WebError(413, "too_large", f"more than {most} bytes", {"Connection": "close"})
 
@@ -202,6 +218,28 @@ def _receive_body(body: bytes, receive: Receive) -> Receive:
     return receive_once
 
 
+class _FileBody:
+    """A `receive` for the body of a file, that waits for each part as long as for another whole body.
+
+    Attributes:
+        is_complete: All of it was read.
+    """
+
+    def __init__(self, receive: Receive, timeout: float) -> None:
+        self._receive = receive
+        self._timeout = timeout
+        self.is_complete = False
+
+    async def __call__(self) -> Message:
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await self._receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        self.is_complete |= not message.get("more_body", False)
+        return message
+
+
 class _RecordedSend:
     """A `send` that adds the security headers, forbids storing unless the answer allows it, counts and logs."""
 
@@ -211,11 +249,14 @@ class _RecordedSend:
         self._gateway = gateway
         self._started_at = monotonic()
         self.started = False
+        self.body: Receive | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             _add_security_headers(message)
+            if isinstance(self.body, _FileBody) and not self.body.is_complete:  # nobody would wait for the rest
+                MutableHeaders(scope=message)["Connection"] = "close"
             self._record(message["status"])
         body = message.get("body", b"")
         for start in range(0, len(body) - _BODY_AT_ONCE, _BODY_AT_ONCE):  # a server waits for its client between two
@@ -238,7 +279,8 @@ class _RecordedSend:
 
 def _add_security_headers(message: Message) -> None:
     headers = MutableHeaders(scope=message)
-    headers.update(SECURITY_HEADERS)
+    headers.update({name: value for name, value in SECURITY_HEADERS.items() if name != "Content-Security-Policy"})
+    headers.setdefault("Content-Security-Policy", POLICY)
     headers.setdefault("Cache-Control", "no-store")
 
 

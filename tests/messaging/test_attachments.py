@@ -242,3 +242,44 @@ async def test_what_was_under_way_at_the_end_comes_after_the_next_start(home: Pa
         async with within(60, "the file that was asked for before"):
             while not await attachment.is_here():
                 await asyncio.sleep(0.01)
+
+
+async def test_what_was_kept_is_sent_with_any_number_of_messages_and_read_in_parts(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        kept = await ada.keep_file(("a.bin", two_parts()), type="image/png", size=len(DATA))
+        assert (kept.name, kept.size, kept.type) == ("a.bin", len(DATA), "image/png") and "a.bin" not in repr(kept)
+        for text in ("one", ""):
+            await ada.send(ada.room, text, files=[kept, ("b.txt", b"x")])
+        for post in await ada.room.history():
+            first = post.attachments[0]
+            assert (first.root, first.type) == (kept.root, "image/png")
+            for start, stop in ((0, 1), (PIECE_BYTES - 1, PIECE_BYTES + 1), (PIECE_BYTES, None), (7, 7), (7, 900_000)):
+                assert await first.read(start, stop) == DATA[start:stop]
+            for start, stop in ((-1, 5), (5, 4), (0, len(DATA) + 1)):
+                with pytest.raises(ValueError, match="has no bytes from"):
+                    await first.read(start, stop)
+        (home / "ada" / "content" / kept.root).unlink()
+        with pytest.raises(ValueError, match="not here any more: send the file anew"):
+            await ada.send(ada.room, "gone", files=[kept])
+        assert len(await ada.room.history()) == 2
+        with pytest.raises(StorageError, match="no room for"):
+            await ada.keep_file(("huge", two_parts()), size=1 << 60)
+
+
+async def test_what_was_kept_stays_until_it_is_discarded(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        kept = await ada.keep_file(("a.bin", b"a"))
+        also = await ada.keep_file(("b.bin", b"b"))
+        remover = ada._lifecycle.started_driver.removal
+        assert await remover.sweep() == 0
+        await ada.send(ada.room, "", files=[kept])
+        kept.discard()
+        also.discard()
+        also.discard()
+        content = home / "ada" / "content"
+        async with within(60, "the removal"):
+            while (content / also.root).exists():
+                await asyncio.sleep(0.01)
+        assert (content / kept.root).read_bytes() == b"a"
+        with pytest.raises(ValueError, match="not here any more"):
+            await ada.send(ada.room, "", files=[also])

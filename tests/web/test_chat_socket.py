@@ -146,7 +146,7 @@ async def test_an_unknown_since_is_told_by_a_frame_that_is_no_answer(served: Ser
 
 
 async def test_an_unknown_word_for_events_is_refused(served: Served) -> None:
-    words = "`events` takes presence, receipts, typing, changes and all, separated by commas"
+    words = "`events` takes presence, receipts, typing, changes, files and all, separated by commas"
     ada = await opened(served, "ada", "?events=receipts,foo")
     assert (await ada.answer())["text"] == words
     await ada.socket.wait_closed()

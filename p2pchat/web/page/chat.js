@@ -152,6 +152,7 @@ export class Chat {
     this.model.gatewayId = line.peer_id;
     this.model.gateway = line.gateway ?? "";
     this.model.mayInvite = line.invites;
+    this.model.maxFileBytes = line.max_file_bytes ?? 0;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
     for (const talk of this.model.talks.values()) talk.loaded = false;
     this.connection.send({ do: "active", on: this.attention.active });
@@ -407,12 +408,12 @@ export class Chat {
 
   // ---- actions
 
-  /** @param {string} text @param {{action?: boolean, replyTo?: string|null}} [how] */
-  write(text, { action = false, replyTo = null } = {}) {
+  /** @param {string} text @param {{action?: boolean, replyTo?: string|null, files?: any[]}} [how] `files`: as the gateway keeps them */
+  write(text, { action = false, replyTo = null, files = [] } = {}) {
     const talk = this.model.front;
     if (!talk) return;
     this._typingAt = 0;
-    this.outbox.write(talk, text, action, replyTo);
+    this.outbox.write(talk, text, action, replyTo, files);
     talk.holdAt("");
   }
 

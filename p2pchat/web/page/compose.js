@@ -1,5 +1,6 @@
 /** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
 
+import { fileNames } from "./attachments.js";
 import { confirm } from "./dialog.js";
 import { fill, h, icon, iconButton } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
@@ -8,6 +9,7 @@ import { NameCompletion } from "./mention.js";
 import { isReserved, namesNear } from "./names.js";
 import { safeLine } from "./safe_text.js";
 import { loadDrafts, saveDrafts } from "./storage.js";
+import { Tray } from "./tray.js";
 
 const MAX_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
@@ -25,17 +27,23 @@ export class Compose {
     this._talkId = "";
     this._standing = h("p", { class: "standing hint" });
     this._note = h("div", { class: "about" });
+    this._later = h("p", { class: "hint later", hidden: true, role: "status" }, "It is sent once the files are uploaded.");
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
     this.input = h("textarea", {
       id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: "send", dir: "auto",
       oninput: (/** @type {InputEvent} */ event) => this._onInput(event), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
     });
     this._names = new NameCompletion(chat, this.input, () => this._changed());
+    this._tray = new Tray(chat, () => this._filesChanged());
+    this._picker = h("input", { type: "file", multiple: true, hidden: true, onchange: () => (this.attach([...this._picker.files]), (this._picker.value = "")) });
+    this._clip = iconButton("clip", "Attach files", () => this._picker.click());
     this._emoji = iconButton("smile", "Emoji", () => this._pickEmoji());
-    this._row = h("div", { class: "compose-row" }, this._names.element, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send")));
+    this._row = h("div", { class: "compose-row" }, this._names.element, this._picker, this._clip, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send")));
     this.element = h("form", { class: "compose", "aria-label": "Write", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._send()) },
-      this._standing, this._note, this._trouble, this._row,
+      this._standing, this._note, this._tray.element, this._later, this._trouble, this._row,
     );
+    this._sendsLater = false; // once the files are uploaded
+    this.input.addEventListener("paste", (/** @type {ClipboardEvent} */ event) => this.paste(event));
     for (const topic of ["talks", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._followTarget());
     new ResizeObserver(() => this._grow()).observe(this.element); // also when it comes back on a small screen
@@ -49,8 +57,25 @@ export class Compose {
   front() {
     this._drafts ??= loadDrafts(this._chat.model.me.id);
     this._talkId = this._chat.model.front?.id ?? "";
+    this._sendsLater = false;
+    this._tray.show(this._talkId);
     this._draw();
     this._drawTalk();
+  }
+
+  /** Add files to the message that is written. @param {File[]} files */
+  attach(files) {
+    if (!files.length || this.input.disabled) return;
+    this._trouble.textContent = this._draft.edit ? "An edit changes the text alone. Cancel it to attach files." : this._tray.add(files);
+    this.focus();
+  }
+
+  /** Attach what is pasted, unless it is a text. @param {ClipboardEvent} event */
+  paste(event) {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length || event.clipboardData?.types.includes("text/plain")) return;
+    event.preventDefault();
+    this.attach(files);
   }
 
   /** @param {Message} message */
@@ -185,16 +210,36 @@ export class Compose {
     const text = this.input.value;
     const said = parseText(text);
     this._trouble.textContent = said.trouble;
-    if (said.trouble || !said.text.trim()) return;
+    if (said.trouble || (!said.text.trim() && (this._draft.edit || !this._tray.items.length))) return;
+    if (!this._draft.edit && !this._tray.isReady) {
+      this._sendsLater = !this._tray.hasTrouble;
+      this._trouble.textContent = this._sendsLater ? "" : "Remove the file that was not uploaded, then send.";
+      this._drawLater();
+      return;
+    }
     const { edit, reply } = this._draft;
     const talkId = this._talkId;
     if (edit) {
       if (text === edit.text || (await this._saveEdit(edit, said.text))) this._change({ edit: null }, talkId);
     } else {
-      this._chat.write(said.text, { action: said.action, replyTo: reply?.id ?? null });
+      this._chat.write(said.text, { action: said.action, replyTo: reply?.id ?? null, files: this._tray.take() });
       this._layout.timeline.toEnd();
       this._change({ text: "", reply: null });
     }
+  }
+
+  /** Send what waited for the files, once all are uploaded. */
+  _filesChanged() {
+    if (this._sendsLater && (this._tray.hasTrouble || !this._tray.items.length)) this._sendsLater = false;
+    this._drawLater();
+    if (!this._sendsLater || !this._tray.isReady) return;
+    this._sendsLater = false;
+    this._drawLater();
+    this._send();
+  }
+
+  _drawLater() {
+    this._later.hidden = !this._sendsLater;
   }
 
   /** @param {Target} target @param {string} text */
@@ -212,7 +257,7 @@ export class Compose {
     const { edit, reply } = this._draft;
     const target = edit ?? reply;
     const who = target?.mine ? "your message" : safeLine(this._chat.model.labelOf(target?.senderId ?? "", target?.sender));
-    const said = target?.deleted ? (edit ? "A deleted message: saving shows it again" : "This message was deleted") : excerpt(target?.text ?? "", 100);
+    const said = target?.deleted ? (edit ? "A deleted message: saving shows it again" : "This message was deleted") : excerpt(target?.text ?? "", 100) || (target?.names ?? "");
     const drawn = JSON.stringify(target && [target.id, Boolean(edit), who, said]);
     if (drawn === this._targetDrawn) return;
     this._targetDrawn = drawn;
@@ -227,7 +272,7 @@ export class Compose {
     const words = name ? `Write to ${name}` : "Write a message";
     this.input.placeholder = words;
     this.input.setAttribute("aria-label", words);
-    this._emoji.disabled = this.input.disabled = !talk?.member;
+    this._clip.disabled = this._emoji.disabled = this.input.disabled = !talk?.member;
     this._row.hidden = talk?.member === false;
     this._drawStanding(talk);
   }
@@ -248,8 +293,8 @@ export class Compose {
 }
 
 /** Return what a draft keeps of the message it answers or edits. @param {Message} message @returns {Target} */
-function targetOf({ id, mine, sender, senderId, text, deleted }) {
-  return { id, mine, sender, senderId, text, deleted };
+function targetOf({ id, mine, sender, senderId, text, deleted, files }) {
+  return { id, mine, sender, senderId, text, deleted, names: fileNames({ files }) };
 }
 
 /** @param {Target} target @param {Message} message the same one, as it is now */

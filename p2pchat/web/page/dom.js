@@ -46,6 +46,8 @@ export function fill(parent, ...children) {
 
 /** Icons by meaning: SVG paths in a 24 by 24 square. */
 const PATHS = {
+  clip: "M8 12.500l6-6a3 3 0 0 1 4.300 4.300l-7.800 7.700a5 5 0 0 1-7-7L11 4",
+  file: "M6 3h8l4 4v14H6zM14 3v4h4",
   back: "M15 5l-7 7 7 7",
   close: "M6 6l12 12M18 6L6 18",
   send: "M4 12l16-8-6 16-3-6z",

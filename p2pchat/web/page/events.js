@@ -37,6 +37,8 @@ export class Events {
       many: () => this._asks.who(),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),
+      file_progress: (line) => this._file(line, line.stored, false),
+      file_arrived: (line) => this._file(line, line.size, true),
       request: (line) => line.waits && this._asks.requests(),
       group: (line) => this._group(line),
       gap: (line) => this._gap(line),
@@ -209,7 +211,7 @@ export class Events {
 
   /** @param {any} line */
   _deleted(line) {
-    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [] }));
+    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [], files: [] }));
     if (line.by_id !== this._model.me.id && this._model.talks.get(line.conversation_id)?.unread) this._asks.counts(); // it no longer counts
   }
 
@@ -259,6 +261,12 @@ export class Events {
     for (const one of model.talks.values()) for (const message of one.messages) if (message.senderId === line.user_id) message.version += 1;
     model.bus.changed("talk");
     model.bus.changed("talks");
+  }
+
+  /** @param {any} line @param {number} stored @param {boolean} here */
+  _file({ root }, stored, here) {
+    if (here) for (const talk of this._model.talks.values()) for (const { files } of talk.messages) for (const file of files) file.here ||= file.root === root;
+    this._model.bus.emit("file", { root, stored, here });
   }
 
   /** @param {any} line */

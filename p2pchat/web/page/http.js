@@ -46,6 +46,60 @@ export async function deleteAccount(token) {
   await readAnswer(fetch(urlOf("accounts/me"), { method: "DELETE", headers, credentials: "omit" }));
 }
 
+/**
+ * Upload a file, to be sent with a message.
+ * @param {string} token @param {File} file @param {AbortSignal} signal ends it @param {(bytes: number) => void} progress
+ * @returns {Promise<{id: string, name: string, size: number, type: string, root: string}>}
+ * @throws {Refused} the gateway refuses or does not answer
+ */
+export function upload(token, file, signal, progress) {
+  const url = urlOf("files");
+  url.searchParams.set("filename", file.name || "file");
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest(); // fetch() tells no progress of what it sends
+    request.open("POST", url);
+    request.setRequestHeader("Authorization", `Bearer ${token}`);
+    request.setRequestHeader("Content-Type", file.type || "application/octet-stream");
+    request.responseType = "json";
+    request.upload.onprogress = ({ loaded }) => progress(loaded);
+    request.onload = () => (request.status === 201 ? done(request.response) : failed(new Refused(request.response?.code ?? "failed", request.response?.text ?? `The gateway answered ${request.status}.`)));
+    request.onabort = () => failed(new Refused("stopped", "Stopped"));
+    request.onerror = () => failed(new Refused("offline", "The upload broke off. Remove the file and attach it again."));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
+
+/** @param {string} token @param {string} path @param {string} method @returns {Promise<Response>} */
+function callFile(token, path, method) {
+  return fetch(urlOf(`files/${path}`), { method, headers: { Authorization: `Bearer ${token}` }, credentials: "omit" });
+}
+
+/** @param {string} token @param {string} file the id of its message, and its place @returns {Promise<string>} a relative address of it */
+export async function getLink(token, file) {
+  return (await readAnswer(callFile(token, `${file}/link`, "POST"))).path;
+}
+
+/** Have the gateway fetch a file. @param {string} token @param {string} file as above @returns {Promise<boolean>} whether it is here */
+export async function wantFile(token, file) {
+  const answer = await callFile(token, file, "HEAD").catch(() => null);
+  if (answer?.ok) return answer.status !== 202;
+  throw new Refused("failed", WANTED[/** @type {404} */ (answer?.status ?? 0)] ?? "The gateway does not answer. Is this computer online?");
+}
+
+/** @type {Record<number, string>} an answer to HEAD has no text */
+const WANTED = {
+  404: "This file is not there any more.",
+  413: "This file is too large for the gateway.",
+  429: "The gateway has stored as much for you as it may for now. Try again tomorrow.",
+  507: "The disk of the gateway has no room for this file.",
+};
+
+/** Have the gateway stop to fetch a file. @param {string} token @param {string} file as above */
+export async function stopFile(token, file) {
+  await callFile(token, file, "DELETE").catch(() => {});
+}
+
 /** @returns {Promise<boolean>} whether the gateway answers within 4 s */
 export async function isAnswering() {
   try {

@@ -36,6 +36,8 @@ export class Layout {
       ),
       this.notices.element,
     );
+    takeDrops(this.element, (files) => this.compose.attach(files));
+    document.addEventListener("paste", (event) => this.element.isConnected && !event.defaultPrevented && !isField(event.target) && this.compose.paste(event));
     chat.model.bus.on("front", () => this._onFront());
     new Notifications(chat, this);
     showTitle(chat.model);
@@ -115,4 +117,24 @@ export class Layout {
     this.navigation.update();
     if (this.isWide && !this.isTypingElsewhere && !document.querySelector("dialog[open]")) this.compose.focus();
   }
+}
+
+/**
+ * Take files that are dropped anywhere on the page: a browser would leave it and open them.
+ * @param {HTMLElement} element @param {(files: File[]) => void} dropped
+ */
+function takeDrops(element, dropped) {
+  const hasFiles = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
+  element.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    element.classList.add("dropping");
+  });
+  element.addEventListener("dragleave", ({ relatedTarget }) => !element.contains(/** @type {Node|null} */ (relatedTarget)) && element.classList.remove("dropping"));
+  element.addEventListener("drop", (event) => {
+    element.classList.remove("dropping");
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    dropped([...(event.dataTransfer?.files ?? [])]);
+  });
 }

@@ -3,6 +3,7 @@
 import { dialog } from "./dialog.js";
 import { h, iconButton } from "./dom.js";
 import { pickEmoji } from "./emoji.js";
+import { fileNames } from "./attachments.js";
 import { excerpt, markdown } from "./markdown.js";
 import { mentions, writtenAt } from "./model.js";
 import { disc } from "./people.js";
@@ -20,6 +21,7 @@ const LATE = 60000; // milliseconds between writing and sending that are shown; 
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
  * @property {(message: Message) => void} remove @property {(message: Message) => void} info
  * @property {(id: string) => void} jump @property {(message: Message) => void} person
+ * @property {(message: Message) => HTMLElement|null} files draws the files of a message
  * @property {(message: Message) => void} again @property {(message: Message) => void} discard
  */
 
@@ -44,13 +46,19 @@ export function drawMessage(message, { model, talk, head }, actions) {
       h("div", { class: "bubble" },
         head && h("p", { class: message.mine ? "who unseen" : "who" }, h("bdi", {}, message.mine ? "You" : name)),
         message.replyTo && quote(message, talk, model, actions),
-        messageText(message, name),
+        (message.text || message.deleted || message.unsupported || !message.files.length) && messageText(message, name),
+        actions.files(message),
         reactions(message, talk, model, actions),
         foot(message, talk, actions),
       ),
       !message.ref && !message.deleted && talk.member && actionButtons(message, actions),
     ),
   );
+}
+
+/** @param {Message} message @param {number} most characters @returns {string} what it says on one line: its text, or the names of its files */
+export function gist(message, most) {
+  return [message.text && excerpt(message.text, most), fileNames(message, most)].filter(Boolean).join(" ");
 }
 
 /** @param {Message} message @param {string} name */
@@ -65,7 +73,7 @@ function messageText(message, name) {
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
 function quote(message, talk, model, actions) {
   const answered = talk.byId.get(message.replyTo ?? "");
-  const said = !answered ? "an earlier message" : answered.deleted ? "a deleted message" : excerpt(answered.text, 120);
+  const said = !answered ? "an earlier message" : answered.deleted ? "a deleted message" : gist(answered, 120);
   const who = answered ? (answered.mine ? "You" : safeLine(model.labelOf(answered.senderId, answered.sender))) : "";
   return h("button", { type: "button", class: "quote", tabindex: -1, onclick: () => actions.jump(message.replyTo ?? "") },
     h("span", { class: "unseen" }, "Reply to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));

@@ -4,7 +4,7 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "requests" (who waits until they are accepted changed), "waiting" (messages that no tab of this user has sent yet: how many), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "requests" (who waits until they are accepted changed), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
  */
 
 /**
@@ -23,6 +23,9 @@
  * @typedef {object} Reaction
  * @property {string} reaction @property {string} by @property {string} by_id
  *
+ * @typedef {object} FileInfo
+ * @property {string} name @property {number} size @property {string} type @property {string} root @property {boolean} here at the gateway
+ *
  * @typedef {object} Message
  * @property {string} id "" while it waits to be sent
  * @property {boolean} mine @property {string} sender @property {string} senderId
@@ -32,6 +35,7 @@
  * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
  * @property {string} mendedAt when it was edited, "" for never
  * @property {Reaction[]} reactions
+ * @property {FileInfo[]} files
  * @property {string[]} missing ids of missing messages that come before it
  * @property {string[]} lastSeenWith
  * @property {Ticks} ticks
@@ -100,6 +104,7 @@ export class Model {
     this.requests = new Map();
     this.frontId = "";
     this.mayInvite = false; // the gateway gives this account the invite to the network
+    this.maxFileBytes = 0; // 0 for unknown
     this.gatewayId = ""; // the user of the gateway's own peer
     this.isFrontShown = () => true; // replaced by the view: a small screen may show the list instead
   }
@@ -202,6 +207,7 @@ export function messageOf(line) {
     mendedAt: line.mended_at ?? "",
     unsupported: line.unsupported ?? "",
     reactions: line.reactions ?? [],
+    files: line.files ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],
     ticks: { known: false, count: 0, read: 0, of: 0 },

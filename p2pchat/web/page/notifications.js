@@ -4,7 +4,7 @@
  */
 
 import { urlOf } from "./http.js";
-import { excerpt } from "./markdown.js";
+import { gist } from "./message.js";
 import { mentions } from "./model.js";
 import { safeLine } from "./safe_text.js";
 import { preferences, setPreference } from "./storage.js";
@@ -33,7 +33,7 @@ export class Notifications {
     const title = talk.kind === "dm" ? name : `${name} in ${talk.kind === "room" ? "the room" : `#${safeLine(talk.name)}`}`;
     const sound = preferences().sound === "on";
     try {
-      const shown = new Notification(title, { body: excerpt(message.text, MAX_TEXT), tag: talk.id, icon: urlOf("icon.svg").href, silent: !sound, renotify: sound });
+      const shown = new Notification(title, { body: gist(message, MAX_TEXT), tag: talk.id, icon: urlOf("icon.svg").href, silent: !sound, renotify: sound });
       shown.onclick = () => this._open(talk);
       this._shown.set(talk.id, shown);
     } catch {

@@ -9,7 +9,7 @@ import { deleteOutbox, loadOutbox, saveOutbox } from "./storage.js";
 
 const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again when the gateway was busy
 
-/** @typedef {{ref: string, talkId: string, to: string, text: string, action: boolean, replyTo: string|null, claimedAt: string, tried: boolean}} Item */
+/** @typedef {{ref: string, talkId: string, to: string, text: string, action: boolean, replyTo: string|null, claimedAt: string, tried: boolean, files?: any[]}} Item */
 
 export class Outbox {
   /**
@@ -42,11 +42,11 @@ export class Outbox {
   /**
    * Add a message and send it.
    * @param {import("./model.js").Talk} talk
-   * @param {string} text @param {boolean} action @param {string|null} replyTo
+   * @param {string} text @param {boolean} action @param {string|null} replyTo @param {any[]} files as the gateway keeps them
    */
-  write(talk, text, action, replyTo) {
+  write(talk, text, action, replyTo, files = []) {
     const claimedAt = uniqueNow();
-    this._queue({ ref: refOf(claimedAt), talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, tried: false });
+    this._queue({ ref: refOf(claimedAt), talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, tried: false, files });
     this._save();
     this._send(this._items[this._items.length - 1]);
   }
@@ -76,7 +76,7 @@ export class Outbox {
     const message = this._messageOf(item);
     const talk = this._model.talks.get(item.talkId);
     if (message && talk) {
-      message.trouble = text;
+      message.trouble = code === "unknown_upload" ? "the gateway keeps its files no longer. Discard it, and attach them again" : text;
       this._model.messageChanged(talk, message);
     }
     return true;
@@ -113,7 +113,7 @@ export class Outbox {
     const talk = this._model.talks.get(item.talkId);
     if (!talk) return;
     const { label: sender, id: sender_id } = this._model.me;
-    const line = { event: "sent", id: "", sender, sender_id, text: item.text, sent_at: item.claimedAt, action: item.action, reply_to: item.replyTo };
+    const line = { event: "sent", id: "", sender, sender_id, text: item.text, sent_at: item.claimedAt, action: item.action, reply_to: item.replyTo, files: item.files };
     talk.waiting.push({ ...messageOf(line), ref: item.ref });
     this._model.changed(talk);
     this._model.bus.changed("talks");
@@ -137,7 +137,7 @@ export class Outbox {
   _send(item) {
     if (!this._items.includes(item)) return;
     const command = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt };
-    const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.tried && { again: true }) };
+    const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.tried && { again: true }), ...(item.files?.length && { files: item.files.map(({ id }) => id) }) };
     if (this._connection.send({ ...command, ...more })) item.tried = true;
     this._save();
   }

@@ -42,7 +42,7 @@ export class Rows {
       if (node === at) at = at.nextElementSibling;
       else this.list.insertBefore(node, at);
     }
-    if (isHere && !focused?.isConnected) queueMicrotask(() => focusAgain(/** @type {HTMLElement} */ (focused), { preventScroll: true }));
+    if (isHere && document.activeElement !== focused) queueMicrotask(() => focusAgain(/** @type {HTMLElement} */ (focused), { preventScroll: true }));
   }
 
   /** @param {{drawn: string, node: HTMLElement}|undefined} known @param {Item} item */

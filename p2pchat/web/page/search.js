@@ -1,5 +1,6 @@
 /** Message search, in the open conversation or in all of them. Selecting a result shows it in its conversation. */
 
+import { fileNames } from "./attachments.js";
 import { fill, h, iconButton } from "./dom.js";
 import { highlight, safeLine } from "./safe_text.js";
 import { when } from "./times.js";
@@ -72,7 +73,7 @@ export class SearchPanel {
     const where = row.kind === "room" ? "Room" : row.kind === "group" ? `#${safeLine(row.conversation)}` : `with ${safeLine(row.conversation)}`;
     return h("li", {}, h("button", { type: "button", class: "found-row", onclick: () => this._openResult(row) },
       h("span", { class: "found-head" }, h("bdi", {}, safeLine(row.sender)), ` · ${where} · ${when(row.sent_at)}`),
-      h("span", { class: "found-text", dir: "auto" }, row.deleted ? "deleted" : highlight(row.text, row.found ?? []))));
+      h("span", { class: "found-text", dir: "auto" }, row.deleted ? "deleted" : [highlight(row.text, row.found ?? []), " ", fileNames({ files: row.files ?? [] })])));
   }
 
   /** @param {any} row */

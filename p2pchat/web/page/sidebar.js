@@ -3,7 +3,7 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { memberCount, newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
-import { excerpt } from "./markdown.js";
+import { gist } from "./message.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
@@ -215,7 +215,7 @@ function byNews(model, one, other) {
  */
 function lineOf(model, talk, message) {
   const name = message.mine ? "You" : safeLine(model.labelOf(message.senderId, message.sender));
-  const said = message.deleted ? "deleted a message" : message.unsupported ? `[unsupported: ${safeLine(message.unsupported)}]` : excerpt(message.text, 120);
+  const said = message.deleted ? "deleted a message" : message.unsupported ? `[unsupported: ${safeLine(message.unsupported)}]` : gist(message, 120);
   if (message.action || message.deleted) return `${name} ${said}`;
   return message.mine || talk.kind !== "dm" ? `${name}: ${said}` : said;
 }

@@ -5,7 +5,7 @@
 
 import { fill, h, iconButton } from "./dom.js";
 import { urlOf } from "./http.js";
-import { excerpt } from "./markdown.js";
+import { gist } from "./message.js";
 import { safeLine } from "./safe_text.js";
 
 const MAX_ANNOUNCED = 5; // sentences kept in the region
@@ -58,7 +58,7 @@ export class Announcer {
     const who = safeLine(message.sender);
     const where = this._model.shows(talk) ? "" : talk.kind === "dm" ? " to you" : ` in ${safeLine(talk.name)}`;
     const sentence = document.createElement("p");
-    sentence.textContent = message.action ? `${who} ${excerpt(message.text, 300)}` : `${who}${where}: ${excerpt(message.text, 300)}`;
+    sentence.textContent = message.action ? `${who} ${gist(message, 300)}` : `${who}${where}: ${gist(message, 300)}`;
     const { text } = message;
     this._shown.set(sentence, () => message.deleted || message.text !== text);
     this._region.append(sentence);

@@ -63,7 +63,7 @@ export function saveOutbox(userId, items) {
 
 /**
  * @typedef {object} Target a message that is answered or edited, as it was when it was last loaded
- * @property {string} id @property {boolean} mine @property {string} sender @property {string} senderId @property {string} text @property {boolean} deleted
+ * @property {string} id @property {boolean} mine @property {string} sender @property {string} senderId @property {string} text @property {boolean} deleted @property {string} [names] of its files
  *
  * @typedef {object} Draft what was written in a conversation and not sent
  * @property {string} text @property {Target|null} reply what it answers

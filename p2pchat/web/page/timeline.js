@@ -8,8 +8,8 @@
 
 import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
-import { excerpt } from "./markdown.js";
-import { drawMessage, pickReaction, showReceipts } from "./message.js";
+import { FileViews } from "./attachments.js";
+import { drawMessage, gist, pickReaction, showReceipts } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
 import { ACCEPTING, messageCount } from "./requests.js";
@@ -40,6 +40,7 @@ export class Timeline {
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
     this.element = h("div", { class: "timeline-frame" }, this._box, this._down);
     this._rows = new Rows(this._list);
+    this._files = new FileViews(chat, layout);
     this._atEnd = true;
     this._activeId = "";
     this._actions = this._messageActions();
@@ -56,6 +57,7 @@ export class Timeline {
   /** Show another conversation. */
   front() {
     this._rows.clear();
+    this._files.clear();
     this._atEnd = true;
     this._activeId = "";
     this._draw();
@@ -228,7 +230,7 @@ export class Timeline {
   _key(event) {
     const target = /** @type {HTMLElement} */ (event.target);
     const message = target.closest(".message");
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || target instanceof HTMLMediaElement) return;
     const steps = { ArrowUp: -1, ArrowDown: 1 };
     if (event.key in steps) {
       const all = this._messages();
@@ -290,12 +292,13 @@ export class Timeline {
       react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
       toggle: (message, reaction) => layout.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
-        const said = [h("blockquote", { dir: "auto" }, excerpt(message.text, MAX_QUOTED)), h("p", {}, "It disappears for everyone. Log files of others may still contain it.")];
+        const said = [h("blockquote", { dir: "auto" }, gist(message, MAX_QUOTED)), h("p", {}, "It disappears for everyone. Log files of others may still contain it.")];
         if (await confirm("Delete this message?", said, "Delete")) await layout.notifyFailure(chat.remove(message.id));
       },
       info: (message) => layout.notifyFailure(showReceipts(chat, message)),
       person: (message) => layout.notifyFailure(showPerson(chat, layout, message.senderId)),
       jump: (id) => this.jump(id),
+      files: (message) => this._files.draw(message),
       again: (message) => chat.outbox.retry(message.ref),
       discard: (message) => chat.outbox.discard(message.ref),
     };
@@ -306,5 +309,5 @@ export class Timeline {
 function setTabStop(message, on) {
   message.classList.toggle("active", on);
   message.tabIndex = on ? 0 : -1;
-  for (const button of message.querySelectorAll("button")) button.tabIndex = on ? 0 : -1;
+  for (const button of message.querySelectorAll("button, audio, video")) button.tabIndex = on ? 0 : -1;
 }

@@ -14,7 +14,20 @@ from typing import Any, ClassVar
 
 from engineio.packet import Packet as EnginePacket
 
-from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, User
+from p2pchat import (
+    Delivered,
+    FileArrived,
+    FileProgress,
+    Left,
+    Message,
+    PeerClosed,
+    Presence,
+    Read,
+    Sent,
+    StorageError,
+    Typing,
+    User,
+)
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.errors import WebError
@@ -79,9 +92,12 @@ class SocketClient(ClientSession):
         content = {"userId": who, "isTyping": typing.typing, "conversationId": typing.conversation.id}
         return event_packet("typingIndicator", content)
 
+    def _on_file(self, envelope: Envelope) -> None:
+        self._put(envelope.encoded("socketio file", lambda: _file_packet(envelope.event)))
+
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
-        Left: _on_presence, Typing: _on_typing,
+        Left: _on_presence, Typing: _on_typing, FileProgress: _on_file, FileArrived: _on_file,
     }  # fmt: skip
 
     def _packet(self, post: Post) -> EnginePacket | None:
@@ -292,6 +308,12 @@ def _status_packet(message_id: str, status: str) -> EnginePacket:
     return event_packet("messageStatus", {"messageId": message_id, "status": status})
 
 
+def _file_packet(event: FileProgress | FileArrived) -> EnginePacket:
+    stored = event.stored if isinstance(event, FileProgress) else event.size
+    content = {"messageId": event.id, "name": event.name, "root": event.root, "size": event.size, "stored": stored}
+    return event_packet("fileStatus", {**content, "here": isinstance(event, FileArrived)})
+
+
 def message_json(accounts: Accounts, post: Message | Sent) -> dict[str, Any]:
     """Return the payload of `newMessage`."""
     talk = post.conversation
@@ -307,4 +329,6 @@ def message_json(accounts: Accounts, post: Message | Sent) -> dict[str, Any]:
         found["came"] = iso(post.came)
     if post.claimed_at is not None:
         found["clientTimestamp"] = iso(post.claimed_at)
+    if post.attachments:
+        found["files"] = [attachment.to_json() for attachment in post.attachments]
     return found

@@ -93,12 +93,14 @@ class EventHandlers:
     async def _on_message(
         self, client: SocketClient, payload: Payload, *, resolve: Callable[[Account, str], Awaitable[Conversation]]
     ) -> asyncio.Task[Answer]:
-        to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
+        to, claimed_at, files = word_field(payload, "to"), timestamp_field(payload), files_field(payload)
+        text = text_field(payload, required=not files)
         self._gateway.limits.write(client.account.key, text)
 
         async def send(talk: Conversation, ref: str) -> Answer:
             with self._gateway.metrics.accepting("socketio"):
-                receipt = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at)
+                kept = self._gateway.uploads.find(client.account, files)
+                receipt = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at, files=kept)
             reservation = self._gateway.receivers.reservation(client.account, talk)
             return {**OK, "id": receipt.id, **reservation, **await self._gateway.safety(client.account, receipt.id)}
 
@@ -181,9 +183,17 @@ def word_field(payload: Payload, name: str, *, required: bool = True) -> str:
     return value
 
 
-def text_field(payload: Payload) -> str:
-    """Return the content of a message; the library checks its length."""
-    value = payload.get("content")
+def files_field(payload: Payload) -> list[str]:
+    """Return the uploads that a message names, by id."""
+    value = payload.get("files", [])
+    if not isinstance(value, list) or not all(isinstance(id, str) for id in value):
+        raise MalformedPayload("files must be a list of ids of uploads")
+    return value
+
+
+def text_field(payload: Payload, *, required: bool = True) -> str:
+    """Return the content of a message, "" if it is missing and not required; the library checks its length."""
+    value = payload.get("content", None if required else "")
     if not isinstance(value, str):
         raise MalformedPayload("content must be a string")
     return value

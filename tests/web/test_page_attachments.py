@@ -1,0 +1,237 @@
+"""Files on the page: pasted, chosen and dropped, shown inside the conversation, saved, and fetched from others."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
+
+from playwright.async_api import FilePayload, expect
+
+from tests.web.browser import CHROMIUM, Scene, Visitor, opened, started
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+HARMFUL = b"<svg xmlns='http://www.w3.org/2000/svg'><script>parent.document.title = 'taken'</script></svg>"
+PASTED = """addEventListener('paste', async ({clipboardData}) => {
+    const file = clipboardData.files[0];
+    if (!file) return;
+    const hash = await crypto.subtle.digest('SHA-256', await file.arrayBuffer());
+    window.pasted = {name: file.name, size: file.size,
+        hash: [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, '0')).join('')};
+}, true)"""
+COPY = """async (bytes) => navigator.clipboard.write(
+    [new ClipboardItem({'image/png': new Blob([new Uint8Array(bytes)], {type: 'image/png'})})])"""
+DROP = """async ([name, text]) => {
+    const given = new DataTransfer();
+    given.items.add(new File([text], name, {type: 'text/plain'}));
+    const timeline = document.querySelector('.timeline');
+    for (const type of ['dragover', 'drop'])
+        timeline.dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer: given}));
+}"""
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a picture: a gradient."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(
+        b"\0" + bytes(part for x in range(width) for part in (255 * x // width, 255 * y // height, 120))
+        for y in range(height)
+    )
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def wav(seconds: float) -> bytes:
+    """Return a sound: silence."""
+    data = bytes(int(8000 * seconds))
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8,
+                       b"data", len(data))  # fmt: skip
+    return head + data
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
+    async with opened(home, shots, viewport={"width": 390, "height": 844}) as scene:
+        await scene.zoe.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        for one in (scene.zoe, scene.yan):
+            await one.go("Room")
+        yield scene
+
+
+async def attach(one: Visitor, *files: tuple[str, str, bytes]) -> None:
+    """Choose files (name, type, content) with the button."""
+    async with one.page.expect_file_chooser() as choosing:
+        await one.page.get_by_role("button", name="Attach files").click()
+    payloads: list[FilePayload] = [{"name": n, "mimeType": t, "buffer": content} for n, t, content in files]
+    await (await choosing.value).set_files(payloads)
+
+
+async def sent(scene: Scene, *files: tuple[str, str, bytes], text: str = "") -> dict[str, Any]:
+    """Send files from zoe's page to the room; return the line of the terminal."""
+    await attach(scene.zoe, *files)
+    await expect(scene.zoe.page.locator(".tray-row")).to_have_count(len(files))
+    await scene.zoe.write(text)
+    return await scene.terry.next("message", text=text)
+
+
+def last(one: Visitor, part: str) -> Any:
+    return one.page.locator(f"li.message {part}").last
+
+
+async def test_a_picture_pasted_into_the_page_comes_to_a_terminal_byte_for_byte(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await zoe.page.evaluate(PASTED)
+    await zoe.page.evaluate(COPY, list(png(480, 270)))
+    await zoe.page.locator("#compose").focus()
+    await zoe.page.keyboard.press("Control+V")
+    await expect(zoe.page.locator(".tray-row")).to_have_count(1)
+    await zoe.shot("files-tray-light")
+    await zoe.write("look at this")
+    await expect(zoe.page.locator(".tray-row")).to_have_count(0)
+    line = await terry.next("message", text="look at this")
+    pasted = await zoe.page.evaluate("window.pasted")
+    [file] = line["files"]
+    assert (file["name"], file["size"], file["type"]) == (pasted["name"], pasted["size"], "image/png")
+    await terry.next("file_arrived", root=file["root"])
+    content = (terry.home / "t" / "content" / file["root"]).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == pasted["hash"]
+    process = await started(terry.home, "history", "room", "--data", str(terry.home / "t"))
+    shown = (await process.communicate())[0].decode()
+    assert f"look at this [image.png, {file['size'] / 1000:.1f} kB]" in shown, shown
+    for one in (zoe, yan):
+        picture = last(one, ".picture img")
+        await one.until_of(picture, "(img) => img.complete && img.naturalWidth === 480")
+    await zoe.shot("files-picture-light")
+    await yan.shot("files-picture-phone-dark")
+    await last(yan, ".picture").click()
+    full = yan.page.locator("dialog img.full")
+    await yan.until_of(full, "(img) => img.naturalWidth === 480")
+    await expect(yan.page.get_by_role("heading", name="image.png")).to_be_visible()
+    await yan.shot("files-full-phone-dark")
+    await yan.page.keyboard.press("Escape")
+    await yan.closed()
+    await expect(yan.page.locator(".side-sub", has_text="look at this [image.png]").first).to_be_attached()
+
+
+async def test_svg_and_html_are_downloads_and_nothing_in_them_runs(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    page_before = yan.page.url
+    files = (
+        ("drawing.svg", "image/svg+xml", HARMFUL),
+        ("page.html", "text/html", HARMFUL),
+        ("a.png", "image/png", b"no"),
+    )
+    await sent(scene, *files)
+    for one in (zoe, yan):
+        buttons = [f"Download {name}" for name in ("drawing.svg, 94 bytes", "page.html, 94 bytes", "a.png, 2 bytes")]
+        rows = one.page.locator("li.message").last
+        for label in buttons:
+            await expect(rows.get_by_role("button", name=label)).to_be_attached()
+        await expect(rows.locator("img, iframe, object, embed, video, audio")).to_have_count(0)
+        for name, _, content in files[:2]:
+            async with one.page.expect_download() as downloading:
+                await rows.get_by_role("button", name=f"Download {name}").click()
+            saved = await downloading.value
+            assert saved.suggested_filename == name and Path(await saved.path()).read_bytes() == content
+    assert yan.page.url == page_before and "taken" not in await yan.page.title()
+    scene.zoe.troubles[:] = [one for one in scene.zoe.troubles if "a.png" in one]
+    await zoe.shot("files-rows-light")
+    await yan.shot("files-rows-phone-dark")
+
+
+async def test_sound_is_played_and_plays_on_when_its_message_is_drawn_again(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    line = await sent(scene, ("a.wav", "audio/wav", wav(30.0)), text="listen")
+    sound = last(yan, "audio")
+    await yan.until_of(sound, "(audio) => audio.duration === 30")
+    await yan.page.evaluate("() => { window.sound = [...document.querySelectorAll('li.message audio')].at(-1); "
+                            "window.sound.muted = true; return window.sound.play(); }")  # fmt: skip
+    scene.terry.say(do="react", id=line["id"], reaction="👍")
+    await yan.page.locator("li.message").last.get_by_role("button", name="👍").wait_for()
+    await yan.until("window.sound.isConnected && !window.sound.paused && window.sound.currentTime > 0")
+    await yan.page.evaluate("window.sound.pause()")
+    await expect(sound).to_have_attribute("aria-label", "a.wav, 240 kB")
+    await zoe.shot("files-sound-light")
+
+
+async def test_files_are_dropped_listed_removed_and_at_most_ten(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.page.evaluate(DROP, ["one.txt", "first"])
+    await zoe.page.evaluate(DROP, ["two.txt", "second"])
+    await zoe.page.get_by_role("button", name="Remove one.txt").click()
+    await expect(zoe.page.locator(".tray .file-name")).to_have_text(["two.txt"])
+    await attach(zoe, *((f"{number}.txt", "text/plain", b"x") for number in range(10)))
+    await expect(zoe.page.locator("#compose-trouble")).to_have_text("A message has at most 10 files.")
+    await expect(zoe.page.locator(".tray-row")).to_have_count(10)
+    await zoe.go("yan")
+    await expect(zoe.page.locator(".tray-row")).to_have_count(0)
+    await zoe.go("Room")
+    await expect(zoe.page.locator(".tray-row")).to_have_count(10)
+    await zoe.write("ten")
+    line = await terry.next("message", text="ten")
+    assert [file["name"] for file in line["files"]] == ["two.txt", *(f"{number}.txt" for number in range(9))]
+
+
+async def test_a_file_for_others_is_not_given_to_anyone(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    await zoe.go("terry")
+    await attach(zoe, ("secret.txt", "text/plain", b"secret"))
+    await zoe.write("for you")
+    line = await scene.terry.next("message", text="for you")
+    url = f"{yan.url}files/{line['id']}/0"
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        assert (await http.get(url, headers=zoe.bearer)).content == b"secret"
+        assert (await http.get(url, headers=yan.bearer)).status_code == 404
+        assert (await http.get(url)).status_code == 401
+    await zoe.go("Room")
+
+
+async def test_a_large_file_of_a_terminal_is_fetched_when_somebody_asks_for_it(scene: Scene, tmp_path: Path) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(range(256)) * 45_000)  # above what comes by itself
+    data = str(terry.home / "t")
+    process = await started(terry.home, "send", "room", "large", "--file", str(large), "--data", data)
+    assert await process.wait() in (0, 3)
+    get = yan.page.get_by_role("button", name="Get large.bin, 12 MB")
+    await get.wait_for()
+    await yan.shot("files-away-phone-dark")
+    await get.click()
+    download = yan.page.get_by_role("button", name="Download large.bin, 12 MB")
+    await download.wait_for()
+    await zoe.page.get_by_role("button", name="Download large.bin, 12 MB").wait_for()
+    async with yan.page.expect_download() as downloading:
+        await download.click()
+    assert Path(await (await downloading.value).path()).read_bytes() == large.read_bytes()
+
+
+async def test_files_are_reached_with_keys_and_have_names(scene: Scene) -> None:
+    zoe = scene.zoe
+    await sent(scene, ("key.png", "image/png", png(40, 30)), text="keys")
+    await zoe.page.locator("#compose").press("Control+M")
+    await zoe.page.keyboard.press("Tab")
+    focused, label = zoe.page.locator(":focus"), re.compile(r"Show key\.png, [\d.]+ kB")
+    await expect(focused).to_have_attribute("aria-label", label)
+    await zoe.page.keyboard.press("Enter")
+    await expect(zoe.page.get_by_role("dialog", name="key.png")).to_be_visible()
+    await zoe.page.keyboard.press("Escape")
+    await zoe.closed()
+    await expect(focused).to_have_attribute("aria-label", label)
