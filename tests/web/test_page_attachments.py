@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 import re
 import struct
 import zlib
@@ -19,6 +20,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 from playwright.async_api import FilePayload, expect
 
 from tests.web.browser import CHROMIUM, Scene, Visitor, opened, started
+from tests.web.test_page import AXE
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -215,8 +217,8 @@ async def test_a_large_file_of_a_terminal_is_fetched_when_somebody_asks_for_it(s
     await get.wait_for()
     await yan.shot("files-away-phone-dark")
     await get.click()
+    await expect(yan.page.locator("li.message").last).to_contain_text("Download")
     download = yan.page.get_by_role("button", name="Download large.bin, 12 MB")
-    await download.wait_for()
     await zoe.page.get_by_role("button", name="Download large.bin, 12 MB").wait_for()
     async with yan.page.expect_download() as downloading:
         await download.click()
@@ -235,3 +237,70 @@ async def test_files_are_reached_with_keys_and_have_names(scene: Scene) -> None:
     await zoe.page.keyboard.press("Escape")
     await zoe.closed()
     await expect(focused).to_have_attribute("aria-label", label)
+
+
+async def test_a_message_waits_for_its_files_and_the_page_keeps_to_the_rules_of_accessibility(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
+    script = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
+    network = await zoe.context.new_cdp_session(zoe.page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 20_000}
+    await network.send("Network.emulateNetworkConditions", slow)
+    await attach(zoe, ("slow.bin", "", bytes(400_000)), ("unwanted.bin", "", bytes(400_000)))
+    await zoe.write("with a file")
+    later = zoe.page.get_by_text("It is sent once the files are uploaded.")
+    await expect(later).to_be_visible()
+    await zoe.page.get_by_role("button", name="Remove unwanted.bin").click()
+    await zoe.until("document.querySelector('.tray progress').value > 0")
+    await zoe.shot("files-upload-light")
+    for one in (zoe, scene.yan):
+        await one.page.evaluate(script)
+        assert await one.page.evaluate(AXE) == []
+    await network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+    line = await terry.next("message", text="with a file")
+    assert [file["name"] for file in line["files"]] == ["slow.bin"]
+    await expect(zoe.page.locator("#compose")).to_have_value("")
+    await expect(later).to_be_hidden()
+    await scene.yan.page.set_viewport_size({"width": 320, "height": 640})
+    await scene.yan.until("document.scrollingElement.scrollWidth === 320")
+    await scene.yan.shot("files-320-dark")
+    await scene.yan.page.set_viewport_size({"width": 390, "height": 844})
+
+
+async def test_what_nobody_has_here_is_waited_for_until_it_is_stopped(scene: Scene, tmp_path: Path) -> None:
+    yan, terry = scene.yan, scene.terry
+    large = tmp_path / "rare.bin"
+    large.write_bytes(bytes(range(255, -1, -1)) * 45_000)
+    process = await started(terry.home, "send", "room", "rare", "--file", str(large), "--data", str(terry.home / "t"))
+    assert await process.wait() in (0, 3)
+    get = yan.page.get_by_role("button", name="Get rare.bin, 12 MB")
+    await get.wait_for()
+    await terry.kill()
+    await get.click()
+    waits = yan.page.locator("li.message").last
+    await expect(waits.locator(".hint")).to_have_text("12 MB. Waiting for somebody who has it")
+    await yan.shot("files-waiting-phone-dark")
+    await waits.get_by_role("button", name="Stop rare.bin, 12 MB").click()
+    await get.click()
+    await terry.start()
+    await expect(waits).to_contain_text("Download")
+
+
+async def test_files_outlive_a_kill_of_the_gateway_and_uploads_do_not(scene: Scene) -> None:
+    zoe = scene.zoe
+    await zoe.write("before")
+    await zoe.sees("before")
+    await attach(zoe, ("lost.txt", "text/plain", b"lost"))
+    await expect(zoe.page.locator(".tray progress")).to_have_count(0)
+    async with scene.gateway.away():
+        await zoe.write("with what is lost")
+    message = await zoe.sees("with what is lost")
+    trouble = "Not sent: the gateway keeps its files no longer. Discard it, and attach them again"
+    await expect(message.locator(".foot span")).to_have_text(trouble)
+    await message.get_by_role("button", name="Discard").click()
+    await expect(zoe.message("with what is lost")).to_have_count(0)
+    await zoe.go("yan")
+    await zoe.go("Room")
+    picture = zoe.page.locator("li.message", has_text="keys").locator(".picture img")
+    await picture.scroll_into_view_if_needed()
+    await zoe.until_of(picture, "(img) => img.complete && img.naturalWidth === 40")

@@ -108,6 +108,7 @@ async def check_site(port: str, trusted: ssl.SSLContext, token: str, refused: in
         assert (await http.get("/metrics", extensions=sni)).status_code == refused
         call = await http.post("/v1/accounts", json={"name": ""}, extensions=sni)  # as the page says
         assert call.json()["code"] == "sign_up_closed"
+        await check_files(http, token)
     offered = ssl.create_default_context()
     offered.check_hostname, offered.verify_mode = False, ssl.CERT_NONE
     offered.set_alpn_protocols(["h2", "http/1.1"])
@@ -123,6 +124,18 @@ async def check_site(port: str, trusted: ssl.SSLContext, token: str, refused: in
         while (answer := json.loads(await socket.recv())).get("ref") != "1":
             pass
         assert answer["status"] == "ok"
+
+
+async def check_files(http: httpx.AsyncClient, token: str) -> None:
+    """Upload a file that is larger than other bodies may be, send it, and download a part of it."""
+    content, bearer, sni = bytes(range(256)) * 8192, {"Authorization": f"Bearer {token}"}, {"sni_hostname": SITE}
+    kept = await http.post("/v1/files?filename=a.png", content=content, headers=bearer, extensions=sni)
+    assert kept.status_code == 201, kept.text
+    said = {"to": "room", "files": [kept.json()["id"]]}
+    id = (await http.post("/v1/messages", json=said, headers=bearer, extensions=sni)).json()["id"]
+    path = (await http.post(f"/v1/files/{id}/0/link", headers=bearer, extensions=sni)).json()["path"]
+    part = await http.get(f"/{path}", headers={"Range": "bytes=1000-2000000"}, extensions=sni)
+    assert (part.status_code, part.content) == (206, content[1000:2000001])
 
 
 @asynccontextmanager
