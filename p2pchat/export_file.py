@@ -43,6 +43,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.runtime.driver import Driver
+from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.base import Storage, StoredConversation
 
 T = TypeVar("T")
@@ -384,14 +385,6 @@ async def _in_daemon_thread(work: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def resolve(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)  # type: ignore[arg-type]
-        else:
-            done.set_exception(error)
-
     def run() -> None:
         result, error = None, None
         try:
@@ -399,7 +392,7 @@ async def _in_daemon_thread(work: Callable[[], T]) -> T:
         except BaseException as caught:  # of any kind: raised to the caller
             error = caught
         with suppress(RuntimeError):  # the loop is closed: no caller is left
-            loop.call_soon_threadsafe(resolve, result, error)
+            loop.call_soon_threadsafe(resolve, done, result, error)
 
     threading.Thread(target=run, name="file", daemon=True).start()
     return await done

@@ -25,7 +25,7 @@ from p2pchat.core.inputs import ContentGivenUp, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.runtime.content_orders import ContentOrders, Done, Job
-from p2pchat.runtime.storage_worker import LoopWaker
+from p2pchat.runtime.storage_worker import LoopWaker, resolve
 from p2pchat.storage.content import ContentStore, Disk, Memory
 
 T = TypeVar("T")
@@ -76,16 +76,7 @@ class ContentWorker(ContentOrders):
         if self._closed:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[T] = self._loop.create_future()
-
-        def done(result: T | None, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)  # type: ignore[arg-type]
-            else:
-                future.set_exception(error)
-
-        self._run_then(job, done)
+        self._run_then(job, partial(resolve, future))
         return await future
 
     def run_soon(self, job: Callable[[ContentStore], object]) -> None:

@@ -126,7 +126,7 @@ class StorageWorker:
             await asyncio.sleep(0)  # let texts with a promised position go in before they are looked for
             return run()
         future: asyncio.Future[T] = self._loop.create_future()
-        queue.put(_Job(run, partial(_resolve, future)))
+        queue.put(_Job(run, partial(resolve, future)))
         return await future
 
     def read_then(self, run: Callable[[], T], done: Callable[[T, BaseException | None], None]) -> None:
@@ -211,7 +211,7 @@ class StorageWorker:
         """Close storage in a thread of its own, because any of these calls may never return."""
         for thread in self._threads:
             thread.join()
-        self._run_job(_Job(self.storage.close, partial(_resolve, closed)))
+        self._run_job(_Job(self.storage.close, partial(resolve, closed)))
 
     def _answer(self, answer: Callable[[], None]) -> None:
         """In a thread: have this run in the loop."""
@@ -342,11 +342,12 @@ def _start_daemon(run: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _resolve(future: asyncio.Future[T], result: T, error: BaseException | None) -> None:
+def resolve(future: asyncio.Future[T], result: T | None, error: BaseException | None) -> None:
+    """Give a future the outcome of a job that ran in a thread."""
     if future.done():
         return  # the caller was cancelled, or close() has given up
     if error is None:
-        future.set_result(result)
+        future.set_result(result)  # type: ignore[arg-type]  # without an error there is one
     else:
         future.set_exception(error)
 

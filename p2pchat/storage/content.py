@@ -79,12 +79,12 @@ class Disk:
             )
 
 
-class _MemoryFile:
+class MemoryFile:
     """A file in memory. Closing it changes nothing."""
 
     def __init__(self) -> None:
         self.data: bytearray = bytearray()
-        self._at = 0
+        self._at: int = 0
 
     def seek(self, offset: int, /) -> None:
         self._at = offset
@@ -111,7 +111,7 @@ class Memory:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._files: dict[str, _MemoryFile] = {}
+        self._files: dict[str, MemoryFile] = {}
 
     def names(self) -> list[str]:
         return list(self._files)
@@ -119,9 +119,9 @@ class Memory:
     def size(self, name: str) -> int | None:
         return len(self._files[name].data) if name in self._files else None
 
-    def open(self, name: str, *, new: bool = False) -> _MemoryFile:
+    def open(self, name: str, *, new: bool = False) -> MemoryFile:
         if new:
-            self._files[name] = _MemoryFile()
+            self._files[name] = MemoryFile()
         if name not in self._files:
             raise FileNotFoundError(name)
         self._files[name].seek(0)

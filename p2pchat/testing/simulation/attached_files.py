@@ -26,7 +26,7 @@ from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
 from p2pchat.runtime.content_orders import ContentOrders, Done, Job
 from p2pchat.storage.base import files_of
-from p2pchat.storage.content import ContentStore, Memory
+from p2pchat.storage.content import ContentStore, Memory, MemoryFile
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.peer import SimPeer
@@ -54,20 +54,13 @@ CHECK_EVERY = 0.01  # seconds between two looks for one
 # ---- files
 
 
-class SimFile:
+class SimFile(MemoryFile):
     """An open file. What is written since it was synced may be lost with the power of the machine."""
 
     def __init__(self, files: SimFiles) -> None:
-        self.data: bytearray = bytearray()
+        super().__init__()
         self.unsynced: dict[int, bytes] = {}  # what was there before, by block
         self._files = files
-        self._at = 0
-
-    def seek(self, offset: int, /) -> None:
-        self._at = offset
-
-    def read(self, size: int, /) -> bytes:
-        return bytes(self.data[self._at : self._at + size])
 
     def write(self, data: bytes, /) -> int:
         if self._files.is_full():
@@ -81,9 +74,6 @@ class SimFile:
         self.data[self._at : end] = data
         self._at = end
         return len(data)
-
-    def close(self) -> None:
-        pass
 
     def lose_power(self, chance: Random) -> None:
         """Lose some of what was not synced. The size stays."""
