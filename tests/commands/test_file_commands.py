@@ -95,6 +95,9 @@ async def test_a_person_sends_lists_and_saves(
         assert (tmp_path / "copy.pdf").read_bytes() == DATA
         await reader.execute([b"/get"])  # the newest one
         await until((tmp_path / "Downloads" / "empty").exists, "the empty file")
+        await message.attachments[0].forget()
+        await reader.execute([b"/files"])
+        assert shown.new[-3].endswith("; not kept here any more)")
 
 
 @pytest.mark.parametrize(
