@@ -2,7 +2,7 @@
 
 A file is readable text, and its entries are signed by their writers: anyone can read it, and a change is noticed. Both
 directions go piece by piece, so that a history of any length takes little memory; the core gets the next frames when
-those before are on disk.
+those before are on disk. Behind the entries stands the content of files that their messages name.
 
 A file may be a pipe without another end. So calls that may never return run in a daemon thread, for which neither a
 cancelled caller nor the end of the process waits.
@@ -11,21 +11,25 @@ cancelled caller nor the end of the process waits.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count, takewhile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
+from p2pchat.core.attachments import PIECE_BYTES, count_pieces, piece_size
 from p2pchat.core.groups.state import talk_id
-from p2pchat.core.log import Batch, decode_entry, frame_of
+from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
 from p2pchat.core.records import ForkStart, Start, StoredStart
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
@@ -42,14 +46,15 @@ from p2pchat.protocol import (
     UserId,
     encode,
 )
+from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.base import Storage, StoredConversation
+from p2pchat.storage.content import ContentStore, LocalContent
 
 T = TypeVar("T")
 Place = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int], None]  # called with the number of entries processed
-Read = Callable[[Callable[[], list[Frame]]], Awaitable[list[Frame]]]  # runs a function in the thread that reads
 
 READ_BYTES = 256 * KIB
 BYTES_PER_TURN = 16 * KIB  # decoded in one turn of the loop: 30 ms for the smallest frames
@@ -61,6 +66,22 @@ MOST_READ = 8  # batches in one read
 _BEGIN = b'{"t":"file",'  # the beginning of every file, after its length
 
 
+class ReadStorage(Protocol):
+    """Runs a function in the thread that reads the storage."""
+
+    def __call__(self, run: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class ReadableContent(Protocol):
+    """The content of files."""
+
+    def holds(self, root: str, size: int) -> bool:
+        """Return whether this content is whole here."""
+
+    async def read(self, root: str, index: int) -> bytes | None:
+        """Return a piece; None if it is not here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exported:
     """The result of an export.
@@ -69,11 +90,13 @@ class Exported:
         entries: The number of entries: messages, names and others.
         conversations: The number of their conversations; a group is one, with its operations.
         size_bytes: The length of the file.
+        files: The number of contents of files, each counted once.
     """
 
     entries: int
     conversations: int
     size_bytes: int
+    files: int = 0
 
 
 @dataclass(slots=True)
@@ -89,6 +112,8 @@ class Imported:
             with one number), member (the writer does not belong to the conversation).
         unreadable: The number of damaged parts of the file, with an unknown number of entries.
         problem: The fault of the file as a sentence; "" for an undamaged one.
+        files: Contents of attachments that were not here, and are now.
+        damaged_files: Those that were not what a message names; nothing of them is kept.
     """
 
     new: int = 0
@@ -97,6 +122,8 @@ class Imported:
     refused: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
     problem: str = ""
+    files: int = 0
+    damaged_files: int = 0
 
     @property
     def entries(self) -> int:
@@ -115,11 +142,12 @@ class Imported:
 
 async def write_file(
     storage: Storage,
-    read: Read,
+    read: ReadStorage,
     to: Place,
     *,
     room: ConversationId,
     only: ConversationId | None,
+    content: ReadableContent | None,
     progress: Progress | None,
 ) -> Exported:
     """Write what a storage holds into a file.
@@ -128,6 +156,7 @@ async def write_file(
         read: Runs a function in the thread that reads the storage.
         room: The id of the network's room.
         only: Write one conversation; None for all.
+        content: The content of files that is written as far as it is here; None for none.
         to: A path, where the file appears when it is complete, for its owner only, and may replace an export of this
             network; or a binary file to write to.
     Raises:
@@ -138,7 +167,7 @@ async def write_file(
     try:
         await _in_daemon_thread(target.open)
         try:
-            return await _write_pages(file_pages(storage, room, only), read, target, progress)
+            return await _write_pages(file_pages(storage, room, only), read, target, progress, storage, content)
         finally:
             await asyncio.to_thread(target.close)
     except OSError as error:
@@ -146,9 +175,11 @@ async def write_file(
 
 
 async def _write_pages(
-    pages: Iterator[list[Frame]], read: Read, target: _ExportTarget, progress: Progress | None
-) -> Exported:
+    pages: Iterator[list[Frame]], read: ReadStorage, target: _ExportTarget, progress: Progress | None, storage: Storage,
+    content: ReadableContent | None,
+) -> Exported:  # fmt: skip
     entries = size = 0
+    named: dict[str, int] = {}
     conversations: set[ConversationId] = set()
     gathered: list[bytes] = []
     gathered_bytes = 0
@@ -160,6 +191,8 @@ async def _write_pages(
             if isinstance(frame, Entries):
                 conversations |= {talk_id(frame.c) if named.group else frame.c for named in frame.names}
                 entries += 0 if frame.fork else len(frame.e)
+                if content is not None and not frame.fork:
+                    named.update(_named_content(frame))
         if not page or gathered_bytes >= WRITE_BYTES:
             data = b"".join(gathered)
             await _in_daemon_thread(lambda: target.write(data))  # noqa: B023 - it is called before the next turn
@@ -168,8 +201,12 @@ async def _write_pages(
             if progress is not None:
                 progress(entries)
         if not page:
+            files = 0
+            if content is not None:
+                files, more = await _write_content(named, content, read, target, storage)
+                size += more
             await _in_daemon_thread(target.keep)
-            return Exported(entries, len(conversations), size)
+            return Exported(entries, len(conversations), size, files)
 
 
 class _ExportTarget:
@@ -321,9 +358,9 @@ def _last_c(batch: Batch) -> int:
 
 
 async def read_file(
-    driver: Driver, source: Place, *, room: ConversationId, settings: Settings, progress: Progress | None
+    driver: Driver, source: Place, *, room: ConversationId, settings: Settings, files: bool, progress: Progress | None
 ) -> Imported:
-    """Import a file as far as it can be read.
+    """Import a file as far as it can be read; `files` says whether with the content of files.
 
     Raises:
         ImportRefused: It is no export, or one of another network; nothing was imported.
@@ -346,14 +383,16 @@ async def read_file(
                     await _next_answer(under_way, done, progress)
                 under_way.append(driver.requests.import_frames(unpacking.take(ENTRIES_AT_ONCE)))
         unpacking.finish()
+        while under_way:
+            await _next_answer(under_way, done, progress)
+        done.unreadable, done.problem = unpacking.unreadable, unpacking.problem
+        if files and unpacking.is_complete:
+            await _read_content(driver, _ByteStream(opened, unpacking.rest), done)
     except OSError as error:
         raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error
     finally:
         if file is not None and file is not source:
             await asyncio.to_thread(file.close)
-    while under_way:
-        await _next_answer(under_way, done, progress)
-    done.unreadable, done.problem = unpacking.unreadable, unpacking.problem
     return done
 
 
@@ -366,6 +405,175 @@ async def _next_answer(
     done._count(answer)
     if progress is not None:
         progress(done.entries)
+
+
+# ---- content of files
+#
+# Behind the frame `file_end`, at which earlier versions stop reading: for each content a frame with its root and size,
+# and its bytes. Each is taken only if a message here names it, and kept only if it has its root.
+
+CONTENT, CONTENT_END = "content", "content_end"
+_ROOT = re.compile(r"[0-9a-f]{64}")
+MAX_HEADER_BYTES = 4096
+ROOTS_AT_ONCE = 500  # asked of storage
+
+
+class StoredContent:
+    """The content in the directory of a profile, whose peer may be running."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def holds(self, root: str, size: int) -> bool:
+        with suppress(OSError):
+            return (self._directory / root).stat().st_size == size
+        return False
+
+    async def read(self, root: str, index: int) -> bytes | None:
+        def read() -> bytes | None:
+            with suppress(FileNotFoundError), (self._directory / root).open("rb") as file:
+                file.seek(index * PIECE_BYTES)
+                return file.read(PIECE_BYTES)
+            return None
+
+        return await asyncio.to_thread(read)
+
+
+def _named_content(frame: Entries) -> dict[str, int]:
+    """Return the sizes of the contents that entries name, by root."""
+    entries = (decode_entry(raw) for raw in frame.e if '"files"' in raw)
+    return {file.root: file.size for entry in entries for file in attachments_of(entry)}
+
+
+def _header(**fields: Any) -> bytes:
+    data = json.dumps(fields, separators=(",", ":")).encode()
+    return LENGTH.pack(len(data)) + data
+
+
+async def _write_content(
+    named: dict[str, int], content: ReadableContent, read: ReadStorage, target: _ExportTarget, storage: Storage
+) -> tuple[int, int]:
+    """Write what is here of these contents, and named by messages that are not deleted; return how many, and bytes."""
+    roots, count, written = list(named), 0, 0
+
+    async def write(data: bytes) -> None:
+        nonlocal written
+        await _in_daemon_thread(lambda: target.write(data))
+        written += len(data)
+
+    for start in range(0, len(roots), ROOTS_AT_ONCE):
+        part = roots[start : start + ROOTS_AT_ONCE]
+        kept = await read(lambda: storage.referring(part))  # noqa: B023 - it is called before the next turn
+        for root in kept:
+            size = named[root]
+            if not content.holds(root, size):
+                continue
+            await write(_header(t=CONTENT, root=root, size=size))
+            for index in range(count_pieces(size)):
+                piece = await content.read(root, index)
+                if piece is None or len(piece) != piece_size(size, index):
+                    raise StorageError("the content of a file went away while it was exported: export again")
+                await write(piece)
+            count += 1
+    if count:
+        await write(_header(t=CONTENT_END, count=count))
+    return count, written
+
+
+class _ByteStream:
+    """The bytes of a file from some place on. `begin`: those that were read already."""
+
+    def __init__(self, file: BinaryIO, begin: bytes) -> None:
+        self._file = file
+        self._held = begin
+
+    async def some(self, most: int) -> bytes:
+        """Return up to so many bytes; b"" at the end."""
+        if not self._held:
+            self._held = await _in_daemon_thread(lambda: _read_some(self._file))
+        found, self._held = self._held[:most], self._held[most:]
+        return found
+
+    async def exactly(self, count: int) -> bytes:
+        """Return so many bytes; fewer only at the end."""
+        found = bytearray()
+        while len(found) < count and (part := await self.some(count - len(found))):
+            found += part
+        return bytes(found)
+
+
+async def _read_content(driver: Driver, stream: _ByteStream, done: Imported) -> None:
+    """Take the content behind the entries. A file without any is one of an earlier version."""
+    count, begun = 0, False
+    while length := await stream.exactly(LENGTH.size):
+        begun = True
+        header = await _read_header(stream, length)
+        if header.get("t") == CONTENT_END:
+            if header.get("count") != count:
+                done.problem = done.problem or "not all of its files could be read: it was damaged"
+            return
+        root, size = header.get("root"), header.get("size")
+        is_content = header.get("t") == CONTENT and isinstance(root, str) and _ROOT.fullmatch(root)
+        if not is_content or type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
+            done.problem = done.problem or "it is damaged: what stands behind the damage cannot be found"
+            return
+        count += 1
+        if not await _take_content(driver, stream, str(root), size, done):
+            break
+    if begun:
+        done.problem = done.problem or "it is cut off: the end of its files is missing"
+
+
+async def _read_header(stream: _ByteStream, length: bytes) -> dict[str, Any]:
+    """Return a frame; {} for what is none."""
+    size = LENGTH.unpack(length)[0] if len(length) == LENGTH.size else 0
+    if not 0 < size <= MAX_HEADER_BYTES:
+        return {}
+    try:
+        found = json.loads(await stream.exactly(size))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+async def _take_content(driver: Driver, stream: _ByteStream, root: str, size: int, done: Imported) -> bool:
+    """Take or skip one content; return False if the file ends in it."""
+    content = driver.content
+    named = await driver.disk.read(lambda: driver.disk.storage.referring([root]))
+    local = await content.run(lambda store: store.local()) if named and not content.holds(root, size) else None
+    return await _copy_content(content, stream, root, size, local, done)
+
+
+async def _copy_content(
+    content: ContentWorker, stream: _ByteStream, root: str, size: int, local: LocalContent | None, done: Imported
+) -> bool:
+    """Read one content, and keep it in `local`; None: skip it. As _take_content."""
+    ended = False
+    try:
+        left = size
+        while left:
+            part = await stream.some(min(left, READ_BYTES))
+            if not part:
+                return False
+            left -= len(part)
+            if local is not None:
+                await content.run(partial(_add, local, part))
+        ended = True
+        if local is not None:
+            try:
+                await content.run(lambda _: local.finish(root))
+                done.files += 1
+                content.on_imported(root)
+            except ValueError:
+                done.damaged_files += 1
+        return True
+    finally:
+        if local is not None and not ended:
+            content.run_soon(lambda _: local.discard())
+
+
+def _add(local: LocalContent, part: bytes, _: ContentStore) -> None:
+    local.add(part)
 
 
 def _open(source: Place) -> BinaryIO:

@@ -19,7 +19,7 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import GroupRequest, Request, stored_group_requests, stored_requests
 from p2pchat.core.sync.refusals import parse_refusals
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.export_file import Exported, Imported, Place, write_file
+from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation
@@ -31,10 +31,11 @@ from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming
+from p2pchat.storage.content import CONTENT_NAME
+from p2pchat.storage.sql import SqlStorage
 
 if TYPE_CHECKING:
     from p2pchat.core.records import Address, FormerName
-    from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
 
@@ -260,11 +261,15 @@ class History(Viewer):
         to: Place,
         conversation: To | None = None,
         *,
+        files: bool = True,
         progress: Callable[[int], None] | None = None,
     ) -> Exported:
         """Write what is stored into a file that another peer of this network can import; see TCPPeer.export."""
         disk, only = self._disk, None if conversation is None else self.find(conversation).key
-        return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
+        content = StoredContent(self._profile / CONTENT_NAME) if files else None
+        return await write_file(
+            disk.storage, disk.read, to, room=self.room.key, only=only, content=content, progress=progress
+        )
 
 
 def _conversation_state(
@@ -310,7 +315,12 @@ def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:
 
 
 async def import_into(
-    data: PathLike | int, source: Place, *, db: str | None = None, progress: Callable[[int], None] | None = None
+    data: PathLike | int,
+    source: Place,
+    *,
+    db: str | None = None,
+    files: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> Imported:
     """Import a file into a peer that is not running; see TCPPeer.import_from. Others get new entries when it runs.
 
@@ -323,4 +333,4 @@ async def import_into(
         ImportRefused, StorageError: As TCPPeer.import_from.
     """
     async with open_alone(data, db=db) as peer:
-        return await peer.import_from(source, progress=progress)
+        return await peer.import_from(source, files=files, progress=progress)

@@ -461,8 +461,9 @@ class TCPPeer(NamedUser):
     # ---- files
 
     async def export(
-        self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None
-    ) -> Exported:
+        self, to: Place, conversation: To | None = None, *, files: bool = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> Exported:  # fmt: skip
         """Write what is stored into a file that another peer of this network can import.
 
         The file is readable text, for its owner only, and also contains direct conversations. It appears under its
@@ -471,6 +472,7 @@ class TCPPeer(NamedUser):
         Args:
             to: A path, or a binary file to write to.
             conversation: A conversation, user or address; None for all.
+            files: Whether with the content of attachments, as far as it is here whole.
             progress: Called now and then with the number of entries written.
         Raises:
             UnknownName, AmbiguousName: `conversation` names nobody, or several; or this open network is not known yet.
@@ -478,17 +480,24 @@ class TCPPeer(NamedUser):
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, only = self._require_running().disk, None if conversation is None else self.find(conversation).key
-        return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
+        driver, only = self._require_running(), None if conversation is None else self.find(conversation).key
+        disk, content = driver.disk, driver.content if files else None
+        return await write_file(
+            disk.storage, disk.read, to, room=self.room.key, only=only, content=content, progress=progress
+        )
 
-    async def import_from(self, source: Place, *, progress: Callable[[int], None] | None = None) -> Imported:
+    async def import_from(
+        self, source: Place, *, files: bool = True, progress: Callable[[int], None] | None = None
+    ) -> Imported:
         """Import a file that `export` wrote. Every entry is checked as if it came over a link.
 
         New entries are stored when this returns; they cause events like all messages and are passed on to other peers.
-        Damaged parts of the file are counted and skipped.
+        Damaged parts of the file are counted and skipped. Content of attachments is kept if a message here names it,
+        and if it is what that message names.
 
         Args:
             source: A path, or a binary file to read from.
+            files: Whether with the content of attachments.
             progress: Called now and then with the number of entries processed.
         Raises:
             ImportRefused: It is no export, or one of another network; nothing was imported.
@@ -497,7 +506,7 @@ class TCPPeer(NamedUser):
             StorageError, PeerClosed: What was imported before stays.
         """
         driver, settings = self._require_running(), self._lifecycle.settings
-        return await read_file(driver, source, room=self.room.key, settings=settings, progress=progress)
+        return await read_file(driver, source, room=self.room.key, settings=settings, files=files, progress=progress)
 
     # ---- inside
 

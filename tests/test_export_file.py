@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import os
+import random
 from pathlib import Path
 
 import pytest
 
 from p2pchat import (
+    Attachment,
     DataLocked,
     ImportRefused,
     Message,
@@ -18,7 +22,10 @@ from p2pchat import (
     import_into,
     open_history,
 )
+from p2pchat.core.attachments import leaf_of, root_of
+from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.testing import Mesh, mesh
+from tests.deadlines import within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
@@ -259,3 +266,91 @@ async def test_only_a_former_export_is_replaced(net: Mesh, tmp_path: Path) -> No
     for entries in (2, 3):
         assert (await ada.export(tmp_path / "exported")).entries == entries
         await ada.broadcast("one more")
+
+
+# ---- content of files
+
+
+DATA = random.Random(9).randbytes(700_000)
+
+
+async def file_of(peer: TCPPeer) -> Attachment:
+    """Return the newest attachment of the room."""
+    return [post for post in await peer.room.history() if post.attachments][-1].attachments[0]
+
+
+async def test_a_file_carries_content_to_a_peer_that_never_meets_its_writer(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    cut_all(net)
+    await ada.send(ada.room, "look", files=[("a.bin", DATA), ("empty", b""), ("again", DATA)])
+    gone = await ada.send(ada.room, "gone", files=[("b", b"of a deleted message")])
+    await ada.delete(gone.id)
+    exported = await ada.export(tmp_path / "exported")
+    assert exported.files == 2 and exported.size_bytes == (tmp_path / "exported").stat().st_size
+    assert b"of a deleted message" not in (tmp_path / "exported").read_bytes()
+    imported = await bob.import_from(tmp_path / "exported")
+    assert (imported.files, imported.damaged_files, imported.problem) == (2, 0, "")
+    assert await (await file_of(bob)).is_here() and await (await file_of(bob)).read() == DATA
+    imported = await bob.import_from(tmp_path / "exported")
+    assert (imported.files, imported.new, imported.problem) == (0, 0, "")  # here already
+    imported = await cyd.import_from(tmp_path / "exported", files=False)
+    assert imported.files == 0 and not await (await file_of(cyd)).is_here()
+    assert (await ada.export(tmp_path / "without", files=False)).files == 0
+    assert (tmp_path / "without").stat().st_size < 10_000
+
+
+async def test_an_earlier_version_reads_the_entries_of_a_file_with_content(net: Mesh, tmp_path: Path) -> None:
+    ada = net.peers[0]
+    await ada.send(ada.room, "look", files=[("a.bin", DATA)])
+    await ada.export(tmp_path / "exported")
+    reader = ExportReader(ada.room.key)
+    reader.feed((tmp_path / "exported").read_bytes())
+    reader.finish()
+    assert reader.ended and (reader.entries, reader.unreadable, reader.problem) == (2, 0, "")
+
+
+async def test_an_import_ends_the_wait_for_its_content(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, _ = net.peers
+    cut_all(net)
+    await ada.send(ada.room, "look", files=[("a.bin", DATA)])
+    await ada.export(tmp_path / "exported")
+    assert (await bob.import_from(tmp_path / "exported", files=False)).new == 2
+    waiting = asyncio.create_task((await file_of(bob)).read())
+    await asyncio.sleep(0)
+    assert (await bob.import_from(tmp_path / "exported")).files == 1
+    async with within(60, "the content"):
+        assert await waiting == DATA
+
+
+async def test_content_that_is_not_what_a_message_names_is_not_kept(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    cut_all(net)
+    await ada.send(ada.room, "one", files=[("a.bin", DATA)])
+    await ada.send(ada.room, "two", files=[("b.bin", b"whole")])
+    await ada.export(tmp_path / "exported")
+    good = (tmp_path / "exported").read_bytes()
+    middle = good.index(DATA[:1000]) + 1000
+    (tmp_path / "damaged").write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    imported = await bob.import_from(tmp_path / "damaged")
+    assert (imported.files, imported.damaged_files, imported.problem) == (1, 1, "")  # the other one is whole
+    assert [await post.attachments[0].is_here() for post in await bob.room.history()] == [False, True]
+    (tmp_path / "cut").write_bytes(good[:middle])
+    imported = await cyd.import_from(tmp_path / "cut")
+    assert "the end of its files is missing" in imported.problem and imported.new == 3
+    assert not await (await cyd.room.history())[0].attachments[0].is_here()
+    assert (await cyd.import_from(tmp_path / "exported")).files == 2
+
+
+async def test_content_that_no_message_names_is_not_kept(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, _ = net.peers
+    cut_all(net)
+    await ada.broadcast("hello")
+    await ada.export(tmp_path / "exported", files=False)
+    other = json.dumps({"t": "content", "root": root_of(5, leaf_of(b"other")), "size": 5}).encode()
+    end = json.dumps({"t": "content_end", "count": 1}).encode()
+    behind = b"".join([len(other).to_bytes(4, "big"), other, b"other", len(end).to_bytes(4, "big"), end])
+    for more, problem in ((behind, ""), (behind[:-1], "cannot be found"), (behind[:30], "cannot be found"),
+                          (b"\xff" * 40, "cannot be found"), (behind[: 4 + len(other) + 2], "is missing")):  # fmt: skip
+        (tmp_path / "more").write_bytes((tmp_path / "exported").read_bytes() + more)
+        imported = await bob.import_from(tmp_path / "more")
+        assert imported.files == 0 and problem in imported.problem and bool(problem) == bool(imported.problem), more

@@ -380,12 +380,12 @@ class ControlConnection:
         ctx.on_accepted(where, receipt)
         return CommandResult([{"id": receipt.id}])
 
-    async def _export(self, ctx: CommandContext, path: str, to: str | None = None) -> CommandResult:
+    async def _export(self, ctx: CommandContext, path: str, to: str | None = None, files: bool = True) -> CommandResult:
         where = None if to is None else await ctx.resolve(to)
-        return CommandResult([asdict(await self._peer.export(path, where))])
+        return CommandResult([asdict(await self._peer.export(path, where, files=files))])
 
-    async def _import(self, ctx: CommandContext, path: str) -> CommandResult:
-        return CommandResult([asdict(await self._peer.import_from(path))])
+    async def _import(self, ctx: CommandContext, path: str, files: bool = True) -> CommandResult:
+        return CommandResult([asdict(await self._peer.import_from(path, files=files))])
 
     async def _run_account_request(self, do: str, ctx: CommandContext, **fields: Any) -> CommandResult:
         if self._accounts is None:  # a chat runs here now, a gateway at other times

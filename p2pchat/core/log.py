@@ -46,9 +46,12 @@ MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
-MAX_FILES = 10  # attachments of one message
-MAX_FILE_BYTES = 16 * 1024**3  # of one attachment: its list of leaves then has 2 MiB, which a receiver holds in memory
-MAX_FILE_NAME = 4096  # code points; longer than any file system takes, and ten of them may still fill an entry
+MAX_FILES = 10
+"""Most files of one message."""
+MAX_FILE_BYTES = 16 * 1024**3  # its list of leaves then has 2 MiB, which a receiver holds in memory
+"""Most bytes of one file."""
+MAX_FILE_NAME = 4096  # longer than any file system takes, and ten of them may still fill an entry
+"""Most characters in the name of a file."""
 MAX_MEDIA_TYPE = 255  # code points: twice the longest that RFC 6838 allows for each half
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 

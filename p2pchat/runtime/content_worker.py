@@ -179,6 +179,8 @@ class ContentWorker(ContentOrders):
         if self._closed:
             raise PeerClosed("the peer was closed")
         self._doomed.discard(file.root)
+        if self.holds(file.root, file.size):  # maybe imported, of which a download that waits does not know
+            return
         future: asyncio.Future[None] = self._loop.create_future()
         waiting = self._fetching.setdefault(file.root, {})
         waiting[future] = progress
@@ -201,6 +203,15 @@ class ContentWorker(ContentOrders):
         for future in self._fetching.pop(effect.file.root, {}):
             if not future.done():
                 future.set_result(None)
+
+    def on_imported(self, root: str) -> None:
+        """End all waiting for content that became whole in another way than over links."""
+        waiting = self._fetching.pop(root, {})
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        if waiting and not self._closed:
+            self._put(ContentGivenUp(root))
 
     def on_stopped(self, effect: ContentStopped) -> None:
         self._fail(self._fetching.pop(effect.root, {}), lambda: StorageError(effect.text))

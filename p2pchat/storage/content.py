@@ -206,11 +206,20 @@ class LocalContent:
                 self._write(bytes(self._waiting[:PIECE_BYTES]))
                 del self._waiting[:PIECE_BYTES]
 
-    def finish(self) -> tuple[str, int]:
-        """Return its root and size once it is whole and on the disk."""
+    def finish(self, root: str | None = None) -> tuple[str, int]:
+        """Return its root and size once it is whole and on the disk.
+
+        Args:
+            root: What its root must be; None: any.
+        Raises:
+            ValueError: It has another root; nothing is kept.
+        """
         with _translated():
             if self._waiting:
                 self._write(bytes(self._waiting))
+            if root not in (None, root_of(self._size, bytes(self._leaves))):
+                self.discard()
+                raise ValueError("this content has another root")
             self._files.sync(self._file)
             self._file.close()
             return self._store.keep(self._name, self._size, bytes(self._leaves)), self._size

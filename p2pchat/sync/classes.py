@@ -844,10 +844,15 @@ class History(Viewer, Closeable):
         return self._call("check")
 
     def export(
-        self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None
+        self,
+        to: Place,
+        conversation: To | None = None,
+        *,
+        files: bool = True,
+        progress: Callable[[int], None] | None = None,
     ) -> Exported:
         """Write what is stored into a file that another peer of this network can import; see TCPPeer.export."""
-        return self._call("export", to, conversation, progress=progress)
+        return self._call("export", to, conversation, files=files, progress=progress)
 
 
 class Joined(Event):
@@ -1696,14 +1701,21 @@ class TCPPeer(NamedUser, Closeable):
         return self._call("everybody", *types)
 
     def export(
-        self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None
+        self,
+        to: Place,
+        conversation: To | None = None,
+        *,
+        files: bool = True,
+        progress: Callable[[int], None] | None = None,
     ) -> Exported:
         """Write what is stored into a file that another peer of this network can import."""
-        return self._call("export", to, conversation, progress=progress)
+        return self._call("export", to, conversation, files=files, progress=progress)
 
-    def import_from(self, source: Place, *, progress: Callable[[int], None] | None = None) -> Imported:
+    def import_from(
+        self, source: Place, *, files: bool = True, progress: Callable[[int], None] | None = None
+    ) -> Imported:
         """Import a file that `export` wrote. Every entry is checked as if it came over a link."""
-        return self._call("import_from", source, progress=progress)
+        return self._call("import_from", source, files=files, progress=progress)
 
 
 class Receipts(Wrapper, Sequence[Receipt]):
@@ -1749,10 +1761,15 @@ def copy_database(source: PathLike, target: PathLike, *, progress: Callable[[int
 
 
 def import_into(
-    data: PathLike | int, source: Place, *, db: str | None = None, progress: Callable[[int], None] | None = None
+    data: PathLike | int,
+    source: Place,
+    *,
+    db: str | None = None,
+    files: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> Imported:
     """Import a file into a peer that is not running; see TCPPeer.import_from. Others get new entries when it runs."""
-    return call_function("p2pchat.offline", "import_into", data, source, db=db, progress=progress)
+    return call_function("p2pchat.offline", "import_into", data, source, db=db, files=files, progress=progress)
 
 
 def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:

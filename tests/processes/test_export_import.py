@@ -67,11 +67,38 @@ async def test_export_and_import_through_pipes_and_without_a_running_peer(quick:
     assert [path.name for path in (quick.home / "bob").iterdir() if path.name.startswith(".import")] == []
     code, out, _ = await p2pchat(quick, "bob", "import", "-", "--json", stdin=file)
     assert (code, json.loads(out)) == (0, {
-        "new": 0, "known": 2, "foreign": 0, "refused": {}, "unreadable": 0, "problem": ""})  # fmt: skip
+        "new": 0, "known": 2, "foreign": 0, "refused": {}, "unreadable": 0, "problem": "",
+        "files": 0, "damaged_files": 0})  # fmt: skip
     assert [line["text"] for line in await quick.history("bob")] == [
         "one",
         "hello?",
     ]  # in the order of writing
+
+
+async def test_files_are_carried_too(quick: Cluster, tmp_path: Path) -> None:
+    ada, bob = await said_by(quick, "ada", "one"), await said_by(quick, "bob", "hello?")
+    (tmp_path / "film.bin").write_bytes(os.urandom(700_000))
+    sending = ("send", "room", "look", "--file", str(tmp_path / "film.bin"), "--wait", "accepted")
+    assert (await p2pchat(quick, "ada", *sending))[0] == 0
+    stick = str(tmp_path / "stick")
+    assert (await p2pchat(quick, "ada", "export", stick, "--no-files"))[0] == 0
+    assert os.path.getsize(stick) < 10_000
+    code, out, _ = await p2pchat(quick, "ada", "export", stick)
+    assert code == 0 and out.decode().startswith(f"{stick}: 3 entries of 1 conversation, 1 file, 70")
+    code, out, err = await p2pchat(quick, "bob", "import", stick)
+    assert (code, out.decode(), err) == (0, f"{stick}: 3 new, 0 here already, 1 file\n", "")
+    id = (await bob.event("message", text="look"))["id"]
+    await gone(ada)
+    code, out, _ = await p2pchat(quick, "bob", "get", id, "--output", "-")
+    assert (code, out) == (0, (tmp_path / "film.bin").read_bytes())
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes((tmp_path / "stick").read_bytes()[:-1000])
+    cyd = await said_by(quick, "cyd", "hello?")
+    code, out, err = await p2pchat(quick, "cyd", "import", str(damaged))
+    assert code == 1 and "it is cut off: the end of its files is missing" in err and b"3 new" in out
+    await gone(cyd)
+    code, out, _ = await p2pchat(quick, "cyd", "import", stick)  # without a running peer
+    assert (code, out.decode()) == (0, f"{stick}: 0 new, 3 here already, 1 file\n")
 
 
 async def test_damage_in_a_file_is_reported_and_the_rest_is_imported(quick: Cluster) -> None:

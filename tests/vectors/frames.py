@@ -24,6 +24,7 @@ from tests.vectors.material import (
     TIPS,
     K,
     Row,
+    blake,
     compact,
     entries_frame,
     framed,
@@ -31,6 +32,7 @@ from tests.vectors.material import (
     row,
     sum_of,
     tip,
+    u64,
 )
 from tests.vectors.proofs import no_keys
 
@@ -366,6 +368,8 @@ def _refused() -> list[Row]:
 
 # Files
 
+_HELLO_ROOT = blake(b"p2pchat/content/1\0" + u64(5) + blake(b"p2pchat/piece/1\0hello")).hex()
+
 
 def files() -> list[Row]:
     log = LOGS["room_ada_1"]
@@ -382,6 +386,20 @@ def files() -> list[Row]:
     return [
         file(
             "whole", "A log of the room, and the first entry of a direct conversation.", [begin, whole, dm, end], good
+        ),
+        file(
+            "content behind the end",
+            "A reader that takes no content stops at file_end.",
+            [
+                begin,
+                whole,
+                dm,
+                end,
+                {"t": "content", "root": _HELLO_ROOT, "size": 5},
+                b"hello",
+                {"t": "content_end", "count": 1},
+            ],
+            good,
         ),
         file("cut off", "Without file_end it was cut off.", [begin, whole, dm], good | {"whole": False}),
         file(

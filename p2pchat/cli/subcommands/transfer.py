@@ -56,18 +56,21 @@ Examples:
 @cli.option(
     "--conversation to", "TO", "only this one: room, bob, #ops (default: all)", shell_complete=complete_conversation
 )
-def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None) -> int:
+@click.option("--no-files", is_flag=True, help="Leave out the content of files.")
+def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None, no_files: bool) -> int:
     """Write what is stored here, the room, groups and direct conversations, into a file that other peers can import.
 
     A USB stick delivers too. The file holds messages of all their writers as readable text: anyone who has it can read
-    it, and nobody can change it unnoticed. FILE - is standard output. Reads beside a running peer.
+    it, and nobody can change it unnoticed. The files of messages come with it, as far as they are here whole. FILE - is
+    standard output. Reads beside a running peer.
     """
     if file == STREAM and sys.stdout.isatty():
         raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
     to = None if to == "all" else to
-    row = asyncio.run(_export(find_profile(profile), file, to, db))
+    row = asyncio.run(_export(find_profile(profile), file, to, db, files=not no_files))
     conversations = "1 conversation" if row["conversations"] == 1 else f"{row['conversations']:,} conversations"
-    what = f"{row['entries']:,} entries of {conversations}, {format_size(row['size_bytes'])}"
+    files = f", {_count_files(row['files'])}" if row["files"] else ""
+    what = f"{row['entries']:,} entries of {conversations}{files}, {format_size(row['size_bytes'])}"
     text = f"{what}: readable text for anyone who has the file"
     if file == STREAM:
         print_notice(f"-- {text}")
@@ -76,17 +79,21 @@ def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None) -> in
     return DONE
 
 
-async def _export(directory: Path, file: str, to: str | None, db: str) -> EventLine:
+def _count_files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
+
+
+async def _export(directory: Path, file: str, to: str | None, db: str, *, files: bool) -> EventLine:
     try:
         with Progress() as progress:
             async with open_history(directory, db=db or None) as history:
                 target = sys.stdout.buffer if file == STREAM else file
-                return asdict(await history.export(target, to, progress=progress.entries))
+                return asdict(await history.export(target, to, files=files, progress=progress.entries))
     except StorageError:  # a running peer may keep its history elsewhere, or in memory
         if file == STREAM:
             raise
         address = {"to": to} if to else {}
-        rows = await ask_running_peer(directory, "export", path=str(Path(file).absolute()), **address)
+        rows = await ask_running_peer(directory, "export", path=str(Path(file).absolute()), files=files, **address)
         if rows is None:
             raise
         return rows[0]
@@ -109,8 +116,9 @@ network, or damaged: what is whole is imported all the same, and what is missing
 @click.argument("file", shell_complete=cli.complete_file)
 @cli.profile_options
 @cli.db_option
+@click.option("--no-files", is_flag=True, help="Leave out the content of files.")
 @cli.json_option
-def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool) -> int:
+def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool, no_files: bool) -> int:
     """Import a file that `p2pchat export` wrote, here or on another machine of this network.
 
     Every message is checked as if it came over a link; messages that were here already are only counted. An open chat
@@ -122,28 +130,32 @@ def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool) -> in
         )
     if file == STREAM and stdin_kind() is not InputKind.PIPED:
         raise UsageError("there is no input to import: name a FILE, or send one through a pipe")
-    return run_until_signal(_import(find_profile(profile), file, db, as_json), terminated=lambda: FAILED)
+    return run_until_signal(
+        _import(find_profile(profile), file, db, as_json, files=not no_files), terminated=lambda: FAILED
+    )
 
 
-async def _import(directory: Path, file: str, db: str, as_json: bool) -> int:
-    row = await _request_import(directory, file)
+async def _import(directory: Path, file: str, db: str, as_json: bool, *, files: bool) -> int:
+    row = await _request_import(directory, file, files=files)
     if row is None:
         source = raw_stdin() if file == STREAM else file
         try:
             with Progress() as progress:
-                row = asdict(await import_into(directory, source, db=db or None, progress=progress.entries))
+                row = asdict(
+                    await import_into(directory, source, db=db or None, files=files, progress=progress.entries)
+                )
         except DataLocked as locked:
             raise profile_in_use(directory, locked) from None
     return _report(row, file, as_json)
 
 
-async def _request_import(directory: Path, file: str) -> EventLine | None:
+async def _request_import(directory: Path, file: str, *, files: bool) -> EventLine | None:
     """Have the running peer import the file; return None when none runs."""
     control = await connect(directory)
     if control is None:
         return None
     async with aclosing(control), _file(file, directory) as path:
-        [row] = await control.ask("import", path=str(path))
+        [row] = await control.ask("import", path=str(path), files=files)
     return row
 
 
@@ -162,22 +174,26 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
 
 
 def _report(row: EventLine, file: str, as_json: bool) -> int:
-    refused, unreadable, problem = row["refused"], row["unreadable"], row["problem"]
+    refused, unreadable, problem, damaged = row["refused"], row["unreadable"], row["problem"], row["damaged_files"]
     if as_json:
         print(json_line(row), flush=True)
     else:
         parts = [f"{row['new']:,} new", f"{row['known']:,} here already"]
         if row["foreign"]:
             parts.append(f"{row['foreign']:,} in conversations of others")
+        if row["files"]:
+            parts.append(_count_files(row["files"]))
         print(f"{file}: {', '.join(parts)}", flush=True)
     for code, count in refused.items():
         reason = REFUSAL_REASONS.get(code, code)
         print_error(f"1 entry refused: {reason}" if count == 1 else f"{count:,} entries refused: {reason}")
     if unreadable:
         print_error(f"parts of the file that cannot be read: {unreadable:,}")
+    if damaged:
+        print_error(f"files that are not what their messages name: {damaged:,}; nothing of them is kept")
     if problem:
         print_error(f"the file: {problem}; what came whole is imported")
-    return FAILED if refused or unreadable or problem else DONE
+    return FAILED if refused or unreadable or problem or damaged else DONE
 
 
 # ---- backup

@@ -57,6 +57,7 @@ class ExportReader:
         entries: Number of entries read so far.
         unreadable: Number of frames that could not be read.
         ended: Nothing after this is read: the last frame came, or an impossible length.
+        is_complete: Its last frame came.
         problem: What is wrong with the file, as a sentence; "" for nothing. Final once `finish` was called.
     """
 
@@ -68,6 +69,7 @@ class ExportReader:
         self._room = room
         self._settings = settings or Settings()
         self._begun = False
+        self.is_complete: bool = False
         self._rest = bytearray()
         self._ready: deque[Entries] = deque()
         self._namings: dict[ConversationId, Naming] = {room: Naming(room=True)}
@@ -106,7 +108,7 @@ class ExportReader:
         elif isinstance(frames[0], Entries):
             self._take(frames[0])
         elif isinstance(frames[0], FileEnd):
-            self.ended = True
+            self.ended = self.is_complete = True
             if frames[0].entries != self.entries:
                 self.problem = f"{self.entries} of its {frames[0].entries} entries could be read: it was damaged"
 
@@ -145,6 +147,11 @@ class ExportReader:
             raise ImportRefused(NOT_AN_EXPORT)
         if not self.ended:
             self.problem = "it is cut off: the end is missing"
+
+    @property
+    def rest(self) -> bytes:
+        """What stood behind the last frame, as far as it was given; b"" if that frame did not come."""
+        return bytes(self._rest) if self.is_complete else b""
 
     @property
     def waiting(self) -> int:
