@@ -15,8 +15,9 @@ from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.records import META_NAME, LogKey
 from p2pchat.core.sync.conversations import room_id
+from p2pchat.core.sync.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.message_requests import GroupRequest, Request, stored_group_requests, stored_requests
+from p2pchat.core.sync.message_requests import Request, stored_requests
 from p2pchat.core.sync.refusals import parse_refusals
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file

@@ -26,7 +26,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text
-from p2pchat.core.sync.message_requests import CHOICES
+from p2pchat.core.sync.request_places import CHOICES
 from p2pchat.messaging.conversations import MessageRequest
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, whois

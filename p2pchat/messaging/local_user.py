@@ -20,7 +20,8 @@ from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneReq
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.core.sync.message_requests import GroupRequest, Request
+from p2pchat.core.sync.group_requests import GroupRequest
+from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory

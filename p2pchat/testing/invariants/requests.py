@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from p2pchat.config import Settings
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.log import Batch
-from p2pchat.core.sync.message_requests import CHOICES, stored_requests
+from p2pchat.core.sync.message_requests import stored_requests
+from p2pchat.core.sync.request_places import CHOICES
 from p2pchat.protocol import Frame, ReadFrame
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.invariants.protocol import log_name

@@ -12,7 +12,8 @@ from p2pchat.core.inputs import GroupLeaveRequest, RequestAccepted, RequestLeft,
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.core.sync.message_requests import GROUP_REQUEST, REQUEST
+from p2pchat.core.sync.group_requests import GROUP_REQUEST
+from p2pchat.core.sync.message_requests import REQUEST
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Entries, Have, Here, Hosted, Naming, Want
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, START, Author, Far, Peer, World, dm, have
