@@ -1,6 +1,7 @@
 """Files that accounts wait for, on their way from other peers to the disk of the gateway.
 
-Each is asked for until it is here, or nobody has called for it for a while. What has come stays, and goes on there.
+Each is fetched until it is here, or until nobody has asked for it for a while. Whatever has come stays, and the next
+fetch continues there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_FETCHES = 16  # of one account at once; a guess
 
 
 class Fetches:
-    """What is fetched, by account and root."""
+    """All fetches of a gateway, by account and root."""
 
     def __init__(self, settings: WebSettings, uploads: Uploads) -> None:
         self._settings = settings
@@ -88,7 +89,7 @@ class _Fetch:
                 await attachment.fetch(self._note)
 
     def prolong(self) -> None:
-        """Go on for as long as from the beginning."""
+        """Begin the time of the fetch again."""
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time() + FETCH_SECONDS)
 

@@ -1,7 +1,7 @@
 """The command `p2pchat get`: fetch the files of a message, and save them.
 
-A running peer fetches and saves; otherwise this command runs the peer meanwhile. What has come of a file stays in the
-profile however this ends, so the same command again goes on where it stood.
+A running peer fetches and saves them; otherwise this command runs the peer meanwhile. Whatever has come of a file stays
+in the profile, however the command ends, so the same command continues there.
 """
 
 from __future__ import annotations

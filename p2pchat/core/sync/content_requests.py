@@ -1,18 +1,19 @@
 """Content that is to come: small content of messages that are shown comes by itself, and nothing is forgotten.
 
-Content is requested once a program asks for it, or once a message that names it is shown here and it is small. Each
-request is a line in `meta` until the content is whole or nobody wants it any more, so that a restart goes on with it.
-A few of those without a program are fetched at a time. One of which nothing comes makes room for the next.
+Content is requested when a program asks for it, or when it is small and a message that names it is shown here. Each
+request is a line in `meta` until the content is whole or nobody wants it any more, so a restart continues it. A few
+requests without a program are active at a time. One for which nothing comes makes room for the next.
 
-What comes by itself is charged to the writer of the message, and what unknown users have sent to where they come from
-(quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked for.
-Whom content was charged to stands in `meta`, and nowhere in memory, until the content is removed from the disk, which
-gives the writer that room back. What a program has removed does not come by itself again.
-The same parties share the turns and the places of what waits. So nobody keeps the files of others away by naming many
-that never come, or come slowly; and while little of the disk is free, only what contacts sent comes by itself.
+Content that comes by itself is charged to the writer of the message, or for an unknown user to where that user comes
+from (quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked
+for. The charge stands in `meta`, and nowhere in memory, until the content is removed from the disk, which gives the
+writer that room back. Content that a program has removed does not come by itself again.
 
-Anybody can name content that somebody else has sent, in a conversation where nobody has it. So a request remembers
-other messages that name the same, and the next one has its turn when nothing comes.
+The same parties share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
+many that never come, or come slowly. While little of the disk is free, only content from contacts comes by itself.
+
+Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
+messages that name the same content, and turns to the next one when nothing comes.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ LEAST_CHARGE = 4096  # bytes: what a file takes of a disk at least
 
 @dataclass(slots=True)
 class ContentRequest:
-    """A message that names the content, and what it was charged for, and to whom: "" for nobody.
+    """A message that names the content, the charge in bytes, and who was charged; "" for nobody.
 
     Attributes:
         others: Further messages that name it, the next one first.
@@ -62,12 +63,12 @@ class ContentRequest:
 
     @property
     def party(self) -> Line:
-        """Who has a turn with it: a contact, or where an unknown user comes from, "" for programs."""
+        """The party that has its turn: a contact, or where an unknown user comes from; "" for programs."""
         return (self.payer,) if self.of_contacts else line_of(self.payer)
 
     @property
     def of_contacts(self) -> bool:
-        """Return whether it has its turn with what contacts send."""
+        """Return whether it has its turn with the content of contacts."""
         return not self.payer or is_user(self.payer)
 
     def add_message(self, source: Source) -> None:
