@@ -12,7 +12,6 @@ import re
 import sys
 from pathlib import Path
 from urllib.parse import unquote
-from urllib.request import url2pathname
 
 ESCAPES = sys.platform != "win32"
 MAX_BLANKS = 64  # of a path that is typed with blanks and without quotes; a guess
@@ -62,8 +61,12 @@ def to_path(word: str) -> Path:
     """Return the path that a word means: also an address of a file, or a path below `~`."""
     address = _ADDRESS.fullmatch(word)
     text = word
-    if address:
-        text = unquote(address[1]) if ESCAPES else url2pathname(address[1])
+    if address and ESCAPES:
+        text = unquote(address[1])
+    elif address:
+        from urllib.request import url2pathname  # loads a client of HTTP, which only this needs
+
+        text = url2pathname(address[1])
     try:
         return Path(text).expanduser()
     except RuntimeError:  # there is no such user, or no home directory
