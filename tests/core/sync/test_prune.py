@@ -383,6 +383,11 @@ def test_what_builds_on_a_shorter_version_of_a_deleted_log_gives_no_receipts_of_
     sim.settle()
     assert texts(bob, sim.invariants.room) == ["later"]
     assert [line["id"][-2:] for line in ada.lines if line["event"] == "delivered"] == [".2", ".3", ".4", ".2"]
+    ada.say("the commit of this saves receipts")
+    sim.run(CALM)
+    rewritten, later = ada.disk.logs
+    assert ada.disk.storage.delivered_to(later, 2) == [(bob.user, 3)]
+    assert ada.disk.storage.delivered_to(rewritten, 2) == []  # what its history says
     assert sim.check() == []
 
 
