@@ -205,7 +205,7 @@ class AntiEntropy:
             self._receipts.on_marks(remote, conversation, user, marks)
             for log, member in self._sync.refusers.lift((conversation.id, user), remote.refused, remote.link.users):
                 self._receipts.on_refusal_lifted(remote, conversation, log, member)
-        for key in [key for key in remote.ahead if key[0] == conversation.id]:
+        for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
         for each in self._sync.refusals.by_ref.values():  # later logs cover what is missing
             if each.log.conversation == conversation.id and self._sync.refusals.is_open(each):
@@ -289,9 +289,8 @@ class AntiEntropy:
             if span[0] <= user <= span[1]:
                 self._on_marks(remote, conversation, user, users[user], urgent=True)
                 self._forks.send_if_marks_differ(remote, conversation, user, users[user])
-        unlisted = [key for key in (*remote.ahead, *remote.acked) if key[0] == conversation.id and key[1] not in users]
-        for key in unlisted:
-            if span[0] <= key[1] <= span[1]:
+        for key in _keys_of(remote, conversation):
+            if key[1] not in users and span[0] <= key[1] <= span[1]:
                 remote.set_ahead(key, {})
                 remote.acked.pop(key, None)
         # Without an answer the digest is repeated.
@@ -463,3 +462,14 @@ def _note_group(remote: RemoteState, conversation: ConversationState) -> None:
     """Note that the remote mentioned a conversation, so it is shared there."""
     if conversation.group is not None:
         remote.groups_announced[conversation.id] = None
+
+
+def _keys_of(remote: RemoteState, conversation: ConversationState) -> list[WriterKey]:
+    """Return the writers of a conversation of which a remote may hold more than this node, or what was written here.
+
+    Between two people there are two of them. A gateway compares thousands of such conversations at once, and looks
+    through all that it knows of the remote only for the others.
+    """
+    if conversation.naming.dm is not None:
+        return [(conversation.id, user) for user in dict.fromkeys(conversation.naming.dm)]
+    return [key for key in (*remote.ahead, *remote.acked) if key[0] == conversation.id]
