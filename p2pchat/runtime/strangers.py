@@ -2,7 +2,8 @@
 
 StrangerLimiter caps strangers, in total and per address, and the rate of new ones. A connection above a cap is closed
 before a byte is read. This bounds what strangers cost. When all places are taken, a newcomer takes that of a silent
-stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out. When
+stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out. A network
+with many of the places gives way before it was silent for a while, as it may come again before that. When
 those of its address are taken, it takes that of a silent one there: behind one address, or one engine, are many people.
 """
 
@@ -17,6 +18,7 @@ from p2pchat.core.shares import Line, Shares, TokenBucket, address_line
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
+CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 
 
 @dataclass(slots=True, eq=False)
@@ -102,17 +104,23 @@ class StrangerLimiter:
     def _make_room(self, shares: Shares[Stranger], line: Line, now: float) -> bool:
         """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place.
 
-        Otherwise close the one that was silent longest of those in no lighter branch than the newcomer's will be. So
-        an address for each silent stranger, all of one network, keeps nobody of that network out.
+        Of another network with many places that may be anybody. Otherwise it is the one that was silent longest of
+        those in no lighter branch than the newcomer's will be. So an address for each silent stranger, all of one
+        network, keeps nobody of that network out.
         """
         newest = shares.giving_way(line)
         fullest = [one for one in shares if newest is not None and one.line == newest.line]
         no_lighter = [one for one in shares if _is_no_lighter(shares, one.line, line)]
-        return self._close_longest(fullest, now) or self._close_longest(no_lighter, now)
+        if self._close_longest(fullest, now):
+            return True
+        network = newest.line[:1] if newest is not None else line[:1]
+        if network != line[:1] and shares.taken[network] > self._settings.max_strangers // CROWD_PART:
+            return self._close_longest([one for one in shares if one.line[:1] == network], now, silent_after=0.0)
+        return self._close_longest(no_lighter, now)
 
-    def _close_longest(self, strangers: list[Stranger], now: float) -> bool:
+    def _close_longest(self, strangers: list[Stranger], now: float, silent_after: float = SILENT_AFTER) -> bool:
         """Close the one of them that was silent longest. Return False if none was."""
-        silent = [one for one in strangers if now - one.heard_at >= SILENT_AFTER]
+        silent = [one for one in strangers if now - one.heard_at >= silent_after]
         if not silent:
             return False
         longest = min(silent, key=lambda one: one.heard_at)

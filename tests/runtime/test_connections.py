@@ -229,13 +229,31 @@ class Callers:
 def test_a_newcomer_takes_the_place_of_who_was_silent_longest_in_the_fullest_network() -> None:
     callers = Callers()
     callers.hold_all()
-    assert not callers.call("bob", ABROAD, 0.9)  # nobody was silent for a second
     callers.all["evil 7"].heard_at = 1.0  # it said something
     assert callers.call("bob", ABROAD, 2.0)
     assert callers.closed == ["evil 15"]  # of the newest one's address
     assert callers.limiter.count == 48
     callers.limiter.release(callers.all["evil 15"])  # its connection ends a moment later
     assert callers.limiter.count == 48
+
+
+@pytest.mark.parametrize("network", ["203.0.113.%d", "2001:db8:66:%x::1"])
+def test_who_comes_again_before_a_second_has_passed_keeps_nobody_of_other_networks_out(network: str) -> None:
+    """Before: eight addresses, or /64 networks, that connected again after 0.9 s each time kept all others out."""
+    callers = Callers()
+    elsewhere = 0
+    for tick in range(100):
+        now = tick / 10
+        for name, one in list(callers.all.items()):
+            if name.startswith("evil") and now - one.heard_at > 0.85:
+                callers.limiter.release(one)
+                del callers.all[name]
+        for number in range(8):
+            callers.call(f"evil {tick} {number}", network % number, now)
+        if tick >= 20 and tick % 10 == 5:
+            assert callers.call(f"newcomer {tick}", f"198.51.{tick}.1", now)
+            elsewhere += 1
+    assert elsewhere == 8 and all(name.startswith("evil") for name in callers.closed)
 
 
 def test_a_silent_connection_from_each_address_of_a_network_keeps_nobody_of_it_out() -> None:
