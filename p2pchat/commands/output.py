@@ -98,7 +98,7 @@ class Display:
         self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
         self.files: FileNumbers = FileNumbers()
-        self.numbers_files = not (as_json or echo)
+        self.numbers_files: bool = not (as_json or echo)
         self._edits = ShownEdits()
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:

@@ -123,6 +123,7 @@ async def test_a_picture_pasted_into_the_page_comes_to_a_terminal_byte_for_byte(
         await one.until_of(picture, "(img) => img.complete && img.naturalWidth === 480")
     await zoe.shot("files-picture-light")
     await yan.shot("files-picture-phone-dark")
+    await yan.page.locator("li.message").last.hover()  # its actions appear, and it may move
     await last(yan, ".picture").click()
     full = yan.page.locator("dialog img.full")
     await yan.until_of(full, "(img) => img.naturalWidth === 480")
@@ -148,6 +149,7 @@ async def test_svg_and_html_are_downloads_and_nothing_in_them_runs(scene: Scene)
         for label in buttons:
             await expect(rows.get_by_role("button", name=label)).to_be_attached()
         await expect(rows.locator("img, iframe, object, embed, video, audio")).to_have_count(0)
+        await rows.hover()  # its actions appear, and it may move
         for name, _, content in files[:2]:
             async with one.page.expect_download() as downloading:
                 await rows.get_by_role("button", name=f"Download {name}").click()
@@ -216,12 +218,11 @@ async def test_a_large_file_of_a_terminal_is_fetched_when_somebody_asks_for_it(s
     get = yan.page.get_by_role("button", name="Get large.bin, 12 MB")
     await get.wait_for()
     await yan.shot("files-away-phone-dark")
-    await get.click()
+    await yan.do("large", "Get large.bin, 12 MB")
     await expect(yan.page.locator("li.message").last).to_contain_text("Download")
-    download = yan.page.get_by_role("button", name="Download large.bin, 12 MB")
     await zoe.page.get_by_role("button", name="Download large.bin, 12 MB").wait_for()
     async with yan.page.expect_download() as downloading:
-        await download.click()
+        await yan.do("large", "Download large.bin, 12 MB")
     assert Path(await (await downloading.value).path()).read_bytes() == large.read_bytes()
 
 
@@ -276,12 +277,12 @@ async def test_what_nobody_has_here_is_waited_for_until_it_is_stopped(scene: Sce
     get = yan.page.get_by_role("button", name="Get rare.bin, 12 MB")
     await get.wait_for()
     await terry.kill()
-    await get.click()
+    await yan.do("rare", "Get rare.bin, 12 MB")
     waits = yan.page.locator("li.message").last
     await expect(waits.locator(".hint")).to_have_text("12 MB. Waiting for somebody who has it")
     await yan.shot("files-waiting-phone-dark")
-    await waits.get_by_role("button", name="Stop rare.bin, 12 MB").click()
-    await get.click()
+    await yan.do("rare", "Stop rare.bin, 12 MB")
+    await yan.do("rare", "Get rare.bin, 12 MB")
     await terry.start()
     await expect(waits).to_contain_text("Download")
 
