@@ -576,6 +576,8 @@ class Replicator:
         for batch in change.batches:
             self._on_batch_durable(batch)
         self.transfers.requests.on_durable(change)
+        if change.pruned or change.relations:
+            self.transfers.forget_allowed()
         if done.transaction.effects:
             self._emit_group_updates(done.transaction.effects)
         if done.transaction.groups:

@@ -59,6 +59,9 @@ MAX_ALLOWED = 256  # pairs of a message and a root that a link may pull, remembe
 STALLED_AFTER = 10.0  # seconds without a piece, then others are asked; as want_progress_timeout
 CHECK_EVERY = 1.0  # seconds between looks for new links and stalled ones, while anything is downloaded
 LACK_PAUSE = 5.0  # seconds until a link that lacked what it was asked for is asked again; a guess
+SHARE_PAUSE = 0.1  # the same while pieces come from others: it may be getting the same content; a guess
+FEW_GIVERS = 2  # links above which members share the work; a guess
+MAX_PULLS_SHARED = 1  # open then on the writer's link, which has a whole conversation to serve
 
 LEAVES = -1  # in place of the index of a piece
 
@@ -177,6 +180,8 @@ class Transfers:
         size = download.file.size
         download.missing = {*missing}
         download.needed = deque(missing)
+        if len(self._sharing(download)) > FEW_GIVERS:  # each member gets other pieces first, to give them to the rest
+            download.needed.rotate(int(self._ctx.me[:8], 16) % max(1, len(missing)))
         download.stored = size - sum(piece_size(size, index) for index in missing)
         if missing:
             self._report(download)
@@ -282,9 +287,12 @@ class Transfers:
     def _ask(self, download: Download) -> None:
         """Ask links for pieces, as many of each link as may be under way there."""
         self._check_later()
+        is_shared = len(self._sharing(download)) > FEW_GIVERS
         for remote in self._givers(download):
             transfers = self._links.setdefault(remote.link.id, LinkTransfers())
-            while download.needed and len(transfers.pulls) < MAX_PULLS and download.under_way < MAX_UNDER_WAY:
+            is_writer = download.source[0].user in remote.link.users
+            most = MAX_PULLS_SHARED if is_shared and is_writer else MAX_PULLS
+            while download.needed and len(transfers.pulls) < most and download.under_way < MAX_UNDER_WAY:
                 if not self._pull(download, remote, transfers):
                     break
             if not download.needed:
@@ -297,22 +305,26 @@ class Transfers:
         (core/shares.py): who has many keys keeps nobody from content by promising it with each of them.
         """
         (log, _), now = download.source, self._ctx.now.mono
-        conversation = self._sync.conversations.by_id.get(log.conversation)
-        if conversation is None:
-            return []
-        found = [
-            remote
-            for remote in self._sync.remotes_sharing(conversation)
-            if remote.link.takes_files
-            and remote.link.peer not in download.faulty
-            and download.lacking.get(remote.link.id, 0.0) <= now
-        ]
+        found = [remote for remote in self._sharing(download) if download.lacking.get(remote.link.id, 0.0) <= now]
         return sorted(
             found,
             key=lambda remote: (
                 log.user not in remote.link.users, self._stalls(download, remote), not remote.link.known, remote.link.id
             ),
         )  # fmt: skip
+
+    def _sharing(self, download: Download) -> list[RemoteState]:
+        """Return the links that may be asked at all, those that rest included."""
+        conversation = self._sync.conversations.by_id.get(download.source[0].conversation)
+        remotes = self._sync.remotes_sharing(conversation) if conversation is not None else ()
+        return [
+            remote for remote in remotes if remote.link.takes_files and remote.link.peer not in download.faulty
+        ]  # fmt: skip
+
+    def _lack_pause(self, download: Download) -> float:
+        """Return for how long a link rests that has nothing needed."""
+        moves = download.under_way and self._ctx.now.mono - download.heard_at < SHARE_PAUSE
+        return SHARE_PAUSE if moves else LACK_PAUSE
 
     def _stalls(self, download: Download, remote: RemoteState) -> tuple[int, ...]:
         return tuple(download.stalled[node] for node in _line_of(remote))
@@ -328,7 +340,7 @@ class Transfers:
         else:
             pieces = self._next_pieces(download, link)
             if not pieces:
-                download.lacking[link] = self._ctx.now.mono + LACK_PAUSE
+                download.lacking[link] = self._ctx.now.mono + self._lack_pause(download)
                 del download.held[link]
                 return False
             missing, first, count = deque(pieces), pieces[0], len(pieces)
@@ -392,7 +404,7 @@ class Transfers:
         if frame.has and not pull.was_said and LEAVES not in pull.missing:
             download.held[remote.link.id] = _flags_of(frame.has, count_pieces(download.file.size))
         else:
-            pause = LACK_PAUSE
+            pause = LACK_PAUSE if pull.was_said else self._lack_pause(download)
             download.held.pop(remote.link.id, None)
             if pull.was_said:  # it has not what it said
                 download.stalled.update(_line_of(remote))
@@ -484,6 +496,11 @@ class Transfers:
         self._ctx.emit(Counted("pull_refused"))
         self._ctx.emit(Send(Lacks(frame.n), [remote.link.id]))
         self._links[remote.link.id].served.pop(frame.n, None)
+
+    def forget_allowed(self) -> None:
+        """Look up again what links may pull, since messages may be deleted."""
+        for transfers in self._links.values():
+            transfers.allowed.clear()
 
     def on_answered(self, input: PullAnswered) -> None:
         transfers = self._links.get(input.link)

@@ -20,7 +20,7 @@ from p2pchat.core.inputs import (
     PullAnswered,
     WriteRequest,
 )
-from p2pchat.core.log import Entry, FileRef, LogId, encode_entry
+from p2pchat.core.log import Entry, FileRef, LogId, Ref, encode_entry, ref_key
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import transfers
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
@@ -101,6 +101,18 @@ def test_a_member_is_given_what_a_message_names_and_nothing_else() -> None:
         bob.say(other)
         assert bob.heard == [Lacks(other.n)]
     assert done(ada, out.GivePieces) == []
+
+
+def test_a_link_that_was_given_some_gets_nothing_more_of_a_deleted_message() -> None:
+    ada, log, seq = holder()
+    bob = linked(ada, "bob")
+    bob.say(Pull(7, *log, seq, ROOT, 3, 4))
+    assert len(done(ada, out.GivePieces)) == 1
+    ada.put(WriteRequest(2, ada.id, ROOM, "delete", [""], Ref(ref_key(log.user, log.run), seq)))
+    ada.take()
+    bob.heard.clear()
+    bob.say(Pull(8, *log, seq, ROOT, 7, 4))
+    assert done(ada, out.GivePieces) == [] and bob.heard == [Lacks(8)]
 
 
 def test_only_members_of_the_conversation_are_given_anything() -> None:
@@ -191,6 +203,18 @@ def test_several_links_are_asked_for_other_pieces() -> None:
     give(cyd, 1, *((index, b"x") for index in range(16, 20)))
     ada.put(PiecesStored(cyd.link, ROOT, [16, 17, 18, 19], []))
     assert len(pulls(cyd)) == 1
+
+
+def test_many_members_get_different_pieces_first_and_leave_the_writer_time_for_all() -> None:
+    ada, bob_log = asker()
+    bob, others = linked(ada, "bob", bob_log), [linked(ada, name, bob_log) for name in ("cyd", "dan")]
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, range(20)))
+    first = int(ada.id[:8], 16) % 20
+    asked = pulls(bob)
+    assert len(asked) == transfers.MAX_PULLS_SHARED and asked[0][1] == (20 - first) % 20
+    given = [count for far in others for _, _, count in pulls(far)]
+    assert asked[0][2] + sum(given) == 20 and len(given) > 4  # all are under way, most of them with others
 
 
 def test_a_link_that_gives_a_wrong_piece_ends_and_another_is_asked() -> None:
