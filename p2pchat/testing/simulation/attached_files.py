@@ -70,7 +70,7 @@ class SimFile(MemoryFile):
             start = block * BLOCK_BYTES
             self.unsynced.setdefault(block, bytes(self.data[start : start + BLOCK_BYTES]))
         if end > len(self.data):
-            self.data += bytes(end - len(self.data))
+            self.data.extend(bytes(end - len(self.data)))
         self.data[self._at : end] = data
         self._at = end
         return len(data)
