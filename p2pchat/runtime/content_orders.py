@@ -40,6 +40,7 @@ class ContentOrders:
         self, put: Callable[[Input], None], has_room: Callable[[int], bool], send: Callable[[int, bytes], None]
     ) -> None:  # fmt: skip
         self._put = put
+        self._max_ranges = MAX_RANGES
         self._has_room = has_room
         self._send = send
         self._given: dict[int, deque[GivePieces]] = {}  # by link; never empty
@@ -131,7 +132,7 @@ class ContentOrders:
                 leaves, start = store.leaves(pull.root), pull.first * PIECE_BYTES
                 found = None if leaves is None or start >= len(leaves) else leaves[start : start + PIECE_BYTES]
                 is_last = leaves is not None and start + PIECE_BYTES >= len(leaves)
-            return found, is_last, [] if found is not None else store.held(pull.root, MAX_RANGES)
+            return found, is_last, [] if found is not None else store.held(pull.root, self._max_ranges)
 
         self._run_then(read, partial(self._on_read, link, pull))
 

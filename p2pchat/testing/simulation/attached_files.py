@@ -128,6 +128,7 @@ class SimContent(ContentOrders):
 
     def __init__(self, peer: SimPeer) -> None:
         super().__init__(self._tell, self._has_link_room, self._write)
+        self._max_ranges = peer.settings.page_items  # what the others take in one frame
         self._peer = peer
         self._sim = peer.sim
         self.store: ContentStore = ContentStore(peer.files)
