@@ -99,8 +99,9 @@ def test_a_file_is_whole_after_kills_of_both_sides(tmp_path: Path) -> None:
         assert said == "whole True"
     (content,) = [path for path in (tmp_path / "bob" / "content").iterdir() if not path.suffix]
     assert content.read_bytes() == file.read_bytes()
-    last = asked(trace)
-    assert last and had.isdisjoint(last), "what was verified is asked for again"
+    assert had.isdisjoint(asked(trace)), "what was verified is asked for again"
+    traces = [*tmp_path.glob("*.trace")]  # a killed process may lose the end of its trace
+    assert any(map(asked, traces)), "the traces show nothing that was asked for"
 
 
 def test_another_member_gives_a_file_whose_writer_is_gone(tmp_path: Path) -> None:
