@@ -1,4 +1,4 @@
-"""Content that is to come: small content of messages that are shown comes by itself, and nothing is forgotten.
+"""Requests of content: small content of shown messages comes by itself, other content when a program asks for it.
 
 Content is requested when a program asks for it, or when it is small and a message that names it is shown here. Each
 request is a line in `meta` until the content is whole or nobody wants it any more, so a restart continues it. A few
@@ -147,7 +147,7 @@ class WaitingRequests:
 
 
 class ContentRequests:
-    """What is requested, by root.
+    """All requests of content, by root.
 
     Args:
         begin: Begins to fetch something without a program.
