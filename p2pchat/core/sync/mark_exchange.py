@@ -439,11 +439,11 @@ class MarkExchange(ABC, Generic[F, M]):
         """Take over a mark on a log that only storage has, or keep it until the log comes: it may be on its way."""
         conversation, reader = pair
         there = self._sync.conversations.by_id.get(conversation)
-        if there is None or reader not in self._sync.hosted:  # deleted, or let go meanwhile
+        if reader not in self._sync.hosted:  # let go meanwhile
             return
-        if facts is not None:
+        if there is not None and facts is not None:
             self._advance(facts.log, reader, seq)
-        elif (log := there.log_at(ref)) is not None:  # it has come meanwhile
+        elif there is not None and (log := there.log_at(ref)) is not None:  # it has come meanwhile
             self._advance(log.id, reader, seq)
         elif (conversation, ref) in self._early or len(self._early) < MAX_EARLY:
             seqs = self._early.setdefault((conversation, ref), {})

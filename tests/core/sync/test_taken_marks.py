@@ -251,3 +251,17 @@ def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again()
     gate.world.pass_time(1.0)
     assert taken(gate) == {"b1": 1}
     assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [1]
+
+
+def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_is_back() -> None:
+    """Its peer takes it for announced, and does not send it again (seed 1312097, --blocks)."""
+    gate = World().peer("ada")
+    host(gate)
+    far, log = far_host(gate), Author("bob", "b1", THERE)
+    gate.hold_lookups = True
+    far.say(marked("b1", 1))
+    del gate.node.sync.conversations.by_id[THERE]
+    gate.answer_lookups()
+    far.say(log.say("one"))
+    gate.world.pass_time(1.0)
+    assert taken(gate) == {"b1": 1}
