@@ -45,6 +45,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.shares import Line, address_line
 from p2pchat.core.sync.content_requests import ContentRequests, Source
+from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -467,12 +468,17 @@ class Transfers:
         return None
 
     def _shares(self, remote: RemoteState, log: LogId, seq: int) -> bool:
-        """Return whether this entry is shown here, and its conversation is shared with the link."""
+        """Return whether the conversation of an entry is shared with the link, and no group cut the entry off.
+
+        Whether the entry is shown at all says the lookup.
+        """
         conversation = self._sync.conversations.by_id.get(log.conversation)
         if conversation is None or conversation.is_operations or not self._sync.shares(remote, conversation):
             return False
         state = conversation.log(log.user, log.run)
-        return state is None or seq <= state.show_limit
+        if not isinstance(state, TalkLog) or seq <= state.show_limit:
+            return True
+        return state.uncut and not state.seq  # forked, so nothing else of it is known here since the start
 
     def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
         log = LogId(frame.c, frame.u, frame.r)

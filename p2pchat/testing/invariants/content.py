@@ -212,9 +212,8 @@ class ContentInvariants:
             return False
         named = [(log, seq) for log, seq in self._named[file.root] if peer.disk.storage.entry(log, seq) is not None]
         return all(
-            not self._invariants.may_fork(log)
-            and self._invariants.concerns(other, log)
-            and bool(files_of(other.disk.storage.entry(log, seq)))
+            self._invariants.concerns(other, log)
+            and any(each.root == file.root for each in files_of(other.disk.storage.entry(log, seq)))  # no other version
             for log, seq in named
         )
 

@@ -8,6 +8,7 @@ import pytest
 
 from p2pchat.core import effects as out
 from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.core.groups.state import group_body, talk_id
 from p2pchat.core.inputs import (
     ContentFailed,
     ContentGivenUp,
@@ -24,7 +25,8 @@ from p2pchat.core.log import Entry, FileRef, LogId, Ref, encode_entry, ref_key
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import transfers
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
-from tests.core.scripted_nodes import ROOM, START, Author, Far, Peer, World
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
+from tests.core.sync.test_groups_ingest import Away
 
 E = TypeVar("E", bound=out.Effect)
 ROOT, SIZE = "ab" * 32, 20 * PIECE_BYTES
@@ -113,6 +115,39 @@ def test_a_link_that_was_given_some_gets_nothing_more_of_a_deleted_message() -> 
     bob.heard.clear()
     bob.say(Pull(8, *log, seq, ROOT, 7, 4))
     assert done(ada, out.GivePieces) == [] and bob.heard == [Lacks(8)]
+
+
+def test_a_member_is_given_what_a_message_of_a_forked_log_names_also_after_a_restart() -> None:
+    ada, bob = asker()
+    bob_again = Author("bob", "b1")
+    assert "warn fork" in ada.far("bob").say(bob_again.say("no"))
+    ada.start()
+    cyd = linked(ada, "cyd")
+    cyd.heard.clear()
+    cyd.say(Pull(1, *bob.log, 1, ROOT, 0, 1))
+    assert done(ada, out.GivePieces) == [out.GivePieces(cyd.link, 1, ROOT, SIZE, 0, 1)]
+    cyd.say(Pull(2, *bob.log, 2, ROOT, 0, 1))
+    assert cyd.heard == [Lacks(2)]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_of_a_forked_log_in_a_group_is_given_what_nobody_cut_off(removed: bool) -> None:
+    away = Away(IDS["cyd"])
+    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    cyd = Author("cyd", "c1", talk)
+    message = cyd.write(encode_entry(Entry("text", 1, 1, g=cite, b="", files=(FILE,))))
+    lie = Author("cyd", "c1", talk).write(encode_entry(Entry("text", 1, 1, g=cite, b="no")))
+    away.bob.say(away.operations.write(away.first), message)
+    away.bob.say(lie)
+    away.ada.start()
+    bob = linked(away.ada, "bob")
+    if removed:
+        body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
+        bob.say(away.operations.write(encode_entry(Entry("group", 3, 3, b=body))))
+    bob.heard.clear()
+    bob.say(Pull(1, *cyd.log, 1, ROOT, 0, 1))
+    given = [] if removed else [out.GivePieces(bob.link, 1, ROOT, SIZE, 0, 1)]
+    assert done(away.ada, out.GivePieces) == given and (Lacks(1) in bob.heard) == removed
 
 
 def test_only_members_of_the_conversation_are_given_anything() -> None:
