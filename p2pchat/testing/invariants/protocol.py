@@ -336,11 +336,12 @@ class CrowdInvariants:
     def late(self, written: Iterable[Written]) -> list[Fault]:
         """Return a fault for each message to one user that is not stored by whom it was written to.
 
-        Writers of odd texts are left out, since who refuses one lacks what builds on it, and users who are no longer
-        hosted where they wrote.
+        Writers of odd texts are left out, since who refuses one lacks what builds on it, users who are no longer
+        hosted where they wrote, and the crowd: it may write too, and nobody owes a stranger a place.
         """
         return [
             Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)
             for one in written if one.log is not None and one.to is not None and not one.to.disk.has(one.log, one.seq)
-            and one.user in one.at.speaks_for and not (one.to.gone or self._invariants.is_odd_writer(one.user))
+            and one.user in one.at.speaks_for
+            and not (one.to.gone or one.at.byzantine or self._invariants.is_odd_writer(one.user))
         ]  # fmt: skip

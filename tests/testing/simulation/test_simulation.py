@@ -21,6 +21,7 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.environment import SMALL, LocalClock, Schedule
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.program import Written
 from p2pchat.testing.simulation.scenario import check_history, play
 from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
 
@@ -331,6 +332,17 @@ def test_a_late_message_from_a_byzantine_peer_is_awaited() -> None:
     sim.schedule.after(DELAYED_FRAMES + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
     assert sim.settle()
     assert sim.check() == []
+
+
+def test_a_crowd_may_lack_a_place_for_what_it_writes_itself() -> None:
+    """A file may be ready to be sent when the honest have begun to write to each other (seed 1312032 --files)."""
+    sim = Simulation(seed=1)
+    ada, bob = sim.peers(2)
+    sim.run(3)
+    written = [Written(bob, bob.user, ada, "look", LogId(bob.opened(ada), bob.user, "ab" * 8), 1)]
+    assert [fault.rule for fault in sim.invariants.crowd.late(written)] == ["harmed"]
+    bob.byzantine = True
+    assert sim.invariants.crowd.late(written) == []
 
 
 def test_an_unfinished_connection_of_a_byzantine_peer_delays_no_rest() -> None:
