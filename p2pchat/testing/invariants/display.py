@@ -304,6 +304,9 @@ class BlockInvariants:
                     yield Fault("unharmed", f"no link with {other.name}, though neither blocks the other", peer.name)
                 for log, raws in other.disk.logs.items():
                     is_expected = log.conversation == room and log.user not in self._blocked_by(peer)
+                    # What a forked log covers is announced once the fork is known, and one who blocks takes no proof.
+                    has_copy = any(user == log.user for user, _ in self._invariants.copied)
+                    is_expected &= not (has_copy and log.user in self._blocked_by(other))
                     held = len(peer.disk.logs.get(log, ()))
                     if is_expected and held < len(raws) and not self._invariants.may_fork(log):
                         text = f"has {held} of {len(raws)} entries of {self._name(log.user)} that {other.name} holds"

@@ -345,6 +345,23 @@ def test_a_crowd_may_lack_a_place_for_what_it_writes_itself() -> None:
     assert sim.invariants.crowd.late(written) == []
 
 
+def test_who_blocks_a_user_with_a_copied_log_may_keep_what_that_log_covers() -> None:
+    """It takes no proof of a fork from others, and before the fork is known nobody hears of that (seed 1312261)."""
+    sim = Simulation(seed=1)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    sim.partition([ada], [bob, cyd])
+    cyd.say("hello", None)
+    sim.run(3)
+    cyd.stop()
+    bob.blocks[bob.user] = {cyd.user}
+    sim.heal()
+    missing = sim.invariants.blocks.missing
+    assert any("of cyd that bob holds" in fault.text for fault in missing([ada, bob]))
+    sim.invariants.copied.add((cyd.user, "ab" * 8))
+    assert not any("of cyd that bob holds" in fault.text for fault in missing([ada, bob]))
+
+
 def test_an_unfinished_connection_of_a_byzantine_peer_delays_no_rest() -> None:
     """A peer that is refused and redials at once is never linked with all others at one moment (seed 877539)."""
     sim = Simulation(seed=19)
