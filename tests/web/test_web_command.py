@@ -30,6 +30,7 @@ from p2pchat.cli.subcommands.web import web_options
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.amounts import sample
 from tests.cli.parsing import parse
+from tests.deadlines import WAIT
 from tests.ports import free_ports
 from tests.processes.fork_server import AVAILABLE, ForkedProcess, ForkServer
 from tests.web.processes import WITHIN, p2pchat, running
@@ -227,11 +228,12 @@ async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_en
             assert chunk, seen
 
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * WAIT):
             await shows(b"Chat service started")
-            until = monotonic() + 4 * CONSOLE_PATIENCE
-            while monotonic() < until:  # with two lines each: soon more than the pipe holds
+            until, visits = monotonic() + 4 * CONSOLE_PATIENCE, 0
+            while monotonic() < until or visits < 100:  # with two lines each: more than the pipe holds
                 await visit()
+                visits += 1
             reading = asyncio.create_task(shows(b" lines about this gateway were left out"))
             while not reading.done():
                 await visit()
