@@ -9,9 +9,6 @@ lacks (fetch.py).
 A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
 So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.
 
-A link has one comparison at a time. Users who come during it share the next one, which begins when it ends, or in
-time if it never does. So a thousand users who come one after the other cost a few comparisons.
-
 Source: docs/protocol.md, "Compare". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
 Functions", 2003). It protects against accidents; heads prove the entries.
 """
@@ -36,8 +33,6 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, Use
 
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
-NEXT_AFTER = 0.1  # seconds from the beginning of a comparison to the next one for users who came meanwhile. A guess
-NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
@@ -76,67 +71,28 @@ class AntiEntropy:
 
     # ---- digests
 
-    def begin_next(self, remote: RemoteState) -> int:
-        """Start a comparison since users came at either end, once the present one is over. Return its number."""
-        comparison, now = remote.comparison, self._ctx.now.mono
-        earliest = comparison.began_at + NEXT_AFTER
-        if not comparison.begun or (comparison.all_compared and now >= earliest):
-            self.begin(remote, ask=comparison.begun)
-            return comparison.number
-        if comparison.next_timer is None:
-            wait = earliest - now if comparison.all_compared else NEXT_WITHIN * self._ctx.settings.gossip_within
-            comparison.next_timer = self._sync.after(wait, partial(self._on_next_due, remote))
-        comparison.all_compared = False
-        self._on_users_changed(remote)
-        return comparison.number + 1
-
-    def _on_next_due(self, remote: RemoteState) -> None:
-        if self._sync.is_up(remote):
-            self.begin(remote, ask=True)
-
-    def _on_users_changed(self, remote: RemoteState) -> None:
-        """Take that the present comparison, or the next, is one of all users of a remote."""
-        remote.comparison.known_users = dict.fromkeys(remote.link.users)
-        remote.named.clear()  # it ignored or forgot names that concern its new users
-        self._forks.send_to_hosts(remote)
-
-    def begin(self, remote: RemoteState, *, ask: bool = False) -> None:
-        """Start a comparison now. It is the one for which users wait, too. `ask`: the remote may begin none itself."""
+    def begin(self, remote: RemoteState) -> None:
+        """Start a comparison with a remote whose users are known now, or have changed."""
         comparison = remote.comparison
         comparison.begun = True
-        comparison.began_at = self._ctx.now.mono
-        comparison.number += 1
-        if comparison.next_timer is not None:
-            comparison.next_timer.cancel()
-            comparison.next_timer = None
+        comparison.known_users = dict.fromkeys(remote.link.users)
         comparison.all_compared = comparison.digest_sent = False
         comparison.compared.clear()
-        comparison.sums_through = ""  # pages of the former comparison, still on their way, do not end this one
-        comparison.differing, comparison.marks_through = {}, {}
-        self._on_users_changed(remote)
+        remote.named.clear()  # it ignored or forgot names that concern its new users
+        self._forks.send_to_hosts(remote)
         if comparison.digest_timer is not None:
             comparison.digest_timer.cancel()
-        self._repeat_digest(remote, self._ctx.settings.gossip_within, ask)
+        self._repeat_digest(remote, self._ctx.settings.gossip_within)
 
-    def _end(self, remote: RemoteState) -> None:
-        """Note that everything is compared, but for users who wait for the next comparison."""
-        comparison = remote.comparison
-        comparison.ended = comparison.number
-        comparison.all_compared = comparison.next_timer is None
-        if comparison.next_timer is not None:
-            comparison.next_timer.cancel()
-            wait = max(0.0, comparison.began_at + NEXT_AFTER - self._ctx.now.mono)
-            comparison.next_timer = self._sync.after(wait, partial(self._on_next_due, remote))
-
-    def _repeat_digest(self, remote: RemoteState, wait: float, ask: bool) -> None:
+    def _repeat_digest(self, remote: RemoteState, wait: float) -> None:
         """Send the digest, and repeat it less and less often until everything is compared."""
         comparison = remote.comparison
         comparison.digest_timer = None
         if self._sync.is_up(remote) and not (comparison.all_compared and comparison.digest_sent):
             if remote.accepts_marks:
-                self.send_digest(remote, ask=ask or comparison.digest_sent)
+                self.send_digest(remote, ask=comparison.digest_sent)
             again = min(2 * wait, self._ctx.settings.digest_every)
-            comparison.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again, ask))
+            comparison.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again))
 
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
@@ -179,8 +135,8 @@ class AntiEntropy:
         remote.clear_ahead()
         for conversation in shared:
             self._on_equal(remote, conversation)
+        remote.comparison.all_compared = True
         remote.comparison.differing.clear()
-        self._end(remote)
         self._end_newcomer()
         if ask:
             self.send_digest(remote)
@@ -227,7 +183,7 @@ class AntiEntropy:
         if in_order:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
-            self._end(remote)
+            comparison.all_compared = True
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str
@@ -355,7 +311,7 @@ class AntiEntropy:
             comparison.compared[conversation] = None
             comparison.differing.pop(conversation, None)
             if comparison.sums_through == LAST_ID and not comparison.differing:
-                self._end(remote)
+                comparison.all_compared = True
             if conversation == self._sync.conversations.room:
                 self._end_newcomer()
 

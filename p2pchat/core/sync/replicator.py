@@ -139,7 +139,7 @@ class Replicator:
             self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks
         )
         self.compared_users: ComparedUsers = ComparedUsers(
-            self.context, self.anti_entropy.begin_next, self._pending_commits
+            self.context, self.anti_entropy.begin, self._pending_commits
         )  # fmt: skip
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
@@ -276,7 +276,7 @@ class Replicator:
         if remote.comparison.begun and (is_nothing_new or all(u in remote.comparison.known_users for u in users)):
             remote.comparison.known_users.update(dict.fromkeys(users))
         else:
-            self.anti_entropy.begin_next(remote)
+            self.anti_entropy.begin(remote)
 
     def compare_all(self) -> None:
         """Compare with every link again."""
