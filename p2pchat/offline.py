@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupReplica, GroupView
+from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.records import META_NAME, LogKey
 from p2pchat.core.sync.conversations import room_id
-from p2pchat.core.sync.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Request, stored_requests
 from p2pchat.core.sync.refusals import parse_refusals

@@ -127,7 +127,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "wrong_head_ban": ("limits: a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer",),
     "max_conversations_a_user": (
         "core/sync/anti_entropy: a_user_has_a_limited_number_of_conversations_that_contacts_name",),
-    "max_groups_an_owner": ("core/sync/groups_ingest: groups_made_by_one_user_are_limited",),
+    "max_groups_an_owner": ("core/groups/groups_ingest: groups_made_by_one_user_are_limited",),
     "max_requests_a_peer": (
         "core/sync/message_requests: unknown_users_of_one_peer_have_few_places_and_those_of_another_their_own",
         "core/sync/message_requests: groups_by_unknown_owners_of_one_peer_have_few_places_"
@@ -145,9 +145,9 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "request_bytes": ("core/sync/waiting_requests: bytes_are_limited_too_also_after_a_restart",),
     "request_kept": ("core/sync/waiting_requests: what_waits_for_30_days_is_deleted",),
     "max_passing_positions": (
-        "core/sync/delivery_receipts: receipts_of_made_up_users_are_limited_by_branch_and_in_all",),
+        "core/receipts/delivery_receipts: receipts_of_made_up_users_are_limited_by_branch_and_in_all",),
     "passing_positions_a_branch": (
-        "core/sync/delivery_receipts: receipts_of_made_up_users_are_limited_by_branch_and_in_all",),
+        "core/receipts/delivery_receipts: receipts_of_made_up_users_are_limited_by_branch_and_in_all",),
     "max_unwritten_users": (
         "core/mesh/unwritten_users: one_unknown_peer_may_tell_as_many_users_as_there_are_places",
         "core/mesh/unwritten_users: a_newcomer_from_another_branch_takes_the_place_of_the_newest_user_of_the_fullest"),
@@ -171,11 +171,11 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "unknown_bytes": ("core/sync/quota: all_unknown_users_share_a_limit",),
     "log_bytes": ("core/sync/quota: a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries",
                   "core/sync/quota: a_log_that_follows_another_counts_a_quarter"),
-    "auto_fetch_bytes": ("core/sync/content_requests: small_files_of_shown_messages_come_and_larger_ones_do_not",
+    "auto_fetch_bytes": ("core/content/content_requests: small_files_of_shown_messages_come_and_larger_ones_do_not",
                          "messaging/attachments: "
                          "a_small_file_comes_by_itself_and_a_large_one_when_it_is_asked_for"),
     "auto_fetch_user_bytes": (
-        "core/sync/content_requests: "
+        "core/content/content_requests: "
         "a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for",),
     "content_memory_bytes": ("storage/content: memory_has_a_limit",
                              "messaging/attachments: a_peer_in_memory_keeps_little"),
@@ -201,7 +201,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "typing_every": ("core/sync/typing: typing_is_repeated_at_most_once_in_three_seconds",),
     "typing_expires": ("core/sync/typing: a_typing_user_is_reported_once_and_expires_after_six_seconds",),
     "trace_limit_bytes": ("trace: a_full_file_becomes_the_former_one", "trace: a_peer_rotates_its_trace"),
-    "read_told_every": ("core/sync/read_receipts: many_marks_in_a_moment_are_few_frames",),
+    "read_told_every": ("core/receipts/read_receipts: many_marks_in_a_moment_are_few_frames",),
     "consumer_saved_after": ("core/node: a_consumer_s_place_is_saved_within_a_second_or_with_a_commit",),
     "start_timeout": ("lifecycle: an_endpoint_that_does_not_answer_is_an_event",),
 }  # fmt: skip

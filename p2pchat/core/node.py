@@ -79,10 +79,10 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.records import META_NETWORK, Change, DiskLevel, Stored
 from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.sync.anti_entropy import repeat_at_random
-from p2pchat.core.sync.mark_exchange import MarkExchange
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError

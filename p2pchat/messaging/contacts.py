@@ -1,7 +1,7 @@
 """Contacts of a local user: the users it knows, ignores, blocks and accepts; its own name, presence and receipts.
 
 The core decides what a choice means: core/contacts.py for ignored and blocked users, core/sync/message_requests.py for
-conversations that wait, core/sync/read_receipts.py.
+conversations that wait, core/receipts/read_receipts.py.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupView
+from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import LogId, Ref, decode_entry, referred_id
 from p2pchat.core.records import LogKey
-from p2pchat.core.sync.group_requests import GroupRequest
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy

@@ -15,12 +15,12 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
-from p2pchat.core.sync.group_requests import GroupRequest
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files

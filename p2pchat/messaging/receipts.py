@@ -6,7 +6,7 @@ while a call waits for something that is not known yet. Positions only advance: 
 counts permanently.
 
 In the room a gateway's thousands of users have a message at one moment. So there the core is asked who has it
-(core/sync/delivery_receipts.py), when a program asks, and how many have it, when a program hears of it.
+(core/receipts/delivery_receipts.py), when a program asks, and how many have it, when a program hears of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, Storage
 
 if TYPE_CHECKING:
-    from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
+    from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.users import User
     from p2pchat.runtime.driver import Driver

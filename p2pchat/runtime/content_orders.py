@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.core.content.attachments import PIECE_BYTES
 from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStored, PiecesStored, PullAnswered
 from p2pchat.errors import P2PChatError

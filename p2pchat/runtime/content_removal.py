@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from p2pchat.core.content.content_requests import CHARGE
 from p2pchat.core.inputs import ContentRemoved, Input
-from p2pchat.core.sync.content_requests import CHARGE
 from p2pchat.errors import PeerClosed, StorageError
 
 if TYPE_CHECKING:

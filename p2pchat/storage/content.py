@@ -23,7 +23,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from p2pchat.core.attachments import LEAF_BYTES, PIECE_BYTES, count_pieces, leaf_of, piece_size, ranges_of, root_of
+from p2pchat.core.content.attachments import (
+    LEAF_BYTES,
+    PIECE_BYTES,
+    count_pieces,
+    leaf_of,
+    piece_size,
+    ranges_of,
+    root_of,
+)
 from p2pchat.core.log import MAX_FILE_BYTES
 from p2pchat.errors import StorageError
 from p2pchat.identity.private_files import make_private_directory, sync_directory

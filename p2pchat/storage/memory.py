@@ -29,6 +29,7 @@ from p2pchat.core.log import (
     ref_key,
     size_bytes,
 )
+from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.records import (
     EVERYTHING,
     FORGOTTEN,
@@ -61,7 +62,6 @@ from p2pchat.core.records import (
     UnreleasedEntry,
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
-from p2pchat.core.sync.rosters import guests_having
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 from p2pchat.storage.base import (
     DeletedPart,

@@ -114,7 +114,7 @@ LESS_OFTEN = {
     "conversation_refused": 12,  # histories have few conversations; tests/core/test_node.py
     "group_left": 10,
     "group_owner": 7,
-    "undelivered": 6,  # this and the next two: tests/core/sync/test_group_sync.py
+    "undelivered": 6,  # this and the next two: tests/core/groups/test_group_sync.py
     "operation_redone": 4,
     "cut_off": 1,
     "link_gave_way": 20,  # in some histories; tests/core/mesh/test_link_places.py
@@ -131,7 +131,7 @@ OF_RELAY = (
     "engine_go", "engine_come", "engine_restart", "engine_cut", "engine_withhold", "engine_move_router",
     "relayed_link", "relayed_link_replaced",
 )  # fmt: skip
-# Too rare to be counted on: `cites_unknown` (1 to 5 in five hundred; tests/core/sync/test_groups_ingest.py).
+# Too rare to be counted on: `cites_unknown` (1 to 5 in five hundred; tests/core/groups/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
 # tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems
 # (tests/storage).

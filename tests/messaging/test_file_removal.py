@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from p2pchat import Message, Sent, Settings, StorageError, TCPPeer
-from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.core.content.attachments import PIECE_BYTES
 from tests.deadlines import within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net

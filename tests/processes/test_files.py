@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.attachments import LEAF_BYTES, PIECE_BYTES, count_pieces
+from p2pchat.core.content.attachments import LEAF_BYTES, PIECE_BYTES, count_pieces
 from tests.amounts import FILE_KILLS
 from tests.deadlines import WAIT
 from tests.ports import free_ports

@@ -1,1 +1,1 @@
-"""Groups as pure functions: operations, the state they give, and visibility of talks. Used by core/sync."""
+"""Groups: operations, members and visibility as functions of a set of operations; and how operations come and go."""

@@ -1,1 +1,1 @@
-"""Replication of entries: entries in and out, comparing, fetching, serving, order and receipts."""
+"""Replication of entries: entries in and out, comparing, fetching, serving and order."""

@@ -15,6 +15,7 @@ from itertools import groupby
 
 from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
     Batch,
     LogId,
@@ -29,7 +30,6 @@ from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
-from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.remote_state import RemoteState

@@ -28,10 +28,10 @@ from functools import partial
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, RequestBegun
+from p2pchat.core.groups.group_requests import GroupRequests
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.shares import Shares, TokenBucket
 from p2pchat.core.sync.conversations import Conversations, dm_id
-from p2pchat.core.sync.group_requests import GroupRequests
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.request_places import FEW, KNOWN, make_room, source_line
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId

@@ -16,6 +16,7 @@ from itertools import permutations
 from sys import intern
 
 from p2pchat.core.contacts import Blocks, Contacts
+from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import (
     Counted,
@@ -28,22 +29,24 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.group_editor import GroupEditor
+from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
+from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
+from p2pchat.core.receipts.read_receipts import ReadReceipts
+from p2pchat.core.receipts.taken_marks import TakenMarks
 from p2pchat.core.records import Change, DeliveredMark, DiskLevel, LogFacts, LogKey, ReadMark, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.conversations import Conversations
-from p2pchat.core.sync.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.group_editor import GroupEditor
-from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
@@ -52,13 +55,10 @@ from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
-from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import SyncContext, Transaction
-from p2pchat.core.sync.taken_marks import TakenMarks
-from p2pchat.core.sync.transfers import Transfers
 from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (

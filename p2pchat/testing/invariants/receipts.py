@@ -18,8 +18,8 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.records import ReadMark, Stored
-from p2pchat.core.sync.rosters import guests_having
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.eventlog import Fault

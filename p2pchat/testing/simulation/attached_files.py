@@ -17,11 +17,11 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from p2pchat.core.attachments import PIECE_BYTES, count_pieces
+from p2pchat.core.content.attachments import PIECE_BYTES, count_pieces
+from p2pchat.core.content.content_requests import CHARGE
 from p2pchat.core.effects import ContentArrived, ContentStopped, GivePieces
 from p2pchat.core.inputs import ContentGivenUp, ContentRemoved, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry
-from p2pchat.core.sync.content_requests import CHARGE
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
 from p2pchat.runtime.content_orders import ContentOrders, Done, Job

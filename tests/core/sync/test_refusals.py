@@ -19,8 +19,8 @@ from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.faults import ODD_TEXT
 from p2pchat.testing.simulation.peer import SimPeer
+from tests.core.groups.test_group_sync import SimulatedGroup
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page
-from tests.core.sync.test_group_sync import SimulatedGroup
 
 STRICT = 1000  # bytes of a text
 ODD = '{"k":"text","at":1,"c":1760000000000999,"b":"hi","t":"yesterday"}'

@@ -17,11 +17,7 @@ from typing import NamedTuple
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
-from p2pchat.core.shares import RateLimit, Shares, address_line
-from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.rosters import (
+from p2pchat.core.receipts.rosters import (
     HOST,
     STAYS_A_COMMIT,
     Audience,
@@ -31,6 +27,10 @@ from p2pchat.core.sync.rosters import (
     SharedGuests,
     host_holder,
 )
+from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
+from p2pchat.core.shares import RateLimit, Shares, address_line
+from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 

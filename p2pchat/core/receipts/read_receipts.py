@@ -19,8 +19,7 @@ from itertools import starmap
 from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.records import LogFacts, LogKey, ReadMark
-from p2pchat.core.sync.delivery_receipts import (
+from p2pchat.core.receipts.delivery_receipts import (
     AckKey,
     Acknowledgement,
     AckTracker,
@@ -28,9 +27,10 @@ from p2pchat.core.sync.delivery_receipts import (
     DeliveryReceipts,
     nothing,
 )
+from p2pchat.core.receipts.mark_exchange import MarkExchange
+from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
+from p2pchat.core.records import LogFacts, LogKey, ReadMark
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.mark_exchange import MarkExchange
-from p2pchat.core.sync.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId

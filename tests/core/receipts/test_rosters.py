@@ -8,14 +8,15 @@ from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.receipts.rosters import MAX_STAYS, guests_having
 from p2pchat.core.records import Change, DeliveredMark, Stay
-from p2pchat.core.sync.rosters import MAX_STAYS, guests_having
 from p2pchat.protocol import Here, Hosted
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
 LOG = LogId(ROOM, IDS["ada"], "a1" * 8)
+TAKE_UNSAVED = "p2pchat.core.receipts.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__"
 
 
 def heard(ada: Peer, far: Far, seq: int) -> list[tuple[int, int, list[str]]]:
@@ -255,7 +256,7 @@ def test_a_stay_has_what_was_announced_during_it() -> None:
 
 
 def test_a_roster_is_saved_in_parts_and_rows_of_its_peer_after_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    monkeypatch.setattr(TAKE_UNSAVED, (2,))
     ada = World().peer("ada")
     bob = gateway(ada, "bob", "cyd", "dan", "eve")
     ada.say("one")
@@ -269,7 +270,7 @@ def test_a_roster_is_saved_in_parts_and_rows_of_its_peer_after_all_of_it(monkeyp
 
 
 def test_a_peer_that_stops_saves_all_of_a_roster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    monkeypatch.setattr(TAKE_UNSAVED, (2,))
     ada = World().peer("ada")
     bob = gateway(ada, "bob", "cyd", "dan", "eve")
     ada.say("one")
@@ -351,7 +352,7 @@ def test_a_former_row_stays_on_disk_until_what_replaces_it_is_there(monkeypatch:
     ada.say("one", "two", "three")
     heard(ada, bob, 2)
     assert rows(ada) == [("bob", 0, 2)]
-    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    monkeypatch.setattr(TAKE_UNSAVED, (2,))
     leave(bob, "dan")
     heard(ada, bob, 3)
     eve = gateway(ada, "eve", "dan")
@@ -370,7 +371,7 @@ def test_a_stay_stays_on_disk_until_what_replaces_it_is_there(monkeypatch: pytes
     ada.say("one")
     heard(ada, bob, 2)
     ada.say("two")
-    monkeypatch.setattr("p2pchat.core.sync.delivery_receipts.DeliveryReceipts.take_unsaved_marks.__defaults__", (2,))
+    monkeypatch.setattr(TAKE_UNSAVED, (2,))
     leave(bob, "dan")
     heard(ada, bob, 2)
     eve = gateway(ada, "eve", "cyd")

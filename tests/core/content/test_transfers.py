@@ -7,7 +7,8 @@ from typing import TypeVar
 import pytest
 
 from p2pchat.core import effects as out
-from p2pchat.core.attachments import PIECE_BYTES
+from p2pchat.core.content import transfers
+from p2pchat.core.content.attachments import PIECE_BYTES
 from p2pchat.core.groups.state import group_body, talk_id
 from p2pchat.core.inputs import (
     ContentFailed,
@@ -23,10 +24,9 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, encode_entry, ref_key
 from p2pchat.core.records import DiskLevel
-from p2pchat.core.sync import transfers
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
+from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
-from tests.core.sync.test_groups_ingest import Away
 
 E = TypeVar("E", bound=out.Effect)
 ROOT, SIZE = "ab" * 32, 20 * PIECE_BYTES

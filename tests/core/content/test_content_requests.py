@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core import effects as out
+from p2pchat.core.content import content_requests, transfers
 from p2pchat.core.inputs import (
     CommitFailed,
     ContentFailed,
@@ -17,10 +18,9 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
 from p2pchat.core.records import DiskLevel
-from p2pchat.core.sync import content_requests, transfers
 from p2pchat.protocol import Lacks, Peers
+from tests.core.content.test_transfers import done, give, pulls
 from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World
-from tests.core.sync.test_transfers import done, give, pulls
 
 SMALL = 1000
 

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.attachments import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.content.attachments import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.content.content_requests import ContentRequests, Source
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
@@ -44,7 +45,6 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.shares import Line, address_line
-from p2pchat.core.sync.content_requests import ContentRequests, Source
 from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

@@ -1,0 +1,1 @@
+"""Receipts: acknowledgements, and the marks of what users have on disk, have taken and have read."""
