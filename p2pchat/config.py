@@ -56,6 +56,7 @@ class Settings:
     told_network_pause: float = 5.0  # between two dials to one /24 or /48 without a link there
     told_tries: int = 3  # failed dials; then it is forgotten, unless somebody linked vouches for it
     told_kept: float = 600.0  # without anybody linked who vouches for it
+    told_rest: float = 3600.0  # between two dials to a host where all failed for told_kept, on one word; a guess
     max_told_dials: int = 8  # at once, to addresses from other peers
     told_dial_after: float = 1.0  # the peer with the larger id lets the other one dial first; a guess
     told_failures_before_slow: int = 16  # of addresses from one peer or network; then one dial a second

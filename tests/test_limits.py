@@ -78,6 +78,9 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/hearsay: while_somebody_linked_vouches_an_address_is_tried_on"),
     "told_kept": (
         "core/mesh/hearsay: members_cannot_have_a_third_host_flooded_nor_dialled_after_they_left",),
+    "told_rest": (
+        "core/mesh/hearsay: what_a_contact_says_again_and_again_of_a_silent_host_is_dialled_once_an_hour",
+        "core/mesh/hearsay: who_stays_linked_has_a_silent_host_dialled_once_an_hour"),
     "told_failures_before_slow": (
         "core/mesh/addressbook: learned_addresses_are_dialled_8_at_once_and_slowly_after_16_failures",),
     "told_dial_after": (

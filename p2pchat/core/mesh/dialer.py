@@ -15,7 +15,9 @@ forms, it waits for as long as links come up, because the other peer is busy, bu
 for each known peer. Addresses learned from other peers are dialled a few at a time, and slowly once many addresses from
 one network have failed. Hearsay (addressbook.py) has a pace of its own: two failing dials a second in all, one host
 once in 30 s, one network once in 5 s; three failures, or ten minutes without anybody linked who vouches for it, and it
-is forgotten. What a contact says of itself about another host than its link comes from is kept, and has the same pace.
+is forgotten. What a contact says of itself about another host than its link comes from has the same pace. A host where
+nobody has answered for ten minutes, on the word of one peer or network, is dialled once an hour on that word, whatever
+it says; and what a contact says of itself there is forgotten then.
 So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
@@ -57,6 +59,9 @@ MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: 
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
 HEARSAY_CHECKED_EVERY = 30.0  # seconds
 MANY_AT_ONE_HOST = 16  # claims there, dialled with the pace of hearsay if there are more: as in an office; a guess
+MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
+# Failed dials of which the host heard nothing, or where a peer of this network answered.
+NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
@@ -278,6 +283,13 @@ class Dialer:
         if plan is not None:
             self._drop(plan, endpoint)
 
+    def _forget_elsewhere(self, peer: PeerId, endpoint: str) -> None:
+        """Forget what a contact says of itself about a silent host, and about names, which may mean that host too."""
+        silent = ("", _nodes(endpoint)[1])
+        for address in self._book.addresses(peer):
+            if (peer, address.endpoint) in self._book.elsewhere and _nodes(address.endpoint)[1] in silent:
+                self._forget(peer, address.endpoint)
+
     def _drop(self, plan: DialPlan, endpoint: str) -> None:
         address = plan.addresses.pop(endpoint, None)
         if address is not None:
@@ -315,11 +327,12 @@ class Dialer:
         self._failures.pop(address.branch, None)
         item, book = (peer, address.endpoint), self._book
         was_paced = bool(address.resolved) or any(item in each for each in (book.hearsay, book.claims, book.elsewhere))
+        source = self._source(plan, address)
         address.reached, address.teller = True, ""
         self._learned_dials.discard(dial)
         self._book.on_verified(peer, address.endpoint)
         if was_paced:
-            self._pace.on_answered(address.resolved or address.endpoint)
+            self._pace.on_answered(source, address.resolved or address.endpoint)
             self._retry_held()
         return address
 
@@ -379,15 +392,19 @@ class Dialer:
 
     def on_failed(self, dial: int, reason: str, code: str) -> None:
         """The dial failed. `reason` is for people, `code` for programs."""
+        endpoint = self._dials[dial][1].resolved if dial in self._dials else ""
         found = self._finish(dial)
         if found is None or self._stopped:
             return
         plan, address = found
+        endpoint = endpoint or address.endpoint
         if address.forgotten:
             self._schedule(plan)
             return
         if address.teller:
             self._failures[address.branch] += 1
+        if self._is_paced(plan, address) and code not in NO_SILENCE:
+            self._pace.on_failed(self._source(plan, address), endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -400,6 +417,9 @@ class Dialer:
             elif self._is_hearsay(plan, address) and address.tries >= self._ctx.settings.told_tries:
                 if not self._is_vouched(plan.peer, address.teller):
                     self._forget(plan.peer, address.endpoint)
+            elif (plan.peer, address.endpoint) in self._book.elsewhere:
+                if self._pace.is_silent(self._source(plan, address), endpoint):
+                    self._forget_elsewhere(plan.peer, endpoint)
         self._schedule(plan)
 
     def on_self(self, dial: int) -> None:
@@ -652,12 +672,11 @@ class Dialer:
     def _is_held_back(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address learned from a peer must wait; then it is tried again by itself."""
         settings, now = self._ctx.settings, self._ctx.now.mono
-        is_paced = self._is_hearsay(plan, address) or self._is_told_name(plan, address)
-        is_paced = is_paced or (plan.peer, address.endpoint) in self._book.elsewhere
-        is_paced = is_paced or self._is_crowded(plan, address)
+        is_paced = self._is_paced(plan, address)
         endpoint = address.resolved or address.endpoint
         if is_paced:
-            wait = self._pace.wait(endpoint, self._linked_networks(), len(self._book.hearsay))
+            source = self._source(plan, address)
+            wait = self._pace.wait(source, endpoint, self._linked_networks(), len(self._book.hearsay))
             if wait > SLACK:
                 address.due_at, address.held = now + wait, True
                 self._schedule(plan)
@@ -678,6 +697,20 @@ class Dialer:
         if is_paced:
             self._pace.on_dial(endpoint)
         return False
+
+    def _is_paced(self, plan: DialPlan, address: DialAddress) -> bool:
+        """Return whether an address is dialled with the pace of hearsay."""
+        is_paced = self._is_hearsay(plan, address) or self._is_told_name(plan, address)
+        is_paced = is_paced or (not address.typed and (plan.peer, address.endpoint) in self._book.elsewhere)
+        return is_paced or self._is_crowded(plan, address)
+
+    def _source(self, plan: DialPlan, address: DialAddress) -> str:
+        """Return on whose word an address is dialled: the peer's or network's that told hearsay, one for all claims,
+        else its peer's own.
+        """
+        if self._is_crowded(plan, address):
+            return ""
+        return address.branch if self._is_hearsay(plan, address) else plan.peer
 
     def _is_hearsay(self, plan: DialPlan, address: DialAddress) -> bool:
         return not address.typed and (plan.peer, address.endpoint) in self._book.hearsay
@@ -734,7 +767,8 @@ class HearsayPace:
 
     A name is no host: to look one up counts like a dial that fails, unless it means an address that may be dialled. On
     loopback there is no pace: only peers of this machine are believed about it. An answer by the right key gives
-    everything back, so an honest mesh forms at once.
+    everything back, so an honest mesh forms at once. A host is silent on somebody's word if dials there have failed for
+    ten minutes, and none has succeeded: then it is dialled once an hour.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -742,11 +776,14 @@ class HearsayPace:
         settings = ctx.settings
         self._bucket = TokenBucket(settings.told_dials_a_second, settings.max_told_dials, ctx.now.mono)
         self._ready_at: dict[str, float] = {}  # by host and network
+        # By whose word and host: how many dials failed, when the first, when the last. The newest are last.
+        self._failed: dict[tuple[str, str], tuple[int, float, float]] = {}
 
-    def wait(self, endpoint: str, linked_networks: Container[str], waiting: int) -> float:
+    def wait(self, source: str, endpoint: str, linked_networks: Container[str], waiting: int) -> float:
         """Return the seconds until this endpoint may be dialled, 0 for now. More than one wait if many do.
 
         Args:
+            source: On whose word it is dialled.
             linked_networks: Those with a link there: a mesh on a local network needs no pause between its hosts.
             waiting: The number of all such addresses; they spread over the time that their dials take.
         """
@@ -757,6 +794,8 @@ class HearsayPace:
         ready_at = self._ready_at.get(host, now)
         if network not in linked_networks:
             ready_at = max(ready_at, self._ready_at.get(network, now))
+        if self.is_silent(source, endpoint):
+            ready_at = max(ready_at, self._failed[source, host][2] + settings.told_rest)
         if ready_at > now:
             return ready_at - now
         wait = self._bucket.wait(now)
@@ -778,11 +817,29 @@ class HearsayPace:
         """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
         self._bucket.tokens += 1
 
-    def on_answered(self, endpoint: str) -> None:
+    def on_answered(self, source: str, endpoint: str) -> None:
         """Note that the right key answered there."""
         self._bucket.tokens += 1
         for node in _nodes(endpoint):
             self._ready_at.pop(node, None)
+        self._failed.pop((source, _nodes(endpoint)[1]), None)
+
+    def on_failed(self, source: str, endpoint: str) -> None:
+        """Note that a dial failed there. What was noted last so long ago that it holds nothing back is forgotten."""
+        host, now = _nodes(endpoint)[1], self._ctx.now.mono
+        if not host or is_loopback(split_endpoint(endpoint)[0]):
+            return
+        count, since, _ = self._failed.pop((source, host), (0, now, now))
+        self._failed[source, host] = count + 1, since, now
+        rest = self._ctx.settings.told_rest
+        while len(self._failed) > MAX_SILENT or next(iter(self._failed.values()))[2] + 2 * rest < now:
+            del self._failed[next(iter(self._failed))]
+
+    def is_silent(self, source: str, endpoint: str) -> bool:
+        """Return whether nobody has answered at this host for so long, on this word, that it is dialled rarely."""
+        settings = self._ctx.settings
+        count, since, last = self._failed.get((source, _nodes(endpoint)[1]), (0, 0.0, 0.0))
+        return count >= settings.told_tries and last - since >= settings.told_kept
 
 
 def _nodes(endpoint: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
-from p2pchat.core.mesh.dialer import MANY_AT_ONE_HOST
+from p2pchat.core.mesh.dialer import MANY_AT_ONE_HOST, HearsayPace
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import START, Key, Meeting, Post
@@ -434,7 +434,54 @@ def test_a_contact_that_comes_and_goes_cannot_have_a_third_host_flooded(ports: i
     attack.run(600.0, alive=False)
     dialled = attack.dialled(VICTIM)
     assert len(dialled) >= 2 and all(later - at >= 29.5 for at, later in pairwise(dialled))
-    assert len(attack.ada.links.book.addresses(key.id)) == 8  # a contact's are kept
+    assert len(attack.ada.links.book.addresses(key.id)) == 8  # a contact's are kept a while
+
+
+@pytest.mark.parametrize("named", [f"{VICTIM}:{{}}", "a{}.example:80"], ids=["ports", "names"])
+def test_what_a_contact_says_again_and_again_of_a_silent_host_is_dialled_once_an_hour(named: str) -> None:
+    """Before: 1.8 dials a minute, for as long as the contact says it, and for seven days after that."""
+    attack, key = Attack(), Key("mallory")
+    attack.ada.contacts.add([key.id])
+    attack.names = {f"a{number}.example": [VICTIM] for number in range(8 * 600)}
+    book = attack.ada.links.book
+    for minute in range(240):
+        mallory = Post(key)
+        mallory.at(60 * minute)
+        met = Meeting(attack.ada, mallory)
+        met._links = 100 * minute
+        link = met.connect(mallory, host="203.0.113.5")
+        attack._take(attack.ada.got(link, Peers(0, [named.format(1 + 8 * minute + n) for n in range(8)])))
+        attack._take(attack.ada.handle(LinkDown(link, "lost")))
+        attack.run(60 * minute + 60.0, alive=False)
+    dialled = attack.dialled(VICTIM)
+    early = [at for at in dialled if at < 700.0]
+    assert 2 <= len(early) <= 22
+    assert 1 <= len(dialled) - len(early) <= 4
+    attack.run(60 * 240 + 3 * 3600.0, alive=False)  # it says nothing any more
+    assert attack.dialled(VICTIM, since=60 * 240 + 3700.0) == []
+    assert not book.elsewhere
+
+
+def test_who_stays_linked_has_a_silent_host_dialled_once_an_hour() -> None:
+    attack, key = Attack(), Key("mallory")
+    attack.ada.contacts.add([key.id])
+    link = attack.join(0)
+    attack.tell(link, *(f"{VICTIM}:{port}" for port in range(1, 61)))
+    attack.run(4 * 3600.0)
+    assert len(attack.dialled(VICTIM)) <= 22 + 4
+    assert 1 <= len(attack.dialled(VICTIM, since=700.0)) <= 4
+
+
+def test_an_answer_ends_the_silence_of_a_host() -> None:
+    ctx = Post(Key("ada")).ctx
+    pace = HearsayPace(ctx)
+    for minute in range(12):
+        ctx.now = ctx.now._replace(mono=60.0 * minute)
+        pace.on_failed("mallory", f"{VICTIM}:{minute + 1}")
+    waits = [pace.wait(source, f"{VICTIM}:80", (), 1) for source in ("mallory", "bob")]
+    assert waits == [3600.0, 0.0]
+    pace.on_answered("mallory", f"{VICTIM}:80")
+    assert pace.wait("mallory", f"{VICTIM}:80", (), 1) == 0.0
 
 
 def test_a_contact_is_dialled_at_once_where_it_was_seen() -> None:
