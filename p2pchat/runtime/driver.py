@@ -139,6 +139,7 @@ class Driver:
         self._unknown_at = 0.0  # when what unknown peers sent was last handled, however long it took
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
+        self.disk.on_quiet = self._on_quiet
         self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
         self.content: ContentWorker = ContentWorker(
             None if directory is None else directory / CONTENT_NAME, settings, self.put, connections.has_room,
@@ -474,6 +475,11 @@ class Driver:
                 for span in spans:
                     self.recent.add(span)
         self._emit(effect)
+
+    def _on_quiet(self) -> None:
+        """Give memory back after much was stored. Programs that follow have read the newest entries by now."""
+        self.recent.skip(self.recent.newest)
+        return_memory_soon()
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read released entries from storage."""

@@ -34,6 +34,8 @@ from p2pchat.storage.base import Storage, files_of
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
 WARM_AFTER = 1.0  # idle seconds until storage is warmed: 25 ms that no start and no commit should wait for; a guess
+RELEASED_AFTER = 2.0  # seconds without a commit until storage releases memory; a guess, as the next
+RELEASED_ABOVE = 256  # commits since it last did: fewer do not fill what it keeps
 RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
 MAX_RELOAD_AFTER = 30.0  # the same when it fails again and again, doubled each time
 STEADY_AFTER = 60.0  # seconds a storage must work until a failure counts as the first; a guess
@@ -58,6 +60,10 @@ class StorageWorker:
         directory: Where free disk space is checked; None for storage in memory.
         put: Called in the event loop with inputs for the core.
         on_answered: Called in the event loop after all answers that the threads gave so far.
+
+    Attributes:
+        on_quiet: Called in the event loop when nothing was committed for a while after many commits, and storage has
+            released memory.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class StorageWorker:
         self._directory = directory
         self._put = put
         self._on_answered = on_answered
+        self.on_quiet: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._writes: SimpleQueue[Commit | _Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
@@ -84,6 +91,7 @@ class StorageWorker:
         self._disk_check_scheduled = False
         self._disk = DiskLevel.ENOUGH
         self._warm = False
+        self._committed = 0  # since storage last released memory
         self._closed = False
         self._threads: list[threading.Thread] = []  # none with storage in memory
         self._closer: threading.Thread
@@ -252,6 +260,13 @@ class StorageWorker:
             except Empty:
                 self._warm = True
                 self._maintain(self.storage.warm)
+        if self._committed >= RELEASED_ABOVE:
+            try:
+                return self._writes.get(timeout=RELEASED_AFTER)
+            except Empty:
+                self._committed = 0
+                self._maintain(self.storage.release_memory)
+                self._answer(self.on_quiet)
         return self._writes.get()
 
     def _maintain(self, run: Callable[[], None]) -> None:
@@ -274,6 +289,7 @@ class StorageWorker:
         if not valid:
             return
         try:
+            self._committed += len(valid)
             self.storage.commit([commit.change for commit in valid])
         except Exception as error:  # after any error, nothing may count as stored
             self._failed_epoch = max(commit.epoch for commit in valid)

@@ -116,6 +116,9 @@ class Storage(Protocol):
     def tidy(self) -> None:
         """Do what commits leave for later, if it is due. Call it after a commit was answered, when nothing waits."""
 
+    def release_memory(self) -> None:
+        """Forget what only spares reading. Call it when nothing was committed for a while."""
+
     def check_writable(self) -> None:
         """Write something and delete it. Raises StorageError if a commit would fail now."""
 

@@ -53,6 +53,11 @@ class Database:
         self.driver = driver
         self._cursor = driver.cursor()
 
+    def forget_numbers(self) -> None:
+        """Forget the numbers of conversations and users. They are read again when they are needed."""
+        for numbers in self.numbers.values():
+            numbers.clear()
+
     # ---- transactions
 
     def begin(self) -> None:
@@ -65,8 +70,7 @@ class Database:
 
     def rollback(self) -> None:
         """Undo what was written since begin(); if the connection is lost, all of that is lost anyway."""
-        for numbers in self.numbers.values():
-            numbers.clear()
+        self.forget_numbers()
         with suppress(*self.dialect.errors):
             self.driver.rollback()
 

@@ -360,6 +360,9 @@ class MemoryStorage:
     def tidy(self) -> None:
         """Do nothing: nothing is left for later."""
 
+    def release_memory(self) -> None:
+        """Do nothing: all of it is needed."""
+
     def compact(self, *, all: bool) -> None:
         """Do nothing: Python has the memory again."""
 

@@ -171,6 +171,15 @@ class SqlStorage:
             with translate_errors(self._dialect):
                 self._dialect.tidy(self._write)
 
+    def release_memory(self) -> None:
+        writer = self._writing()
+        with translate_errors(self._dialect):
+            writer.release_memory()
+            self._dialect.release_memory(self._write)
+            with self._lock:
+                self._read.forget_numbers()
+                self._dialect.release_memory(self._read)
+
     def compact(self, *, all: bool) -> None:
         self._writing()
         with translate_errors(self._dialect):

@@ -139,6 +139,11 @@ class CommitWriter:
         if len(self.logs) > MOST_LOGS:
             self.logs.clear()
 
+    def release_memory(self) -> None:
+        """Forget what is read again when it is needed."""
+        self.logs.clear()
+        self._db.forget_numbers()
+
     def _forget(self) -> None:
         self.logs: dict[LogId, OpenLog] = {}
         self._next: dict[str, int] = {}

@@ -537,6 +537,26 @@ async def test_the_driver_is_called_in_the_turn_of_the_answers(storage: GatedSto
     await disk.close()
 
 
+async def test_memory_is_released_once_nothing_was_committed_for_a_while_after_much(
+    storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.runtime.storage_worker.RELEASED_AFTER", 0.01)
+    monkeypatch.setattr("p2pchat.runtime.storage_worker.RELEASED_ABOVE", 3)
+    calls = list[str]()
+    monkeypatch.setattr(storage, "release_memory", lambda: calls.append("storage"))
+    inputs = Inputs()
+    disk = StorageWorker(storage, Settings(), None, inputs.append)
+    disk.on_quiet = lambda: calls.append("quiet")
+    for ticket in range(1, 6):
+        disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
+        await until(lambda: len(inputs) == len(storage.commits))
+        assert ticket > 2 or not calls
+        if ticket == 3:
+            await until(lambda: "quiet" in calls)
+    await disk.close()
+    assert calls == ["storage", "quiet"]
+
+
 async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
     inputs = Inputs()
     disk = StorageWorker(storage, Settings(), None, inputs.append)

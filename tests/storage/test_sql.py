@@ -81,6 +81,25 @@ def test_tidy_keeps_the_write_ahead_log_small(path: Path) -> None:
         assert storage.last_place() == 251
 
 
+def test_memory_is_released_and_everything_goes_on(path: Path) -> None:
+    with closing(opened(path)) as storage:
+        authors = {f"user {number}": Author(f"user {number}", 1) for number in range(300)}
+        for place, author in enumerate(authors.values(), 1):
+            storage.commit([released(author.begins("x" * 2000), place)])
+        assert [len(all_entries(storage, name)) for name in authors] == [1] * 300
+        writer, writes, reads = storage._writer, storage._write, storage._read
+        assert writer is not None
+        assert len(writer.logs) == len(writes.numbers["users"]) == len(reads.numbers["users"]) == 300
+        storage.release_memory()
+        assert not (writer.logs or writes.numbers["users"] or reads.numbers["users"])
+        storage.commit([released(author.appends("y"), 301 + n) for n, author in enumerate(authors.values())])
+        assert {name: all_entries(storage, name) for name in authors} == {
+            name: author.raws for name, author in authors.items()
+        }
+    with pytest.raises(StorageError, match="was closed"):
+        storage.release_memory()
+
+
 def test_close_is_idempotent_and_later_calls_fail(path: Path) -> None:
     storage = opened(path)
     storage.close()

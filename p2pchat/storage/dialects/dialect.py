@@ -178,6 +178,9 @@ class Dialect(ABC):
     def tidy(self, database: Database) -> None:  # noqa: B027
         """Do what a later commit would otherwise do for many before it."""
 
+    def release_memory(self, database: Database) -> None:  # noqa: B027
+        """Give back the memory of pages that this connection has read or written."""
+
     def compact(self, database: Database, *, all: bool) -> None:  # noqa: B027
         """Give the room of deleted rows back to the disk; a large database only if `all` may take minutes."""
 

@@ -195,6 +195,9 @@ class SQLiteDialect(Dialect):
         """
         database.driver.execute("pragma wal_checkpoint(passive)").fetchall()
 
+    def release_memory(self, database: Database) -> None:
+        database.driver.execute("pragma shrink_memory")
+
     def compact(self, database: Database, *, all: bool) -> None:
         """Write the database anew without its free pages, then empty the write-ahead log, which holds old pages too.
 
