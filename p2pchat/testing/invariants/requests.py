@@ -1,8 +1,9 @@
 """Invariants of conversations that unknown users begin: nothing that waits is shown, and little of it is stored.
 
 In a fifth of the histories few of them come straight, or none, and hosted users accept some at random times. Nobody
-unknown hears what was read. At rest all users are known to each other, so that the other invariants find everything
-shown: once, in order, whatever was killed meanwhile. What still waits waits for a user who is hosted there no more.
+unknown hears what was read. Only what waits is deleted as a whole. At rest all users are known to each other, so that
+the other invariants find everything shown: once, in order, whatever was killed meanwhile. What still waits waits for a
+user who is hosted there no more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.log import Batch
 from p2pchat.core.sync.message_requests import stored_requests
 from p2pchat.core.sync.request_places import CHOICES
-from p2pchat.protocol import Frame, ReadFrame
+from p2pchat.protocol import ConversationId, Frame, ReadFrame
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.invariants.protocol import log_name
 
@@ -59,6 +60,12 @@ class RequestInvariants:
         if held and held + len(batch.raws) > settings.request_entries:
             self._invariants.fail("asking", peer, f"{log_name(batch.log)}: {len(batch.raws)} behind {held} that wait")
         self._sim.counts["asking_stored"] += 1
+
+    def deleted(self, peer: SimPeer, conversation: ConversationId) -> None:
+        """Check that a conversation that is deleted as a whole waits: nobody here has answered or seen it."""
+        request = stored_requests(peer.disk.storage.meta()).get(conversation)
+        if not peer.byzantine and (request is None or not request.waits):
+            self._invariants.fail("asking", peer, f"deletes {conversation[:6]}, which does not wait")
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """Check that a frame tells no unknown user what was read."""

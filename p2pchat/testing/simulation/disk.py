@@ -17,6 +17,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change, Prune
+from p2pchat.protocol import ConversationId
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.simulation.environment import Schedule
 
@@ -36,6 +37,7 @@ class SimDisk:
         on_batch: Called with every batch when it becomes durable.
         pruned: The entries 1..n of each log that were deleted here.
         on_prune: Called with every deletion when it becomes durable.
+        on_deletion: Called with every conversation that is about to be deleted as a whole.
         changes: Everything durable, in order.
     """
 
@@ -54,6 +56,7 @@ class SimDisk:
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self.pruned: dict[LogId, int] = {}
         self.on_prune: Callable[[Prune], None] = lambda prune: None
+        self.on_deletion: Callable[[ConversationId], None] = lambda conversation: None
         self.changes: list[Change] = []
         self._answer: Answer | None = None
         self._waiting: list[Commit] = []
@@ -122,9 +125,15 @@ class SimDisk:
         self.logs = {}
         self.pruned = {}
         for change in self.changes:
+            self._note_deleted(change)
             for batch in change.batches:
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
             self._note_pruned(change)
+
+    def _note_deleted(self, change: Change) -> None:
+        for log in [log for log in self.logs if log.conversation in change.deleted] if change.deleted else ():
+            del self.logs[log]
+            self.pruned.pop(log, None)
 
     def _note_pruned(self, change: Change) -> None:
         for prune in change.pruned:
@@ -147,8 +156,12 @@ class SimDisk:
 
     def _make_durable(self) -> None:
         changes = [order.change for order in self._writing]
+        for change in changes:
+            for conversation in change.deleted:
+                self.on_deletion(conversation)
         self.storage.commit(changes)
         for change in changes:
+            self._note_deleted(change)
             for batch in change.batches:
                 self.on_batch(batch)
                 self.logs.setdefault(batch.log, []).extend(batch.raws)

@@ -81,6 +81,7 @@ class SimPeer:
         self.disk: SimDisk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
         self.disk.on_prune = lambda prune: sim.invariants.deletions.stored(self, prune)
+        self.disk.on_deletion = lambda conversation: sim.invariants.requests.deleted(self, conversation)
         self.files: SimFiles = SimFiles(lambda: self.disk.broken)
         self.content: SimContent | None = None
         self.node: Node | None = None

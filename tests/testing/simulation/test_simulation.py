@@ -414,3 +414,23 @@ def test_who_had_no_room_for_the_proof_of_a_fork_holds_another_log_at_rest() -> 
     assert sim.settle()
     assert sim.counts["forks_ignored"] and ada.digest_for(bob) != bob.digest_for(ada)
     assert sim.check() == []
+
+
+def test_a_waiting_conversation_that_gave_way_is_stored_again_when_it_comes_again() -> None:
+    """What was deleted with it is not on the disk (seed 99, with files)."""
+    places = replace(SMALL, straight_requests_a_peer=0, max_requests=1, max_requests_a_peer=1)
+    sim = Simulation(seed=22, settings=places)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    bob.say("one", ada)
+    sim.run(5)
+    bob.crash()
+    cyd.say("two", ada)
+    sim.run(10)
+    assert sim.counts["request_deleted"] == 1 and texts(ada) == []
+    assert {log.user for log in ada.disk.logs} == {cyd.user}
+    bob.start()
+    ada.allow_all()
+    assert sim.settle()
+    assert sim.check() == []
+    assert sorted(texts(ada)) == ["one", "two"]
