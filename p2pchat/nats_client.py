@@ -1,8 +1,7 @@
-"""Connections to an engine, a NATS server, with nats-py (extra `nats`).
+"""NATS servers through nats-py (extra `nats`): their URLs, attempts to connect, and the ends of connections.
 
-runtime/engine.py carries links over such a connection, and a cluster of gateways keeps its accounts behind another one
-(web/cluster/engine_store.py). Here is what both need of nats-py: the URLs of servers, signing in, growing pauses
-between attempts, and the ends of connections.
+Links of peers (runtime/nats_connection.py) and the accounts of a cluster (web/cluster/engine_store.py) need the same of
+nats-py: the URLs of servers, signing in, growing pauses between attempts, and the ends of connections.
 """
 
 from __future__ import annotations

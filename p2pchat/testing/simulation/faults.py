@@ -23,8 +23,8 @@ from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
 from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
-from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.relay_network import EngineFaults
 from p2pchat.testing.simulation.simulation import Simulation
 
 EXPORTS_KEPT = 4  # files that may be used again

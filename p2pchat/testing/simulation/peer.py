@@ -53,7 +53,7 @@ class SimPeer:
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
         strict, odd: How its rules differ from those of others.
-        has_engine: It is linked through the engine (engine.py), too.
+        has_engine: It is linked through the engine (relay_network.py), too.
         listens: It takes direct connections; from its next start on.
         behind_router: A router lets none of them in.
         byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.

@@ -28,7 +28,6 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.presence import Chatter
 from p2pchat.testing.invariants.requests import accept_some
 from p2pchat.testing.simulation.attached_files import FileActions
-from p2pchat.testing.simulation.engine import EngineFaults
 from p2pchat.testing.simulation.environment import (
     cached_signatures,
     draw_settings,
@@ -43,6 +42,7 @@ from p2pchat.testing.simulation.environment import (
 from p2pchat.testing.simulation.faults import FaultInjector
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.relay_network import EngineFaults
 from p2pchat.testing.simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
 
 Tell = Callable[[str], None]
@@ -94,7 +94,7 @@ class Wanted:
         rules_differ: The rules of peers differ, and someone writes what others refuse.
         deletions: Someone deletes what is stored.
         blocks: Someone blocks others.
-        relay: An engine links peers that cannot dial each other (engine.py). Chance never decides this.
+        relay: An engine links peers that cannot dial each other (relay_network.py). Chance never decides this.
         files: Messages have files (attached_files.py). Chance never decides this.
     """
 

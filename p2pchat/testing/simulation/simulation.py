@@ -32,11 +32,11 @@ from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log
 from p2pchat.testing.invariants.promises import Invariants
 from p2pchat.testing.simulation.byzantine import MadeUpUser
-from p2pchat.testing.simulation.engine import SimEngine
 from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.network import SimWire
 from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.relay_network import SimEngine
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most

@@ -1,4 +1,4 @@
-"""A simulated engine, which links peers behind routers, and its faults.
+"""Simulated routers, and the engine that links peers behind them: who is behind one or uses it, and its faults.
 
 A peer with an engine is also at the endpoint `ID.relay:1`. Others with the engine reach it there while both are
 connected to it, also behind a router that lets nobody in. The engine goes, and all its connections break; it comes

@@ -1,4 +1,4 @@
-"""Connection to an engine: a NATS server that passes messages on between peers.
+"""One peer's connection to an engine, a NATS server: messages out and in, its own key, and why it is refused.
 
 The engine is never believed. It may forget, repeat, reorder and withhold messages, go away, or be run by somebody
 curious; what that means for links is decided in relay.py. Here are the messages that leave and come, and the key to
