@@ -81,7 +81,11 @@ class Source(NamedTuple):
     @property
     def imports(self) -> tuple[Import, ...]:
         """The imports of the file, parsed on first use, because every process that runs tests collects all tests."""
-        return _imports_of(self)
+        return _read(self)[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return _read(self)[1]
 
     @property
     def unit(self) -> str:
@@ -89,17 +93,18 @@ class Source(NamedTuple):
         return self.path.partition("/")[0].removesuffix(".py")
 
 
-def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[Import]:
-    """Yield every import in `code`, a file of `package`, at any depth."""
-    tree = ast.parse(code)
-    inside = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_for_types(node)
-        for child in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        at_top = id(node) not in inside
+def statements(body: Iterable[ast.AST], *, at_top: bool = True) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield every statement, at any depth, and whether it runs on import. No expression holds a statement."""
+    for node in body:
+        yield node, at_top
+        runs = at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not is_for_types(node)
+        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+            yield from statements(getattr(node, field, ()), at_top=runs)
+
+
+def imports_in(nodes: Iterable[tuple[ast.AST, bool]], package: tuple[str, ...]) -> Iterator[Import]:
+    """Yield every import among the statements of a file of `package`."""
+    for node, at_top in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, "", node.lineno, at_top)
@@ -111,8 +116,11 @@ def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[I
 
 
 @cache
-def _imports_of(source: Source) -> tuple[Import, ...]:
-    return tuple(imports_of(source.code, ("p2pchat", *Path(source.path).parent.parts)))
+def _read(source: Source) -> tuple[tuple[Import, ...], tuple[str, ...]]:
+    """Return the imports of a file and the names of the classes at its top; to parse all files takes seconds."""
+    body = ast.parse(source.code).body
+    imports = imports_in(statements(body), ("p2pchat", *Path(source.path).parent.parts))
+    return tuple(imports), tuple(node.name for node in body if isinstance(node, ast.ClassDef))
 
 
 def is_for_types(node: ast.AST) -> bool:
@@ -193,11 +201,11 @@ def test_no_file_name_occurs_twice_in_a_layer() -> None:
 
 def test_no_public_class_name_occurs_twice() -> None:
     classes = [
-        (node.name, source.path)
+        (name, source.path)
         for source in SOURCES
         if source.path != "sync/classes.py"  # its names are those of the asynchronous classes
-        for node in ast.parse(source.code).body
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        for name in source.classes
+        if not name.startswith("_")
     ]
     assert repeated(classes) == {}
 

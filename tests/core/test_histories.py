@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
 from p2pchat.testing.simulation.scenario import NOTHING, PlayResult, Wanted, play_many
-from tests.amounts import HISTORIES, HISTORIES_WITH_FILES, RELAYED_HISTORIES
+from tests.amounts import HISTORIES, HISTORIES_WITH_FILES, HISTORY_JOBS, RELAYED_HISTORIES
 from tests.conftest import Tell
 
 CHUNK = 25
@@ -23,7 +24,6 @@ RELAYED_CHUNK = 10
 RELAY = Wanted(relay=True)
 FILES = Wanted(files=True)
 FILES_CHUNK = 4
-JOBS = 2
 OFTEN = 50
 BEGAN = time.monotonic()
 
@@ -136,6 +136,11 @@ OF_RELAY = (
 # (tests/storage).
 
 
+def chunks(seeds: range, size: int) -> list[range]:
+    """Return the seeds in parts of this size, one for each test."""
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
+
+
 @pytest.fixture(scope="module")
 def all_played() -> PlayResult:
     """Return the counts of this run so far."""
@@ -144,9 +149,9 @@ def all_played() -> PlayResult:
 
 @pytest.mark.sampled
 @pytest.mark.timeout(300)  # a failing seed is shrunk for a minute
-@pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
-def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayResult) -> None:
-    here = played(range(first, first + CHUNK), NOTHING)
+@pytest.mark.parametrize("seeds", chunks(HISTORIES, CHUNK), ids=attrgetter("start"))
+def test_every_promise_holds_in_the_histories_from(seeds: range, all_played: PlayResult) -> None:
+    here = played(seeds, NOTHING)
     failed = failures(here, NOTHING, tell_steps=not all_played.broken)
     all_played.add(here)
     assert not failed, failed
@@ -154,9 +159,9 @@ def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayR
 
 @pytest.mark.sampled
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(0, RELAYED_HISTORIES, RELAYED_CHUNK))
-def test_every_promise_holds_with_an_engine_in_the_histories_from(first: int) -> None:
-    here = played(range(first, first + RELAYED_CHUNK), RELAY)
+@pytest.mark.parametrize("seeds", chunks(RELAYED_HISTORIES, RELAYED_CHUNK), ids=attrgetter("start"))
+def test_every_promise_holds_with_an_engine_in_the_histories_from(seeds: range) -> None:
+    here = played(seeds, RELAY)
     failed = failures(here, RELAY, tell_steps=True)
     assert not failed, failed
     assert {what: here.counts[what] for what in OF_RELAY if here.counts[what] < WITH_RELAY} == {}
@@ -164,9 +169,9 @@ def test_every_promise_holds_with_an_engine_in_the_histories_from(first: int) ->
 
 @pytest.mark.sampled
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(0, HISTORIES_WITH_FILES, FILES_CHUNK))
-def test_every_promise_holds_with_files_in_the_histories_from(first: int) -> None:
-    here = played(range(first, first + FILES_CHUNK), FILES)
+@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_FILES, FILES_CHUNK), ids=attrgetter("start"))
+def test_every_promise_holds_with_files_in_the_histories_from(seeds: range) -> None:
+    here = played(seeds, FILES)
     failed = failures(here, FILES, tell_steps=True)
     assert not failed, failed
     assert here.counts["content_arrived"]
@@ -175,7 +180,7 @@ def test_every_promise_holds_with_files_in_the_histories_from(first: int) -> Non
 def played(seeds: Sequence[int], wanted: Wanted) -> PlayResult:
     """Return the result of these histories."""
     here = PlayResult()
-    for some in play_many(seeds, JOBS, wanted=wanted):
+    for some in play_many(seeds, HISTORY_JOBS, wanted=wanted):
         here.add(some)
     return here
 
