@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -24,7 +24,7 @@ from p2pchat.messaging.groups import Group, Undelivered, group_changed
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import NOT_SHOWN, users_with
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
-from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
+from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import Subscription
 from p2pchat.protocol import PeerId, UserId
 
@@ -168,11 +168,11 @@ class EventDispatcher:
             reader.wake()
 
     def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
-        log, is_wanted = effect.log, any(reader.wants_receipts(effect.log, "delivered") for reader in self.readers)
-        delivered = self._tracker.delivered
-        self._push_receipts(
-            delivered(log, effect.first, effect.last, effect.member, effect.others, is_reported=is_wanted)
+        readers = self._readers_of(effect.log, "delivered")
+        updates = self._tracker.delivered(
+            effect.log, effect.first, effect.last, effect.member, effect.others, is_reported=bool(readers)
         )
+        _push(updates, readers)
 
     def _on_read(self, effect: fx.ReadReceipt) -> None:
         read = (effect.log, effect.first, effect.last, effect.member)
@@ -184,10 +184,12 @@ class EventDispatcher:
         self._push_receipts(self._tracker.take(log, first, last, member))
 
     def _push_receipts(self, updates: list[ReceiptUpdate]) -> None:
-        for update in updates:
-            for reader in self.readers:
-                if reader.wants_receipts(update.log, update.kind):
-                    reader.push_receipts(update)
+        """Report updates, which are of one log and of one kind."""
+        if updates:
+            _push(updates, self._readers_of(updates[0].log, updates[0].kind))
+
+    def _readers_of(self, log: LogId, kind: Kind) -> list[Subscription]:
+        return [reader for reader in self.readers if reader.wants_receipts(log, kind)]
 
     def _on_link_changed(self, effect: fx.LinkChanged) -> None:
         if effect.endpoint:
@@ -364,6 +366,12 @@ class EventDispatcher:
                 if me not in made:
                     made[me] = make(reader.viewer)
                 reader.push(subject, made[me], audience)
+
+
+def _push(updates: Sequence[ReceiptUpdate], readers: Sequence[Subscription]) -> None:
+    for update in updates:
+        for reader in readers:
+            reader.push_receipts(update)
 
 
 def _ref(text: str) -> Ref:
