@@ -133,10 +133,10 @@ class Requests:
     def on_user_hosted(self, user: UserId) -> None:
         """Give the stored conversations of a user their places. With other users of this peer it has no requests."""
         self.groups.on_user_hosted(user)
-        for id in self._conversations.direct(user):
-            if id in self.by_id:
-                self._load(self._conversations.by_id[id])
-        self._open_known(self.by_id)
+        held = [id for id in self._conversations.direct(user) if id in self.by_id]
+        for id in held:
+            self._load(self._conversations.by_id[id])
+        self._open_known(held)
 
     def on_user_unhosted(self, user: UserId) -> None:
         self.groups.on_user_unhosted(user)
