@@ -9,6 +9,9 @@ lacks (fetch.py).
 A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
 So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.
 
+Users who come during a comparison share the next one, which begins when it ends, or in time if it never does. So a
+thousand users who come one after the other cost a few comparisons of everything.
+
 Source: docs/protocol.md, "Compare". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
 Functions", 2003). It protects against accidents; heads prove the entries.
 """
@@ -33,6 +36,7 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, Use
 
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
+NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
@@ -71,28 +75,66 @@ class AntiEntropy:
 
     # ---- digests
 
+    def begin_next(self, remote: RemoteState, *, ask: bool = False) -> int:
+        """Start a comparison since users came at either end, once the present one is over. Return its number."""
+        comparison = remote.comparison
+        if comparison.all_compared or comparison.number < 2:  # the first one may be of nobody but the peer's own user
+            self._begin(remote, ask=ask)
+            return comparison.number
+        if comparison.next_timer is None:
+            wait = NEXT_WITHIN * self._ctx.settings.gossip_within
+            comparison.next_timer = self._sync.after(wait, partial(self._on_next_due, remote))
+        self._on_users_changed(remote)
+        return comparison.number + 1
+
+    def _on_next_due(self, remote: RemoteState) -> None:
+        if self._sync.is_up(remote):
+            self._begin(remote, ask=True)  # it began none itself if it was told of nobody new
+
+    def _on_users_changed(self, remote: RemoteState) -> None:
+        """Take that the present comparison, or the next, is one of all users of a remote."""
+        remote.comparison.known_users = dict.fromkeys(remote.link.users)
+        self._forks.send_to_hosts(remote)
+
     def begin(self, remote: RemoteState) -> None:
-        """Start a comparison with a remote whose users are known now, or have changed."""
+        """Start a comparison now, of what was compared before, too. It is also the one for which users wait."""
+        remote.named.clear()  # it ignored or forgot names for which it had no place
+        self._begin(remote)
+
+    def _begin(self, remote: RemoteState, *, ask: bool = False) -> None:
         comparison = remote.comparison
         comparison.begun = True
-        comparison.known_users = dict.fromkeys(remote.link.users)
+        comparison.number += 1
+        if comparison.next_timer is not None:
+            comparison.next_timer.cancel()
+            comparison.next_timer = None
         comparison.all_compared = comparison.digest_sent = False
         comparison.compared.clear()
-        remote.named.clear()  # it ignored or forgot names that concern its new users
-        self._forks.send_to_hosts(remote)
+        comparison.sums_through = ""  # pages of the former comparison, still on their way, do not end this one
+        comparison.differing, comparison.marks_through = {}, {}
+        self._on_users_changed(remote)
         if comparison.digest_timer is not None:
             comparison.digest_timer.cancel()
-        self._repeat_digest(remote, self._ctx.settings.gossip_within)
+        self._repeat_digest(remote, self._ctx.settings.gossip_within, ask)
 
-    def _repeat_digest(self, remote: RemoteState, wait: float) -> None:
+    def _end(self, remote: RemoteState) -> None:
+        """Note that everything is compared, but for users who wait for the next comparison."""
+        comparison = remote.comparison
+        comparison.ended = comparison.number
+        comparison.all_compared = comparison.next_timer is None
+        if comparison.next_timer is not None:
+            comparison.next_timer.cancel()
+            comparison.next_timer = self._sync.after(0.0, partial(self._on_next_due, remote))
+
+    def _repeat_digest(self, remote: RemoteState, wait: float, ask: bool) -> None:
         """Send the digest, and repeat it less and less often until everything is compared."""
         comparison = remote.comparison
         comparison.digest_timer = None
         if self._sync.is_up(remote) and not (comparison.all_compared and comparison.digest_sent):
             if remote.accepts_marks:
-                self.send_digest(remote, ask=comparison.digest_sent)
+                self.send_digest(remote, ask=ask or comparison.digest_sent)
             again = min(2 * wait, self._ctx.settings.digest_every)
-            comparison.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again))
+            comparison.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again, ask))
 
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
@@ -135,8 +177,8 @@ class AntiEntropy:
         remote.clear_ahead()
         for conversation in shared:
             self._on_equal(remote, conversation)
-        remote.comparison.all_compared = True
         remote.comparison.differing.clear()
+        self._end(remote)
         self._end_newcomer()
         if ask:
             self.send_digest(remote)
@@ -183,7 +225,7 @@ class AntiEntropy:
         if in_order:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
-            comparison.all_compared = True
+            self._end(remote)
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str
@@ -311,7 +353,7 @@ class AntiEntropy:
             comparison.compared[conversation] = None
             comparison.differing.pop(conversation, None)
             if comparison.sums_through == LAST_ID and not comparison.differing:
-                comparison.all_compared = True
+                self._end(remote)
             if conversation == self._sync.conversations.room:
                 self._end_newcomer()
 

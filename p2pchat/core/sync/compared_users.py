@@ -3,7 +3,7 @@
 A user who was hosted elsewhere before has conversations of which this peer holds nothing yet. A comparison that began
 before the other peer knew that the user is hosted here, too, says nothing about them, and its last frames may still be
 on their way. So the other peer is pinged behind the announcement: what comes after its pong is about these
-conversations, too. Then a comparison begins anew, and when it is over, what is fetched has to come and to be durable.
+conversations, too. Then the next comparison counts, and when it is over, what is fetched has to come and to be durable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Wait:
 
     user: UserId
     until: float  # monotonic
-    pongs: dict[int, int] = field(default_factory=dict)  # by link: the pong awaited; 0: the comparison has begun
+    pongs: dict[int, int] = field(default_factory=dict)  # by link: the pong awaited
+    comparisons: dict[int, int] = field(default_factory=dict)  # by link: the comparison awaited behind the pong
     commit: int | None = None  # the commit that has to be durable; None: nothing was compared yet
 
 
@@ -35,12 +36,13 @@ class ComparedUsers:
     """Waits for comparisons of hosted users' conversations.
 
     Args:
-        begin: Begins a comparison with a remote anew.
+        begin: Begins a comparison with a remote that answers in any case, once the present one is over. Returns its
+            number.
         pending: The commits that are not durable, by number, the oldest first.
     """
 
     def __init__(
-        self, sync: SyncContext, begin: Callable[[RemoteState], None], pending: Mapping[int, object]
+        self, sync: SyncContext, begin: Callable[[RemoteState], int], pending: Mapping[int, object]
     ) -> None:  # fmt: skip
         self._sync = sync
         self._begin = begin
@@ -64,18 +66,17 @@ class ComparedUsers:
 
     def _check(self) -> None:
         pinged: dict[int, int] = {}
-        begun: dict[int, RemoteState] = {}
+        begun: dict[int, list[Wait]] = {}
         behind: dict[int, set[UserId]] = {}
         for ticket, wait in list(self._waits.items()):
             for remote in self._hosts(wait.user) if wait.commit is None else ():
                 link = remote.link
                 if link.id not in wait.pongs:
                     wait.pongs[link.id] = pinged.get(link.id) or pinged.setdefault(link.id, self._ping(remote))
-                elif wait.pongs[link.id]:
+                elif link.id not in wait.comparisons:
                     if link.pongs >= wait.pongs[link.id]:
-                        wait.pongs[link.id] = 0
-                        begun[link.id] = remote
-                elif remote.comparison.all_compared:
+                        begun.setdefault(link.id, []).append(wait)
+                elif remote.comparison.ended >= wait.comparisons[link.id]:
                     if link.id not in behind:
                         behind[link.id] = self._users_behind(remote)
                     if wait.user not in behind[link.id]:
@@ -84,8 +85,10 @@ class ComparedUsers:
                 self._end(ticket, True)
             elif self._sync.ctx.now.mono >= wait.until or wait.user not in self._sync.hosted:
                 self._end(ticket, False)
-        for remote in begun.values():
-            self._begin(remote)
+        for id, waits in begun.items():
+            number = self._begin(self._sync.remotes[id])
+            for wait in waits:
+                wait.comparisons[id] = number
         if self._waits:
             self._sync.after(max(CHECKED_EVERY, CHECKED_EVERY_OF_EACH * len(self._waits)), self._check)
 

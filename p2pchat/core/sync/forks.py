@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from p2pchat.core.context import KeySet
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
@@ -44,7 +45,7 @@ from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import Entries, Mark, UserId
+from p2pchat.protocol import ConversationId, Entries, Mark, UserId
 
 MAX_UNKNOWN_WARNED = 16  # forks of unknown users in one run that cause a warning: they may be made up. A guess
 
@@ -68,6 +69,7 @@ class Forks:
         self._ctx = sync.ctx
         self._people = people
         self._order = order
+        self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
         self._unknown_warned = 0
         self._on_fork = on_fork
@@ -102,6 +104,7 @@ class Forks:
 
     def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
         log.forked, log.own = True, False
+        self.conversations[conversation.id] = None
         self._sync.change_run_if_cloned(log.id)
         if conversation.log(log.id.user, log.id.run) is not log:
             conversation.add(log)
@@ -175,7 +178,10 @@ class Forks:
         For group operations send that of all writers, since visibility in the talk depends on it.
         """
         users = remote.link.users.keys()
-        for conversation in self._sync.shared_conversations(remote):
+        held = [self._sync.conversations.by_id.get(id) for id in sorted(self.conversations)]
+        for conversation in held:
+            if conversation is None or not self._sync.shares(remote, conversation):
+                continue
             writers = conversation.writers.open
             for user in sorted(writers if conversation.is_operations else users & writers.keys()):
                 for log in writers[user].logs.values():

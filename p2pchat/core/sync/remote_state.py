@@ -51,6 +51,9 @@ class Comparison:
     """The comparison with one remote, kept by AntiEntropy."""
 
     begun: bool = False
+    number: int = 0  # of the present or last one, counted from 1
+    ended: int = 0  # number of the last one that ended; one that gave way to the next never does
+    next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
     known_users: KeySet[UserId] = field(default_factory=dict)  # its users when the comparison began, and fresh ones
     digest_sent: bool = False  # since the comparison began
     digest_timer: Timer | None = None  # repeats the digest until everything is compared

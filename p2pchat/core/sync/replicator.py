@@ -139,7 +139,7 @@ class Replicator:
             self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks
         )
         self.compared_users: ComparedUsers = ComparedUsers(
-            self.context, self.anti_entropy.begin, self._pending_commits
+            self.context, partial(self.anti_entropy.begin_next, ask=True), self._pending_commits
         )  # fmt: skip
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
@@ -276,7 +276,9 @@ class Replicator:
         if remote.comparison.begun and (is_nothing_new or all(u in remote.comparison.known_users for u in users)):
             remote.comparison.known_users.update(dict.fromkeys(users))
         else:
-            self.anti_entropy.begin(remote)
+            new = [user for user in users if user not in remote.comparison.known_users]
+            self.context.forget_names(remote, new)  # it ignored or forgot these
+            self.anti_entropy.begin_next(remote)
 
     def compare_all(self) -> None:
         """Compare with every link again."""
@@ -387,7 +389,7 @@ class Replicator:
     ) -> None:
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
-                remote.named.clear()  # a remote that forgot its names needs them again
+                self.context.forget_names(remote, [user])  # a remote that ignored or forgot these needs them again
         self.delivery_receipts.add_marks(delivered)
         self.delivery_receipts.rosters.on_hosts_changed(user)
         self.read_receipts.on_user_hosted(user, reads)
@@ -743,6 +745,7 @@ class Replicator:
         if conversation is not None:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
+            self.forks.conversations[id.conversation] = None
             conversation.writer(id.user).may_have_stored = True  # perhaps: storage is asked
 
     def _resume_waiting(self, stored: Stored) -> None:

@@ -330,6 +330,14 @@ class SyncContext:
             frame.names = [self.conversations.by_id[id].naming for id in new]
         self.ctx.emit(Send(frame, [remote.link.id]))
 
+    def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
+        """Name the conversations of these users again on a link, and all groups."""
+        for id in (id for user in users for id in self.conversations.direct(user)):
+            remote.named.pop(id, None)
+        for group in self.conversations.groups.values():
+            remote.named.pop(group.id, None)
+            remote.named.pop(group.talk, None)
+
     def tell_refused(self, remote: RemoteState) -> None:
         """Tell a peer which logs of shared conversations are refused here, each once.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import DiskLow, LinkFilled, QuotaLifted
+from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED
 from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
-from p2pchat.protocol import Digest, Have, Mark, Naming, RefusedLog, Want
-from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
+from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, RefusedLog, Want
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page, sums
 
 
 def digest(*authors: Author, ask: bool = False) -> Digest:
@@ -126,6 +127,23 @@ def test_announcing_users_repeatedly_keeps_one_digest_timer() -> None:
         begin_again(ada)
     world.pass_time(1.1)
     assert ada.take() == ["to bob: digest ask"]
+
+
+def test_users_who_come_during_a_comparison_get_the_next_one() -> None:
+    world = World()
+    ada = world.peer("ada", digest_every=1000.0)
+    ada.open("cyd"), ada.open("dan")
+    far = ada.far("bob")
+    begin_again(ada)
+    for name in ("cyd", "dan"):
+        cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
+        assert "to bob: digest ask" not in far.say(Here([Hosted(IDS[name], name, "online", cert=cert)]))
+    far.say(sums(), page())
+    world.pass_time(0.2)
+    assert ada.take() == ["to bob: digest ask"]
+    far.say(sums(), page())
+    world.pass_time(20.0)
+    assert ada.take() == []
 
 
 def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:

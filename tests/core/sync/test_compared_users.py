@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.core.context import HostedIdentity
-from p2pchat.core.inputs import ComparisonAwaited, UserHosted, UserUnhosted
+from p2pchat.core.inputs import ComparisonAwaited, ConversationOpened, DiskLow, UserHosted, UserUnhosted, WriteRequest
 from p2pchat.core.log import mark_hash
+from p2pchat.core.records import DiskLevel
+from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
+from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Digest, Pong
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, Author, Far, Peer, World, dm, have, sums
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, NAMES, Author, Far, Peer, World, dm, have, sums
 
 BOB = IDS["bob"]
 ENDED, LATE = "comparison ended", "comparison not ended in time"
@@ -74,3 +80,38 @@ def test_a_wait_ends_in_time_and_when_the_user_is_gone() -> None:
     assert passing(world, ada) == [LATE]
     ada.put(UserUnhosted(BOB))
     assert passing(world, ada) == [LATE]
+
+
+def test_the_next_comparison_begins_although_the_present_one_never_ends() -> None:
+    world = World()
+    ada, far = awaiting(world)
+    ada.put(DiskLow(DiskLevel.NOTHING))
+    ada.put(DiskLow(DiskLevel.ENOUGH))  # a comparison begins, and nothing is answered
+    far.say(Pong())
+    world.pass_time(NEXT_WITHIN + 0.2)
+    far.say(equal())
+    assert passing(world, ada) == [ENDED]
+
+
+def test_users_who_come_during_a_comparison_share_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that starts again gets its users back within seconds, and compares thousands of conversations."""
+    world = World()
+    ada, bob = world.peer("ada", digest_every=1000.0), world.peer("bob", digest_every=1000.0)
+    users = [Identity.from_seed(bytes([number]) * 32) for number in range(100)]
+    for user in users:
+        monkeypatch.setitem(NAMES, user.peer_id, "somebody")
+        bob.put(UserHosted(HostedIdentity(user.peer_id, "", user.sign)))
+        bob.put(ConversationOpened(dm_naming(bob.id, user.peer_id)))
+        bob.put(WriteRequest(1, bob.id, dm_id(bob.id, user.peer_id), "text", ["psst"]))
+    world.link(ada, bob)
+    ada.take(), bob.take()
+    for ticket, user in enumerate(users, 10):
+        ada.put(UserHosted(HostedIdentity(user.peer_id, "", user.sign)))
+        ada.put(ComparisonAwaited(ticket, user.peer_id, 60.0))
+    world.pass_time(1.0)
+    told = ada.take()
+    assert [line for line in told if line.startswith("comparison")] == [ENDED] * len(users)
+    held = {dm_id(bob.id, user.peer_id) for user in users}
+    assert all(ada.node.sync.conversations.by_id[id].writers for id in held)
+    digests = [line for line in (*told, *bob.take()) if ": digest" in line]
+    assert 2 <= len(digests) <= 10, "one began a comparison for each user"
