@@ -39,7 +39,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "page_marks": ("protocol: digest_and_have_hold_1000_items",
                    "protocol: a_page_with_a_name_for_each_item_fits_a_frame_up_to_500"),
     "max_wants": ("core/sync/serve: more_than_64_open_wants_are_a_fault",
-                  "core/sync/fetch: 64_wants_are_open_at_once_and_a_closed_one_starts_the_next"),
+                  "core/sync/missing_entries: 64_wants_are_open_at_once_and_a_closed_one_starts_the_next"),
     "max_tips": ("protocol: a_user_has_64_tips", "core/sync/ingest: a_writer_has_at_most_64_tips"),
     "max_before": ("limits: a_log_builds_on_8_logs_and_an_entry_follows_2_at_most",),
     "max_after": ("limits: a_log_builds_on_8_logs_and_an_entry_follows_2_at_most",),
@@ -116,7 +116,9 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "clone_window": ("core/mesh/links: two_processes_with_one_key_are_noticed_and_the_first_stays_linked",),
     "clone_patience": ("core/mesh/links: two_processes_with_one_key_are_noticed_and_the_first_stays_linked",),
     # sync
-    "want_progress_timeout": ("core/sync/fetch: who_gives_nearly_nothing_for_ten_seconds_is_given_up_for_the_next",),
+    "want_progress_timeout": (
+        "core/sync/missing_entries: who_gives_nearly_nothing_for_ten_seconds_is_given_up_for_the_next",
+    ),
     "want_after": ("core/sync/anti_entropy: announced_entries_are_wanted_after_a_second",),
     "gossip_within": ("core/node: entries_of_a_departed_writer_come_from_another_peer",),
     "order_wait": ("core/sync/causal_order: an_unavailable_entry_is_awaited_for_30_s_then_a_gap_is_shown",),

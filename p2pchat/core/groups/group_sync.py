@@ -23,8 +23,8 @@ from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
 from p2pchat.core.shares import address_line
 from p2pchat.core.sync.causal_order import CausalOrder
-from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
+from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension

@@ -7,7 +7,7 @@ the next number of this database, in the transaction that releases it; consumers
 durable and acknowledged; only showing them waits.
 
 Whoever sent a missing entry to its followers alone delays them all. So the peer of the waiting entry's writer is soon
-asked for it, as that peer had it (fetch.py).
+asked for it, as that peer had it (missing_entries.py).
 
 What waits is found by what it waits for (log_sets.py). Entries of unknown users share places to wait, by where they
 come from (shares.py). Those without a place are released at once, with a gap mark.
@@ -28,9 +28,9 @@ from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.shares import Shares
-from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

@@ -3,7 +3,7 @@
 A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
 on what is held (validation.py). When a head fails, the good batches before it are kept. When the author signed another
 chain than the one held, the log has forked (forks.py). A batch that leaves a gap is dropped, not buffered, and
-everything missing is fetched (fetch.py).
+everything missing is fetched (missing_entries.py).
 
 Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the cost of the rules.
 """
@@ -28,9 +28,9 @@ from p2pchat.core.log import (
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
 from p2pchat.core.sync.causal_order import CausalOrder
-from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

@@ -5,12 +5,12 @@ bytes is requested from storage only when it matters: not while everything store
 room. Until the answer, entries of that user wait (ingest.py). The request is made while none of the user's entries is
 on its way to disk, so the answer is exact and no limit is ever exceeded.
 
-A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
-`lift` removes every limit of a user permanently. Then everything is compared again and the refused entries arrive.
-Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come from,
-where each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its gateway
-has. A contact may bring half of what all unknown users may have. While the disk is nearly full, nothing of unknown
-users is stored, then nothing of others. Nothing of blocked users ever is, and nobody is told.
+A full user's peers are sent `full`; nothing of the user is fetched (missing_entries.py), and other entries do not wait
+for it. `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries
+arrive. Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come
+from, where each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its
+gateway has. A contact may bring half of what all unknown users may have. While the disk is nearly full, nothing of
+unknown users is stored, then nothing of others. Nothing of blocked users ever is, and nobody is told.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """

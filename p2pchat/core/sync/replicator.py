@@ -45,7 +45,6 @@ from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.conversations import Conversations
-from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
@@ -53,6 +52,7 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
+from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers

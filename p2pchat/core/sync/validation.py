@@ -27,9 +27,9 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.records import LogFacts, LogKey
-from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError

@@ -1,4 +1,4 @@
-"""Fetching missing entries: one want per conversation and user, sent to one link whose mark is ahead.
+"""Missing entries: one want per conversation and user, sent to one link whose mark is ahead.
 
 A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
 not arrived within a second, since their writer pushes them. A link that gives nearly nothing for ten seconds is given
