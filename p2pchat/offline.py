@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.groups.group import GroupReplica, GroupView
+from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.records import META_NAME, LogKey

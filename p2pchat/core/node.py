@@ -29,7 +29,7 @@ from p2pchat.core.effects import (
     WarningIssued,
     WriteRefused,
 )
-from p2pchat.core.groups.group import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,

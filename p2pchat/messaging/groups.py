@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.effects import GroupUpdate
-from p2pchat.core.groups.group import GroupReplica, GroupView
+from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.groups.state import LEAVE, OPERATION
 from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.groups.group import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import LogId, Ref, decode_entry, referred_id

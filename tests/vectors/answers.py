@@ -10,7 +10,7 @@ from p2pchat.config import Settings
 from p2pchat.core.content.attachments import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.edits import RELATION_KINDS, relation_of
-from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
 from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import Counted, WriteRefused
-from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import (
     LEAVE,
     MAX_MEMBERS,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.context import Context
-from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import GroupOperation
 from p2pchat.core.inputs import RequestLeft
 from p2pchat.core.sync.conversations import Conversations

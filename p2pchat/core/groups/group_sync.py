@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group import Difference, GroupReplica, GroupView
+from p2pchat.core.groups.group_replica import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry

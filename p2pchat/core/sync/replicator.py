@@ -28,8 +28,8 @@ from p2pchat.core.effects import (
     WriteAccepted,
     WriteRefused,
 )
-from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.group_editor import GroupEditor
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from typing import NoReturn
 
-from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.core.sync.conversations import Conversations

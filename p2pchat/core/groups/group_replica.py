@@ -1,4 +1,4 @@
-"""Replica of one group: all known entries of its conversation, and the state they give.
+"""Replica of one group: all known entries of its conversation, few of users not known to own it, and their state.
 
 Entries come as they are stored, in any order of logs. Each call returns what changed. Entries are never removed: a user
 that was named once stays named.

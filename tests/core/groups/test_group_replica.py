@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.groups.group import MAX_EARLY, GroupReplica
+from p2pchat.core.groups.group_replica import MAX_EARLY, GroupReplica
 from p2pchat.core.groups.state import (
     MAX_LEAVES,
     MAX_TIED,
