@@ -35,11 +35,12 @@ FILES = (
     "link_rules",
     "frame_rules",
     "entry_rules",
-    "sync_rules",
-    "peer_rules",
+    "comparison_and_receipt_rules",
+    "serving_rules",
     "fork_rules",
     "group_rules",
-    "full_rules",
+    "hosted_user_rules",
+    "export_file_rules",
 )
 RULE_TIMEOUTS = 6  # a rule may take this many times as long as one wait; a guess
 RECORDED = 400  # frames of one rule that are kept

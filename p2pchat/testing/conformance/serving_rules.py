@@ -1,4 +1,4 @@
-"""Rules of level peer: serving what others wrote, tips, addresses, and the order in which entries are shown."""
+"""Rules of level peer about what is passed on: entries of others, tips, and addresses; and the order of display."""
 
 from __future__ import annotations
 

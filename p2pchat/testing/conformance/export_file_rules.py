@@ -1,7 +1,7 @@
-"""Rules of level full about hosted users and export files.
+"""Rules of level full about export files: their form, and what of them is taken.
 
-The commands of docs/conformance.md host users and name files. The kit and the candidate read each other's files, so
-these rules need both on one machine.
+The commands of docs/conformance.md name files. The kit and the candidate read each other's files, so these rules need
+both on one machine.
 """
 
 from __future__ import annotations
@@ -10,93 +10,14 @@ from pathlib import Path
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId, batch_of, head_message, verify
-from p2pchat.core.mesh.handshake import host_message
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import Mark
 from p2pchat.testing.conformance.group_rules import order, ordered
 from p2pchat.testing.conformance.member import ScriptedLog
 from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import RuleSkipped, ScriptedLink, check, framed, mentioned, now_us
+from p2pchat.testing.conformance.scripted_link import RuleSkipped, ScriptedLink, check, framed, mentioned
 
-HOSTING, READING, FORMAT = "protocol.md#hosting", "protocol-files.md#reading", "protocol-files.md#format"
-WEEK_MS = 7 * 24 * 3_600_000
-
-
-# ---- hosted users
-
-
-async def hosted(kit: Kit, link: ScriptedLink) -> tuple[str, wire.Hosted]:
-    """Let the candidate host one more user; return the name and the announcement."""
-    name = f"h{kit.draw('user', 4).hex()}"
-    await ordered(link, f"/host {name}")
-    here = await link.next(
-        wire.Here, f"`here` with {name}", where=lambda one: any(user.name == name for user in one.users)
-    )
-    return name, next(user for user in here.users if user.name == name)
-
-
-@rule("full", HOSTING, "A peer MAY speak for a user with another key than its own when it shows the user's certificate")
-async def hosted_users_are_certified(kit: Kit) -> None:
-    link = await kit.join("ada")
-    _, user = await hosted(kit, link)
-    cert = user.cert
-    check(cert is not None, "it has no certificate")
-    assert cert is not None
-    check(0 < cert.until_ms - cert.from_ms <= WEEK_MS, f"it is good from {cert.from_ms} until {cert.until_ms}")
-    now = now_us() // 1000
-    check(cert.from_ms - 60_000 <= now < cert.until_ms, "it is not good now")
-    message = host_message(user.id, kit.candidate, cert.from_ms, cert.until_ms)
-    check(verify(user.id, bytes.fromhex(cert.sig), message), "its signature is wrong")
-
-
-@rule("full", "protocol.md#presence", "A newly hosted user MUST be announced before any other frame about that user.")
-async def hosted_users_answer_with_their_own_key(kit: Kit) -> None:
-    ada, bob = await kit.join("ada"), await kit.join("bob")
-    _, user = await hosted(kit, ada)
-    await bob.until(lambda: user.id in bob.member.told, "`here` with the new user on another link")
-    for link in (ada, bob):
-        conversation = link.member.dm(user.id)
-        log, batch = link.member.say(conversation, f"to the new user from {link.label}")
-        link.send(batch)
-        await link.acked(log)
-        await link.answer(conversation, f"to the new user from {link.label}", log.ref(), user=user.id)
-        first = next(place for place, text in enumerate(link.texts) if user.id in text)
-        check(isinstance(link.frames[first], wire.Here), f"the first frame about the user is {link.texts[first][:80]}")
-
-
-@rule("full", "protocol.md#here", "After `go`, each end sends all its users")
-async def a_new_link_is_told_of_all_users(kit: Kit) -> None:
-    ada = await kit.join("ada")
-    users = [(await hosted(kit, ada))[1] for _ in range(2)]
-    bob = await kit.join("bob")
-    missing = [user.name for user in users if user.id not in bob.member.told]
-    check(not missing and kit.candidate in bob.member.told, f"the first list of users lacks {missing}")
-    await bob.echoed("and you yourself?", bob.member.dm())
-
-
-@rule("full", "protocol.md#here", "`gone`: no longer hosted.")
-async def a_user_that_is_hosted_no_longer_is_gone(kit: Kit) -> None:
-    ada = await kit.join("ada")
-    name, user = await hosted(kit, ada)
-    conversation = ada.member.dm(user.id)
-    await ordered(ada, f"/unhost {name}")
-    await ada.next(wire.Here, "`here` with the user in `gone`", where=lambda one: user.id in one.gone)
-    log = ada.member.log(conversation)
-    before = len(ada.frames)
-    ada.send(log.text("are you there?"))
-    await ada.echoed("who is there?", ada.member.dm())
-    told = [one for one in ada.frames[before:] if conversation in mentioned(one)]
-    check(not told, "a message to a user who is hosted no longer was acknowledged")
-
-
-@rule("full", "protocol.md#names", "after its own `here` with one user more")
-async def conversations_are_named_again_with_one_user_more(kit: Kit) -> None:
-    """Let the candidate send names again: each of its frames is judged anyway, and here it sends some."""
-    ada = await kit.join("ada")
-    await ada.echoed("before the new user", ada.member.dm())
-    await hosted(kit, ada)
-    await ada.echoed("after it", ada.member.dm())
-    await ada.echoed("after it, in the room")
+READING, FORMAT = "protocol-files.md#reading", "protocol-files.md#format"
 
 
 # ---- files the candidate writes

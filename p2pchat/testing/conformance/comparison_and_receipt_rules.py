@@ -1,4 +1,4 @@
-"""Rules of level bot about synchronisation: comparing what is held, and receipts."""
+"""Rules of level bot about comparisons of what is held, and about receipts: who has and who has read what."""
 
 from __future__ import annotations
 
