@@ -1,4 +1,4 @@
-"""Access of local users to conversations, entries and events.
+"""Access of local users to conversations, entries and events; and who may delete a history.
 
 A peer that never hosted another user stores only what its own user may see, so that everything is visible. Where
 several users are hosted, or were, each sees the conversations it belongs to, and of a group it has left, or was removed
@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from p2pchat.core.groups.visibility import may_read
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.errors import P2PChatError
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 Audience = Collection[UserId] | None  # the ids of the users concerned; None for everyone
@@ -71,6 +72,11 @@ class AccessPolicy:
     def hears(self, audience: Audience) -> bool:
         """Return whether an event for these users is for this user."""
         return self._is_among(audience) or self.is_all
+
+    def check_deletion(self, operator: UserId) -> None:
+        """Raise P2PChatError unless the user is the operator of the peer: all of its users share what it stores."""
+        if self._me() != operator:
+            raise P2PChatError("all users of a peer share what it stores: only its operator can delete there")
 
     def _is_among(self, users: Audience) -> bool:
         return users is None or self._me() in users

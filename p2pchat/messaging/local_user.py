@@ -22,7 +22,7 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.message_requests import Request
-from p2pchat.errors import P2PChatError, PeerClosed, StorageError, UnknownName
+from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory
 from p2pchat.messaging.events import claim_of, micros_of
@@ -312,8 +312,7 @@ class LocalUser(Viewer):
             conversation: A conversation, user or address.
         """
         driver, key = self._require_running(), self.find(conversation).key
-        if self.people.me != driver.node.peer:
-            raise P2PChatError("all users of a peer share what it stores: only its operator can delete there")
+        self._access.check_deletion(driver.node.peer)
         writer = "" if sender is None else self.people.resolve(sender).key
         clock = 0 if before is None else max(1, micros_of(before))
         messages = size = 0
