@@ -1,4 +1,4 @@
-"""Work with the profile of a peer that need not run: read its history, import a file, change it without a network."""
+"""Profiles of peers that need not run: reading and checking what is stored, imports, and changes without a network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INTERRUPT_INTERVAL = 0.05  # seconds
-MAX_FAULTS = 10  # reported of a damaged database: one bad page causes thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +244,7 @@ class History(Viewer):
             PeerClosed: Outside of `async with`.
         """
         storage = self._disk.storage
-        checking = asyncio.ensure_future(asyncio.to_thread(storage.faults, MAX_FAULTS))
+        checking = asyncio.ensure_future(asyncio.to_thread(storage.faults))
         try:
             faults = await asyncio.shield(checking)
         except asyncio.CancelledError:

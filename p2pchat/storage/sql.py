@@ -33,7 +33,7 @@ from p2pchat.storage.load import (
 )
 from p2pchat.storage.log_queries import BatchQueries
 from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
-from p2pchat.storage.verify import verify_logs
+from p2pchat.storage.verify import MAX_FAULTS, verify_logs
 from p2pchat.storage.views import make_views
 from p2pchat.storage.write import CommitWriter, WriterFence
 
@@ -290,7 +290,7 @@ class SqlStorage:
         with self._reading():
             return self._dialect.facts(self._read)
 
-    def faults(self, most: int) -> list[str]:
+    def faults(self, most: int = MAX_FAULTS) -> list[str]:
         """Read everything; return at most so many faults, [] if nothing is damaged."""
         with self._reading():
             found = self._dialect.faults(self._read, most) or verify_logs(self._read, most)

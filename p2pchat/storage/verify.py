@@ -1,4 +1,4 @@
-"""Verification of everything stored: chains and signatures.
+"""Verification of everything stored: chains and signatures, and how many faults are told.
 
 A disk that flips a bit inside a text leaves the structure of the database intact, and SQLite has no checksums over its
 pages. The chain through the entries of a log, and the signatures of its heads, detect it. This reads everything, so it
@@ -32,11 +32,12 @@ UNPLACED = """
 select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
 or not exists (select 1 from entries where id = p.start + p.entries - 1)
 """
+MAX_FAULTS = 10  # told of a damaged database: one bad page causes thousands
 # What decoding a row of a wrong type raises.
 NOT_DECODED = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
 
 
-def verify_logs(database: Database, most: int) -> list[str]:
+def verify_logs(database: Database, most: int = MAX_FAULTS) -> list[str]:
     """Return what is not stored as it was signed: a sentence for each log, at most `most`; [] if everything is."""
     found: list[str] = []
     for row in database.all(LOGS):
