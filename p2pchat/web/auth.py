@@ -1,4 +1,4 @@
-"""Authentication: by token, or by name for callers on this machine where they are trusted.
+"""Authentication: by token, or by name for trusted callers on this machine; who may sign up, who gets the invite.
 
 HTTP requests carry the token as `Authorization: Bearer`. A browser cannot set headers on a WebSocket, so its first
 frame is `{"token": TOKEN}`. Where callers on this machine are trusted, one without a token gives a name: in the URL
@@ -32,6 +32,18 @@ def may_name_itself(connection: HTTPConnection) -> bool:
     if connection.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         return False
     return gateway_of(connection).settings.trust_loopback and is_on_loopback(connection)
+
+
+def may_sign_up(connection: HTTPConnection) -> bool:
+    """Return whether a caller may register a name of its own."""
+    way = gateway_of(connection).settings.sign_up
+    return way == "open" or (way == "auto" and is_on_loopback(connection))
+
+
+def check_sign_up(connection: HTTPConnection) -> None:
+    """Raise Forbidden if a caller may not register a name."""
+    if not may_sign_up(connection):
+        raise Forbidden("sign-up is closed here: ask the operator of this gateway for a token", "sign_up_closed")
 
 
 def may_invite(connection: HTTPConnection) -> bool:
@@ -69,7 +81,7 @@ def missing_token(connection: HTTPConnection, how: str = "send Authorization: Be
         how: How callers of this kind send a token.
     """
     settings, is_here = gateway_of(connection).settings, is_on_loopback(connection)
-    if settings.sign_up == "open" or (settings.sign_up == "auto" and is_here):
+    if may_sign_up(connection):
         source = 'POST /accounts {"name": NAME} returns one'
     else:
         source = "the operator makes one with `p2pchat web token NAME`"

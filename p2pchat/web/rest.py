@@ -18,7 +18,15 @@ from starlette.responses import Response
 from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
 from p2pchat.commands.message_commands import history_page, receipt_row, search_page
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
+from p2pchat.web.auth import (
+    AUTHENTICATED,
+    CurrentAccount,
+    CurrentGateway,
+    check_sign_up,
+    current_account,
+    may_name_itself,
+    token_of,
+)
 from p2pchat.web.errors import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
@@ -506,9 +514,7 @@ async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> lis
 @signup_router.post("/accounts", status_code=201, responses=problems(400, 409))
 async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> NewAccount:
     """Register a name. The token is returned only once: save it."""
-    way = gateway.settings.sign_up
-    if way == "token" or (way == "auto" and not is_on_loopback(request)):
-        raise Forbidden("sign-up is closed here: ask the operator of this gateway for a token", "sign_up_closed")
+    check_sign_up(request)
     if is_on_loopback(request):
         account, token = await gateway.accounts.register(wanted.name)
         return NewAccount(name=account.name, token=token)
