@@ -456,19 +456,22 @@ class MessageSender:
         """Keep the receipt of something accepted, to wait for it at the end."""
         self._ctx.display.on_accepted(to, receipt)
         self._receipts.append((to, receipt))
-        if (id := last_receipt(receipt).id) != self._last_shown.get(to.id):
-            self._unshown[to.id] = id
-            self._all_shown.clear()
+        self._unshown[to.id] = last_receipt(receipt).id
+        self._all_shown.clear()
+        self._on_shown(to)  # messages sent together may all be shown before the first receipt is kept
         if len(self._receipts) >= _MAX_RECEIPTS:
             self._receipts = [kept for kept in self._receipts if not is_delivered(kept[1])]
 
     def on_shown(self, to: Conversation, id: str) -> None:
         """Handle that an own entry was shown."""
         self._last_shown[to.id] = id
-        if self._unshown.get(to.id) == id:
+        self._on_shown(to)
+
+    def _on_shown(self, to: Conversation) -> None:
+        if to.id in self._unshown and self._unshown[to.id] == self._last_shown.get(to.id):
             del self._unshown[to.id]
-            if not self._unshown:
-                self._all_shown.set()
+        if not self._unshown:
+            self._all_shown.set()
 
     async def wait_shown(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything accepted was shown."""

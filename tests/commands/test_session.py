@@ -13,6 +13,7 @@ from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, got, open_session
+from tests.deadlines import WAIT, within
 
 
 async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:
@@ -56,6 +57,18 @@ async def test_messages_keep_their_order(shown: Shown) -> None:
             ("ada", "six", False),
             ("room", "seven", False),
         ]
+
+
+async def test_messages_shown_before_their_receipts_are_kept_are_not_waited_for(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        session = open_session(net.peers[0], shown)
+        receipts = [await net.peers[0].broadcast(text) for text in ("one", "two", "three")]
+        for receipt in receipts:
+            session.sender.on_shown(session.current, receipt.id)
+        for receipt in receipts:
+            session.sender.add_receipt(session.current, receipt)
+        async with within(WAIT / 2, "what was shown"):
+            await session.sender.wait_shown(WAIT)
 
 
 async def test_a_refused_message_does_not_affect_others(shown: Shown) -> None:
