@@ -245,7 +245,7 @@ async def _add_and_remove(group: Any) -> Timing:
 
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Timing]]:
     """Return a function that runs a typed command and measures until its answer is written."""
-    from p2pchat.commands.output import Display
+    from p2pchat.commands.display import Display
     from p2pchat.commands.session import Session
 
     show = Display(NullOutput(), None, as_json=False, echo=False)

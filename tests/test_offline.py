@@ -84,7 +84,7 @@ async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
         started = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def endless(most: int) -> list[str]:
+        def endless(most: int = 0) -> list[str]:
             loop.call_soon_threadsafe(started.set)
             with storage._reading():
                 storage._read.all(without_end)

@@ -56,6 +56,7 @@ from p2pchat.cli.streams import (
     stdin_kind,
 )
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
+from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
@@ -70,7 +71,7 @@ from p2pchat.commands.exit_codes import (
     worst_code,
 )
 from p2pchat.commands.notices import JoinSummary, show_library_logs
-from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_stdout
+from p2pchat.commands.output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import P2PChatError, TCPPeer, User
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
 from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.commands.output import CommandResult
 
 if TYPE_CHECKING:
     from p2pchat.commands.context import CommandContext

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
 from p2pchat.commands.context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     EventLine,
     excerpt,
@@ -23,7 +24,6 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.message_commands import parse_time
-from p2pchat.commands.output import CommandResult
 from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
 from p2pchat.commands.unread_and_mentions import UnreadCounter
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from p2pchat import Attachment, Conversation, P2PChatError, Receipt
 from p2pchat.commands.context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, quote_name, quote_place
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.message_commands import OutgoingMessage, parse_count, parse_limit, recent_pages, resolve_or_all
-from p2pchat.commands.output import CommandResult
 from p2pchat.commands.typed_paths import split_files, split_path, to_path
 from p2pchat.safe_text import safe_line
 

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     DeletedLines,
     EventLine,
@@ -26,7 +27,7 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.exit_codes import UsageError, print_notice
-from p2pchat.commands.output import CommandResult, iso
+from p2pchat.commands.output import iso
 from p2pchat.safe_text import safe_line
 
 LOOKED_BACK = (

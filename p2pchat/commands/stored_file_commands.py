@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from p2pchat import StoredFile
 from p2pchat.commands.context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.message_commands import parse_time
-from p2pchat.commands.output import CommandResult, iso
+from p2pchat.commands.output import iso
 
 MOST_ROWS = 100  # of one answer, which has to fit into a line
 LEAST_ROOT = 8  # digits of a root by which a file may be meant: so many do not occur by chance

@@ -30,9 +30,10 @@ from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.context import MAX_RECENT, CommandContext
 from p2pchat.commands.conversation_commands import find, list_
+from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.output import CommandResult, Display, StdoutWriter
+from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.session import Session
 from p2pchat.web.accounts import Account

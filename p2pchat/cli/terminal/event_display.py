@@ -1,4 +1,4 @@
-"""The display of a terminal: lines of the current conversation, direct messages and mentions from others, and the rest
+"""The display of a chat on a terminal: lines of the current conversation, direct messages and mentions from others, and the rest
 as unread counts in the prompt.
 """
 
@@ -25,6 +25,7 @@ from p2pchat.cli.terminal.completer import RecentSpeakers
 from p2pchat.cli.terminal.device import DIM, TerminalAlerts
 from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
+from p2pchat.commands.display import Display, without_ignored
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,
@@ -38,7 +39,7 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.notices import older_messages
-from p2pchat.commands.output import Display, EventLogFile, json_line, without_ignored
+from p2pchat.commands.output import EventLogFile, json_line
 from p2pchat.commands.session import Session
 from p2pchat.commands.unread_and_mentions import is_addressed_to, is_here
 from p2pchat.commands.wrap import Fragment, Row, fold
