@@ -1,4 +1,4 @@
-"""The display of a chat on a terminal: lines of the current conversation, direct messages and mentions from others, and the rest
+"""The display on a terminal: lines of the current conversation, direct messages and mentions from others, and the rest
 as unread counts in the prompt.
 """
 
