@@ -41,6 +41,8 @@ RAW_FLAG = 1 << 31
 PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
+MAX_FEATURES = 256  # in `can`
+HOLDS = "holds"  # the same: it answers which content is here
 
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a newline pass
 Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -322,6 +324,19 @@ class Piece(Frame, tag="piece"):
         return f"Piece(n={self.n}, index={self.index}, {len(self.data)} bytes)"
 
 
+class Holds(Frame, tag="holds"):
+    """Which content is here, whole and verified. Each is named by its root.
+
+    Attributes:
+        ask: What its sender wants to know of the other end.
+        has, lacks: Of what the other end asked about, what is here now, and what is not or goes in a moment.
+    """
+
+    ask: list[Hex32] = []
+    has: list[Hex32] = []
+    lacks: list[Hex32] = []
+
+
 class File(Frame, tag="file"):
     """First frame of an export file. `room` identifies the network. A file of another version is not read.
 
@@ -349,7 +364,7 @@ class Unknown(Struct):
 
 KnownFrame = (
     Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | ReadFrame | TakenFrame
-    | TypingFrame | Pull | Lacks | File | FileEnd
+    | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 
@@ -487,7 +502,7 @@ class Decoder:
 
     def _check_peers(self, frame: Peers, size: int) -> None:
         _at_most(self._settings.page_items, "peers", "gone", frame.gone)
-        _at_most(self._settings.page_items, "peers", "can", frame.can)
+        _at_most(MAX_FEATURES, "peers", "can", frame.can)
         self._check_addresses("peers", frame.gone, frame.at, frame.linked)
 
     def _check_welcome(self, frame: Welcome, size: int) -> None:
@@ -573,6 +588,10 @@ class Decoder:
     def _check_lacks(self, frame: Lacks, size: int) -> None:
         _at_most(self._settings.page_items, "lacks", "has", frame.has)
 
+    def _check_holds(self, frame: Holds, size: int) -> None:
+        for field, roots in (("ask", frame.ask), ("has", frame.has), ("lacks", frame.lacks)):
+            _at_most(self._settings.page_items, "holds", field, roots)
+
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
 
@@ -598,6 +617,7 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     TakenFrame: Decoder._check_marks,
     TypingFrame: Decoder._check_typing,
     Lacks: Decoder._check_lacks,
+    Holds: Decoder._check_holds,
 }
 _DIGITS = b"0123456789abcdef"
 

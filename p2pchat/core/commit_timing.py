@@ -85,14 +85,14 @@ class CommitWatchdog:
 
 
 fields_of: attrgetter[tuple[Any, ...]] = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
-GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
+GOSSIP = {"users", "addresses", "forgotten", "holders"}  # in Change: what other peers will send again
 _all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
 LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
 
 
 class LazyCommit:
-    """Delays commits of gossip: addresses and names that other peers will send again.
+    """Delays commits of gossip: addresses, names and receipts of files that other peers will send again.
 
     Until a few peers are stored, gossip is committed at once, so that a peer killed in its first second finds its mesh
     again. Afterwards it is committed at most once a second: while a mesh forms every link brings some, and each commit

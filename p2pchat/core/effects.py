@@ -94,6 +94,7 @@ class Lookup(Record, frozen=True):
         all_logs: Asks for all logs of a user in one conversation.
         prunable: Asks what a deletion may delete next.
         files: Asks for the attachments of messages, each by log and number.
+        naming: Asks which stored messages name some content, by root.
     """
 
     ticket: int
@@ -104,6 +105,7 @@ class Lookup(Record, frozen=True):
     all_logs: list[tuple[ConversationId, UserId]] = []
     prunable: list[PruneKey] = []
     files: list[tuple[LogId, int]] = []
+    naming: list[str] = []
 
 
 class Fetch(Record, frozen=True):
@@ -178,6 +180,26 @@ class ContentArrived(Record, frozen=True):
     log: LogId
     seq: int
     file: FileRef
+
+
+class FindHeld(Record, frozen=True):
+    """Find out which of these contents are whole: verified, and on the disk. Answered by HeldFound."""
+
+    ticket: int
+    roots: list[str]
+
+
+class FileHeld(Record, frozen=True):
+    """Users of another peer have a file of a hosted user's message now, whole and verified; or have it no more.
+
+    Entry `seq` of `log` names it. The users are members of its conversation, sorted.
+    """
+
+    log: LogId
+    seq: int
+    file: FileRef
+    users: tuple[UserId, ...]
+    has: bool
 
 
 class ContentStopped(Record, frozen=True):
@@ -454,7 +476,7 @@ Effect = (
     Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
     | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | RequestBegun
     | ComparisonEnded | DeliveryReceipt | ReadReceipt | OpenContent | StoreLeaves | StorePieces | GivePieces
-    | ContentProgress | ContentArrived | ContentStopped
+    | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
     | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
     | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

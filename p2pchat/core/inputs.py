@@ -179,6 +179,7 @@ class LookupResult(Record, frozen=True):
     all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = {}
     prunable: dict[PruneKey, PrunePlan] = {}
     files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}
+    naming: dict[str, list[tuple[LogId, int]]] = {}
 
 
 class FetchResult(Record, frozen=True):
@@ -224,6 +225,19 @@ class ContentRemoved(Record, frozen=True):
     root: str
     charge: str = ""
     forgotten: bool = False
+
+
+class ContentKept(Record, frozen=True):
+    """This content is whole now, from this machine or a file: verified, and on the disk."""
+
+    root: str
+
+
+class HeldFound(Record, frozen=True):
+    """The answer to FindHeld: which are whole."""
+
+    ticket: int
+    roots: frozenset[str]
 
 
 class ContentOpened(Record, frozen=True):
@@ -520,5 +534,5 @@ Input = (
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
     | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
-    | PullAnswered
+    | PullAnswered | ContentKept | HeldFound
 )  # fmt: skip

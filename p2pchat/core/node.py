@@ -37,6 +37,7 @@ from p2pchat.core.inputs import (
     ConsumerAcked,
     ContentFailed,
     ContentGivenUp,
+    ContentKept,
     ContentOpened,
     ContentRemoved,
     ContentWanted,
@@ -48,6 +49,7 @@ from p2pchat.core.inputs import (
     GroupChangeRequest,
     GroupCreateRequest,
     GroupLeaveRequest,
+    HeldFound,
     ImportRequest,
     Input,
     LeavesStored,
@@ -90,6 +92,7 @@ from p2pchat.protocol import (
     ConversationId,
     Frame,
     Here,
+    Holds,
     Lacks,
     Naming,
     PeerId,
@@ -102,7 +105,7 @@ from p2pchat.protocol import (
 )
 
 # Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
-NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks)
+NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds)
 REFUSED = {  # times the least free disk space, and what is refused below it
     DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
     DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
@@ -208,7 +211,9 @@ class Node:
             ConsumerAcked: self._positions.on_acked,
             ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
-            ContentRemoved: sync.transfers.on_removed,
+            ContentRemoved: self._on_content_removed,
+            ContentKept: lambda input: sync.file_receipts.on_whole(input.root),
+            HeldFound: sync.file_receipts.on_held,
             ContentOpened: sync.transfers.on_opened,
             LeavesStored: sync.transfers.on_leaves_stored,
             PiecesStored: sync.transfers.on_pieces_stored,
@@ -517,6 +522,10 @@ class Node:
             self.sync.transfers.want(input)
         else:  # what is fetched now would be forgotten once storage works again
             self._ctx.emit(ContentStopped(input.file.root, "storage does not work: nothing is accepted"))
+
+    def _on_content_removed(self, input: ContentRemoved) -> None:
+        self.sync.transfers.on_removed(input)
+        self.sync.file_receipts.on_removed(input.root)
 
     def _on_import(self, input: ImportRequest) -> None:
         if not self._storage_works:

@@ -109,6 +109,25 @@ class ReadMark(Record, frozen=True):
     seq: int
 
 
+class Holder(Record, frozen=True):
+    """A peer that has some content, whole and verified, as it said first at `told_at` (UTC microseconds).
+
+    With a `told_at` of 0 storage deletes it.
+    """
+
+    root: str
+    peer: PeerId
+    told_at: int = 0
+
+
+class NamedContent(NamedTuple):
+    """A message that names some content."""
+
+    root: str
+    log: LogId
+    seq: int
+
+
 class KnownConversation(Record, frozen=True):
     """A known conversation: its id and what the id stands for."""
 
@@ -236,6 +255,7 @@ class Change(Struct):
     stays: list[Stay] = []  # begun, or ended now
     reads: list[ReadMark] = []
     taken: list[ReadMark] = []
+    holders: list[Holder] = []
     conversations: list[KnownConversation] = []
     users: list[KnownUser] = []
     former_names: list[FormerName] = []  # of a name stored already the newer clock counts
@@ -300,6 +320,8 @@ class Stored:
     stays: list[Stay] = field(default_factory=list)  # all
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
+    holders: list[Holder] = field(default_factory=list)
+    named: list[NamedContent] = field(default_factory=list)  # newest, the oldest first
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
     newest_c: dict[ConversationId, int] = field(default_factory=dict)

@@ -15,8 +15,16 @@ from functools import partial
 from typing import TypeVar
 
 from p2pchat.core.content.attachments import PIECE_BYTES
-from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePieces
-from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStored, PiecesStored, PullAnswered
+from p2pchat.core.effects import FindHeld, GivePieces, OpenContent, StoreLeaves, StorePieces
+from p2pchat.core.inputs import (
+    ContentFailed,
+    ContentOpened,
+    HeldFound,
+    Input,
+    LeavesStored,
+    PiecesStored,
+    PullAnswered,
+)
 from p2pchat.errors import P2PChatError
 from p2pchat.protocol import Lacks, Piece, encode, encode_piece
 from p2pchat.storage.content import ContentStore
@@ -81,6 +89,16 @@ class ContentOrders:
             return PiecesStored(effect.link, effect.root, right, wrong)
 
         self._order(effect.root, store)
+
+    def find(self, effect: FindHeld) -> None:
+        """Find out which contents are whole."""
+
+        def done(held: frozenset[str] | None, error: BaseException | None) -> None:
+            if error is not None and not isinstance(error, P2PChatError):
+                self._on_defect(error)
+            self._put(HeldFound(effect.ticket, held or frozenset()))  # what cannot be read is not here
+
+        self._run_then(lambda store: frozenset(filter(store.has_whole, effect.roots)), done)
 
     def _order(self, root: str, job: Callable[[ContentStore], Input]) -> None:
         def done(input: Input | None, error: BaseException | None) -> None:

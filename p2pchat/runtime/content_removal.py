@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2pchat.core.content.content_requests import CHARGE
@@ -113,9 +112,12 @@ class ContentRemover:
         What is being sent or read goes right after that. A full disk is no obstacle.
         """
         async with self._lock:
-            with suppress(StorageError):
+            try:
                 await self._settle()
                 await self._tell(roots, forgotten=True)
+            except StorageError:  # a full disk is no obstacle
+                for root in roots:
+                    self._put(ContentRemoved(root, forgotten=True))
             await self._content.delete(roots)
 
     async def _tell(self, roots: Iterable[str], *, forgotten: bool = False) -> None:

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import ContentArrived, ContentProgress, ContentStopped
-from p2pchat.core.inputs import ContentGivenUp, ContentWanted, Input
+from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.runtime.content_orders import ContentOrders, Done, Job
@@ -108,6 +108,7 @@ class ContentWorker(ContentOrders):
         self._held[root] += 1
         if kept:
             self._doomed.discard(root)
+            self._put(ContentKept(root))
         try:
             yield
         finally:
@@ -178,8 +179,11 @@ class ContentWorker(ContentOrders):
         """
         if self._closed:
             raise PeerClosed("the peer was closed")
+        was_doomed = file.root in self._doomed
         self._doomed.discard(file.root)
         if self.holds(file.root, file.size):  # maybe imported, of which a download that waits does not know
+            if was_doomed:
+                self._put(ContentKept(file.root))
             return
         future: asyncio.Future[None] = self._loop.create_future()
         waiting = self._fetching.setdefault(file.root, {})
@@ -206,6 +210,8 @@ class ContentWorker(ContentOrders):
 
     def on_imported(self, root: str) -> None:
         """End all waiting for content that became whole in another way than over links."""
+        if not self._closed:
+            self._put(ContentKept(root))
         waiting = self._fetching.pop(root, {})
         for future in waiting:
             if not future.done():

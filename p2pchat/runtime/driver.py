@@ -171,6 +171,7 @@ class Driver:
             fx.StoreLeaves: self.content.store_leaves,
             fx.StorePieces: self.content.store_pieces,
             fx.GivePieces: self.content.give,
+            fx.FindHeld: self.content.find,
             fx.ContentProgress: self._on_content_progress,
             fx.ContentArrived: self._on_content_arrived,
             fx.ContentStopped: self._on_content_stopped,

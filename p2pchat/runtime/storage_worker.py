@@ -419,6 +419,7 @@ class CoreReads:
                 {whose: storage.logs_of(*whose) for whose in effect.all_logs},
                 {key: storage.prunable(key) for key in effect.prunable},
                 {key: files_of(storage.entry(*key)) for key in effect.files},
+                storage.referring(effect.naming) if effect.naming else {},
             ),
         )
 

@@ -274,6 +274,11 @@ class ContentStore:
         """Return whether all of it is here, on the disk and verified."""
         return self._files.size(root) == size
 
+    def has_whole(self, root: str) -> bool:
+        """Return whether this content is whole here, whatever its size."""
+        with _translated():
+            return self._files.size(root) is not None
+
     def has_size(self, root: str, size: int) -> bool:
         """Return whether something of this content is here, and it has this size. Anybody can name a root beside
         another size, and whoever then gives what is right gives what is wrong for that message."""

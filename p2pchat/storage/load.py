@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.records import (
     EVERYTHING,
     Address,
     DeliveredMark,
     FormerName,
     GroupEntry,
+    Holder,
     KnownConversation,
     KnownUser,
     LogFacts,
+    NamedContent,
     ReadMark,
     Stay,
     Stored,
@@ -116,6 +119,15 @@ select u.id, f.name, f.c from users u join former_names f on u.number = f.owner 
 """
 ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
+HOLDERS = "select root, peer, told_at from holders order by root, peer"
+NAMED = f"""
+select a.root, c.id, u.id, l.run, a.id from attachments a
+join entries e on e.id = a.id
+join logs l on l.number = a.id >> {SEQ_BITS}
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+order by e.c desc, a.id desc limit ?
+"""
 USERS_AT_ONCE = 500
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
@@ -152,6 +164,10 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         stays=[Stay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
         reads=_marks(database, READS, hosted),
         taken=_marks(database, TAKEN, hosted),
+        holders=[Holder(root.hex(), peer.hex(), told_at) for root, peer, told_at in rows(HOLDERS)],
+        named=[
+            NamedContent(root.hex(), log_of(*log), log[3] % SEQS) for root, *log in reversed(rows(NAMED, MAX_CONTENTS))
+        ],
         addresses=[
             Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
             for peer, endpoint, verified_at, failing_since, teller in rows(ADDRESSES)
@@ -226,7 +242,7 @@ def _check(stored: Stored) -> None:
     numbers += [seq for _, seq in stored.recent]
     numbers += [number for mark in stored.delivered for number in (mark.seq, mark.version + 1, mark.told)]
     numbers += [number for stay in stored.stays for number in (stay.since, stay.ended)]
-    numbers += [mark.seq for mark in [*stored.reads, *stored.taken]]
+    numbers += [mark.seq for mark in [*stored.reads, *stored.taken]] + [one.told_at for one in stored.holders]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]

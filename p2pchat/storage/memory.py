@@ -29,6 +29,7 @@ from p2pchat.core.log import (
     ref_key,
     size_bytes,
 )
+from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.records import (
     EVERYTHING,
@@ -41,10 +42,12 @@ from p2pchat.core.records import (
     ForkStart,
     FormerName,
     GroupEntry,
+    Holder,
     KnownConversation,
     KnownUser,
     LogFacts,
     LogKey,
+    NamedContent,
     NewLog,
     Position,
     Prune,
@@ -136,6 +139,8 @@ class MemoryStorage:
                 stays=[tables.stays[key] for key in sorted(tables.stays, key=itemgetter(2, 1, 0))],
                 reads=self._reads_of(hosted),
                 taken=self._taken_of(hosted),
+                holders=[tables.holders[key] for key in sorted(tables.holders)],
+                named=self._newest_named(),
                 addresses=list(tables.addresses.values()),
                 consumers=dict(tables.consumers),
                 newest_c=newest_c,
@@ -160,6 +165,12 @@ class MemoryStorage:
     def load_users(self, users: Sequence[UserId]) -> Stored:
         with self._lock:
             return Stored(delivered=self._delivered_of(users), reads=self._reads_of(users), taken=self._taken_of(users))
+
+    def _newest_named(self) -> list[NamedContent]:
+        logs = self._tables.logs
+        found = [NamedContent(root, *each) for root, some in self._tables.naming.items() for each in some]
+        found.sort(key=lambda one: (logs[one.log].clocks[one.seq - 1], logs[one.log].number, one.seq))
+        return found[-MAX_CONTENTS:]
 
     def _delivered_of(self, users: Sequence[UserId]) -> list[DeliveredMark]:
         """Return the marks on tips of these users."""
@@ -331,6 +342,11 @@ class MemoryStorage:
                         seqs[item.reader] = max(seqs.get(item.reader, 0), item.seq)
                     else:
                         seqs.pop(item.reader, None)
+        for holder in change.holders:
+            if holder.told_at:
+                tables.holders[holder.root, holder.peer] = holder
+            else:
+                tables.holders.pop((holder.root, holder.peer), None)
         tables.conversations.update((known.id, known.naming) for known in change.conversations)
         tables.users.update((user.id, user) for user in change.users)
         for former in change.former_names:
@@ -624,6 +640,7 @@ class MemoryTables:
     stays: dict[tuple[PeerId, UserId, int], Stay] = field(default_factory=dict)
     reads: Marks = field(default_factory=dict)
     taken: Marks = field(default_factory=dict)
+    holders: dict[tuple[str, PeerId], Holder] = field(default_factory=dict)
     conversations: dict[ConversationId, Naming] = field(default_factory=dict)
     users: dict[UserId, KnownUser] = field(default_factory=dict)
     former_names: dict[tuple[UserId, str], FormerName] = field(default_factory=dict)
@@ -699,6 +716,7 @@ class MemoryTables:
                 "hosted",
                 "tokens",
                 "stays",
+                "holders",
             ),
         ):
             setattr(other, name, dict(getattr(self, name)))

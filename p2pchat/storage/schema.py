@@ -30,7 +30,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -196,6 +196,9 @@ attachments: Table = Table(  # of stored messages, deleted or not: which content
     (_key("id"), _key("root", BYTES, 32), Column("size")),  # of the message
     {"attachments_by_root": ("root",)},
 )
+holders: Table = Table(  # other peers that have content, whole
+    "holders", (_key("root", BYTES, 32), _key("peer", BYTES, 32), Column("told_at"))
+)
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
 host_marks: Table = Table(  # deliveries in the room to all users of a peer but its own: see DeliveredMark
@@ -259,8 +262,8 @@ tokens: Table = Table(  # what lets programs act for hosted users
     {"ix_tokens_owner": ("owner",)},
 )
 TABLES = (addresses, attachments, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          host_marks, hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, taken_marks, tokens, users,
-          waiting)  # fmt: skip
+          holders, host_marks, hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, taken_marks,
+          tokens, users, waiting)  # fmt: skip
 
 
 # ---- parts of statements that dialects replace; they find them by their text
@@ -424,6 +427,11 @@ def add_attachments(database: Database) -> None:
         after = rows[-1][0]
 
 
+def add_holders(database: Database) -> None:
+    """Migrate to version 8, which has a table of which peers have which content."""
+    database.dialect.make_tables(database)
+
+
 # MIGRATIONS[n - 1] turns version n into n + 1
 MIGRATIONS: Sequence[Migration] = (
     add_relations,
@@ -432,6 +440,7 @@ MIGRATIONS: Sequence[Migration] = (
     add_host_marks,
     add_taken_marks,
     add_attachments,
+    add_holders,
 )
 
 

@@ -60,6 +60,7 @@ from p2pchat.storage.schema import (
     former_names,
     heads,
     heard,
+    holders,
     host_marks,
     hosted,
     logs,
@@ -234,6 +235,7 @@ class RowBuffer:
         self._host_marks: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._stays: dict[tuple[int, int, int], int] = {}
         self._forks: list[Fork] = []
+        self._holders: dict[tuple[bytes, bytes], int] = {}
         self._pruned: list[Prune] = []
 
     def add(self, change: Change) -> None:
@@ -268,6 +270,8 @@ class RowBuffer:
             self._add_mark(read_marks, read)
         for taken in change.taken:
             self._add_mark(taken_marks, taken)
+        for holder in change.holders:
+            self._holders[bytes.fromhex(holder.root), bytes.fromhex(holder.peer)] = holder.told_at
         self._add_rest(change)
 
     def write(self) -> None:
@@ -285,6 +289,8 @@ class RowBuffer:
         self._db.insert(host_marks, marks, Conflict.REPLACE)
         ended = [value for key, revision in self._stays.items() if revision != FORGOTTEN for value in (*key, revision)]
         self._db.insert(stays, ended, Conflict.REPLACE)
+        having = [value for key, told_at in self._holders.items() if told_at for value in (*key, told_at)]
+        self._db.insert(holders, having, Conflict.REPLACE)
         self._delete_forgotten()
         for fork in self._forks:
             self._add_fork(fork)
@@ -453,13 +459,16 @@ class RowBuffer:
             self._host_marks[*key, mark.version] = (mark.seq, mark.told)
 
     def _delete_forgotten(self) -> None:
-        """Delete rows of rosters that nobody needs any more; they are few."""
+        """Delete rows of rosters and of receipts of files that nobody needs any more; they are few."""
         for key, mark in self._host_marks.items():
             if not mark[0]:
                 self._db.run("delete from host_marks where log = ? and host = ? and version = ?", *key)
         for stay, revision in self._stays.items():
             if revision == FORGOTTEN:
                 self._db.run("delete from stays where host = ? and guest = ? and since = ?", *stay)
+        for holder, told_at in self._holders.items():
+            if not told_at:
+                self._db.run("delete from holders where root = ? and peer = ?", *holder)
 
     def _add_mark(self, table: Table, mark: ReadMark) -> None:
         """Write the mark of a reader, or delete one that another replaces; they are few: each is written at once."""

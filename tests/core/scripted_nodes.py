@@ -91,7 +91,7 @@ REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.
             out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
             out.TypingChanged, out.ComparisonEnded)  # fmt: skip
 CONTENT = (out.OpenContent, out.StoreLeaves, out.StorePieces, out.GivePieces, out.ContentProgress, out.ContentArrived,
-           out.ContentStopped)  # fmt: skip
+           out.ContentStopped, out.FindHeld, out.FileHeld)  # fmt: skip
 EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.ManyChanged)
 
 
@@ -508,7 +508,8 @@ class Peer:
         every = {whose: self.storage.logs_of(*whose) for whose in asked.all_logs}
         plans = {key: self.storage.prunable(key) for key in asked.prunable}
         files = {key: files_of(self.storage.entry(*key)) for key in asked.files}
-        return LookupResult(asked.ticket, logs, older, sizes, shown, every, plans, files)
+        naming = self.storage.referring(asked.naming)
+        return LookupResult(asked.ticket, logs, older, sizes, shown, every, plans, files, naming)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.log import Batch, LogId, contradict, extend_chain, first_chain
+from p2pchat.core.log import Batch, FileRef, LogId, contradict, extend_chain, first_chain
 from p2pchat.core.records import (
     Address,
     Change,
@@ -13,9 +13,11 @@ from p2pchat.core.records import (
     Fork,
     ForkStart,
     FormerName,
+    Holder,
     KnownConversation,
     KnownUser,
     LogKey,
+    NamedContent,
     NewLog,
     ReadMark,
     ShownKey,
@@ -517,6 +519,25 @@ def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: Storage)
     storage.commit([Change(taken=[ReadMark(ada.log, bob, 0)])])
     assert storage.load([bob, eve]).taken == [ReadMark(ada.log, eve, 1)]
     assert storage.readers(ada.log, 1) == []
+
+
+def test_who_has_which_content_is_kept_until_it_is_deleted(storage: Storage) -> None:
+    bob, eve, roots = user("bob"), user("eve"), ("ab" * 32, "cd" * 32)
+    holders = [Holder(root, peer, 7) for root in roots for peer in sorted((bob, eve))]
+    storage.commit([Change(holders=holders[:3])])
+    storage.commit([Change(holders=[holders[3], holders[0].replace(told_at=9)])])
+    assert storage.load([]).holders == [holders[0].replace(told_at=9), *holders[1:]]
+    storage.commit([Change(holders=[Holder(roots[0], bob), Holder(roots[1], bob), Holder("ef" * 32, bob)])])
+    assert [(each.root, each.peer) for each in storage.load([]).holders] == [(root, eve) for root in roots]
+
+
+def test_messages_that_name_content_are_loaded_the_oldest_first(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    one, other = FileRef("a", 3, "", "ab" * 32), FileRef("b", 4, "", "cd" * 32)
+    storage.commit([ada.begins("1", "2", files={2: (one,)}, c=MORNING + 900)])
+    storage.commit([bob.begins("1", files={1: (other,)}, c=MORNING)])
+    named = [NamedContent(other.root, bob.log, 1), NamedContent(one.root, ada.log, 2)]
+    assert storage.load([]).named == named
 
 
 def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) -> None:

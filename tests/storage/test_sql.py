@@ -16,7 +16,18 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, FileRef, LogId, extend_chain, first_chain
-from p2pchat.core.records import Change, DeliveredMark, NewLog, ReadMark, Start, Stay, TailStart, WantStart
+from p2pchat.core.records import (
+    Change,
+    DeliveredMark,
+    Holder,
+    NamedContent,
+    NewLog,
+    ReadMark,
+    Start,
+    Stay,
+    TailStart,
+    WantStart,
+)
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database, dialect_of
@@ -210,10 +221,10 @@ def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("update meta set value = '8' where name = 'schema'")
+        database.execute("update meta set value = '9' where name = 'schema'")
         database.commit()
     before = path.read_bytes()
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 8\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 9\)"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -221,7 +232,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
 def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
-        database.executescript(Path(__file__).with_name("version7.sql").read_text("utf-8"))
+        database.executescript(Path(__file__).with_name("version8.sql").read_text("utf-8"))
     made = []
     for each in (path, tmp_path / "other.db"):
         with closing(sqlite3.connect(each)) as database:
@@ -236,7 +247,7 @@ def test_receipts_of_a_database_of_version_4_stay(path: Path, tmp_path: Path) ->
         storage.commit([ada.begins("1", "2"), Change(delivered=[DeliveredMark(ada.log, user("bob"), 2)])])
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
         database.executescript(
-            "drop table host_marks; drop table stays; drop table taken_marks; drop table attachments"
+            "drop table host_marks; drop table stays; drop table taken_marks; drop table attachments;drop table holders"
         )
         database.execute("update meta set value = '4' where name = 'schema'")
         database.commit()
@@ -255,7 +266,7 @@ def test_read_marks_of_a_database_of_version_5_stay(path: Path, tmp_path: Path) 
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1", "2"), Change(reads=[ReadMark(ada.log, bob, 2)])])
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        database.executescript("drop table taken_marks; drop table attachments")
+        database.executescript("drop table taken_marks; drop table attachments; drop table holders")
         database.executescript("update meta set value = '5' where name = 'schema'")
         other.executescript(Path(__file__).with_name("version5.sql").read_text("utf-8"))
         tables = "select name, sql from sqlite_master where type = 'table' order by name"
@@ -275,7 +286,9 @@ def test_attachments_of_a_database_of_version_6_are_found(path: Path, tmp_path: 
         found = storage.referring([plain.root, escaped.root])
         assert found == {plain.root: [(ada.log, 2)], escaped.root: [(ada.log, 2), (ada.log, 3)]}
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        database.executescript("drop table attachments; update meta set value = '6' where name = 'schema'")
+        database.executescript(
+            "drop table attachments; drop table holders; update meta set value = '6' where name = 'schema'"
+        )
         database.execute(
             """update entries set body = replace(body, '"files"', '"\\u0066iles"') where body like '%3%'"""
         )
@@ -285,6 +298,22 @@ def test_attachments_of_a_database_of_version_6_are_found(path: Path, tmp_path: 
         assert database.execute(tables).fetchall() == other.execute(tables).fetchall()
     with closing(opened(path)) as storage:
         assert storage.referring([plain.root, escaped.root, "00" * 32]) == found
+
+
+def test_files_of_a_database_of_version_7_are_asked_about(path: Path, tmp_path: Path) -> None:
+    ada, file, bob = Author("ada", 1), FileRef("a.txt", 3, "", "ab" * 32), user("bob")
+    with closing(opened(path)) as storage:
+        storage.commit([released(ada.begins("1", "2", files={2: (file,)}), 1)])
+    with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        database.executescript("drop table holders; update meta set value = '7' where name = 'schema'")
+        other.executescript(Path(__file__).with_name("version7.sql").read_text("utf-8"))
+        tables = "select name, sql from sqlite_master where type = 'table' order by name"
+        assert database.execute(tables).fetchall() == other.execute(tables).fetchall()
+    with closing(opened(path)) as storage:
+        stored = storage.load([])
+        assert (stored.named, stored.holders) == ([NamedContent(file.root, ada.log, 2)], [])
+        storage.commit([Change(holders=[Holder(file.root, bob, 7)])])
+        assert storage.load([]).holders == [Holder(file.root, bob, 7)]
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
@@ -319,12 +348,12 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
     migrate(path, [add_colour])
-    copy = path.with_name("chat.db.version-7")
+    copy = path.with_name("chat.db.version-8")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
         assert all_entries(storage, "ada") == ada.raws
     migrate(path, [add_colour])  # already migrated
-    with pytest.raises(StorageError, match="schema 8"):
+    with pytest.raises(StorageError, match="schema 9"):
         opened(path)
 
 

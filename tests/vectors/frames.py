@@ -175,8 +175,8 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "typing_on": ("Bob types.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": True}),
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),
     "peers_can": (
-        "It answers pulls, and understands pieces.",
-        {"t": "peers", "port": 8080, "at": ["192.0.2.7:8080"], "can": ["files", "later"]},
+        "It answers pulls, understands pieces, and answers which content is there.",
+        {"t": "peers", "port": 8080, "at": ["192.0.2.7:8080"], "can": ["files", "holds", "later"]},
     ),
     "pull": (
         "Four pieces of content that entry 2 of ada's log names.",
@@ -185,6 +185,8 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "pull_leaves": ("The list of leaves.", _pull(n=2, first=0, count=0)),
     "lacks": ("Only pieces 0 to 3 and 6 are there.", {"t": "lacks", "n": 1, "has": [[0, 4], [6, 1]]}),
     "lacks_all": ("Nothing is there, or nothing is given.", {"t": "lacks", "n": 1}),
+    "holds_ask": ("It asks about two contents.", {"t": "holds", "ask": ["ab" * 32, "cd" * 32]}),
+    "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
     "file": ("The first frame of a file.", {"t": "file", "v": 1, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
 }
@@ -358,6 +360,7 @@ def _refused() -> list[Row]:
         "257 peers gone": having("peers_change", gone=many),
         "65 tips": having("have_ack", marks={room: {BOB: [mark] * 65}}),
         "25 older marks": having("want_from", older=[mark] * 25),
+        "257 contents asked about": having("holds_ask", ask=many),
         "257 entries": having("entries_tail", e=["{}"] * 257),
     }
     why = "A sender keeps the limits of the document."

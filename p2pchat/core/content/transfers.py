@@ -16,7 +16,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -120,6 +120,7 @@ class Transfers:
         self._links: dict[int, LinkTransfers] = {}
         self._checks = False  # a look for stalled links is due
         self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
+        self.on_whole: Callable[[str], None] = lambda root: None  # called with content that is whole now
 
     # ---- programs
 
@@ -244,6 +245,7 @@ class Transfers:
         self._drop(download)
         self.requests.end(download.file.root, is_new=is_new)
         self._ctx.emit(ContentArrived(*download.source, download.file))
+        self.on_whole(download.file.root)
 
     def _blame(self, download: Download, link: int) -> None:
         """End the link that gave something wrong, and ask its peer for no more of this content."""
@@ -459,7 +461,7 @@ class Transfers:
             return LogError("more pulls than may be open at once", code="limit")
         transfers.served[frame.n] = None
         log = LogId(frame.c, frame.u, frame.r)
-        if not self._shares(remote, log, frame.seq):
+        if not self.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
         elif (size := transfers.allowed.get(((log, frame.seq), frame.root))) is not None:
             self._give(remote, frame, size)
@@ -467,7 +469,7 @@ class Transfers:
             self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
         return None
 
-    def _shares(self, remote: RemoteState, log: LogId, seq: int) -> bool:
+    def may_have(self, remote: RemoteState, log: LogId, seq: int) -> bool:
         """Return whether the conversation of an entry is shared with the link, and no group cut the entry off.
 
         Whether the entry is shown at all says the lookup.
@@ -486,7 +488,7 @@ class Transfers:
         if transfers is None or not self._sync.is_up(remote):
             return
         file = next((file for file in files if file.root == frame.root), None)
-        if file is None or not self._shares(remote, log, frame.seq):
+        if file is None or not self.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
             return
         if len(transfers.allowed) >= MAX_ALLOWED:

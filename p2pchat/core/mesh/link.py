@@ -89,6 +89,7 @@ class PeerLink:
     sent_change: int = 0  # the last change of PeerChanges sent on this link
     sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
     takes_files: bool = False  # the other end answers pulls, and understands pieces
+    tells_files: bool = False  # it answers which content is there
     faulted: bool = False  # it ends because one side broke a rule
 
     @property

@@ -1,1 +1,1 @@
-"""Receipts: acknowledgements, and the marks of what users have on disk, have taken and have read."""
+"""Receipts: acknowledgements, marks of what users have on disk, have taken and have read, and who has which file."""

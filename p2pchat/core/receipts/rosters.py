@@ -121,6 +121,9 @@ class Roster:
             yield self.ended[at]
 
 
+_NOBODY = Roster()
+
+
 def _ended(stay: Stay) -> int:
     return stay.ended
 
@@ -295,6 +298,10 @@ class Rosters:
     def roster(self, peer: PeerId) -> Roster:
         """Return the roster of a peer that hosts others, or did."""
         return self._by_peer[peer]
+
+    def guests(self, peer: PeerId) -> KeysView[UserId]:
+        """Return the users of a peer that hosts others; of one that never did, nobody."""
+        return self._by_peer.get(peer, _NOBODY).guests.keys()
 
     def stays(self, user: UserId) -> list[Stay]:
         """Return where a user is hosted, and was."""

@@ -19,10 +19,11 @@ from p2pchat.protocol import ConversationId, Mark, UserId
 SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
 Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
 NOT_HELD: dict[str, Any] = {
-    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan(), "files": ()
+    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan(), "files": (),
+    "naming": [],
 }  # fmt: skip
 # Fields of Lookup that are asked for together. Nothing else shall wait for a sum over a million logs.
-ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("files",), ("logs", "older"))
+ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("files",), ("naming",), ("logs", "older"))
 
 
 class Lookups:
@@ -68,6 +69,10 @@ class Lookups:
     def files(self, log: LogId, seq: int, then: Callable[[tuple[FileRef, ...]], None]) -> None:
         """Ask for the attachments of a message that people see; () if there is none."""
         self._ask("files", (log, seq), then)
+
+    def naming(self, root: str, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
+        """Ask which stored messages name some content; messages that their writer deleted are left out."""
+        self._ask("naming", root, then)
 
     def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
         self.waiting.setdefault(field, []).append((key, then))

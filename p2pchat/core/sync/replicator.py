@@ -37,6 +37,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
+from p2pchat.core.receipts.file_receipts import FileReceipts, named_by
 from p2pchat.core.receipts.read_receipts import ReadReceipts
 from p2pchat.core.receipts.taken_marks import TakenMarks
 from p2pchat.core.records import Change, DeliveredMark, DiskLevel, LogFacts, LogKey, ReadMark, Stored
@@ -66,6 +67,7 @@ from p2pchat.protocol import (
     Entries,
     Frame,
     Have,
+    Holds,
     Lacks,
     MarksFrame,
     Piece,
@@ -145,6 +147,10 @@ class Replicator:
         self.typing: TypingTracker = TypingTracker(self.context)
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
         self.transfers: Transfers = Transfers(self.context, stored.meta)
+        self.file_receipts: FileReceipts = FileReceipts(
+            self.context, self.delivery_receipts.rosters, stored.named, stored.holders, self.transfers.may_have
+        )
+        self.transfers.on_whole = self.file_receipts.on_whole
         self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
         self.people.on_kept = self._on_user_kept
@@ -165,6 +171,7 @@ class Replicator:
         self._reopen_refused()
         self.context.refusals.warn_again()
         self.transfers.requests.begin_next()
+        self.file_receipts.start()
 
     def _reopen_refused(self) -> None:
         """Take logs again that were refused under other rules. Those with nothing built on them need no more than that:
@@ -245,6 +252,7 @@ class Replicator:
             self.taken_marks.on_link_down(remote)
             self.context.sweep_conversations(link.users)
             self.transfers.on_link_down(link.id)
+            self.file_receipts.on_link_down(link.id)
 
     def is_unknown(self, user: UserId) -> bool:
         """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared
@@ -302,6 +310,7 @@ class Replicator:
     def _send_sums_of_marks(self, remote: RemoteState) -> None:
         self.read_receipts.send_sum(remote)
         self.taken_marks.send_sum(remote)
+        self.file_receipts.on_compared(remote)
 
     def _send_digest(self, remote: RemoteState) -> None:
         """Send a digest because a group changed. Links that accept no marks now are compared later."""
@@ -314,6 +323,7 @@ class Replicator:
         self.read_receipts.take_over(former.read_receipts)
         self.taken_marks.take_over(former.taken_marks)
         self.quota.take_over(former.quota)
+        self.file_receipts.take_over(former.file_receipts)
         self.requests.take_over(former.requests)
         self.context.banned = former.context.banned
         for id, conversation in former.conversations.by_id.items():
@@ -373,6 +383,8 @@ class Replicator:
             return self.transfers.on_pull(remote, frame)
         elif isinstance(frame, Lacks):
             self.transfers.on_lacks(remote, frame)
+        elif isinstance(frame, Holds):
+            self.file_receipts.on_frame(remote, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None
@@ -578,6 +590,8 @@ class Replicator:
         for batch in change.batches:
             self._on_batch_durable(batch)
         self.transfers.requests.on_durable(change)
+        for named in named_by(change):
+            self.file_receipts.on_named(*named)
         if change.pruned or change.relations:
             self.transfers.forget_allowed()
         if done.transaction.effects:

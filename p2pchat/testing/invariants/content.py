@@ -14,16 +14,17 @@ from p2pchat.core.content.content_requests import PREFIX
 from p2pchat.core.effects import ContentArrived, ContentStopped, Counted, Effect, GivePieces
 from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of, decode_entry
-from p2pchat.protocol import Frame, Pull
+from p2pchat.protocol import Frame, Holds, Pull
 from p2pchat.storage.base import files_of
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
 
-OF_FILES = ("Pull", "Lacks", "Piece")  # frames, at any time: somebody may ask for what nobody has
+OF_FILES = ("Pull", "Lacks", "Piece", "Holds")  # frames, at any time: somebody may ask for what nobody has
 
 
 class ContentInvariants:
@@ -91,6 +92,9 @@ class ContentInvariants:
     def deleted(self, peer: SimPeer, root: str) -> None:
         """Note that some content is not here any more."""
         self._had.pop((peer.name, root), None)
+
+    def let_go(self, peer: SimPeer, root: str) -> None:
+        """Note that some content goes in a moment."""
         self._wanted.pop((peer.name, root), None)
         self._let_go.add((peer.name, root))
 
@@ -112,18 +116,34 @@ class ContentInvariants:
             self._fail("member", peer, f"gives {other.name} some of {order.root[:8]}, which no message there names")
 
     def _may_have(self, peer: SimPeer, other: SimPeer, log: LogId, seq: int) -> bool:
-        groups = self._invariants.groups
-        is_member = self._invariants.concerns(other, log) or groups.was_ever_in(peer, other, log.conversation)
-        return is_member and bool(files_of(peer.disk.storage.entry(log, seq)))
+        return self._is_member(peer, other, log) and bool(files_of(peer.disk.storage.entry(log, seq)))
 
-    def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
-        """Check that no piece is asked for that is here."""
+    def _is_member(self, peer: SimPeer, other: SimPeer, log: LogId) -> bool:
+        groups = self._invariants.groups
+        return self._invariants.concerns(other, log) or groups.was_ever_in(peer, other, log.conversation)
+
+    def frame_sent(self, peer: SimPeer, frame: Frame, ends: Sequence[WireEnd]) -> None:
+        """Check that no piece is asked for that is here, and that content that is told as here is."""
+        if isinstance(frame, Holds) and not peer.byzantine:
+            self._sim.counts["file_told"] += len(frame.has)
+            for root in frame.has:
+                self._check_told(peer, root, ends)
         if isinstance(frame, Pull) and not peer.byzantine:
             again = self._had.get((peer.name, frame.root), set()).intersection(
                 range(frame.first, frame.first + frame.count)
             )
             for index in sorted(again)[:1]:
                 self._fail("asked", peer, f"asks again for piece {index} of {frame.root[:8]}, which was verified")
+
+    def _check_told(self, peer: SimPeer, root: str, ends: Sequence[WireEnd]) -> None:
+        """Check that content is whole and right, and that a message of a conversation of the other end names it."""
+        data = self._sent.get(root)
+        if data is None or self._whole(peer, root, len(data)) != data:
+            self._fail("held", peer, f"tells that it has {root[:8]}, which is not whole there")
+        naming = peer.disk.storage.referring([root]).get(root, [])
+        for other in [end.other.owner for end in ends]:
+            if not any(self._is_member(peer, other, log) for log, _ in naming):
+                self._fail("member", peer, f"tells {other.name} of {root[:8]}, which no message there names")
 
     # ---- programs
 
@@ -162,11 +182,13 @@ class ContentInvariants:
 
     def _content_of(self, peer: SimPeer, file: FileRef) -> bytes | None:
         """Return what is here as whole content; None if there is none."""
+        return self._whole(peer, file.root, file.size)
+
+    def _whole(self, peer: SimPeer, root: str, size: int) -> bytes | None:
         assert peer.content is not None
-        if not peer.content.store.is_whole(file.root, file.size):
+        if not peer.content.store.is_whole(root, size):
             return None
-        pieces = (peer.content.store.read(file.root, index) or b"" for index in range(count_pieces(file.size)))
-        return b"".join(pieces)
+        return b"".join(peer.content.store.read(root, index) or b"" for index in range(count_pieces(size)))
 
     def handled(self, peer: SimPeer, effects: Sequence[Effect]) -> None:
         """Note that a peer leaves something out for a quota."""
@@ -186,6 +208,31 @@ class ContentInvariants:
                 if holders:
                     text = f"{file} of {log_name(log)} {seq} did not come, and {holders[0].name} has it"
                     yield Fault("content", text, peer.name)
+
+    def untold(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
+        """Yield what a peer knows wrongly of the content of a linked one."""
+        for peer in honest if self._sent else ():
+            for other in honest:
+                if other is not peer and peer.end_to(other) is not None:
+                    yield from self._wrongly_known(peer, other)
+
+    def _wrongly_known(self, peer: SimPeer, other: SimPeer) -> Iterator[Fault]:
+        assert peer.node is not None and other.content is not None and other.node is not None
+        for root, data in self._sent.items():
+            is_known = other.node.peer in peer.node.sync.file_receipts.holders(root)
+            is_there = other.content.store.is_whole(root, len(data))
+            if is_known and not is_there:
+                yield Fault("held", f"takes {other.name} to have {root[:8]}, and it has it not", peer.name)
+            elif is_there and not is_known and self._is_shared(peer, other, root):
+                yield Fault("held", f"does not know that {other.name} has {root[:8]}", peer.name)
+
+    def _is_shared(self, peer: SimPeer, other: SimPeer, root: str) -> bool:
+        """Return whether both have a message that names it, of a conversation that both are in."""
+        here, there = (one.disk.storage.referring([root]).get(root, []) for one in (peer, other))
+        return any(
+            each in there and self._invariants.concerns(peer, each[0]) and self._invariants.concerns(other, each[0])
+            for each in here
+        )
 
     def _wants(self, peer: SimPeer) -> Iterator[tuple[LogId, int, FileRef]]:
         """Yield what a program asked for, and what comes by itself."""

@@ -262,6 +262,7 @@ class Invariants:
         yield from self.receipts.missing(honest)
         yield from self.taken.missing(honest)
         yield from self.content.missing(honest)
+        yield from self.content.untold(honest)
         yield from self.receipts.forgotten(honest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from p2pchat.core.content.attachments import PIECE_BYTES, count_pieces
 from p2pchat.core.content.content_requests import CHARGE
 from p2pchat.core.effects import ContentArrived, ContentStopped, GivePieces
-from p2pchat.core.inputs import ContentGivenUp, ContentRemoved, ContentWanted, Input
+from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentRemoved, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
@@ -205,6 +205,8 @@ class SimContent(ContentOrders):
 
         def done(files: tuple[FileRef, ...] | None, error: BaseException | None) -> None:
             if files is not None:
+                for file in files:
+                    self._peer.put(ContentKept(file.root))
                 then(files)
 
         self._run_then(keep, done)
@@ -228,11 +230,15 @@ class SimContent(ContentOrders):
         self._sim.invariants.content.stopped(self._peer, news)
 
     def delete(self, root: str) -> None:
-        """Remove some content from this machine, as its user may."""
-        charge = self._peer.disk.storage.meta().get(CHARGE + root, "")
-        self._sim.invariants.content.deleted(self._peer, root)
-        self.store.delete(root)
-        self._peer.put(ContentRemoved(root, charge, forgotten=True))
+        """Remove some content from this machine, as its user may. The core hears of it before."""
+
+        def delete(store: ContentStore) -> None:
+            self._sim.invariants.content.deleted(self._peer, root)
+            store.delete(root)
+
+        self._sim.invariants.content.let_go(self._peer, root)
+        self._peer.put(ContentRemoved(root, self._peer.disk.storage.meta().get(CHARGE + root, ""), forgotten=True))
+        self._run_then(delete, lambda result, error: None)
 
 
 def _flipped(data: bytes) -> bytes:

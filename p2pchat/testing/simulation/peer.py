@@ -127,7 +127,8 @@ class SimPeer:
             out.OpenContent: lambda order: self._store().open(order),
             out.StoreLeaves: lambda order: self._store().store_leaves(order),
             out.StorePieces: lambda order: self._store().store_pieces(order),
-            out.GivePieces: lambda order: self._store().give(order), **self.program.handlers,
+            out.GivePieces: lambda order: self._store().give(order),
+            out.FindHeld: lambda order: self._store().find(order), **self.program.handlers,
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -576,7 +577,7 @@ class SimPeer:
         self.sim.invariants.receipts.frame_sent(self, order.frame)
         self.sim.invariants.requests.frame_sent(self, order.frame, ends)
         self.sim.invariants.taken.frame_sent(self, order.frame, ends)
-        self.sim.invariants.content.frame_sent(self, order.frame)
+        self.sim.invariants.content.frame_sent(self, order.frame, ends)
         if self.tampering is not None:
             for end in ends:
                 for data in self.tampering.change(order.frame, end):
@@ -667,7 +668,8 @@ class SimPeer:
             every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
             plans = {key: self.disk.storage.prunable(key) for key in order.prunable}
             files = {key: files_of(self.disk.storage.entry(*key)) for key in order.files}
-            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans, files))
+            naming = self.disk.storage.referring(order.naming)
+            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans, files, naming))
 
         self.soon(self.disk.quick, self.disk.slow, read)
 

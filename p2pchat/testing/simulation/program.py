@@ -71,7 +71,8 @@ class SimProgram:
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
             out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.RequestBegun: lambda begun: None,
-            out.ContentProgress: lambda news: None, out.ContentArrived: self._arrived, out.ContentStopped: self._ended,
+            out.ContentProgress: lambda news: None, out.FileHeld: self._held, out.ContentArrived: self._arrived,
+            out.ContentStopped: self._ended,
         }  # fmt: skip
 
     def begin(self, place: int) -> None:
@@ -278,6 +279,9 @@ class SimProgram:
     def _ended(self, news: out.ContentStopped) -> None:
         if self._peer.content is not None:
             self._peer.content.on_stopped(news)
+
+    def _held(self, news: out.FileHeld) -> None:
+        self._sim.counts["file_held" if news.has else "file_not_held"] += len(news.users)
 
     # ---- users
 
