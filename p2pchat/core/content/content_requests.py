@@ -43,6 +43,7 @@ MAX_OF_ONE = 3  # of them, of one contact or one network: one may give nothing, 
 MAX_WAITING = 5_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 4 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; a guess
+RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess
 LEAST_CHARGE = 4096  # bytes: what a file takes of a disk at least
 
 
@@ -375,9 +376,18 @@ class ContentRequests:
             self._ctx.change.meta[FORGOTTEN + root] = None
 
     def stop(self, root: str) -> None:
-        """Try something that cannot be kept now after the next start again."""
+        """Try something that cannot be kept now again later: the disk may have room then."""
         self._turns[self._requests[root].of_contacts].remove(root)
+        self._sync.after(RETRY_AFTER, partial(self._retry, root))
         self.begin_next()
+
+    def _retry(self, root: str) -> None:
+        request = self._requests.get(root)
+        if request is None or root in self._ordered or root in self._turns[request.of_contacts]:
+            return
+        if not self.is_wanted(root):
+            self._wait(root)
+            self.begin_next()
 
     def _keep(self, root: str, request: ContentRequest) -> None:
         self._requests[root] = request

@@ -292,6 +292,25 @@ def test_little_free_disk_is_for_what_contacts_send() -> None:
     assert opened(ada) == [file(3000).root]
 
 
+def test_content_that_cannot_be_kept_is_tried_again_later() -> None:
+    world = World()
+    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    said(bob, far, *(file(index) for index in range(4)))
+    assert opened(ada) == [file(index).root for index in range(3)]
+    ada.put(ContentFailed(file(0).root, "no room"))
+    assert opened(ada) == [file(3).root]  # it has the turn meanwhile
+    arrive(ada, far, file(1))
+    world.pass_time(content_requests.RETRY_AFTER - 1)
+    assert opened(ada) == []
+    world.pass_time(2)
+    assert opened(ada) == [file(0).root]
+    ada.put(ContentFailed(file(0).root, "no room"))
+    ada.put(ContentRemoved(file(0).root))
+    world.pass_time(2 * content_requests.RETRY_AFTER)
+    assert opened(ada) == []
+
+
 def test_content_in_two_sizes_is_no_attachment() -> None:
     """The smaller one would come by itself, as the larger one."""
     ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
