@@ -17,9 +17,13 @@ class Proxy:
         recorded: The bytes forwarded in each direction (True: back to the dialling side), if it records.
         left: For each direction listed here, the number of bytes forwarded before everything is cut.
         ran_out: Set when this cut has happened.
+
+    Args:
+        slow: Seconds for each READ_BYTES, in each direction.
     """
 
-    def __init__(self, *, records: bool = False) -> None:
+    def __init__(self, *, records: bool = False, slow: float = 0.0) -> None:
+        self._slow = slow
         self.deaf = self.dumb = False
         self.swallowed = 0
         self.recorded = {True: bytearray(), False: bytearray()} if records else None
@@ -55,6 +59,7 @@ class Proxy:
         try:
             while data := await source.read(READ_BYTES):
                 await self._gates[back].wait()
+                await asyncio.sleep(self._slow * len(data) / READ_BYTES)  # the pace of a slow network
                 if self.deaf if back else self.dumb:
                     self.swallowed += len(data)
                 elif not await self._pass_on(data, sink, back):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import subprocess
@@ -15,8 +16,10 @@ import pytest
 
 from p2pchat.core.content.attachments import LEAF_BYTES, PIECE_BYTES, count_pieces
 from tests.amounts import FILE_KILLS
-from tests.deadlines import WAIT
+from tests.deadlines import WAIT, within
 from tests.ports import free_ports
+from tests.processes.peers import Cluster
+from tests.processes.proxy import Proxy
 
 SIZE = 60 * PIECE_BYTES + 12345
 
@@ -117,6 +120,35 @@ def test_another_member_gives_a_file_whose_writer_is_gone(tmp_path: Path) -> Non
         assert arrives(process) and arrives(last)
     (content,) = [path for path in (tmp_path / "cyd" / "content").iterdir() if not path.suffix]
     assert content.read_bytes() == file.read_bytes()
+
+
+async def test_texts_are_delivered_while_a_large_file_moves(cluster: Cluster, links: str) -> None:
+    """The network is slow, so an order of events says it: no time is measured."""
+    proxy = Proxy(slow=0.01)  # 6 MiB a second
+    endpoint, file = await proxy.listen(), cluster.home.parent / "film.bin"
+    file.write_bytes(random.Random(15).randbytes(100 * PIECE_BYTES))
+    ada, bob = cluster.child("ada"), cluster.child("bob", endpoint)
+    await ada.start()
+    proxy.to("127.0.0.1", ada.listening["port"])
+    await bob.start()
+    await bob.event("joined", user="ada")
+    await ada.do(do="send", to="room", text="the film", files=[str(file)])
+    await bob.do(do="get", id=(await bob.event("message", text="the film"))["id"], ref="film")
+    await some_is_here(cluster)
+    for text in ("one", "two", "three"):
+        id = (await ada.send(text))["id"]
+        await ada.event("delivered", id=id)
+    await bob.event("answer", ref="film")
+    shown = [line.get("text") or line["event"] for line in bob.lines if line["event"] in ("message", "answer")]
+    assert shown == ["the film", "one", "two", "three", "answer"]
+    await proxy.close()
+
+
+async def some_is_here(cluster: Cluster) -> None:
+    """Wait until bob has some of a file."""
+    async with within(WAIT, "the first pieces of a file"):
+        while not noted(cluster.home / "bob" / "content"):
+            await asyncio.sleep(0.02)  # poll: another process writes them
 
 
 def arrives(process: subprocess.Popen[str]) -> bool:
