@@ -15,6 +15,7 @@ GIB = 1024 * MIB
 # Times min_free_disk_bytes: below the one nothing of unknown users is stored, below the other nothing of others.
 KNOWN_ONLY_FACTOR = 4
 OWN_ONLY_FACTOR = 2
+CONTENT_FACTOR = 3  # times the same, left free by content of files: between the two, so texts of known people go on
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,8 +239,10 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
     if isinstance(file, tuple):
         name, source = file
         chunks = _chunks_of(source) if isinstance(source, bytes) else source
+        size = len(source) if isinstance(source, bytes) else size
     else:
         name, chunks = Path(file).name, _chunks_of_file(Path(file))
+        size = (await asyncio.to_thread(Path(file).stat)).st_size  # 0 for a pipe
     name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
     if len(name) > MAX_FILE_NAME:
         raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")

@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-from p2pchat.config import Settings
+from p2pchat.config import CONTENT_FACTOR, Settings
 from p2pchat.core.effects import ContentArrived, ContentProgress, ContentStopped
 from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
@@ -256,7 +256,7 @@ class ContentWorker(ContentOrders):
     def _opened(self) -> ContentStore:
         """In the thread: return the store, opened when it is first used."""
         if self._store is None:
-            least = self._settings.min_free_disk_bytes
+            least = CONTENT_FACTOR * self._settings.min_free_disk_bytes
             self._store = ContentStore(self._memory or Disk(self._directory, least))  # type: ignore[arg-type]
         return self._store
 

@@ -83,7 +83,7 @@ class Disk:
         if free - more < self._min_free_bytes:
             raise StorageError(
                 f"the disk has no room for {more} bytes more: {free} are free in {self._directory}, "
-                f"and {self._min_free_bytes} stay free"
+                f"and {self._min_free_bytes} stay free for messages: free some space"
             )
 
 
@@ -388,17 +388,23 @@ class ContentStore:
     # ---- partial content
 
     def missing(self, root: str, size: int) -> list[int] | None:
-        """Return the pieces that are not here, in order; None if the leaves must come first."""
+        """Return the pieces that are not here, in order; None if the leaves must come first.
+
+        Raises:
+            StorageError: Also if the disk has no room for what is missing: then nothing of it need be asked for.
+        """
         self._note_use(root)
         with _translated():
             partial = self._partial(root)
             if self.is_whole(root, size) or (not size and self._add_only_piece(root, 0, 0, b"")):
                 return []
-            if count_pieces(size) < 2:
-                return [0]
-            if partial is None or partial.size != size:
-                return None
-            return [index for index, state in enumerate(partial.noted) if not state]
+            if count_pieces(size) > 1 and partial is not None and partial.size == size:
+                left = [index for index, state in enumerate(partial.noted) if not state]
+                if not self._files.reserves:
+                    self._files.check_room(sum(piece_size(size, index) for index in left))
+                return left
+            self._files.check_room(size)
+            return [0] if count_pieces(size) < 2 else None
 
     def begin(self, root: str, size: int, leaves: bytes) -> bool:
         """Take the leaves of content that is to be fetched. Return False, and keep nothing, if they are wrong."""
@@ -572,4 +578,5 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"files cannot be kept: {error.strerror or error}") from error
+        advice = ": free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise StorageError(f"files cannot be kept: {error.strerror or error}{advice}") from error

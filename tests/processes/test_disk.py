@@ -7,6 +7,7 @@ continues by itself when the cause is gone. Each test ends with the checker over
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import sys
 import time
@@ -17,9 +18,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from p2pchat.config import CONTENT_FACTOR
 from p2pchat.testing import Log, causes
 from p2pchat.testing.process_mesh import Child, ChildFailed, Line
 from tests.processes.peers import Cluster
+from tests.processes.proxy import Proxy
 from tests.processes.settings_override import changes
 from tests.processes.small_disk import NoMounts, SmallDisk
 
@@ -216,6 +219,93 @@ async def test_the_last_disk_space_is_kept_for_people_known_here(house: FaultyPa
     assert not bob.count("message", text="nobody at bob's knows me")
     disk.run("rm", str(house.data / "filler"))
     await bob.event("message", ARRIVES, text="nobody at bob's knows me")
+
+
+# ---- files
+
+
+async def sent_file(ada: Child, bob: Child, file: Path, size: int) -> str:
+    """Have ada send a file of this size to the room; return the id of its message once bob has it."""
+    file.write_bytes(random.Random(size).randbytes(size))
+    await ada.do(do="send", to="room", text=file.name, files=[str(file)])
+    return str((await bob.event("message", ARRIVES, text=file.name))["id"])
+
+
+async def files_here(bob: Child, id: str) -> list[bool]:
+    """Return of each file of a message whether all of it is here."""
+    ref = f"files {len(bob.lines)}"
+    await bob.do(do="files", id=id, ref=ref)
+    return [row["here"] for row in (await bob.event("answer", ref=ref))["rows"]]
+
+
+async def test_a_file_that_fills_the_disk_stops_and_goes_on_once_there_is_room(house: FaultyPair) -> None:
+    """It stops before messages have to: they go on."""
+    ada, proxy = await house.ada(), Proxy()
+    endpoint = await proxy.listen()
+    proxy.to("127.0.0.1", ada.listening["port"])
+    disk, size, least = house.small_disk(160), 40 * MIB, 16 * MIB
+    bob = house.bob(endpoint, changes=changes({**SOON, "min_free_disk_bytes": least}))
+    await bob.start()
+    await meet(ada, bob)
+    await write(bob, "we know each other")
+    await ada.event("message", text="we know each other")
+    file, got = house.cluster.home / "film.bin", house.cluster.home / "got.bin"
+    id = await sent_file(ada, bob, file, size)
+
+    proxy.left = {True: 10 * MIB}
+    proxy.to("127.0.0.1", 9)  # nobody is there
+    await bob.do(do="get", id=id, path=str(got), ref="first")
+    await asyncio.wait_for(proxy.ran_out.wait(), ARRIVES)
+    free = int(disk.run("df", "--output=avail", "-B1", str(house.data)).split()[-1])
+    filler = free - CONTENT_FACTOR * least - 2 * MIB
+    disk.run("dd", "if=/dev/zero", f"of={house.data / 'filler'}", "bs=64K", f"count={filler >> 16}", "status=none")
+    proxy.ran_out.clear()
+    proxy.to("127.0.0.1", ada.listening["port"])
+    failed = await bob.event("error", ARRIVES, ref="first")
+    assert failed["code"] == "storage"
+    assert "the disk has no room" in failed["text"] and "free some space" in failed["text"]
+    assert await files_here(bob, id) == [False] and not got.exists()
+    async with asyncio.timeout(ARRIVES):
+        while not bob.count("warning"):  # space is checked during a commit, at most once a second
+            await write(ada, "meanwhile")
+            await asyncio.sleep(0.3)  # the pace of the commits
+    await write(ada, "can you hear me?")
+    await bob.event("message", text="can you hear me?")
+    await ada.event("delivered", id=(await ada.event("sent", text="can you hear me?"))["id"])
+    await write(bob, "yes")
+    await ada.event("message", text="yes")
+    await bob.do(do="get", id=id, path=str(got), ref="again")
+    assert "the disk has no room" in (await bob.event("error", ref="again"))["text"]
+
+    disk.run("rm", str(house.data / "filler"))
+    proxy.left = {True: size - 5 * MIB}  # less than all of it: what came before does not come again
+    await bob.do(do="get", id=id, path=str(got), ref="last")
+    await bob.event("answer", ARRIVES, ref="last")
+    assert not proxy.ran_out.is_set()
+    assert got.read_bytes() == file.read_bytes()
+    assert await files_here(bob, id) == [True]
+    await proxy.close()
+
+
+async def test_a_file_larger_than_the_disk_is_refused_before_any_of_it_moves(house: FaultyPair) -> None:
+    ada = await house.ada()
+    disk = house.small_disk(24)
+    bob = house.bob(ada.endpoint, changes=changes({**SOON, "min_free_disk_bytes": 0}))
+    await bob.start()
+    await meet(ada, bob)
+    file = house.cluster.home / "film.bin"
+    id = await sent_file(ada, bob, file, 30 * MIB)
+    await bob.do(do="get", id=id, ref="fetch")
+    failed = await bob.event("error", ARRIVES, ref="fetch")
+    assert failed["code"] == "storage" and f"no room for {30 * MIB} bytes more" in failed["text"]
+    assert await files_here(bob, id) == [False]
+    await bob.do(do="send", to="room", text="mine", files=[str(file)], ref="send")
+    failed = await bob.event("error", ARRIVES, ref="send")
+    assert failed["code"] == "storage" and f"no room for {30 * MIB} bytes more" in failed["text"]
+    assert disk.run("ls", str(house.data / "content")) == ""
+    await write(bob, "without the film")
+    await ada.event("message", text="without the film")
+    assert not ada.count("message", text="mine")
 
 
 async def test_a_read_only_disk_is_reported_at_the_start(house: FaultyPair) -> None:

@@ -259,6 +259,8 @@ def test_a_file_that_is_given_up_leaves_nothing(again: Callable[[], ContentStore
 def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Content(3 * PIECE_BYTES)
     store = opened(Disk(tmp_path / "content", 2**62))
+    with pytest.raises(StorageError, match=f"no room for {made.size} bytes more.*free some space"):
+        store.missing(made.root, made.size)  # before the leaves are asked for
     with pytest.raises(StorageError, match="no room"):
         store.begin(made.root, made.size, made.leaves)
     with pytest.raises(StorageError, match="no room"):
@@ -271,6 +273,8 @@ def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest
     disk._min_free_bytes = 2**62
     with pytest.raises(StorageError, match="no room"):
         store.add(made.root, made.size, [(1, made.pieces[1])])
+    with pytest.raises(StorageError, match=f"no room for {2 * PIECE_BYTES} bytes more"):
+        store.missing(made.root, made.size)
     disk._min_free_bytes = 0
     assert store.missing(made.root, made.size) == [1, 2]
     assert store.add(made.root, made.size, [(1, made.pieces[1]), (2, made.pieces[2])]) == [1, 2]
