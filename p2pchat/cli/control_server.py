@@ -48,10 +48,10 @@ from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
+from p2pchat.commands.file_commands import forget_file, forget_files, stored_files
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
-from p2pchat.commands.stored_file_commands import forget_file, forget_files, stored_files
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts

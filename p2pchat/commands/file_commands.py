@@ -1,4 +1,4 @@
-"""Commands about files: /send, /get, /files, and the JSON commands `get` and `files`.
+"""Commands about files: /send, /get, /files, the JSON commands `get` and `files`, and requests of `p2pchat files`.
 
 They read and write files of the machine where the peer runs. So they are for the person who runs it, never for a client
 of a gateway. Typed, they work at a terminal only, because lines that are piped in may come from anywhere.
@@ -11,15 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import string
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat import Attachment, Conversation, P2PChatError, Receipt
+from p2pchat import Attachment, Conversation, P2PChatError, Receipt, StoredFile
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, quote_name, quote_place
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.message_commands import OutgoingMessage, parse_count, parse_limit, recent_pages, resolve_or_all
+from p2pchat.commands.message_commands import (
+    OutgoingMessage,
+    parse_count,
+    parse_limit,
+    parse_time,
+    recent_pages,
+    resolve_or_all,
+)
+from p2pchat.commands.output import iso
 from p2pchat.commands.typed_paths import split_files, split_path, to_path
 from p2pchat.safe_text import safe_line
 
@@ -27,6 +37,9 @@ FILES = 10  # of /files
 STOP = "stop"  # behind /get
 LARGE = 10_000_000  # bytes; copying that much for a message takes long enough to be told of
 DOWNLOADS = "Downloads"  # below the home directory
+MOST_ROWS = 100  # of stored_files(), whose answer has to fit into a line
+LEAST_ROOT = 8  # digits of a root by which a file may be meant: so many do not occur by chance
+NAME_CHARACTERS = 100  # of a name in a row of stored_files()
 
 
 class FetchStopped(CommandError):
@@ -288,3 +301,58 @@ async def _save_for_program(
     else:
         row = {**_row(file, number), "path": saved} if saved else _row(file, number)
         await ctx.display.show_answer("get", [row], [], ref)
+
+
+# ---- files that take space on the disk of the peer
+
+
+async def stored_files(ctx: CommandContext, before: str | None = None, keep: int | None = None) -> CommandResult:
+    """Return a row of sums, then the largest files; with `before` or `keep` of those that forget_files would remove."""
+    moment = None if before is None else parse_time(before, "before")
+    files = await ctx.tcp_peer.stored_files(before=moment, keep_bytes=keep)
+    return CommandResult([_sums(files), *map(_stored_row, files[:MOST_ROWS])])
+
+
+async def forget_files(ctx: CommandContext, before: str | None = None, keep: int | None = None) -> CommandResult:
+    """Remove what stored_files() returns for the same; return the row of sums."""
+    moment = None if before is None else parse_time(before, "before")
+    return CommandResult([_sums(await ctx.tcp_peer.forget_files(before=moment, keep_bytes=keep))])
+
+
+async def forget_file(ctx: CommandContext, what: str) -> CommandResult:
+    """Remove the files of a message, or the one whose root begins so; return the row of sums, then theirs."""
+    peer = ctx.tcp_peer
+    files = await peer.stored_files()
+    if "." in what:
+        roots = {file.root for file in (await peer.message(what)).attachments}
+        if not roots:
+            raise UsageError("this message has no files")
+    else:
+        wanted = what.casefold()
+        if len(wanted) < LEAST_ROOT or not set(wanted) <= set(string.hexdigits):
+            raise UsageError(f"{what[:100]!r} is neither the id of a message nor {LEAST_ROOT} digits or more of a root")
+        roots = {file.root for file in files if file.root.startswith(wanted)}
+        if len(roots) > 1:
+            raise UsageError(f"{len(roots)} files begin with {what!r}: give more digits of the root")
+        if not roots:
+            raise UsageError(f"no file here has a root that begins with {what[:100]!r}: p2pchat files lists them")
+    found = [file for file in files if file.root in roots]
+    for file in found:
+        await peer.forget_file(file.root)
+    return CommandResult([_sums(found), *map(_stored_row, found)])
+
+
+def _sums(files: Sequence[StoredFile]) -> EventLine:
+    return {"files": len(files), "size_bytes": sum(file.size_bytes for file in files)}
+
+
+def _stored_row(file: StoredFile) -> EventLine:
+    row: EventLine = {
+        "root": file.root, "name": file.name[:NAME_CHARACTERS], "size_bytes": file.size_bytes, "here": file.is_whole,
+        "messages": file.messages,
+    }  # fmt: skip
+    if file.attachments:
+        line = file.attachments[-1].message.to_json()
+        row |= {name: line[name] for name in ("id", "conversation", "conversation_id", "kind", "sender", "sender_id")}
+        row["came_at"] = None if file.came_at is None else iso(file.came_at)
+    return row

@@ -1,4 +1,4 @@
-"""What docs/protocol.md says where its first outside implementer had to guess, each shown by a node that does it."""
+"""Answers of docs/protocol.md where its first outside implementer had to guess, each shown by a node that does it."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_every_setting_has_a_meaning(tmp_path: Path) -> None:
 
 
 class Warnings(logging.Handler):
-    """What griffe says about docstrings: parameters that do not exist, sections that it cannot read."""
+    """Complaints of griffe about docstrings: parameters that do not exist, sections that it cannot read."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What takes space on the disk of a peer, and how its owner gets that back."""
+"""Files that take space on the disk of a peer: the list of them, and their removal by the owner."""
 
 from __future__ import annotations
 

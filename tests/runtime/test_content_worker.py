@@ -25,7 +25,7 @@ ROOT = root_of(SIZE, LEAVES)
 
 
 class Owner:
-    """What a driver does for a worker: it takes inputs, and bytes for links."""
+    """The part of a driver that a worker needs: it takes inputs, and bytes for links."""
 
     def __init__(self, directory: Path) -> None:
         self.inputs: list[Input] = []

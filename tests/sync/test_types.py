@@ -1,4 +1,4 @@
-"""What mypy says about programs: a forgotten await, and the types of p2pchat.sync."""
+"""Complaints of mypy about programs: a forgotten await, and the types of p2pchat.sync."""
 
 from __future__ import annotations
 

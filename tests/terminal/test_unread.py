@@ -1,4 +1,4 @@
-"""What is unread in a real terminal: shown when a conversation is opened, and marked read only then."""
+"""Unread messages in a real terminal: shown when a conversation is opened, and marked read only then."""
 
 from __future__ import annotations
 

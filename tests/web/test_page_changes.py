@@ -1,4 +1,4 @@
-"""What changes while a dialog, a reply, an edit or a search is open; and whether a finger hits what a phone shows."""
+"""Changes while a dialog, a reply, an edit or a search is open; and the places that a finger hits on a phone."""
 
 from __future__ import annotations
 

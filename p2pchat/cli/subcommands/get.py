@@ -47,7 +47,7 @@ message here; 1 it cannot be saved; 2 usage, a message without files.
 
 @dataclass(slots=True)
 class GetOptions:
-    """What to fetch, and where it goes. `number` 0: all files of the message."""
+    """Options of `p2pchat get`: the files to fetch, and their place. `number` 0: all files of the message."""
 
     profile: cli.ProfileChoice
     message_id: str

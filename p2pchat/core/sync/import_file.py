@@ -150,7 +150,7 @@ class ExportReader:
 
     @property
     def rest(self) -> bytes:
-        """What stood behind the last frame, as far as it was given; b"" if that frame did not come."""
+        """The bytes behind the last frame, as far as they were given; b"" if that frame did not come."""
         return bytes(self._rest) if self.is_complete else b""
 
     @property

@@ -257,7 +257,7 @@ def _shortened(data: bytes) -> bytes:
 
 
 class FileActions:
-    """What people do with files in the history of one simulation, step by step.
+    """The actions of people with files in the history of one simulation, step by step.
 
     Args:
         on: There are files.

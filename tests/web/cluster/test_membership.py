@@ -59,7 +59,7 @@ class KeepingServer:
 
     @asynccontextmanager
     async def operator(self) -> AsyncIterator[Any]:
-        """What its operator can do: everything that a client without restrictions can."""
+        """The rights of its operator: everything that a client without restrictions can do."""
         from nats.aio.client import Client
 
         client = Client()
