@@ -1,12 +1,10 @@
-"""The context shared by the machines of one node: settings, the present moment, timers and the list of effects.
+"""The context of one node, which all its machines share: the present moment, effects, hosted identities, the network.
 
-The node sets `now` and empties `out` at the start of every input; a machine keeps neither. Timers are a heap of
-callbacks. The outside knows only the earliest deadline (effect WakeAt).
+The node sets `now` and empties `out` at the start of every input; a machine keeps neither.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -14,10 +12,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, WakeAt
 from p2pchat.core.records import Change
+from p2pchat.core.timers import Timer, Timers
 from p2pchat.protocol import Cert, PeerId, UserId
-
-SLACK = 0.001  # seconds: deadlines are sums of floats
-MIN_SWEEP = 64  # deadlines; sweeping fewer is not worth it
 
 
 class Now(NamedTuple):
@@ -25,19 +21,6 @@ class Now(NamedTuple):
 
     mono: float
     utc: int
-
-
-class Timer:
-    """One deadline; `cancel` makes it never fire."""
-
-    __slots__ = ("at", "call")
-
-    def __init__(self, at: float, call: Callable[[], None]) -> None:
-        self.at: float = at
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        self.call = None
 
 
 class Context:
@@ -50,10 +33,7 @@ class Context:
         self.now: Now = Now(0.0, 0)
         self.out: list[Effect] = []
         self.change: Change = Change()  # what this step makes durable; the node commits it when it is not empty
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._count = 0
-        self._sweep_at = MIN_SWEEP
-        self._wake_at: float | None = None
+        self.timers: Timers = Timers()
         self._ticket = 0
 
     def emit(self, effect: Effect) -> None:
@@ -70,35 +50,16 @@ class Context:
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, so many seconds from now."""
-        if len(self._heap) >= self._sweep_at:
-            self._sweep()
-        timer = Timer(self.now.mono + seconds, call)
-        self._count += 1
-        heapq.heappush(self._heap, (timer.at, self._count, timer))
-        return timer
-
-    def _sweep(self) -> None:
-        """Drop cancelled timers. Most timers are cancelled long before their deadline."""
-        self._heap = [due for due in self._heap if due[2].call is not None]
-        heapq.heapify(self._heap)
-        self._sweep_at = max(MIN_SWEEP, 2 * len(self._heap))
+        return self.timers.at(self.now.mono + seconds, call)
 
     def run_due(self) -> None:
         """Call every timer that is due, in order of time."""
-        self._wake_at = None
-        while self._heap and self._heap[0][0] <= self.now.mono:
-            timer = heapq.heappop(self._heap)[2]
-            call, timer.call = timer.call, None
-            if call is not None:
-                call()
+        self.timers.run_due(self.now.mono)
 
     def emit_wake(self) -> None:
         """Emit WakeAt when the earliest deadline is earlier than the last one emitted."""
-        while self._heap and self._heap[0][2].call is None:
-            heapq.heappop(self._heap)
-        if self._heap and (self._wake_at is None or self._heap[0][0] < self._wake_at):
-            self._wake_at = self._heap[0][0]
-            self.out.append(WakeAt(self._wake_at))
+        if (at := self.timers.wake_at()) is not None:
+            self.out.append(WakeAt(at))
 
 
 # ---- hosted users and network

@@ -60,7 +60,7 @@ class CheckedNode(Peer):
         for holding in self.storage.stored_conversations():
             for user in holding.writers:
                 self._judge_log(holding.conversation.id, user)
-        timers = len(self.node._ctx._heap)
+        timers = len(self.node._ctx.timers._heap)
         hold(timers < 200 + bytes_in // 10, f"{timers} timers after {bytes_in} bytes")
 
     def _judge_log(self, talk: str, user: str) -> None:

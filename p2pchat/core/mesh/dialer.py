@@ -33,7 +33,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import SLACK, Context, KeySet, Timer
+from p2pchat.core.context import Context, KeySet
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
@@ -49,6 +49,7 @@ from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.link import REFUSALS, PeerLink
 from p2pchat.core.records import Address
 from p2pchat.core.shares import TokenBucket, address_line
+from p2pchat.core.timers import SLACK, Timer
 from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305

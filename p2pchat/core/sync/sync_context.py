@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.context import Context, HostedIdentities, Timer
+from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import LogId, WriterKey
@@ -25,6 +25,7 @@ from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.refusals import Refusals, Refusers
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.timers import Timer
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.context import HostedIdentity, NetworkCredentials, Timer
+from p2pchat.core.context import HostedIdentity, NetworkCredentials
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
@@ -22,6 +22,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import META_BLOCKED, DiskLevel
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
+from p2pchat.core.timers import Timer
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of

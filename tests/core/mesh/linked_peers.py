@@ -117,7 +117,7 @@ class Post:
     def wake(self, mono: float) -> list[Effect]:
         """Move the clock, through every deadline on the way."""
         while True:
-            pending = [at for at, _, timer in self.ctx._heap if timer.call is not None]
+            pending = [at for at, _, timer in self.ctx.timers._heap if timer.call is not None]
             if not pending or min(pending) > mono:
                 break
             self.at(min(pending))

@@ -327,9 +327,9 @@ def test_a_link_that_replaces_another_is_no_news() -> None:
     met = Meeting(ada, Post(BOB))
     link = met.connect(met.b)
     ada.wake(1.0)
-    waiting = len(ada.ctx._heap)
+    waiting = len(ada.ctx.timers._heap)
     ada.links._exchange.on_link_down(ada.links.up[link])  # as if another link of his were up already
-    assert len(ada.ctx._heap) == waiting
+    assert len(ada.ctx.timers._heap) == waiting
 
 
 def test_the_port_a_peer_names_is_stored_with_the_observed_host() -> None:
