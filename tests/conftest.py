@@ -117,9 +117,17 @@ _gate = _lock("gate")  # held by who waits for its turn: nobody else begins mean
 _locks = {f"gw{number}": _lock(f"gw{number}") for number in range(PROCESSES)}  # each held during a test of its process
 
 
+_someone_is_alone = False  # a lock for each test costs as much as a small test
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    global _someone_is_alone
+    _someone_is_alone = any(item.get_closest_marker("alone") for item in session.items)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of a test begins
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    if RUN is None:
+    if RUN is None or not _someone_is_alone:
         return (yield)
     alone = item.get_closest_marker("alone") is not None
     with ExitStack() as held:

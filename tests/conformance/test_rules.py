@@ -6,9 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
-
-from p2pchat.testing.conformance.runner import LAST, LEVELS, ConformanceRule, all_rules, chosen
+from p2pchat.testing.conformance.runner import LAST, LEVELS, all_rules, chosen
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RULES = all_rules()
@@ -41,8 +39,10 @@ def test_there_are_rules_of_each_level() -> None:
     assert list(chosen(RULES, "bot", [])) == [one for one in RULES if one.level == "bot"]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_a_rule_is_a_sentence_of_its_section(rule: ConformanceRule) -> None:
-    page, _, anchor = rule.section.partition("#")
-    assert anchor in sections(page)
-    assert rule.sentence in sections(page)[anchor]
+def test_a_rule_is_a_sentence_of_its_section() -> None:
+    assert [rule.name for rule in RULES if rule.sentence not in text_of(rule.section)] == []
+
+
+def text_of(section: str) -> str:
+    page, _, anchor = section.partition("#")
+    return sections(page).get(anchor, "")
