@@ -108,6 +108,15 @@ def test_a_wrong_piece_is_not_written(again: Callable[[], ContentStore]) -> None
     assert store.missing(small.root, 100) == [0]
 
 
+def test_a_wrong_piece_changes_nothing_that_is_here(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(3 * PIECE_BYTES), again()
+    store.begin(made.root, made.size, made.leaves)
+    assert store.add(made.root, made.size, [(0, made.pieces[0])]) == [0]
+    assert store.add(made.root, made.size, [(0, made.pieces[1]), (0, b""), (3, made.pieces[0])]) == []
+    assert store.add(made.root, made.size, [(1, made.pieces[1]), (2, made.pieces[2])]) == [1, 2]
+    assert read_all(store, made.root, 3) == made.data
+
+
 def test_wrong_leaves_are_not_taken(again: Callable[[], ContentStore]) -> None:
     made, store = Content(2 * PIECE_BYTES), again()
     for size, leaves in [

@@ -28,8 +28,12 @@ from tests.web.test_event_socket import calling
 DATA = random.Random(2).randbytes(2 * PIECE_BYTES + 77)
 
 
-async def sent(served: Served, *files: tuple[str, str, bytes], to: str = "bob", by: str = "ada") -> str:
-    """Upload files (name, type, content) and send them in one message without a text; return its id."""
+async def sent(
+    served: Served, *files: tuple[str, str, bytes], to: str = "bob", by: str = "ada", group: str = ""
+) -> str:
+    """Upload files (name, type, content) and send them in one message without a text, to a user or a group; return its
+    id.
+    """
     async with served.client(by) as http:
         ids = []
         for name, kind, content in files:
@@ -38,7 +42,7 @@ async def sent(served: Served, *files: tuple[str, str, bytes], to: str = "bob", 
             )
             assert kept.status_code == 201, kept.text
             ids.append(kept.json()["id"])
-        answer = await http.post("/v1/messages", json={"to": to, "files": ids})
+        answer = await http.post("/v1/messages", json={**({"group": group} if group else {"to": to}), "files": ids})
     assert answer.status_code == 201, answer.text
     id: str = answer.json()["id"]
     return id
@@ -153,6 +157,19 @@ async def test_nobody_gets_what_is_not_for_him(people: Served) -> None:
         assert refused(await ada.get(f"/files/{id}/0")) == (404, "unknown_file")
         many = await ada.post("/messages", json={"to": "bob", "files": [kept] * 11})
         assert many.status_code == 422
+
+
+async def test_who_was_removed_from_a_group_gets_no_file_that_is_sent_there_afterwards(people: Served) -> None:
+    async with people.client("ada") as ada, people.client("bob") as bob, people.client("eve") as eve:
+        await ada.post("/groups", json={"name": "ops", "members": ["bob", "eve"]})
+        before = await sent(people, ("a.txt", "", b"before"), group="ops")
+        assert (await eve.get(f"/files/{before}/0")).content == b"before"
+        await ada.delete("/groups/ops/members/eve")
+        after = await sent(people, ("b.txt", "", b"after"), group="ops")
+        assert (await bob.get(f"/files/{after}/0")).content == b"after"
+        assert (await eve.get(f"/files/{after}/0")).status_code == 404
+        assert (await eve.post(f"/files/{after}/0/link")).status_code == 404
+        assert (await eve.get(f"/files/{before}/0")).content == b"before"
 
 
 async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(people: Served) -> None:
