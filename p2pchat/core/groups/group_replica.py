@@ -7,9 +7,9 @@ that was named once stays named.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from p2pchat.core.groups.state import (
     Ancestry,
@@ -41,6 +41,18 @@ class Difference(NamedTuple):
     target: UserId
 
 
+NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
+NO_MEMBERS: Mapping[UserId, int] = {}
+
+# The fields of a replica that are made when they are first used: peers may name thousands of groups of which nothing
+# ever comes, and empty sets would be most of what each takes.
+_MADE_WHEN_USED: dict[str, Callable[[], Any]] = {
+    "_states": GroupStates, "_operations": dict, "_duplicates": dict, "_written_in": dict, "_forked_logs": set,
+    "_fork_marks": dict, "_redone_in": dict, "_refused_logs": set, "_void_logs": set, "_cited": set, "_before": dict,
+    "_owners": set, "_early_counts": dict, "_ids": dict,
+}  # fmt: skip
+
+
 class GroupReplica:
     """One group.
 
@@ -52,33 +64,46 @@ class GroupReplica:
         state: The current state; None until the first operation is known.
     """
 
+    __slots__ = (
+        "__weakref__", "_in_groups", "_members", "_named", "_named_cache", "id", "state", "talk", *_MADE_WHEN_USED,
+    )  # fmt: skip
+
+    _states: GroupStates
+    _operations: dict[tuple[str, UserId], GroupOperation]  # by hash and writer: anyone can copy the bytes
+    _duplicates: dict[tuple[str, UserId], list[GroupOperation]]  # all copies of operations written twice
+    _written_in: dict[LogId, list[tuple[str, UserId]]]  # the keys of operations
+    _forked_logs: set[LogId]  # logs of this group
+    _fork_marks: dict[tuple[UserId, str], LogId]  # by writer and what replaces them
+    _redone_in: dict[tuple[UserId, str], set[LogId]]  # logs, by writer and `redo`
+    _refused_logs: set[LogId]  # of which no more is taken here
+    _void_logs: set[LogId]  # those whose operations were reissued
+    _cited: set[tuple[int, str]]  # gen, first 8 bytes of the hash
+    _before: dict[tuple[UserId, RunId], Sequence[Mark]]
+    _owners: set[UserId]  # all users that owned the group, or may have
+    _early_counts: dict[UserId, int]  # operations by other users
+    _ids: dict[UserId, UserId]  # one string for each user id: every operation lists all members
+
     def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id = group
         self._in_groups = in_groups
         self.talk: ConversationId = talk_id(group)
         self.state: GroupState | None = None
-        self._named: set[UserId] = set()
-        self._named_cache: frozenset[UserId] = frozenset()  # `named`, copied when it is read after it grew
-        self._states = GroupStates()
-        self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: anyone can copy the bytes
-        self._duplicates: dict[tuple[str, UserId], list[GroupOperation]] = {}  # all copies of operations written twice
-        self._written_in: dict[LogId, list[tuple[str, UserId]]] = {}  # the keys of operations
-        self._forked_logs: set[LogId] = set()  # logs of this group
-        self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
-        self._redone_in: dict[tuple[UserId, str], set[LogId]] = {}  # logs, by writer and `redo`
-        self._refused_logs: set[LogId] = set()  # of which no more is taken here
-        self._void_logs: set[LogId] = set()  # those whose operations were reissued
-        self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
-        self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
-        self._owners: set[UserId] = set()  # all users that owned the group, or may have
-        self._early_counts: dict[UserId, int] = {}  # operations by other users
-        self._members: Mapping[UserId, int] = {}  # of the last operation
-        self._ids: dict[UserId, UserId] = {}  # one string for each user id: every operation lists all members
+        self._named: dict[UserId, None] = {}
+        self._named_cache: frozenset[UserId] = NO_USERS  # `named`, copied when it is read after it grew
+        self._members: Mapping[UserId, int] = NO_MEMBERS  # of the last operation
+
+    def __getattr__(self, name: str) -> Any:
+        """Make a field when it is first used."""
+        if name not in _MADE_WHEN_USED:
+            raise AttributeError(name)
+        made = _MADE_WHEN_USED[name]()
+        setattr(self, name, made)
+        return made
 
     @property
     def creator(self) -> UserId:
         """The user that created the group; "" until the first operation is known."""
-        return self._states.creator
+        return self._states.creator if self.state is not None else ""
 
     @property
     def named(self) -> frozenset[UserId]:
@@ -223,8 +248,8 @@ class GroupReplica:
         if redone in self._fork_marks and self._fork_marks[redone] not in self._void_logs:
             self._refresh_void()
         self._cited.add((operation.gen, operation.hash[:16]))
-        new = members.keys() - self._named
-        self._named |= new
+        new = members.keys() - self._named.keys()
+        self._named.update(dict.fromkeys(new))
         if self._in_groups is not None:
             self._in_groups.update(new)
 

@@ -166,7 +166,7 @@ class CausalOrder:
     def _release_early(self, conversation: ConversationState, log: LogState) -> None:
         """Release what finds no place to wait. Others may have one, so own entries do not name it."""
         self._ctx.emit(Counted("waiting_full"))
-        conversation.blocked.shown_early.update(each.ref for each in _waiting_below(conversation, log))
+        conversation.blocked.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
         self._release_now(conversation, log)
 
     def _evict(self, id: LogId) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from p2pchat.core.context import KeySet
 from p2pchat.core.log import LogId
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
@@ -26,11 +27,13 @@ class HistoryBoundary:
     one.
     """
 
+    __slots__ = ("__weakref__", "_count", "_from_files", "grew", "marks")
+
     def __init__(self, text: str = "") -> None:
         """Restore a boundary from `str` of another."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
         self.grew: bool = False  # a new log was added to a writer: logs that build on it are news too
-        self._from_files: set[tuple[UserId, RunId]] = set()  # logs whose marks come from files only
+        self._from_files: KeySet[tuple[UserId, RunId]] = {}  # logs whose marks come from files only
         self._count = 0  # marks, or more: not all that are removed are subtracted
         for line in text.split():
             user, *logs = line.split(",")
@@ -76,7 +79,7 @@ class HistoryBoundary:
         is old, as of any log that was not announced.
         """
         for log in [log for log in self._from_files if log[0] == user and log[1] not in runs]:
-            self._from_files.discard(log)
+            del self._from_files[log]
             logs = self.marks.get(user, {})
             logs.pop(log[1], None)
             if not logs:
@@ -91,7 +94,7 @@ class HistoryBoundary:
         was_announced = log.run in old and (log.user, log.run) not in self._from_files
         self.add_marks(log.user, [Mark(log.run, seq, "")], most)
         if not was_announced and log.run in self.marks.get(log.user, ()):
-            self._from_files.add((log.user, log.run))
+            self._from_files[log.user, log.run] = None
 
     def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
         """Take a log that its writer sent unasked, so that it is news from entry `first` on, unless it was announced.

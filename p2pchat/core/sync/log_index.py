@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,
@@ -433,7 +433,7 @@ class ConversationState:
         self.members: frozenset[UserId] | None = members
         self.allowed_writers = members  # in a group: everyone who was ever named, but see allow_writers
         # Members of a group that only void operations named; other peers may not know of them.
-        self.named_only_by_void: frozenset[UserId] = frozenset()
+        self.named_only_by_void: frozenset[UserId] = NO_USERS
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.concerns_us: bool = True  # a member is hosted here

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from p2pchat.core.context import KeySet
 from p2pchat.core.log import LogId, Ref
 from p2pchat.protocol import Mark, RunId, UserId
 
@@ -39,7 +40,7 @@ class WaitingLogs:
     __slots__ = ("_awaited", "_logs", "shown_early")
 
     def __init__(self) -> None:
-        self.shown_early: set[str] = set()
+        self.shown_early: KeySet[str] = {}
         self._logs: dict[LogId, tuple[LogState, tuple[Ref, ...]]] = {}
         self._awaited: dict[str, dict[int, dict[LogId, LogState]]] = {}  # by log and number of the awaited entry
 
