@@ -17,7 +17,7 @@ from p2pchat import Link, Settings, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
-from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
 from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options
 from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
 from p2pchat.commands.display import Display
@@ -115,6 +115,7 @@ class _BotRun:
         await asyncio.sleep(0)  # it reads events from before the start
         try:
             await peer.start()
+            freeze_started()
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
             serving = asyncio.create_task(self._serve(peer))

@@ -42,7 +42,7 @@ from p2pchat.cli.chat_startup import (
 )
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
-from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.streams import (
     InputEnded,
@@ -152,6 +152,7 @@ class Chat:
         self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
+        freeze_started()
         metrics = make_metrics(peer)
         control = await ControlServer(peer).start()
         self._init_display(peer)

@@ -27,7 +27,7 @@ from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
-from p2pchat.cli.process import STOP_REASONS, Shutdown
+from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
 from p2pchat.cli.profiles import WebOptions, make_peer
 from p2pchat.cli.streams import can_ask
 from p2pchat.commands.endpoints import command, is_loopback, own_addresses, welcome_screen
@@ -159,6 +159,7 @@ class GatewayRun:
         gateway: Gateway = app.state.gateway
         gateway.audit_log.write = self._event_log.write
         await gateway.start()
+        freeze_started()
         control = ControlServer(peer)
         control.accounts = gateway.accounts
         await control.start()

@@ -12,6 +12,7 @@ SIGINT.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -195,6 +196,17 @@ class Shutdown:
         self.request(reason)
         if not self._signal.done():
             self._signal.set_result(reason)
+
+
+# ---- garbage collection
+
+
+def freeze_started() -> None:
+    """Keep what a start has made from the garbage collector: half of all objects later, and none of it is garbage.
+
+    A search through all objects took up to 77 ms beside an attack, more than any other step of the event loop.
+    """
+    gc.freeze()
 
 
 # ---- open files
