@@ -68,14 +68,23 @@ class Attacker:
 
     Attributes:
         name, identity: The name and key of the member.
+        host: Where it connects to.
         frames: The frames received so far.
         room: The room of the network.
     """
 
-    def __init__(self, name: str, network: Network, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        host: str = "127.0.0.1",
+        *,
+        source: str = "",
+        identity: Identity | None = None,
+    ) -> None:
         self.name = name
-        self._host = host
-        self.identity = invented_identity(name)
+        self.host, self._source = host, source
+        self.identity = identity or invented_identity(name)
         self.network = network
         self.room = room_id(network.id)
         self.frames: list[wire.AnyFrame] = []
@@ -92,7 +101,9 @@ class Attacker:
 
     async def connect(self, port: int, context: ssl.SSLContext | None = None) -> str:
         """Connect and set up TLS; return the peer's id."""
-        self._reader, self.writer = await asyncio.open_connection(self._host, port, ssl=context or client_context())
+        self._reader, self.writer = await asyncio.open_connection(
+            self.host, port, ssl=context or client_context(), local_addr=(self._source, 0) if self._source else None
+        )
         self._listening = asyncio.create_task(self._listen())
         self.server = peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         return self.server

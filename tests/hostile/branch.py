@@ -1,8 +1,11 @@
-"""A branch that makes all attacks at once: `python -m tests.hostile.branch HOST PORT NETWORK KEYS HOLDERS ADDRESS...`.
+"""A branch that makes all attacks at once: `python -m tests.hostile.branch [--mixed] HOST PORT NETWORK KEYS HOLDERS
+ADDRESS...`.
 
 All its keys are members by one invite, at one address, and attack the peer at HOST:PORT. KEYS of them make every attack
-again and again that a member can make under made-up names. HOLDERS of them only hold a link each. All come back when
-they are sent away. Meanwhile silent connections from further ADDRESSES of this machine hold the places of strangers.
+again and again that a member can make under made-up names; with --mixed also those with files, marks, forks and
+comparisons. HOLDERS of them only hold a link each. All come back when they are sent away. Meanwhile silent connections
+from further ADDRESSES of this machine hold the places of strangers. Where HOST is an IPv6 address, the keys use these
+addresses too, one after the other.
 
 The places are taken at once, and the attacks begin with a line of input. It ends with its input. Each second it prints
 a JSON object: how often keys were `linked`, how many links are `held` now, and how much of each attack was sent.
@@ -16,7 +19,7 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count, cycle
@@ -25,13 +28,13 @@ from typing import NoReturn
 
 from p2pchat.cli.process import allow_descriptors
 from p2pchat.core.groups.state import group_body, operation_hash
-from p2pchat.core.log import Entry, encode_entry
+from p2pchat.core.log import MAX_FILES, Entry, FileRef, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network, load_network
-from p2pchat.protocol import Frame, Here, Hosted, Naming, Peers, Ping
-from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+from p2pchat.protocol import Digest, Frame, Have, Here, Hosted, Lacks, Mark, Naming, Peers, Ping, Pull, ReadFrame
+from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
 
 SILENT = 8  # connections from each address that say nothing; no address may have more
 AGAIN_AFTER = 0.5  # seconds until who was sent away comes back
@@ -40,6 +43,8 @@ PING_EVERY = 5.0  # seconds, of a holder
 MANY = 100  # users in a frame, logs one after the other
 LARGE = 30_000  # characters
 THIRD_HOST = "45.99.0.1"  # of a machine that has nothing to do with it
+THIRD_HOST_V6 = "2001:db8:99::1"
+FILE_BYTES = 40 * 1024 * 1024  # of each file that is named and never comes
 
 sent: Counter[str] = Counter()
 _numbers = count()
@@ -100,25 +105,61 @@ class Sybil(Attacker):
     def addresses(self) -> Iterator[Frame]:
         """Name ports of the third host, as made-up peers' and as its own."""
         ports = [1 + next(_numbers) % 60_000 for _ in range(16)]
-        linked: list[tuple[str, tuple[str, ...]]] = [
-            (self.invent().peer_id, (f"{THIRD_HOST}:{port}",)) for port in ports
-        ]
-        yield Peers(ports[0], [f"{THIRD_HOST}:{port}" for port in ports[:4]], linked=linked)
+        third = f"[{THIRD_HOST_V6}]" if ":" in self.host else THIRD_HOST
+        linked: list[tuple[str, tuple[str, ...]]] = [(self.invent().peer_id, (f"{third}:{port}",)) for port in ports]
+        yield Peers(ports[0], [f"{third}:{port}" for port in ports[:4]], linked=linked)
         sent["addresses"] += len(ports)
+
+    def files(self) -> Iterator[Frame]:
+        """Name files that never come, and ask for content that nobody has."""
+        for _ in range(MANY // 5):
+            pen, now = LogWriter(self.invent(), self.room), _now()
+            named = tuple(
+                FileRef(f"{number}.bin", FILE_BYTES, "", f"{next(_numbers):064x}") for number in range(MAX_FILES)
+            )
+            yield pen.write(encode_entry(Entry("text", now, now, b="look", files=named)))
+            root = named[0].root
+            yield Pull(next(_numbers), pen.log.conversation, pen.log.user, pen.log.run, 1, root, 0, 0)
+            yield Lacks(next(_numbers), [(0, 100)])
+            sent["files"] += 1
+
+    def invented_marks(self) -> Iterator[Frame]:
+        """Claim that logs exist which do not, and that nobody's users have read others."""
+        users = {self.invent().peer_id: [Mark(f"{next(_numbers):016x}", 1 << 40, "ab" * 8)] for _ in range(MANY)}
+        yield Have({self.room: users}, names=[ROOM])
+        refs = [(self.server[:16] + f"{next(_numbers):016x}", 1 << 40) for _ in range(MANY)]
+        yield ReadFrame({self.room: {self.id: refs}}, names=[ROOM])
+        sent["marks"] += 2 * MANY
+
+    def forks(self) -> Iterator[Frame]:
+        """Write two versions of logs."""
+        for _ in range(MANY // 5):
+            author, run = self.invent(), f"{next(_numbers):016x}"
+            for text in ("one", "two"):
+                yield LogWriter(author, self.room, run).say(text, c=_now())
+            sent["forks"] += 1
+
+    def comparisons(self) -> Iterator[Frame]:
+        """Have everything compared."""
+        for _ in range(4):
+            yield Digest(sum=f"{next(_numbers):064x}", ask=True)
+            yield Have({self.room: {}}, span=("0" * 64, "f" * 64), ask=True, names=[ROOM])
+            sent["comparisons"] += 1
 
 
 ATTACKS: tuple[Callable[[Sybil], Iterator[Frame]], ...] = (
     Sybil.made_up_users, Sybil.direct_messages, Sybil.groups, Sybil.addresses, Sybil.logs, Sybil.large_logs,
 )  # fmt: skip
+MIXED = (Sybil.files, Sybil.invented_marks, Sybil.forks, Sybil.comparisons)
 
 
 def _now() -> int:
     return time.time_ns() // 1000
 
 
-async def work(sybil: Sybil) -> None:
+async def work(sybil: Sybil, attacks: Sequence[Callable[[Sybil], Iterator[Frame]]]) -> None:
     """Make all attacks, one after the other, until the link ends."""
-    for attack in cycle(ATTACKS):
+    for attack in cycle(attacks):
         await sybil.flood(attack(sybil))
         await sybil.writer.drain()
         sybil.frames.clear()
@@ -135,12 +176,14 @@ async def hold(sybil: Sybil) -> None:
         sybil.frames.clear()
 
 
-async def stay(name: str, network: Network, host: str, port: int, then: Callable[[Sybil], Awaitable[None]]) -> NoReturn:
+async def stay(
+    name: str, network: Network, host: str, port: int, source: str, then: Callable[[Sybil], Awaitable[None]]
+) -> NoReturn:
     """Link with the attacked peer, and again whenever the link ended."""
     while True:
-        sybil = Sybil(name, network, host)
+        sybil = Sybil(name, network, host, source=source)
         with suppress(OSError, ssl.SSLError, AssertionError, TimeoutError):
-            await sybil.join(port, introduce=then is work)
+            await sybil.join(port, introduce=then is not hold)
             sent["linked"] += 1
             sent["held"] += 1
             try:
@@ -164,13 +207,18 @@ async def be_silent(host: str, port: int, address: str) -> NoReturn:
         await asyncio.sleep(AGAIN_AFTER)
 
 
-async def main(host: str, port: str, network: str, keys: str, holders: str, *addresses: str) -> None:
+async def main(*words: str) -> None:
+    is_mixed = words[0] == "--mixed"
+    host, port, network, keys, holders, *addresses = words[is_mixed:]
     loaded = load_network(Path(network))
     assert loaded is not None
     allow_descriptors()
-    places = [partial(stay, f"holder {n}", loaded, host, int(port), hold) for n in range(int(holders))]
+    sources = cycle(addresses if ":" in host else [""])
+    attack = partial(work, attacks=(*ATTACKS, *MIXED) if is_mixed else ATTACKS)
+    at = loaded, host, int(port)
+    places = [partial(stay, f"holder {n}", *at, next(sources), hold) for n in range(int(holders))]
     places += [partial(be_silent, host, int(port), address) for address in addresses for _ in range(SILENT)]
-    attackers = [partial(stay, f"sybil {n}", loaded, host, int(port), work) for n in range(int(keys))]
+    attackers = [partial(stay, f"sybil {n}", *at, next(sources), attack) for n in range(int(keys))]
     tasks = [asyncio.ensure_future(place()) for place in places]
     lines = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
     while not lines.done() or lines.result():
