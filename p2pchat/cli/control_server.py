@@ -43,13 +43,14 @@ from p2pchat.cli.control_socket import (
     write_address,
 )
 from p2pchat.commands.activity import ActivityTracker
-from p2pchat.commands.context import NAME_GRACE, CommandContext
+from p2pchat.commands.context import CommandContext
 from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import forget_file, forget_files, stored_files
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.named_addresses import NAME_GRACE
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
 

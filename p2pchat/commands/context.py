@@ -1,24 +1,18 @@
-"""The context of a command: the peer, its settings, the current conversation, and what was shown."""
+"""The context of a command: settings, the current conversation, unread messages, and what was shown."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
 
 from p2pchat import (
     Conversation,
-    GroupChanged,
     HostedUser,
     Message,
     P2PChatError,
     Receipt,
     Settings,
     TCPPeer,
-    UnknownName,
-    User,
 )
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
@@ -26,22 +20,19 @@ from p2pchat.commands.display import CommandResult, Display, is_ignored, without
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.file_fetches import FileFetches
+from p2pchat.commands.named_addresses import NamedAddresses
 from p2pchat.commands.output import iso
 from p2pchat.commands.unread_and_mentions import MAX_COUNTED, UnreadCounter, is_here
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
-NAME_GRACE = 3.0  # seconds piped input waits for a name or a message: both become known a moment after the link
-T = TypeVar("T")
 Unread = Sequence[Message]
 
 
-class CommandContext:
+class CommandContext(NamedAddresses):
     """The surroundings of one session.
 
     Attributes:
-        peer: The user of the session: a peer's own user, or a user it hosts.
-        interactive: A person types and sees errors.
         for_people: Output is lines for people, without those of ignored users.
         target: Where texts go; None: the room, whose id may not be known yet.
         activity: Whether the user is active, and which conversation is open.
@@ -58,10 +49,9 @@ class CommandContext:
         self, peer: TCPPeer | HostedUser, display: Display, settings: ChatSettings, *, interactive: bool,
         for_people: bool, activity: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
-        self.peer = peer
+        super().__init__(peer, interactive=interactive)
         self.display = display
         self.settings = settings
-        self.interactive = interactive
         self.for_people = for_people
         self.on_dial: Callable[[str], None] = lambda endpoint: None
         self.on_accepted: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
@@ -77,8 +67,6 @@ class CommandContext:
         self.fetches.on_change = display.refresh
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
-        self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE
-        self._names_stopped = asyncio.Event()
 
     @property
     def tcp_peer(self) -> TCPPeer:
@@ -238,65 +226,8 @@ class CommandContext:
             lines += row.get("below", ())
         return lines
 
-    # Names
-
-    async def flush(self) -> None:
-        """Send the messages of earlier lines, which do not wait for the name in a later one."""
-
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error; `ref` is that of the command that failed."""
-
-    def stop_waiting_for_names(self) -> None:
-        """Fail at once on what is not known from now on, also on what is waited for."""
-        self._names_deadline = 0.0
-        self._names_stopped.set()
-
-    async def resolve(self, address: str) -> Conversation:
-        """Return the conversation of an address; piped input waits a moment for an unknown name."""
-        return await self.wait_for_name(address, lambda: self.peer.find(address))
-
-    async def resolve_user(self, address: str) -> User:
-        """Return the user of an address; waits like resolve."""
-        return await self.wait_for_name(address, lambda: self.peer.user(address))
-
-    async def wait_for_name(self, address: str, find: Callable[[], T]) -> T:
-        """Return what `find` returns for this address; raises what it raises, waits like resolve."""
-        while True:
-            try:
-                return find()
-            except UnknownName:
-                await self.flush()
-                if not self._grace:
-                    raise
-                await self._wait_for_any(
-                    self.peer.wait_for(GroupChanged), self.peer.wait_user(address.removeprefix("@"))
-                )
-
-    async def wait_for_message(self, find: Callable[[], Awaitable[str]]) -> str:
-        """Return the message id that `find` returns; while that is "", piped input waits a moment for messages."""
-        with closing(self.peer.events(Message, consumer=None)) as arriving:  # also between a search and a wait
-            while not (found := await find()):
-                await self.flush()
-                if not self._grace:
-                    break
-                await self._wait_for_any(anext(arriving))
-            return found
-
-    @property
-    def _grace(self) -> float:
-        """Seconds that are left to wait for what is not known yet; 0 if a person types, who can try again."""
-        return 0.0 if self.interactive else max(0.0, self._names_deadline - asyncio.get_running_loop().time())
-
-    async def _wait_for_any(self, *arrivals: Coroutine[Any, Any, object]) -> None:
-        """Wait until one of these is done, the grace has passed, or nothing is waited for any longer."""
-        tasks = [asyncio.create_task(one) for one in (*arrivals, self._names_stopped.wait())]
-        try:
-            done, _ = await asyncio.wait(tasks, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-        if all(one.cancelled() or one.exception() is not None for one in done):
-            self.stop_waiting_for_names()
 
 
 Handler = Callable[..., Awaitable[CommandResult]]
