@@ -232,7 +232,7 @@ def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"], can=["files", "holds"])]
     cyd.b.links.handlers[ListeningAt](ListeningAt(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())], can=["files"])]
+    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())], can=["files", "holds"])]
     at = ("10.0.0.7:7070",)
     assert exchanges(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
     effects = ada.handle(LinkDown(101, "lost"))
