@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import META_NAME
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry, ref_key
-from p2pchat.core.records import META_NAME, LogKey
+from p2pchat.core.stored_facts import LogKey
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Request, stored_requests
@@ -36,7 +37,7 @@ from p2pchat.storage.content import CONTENT_NAME
 from p2pchat.storage.sql import SqlStorage
 
 if TYPE_CHECKING:
-    from p2pchat.core.records import Address, FormerName
+    from p2pchat.core.changes import Address, FormerName
 
 T = TypeVar("T")
 

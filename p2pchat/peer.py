@@ -22,11 +22,11 @@ from typing import Any, Self
 
 from p2pchat import __version__
 from p2pchat.config import Settings
+from p2pchat.core.changes import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.core.inputs import Connect, Forget, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
-from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
 from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pchat.core.changes import Relation
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry
-from p2pchat.core.records import Relation
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 
 Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text

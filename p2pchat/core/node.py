@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
+from p2pchat.core.changes import META_NETWORK, Change, DiskLevel
 from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
@@ -82,8 +83,8 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.records import META_NETWORK, Change, DiskLevel, Stored
 from p2pchat.core.shares import RateLimit, address_line
+from p2pchat.core.stored_facts import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction

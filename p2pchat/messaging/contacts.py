@@ -11,6 +11,7 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from p2pchat.core.changes import META_IGNORED, Change
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import (
@@ -24,7 +25,6 @@ from p2pchat.core.inputs import (
     UserRenamed,
 )
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
-from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text
 from p2pchat.core.sync.request_places import CHOICES
 from p2pchat.messaging.conversations import MessageRequest

@@ -23,7 +23,7 @@ from p2pchat.core.inputs import ContentRemoved, Input
 from p2pchat.errors import PeerClosed, StorageError
 
 if TYPE_CHECKING:
-    from p2pchat.core.records import Change
+    from p2pchat.core.changes import Change
     from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.storage_worker import StorageWorker
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
+from p2pchat.core.changes import Change
 from p2pchat.core.context import Now
 from p2pchat.core.effects import Fetch, Send
 from p2pchat.core.inputs import (
@@ -43,7 +44,6 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
-from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager, gc_paused, return_memory_soon

@@ -11,8 +11,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from p2pchat.core.changes import Relation, Stretch
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry
-from p2pchat.core.records import Relation, Stretch
 from p2pchat.protocol import ConversationId
 
 # At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once. A reader that keeps up

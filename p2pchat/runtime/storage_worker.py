@@ -23,10 +23,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
+from p2pchat.core.changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node
-from p2pchat.core.records import Change, DiskLevel, Stored
+from p2pchat.core.stored_facts import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage, files_of

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
-from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Frame, Have, Here, MarksFrame, Peers, TypingFrame, Unknown, Want
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.

@@ -12,11 +12,10 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat.config import MIB, Settings
+from p2pchat.core.changes import Change, KnownConversation, StoredUser, Token
 from p2pchat.core.edits import Edits
 from p2pchat.core.log import Batch, Entry, FileRef, LogId, attachments_of, decode_entry, is_one_batch
-from p2pchat.core.records import (
-    Change,
-    KnownConversation,
+from p2pchat.core.stored_facts import (
     LogFacts,
     LogKey,
     Position,
@@ -26,9 +25,7 @@ from p2pchat.core.records import (
     Start,
     Stored,
     StoredStart,
-    StoredUser,
     TailStart,
-    Token,
     WantStart,
 )
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId

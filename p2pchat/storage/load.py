@@ -8,26 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
-from p2pchat.core.records import (
+from p2pchat.core.changes import (
     EVERYTHING,
     Address,
     DeliveredMark,
     FormerName,
-    GroupEntry,
     Holder,
     KnownConversation,
     KnownUser,
-    LogFacts,
     NamedContent,
     ReadMark,
     Stay,
-    Stored,
     StoredUser,
     Token,
-    UnreleasedEntry,
 )
+from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
+from p2pchat.core.stored_facts import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import StoredConversation, recent_logs

@@ -11,20 +11,17 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import EVERYTHING, Cite, Prune, Stay
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, size_bytes, verify
-from p2pchat.core.records import (
-    EVERYTHING,
-    Cite,
+from p2pchat.core.stored_facts import (
     ForkStart,
     LogFacts,
     LogKey,
     Position,
-    Prune,
     PruneKey,
     PrunePlan,
     ShownKey,
     Start,
-    Stay,
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError

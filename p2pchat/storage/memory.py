@@ -15,6 +15,28 @@ from itertools import islice
 from operator import itemgetter
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import (
+    EVERYTHING,
+    FORGOTTEN,
+    Address,
+    Change,
+    Cite,
+    DeliveredMark,
+    Fork,
+    FormerName,
+    Holder,
+    KnownConversation,
+    KnownUser,
+    NamedContent,
+    NewLog,
+    Prune,
+    ReadMark,
+    Relation,
+    Stay,
+    StoredUser,
+    Stretch,
+    Token,
+)
 from p2pchat.core.edits import Edits, edits_of, newness
 from p2pchat.core.log import (
     Batch,
@@ -31,37 +53,17 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.receipts.rosters import guests_having
-from p2pchat.core.records import (
-    EVERYTHING,
-    FORGOTTEN,
-    Address,
-    Change,
-    Cite,
-    DeliveredMark,
-    Fork,
+from p2pchat.core.stored_facts import (
     ForkStart,
-    FormerName,
     GroupEntry,
-    Holder,
-    KnownConversation,
-    KnownUser,
     LogFacts,
     LogKey,
-    NamedContent,
-    NewLog,
     Position,
-    Prune,
     PruneKey,
     PrunePlan,
-    ReadMark,
-    Relation,
     ShownKey,
     Start,
-    Stay,
     Stored,
-    StoredUser,
-    Stretch,
-    Token,
     UnreleasedEntry,
 )
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers

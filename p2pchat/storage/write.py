@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_batch, size_bytes
-from p2pchat.core.records import (
+from p2pchat.core.changes import (
     EVERYTHING,
     FORGOTTEN,
     Change,
@@ -31,6 +30,7 @@ from p2pchat.core.records import (
     Relation,
     Stretch,
 )
+from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.contacts import CONTACT
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import (
@@ -17,7 +18,6 @@ from p2pchat.core.inputs import (
     UserHosted,
     WriteRequest,
 )
-from p2pchat.core.records import DiskLevel
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, Author, Peer, World, dm, have
 

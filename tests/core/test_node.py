@@ -8,6 +8,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
+from p2pchat.core.changes import Address, Change, DiskLevel
 from p2pchat.core.commit_timing import FEW_PEERS, LazyCommit
 from p2pchat.core.contacts import CONTACT
 from p2pchat.core.context import Context, Now
@@ -24,7 +25,6 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.records import Address, Change, DiskLevel
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage

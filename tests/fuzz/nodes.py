@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.inputs import (
     ConsumerAcked,
     DiskLow,
@@ -39,7 +40,6 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import LogId
-from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
 from tests.core.scripted_nodes import IDS, ROOM, Far, World
 from tests.fuzz.checked_node import CheckedNode

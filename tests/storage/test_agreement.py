@@ -9,23 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pchat.core.changes import EVERYTHING, Change, Cite, DeliveredMark, KnownConversation, Relation, Stretch
 from p2pchat.core.log import Ref
-from p2pchat.core.records import (
-    EVERYTHING,
-    Change,
-    Cite,
-    DeliveredMark,
-    KnownConversation,
-    LogKey,
-    PruneKey,
-    Relation,
-    ShownKey,
-    Start,
-    StoredStart,
-    Stretch,
-    TailStart,
-    WantStart,
-)
+from p2pchat.core.stored_facts import LogKey, PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.base import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url

@@ -5,29 +5,25 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.log import Batch, FileRef, LogId, contradict, extend_chain, first_chain
-from p2pchat.core.records import (
+from p2pchat.core.changes import (
     Address,
     Change,
     DeliveredMark,
     Fork,
-    ForkStart,
     FormerName,
     Holder,
     KnownConversation,
     KnownUser,
-    LogKey,
     NamedContent,
     NewLog,
     ReadMark,
-    ShownKey,
     Stay,
-    Stored,
     StoredUser,
     Stretch,
     Token,
-    UnreleasedEntry,
 )
+from p2pchat.core.log import Batch, FileRef, LogId, contradict, extend_chain, first_chain
+from p2pchat.core.stored_facts import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.protocol import Naming
 from p2pchat.storage.base import Storage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user

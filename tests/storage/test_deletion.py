@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.records import (
-    Change,
-    DeliveredMark,
-    Fork,
+from p2pchat.core.changes import Change, DeliveredMark, Fork, KnownConversation
+from p2pchat.core.stored_facts import (
     ForkStart,
-    KnownConversation,
     LogFacts,
     LogKey,
     PruneKey,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from p2pchat.core.records import Change, KnownUser, WantStart
+from p2pchat.core.changes import Change, KnownUser
+from p2pchat.core.stored_facts import WantStart
 from p2pchat.storage.memory import MemoryStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, released, user

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.core.changes import EVERYTHING, Change
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
-from p2pchat.core.records import EVERYTHING, Change
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.search_index import NOWHERE, IndexHit, SearchIndex, clock_of, documents_of
 from p2pchat.storage.search_words import parse_query

@@ -11,7 +11,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from p2pchat.core.records import Change, WantStart
+from p2pchat.core.changes import Change
+from p2pchat.core.stored_facts import WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import parse_url
 from p2pchat.storage.dialects.dialect import DatabaseURL

@@ -8,6 +8,7 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from p2pchat.core.changes import Change, NewLog, Stretch
 from p2pchat.core.log import (
     Batch,
     Entry,
@@ -22,7 +23,7 @@ from p2pchat.core.log import (
     verify,
     with_files,
 )
-from p2pchat.core.records import Change, LogKey, NewLog, Stretch
+from p2pchat.core.stored_facts import LogKey
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 ROOM: ConversationId = "c0" * 32

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import Cite
 from p2pchat.core.content.attachments import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.edits import RELATION_KINDS, relation_of
@@ -40,7 +41,6 @@ from p2pchat.core.mesh.election import (
 from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.receipts.mark_positions import read_sum
-from p2pchat.core.records import Cite
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.validation import decode_checked

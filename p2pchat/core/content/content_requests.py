@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from p2pchat.core.changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of
-from p2pchat.core.records import Change, DiskLevel, LogFacts
 from p2pchat.core.shares import Line, Shares
+from p2pchat.core.stored_facts import LogFacts
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import UserId

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from p2pchat.core.changes import Cite
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import VisibilityRule
 from p2pchat.core.log import Entry
-from p2pchat.core.records import Cite
 from p2pchat.protocol import Mark, RunId, UserId
 
 

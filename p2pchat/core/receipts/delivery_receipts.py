@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain, starmap
 from typing import NamedTuple
 
+from p2pchat.core.changes import DeliveredMark, Stay
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
@@ -27,8 +28,8 @@ from p2pchat.core.receipts.rosters import (
     SharedGuests,
     host_holder,
 )
-from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Stay
 from p2pchat.core.shares import RateLimit, Shares, address_line
+from p2pchat.core.stored_facts import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext, Transaction

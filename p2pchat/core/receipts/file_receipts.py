@@ -20,11 +20,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
+from p2pchat.core.changes import Change, Holder, NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.receipts.rosters import Rosters
-from p2pchat.core.records import Change, Holder, NamedContent
 from p2pchat.core.shares import Line, Shares, address_line
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.quota import line_of

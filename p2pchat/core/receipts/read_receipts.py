@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import starmap
 
+from p2pchat.core.changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId, ref_key
@@ -29,7 +30,7 @@ from p2pchat.core.receipts.delivery_receipts import (
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
-from p2pchat.core.records import LogFacts, LogKey, ReadMark
+from p2pchat.core.stored_facts import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

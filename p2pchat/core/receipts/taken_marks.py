@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from p2pchat.core.changes import ReadMark
 from p2pchat.core.inputs import MarkedTaken
 from p2pchat.core.log import LogId
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import MarksByReader, ReaderKey
-from p2pchat.core.records import ReadMark
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.protocol import TakenFrame, UserId

@@ -22,12 +22,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 
+from p2pchat.core.changes import Relation, Stretch
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.shares import Shares
+from p2pchat.core.stored_facts import LogFacts, LogKey, UnreleasedEntry
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.missing_entries import Fetcher

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from p2pchat.core.changes import Fork
 from p2pchat.core.context import KeySet
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.inputs import FetchResult
@@ -38,7 +39,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
-from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
+from p2pchat.core.stored_facts import ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission

@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import groupby
 
+from p2pchat.core.changes import Change, NewLog
 from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync
@@ -26,7 +27,7 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.records import Change, LogFacts, LogKey, NewLog
+from p2pchat.core.stored_facts import LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.log_index import ConversationState, LogState

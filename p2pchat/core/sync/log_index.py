@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
+from p2pchat.core.changes import EVERYTHING, Cite, Relation
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
@@ -28,12 +29,7 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
-from p2pchat.core.records import (
-    EVERYTHING,
-    Cite,
-    LogFacts,
-    Relation,
-)
+from p2pchat.core.stored_facts import LogFacts
 from p2pchat.core.sync.history_boundary import HistoryBoundary
 from p2pchat.core.sync.log_sets import QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import KeySet
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.records import Start
 from p2pchat.core.shares import TokenBucket
+from p2pchat.core.stored_facts import Start
 from p2pchat.core.timers import Timer
 from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
 

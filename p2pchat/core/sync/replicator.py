@@ -15,6 +15,7 @@ from functools import partial
 from itertools import permutations
 from sys import intern
 
+from p2pchat.core.changes import Change, DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.context import Context, HostedIdentities
@@ -40,7 +41,7 @@ from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryRe
 from p2pchat.core.receipts.file_receipts import FileReceipts, named_by
 from p2pchat.core.receipts.read_receipts import ReadReceipts
 from p2pchat.core.receipts.taken_marks import TakenMarks
-from p2pchat.core.records import Change, DeliveredMark, DiskLevel, LogFacts, LogKey, ReadMark, Stored
+from p2pchat.core.stored_facts import LogFacts, LogKey, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from p2pchat.core.changes import Change, Prune
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
-from p2pchat.core.records import Change, Prune
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.memory import MemoryStorage

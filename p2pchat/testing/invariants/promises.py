@@ -28,7 +28,7 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.records import Stored, StoredStart
+from p2pchat.core.stored_facts import Stored, StoredStart
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry

@@ -13,10 +13,10 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
-from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.missing_entries import PROGRESS
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 from p2pchat.testing.eventlog import Fault

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from p2pchat.core.changes import ReadMark
 from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,
@@ -19,7 +20,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.receipts.rosters import guests_having
-from p2pchat.core.records import ReadMark, Stored
+from p2pchat.core.stored_facts import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.eventlog import Fault

@@ -12,9 +12,9 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+from p2pchat.core.changes import ReadMark
 from p2pchat.core.inputs import MarkedTaken, Stop
 from p2pchat.core.log import LogId, decode_entry, ref_key
-from p2pchat.core.records import ReadMark
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, TakenFrame, UserId
 from p2pchat.storage.base import ReleasedEntry

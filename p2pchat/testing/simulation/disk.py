@@ -12,10 +12,10 @@ from collections.abc import Callable
 from random import Random
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change, Prune
 from p2pchat.core.timers import Timer
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.memory import MemoryStorage

@@ -12,12 +12,12 @@ from random import Random
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
-from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode

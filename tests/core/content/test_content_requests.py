@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core import effects as out
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.content import content_requests, transfers
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -17,7 +18,6 @@ from p2pchat.core.inputs import (
     PiecesStored,
 )
 from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
-from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import Lacks, Peers
 from tests.core.content.test_transfers import done, give, pulls
 from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World

@@ -7,6 +7,7 @@ from typing import TypeVar
 import pytest
 
 from p2pchat.core import effects as out
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.content import transfers
 from p2pchat.core.content.attachments import PIECE_BYTES
 from p2pchat.core.groups.state import group_body, talk_id
@@ -23,7 +24,6 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, encode_entry, ref_key
-from p2pchat.core.records import DiskLevel
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
 from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pchat.core.changes import Cite
 from p2pchat.core.groups.group_replica import MAX_EARLY, GroupReplica
 from p2pchat.core.groups.state import (
     MAX_LEAVES,
@@ -24,7 +25,6 @@ from p2pchat.core.groups.state import (
 )
 from p2pchat.core.groups.visibility import VisibleEnd, is_wanted, may_be_visible, visible_ends
 from p2pchat.core.log import Entry, LogId, encode_entry
-from p2pchat.core.records import Cite
 from p2pchat.protocol import MAX_INT, Mark
 
 IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}

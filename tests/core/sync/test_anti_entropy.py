@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, LinkFilled, QuotaLifted
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED

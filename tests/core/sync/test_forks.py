@@ -7,10 +7,10 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import Change, NewLog, Stretch
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of
-from p2pchat.core.records import Change, NewLog, Stretch
 from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Want
 from p2pchat.testing import Simulation

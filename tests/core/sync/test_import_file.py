@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from p2pchat.core.changes import DiskLevel
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
-from p2pchat.core.records import DiskLevel
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode

@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from p2pchat.config import Settings
+from p2pchat.core.changes import Change, DiskLevel
 from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted
 from p2pchat.core.log import Entry, encode_entry, size_bytes
-from p2pchat.core.records import Change, DiskLevel
 from p2pchat.core.sync.quota import PREFIX, QuotaAccount
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage

@@ -11,10 +11,10 @@ from functools import partial
 
 import pytest
 
+from p2pchat.core.changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Change
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault

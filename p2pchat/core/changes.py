@@ -1,19 +1,18 @@
-"""Records of storage: what the core makes and reads, and storage carries to and from tables.
+"""Changes: all that one step of the core can make durable, and the records in it.
 
-A Change is one step of the core. Storage applies changes in order and whole, many in one transaction. Stored is what a
-starting node gets: tips and small records, never the entries.
+A Change is one step of the core. Storage applies changes in order and whole, many in one transaction. What storage
+answers is in stored_facts.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Self
 
 from msgspec import Struct, structs
 
-from p2pchat.core.log import Batch, Entry, LogId, Ref
-from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
+from p2pchat.core.log import Batch, LogId, Ref
+from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
 
 
 class Record(Struct, frozen=True):
@@ -183,14 +182,6 @@ class Cite(NamedTuple):
     chain8: str
 
 
-class GroupEntry(NamedTuple):
-    """An entry of a group's own conversation: an operation, a leave, or one without effect."""
-
-    log: LogId
-    seq: int
-    raw: str
-
-
 class Fork(Record, frozen=True):
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
@@ -242,6 +233,14 @@ class Token(Record, frozen=True):
     label: str = ""
 
 
+META_NAME = "name"  # in Change.meta: the name chosen for the peer's own user
+META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user
+META_IGNORED = "ignored"  # in Change.meta: users that the own user ignores, a JSON list of ids
+META_BLOCKED = "blocked"  # in Change.meta: users that the own user blocks, a JSON list of ids
+META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
+META_NETWORK = "network"  # in Change.meta: the id that an open network's first peer announced
+
+
 class Change(Struct):
     """One step, committed as a whole or not at all. Storage adds it and never interprets it."""
 
@@ -273,149 +272,3 @@ class Change(Struct):
     tokens: list[Token] = []
     revoked: list[bytes] = []  # hashes of tokens
     is_awaited: bool = False  # a caller waits for a commit, even of nothing: what it asked for may be on its way
-
-
-class LogFacts(Record, frozen=True):
-    """The facts that storage has about one log."""
-
-    log: LogId
-    seq: int  # last stored
-    chain: bytes  # at seq
-    last_c: int  # clock of the last entry
-    released: int  # entries 1..released have places; 0 for none
-    covered: bool = False
-    forked: bool = False
-    before: tuple[Mark, ...] = ()
-    cites: tuple[Cite, ...] = ()
-    visible: int = EVERYTHING  # see Change.visible
-    chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held, or was deleted
-    pruned: int = 0  # entries 1..pruned were deleted here
-
-    def is_deleted(self, seq: int) -> bool:
-        """Return whether this entry and the chain at it were deleted here."""
-        return seq < self.pruned
-
-
-class UnreleasedEntry(Record, frozen=True):
-    """A stored entry without a place: it waits for an entry that it follows."""
-
-    log: LogId
-    seq: int
-    entry: Entry
-
-
-@dataclass(slots=True)
-class Stored:
-    """The state a node starts from. Empty on a first start."""
-
-    tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
-    forked: list[LogId] = field(default_factory=list)
-    unreleased: list[LogFacts] = field(default_factory=list)  # logs with waiting entries, covered ones included
-    waiting: list[UnreleasedEntry] = field(default_factory=list)  # of those, in order of log and seq
-    next_place: int = 1
-    conversations: list[KnownConversation] = field(default_factory=list)
-    users: list[KnownUser] = field(default_factory=list)
-    former_names: list[FormerName] = field(default_factory=list)
-    delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
-    stays: list[Stay] = field(default_factory=list)  # all
-    reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
-    taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
-    holders: list[Holder] = field(default_factory=list)
-    named: list[NamedContent] = field(default_factory=list)  # newest, the oldest first
-    addresses: list[Address] = field(default_factory=list)
-    consumers: dict[str, int] = field(default_factory=dict)
-    newest_c: dict[ConversationId, int] = field(default_factory=dict)
-    recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
-    meta: dict[str, str] = field(default_factory=dict)
-    group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
-    most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
-
-
-class LogKey(Record, frozen=True):
-    """The key of one log in storage: conversation and reference key (see log.ref_key). seq 0 asks for no chain."""
-
-    conversation: ConversationId
-    ref: str
-    seq: int = 0
-
-
-class ShownKey(NamedTuple):
-    """Asks how far these logs, or logs they build on, had been shown when a place was assigned."""
-
-    place: int
-    logs: tuple[LogId, ...]
-
-
-class PruneKey(Record, frozen=True):
-    """Asks what a deletion in one conversation may delete next.
-
-    Attributes:
-        user: Delete only what this user wrote; "" for everybody.
-        before: Delete only entries with a lower clock; 0 for all.
-        own: The users whose entries stay while no other peer has them.
-    """
-
-    conversation: ConversationId
-    user: UserId = ""
-    before: int = 0
-    own: frozenset[UserId] = frozenset()
-
-
-class PrunePlan(Record, frozen=True):
-    """The answer to a PruneKey: a bounded step. It deletes so many `messages`, and of each user so many bytes.
-
-    `kept` messages of `own` stay, because no other peer has them; counted in the last step, when `more` is False.
-    """
-
-    pruned: list[Prune] = []
-    messages: int = 0
-    freed: dict[UserId, int] = {}
-    kept: int = 0
-    more: bool = False
-
-
-class WantStart(Record, frozen=True):
-    """Start of serving a want: what the asker holds (docs/protocol.md, "Pull")."""
-
-    tips: tuple[Mark, ...]
-    older: tuple[Mark, ...] = ()
-
-
-class TailStart(Record, frozen=True):
-    """Serve one log from after this seq."""
-
-    run: RunId
-    after_seq: int
-
-
-class ForkStart(Record, frozen=True):
-    """Serve the two batches that prove that this log forked; nothing for a log that did not."""
-
-    run: RunId
-
-
-class Position(Record, frozen=True):
-    """Position of serving, opaque to the core: storage makes it and takes it back.
-
-    Logs with number > floor are served in the order of their numbers, each from after held.get(number, 0), beginning
-    with entry `next_seq` of log `next_number`.
-    """
-
-    floor: int
-    held: tuple[tuple[int, int], ...]
-    next_number: int
-    next_seq: int
-
-
-class StoredStart(Record, frozen=True):
-    """Serve all that is stored, the rest of logs whose beginning was deleted here too: for an export."""
-
-
-Start = WantStart | TailStart | ForkStart | StoredStart | Position
-
-META_NAME = "name"  # in Change.meta: the name chosen for the peer's own user
-META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user
-META_IGNORED = "ignored"  # in Change.meta: users that the own user ignores, a JSON list of ids
-META_BLOCKED = "blocked"  # in Change.meta: users that the own user blocks, a JSON list of ids
-META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
-META_NETWORK = "network"  # in Change.meta: the id that an open network's first peer announced
