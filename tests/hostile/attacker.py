@@ -122,6 +122,7 @@ class Attacker:
         await self.next(wire.Welcome)
         if self.id < server:
             self.say(wire.Go(token_hex(8), 1))
+            self._decoder.takes_pieces = True
         else:
             await self.next(wire.Go)
         if introduce:
