@@ -5,7 +5,8 @@ All its keys are members by one invite, at one address, and attack the peer at H
 again and again that a member can make under made-up names; with --mixed also those with files, marks, forks and
 comparisons. HOLDERS of them only hold a link each. All come back when they are sent away. Meanwhile silent connections
 from further ADDRESSES of this machine hold the places of strangers. Where HOST is an IPv6 address, the keys use these
-addresses too, one after the other.
+addresses too, one after the other. With --contact DIRECTORY its only key is the one there: it comes, names ports of the
+third host as its own, and goes, again and again.
 
 The places are taken at once, and the attacks begin with a line of input. It ends with its input. Each second it prints
 a JSON object: how often keys were `linked`, how many links are `held` now, and how much of each attack was sent.
@@ -31,13 +32,14 @@ from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.log import MAX_FILES, Entry, FileRef, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network_and_invites import Network, load_network
-from p2pchat.protocol import Digest, Frame, Have, Here, Hosted, Lacks, Mark, Naming, Peers, Ping, Pull, ReadFrame
+from p2pchat.protocol import Digest, Frame, Have, Here, Hosted, Lacks, Mark, Naming, Peers, Ping, Pong, Pull, ReadFrame
 from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
 
 SILENT = 8  # connections from each address that say nothing; no address may have more
 AGAIN_AFTER = 0.5  # seconds until who was sent away comes back
+AWAY_FOR = 3.0  # seconds, of a contact: peers wait for a second before they dial
 PRINT_EVERY = 1.0  # seconds
 PING_EVERY = 5.0  # seconds, of a holder
 MANY = 100  # users in a frame, logs one after the other
@@ -207,7 +209,26 @@ async def be_silent(host: str, port: int, address: str) -> NoReturn:
         await asyncio.sleep(AGAIN_AFTER)
 
 
+async def come_and_go(contact: Identity, network: str, host: str, port: str) -> NoReturn:
+    """Name the third host and leave, again and again."""
+    loaded = load_network(Path(network))
+    assert loaded is not None
+    while True:
+        sybil = Sybil("contact", loaded, host, identity=contact)
+        with suppress(OSError, ssl.SSLError, AssertionError, TimeoutError):
+            await sybil.join(int(port))
+            sybil.say(Peers(0, [f"{THIRD_HOST}:{1 + next(_numbers) % 60_000}" for _ in range(8)]), Ping())
+            await sybil.next(Pong)
+            sent["addresses"] += 8
+        await sybil.disconnect()
+        print(json.dumps(sent), flush=True)
+        await asyncio.sleep(AWAY_FOR)
+
+
 async def main(*words: str) -> None:
+    if words[0] == "--contact":
+        directory, host, port, network, *_ = words[1:]
+        await come_and_go(load_identity(Path(directory) / "identity.pem"), network, host, port)
     is_mixed = words[0] == "--mixed"
     host, port, network, keys, holders, *addresses = words[is_mixed:]
     loaded = load_network(Path(network))

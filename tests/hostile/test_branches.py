@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -26,6 +26,7 @@ from tests.conftest import Tell
 from tests.hostile.branch import THIRD_HOST, THIRD_HOST_V6
 from tests.processes.machines import Machine, lan_or_skip
 from tests.processes.peers import ROOT, Cluster
+from tests.processes.settings_override import changes
 from tests.processes.small_disk import NoMounts, SmallDisk
 from tests.processes.test_strangers import chat, memory
 
@@ -126,10 +127,10 @@ class Branch:
 @asynccontextmanager
 async def branch(
     cluster: Cluster, attacked: Child, machine: Machine | None, *words: str, host: str = "127.0.0.1", holders: int = 0,
-    mixed: bool = False,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Branch]:  # fmt: skip
     """Yield a branch that takes places, on a machine or here, and end it with all its links."""
-    command = [sys.executable, "-m", "tests.hostile.branch", *(["--mixed"] if mixed else ()), host]
+    command = [sys.executable, "-m", "tests.hostile.branch", *options, host]
     command.append(str(attacked.listening["port"]))
     command += [str(cluster.home / "network"), str(KEYS), str(holders), *words]
     process = await asyncio.create_subprocess_exec(
@@ -254,7 +255,7 @@ async def attacked(cluster: Cluster, at: Addresses, *, mixed: bool = False) -> A
     """Have a branch attack ada, who writes with bob. A newcomer comes meanwhile, and bob is killed."""
     took: list[float] = []
     floor: list[float] = []
-    attacks, bits = MIXED if mixed else MADE_UP, at.bits
+    attacks, bits, options = MIXED if mixed else MADE_UP, at.bits, ["--mixed"] if mixed else []
     with lan_or_skip() as lan:
         machines = {name: lan.machine(f"{address}/{bits}") for name, address in at.honest.items()}
         third = lan.machine(f"{at.third}/{bits}")
@@ -262,7 +263,9 @@ async def attacked(cluster: Cluster, at: Addresses, *, mixed: bool = False) -> A
         ada, bob, cyd, dan = await four_peers(cluster, machines, at)
         before = memory(ada, "VmRSS")
         words = at.branch if at is V6 else at.branch[1:]
-        async with branch(cluster, ada, hostile, *words, host=at.honest["ada"], holders=HOLDERS, mixed=mixed) as sybils:
+        async with branch(
+            cluster, ada, hostile, *words, host=at.honest["ada"], holders=HOLDERS, options=options
+        ) as sybils:
             await sybils.holds(HELD)
             sybils.attack()
             began, printed = time.monotonic(), len(ada.lines)
@@ -335,6 +338,42 @@ async def test_everything_at_once_costs_no_more_and_stops_nobody(cluster: Cluste
     tell(f"all attacks at once, {attack}")
     check_costs(attack)
     assert max(*attack.took, attack.newcomer, attack.linked) < MIXED_WITHIN * attack.slower
+
+
+NAMED_FOR = 30.0  # seconds
+SILENT_AFTER = 8.0  # in place of ten minutes
+
+
+@pytest.mark.alone
+async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_only(cluster: Cluster, tell: Tell) -> None:
+    settings = {"told_kept": SILENT_AFTER, "told_host_pause": 1.0, "told_network_pause": 0.1}
+    with lan_or_skip() as lan:
+        machines = {name: lan.machine(f"{address}/8") for name, address in V4.honest.items()}
+        third = lan.machine(f"{THIRD_HOST}/8")
+        ada = cluster.child("ada", "--host", "0.0.0.0", place=machines["ada"], changes=changes(settings))
+        await ada.start(STARTS_WITHIN)
+        bob = cluster.child("bob", V4.endpoint(ada), "--host", "0.0.0.0", place=machines["bob"])
+        await bob.start(STARTS_WITHIN)
+        await ada.event("joined", STARTS_WITHIN, user="bob")
+        await bob.event("joined", STARTS_WITHIN, user="ada")
+        await write(ada, "bob")  # now bob is a contact
+        bob.kill()
+        await bob.ended()
+        options = ["--contact", str(cluster.home / "bob")]
+        async with branch(cluster, ada, machines["bob"], host=V4.honest["ada"], options=options) as contact:
+            await contact.sends("addresses", 1)
+            async with asyncio.timeout(SETTLES_WITHIN):
+                while not syns(third):
+                    await asyncio.sleep(0.1)  # poll: a counter of the system
+            began = time.monotonic()
+            while time.monotonic() < began + NAMED_FOR / 2:
+                await asyncio.sleep(0.5)  # how long it is watched
+            early = syns(third)
+            while time.monotonic() < began + NAMED_FOR:
+                await asyncio.sleep(0.5)  # how long it is watched
+            late, named = syns(third) - early, contact.told["addresses"]
+    tell(f"a contact that named {named} ports of a third host: {early} connections there, then {late}")
+    assert 2 <= early <= 2 + SILENT_AFTER and late == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
