@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.private_files import AtomicFile
 from p2pchat.runtime.content_worker import ContentWorker, Progress
+from p2pchat.storage.content import ContentStore
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
@@ -213,15 +216,34 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
     if len(files) > MAX_FILES:
         raise ValueError(f"a message has at most {MAX_FILES} files")
     with ExitStack() as holds:
+        turns = asyncio.Lock()  # of iterators: several may read one stream, one after the other
+
+        async def keep(file: FileToSend) -> FileRef:
+            is_iterator = isinstance(file, tuple) and not isinstance(file[1], bytes)
+            async with turns if is_iterator else nullcontext():
+                kept = await _keep(content, file)
+            holds.enter_context(content.held(kept.root, kept=True))
+            return kept
+
         try:
-            kept = []
-            for file in files:
-                kept.append(await _keep(content, file))
-                holds.enter_context(content.held(kept[-1].root, kept=True))
-            yield tuple(kept)
+            yield tuple(await _all_of([keep(file) for file in files]))
         except BaseException:
             content.on_unneeded()
             raise
+
+
+async def _all_of(works: Sequence[Coroutine[Any, Any, FileRef]]) -> list[FileRef]:
+    """Run these together; small files are then synced together. If one fails, the others end first."""
+    if len(works) == 1:
+        return [await works[0]]
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def keep_file(content: ContentWorker, file: FileToSend, type: str, size: int) -> KeptFile:
@@ -238,25 +260,46 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
         return kept
     if isinstance(file, tuple):
         name, source = file
-        chunks = _chunks_of(source) if isinstance(source, bytes) else source
         size = len(source) if isinstance(source, bytes) else size
     else:
-        name, chunks = Path(file).name, _chunks_of_file(Path(file))
-        size = (await asyncio.to_thread(Path(file).stat)).st_size  # 0 for a pipe
+        path = Path(file)
+        name = path.name
+        size, small = await asyncio.to_thread(_read_small, path)
+        source = small or _chunks_of_file(path)
     name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
     if len(name) > MAX_FILE_NAME:
         raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")
     if len(type) > MAX_MEDIA_TYPE:
         raise ValueError(f"a media type has at most {MAX_MEDIA_TYPE} characters")
+    type = type or mimetypes.guess_type(name)[0] or ""
+    if isinstance(source, bytes) and len(source) <= PIECE_BYTES:
+        root, size = await content.run(partial(_keep_bytes, source))
+        return FileRef(name, size, type, root)
     local = await content.run(lambda store: store.local(size))
     try:
-        async for chunk in chunks:
+        async for chunk in _chunks_of(source) if isinstance(source, bytes) else source:
             await content.run(lambda _, chunk=chunk: local.add(chunk))  # type: ignore[misc]
         root, size = await content.run(lambda _: local.finish())
     except BaseException:  # also when cancelled
         content.run_soon(lambda _: local.discard())
         raise
-    return FileRef(name, size, type or mimetypes.guess_type(name)[0] or "", root)
+    return FileRef(name, size, type, root)
+
+
+def _keep_bytes(data: bytes, store: ContentStore) -> tuple[str, int]:
+    local = store.local(len(data))
+    try:
+        local.add(data)
+        return local.finish()
+    finally:
+        local.discard()
+
+
+def _read_small(path: Path) -> tuple[int, bytes | None]:
+    """Return the size of a file, 0 for a pipe, and the content of a plain file of one piece."""
+    found = path.stat()
+    is_small = stat.S_ISREG(found.st_mode) and found.st_size <= PIECE_BYTES
+    return found.st_size, path.read_bytes() if is_small else None
 
 
 async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:

@@ -1,7 +1,11 @@
 """Orders of the core about content: jobs for the store, and pieces on their way to links.
 
-Pieces for a link are read one at a time, and only while few bytes wait to be written to it. So a link has at most a
-piece or two of unsent bytes before a text that is written next, and memory is bounded however slowly it reads.
+Pieces for a link are read one at a time, small files up to as many bytes, and only while few bytes wait to be written
+to it. So a link has at most a piece or two of unsent bytes before a text that is written next, and memory is bounded
+however slowly it reads.
+
+Jobs that wait together are run together, and what they keep becomes durable at once (ContentStore.commit). Nobody hears
+of it before.
 
 Nothing here has a thread, a clock or a loop. Jobs are run by a thread in content_worker.py, and in virtual time in
 p2pchat.testing.
@@ -10,11 +14,11 @@ p2pchat.testing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from p2pchat.core.content.attachments import PIECE_BYTES
+from p2pchat.core.content.attachments import PIECE_BYTES, piece_size
 from p2pchat.core.effects import FindHeld, GivePieces, OpenContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import (
     ContentFailed,
@@ -31,6 +35,9 @@ from p2pchat.storage.content import ContentStore
 
 T = TypeVar("T")
 Job = Callable[[ContentStore], T]
+Answer = Callable[[], None]  # runs in the loop
+_Read = tuple[bytes | None, bool, list[tuple[int, int]]]  # a piece, whether it is the last one; without it what is here
+_UNREAD: _Read = (None, False, [])  # what cannot be read is not here
 Done = Callable[[T | None, BaseException | None], None]  # called with the result or the error
 MAX_RANGES = 64  # of the pieces that are here, in one `lacks`; a guess
 
@@ -62,6 +69,37 @@ class ContentOrders:
     def _on_defect(self, error: BaseException | None) -> None:
         """Take an error of the store that is a defect of p2pchat."""
         raise NotImplementedError
+
+    def _run_jobs(
+        self, store: ContentStore, jobs: Iterable[tuple[Job[Any], Done[Any]]], answer: Callable[[Answer], None]
+    ) -> list[tuple[Done[Any], Any]]:
+        """Run jobs with the store. Answer those that wait for no commit, and return the others with their results."""
+        waiting: list[tuple[Done[Any], Any]] = []
+        for job, done in jobs:
+            store.awaits_commit = False
+            try:
+                result = job(store)
+            except BaseException as error:  # the caller gets it
+                answer(partial(done, None, error))
+                continue
+            if store.awaits_commit:
+                waiting.append((done, result))
+            else:
+                answer(partial(done, result, None))
+        return waiting
+
+    def _commit_jobs(
+        self, store: ContentStore, waiting: Iterable[tuple[Done[Any], Any]], answer: Callable[[Answer], None]
+    ) -> None:
+        """Make durable what jobs wrote, and answer them."""
+        try:
+            store.commit()
+        except BaseException as error:  # the callers get it
+            for done, _ in waiting:
+                answer(partial(done, None, error))
+        else:
+            for done, result in waiting:
+                answer(partial(done, result, None))
 
     # ---- the store
 
@@ -138,44 +176,62 @@ class ContentOrders:
             self._full.add(link)
             return
         self._reading.add(link)
-        pull = waiting[0]
+        pulls = _first_of(waiting)
 
-        def read(store: ContentStore) -> tuple[bytes | None, bool, list[tuple[int, int]]]:
-            """Return a piece, whether it is the last one, and what is here if it is not."""
-            if not store.has_size(pull.root, pull.size):
-                return None, False, []
-            if pull.count:
-                found, is_last = store.read(pull.root, pull.first), pull.count == 1
-            else:
-                leaves, start = store.leaves(pull.root), pull.first * PIECE_BYTES
-                found = None if leaves is None or start >= len(leaves) else leaves[start : start + PIECE_BYTES]
-                is_last = leaves is not None and start + PIECE_BYTES >= len(leaves)
-            return found, is_last, [] if found is not None else store.held(pull.root, self._max_ranges)
+        def read(store: ContentStore) -> list[_Read]:
+            return [self._read(store, pull) for pull in pulls]
 
-        self._run_then(read, partial(self._on_read, link, pull))
+        self._run_then(read, partial(self._on_read, link, pulls))
+
+    def _read(self, store: ContentStore, pull: GivePieces) -> _Read:
+        """In the thread: read the next piece of a pull."""
+        if not store.has_size(pull.root, pull.size):
+            return None, False, []
+        if pull.count:
+            found, is_last = store.read(pull.root, pull.first), pull.count == 1
+        else:
+            leaves, start = store.leaves(pull.root), pull.first * PIECE_BYTES
+            found = None if leaves is None or start >= len(leaves) else leaves[start : start + PIECE_BYTES]
+            is_last = leaves is not None and start + PIECE_BYTES >= len(leaves)
+        return found, is_last, [] if found is not None else store.held(pull.root, self._max_ranges)
 
     def _on_read(
-        self,
-        link: int,
-        pull: GivePieces,
-        read: tuple[bytes | None, bool, list[tuple[int, int]]] | None,
-        error: BaseException | None,
-    ) -> None:
+        self, link: int, pulls: list[GivePieces], reads: list[_Read] | None, error: BaseException | None
+    ) -> None:  # fmt: skip
         self._reading.discard(link)
         waiting = self._given.get(link)
-        if waiting is None or waiting[0] is not pull:  # the link ended
+        if waiting is None or waiting[0] is not pulls[0]:  # the link ended
             self._give_next(link)
             return
-        waiting.popleft()
-        found, is_last, held = read or (None, False, [])  # what cannot be read is not here
-        if found is None:
-            self._send(link, encode(Lacks(pull.n, held)))
-        else:
-            self._send(link, encode_piece(Piece(pull.n, pull.first, found)))
-        if found is None or is_last:
-            self._put(PullAnswered(link, pull.n))
-        else:
-            waiting.appendleft(GivePieces(link, pull.n, pull.root, pull.size, pull.first + 1, max(0, pull.count - 1)))
+        frames: list[bytes] = []
+        answered: list[PullAnswered] = []
+        for pull, (found, is_last, held) in zip(pulls, reads or [_UNREAD] * len(pulls), strict=True):
+            waiting.popleft()
+            frames.append(
+                encode(Lacks(pull.n, held)) if found is None else encode_piece(Piece(pull.n, pull.first, found))
+            )
+            if found is None or is_last:
+                answered.append(PullAnswered(link, pull.n))
+            else:
+                rest = GivePieces(link, pull.n, pull.root, pull.size, pull.first + 1, max(0, pull.count - 1))
+                waiting.appendleft(rest)
+        self._send(link, frames[0] if len(frames) == 1 else b"".join(frames))
+        for input in answered:
+            self._put(input)
         if not waiting:
             del self._given[link]
         self._give_next(link)
+
+
+def _first_of(waiting: Iterable[GivePieces]) -> list[GivePieces]:
+    """Return the pulls of which the next pieces are read together: the first, or several with the bytes of a piece."""
+    found: list[GivePieces] = []
+    left = PIECE_BYTES
+    for pull in waiting:
+        left -= max(0, piece_size(pull.size, pull.first)) if pull.count == 1 else PIECE_BYTES
+        if found and left < 0:
+            break
+        found.append(pull)
+        if left <= 0:
+            break
+    return found

@@ -1,7 +1,8 @@
 """The thread of the content store, and what programs ask of it.
 
-Pieces are hashed, read and written in this thread, one job after the other; results return to the loop. A peer without
-a data directory has the same thread, and a store in memory.
+Pieces are hashed, read and written in this thread, one job after the other; results return to the loop. The thread
+takes all jobs that wait, and syncs the small files that they wrote together. A peer without a data directory has the
+same thread, and a store in memory.
 
 The jobs that the core orders are in content_orders.py.
 """
@@ -17,18 +18,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from p2pchat.config import CONTENT_FACTOR, Settings
 from p2pchat.core.effects import ContentArrived, ContentProgress, ContentStopped
 from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.runtime.content_orders import ContentOrders, Done, Job
+from p2pchat.runtime.content_orders import Answer, ContentOrders, Done, Job
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
 from p2pchat.storage.content import ContentStore, Disk, Memory
 
 T = TypeVar("T")
+MAX_JOBS = 128  # run before a commit: so many files may be open at once, beside the links; a guess
 Progress = Callable[[int, int], object]  # called with the number of bytes that are here, and of all bytes
 
 
@@ -55,7 +57,7 @@ class ContentWorker(ContentOrders):
         self._settings = settings
         self._memory = Memory(settings.content_memory_bytes) if directory is None else None
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Job[Any], Done[Any]] | None] = SimpleQueue()
         self._answers: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._waker: LoopWaker
@@ -234,23 +236,35 @@ class ContentWorker(ContentOrders):
             self._waker = LoopWaker(self._loop, self._run_answers)
             self._thread = threading.Thread(target=self._run, name="p2pchat content", daemon=True)
             self._thread.start()
-        self._jobs.put(partial(self._run_job, job, done))
+        self._jobs.put((job, done))
 
     def _run(self) -> None:
         """In the thread: run jobs until the end."""
-        while (job := self._jobs.get()) is not None:
-            job()
+        job = self._jobs.get()
+        while job is not None:
+            jobs = [job]
+            while len(jobs) < MAX_JOBS and not self._jobs.empty() and (job := self._jobs.get_nowait()) is not None:
+                jobs.append(job)
+            self._run_together(jobs)
+            job = self._jobs.get() if job is not None else None
         if self._store is not None:
             self._store.close()
 
-    def _run_job(self, job: Job[T], done: Done[T]) -> None:
-        """In the thread: run one job."""
+    def _run_together(self, jobs: list[tuple[Job[Any], Done[Any]]]) -> None:
+        """In the thread: run jobs, and commit what they wrote."""
         try:
-            result = job(self._opened())
-        except BaseException as error:  # the caller gets it
-            self._answers.append(partial(done, None, error))
-        else:
-            self._answers.append(partial(done, result, None))
+            store = self._opened()
+        except BaseException as error:  # the callers get it
+            for _, done in jobs:
+                self._answer(partial(done, None, error))
+            return
+        waiting = self._run_jobs(store, jobs, self._answer)
+        if waiting:
+            self._commit_jobs(store, waiting, self._answer)
+
+    def _answer(self, answer: Answer) -> None:
+        """In the thread: have this run in the loop."""
+        self._answers.append(answer)
         self._waker.wake()
 
     def _opened(self) -> ContentStore:

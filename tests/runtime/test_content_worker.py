@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -84,6 +87,45 @@ async def test_content_is_opened_judged_and_stored(owner: Owner) -> None:
     assert await owner.answer() == PiecesStored(2, ROOT, [1], [0])
     owner.worker.open(OpenContent(ROOT, SIZE))
     assert await owner.answer() == ContentOpened(ROOT, [0, 2])
+
+
+async def test_small_files_that_wait_together_are_synced_before_anybody_hears_of_them(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def noted(word: str, run: Callable[..., None]) -> Callable[..., None]:
+        def step(*args: object) -> None:
+            steps.append(word)
+            run(*args)
+
+        return step
+
+    monkeypatch.setattr(os, "fsync", noted("sync", os.fsync))
+    monkeypatch.setattr(os, "replace", noted("rename", os.replace))
+    owner.worker._put = noted("told", owner.inputs.append)
+    free = threading.Event()
+    owner.worker.run_soon(lambda store: free.wait(60))
+    small = [bytes([number]) * 1000 for number in range(20)]
+    for data in small:
+        owner.worker.store_pieces(StorePieces(1, root_of(1000, leaf_of(data)), 1000, [(0, data)]))
+    free.set()
+    await owner.until("all answers", lambda: len(owner.inputs) == 20)
+    assert [step for step in steps if step == "told"] == steps[-20:] and steps[:40] == ["sync"] * 20 + ["rename"] * 20
+    assert all(owner.worker.holds(root_of(1000, leaf_of(data)), 1000) for data in small)
+
+
+async def test_who_waits_for_a_sync_that_fails_is_told(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    await owner.worker.run(lambda store: None)
+    monkeypatch.setattr(os, "fsync", fail)
+    owner.worker.store_pieces(StorePieces(1, root_of(4, leaf_of(b"here")), 4, [(0, b"here")]))
+    assert await owner.answer() == ContentFailed(
+        root_of(4, leaf_of(b"here")), "files cannot be kept: the disk is broken"
+    )
+    assert await owner.worker.run(lambda store: store.sizes()) == {}
 
 
 async def test_a_disk_that_fails_ends_the_download(tmp_path: Path) -> None:

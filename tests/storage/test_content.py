@@ -57,7 +57,9 @@ def kept(store: ContentStore, data: bytes) -> tuple[str, int]:
     try:
         for at in range(0, len(data), 100_000):
             local.add(data[at : at + 100_000])
-        return local.finish()
+        found = local.finish()
+        store.commit()
+        return found
     except BaseException:
         local.discard()
         raise
@@ -92,8 +94,41 @@ def test_content_that_comes_in_any_order_becomes_whole(again: Callable[[], Conte
         assert index in (store.missing(made.root, size) or ())
         assert store.add(made.root, size, [(index, piece)]) == [index]
     assert store.missing(made.root, size) == []
+    store.commit()
     assert store.is_whole(made.root, size)
     assert read_all(again(), made.root, len(made.pieces)) == made.data
+
+
+def test_content_of_one_piece_is_whole_after_the_next_commit(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(1000), again()
+    local = store.local()
+    local.add(made.data)
+    for job, result in (
+        (local.finish, (made.root, 1000)),
+        (lambda: store.add(made.root, 1000, [(0, made.data)]), [0]),
+        (lambda: store.missing(made.root, 1000), []),
+    ):
+        store.awaits_commit = False
+        assert job() == result and store.awaits_commit  # nobody may be told before
+        assert not store.is_whole(made.root, 1000) and not again().is_whole(made.root, 1000)
+    store = again()  # killed meanwhile
+    assert store.missing(made.root, 1000) == [0] and not store.awaits_commit
+    store.add(made.root, 1000, [(0, made.data)])
+    store.commit()
+    assert again().read(made.root, 0) == made.data
+
+
+@pytest.mark.parametrize("many", [1, content.SYNC_ALL_FROM])
+def test_much_content_becomes_whole_together_and_what_is_deleted_before_does_not(
+    again: Callable[[], ContentStore], many: int
+) -> None:
+    store, made = again(), [Content(1000, seed) for seed in range(many + 1)]
+    for one in made:
+        store.add(one.root, one.size, [(0, one.data)])
+    store.delete(made[0].root)
+    store.commit()
+    assert [one for one in made if store.is_whole(one.root, one.size)] == made[1:]
+    assert {*again().sizes()} == {one.root for one in made[1:]}
 
 
 def test_a_wrong_piece_is_not_written(again: Callable[[], ContentStore]) -> None:

@@ -24,7 +24,7 @@ from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentRemoved, Con
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
-from p2pchat.runtime.content_orders import ContentOrders, Done, Job
+from p2pchat.runtime.content_orders import Answer, ContentOrders, Done, Job
 from p2pchat.storage.base import files_of
 from p2pchat.storage.content import ContentStore, Memory, MemoryFile
 
@@ -133,15 +133,21 @@ class SimContent(ContentOrders):
         self._sim = peer.sim
         self.store: ContentStore = ContentStore(peer.files)
         self.asked: dict[str, FileRef] = {}
-        self._jobs: deque[Callable[[], Callable[[], None]]] = deque()
+        self._jobs: deque[tuple[Job[Any], Done[Any]]] = deque()
         self._answers: deque[Callable[[], None]] = deque()
         self._runs = False
+        self._chance_of_jobs = Random(f"{peer.sim.seed} jobs of {peer.name} {peer.lives}")
         self._chance = Random(f"{peer.sim.seed} pieces of {peer.name} {peer.lives}")
 
     # ---- the thread
 
     def _run_then(self, job: Job[T], done: Done[T]) -> None:
-        self._jobs.append(partial(self._result, job, done))
+        def checked(result: T | None, error: BaseException | None) -> None:
+            if error is not None and not isinstance(error, StorageError):
+                raise error
+            done(result, error)
+
+        self._jobs.append((job, checked))
         self._run_soon()
 
     def _run_soon(self) -> None:
@@ -150,19 +156,25 @@ class SimContent(ContentOrders):
             self._peer.soon(QUICK, SLOW, self._run_next)
 
     def _run_next(self) -> None:
+        """Run some of the jobs that wait. A kill may come before what they wrote is committed."""
+        jobs = [self._jobs.popleft() for _ in range(self._chance_of_jobs.randint(1, len(self._jobs)))]
+        waiting = self._run_jobs(self.store, jobs, self._answer_soon)
+        if waiting:
+            self._peer.soon(QUICK, SLOW, partial(self._commit, waiting))
+        else:
+            self._go_on()
+
+    def _commit(self, waiting: list[tuple[Done[Any], Any]]) -> None:
+        self._commit_jobs(self.store, waiting, self._answer_soon)
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._runs = False
-        self._answers.append(self._jobs.popleft()())
-        self._peer.soon(0.0, ANSWERED_WITHIN, self._answer)
         self._run_soon()
 
-    def _result(self, job: Job[T], done: Done[T]) -> Callable[[], None]:
-        try:
-            return partial(done, job(self.store), None)
-        except StorageError as error:
-            return partial(done, None, error)
-
-    def _answer(self) -> None:
-        self._answers.popleft()()
+    def _answer_soon(self, answer: Answer) -> None:
+        self._answers.append(answer)
+        self._peer.soon(0.0, ANSWERED_WITHIN, lambda: self._answers.popleft()())
 
     def _tell(self, input: Input) -> None:
         self._sim.invariants.content.told(self._peer, input)
