@@ -2,7 +2,8 @@
 
 Content is requested when a program asks for it, or when it is small and a message that names it is shown here. Each
 request is a line in `meta` until the content is whole or nobody wants it any more, so a restart continues it. A few
-requests without a program are active at a time. One for which nothing comes makes room for the next.
+requests without a program are active at a time, or many of small files. One for which nothing comes makes room for the
+next.
 
 Content that comes by itself is charged to the writer of the message, or for an unknown user to where that user comes
 from (quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked
@@ -30,7 +31,7 @@ from p2pchat.core.shares import Line, Shares
 from p2pchat.core.stored_facts import LogFacts
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import UserId
+from p2pchat.protocol import PIECE_BYTES, UserId
 
 Source = tuple[LogId, int]  # a message that names the content
 
@@ -39,8 +40,10 @@ CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from
 CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
 MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
-MAX_AT_ONCE = 4  # fetched without a program of contacts, and as many of others; a guess
-MAX_OF_ONE = 3  # of them, of one contact or one network: one may give nothing, or a byte at a time
+# Fetched without a program of contacts at a time, and as much of others; a file counts as a piece at most, and as
+# LEAST_CHARGE at least: 4 large files, or 256 small ones, which one disk syncs in 80 ms.
+AT_ONCE_BYTES = 4 * PIECE_BYTES
+OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one network: one may give nothing, or a byte at a time
 MAX_WAITING = 5_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 4 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; a guess
@@ -55,6 +58,7 @@ class ContentRequest:
     Attributes:
         others: Further messages that name it, the next one first.
         was_begun: Some of it may be here.
+        cost: What it takes of AT_ONCE_BYTES; of a file whose size is not known as much as of a large one.
     """
 
     source: Source
@@ -62,6 +66,7 @@ class ContentRequest:
     charged: int = 0
     others: list[Source] = field(default_factory=list)
     was_begun: bool = False
+    cost: int = PIECE_BYTES
 
     @property
     def party(self) -> Line:
@@ -88,7 +93,9 @@ class ContentRequest:
     def parse(cls, line: str) -> ContentRequest:
         conversation, user, run, seq, *charge = line.split()
         source = LogId(conversation, user, run), int(seq)
-        return cls(source, charge[0], int(charge[1]), was_begun=True) if charge else cls(source)
+        if not charge:
+            return cls(source)
+        return cls(source, charge[0], int(charge[1]), was_begun=True, cost=min(int(charge[1]), PIECE_BYTES))
 
     def __str__(self) -> str:
         log, seq = self.source
@@ -103,8 +110,10 @@ class WaitingRequests:
     """
 
     def __init__(self, evict: Callable[[str], None]) -> None:
-        self.active: dict[str, Line] = {}  # the party, by root, of those that have their turn
+        self.active: dict[str, tuple[Line, int]] = {}  # party and cost, by root, of those that have their turn
         self._evict = evict
+        self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
+        self._costs: dict[str, int] = {}  # of those that wait
         self._places: Shares[str] = Shares(MAX_WAITING)
         self._parties: dict[Line, dict[str, None]] = {}  # who was served longest ago first; never empty
 
@@ -114,18 +123,22 @@ class WaitingRequests:
     def __contains__(self, root: object) -> bool:
         return root in self._places
 
-    def put(self, root: str, party: Line) -> bool:
+    def put(self, root: str, party: Line, cost: int) -> bool:
         """Have a request wait behind all others of its party. Return False if there is no place for it."""
         if not self._places.make_room(party, self._evict):
             return False
         self._places.add(root, party)
         self._parties.setdefault(party, {})[root] = None
+        self._costs[root] = cost
         return True
 
     def remove(self, root: str) -> None:
         """Have a request wait no more, and give its turn to the next one."""
-        self.active.pop(root, None)
+        if root in self.active:
+            party, cost = self.active.pop(root)
+            self._take(party, -cost)
         if root in self._places:
+            del self._costs[root]
             party = self._places.line(root)
             self._places.remove(root)
             del self._parties[party][root]
@@ -134,18 +147,25 @@ class WaitingRequests:
 
     def take(self) -> str | None:
         """Give a request its turn, and return it; None if none may have it now."""
-        if len(self.active) >= MAX_AT_ONCE:
+        if self._taken[()] >= AT_ONCE_BYTES:
             return None
-        taken = Counter(party[:1] for party in self.active.values())
-        party = next((party for party in self._parties if taken[party[:1]] < MAX_OF_ONE), None)
+        party = next((party for party in self._parties if self._taken[party[:1]] < OF_ONE_BYTES), None)
         if party is None:
             return None
         root = next(iter(self._parties[party]))
+        cost = self._costs[root]
         self.remove(root)
         if party in self._parties:
             self._parties[party] = self._parties.pop(party)
-        self.active[root] = party
+        self.active[root] = party, cost
+        self._take(party, cost)
         return root
+
+    def _take(self, party: Line, cost: int) -> None:
+        self._taken[()] += cost
+        self._taken[party[:1]] += cost
+        if not self._taken[party[:1]]:
+            del self._taken[party[:1]]
 
 
 class ContentRequests:
@@ -245,7 +265,7 @@ class ContentRequests:
         if known is not None:
             known.add_message(source)
             return
-        request = ContentRequest(source)
+        request = ContentRequest(source, cost=min(max(file.size, LEAST_CHARGE), PIECE_BYTES))
         if user not in self._sync.hosted and not self._sync.quota.is_allowed(user):
             request.payer, request.charged = self._payer(user), max(file.size, LEAST_CHARGE)
             if not self._has_room(request):
@@ -258,7 +278,7 @@ class ContentRequests:
     def _wait(self, root: str) -> None:
         """Have a request wait for its turn, or forget it without a place."""
         request = self._requests[root]
-        if not self._turns[request.of_contacts].put(root, request.party):
+        if not self._turns[request.of_contacts].put(root, request.party, request.cost):
             self._give_way(root)
 
     def _give_way(self, root: str) -> None:
@@ -341,10 +361,12 @@ class ContentRequests:
         return request.source
 
     def end(self, root: str, *, is_new: bool = True) -> None:
-        """Forget what is whole, or does not come. `is_new`: some of it came, and stays charged."""
+        """Forget what is whole, or does not come. `is_new`: some of it came, and stays charged.
+
+        The next ones begin once that is durable, with those that end meanwhile.
+        """
         if root in self._requests:
             self._forget(root, is_new=is_new)
-            self.begin_next()
 
     def _forget(self, root: str, *, is_new: bool) -> None:
         request = self._requests.pop(root)

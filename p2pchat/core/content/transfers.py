@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from p2pchat.core.content.attachments import LEAF_BYTES, count_pieces, piece_size
 from p2pchat.core.content.content_requests import ContentRequests, Source
@@ -52,9 +53,10 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 
 PULL_PIECES = 4  # asked for with one frame: 1 MiB, so a thousand frames for 1 GiB
-MAX_PULLS = 4  # open on one link, so 4 MiB are under way there
+LINK_PIECES = 16  # asked of one link at a time: 4 MiB, or so many small files; a pull has one or more of them
 MAX_UNDER_WAY = 48  # pieces of one download, asked of any link or not stored yet: 12 MiB; a guess
-MAX_PULLS_SERVED = 16  # open on one link before more are a fault: four downloads of one peer
+MAX_WAITING_ASKED = 8  # downloads that wait for room on a link, asked for when a pull ends; others wait on; a guess
+MAX_PULLS_SERVED = LINK_PIECES  # open on one link before more are a fault
 MAX_PULL_PIECES = 64  # asked for with one frame, before it is a fault
 MAX_ALLOWED = 256  # pairs of a message and a root that a link may pull, remembered; others are looked up again
 STALLED_AFTER = 10.0  # seconds without a piece, then others are asked; as want_progress_timeout
@@ -62,7 +64,7 @@ CHECK_EVERY = 1.0  # seconds between looks for new links and stalled ones, while
 LACK_PAUSE = 5.0  # seconds until a link that lacked what it was asked for is asked again; a guess
 SHARE_PAUSE = 0.1  # the same while pieces come from others: it may be getting the same content; a guess
 FEW_GIVERS = 2  # links above which members share the work; a guess
-MAX_PULLS_SHARED = 1  # open then on the writer's link, which has a whole conversation to serve
+SHARED_PIECES = 4  # asked then of the writer's link at a time, which has a whole conversation to serve
 
 LEAVES = -1  # in place of the index of a piece
 
@@ -86,6 +88,11 @@ class LinkTransfers:
     next: int = 1
     served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
     allowed: dict[tuple[Source, str], int] = field(default_factory=dict)  # what it may pull, with the size
+
+    @property
+    def asked(self) -> int:
+        """The number of pieces that were asked for, and did not come yet."""
+        return sum(len(pull.missing) for pull in self.pulls.values())
 
 
 @dataclass(slots=True, eq=False)
@@ -117,6 +124,7 @@ class Transfers:
         self._sync = sync
         self._ctx = sync.ctx
         self._downloads: dict[str, Download] = {}  # by root
+        self._waiting: dict[str, None] = {}  # downloads for which a link had no room, who waits longest first
         self._links: dict[int, LinkTransfers] = {}
         self._checks = False  # a look for stalled links is due
         self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
@@ -161,6 +169,7 @@ class Transfers:
 
     def _drop(self, download: Download) -> None:
         del self._downloads[download.file.root]
+        self._waiting.pop(download.file.root, None)
         self._forget_pulls(download)
 
     # ---- the store
@@ -237,6 +246,7 @@ class Transfers:
         for root in self._downloads:
             self._ctx.emit(ContentStopped(root, reason))
         self._downloads.clear()
+        self._waiting.clear()
 
     def _report(self, download: Download) -> None:
         self._ctx.emit(ContentProgress(*download.source, download.file, download.stored))
@@ -290,25 +300,40 @@ class Transfers:
     def _ask(self, download: Download) -> None:
         """Ask links for pieces, as many of each link as may be under way there."""
         self._check_later()
-        is_shared = len(self._sharing(download)) > FEW_GIVERS
-        for remote in self._givers(download):
+        self._waiting.pop(download.file.root, None)
+        sharing = self._sharing(download)
+        is_shared = len(sharing) > FEW_GIVERS
+        for remote in self._givers(download, sharing):
             transfers = self._links.setdefault(remote.link.id, LinkTransfers())
             is_writer = download.source[0].user in remote.link.users
-            most = MAX_PULLS_SHARED if is_shared and is_writer else MAX_PULLS
-            while download.needed and len(transfers.pulls) < most and download.under_way < MAX_UNDER_WAY:
+            most = SHARED_PIECES if is_shared and is_writer else LINK_PIECES
+            while download.needed and download.under_way < MAX_UNDER_WAY:
+                if transfers.asked + min(len(download.needed), PULL_PIECES) > most:
+                    self._waiting[download.file.root] = None
+                    break
                 if not self._pull(download, remote, transfers):
                     break
             if not download.needed:
+                self._waiting.pop(download.file.root, None)
                 return
 
-    def _givers(self, download: Download) -> list[RemoteState]:
-        """Return the links that may have some of it: the writer's own first, then those to contacts.
+    def _ask_waiting(self, transfers: LinkTransfers) -> None:
+        """Ask for what waits for room on a link, now that a pull on this one has ended."""
+        for root in list(islice(self._waiting, MAX_WAITING_ASKED)):
+            if transfers.asked >= LINK_PIECES:
+                return
+            self._ask(self._downloads[root])
+
+    def _givers(self, download: Download, sharing: list[RemoteState]) -> list[RemoteState]:
+        """Return those of these links that may have some of it: the writer's own first, then those to contacts.
 
         Of the others first those where few pulls came to nothing, on this link, at its address, in its network
         (core/shares.py): who has many keys keeps nobody from content by promising it with each of them.
         """
         (log, _), now = download.source, self._ctx.now.mono
-        found = [remote for remote in self._sharing(download) if download.lacking.get(remote.link.id, 0.0) <= now]
+        found = [remote for remote in sharing if download.lacking.get(remote.link.id, 0.0) <= now]
+        if len(found) < 2:
+            return found
         return sorted(
             found,
             key=lambda remote: (
@@ -386,24 +411,33 @@ class Transfers:
             pull.missing.appendleft(index)
             self._return(pull)
             return LogError("another piece than the one that was asked for", code="order")
-        if download is None:
-            return None
-        download.heard_at = pull.heard_at
-        if not is_leaves:
-            self._ctx.emit(StorePieces(remote.link.id, download.file.root, download.file.size, [(index, piece.data)]))
-            return None
-        pull.leaves += piece.data
+        if download is not None:
+            self._store(remote.link.id, download, pull, index, piece.data)
         if not pull.missing:
-            self._ctx.emit(StoreLeaves(remote.link.id, download.file.root, download.file.size, bytes(pull.leaves)))
+            self._ask_waiting(transfers)
         return None
+
+    def _store(self, link: int, download: Download, pull: OpenPull, index: int, data: bytes) -> None:
+        """Have a piece stored, or the list of leaves once all of it is here."""
+        download.heard_at = pull.heard_at
+        if index != LEAVES:
+            self._ctx.emit(StorePieces(link, download.file.root, download.file.size, [(index, data)]))
+            return
+        pull.leaves += data
+        if not pull.missing:
+            self._ctx.emit(StoreLeaves(link, download.file.root, download.file.size, bytes(pull.leaves)))
 
     def on_lacks(self, remote: RemoteState, frame: Lacks) -> None:
         """Take the end of a pull that could not be answered. The link may have the rest later."""
         transfers = self._links.get(remote.link.id)
         pull = transfers.pulls.pop(frame.n, None) if transfers is not None else None
-        if pull is None or pull.download is None:
+        if transfers is None or pull is None:
             return
-        download = pull.download
+        if pull.download is not None:
+            self._take_lacks(remote, frame, pull, pull.download)
+        self._ask_waiting(transfers)
+
+    def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: Download) -> None:
         if frame.has and not pull.was_said and LEAVES not in pull.missing:
             download.held[remote.link.id] = _flags_of(frame.has, count_pieces(download.file.size))
         else:
@@ -493,7 +527,7 @@ class Transfers:
             return
         if len(transfers.allowed) >= MAX_ALLOWED:
             transfers.allowed.clear()
-        transfers.allowed[(log, frame.seq), frame.root] = file.size
+        transfers.allowed.update({((log, frame.seq), each.root): each.size for each in files})
         self._give(remote, frame, file.size)
 
     def _give(self, remote: RemoteState, frame: Pull, size: int) -> None:

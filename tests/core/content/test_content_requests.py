@@ -23,6 +23,8 @@ from tests.core.content.test_transfers import done, give, pulls
 from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World
 
 SMALL = 1000
+LARGE = content_requests.PIECE_BYTES  # counts as much as any larger one
+LARGE_OF_ONE = content_requests.OF_ONE_BYTES // LARGE
 
 
 def file(index: int, size: int = SMALL) -> FileRef:
@@ -33,10 +35,10 @@ def said(bob: Author, far: Far, *files: FileRef) -> None:
     far.say(bob.write(encode_entry(Entry("text", START + bob.seq, START + bob.seq + 1, b="", files=files))))
 
 
-def said_many(eve: Author, far: Far, many: int) -> None:
+def said_many(eve: Author, far: Far, many: int, size: int) -> None:
     """Name so many files, ten in a message."""
     for first in range(0, many, 10):
-        said(eve, far, *(file(first + index) for index in range(10)))
+        said(eve, far, *(file(first + index, size) for index in range(10)))
 
 
 def linked(ada: Peer, name: str, *authors: Author, host: str = "10.0.0.9") -> Far:
@@ -77,16 +79,37 @@ def test_nothing_comes_by_itself_where_that_is_switched_off() -> None:
 
 def test_few_come_at_a_time_and_those_of_which_nothing_comes_let_others_pass() -> None:
     world = World()
-    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = world.peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
     far = ada.far("bob")  # it takes no files
-    said(bob, far, *(file(index) for index in range(6)))
+    said(bob, far, *(file(index, LARGE) for index in range(6)))
     first = opened(ada)
-    assert first == [file(index).root for index in range(content_requests.MAX_OF_ONE)]
+    assert first == [file(index).root for index in range(LARGE_OF_ONE)]
     for root in first:
         ada.put(ContentOpened(root, [0]))
     for _ in range(round(transfers.STALLED_AFTER) + 2):
         world.pass_time(transfers.CHECK_EVERY)
     assert {file(index).root for index in (3, 4, 5)} <= {*opened(ada)}
+
+
+def test_many_small_files_come_at_a_time_and_the_next_ones_with_the_commit_of_those_that_came() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    said_many(bob, far, 300, SMALL)
+    many = content_requests.OF_ONE_BYTES // content_requests.LEAST_CHARGE
+    begun = opened(ada)
+    assert begun == [file(index).root for index in range(many)]
+    for root in begun:
+        ada.put(ContentOpened(root, [0]))
+    asked = pulls(far)
+    assert len(asked) == transfers.LINK_PIECES
+    give(far, asked[0][0], (0, bytes(SMALL)))
+    assert len(pulls(far)) == 1  # the next one at once, before the first is stored
+    ada.holding = True
+    for root in begun[:5]:
+        ada.put(PiecesStored(far.link, root, [0], []))
+    assert opened(ada) == []
+    ada.commit()
+    assert opened(ada) == [file(index).root for index in range(many, many + 5)]
 
 
 def test_what_is_left_comes_after_a_restart_whoever_wanted_it() -> None:
@@ -245,12 +268,12 @@ def test_few_of_those_that_were_forgotten_are_remembered(monkeypatch: pytest.Mon
 
 
 def test_nobody_keeps_the_files_of_others_away_by_naming_many() -> None:
-    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    ada = World().peer("ada", auto_fetch_bytes=LARGE)
     eve, bob, cyd = Author("eve", "e1"), Author("bob", "b1"), Author("cyd", "c1")
     ada.node.contacts.add([IDS["cyd"]])
     far = linked(ada, "eve", host="45.66.66.1")
-    said_many(eve, far, 60)
-    assert len(opened(ada)) == content_requests.MAX_OF_ONE
+    said_many(eve, far, 60, LARGE)
+    assert len(opened(ada)) == LARGE_OF_ONE
     said(bob, linked(ada, "bob", host="45.1.0.1"), file(2000))
     said(cyd, linked(ada, "cyd", host="45.66.66.3"), file(3000))
     assert opened(ada) == [file(2000).root, file(3000).root]
@@ -258,12 +281,12 @@ def test_nobody_keeps_the_files_of_others_away_by_naming_many() -> None:
 
 def test_the_party_with_most_that_waits_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_requests, "MAX_WAITING", 40)
-    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    ada = World().peer("ada", auto_fetch_bytes=LARGE)
     eve, bob = Author("eve", "e1"), Author("bob", "b1")
-    said_many(eve, linked(ada, "eve", host="45.66.66.1"), 60)
+    said_many(eve, linked(ada, "eve", host="45.66.66.1"), 60, LARGE)
     said(bob, linked(ada, "bob", host="45.1.0.1"), *(file(2000 + index) for index in range(3)))
     stored = [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
-    assert len(stored) <= 40 + content_requests.MAX_OF_ONE + 1
+    assert len(stored) <= 40 + LARGE_OF_ONE + 1
     assert all(content_requests.PREFIX + file(2000 + index).root in stored for index in range(3))
 
 
@@ -279,13 +302,13 @@ def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
 
 
 def test_little_free_disk_is_for_what_contacts_send() -> None:
-    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    ada = World().peer("ada", auto_fetch_bytes=LARGE)
     eve, cyd = Author("eve", "e1"), Author("cyd", "c1")
     ada.node.contacts.add([IDS["cyd"]])
-    said(eve, linked(ada, "eve", host="45.66.66.1"), *(file(index) for index in range(5)))
-    assert len(opened(ada)) == content_requests.MAX_OF_ONE
+    said(eve, linked(ada, "eve", host="45.66.66.1"), *(file(index, LARGE) for index in range(5)))
+    assert len(opened(ada)) == LARGE_OF_ONE
     ada.put(DiskLow(DiskLevel.KNOWN_ONLY))
-    for index in range(content_requests.MAX_OF_ONE):
+    for index in range(LARGE_OF_ONE):
         ada.put(ContentFailed(file(index).root, "no room"))
     assert opened(ada) == []
     said(cyd, linked(ada, "cyd"), file(3000))

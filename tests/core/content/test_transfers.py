@@ -247,7 +247,7 @@ def test_many_members_get_different_pieces_first_and_leave_the_writer_time_for_a
     ada.put(ContentOpened(ROOT, range(20)))
     first = int(ada.id[:8], 16) % 20
     asked = pulls(bob)
-    assert len(asked) == transfers.MAX_PULLS_SHARED and asked[0][1] == (20 - first) % 20
+    assert 0 < sum(count for _, _, count in asked) <= transfers.SHARED_PIECES and asked[0][1] == (20 - first) % 20
     given = [count for far in others for _, _, count in pulls(far)]
     assert asked[0][2] + sum(given) == 20 and len(given) > 4  # all are under way, most of them with others
 
