@@ -25,6 +25,7 @@ from benchmarks.workers import Channel, Worker, peak_kib, settle
 
 SMALL_BYTES = 1024
 SMALL_AT_ONCE = 10  # files of one message, as many as there may be
+GATHERED = 100  # messages sent at a time, as in a program that sends what is in a directory
 READERS = 7
 TEXT_EVERY = 0.05  # seconds between two texts while the large file moves
 
@@ -126,8 +127,10 @@ async def write(channel: Channel, data: str) -> None:
             else:
                 begun = time.time()
                 files = [(f"{number}.txt", number.to_bytes(8, "big") * 128) for number in range(asked["small"])]
-                for first in range(0, len(files), SMALL_AT_ONCE):
-                    await peer.send(peer.room, "", files=files[first : first + SMALL_AT_ONCE])
+                messages = [files[first : first + SMALL_AT_ONCE] for first in range(0, len(files), SMALL_AT_ONCE)]
+                for first in range(0, len(messages), GATHERED):
+                    together = messages[first : first + GATHERED]
+                    await asyncio.gather(*(peer.send(peer.room, "", files=each) for each in together))
                 channel.send(begun=begun, kept=time.time())
 
 
