@@ -44,7 +44,7 @@ MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another mes
 # LEAST_CHARGE at least: 4 large files, or 256 small ones, which one disk syncs in 80 ms.
 AT_ONCE_BYTES = 4 * PIECE_BYTES
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one network: one may give nothing, or a byte at a time
-MAX_WAITING = 5_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 4 MiB
+MAX_WAITING = 10_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 8 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; a guess
 RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess

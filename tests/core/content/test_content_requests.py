@@ -317,13 +317,13 @@ def test_little_free_disk_is_for_what_contacts_send() -> None:
 
 def test_content_that_cannot_be_kept_is_tried_again_later() -> None:
     world = World()
-    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = world.peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
     far = linked(ada, "bob")
-    said(bob, far, *(file(index) for index in range(4)))
+    said(bob, far, *(file(index, LARGE) for index in range(4)))
     assert opened(ada) == [file(index).root for index in range(3)]
     ada.put(ContentFailed(file(0).root, "no room"))
     assert opened(ada) == [file(3).root]  # it has the turn meanwhile
-    arrive(ada, far, file(1))
+    arrive(ada, far, file(1, LARGE))
     world.pass_time(content_requests.RETRY_AFTER - 1)
     assert opened(ada) == []
     world.pass_time(2)
