@@ -88,6 +88,8 @@ FORCED = {
     "runtime/storage_worker.py:__init__": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:_on_wake": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:wake": HERE + "test_a_loop_is_woken_without_a_counter",
+    "storage/content.py:_syncfs_of": "tests/storage/test_content.py::"
+    "test_elsewhere_than_on_linux_much_content_is_synced_file_by_file",
     "storage/dialects/mysql.py:_connect": HERE + "test_on_windows_pymysql_opens_the_socket_itself",
     "storage/dialects/server.py:_is_readable": HERE + "test_a_server_that_closed_is_noticed_without_poll",
     "sync/background.py:": "tests/sync/test_sync.py::test_on_windows_a_wait_looks_up_for_signals",

@@ -642,17 +642,13 @@ def _syncfs_of(directory: Path) -> Callable[[int], int]:
 
     It tells errors since Linux 5.8. Not all file systems pass it on to what they lie on.
     """
-    if sys.platform == "linux" and _linux_release() >= (5, 8):
+    if sys.platform == "linux" and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 8):
         library = ctypes.CDLL(None)
         found = (ctypes.c_long * 64)()  # a struct statfs is smaller, and begins with the type of the file system
         if library.statfs(os.fsencode(directory), found) == 0 and found[0] in SYNCED_FILE_SYSTEMS:
             syncfs: Callable[[int], int] = library.syncfs
             return syncfs
     return lambda _: -1
-
-
-def _linux_release() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) if sys.platform == "linux" else ()
 
 
 def whole_files(directory: Path) -> dict[Path, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,6 +130,25 @@ def test_much_content_becomes_whole_together_and_what_is_deleted_before_does_not
     store.commit()
     assert [one for one in made if store.is_whole(one.root, one.size)] == made[1:]
     assert {*again().sizes()} == {one.root for one in made[1:]}
+
+
+def test_elsewhere_than_on_linux_much_content_is_synced_file_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    synced: list[int] = []
+    sync = os.fsync
+
+    def noted(number: int) -> None:
+        synced.append(number)
+        sync(number)
+
+    store, made = opened(Disk(tmp_path / "content", 0)), [Content(1000, seed) for seed in range(content.SYNC_ALL_FROM)]
+    for one in made:
+        store.add(one.root, one.size, [(0, one.data)])
+    monkeypatch.setattr(os, "fsync", noted)
+    store.commit()
+    assert len(synced) >= len(made) and all(store.is_whole(one.root, one.size) for one in made)
 
 
 def test_a_wrong_piece_is_not_written(again: Callable[[], ContentStore]) -> None:
