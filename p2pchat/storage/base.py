@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
 
-from p2pchat.config import MIB, Settings
+from p2pchat.config import Settings
 from p2pchat.core.changes import Change, KnownConversation, StoredUser, Token
 from p2pchat.core.edits import Edits
 from p2pchat.core.log import Batch, Entry, FileRef, LogId, attachments_of, decode_entry, is_one_batch
@@ -30,8 +30,6 @@ from p2pchat.core.stored_facts import (
 )
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
-PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms
-PRUNED_BYTES = 4 * MIB  # the same, of large entries
 MOST_SHOWN = 1000  # logs looked at by logs_shown(); logs farther back were read long ago, or never
 PROFILE_BEGINS = '{"k":"profile"'  # as p2pchat writes one; another that is written differently counts as a message
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -145,9 +143,7 @@ class Storage(Protocol):
         """
 
     def prunable(self, key: PruneKey) -> PrunePlan:
-        """Return what a deletion may delete next, of at most PRUNED_ENTRIES entries: released entries, of each log the
-        first ones.
-        """
+        """Return what one step of a deletion (core/sync/prune.py) deletes: released entries, of each log the first."""
 
     def deleted(self, conversation: ConversationId) -> list[DeletedPart]:
         """Return what was deleted here of a conversation: the parts with messages, in the order of history."""
@@ -226,18 +222,6 @@ class Storage(Protocol):
 def count_messages(raws: Iterable[str]) -> int:
     """Return how many of these entries are messages."""
     return sum(decode_entry(raw).k in ("text", "action") for raw in raws)
-
-
-def fitting(raws: Iterable[str], entries: int, size: int) -> list[str]:
-    """Return the first of these entries, as many as one step deletes with what it holds already."""
-    found: list[str] = []
-    for raw in raws:
-        if entries >= PRUNED_ENTRIES or size >= PRUNED_BYTES:
-            break
-        found.append(raw)
-        entries += 1
-        size += len(raw)
-    return found
 
 
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:

@@ -23,17 +23,16 @@ from p2pchat.core.stored_facts import (
     ShownKey,
     Start,
 )
+from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
 from p2pchat.storage.base import (
-    PRUNED_ENTRIES,
     DeletedPart,
     Head,
     NumberedLog,
     batch_ends,
     count_messages,
-    fitting,
     logs_shown,
     members_at,
     position_of,
@@ -331,7 +330,7 @@ class LogQueries:
                 if last <= facts.pruned:
                     continue
             rows = self.db.all(FIRST_BODIES, start + facts.pruned, start + last)
-            raws = fitting((row[2] for row in rows), entries, size)
+            raws = entries_of_one_step((row[2] for row in rows), entries, size)
             if raws:
                 found.append(self._prune(start, facts, rows[: len(raws)], raws))
                 messages += self._visible_messages(row[0], facts, raws)

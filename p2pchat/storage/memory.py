@@ -66,6 +66,7 @@ from p2pchat.core.stored_facts import (
     Stored,
     UnreleasedEntry,
 )
+from p2pchat.core.sync.prune import entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 from p2pchat.storage.base import (
@@ -77,7 +78,6 @@ from p2pchat.storage.base import (
     StoredConversation,
     batch_ends,
     count_messages,
-    fitting,
     is_deleted,
     logs_shown,
     members_at,
@@ -547,7 +547,7 @@ class MemoryStorage:
                     held = max((seq for _, seq in self._delivered_to(log.id, 1)), default=0)
                     kept += count_messages(log.raws[max(held, log.pruned_to) : last])
                     last = min(last, held)
-                raws = fitting(log.raws[log.pruned_to : last], entries, size)
+                raws = entries_of_one_step(log.raws[log.pruned_to : last], entries, size)
                 if raws:
                     found.append(log.pruned_by(raws))
                     messages += log.visible_messages(raws)

@@ -19,8 +19,8 @@ from p2pchat.core.stored_facts import (
     TailStart,
     WantStart,
 )
+from p2pchat.core.sync import prune
 from p2pchat.core.sync.conversations import dm_id, dm_naming
-from p2pchat.storage import base
 from p2pchat.storage.base import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
@@ -136,7 +136,7 @@ def test_entries_that_wait_stay(storage: Storage) -> None:
 
 
 def test_a_step_deletes_a_bounded_part(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "PRUNED_ENTRIES", 4)
+    monkeypatch.setattr(prune, "PRUNED_ENTRIES", 4)
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([released(ada.begins(*many(6)), 1), released(bob.begins(*many(5)), 7)])
     plan = storage.prunable(ALL)

@@ -6,8 +6,8 @@ to other peers and to files this peer holds the log as before. Who wants entries
 nothing of that log, and of what builds on it (storage/base.py, `unservable`), and gets them from others. Nothing on the
 wire says so.
 
-One request deletes a bounded part in one transaction; its sender repeats it while there is more. So a kill between two
-steps leaves a beginning that is deleted and a rest that is whole.
+One request deletes at most PRUNED_ENTRIES in one transaction; its sender repeats it while there is more. So a kill
+between two steps leaves a beginning that is deleted and a rest that is whole.
 
 Entries of hosted users stay while no other peer has them. A commit comes first, so that storage knows all deliveries
 that were heard of.
@@ -22,9 +22,10 @@ Source: docs/guarantees.md, "Deletion".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from p2pchat.config import MIB
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.stored_facts import PruneKey, PrunePlan
@@ -32,9 +33,23 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
 
+PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms
+PRUNED_BYTES = 4 * MIB  # the same, of large entries
 MAX_SEALED = 32  # half of the tips that a writer may have
 DELETED = "deleted"  # in meta, once anything was deleted here
 SEALED = "sealed:"  # in meta, before a conversation and a user: the highest clock in the sealed logs, and their runs
+
+
+def entries_of_one_step(raws: Iterable[str], entries: int, size: int) -> list[str]:
+    """Return the first of these entries, as many as one step deletes with what it holds already."""
+    found: list[str] = []
+    for raw in raws:
+        if entries >= PRUNED_ENTRIES or size >= PRUNED_BYTES:
+            break
+        found.append(raw)
+        entries += 1
+        size += len(raw)
+    return found
 
 
 class Pruner:
