@@ -565,9 +565,15 @@ class DeliveryReceipts(AckTracker):
     def on_refusal_lifted(
         self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId
     ) -> None:
-        """Count a log that a member refused before: it holds what builds on all of that log (an equal sum)."""
+        """Count a log that a member refused before: it holds what builds on all of that log (an equal sum).
+
+        Its peer refused it for all of its users, also those who are not in the conversation.
+        """
         key = LogKey(log.conversation, ref_key(log.user, log.run))
-        if conversation.allowed_writers is None and self.rosters.update(remote.link) is not None:
+        writers = conversation.allowed_writers
+        if writers is not None and member not in writers:
+            return
+        if writers is None and self.rosters.update(remote.link) is not None:
             member = host_holder(remote.link.peer)
         ack = Acknowledgement(remote, conversation, log.user, member)
         self._sync.look_up(None, key, partial(self._on_lifted_found, ack))

@@ -269,6 +269,33 @@ def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_anothe
     assert ada.up
 
 
+def test_a_lifted_refusal_of_a_direct_message_gives_a_receipt_of_its_receiver_alone() -> None:
+    """Others are hosted where it was refused (seed 1313033, with files)."""
+    sim = Simulation(5)
+    ada, bob = sim.peers(2)
+    sim.rules_differ = True
+    sim.run(3)
+    ada.crash()
+    ada.strict = True
+    ada.start()
+    ada.host_guest(sim.guest("zoe"))
+    sim.run(5)
+    for text in ("good", ODD_TEXT):
+        bob.say(text, ada)
+    sim.run(5)
+    bob.crash()
+    bob.start()
+    sim.run(10)
+    bob.say("from the repaired program", ada)
+    sim.run(10)
+    ada.crash()
+    ada.strict = False
+    ada.start()
+    assert sim.settle() and sim.check() == []
+    told = {(line["id"], line["user"]) for line in bob.lines if line["event"] == "delivered"}
+    assert sorted(user for _, user in told) == ["ada"] * 3
+
+
 def _texts_without_receipt(sim: Simulation, writer: SimPeer, member: SimPeer) -> list[str]:
     """Return what a writer wrote of which it was not told that a member has it."""
     written = [one for one in sim.invariants.written if one.at is writer]
