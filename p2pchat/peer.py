@@ -305,11 +305,13 @@ class TCPPeer(NamedUser):
 
     # ---- files
 
-    async def stored_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+    async def stored_files(
+        self, *, before: datetime | None = None, keep_bytes: int | None = None, held_only: bool = False
+    ) -> list[StoredFile]:
         """Return the files that take space on this disk, of all users that are hosted here, the largest first.
 
         Args:
-            before, keep_bytes: Return only what forget_files would remove.
+            before, keep_bytes, held_only: Return only what forget_files would remove.
         Raises:
             ValueError: `before` has no time zone.
             StorageError: They cannot be read. PeerClosed: The peer is not running.
@@ -317,9 +319,13 @@ class TCPPeer(NamedUser):
         if before is not None and before.tzinfo is None:
             raise ValueError("`before` needs a time zone")
         files = await stored_files(self, self._require_running())
-        return files if before is None and keep_bytes is None else unwanted(files, before, keep_bytes)
+        if before is None and keep_bytes is None:
+            return [file for file in files if not (held_only and file.is_only_here)]
+        return unwanted(files, before, keep_bytes, held_only=held_only)
 
-    async def forget_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+    async def forget_files(
+        self, *, before: datetime | None = None, keep_bytes: int | None = None, held_only: bool = False
+    ) -> list[StoredFile]:
         """Remove content from this disk, what came longest ago first; return what went, the largest first.
 
         The messages stay, and others keep what they have. What was removed comes again when it is asked for
@@ -328,13 +334,14 @@ class TCPPeer(NamedUser):
         Args:
             before: Remove what came here last before this.
             keep_bytes: Remove only until the rest takes at most so many bytes; 0 removes all. One of the two is needed.
+            held_only: Remove only what somebody else is known to have too (StoredFile.held_by).
         Raises:
             ValueError: Neither is given, or `before` has no time zone.
             StorageError: It cannot be removed. PeerClosed: The peer is not running.
         """
         if before is None and keep_bytes is None:
             raise ValueError("say what is to go: `before`, `keep_bytes`, or both")
-        gone = await self.stored_files(before=before, keep_bytes=keep_bytes)
+        gone = await self.stored_files(before=before, keep_bytes=keep_bytes, held_only=held_only)
         await self._require_running().removal.forget([file.root for file in gone])
         return gone
 

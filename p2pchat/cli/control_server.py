@@ -365,12 +365,12 @@ class ControlConnection:
     ) -> CommandResult:
         if not 0 <= timeout <= MAX_TIMEOUT:  # nan fails too
             raise UsageError(f"`timeout` must be seconds from 0 to {MAX_TIMEOUT:g}")
-        if what not in ("delivered", "read"):
-            raise UsageError("`what` must be delivered or read")
-        sender, read = self._session.sender, what == "read"
-        missing = await sender.drain(timeout, read=read)
-        delivered = not sender.has_undelivered() and (read or not missing)
-        status = "read" if read and delivered and not missing else "delivered" if delivered else "accepted"
+        if what not in ("delivered", "read", "files"):
+            raise UsageError("`what` must be delivered, read or files")
+        sender, more = self._session.sender, what != "delivered"
+        missing = await sender.drain(timeout, what)
+        delivered = not sender.has_undelivered() and (more or not missing)
+        status = what if more and delivered and not missing else "delivered" if delivered else "accepted"
         return CommandResult([{"status": status, "missing": [label for label in missing if label]}])
 
     async def _send_files(self, ctx: CommandContext, to: str, text: str, paths: list[str]) -> CommandResult:

@@ -419,8 +419,24 @@ def format_receipt(row: Line, now: datetime) -> str:
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"a gateway keeps it for {quote_names(stored)}, seen or not"] if stored else []
     who += [f"{quote_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
+    if "files_delivered_to" in row:
+        labels = row["files_delivered_to"]
+        files = f"{quote_names(labels)} {'have' if len(labels) > 1 else 'has'}" if labels else "nobody else has"
+        who.append(f"{files} {'its file' if row['files'] == 1 else 'its files'}")
     text = DELETED if row.get("deleted") else excerpt(row["text"])
     return f"-- {format_time(row['sent_at'], now)} {text}: {state}; {', '.join(who) or 'nobody else has it yet'}"
+
+
+FEW_HOLDERS = 3  # of a file, named; more are counted
+
+
+def holders_text(labels: list[str], *, alone: bool = False) -> str:
+    """Return what follows the state of a file: who has it. `alone`: say too that nobody else is known to."""
+    if not labels:
+        return "; nobody else is known to have it" if alone else ""
+    if len(labels) > FEW_HOLDERS:
+        return f": {len(labels):,} members have it"
+    return f": {quote_names(labels)} {'have' if len(labels) > 1 else 'has'} it"
 
 
 def delivery_mark(delivered: int, read: int, of: int, *, direct: bool) -> str:

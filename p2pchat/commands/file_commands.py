@@ -19,7 +19,15 @@ from pathlib import Path
 from p2pchat import Attachment, Conversation, P2PChatError, Receipt, StoredFile
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, quote_name, quote_place
+from p2pchat.commands.event_text import (
+    EventLine,
+    file_label,
+    format_size,
+    format_time,
+    holders_text,
+    quote_name,
+    quote_place,
+)
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.message_commands import (
     OutgoingMessage,
@@ -145,6 +153,7 @@ def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[At
         row = _row(file, 1)
         who = "you" if file.message.sender.is_me else quote_name(row["sender"])
         state = "here" if row["here"] else "not kept here any more" if file.is_forgotten else "not here yet"
+        state += holders_text([user.label for user in file.held_by], alone=row["here"] and not file.is_forgotten)
         shown = f"{file_label(file.name)}, {format_size(file.size)}"
         lines.append(f"{number:>{width}} {shown} (from {who}, {format_time(row['sent_at'], now)}; {state})")
     return [*lines, f"-- /get {numbered[-1][0]} saves the last one in {_shown(_usual_directory())}"]
@@ -313,14 +322,24 @@ async def stored_files(ctx: CommandContext, before: str | None = None, keep: int
     return CommandResult([_sums(files), *map(_stored_row, files[:MOST_ROWS])])
 
 
-async def forget_files(ctx: CommandContext, before: str | None = None, keep: int | None = None) -> CommandResult:
-    """Remove what stored_files() returns for the same; return the row of sums."""
-    moment = None if before is None else parse_time(before, "before")
-    return CommandResult([_sums(await ctx.tcp_peer.forget_files(before=moment, keep_bytes=keep))])
+async def forget_files(
+    ctx: CommandContext, before: str | None = None, keep: int | None = None, force: bool = False
+) -> CommandResult:
+    """Remove what stored_files() returns for the same; return the row of sums.
+
+    Without `force` those stay that nobody else is known to have; `kept` counts them.
+    """
+    moment, peer = None if before is None else parse_time(before, "before"), ctx.tcp_peer
+    gone = await peer.forget_files(before=moment, keep_bytes=keep, held_only=not force)
+    left = [] if force else await peer.stored_files(before=moment, keep_bytes=keep)
+    return CommandResult([{**_sums(gone), "kept": sum(file.is_only_here for file in left)}])
 
 
-async def forget_file(ctx: CommandContext, what: str) -> CommandResult:
-    """Remove the files of a message, or the one whose root begins so; return the row of sums, then theirs."""
+async def forget_file(ctx: CommandContext, what: str, force: bool = False) -> CommandResult:
+    """Remove the files of a message, or the one whose root begins so; return the row of sums, then theirs.
+
+    Without `force` nothing is removed that nobody else is known to have.
+    """
     peer = ctx.tcp_peer
     files = await peer.stored_files()
     if "." in what:
@@ -337,19 +356,28 @@ async def forget_file(ctx: CommandContext, what: str) -> CommandResult:
         if not roots:
             raise UsageError(f"no file here has a root that begins with {what[:100]!r}: p2pchat files lists them")
     found = [file for file in files if file.root in roots]
+    if not force and any(file.is_only_here for file in found):
+        raise CommandError(
+            "nobody else is known to have this file, and who removes it here removes it for all: nothing was removed; "
+            "--force removes it all the same"
+        )
     for file in found:
         await peer.forget_file(file.root)
     return CommandResult([_sums(found), *map(_stored_row, found)])
 
 
 def _sums(files: Sequence[StoredFile]) -> EventLine:
-    return {"files": len(files), "size_bytes": sum(file.size_bytes for file in files)}
+    return {
+        "files": len(files),
+        "size_bytes": sum(file.size_bytes for file in files),
+        "only_here": sum(file.is_only_here for file in files),
+    }
 
 
 def _stored_row(file: StoredFile) -> EventLine:
     row: EventLine = {
         "root": file.root, "name": file.name[:NAME_CHARACTERS], "size_bytes": file.size_bytes, "here": file.is_whole,
-        "messages": file.messages,
+        "messages": file.messages, "held_by": len(file.held_by),
     }  # fmt: skip
     if file.attachments:
         line = file.attachments[-1].message.to_json()

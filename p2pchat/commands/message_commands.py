@@ -392,6 +392,13 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
     lacks, stored = [user for user in of if user not in has], [user for user in has if peer.is_at_gateway(user)]
     counts = [len(set(users) & set(of or users)) for users in (has, read)]
     reached = [word for word, count in zip(("delivered", "read"), counts, strict=True) if count and count >= len(of)]
+    holders = (await peer.receipt(message.id)).files_delivered_to if message.attachments else []
+    files: EventLine = {
+        "files": len(message.attachments),
+        "files_count": len(set(holders) & set(of or holders)),
+        "files_delivered_to": [user.label for user in holders],
+        "files_delivered_to_ids": [user.id for user in holders],
+    }
     return {
         **{name: sent[name] for name in copied},
         **{name: True for name in ("edited", "deleted") if name in sent},
@@ -407,6 +414,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         "read_by_ids": [user.id for user in read],
         "missing": [user.label for user in lacks],
         "missing_ids": [user.id for user in lacks],
+        **(files if message.attachments else {}),
     }
 
 

@@ -483,8 +483,9 @@ class MessageSender:
         """Stop waiting for these messages: nobody will receive them."""
         self._receipts = [kept for kept in self._receipts if last_receipt(kept[1]).id not in ids]
 
-    async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
-        """Wait up to `seconds` until everything is delivered, or `read`; return labels of users who lack something.
+    async def drain(self, seconds: float, what: str = "delivered") -> list[str]:
+        """Wait up to `seconds` until everything is `delivered`, its `files` too, or `read`; return labels of users who
+        lack something.
 
         [""] means that no other user was online.
         """
@@ -492,7 +493,9 @@ class MessageSender:
         deadline = asyncio.get_running_loop().time() + seconds
         for to, receipt in self._receipts:
             try:
-                await _wait_delivered(to, receipt, deadline, read=read)
+                await _wait_delivered(to, receipt, deadline, "delivered" if what == "files" else what)
+                if what == "files":
+                    await _wait_delivered(to, receipt, deadline, what)
             except TimeoutError as error:
                 missing |= set(getattr(error, "missing", ())) or {""}
             except P2PChatError:
@@ -504,8 +507,8 @@ class MessageSender:
         return not all(_is_delivered_here(to, receipt) for to, receipt in self._receipts)
 
 
-async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadline: float, *, read: bool) -> None:
-    """Wait until a message is delivered, or `read`; in a group, by all members online, and by at least one.
+async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadline: float, what: str) -> None:
+    """Wait until a message is delivered, `read`, or all have its `files`; in a group, all members online, at least one.
 
     Raises:
         DeliveryTimeout: Not before `deadline`, on the loop's clock.
@@ -514,11 +517,12 @@ async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadlin
     def left() -> float:
         return max(0.0, deadline - asyncio.get_running_loop().time())
 
-    if to.kind != "group":
-        await (receipt.read if read else receipt.delivered)(timeout=left())
-        return
     last = last_receipt(receipt)
-    wait = last.read if read else last.delivered
+    if to.kind != "group":
+        wait_all = last.files_delivered if what == "files" else receipt.read if what == "read" else receipt.delivered
+        await wait_all(timeout=left())
+        return
+    wait = last.files_delivered if what == "files" else last.read if what == "read" else last.delivered
     online = _online_recipients(last)
     for user in online:
         await wait(by=user, timeout=left())

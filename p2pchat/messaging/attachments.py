@@ -26,6 +26,7 @@ from p2pchat.storage.content import ContentStore
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
+    from p2pchat.messaging.users import User
 
 READ_BYTES = 1024 * 1024  # of a file at once; a guess
 MOST_COPIES = 10_000  # files of one name in a directory; a guess
@@ -102,12 +103,35 @@ class Attachment:
         return self._file.root
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as in the event line of its message. `here` is the result of is_here(); False if no peer runs."""
+        """Return it as in the event line of its message.
+
+        `here` is the result of is_here(); False if no peer runs. `held_by` is the number of members in `held_by`, if
+        there are any. `forgotten` is there if it was removed here (`is_forgotten`).
+        """
         try:
             here = self._content.holds(self.root, self.size)
         except PeerClosed:
             here = False
-        return {"name": self.name, "size": self.size, "type": self.type, "root": self.root, "here": here}
+        found = {"name": self.name, "size": self.size, "type": self.type, "root": self.root, "here": here}
+        if count := len(self.held_by):
+            found["held_by"] = count
+        if not here and self.is_forgotten:
+            found["forgotten"] = True
+        return found
+
+    @property
+    def held_by(self) -> list[User]:
+        """The other members who are known to have all of it on their disks, verified; sorted by id.
+
+        What a member said last counts, also while it is away. Of files that were sent long ago it may not be known:
+        a peer keeps it of the 20,000 files that were named last.
+        """
+        viewer, log = self.message.viewer, self.message.log
+        try:
+            holders = viewer._file_holders(log, self._file)
+        except PeerClosed:
+            return []
+        return [viewer.people.user(user) for user in holders if user != viewer.people.me]
 
     async def is_here(self) -> bool:
         """Return whether all of it is on this disk and verified. Raises PeerClosed, StorageError."""

@@ -81,6 +81,7 @@ class EventDispatcher:
             fx.ContentProgress: self._on_content_progress,
             fx.ContentArrived: self._on_content_arrived,
             fx.ContentStopped: self._on_content_stopped,
+            fx.FileHeld: self._on_file_held,
         }
 
     # ---- subscriptions
@@ -332,6 +333,20 @@ class EventDispatcher:
 
     def _on_content_stopped(self, effect: fx.ContentStopped) -> None:
         self._percents.pop(effect.root, None)
+
+    def _on_file_held(self, effect: fx.FileHeld) -> None:
+        log, file, has = effect.log, effect.file, effect.has
+        in_room = audience_of(self._conversations(), log.conversation) is None
+        for user in effect.users[-1:] if in_room else effect.users:  # a gateway's thousands of users have it at once
+            count, of = self._tracker.count_files(log, effect.seq, file)
+
+            def receipt(viewer: Viewer, user: UserId = user, count: int = count, of: int = of) -> ev.Event:
+                return ev.FileReceipt(
+                    log=log, seq=effect.seq, name=file.name, size=file.size, root=file.root,
+                    user=viewer.people.user(user), has=has, count=count, of=of,
+                )  # fmt: skip
+
+            self._emit(("file_receipt", log, effect.seq, file.root, user), receipt, (log.user,))
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
         mine, there = (self._people.me,), audience_of(self._conversations(), effect.conversation)

@@ -339,7 +339,7 @@ class Read(ReceiptEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEvent(Event):
-    """Base of FileProgress and FileArrived: a file of a message is fetched.
+    """Base of FileProgress, FileArrived and FileReceipt: what becomes of a file of a message.
 
     Attributes:
         log: The log of the message.
@@ -383,6 +383,24 @@ class FileArrived(FileEvent):
     """All of a file is on this disk, and verified, whether it came by itself or a program asked for it."""
 
     event: ClassVar[Literal["file_arrived"]] = "file_arrived"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReceipt(FileEvent):
+    """A file of one's own message is on the disk of a peer that hosts `user`, all of it and verified; or no more.
+
+    Attributes:
+        user: The member.
+        has: False if it was removed there.
+        count: So many members have it now.
+        of: So many members the conversation had for this message, without its writer; `count` if that is not known.
+    """
+
+    event: ClassVar[Literal["file_receipt"]] = "file_receipt"
+    user: User
+    has: bool
+    count: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from p2pchat.config import Settings
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.state import talk_id
-from p2pchat.core.log import LogId, Ref, decode_entry, referred_id
+from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, referred_id
 from p2pchat.core.stored_facts import LogKey
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
@@ -39,7 +39,7 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ class Viewer:
     @property
     def _content(self) -> ContentWorker:
         """The content of attachments; raises PeerClosed for a stored history."""
+        raise _read_only()
+
+    def _file_holders(self, log: LogId, file: FileRef) -> list[UserId]:
+        """Return the members who are known to have a file; raises PeerClosed for a stored history."""
         raise _read_only()
 
     @property

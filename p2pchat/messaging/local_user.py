@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import FileRef, LogId, decode_entry
 from p2pchat.core.names import validate_name
 from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.message_requests import Request
@@ -43,7 +43,7 @@ from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expecte
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import UserCursors
 from p2pchat.messaging.users import User, is_of_ignored
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
@@ -107,6 +107,10 @@ class LocalUser(Viewer):
     @property
     def _content(self) -> ContentWorker:
         return self._require_running().content
+
+    def _file_holders(self, log: LogId, file: FileRef) -> list[UserId]:
+        self._require_running()
+        return self._lifecycle.tracker.file_holders(log, file)
 
     @property
     def _indexer(self) -> SearchIndexer | None:
@@ -236,6 +240,7 @@ class LocalUser(Viewer):
             me = self.people.me
             async with kept_files(self._content, files) as kept:
                 log, seq = await requests.write_files(me, conversation.key, kind, text, kept, re, ref, claimed)
+            self._lifecycle.tracker.note_files(log, seq, kept)
             return Receipt(self._lifecycle.tracker, self.people, log, seq)
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = requests.write_nowait(*entry) or await requests.write(*entry)

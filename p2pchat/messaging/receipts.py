@@ -21,9 +21,10 @@ from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
-from p2pchat.core.log import Entry, LogId, decode_entry, message_id
+from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
+from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.protocol import ConversationId, UserId
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["delivered", "read"]
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
+MAX_WITH_FILES = 10_000  # messages whose attachments are remembered; a guess: 5 MiB
 MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand members read at once; a guess
 
 
@@ -81,6 +83,14 @@ class Receipt:
     def read_by(self) -> list[User]:
         """The users who are known to have read it. Users who turned read receipts off are never among them."""
         return self._users(self._holders("read"))
+
+    @property
+    def files_delivered_to(self) -> list[User]:
+        """The users known to have all files of the message on disk, verified; [] for a message without files.
+
+        The message is delivered by itself, before its files. A user who removes one is not among them any more.
+        """
+        return self._users(self._tracker.holders_of_files(self.log, self.seq))
 
     @property
     def status(self) -> str:
@@ -134,6 +144,23 @@ class Receipt:
     ) -> None:
         """Wait until the message is marked as read. Arguments and errors are those of `delivered`."""
         await self._wait("read", by, count, timeout)
+
+    async def files_delivered(
+        self, *, by: User | str | None = None, count: int | None = None, timeout: float | None = None
+    ) -> None:
+        """Wait until all files of the message are on the disks of others, whole and verified.
+
+        Arguments and errors are those of `delivered`. A message without files waits for nothing.
+
+        Raises:
+            DeliveryTimeout: Not in time; `.missing` has the labels of those who lack a file.
+        """
+        if by is not None and count is not None:
+            raise ValueError("either by or count, not both")
+        if count is not None and count < 1:
+            raise ValueError("count begins at 1")
+        member = None if by is None else self._member(by)
+        await self._tracker.wait_files(self._people, self.log, self.seq, by=member, count=count, timeout=timeout)
 
     async def stored_by(self, *peers: str, timeout: float | None = None) -> None:
         """Wait until one of these peers has the message on its disk: another one that acts for the writer.
@@ -504,6 +531,7 @@ class ReceiptTracker:
         self.taken: dict[UserId, int] = {}
         self.taken_before: dict[UserId, int] = {}
         self._logs: dict[LogId, _LogReceipts] = {}
+        self._files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}  # of messages asked about or sent in this run
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._driver: Driver | None = None
         self._closed = False
@@ -598,6 +626,7 @@ class ReceiptTracker:
         """Take from storage one entry of an earlier run, its members, and the positions in its log."""
         receipts = self._of(log)
         receipts.earlier[seq] = of
+        self.note_files(log, seq, attachments_of(decode_entry(shown.raw)))
         if decode_entry(shown.raw).k in NOT_SHOWN:
             receipts.changes.add(seq)
         else:
@@ -800,6 +829,65 @@ class ReceiptTracker:
             await asyncio.wait_for(driver.wait_until(is_stored), timeout)
         except TimeoutError:
             raise DeliveryTimeout(message_id(log, seq), peers) from None
+
+    # ---- files
+
+    def note_files(self, log: LogId, seq: int, files: tuple[FileRef, ...]) -> None:
+        """Note the attachments of a message."""
+        if files:
+            self._files[log, seq] = files
+            if len(self._files) > MAX_WITH_FILES:
+                del self._files[next(iter(self._files))]
+
+    def file_holders(self, log: LogId, file: FileRef) -> list[UserId]:
+        """Return the members of a conversation who are known to have a file of it; sorted."""
+        driver = self._driver
+        if driver is None:
+            return []
+        holders = driver.node.sync.file_receipts.users_having(log, file.root)
+        if len(self._hosted) > 1 and driver.content.holds(file.root, file.size):  # what is here, users here have
+            conversation = driver.node.sync.conversations.by_id.get(log.conversation)
+            holders += [one for one in self._hosted if conversation is not None and conversation.is_member(one)]
+        return sorted({*holders})
+
+    def holders_of_files(self, log: LogId, seq: int) -> list[UserId]:
+        """Return the members who are known to have all files of a message; sorted."""
+        found = [set(self.file_holders(log, file)) for file in self._files.get((log, seq), ())]
+        return sorted(set.intersection(*found) - {log.user}) if found else []
+
+    def count_files(self, log: LogId, seq: int, file: FileRef) -> tuple[int, int]:
+        """Return how many members have a file of a message, and how many it is for; its writer does not count."""
+        holders, members = {*self.file_holders(log, file)} - {log.user}, self.members(log, seq)
+        if not members and self._driver is not None:
+            audience = audience_of(self._driver.node.sync.conversations.by_id, log.conversation)
+            members = tuple(one for one in audience or () if one != log.user)
+        if not members:
+            return len(holders), len(holders)
+        return len(holders.intersection(members)), len(members)
+
+    async def wait_files(
+        self, people: UserDirectory, log: LogId, seq: int, *, by: UserId | None, count: int | None,
+        timeout: float | None,
+    ) -> None:  # fmt: skip
+        """Wait until one member, a number of members, or all have all files of a message."""
+        driver = self._driver
+        if driver is None or self._closed:
+            raise PeerClosed("the peer was closed")
+        if not self._files.get((log, seq)):
+            return
+        wanted = {by} if by is not None else {*self.members(log, seq)}
+        most = count if count is not None or wanted else 1  # nobody was online: the first member who gets it
+
+        def is_there() -> bool:
+            holders = self.holders_of_files(log, seq)
+            return wanted.issubset(holders) if most is None else len(holders) >= most
+
+        try:
+            await asyncio.wait_for(driver.wait_until(is_there), timeout)
+        except TimeoutError:
+            holders = self.holders_of_files(log, seq)
+            labels = sorted(people.label(member) for member in wanted.difference(holders))
+            raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count) from None
 
 
 # ---- messages of earlier runs

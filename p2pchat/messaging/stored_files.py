@@ -13,6 +13,7 @@ from p2pchat.storage.base import ReleasedEntry
 if TYPE_CHECKING:
     from p2pchat.messaging.attachments import Attachment
     from p2pchat.messaging.history import Viewer
+    from p2pchat.messaging.users import User
     from p2pchat.runtime.driver import Driver
 
 MESSAGES_OF_ONE = 100  # looked at for one file: one may be sent again and again
@@ -43,6 +44,16 @@ class StoredFile:
     def name(self) -> str:
         """The name of the newest attachment with it, which is only a name; "" if there is none."""
         return self.attachments[-1].name if self.attachments else ""
+
+    @property
+    def held_by(self) -> list[User]:
+        """The members of its conversations who are known to have it too; see Attachment.held_by."""
+        return list({user: None for file in self.attachments for user in file.held_by})
+
+    @property
+    def is_only_here(self) -> bool:
+        """True if all of it is here, and nobody else is known to have it."""
+        return self.is_whole and not self.held_by
 
 
 async def stored_files(viewer: Viewer, driver: Driver) -> list[StoredFile]:
@@ -77,12 +88,15 @@ def _age(file: StoredFile) -> tuple[bool, float]:
     return file.came_at is None, 0.0 if file.came_at is None else file.came_at.timestamp()
 
 
-def unwanted(files: Sequence[StoredFile], before: datetime | None, keep_bytes: int | None) -> list[StoredFile]:
+def unwanted(
+    files: Sequence[StoredFile], before: datetime | None, keep_bytes: int | None, *, held_only: bool = False
+) -> list[StoredFile]:
     """Return which of these are to go, the largest first: those that came longest ago go first.
 
     Args:
         before: Only what came last before this; what is not shown yet stays then.
         keep_bytes: Only until the rest takes at most so many bytes.
+        held_only: Only what somebody else is known to have too.
     """
     left = sum(file.size_bytes for file in files)
     found: list[StoredFile] = []
@@ -91,6 +105,7 @@ def unwanted(files: Sequence[StoredFile], before: datetime | None, keep_bytes: i
             break
         if before is not None and (file.came_at is None or file.came_at >= before):
             break
-        found.append(file)
-        left -= file.size_bytes
+        if not (held_only and file.is_only_here):
+            found.append(file)
+            left -= file.size_bytes
     return _largest_first(found)

@@ -82,8 +82,13 @@ class Attachment(Wrapper):
         return self._get("root")
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as in the event line of its message. `here` is the result of is_here(); False if no peer runs."""
+        """Return it as in the event line of its message."""
         return self._call("to_json")
+
+    @property
+    def held_by(self) -> list[User]:
+        """The other members who are known to have all of it on their disks, verified; sorted by id."""
+        return self._get("held_by")
 
     def is_here(self) -> bool:
         """Return whether all of it is on this disk and verified. Raises PeerClosed, StorageError."""
@@ -434,6 +439,11 @@ class Receipt(Wrapper):
         return self._get("read_by")
 
     @property
+    def files_delivered_to(self) -> list[User]:
+        """The users known to have all files of the message on disk, verified; [] for a message without files."""
+        return self._get("files_delivered_to")
+
+    @property
     def status(self) -> str:
         """`read` or `delivered` if that is true of all members in `of` (of any user if `of` is empty), else
         `accepted`.
@@ -454,6 +464,12 @@ class Receipt(Wrapper):
     def read(self, *, by: User | str | None = None, count: int | None = None, timeout: float | None = None) -> None:
         """Wait until the message is marked as read. Arguments and errors are those of `delivered`."""
         self._call("read", by=by, count=count, timeout=timeout)
+
+    def files_delivered(
+        self, *, by: User | str | None = None, count: int | None = None, timeout: float | None = None
+    ) -> None:
+        """Wait until all files of the message are on the disks of others, whole and verified."""
+        self._call("files_delivered", by=by, count=count, timeout=timeout)
 
     def stored_by(self, *peers: str, timeout: float | None = None) -> None:
         """Wait until one of these peers has the message on its disk: another one that acts for the writer."""
@@ -487,6 +503,16 @@ class StoredFile(Wrapper):
     def name(self) -> str:
         """The name of the newest attachment with it, which is only a name; "" if there is none."""
         return self._get("name")
+
+    @property
+    def held_by(self) -> list[User]:
+        """The members of its conversations who are known to have it too; see Attachment.held_by."""
+        return self._get("held_by")
+
+    @property
+    def is_only_here(self) -> bool:
+        """True if all of it is here, and nobody else is known to have it."""
+        return self._get("is_only_here")
 
 
 class User(Wrapper):
@@ -705,7 +731,7 @@ class Failed(Event):
 
 
 class FileEvent(Event):
-    """Base of FileProgress and FileArrived: a file of a message is fetched."""
+    """Base of FileProgress, FileArrived and FileReceipt: what becomes of a file of a message."""
 
     __slots__ = ()
     _of = "p2pchat.messaging.events"
@@ -1351,6 +1377,18 @@ class FileProgress(FileEvent):
     stored: int
 
 
+class FileReceipt(FileEvent):
+    """A file of one's own message is on the disk of a peer that hosts `user`, all of it and verified; or no more."""
+
+    __slots__ = ()
+    _of = "p2pchat.messaging.events"
+    event = "file_receipt"
+    user: User
+    has: bool
+    count: int
+    of: int
+
+
 class NamedUser(LocalUser):
     """A local user with a name and contacts: the own user of a peer, or a hosted user."""
 
@@ -1648,13 +1686,17 @@ class TCPPeer(NamedUser, Closeable):
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too."""
         return self._call("allow", who)
 
-    def stored_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+    def stored_files(
+        self, *, before: datetime | None = None, keep_bytes: int | None = None, held_only: bool = False
+    ) -> list[StoredFile]:
         """Return the files that take space on this disk, of all users that are hosted here, the largest first."""
-        return self._call("stored_files", before=before, keep_bytes=keep_bytes)
+        return self._call("stored_files", before=before, keep_bytes=keep_bytes, held_only=held_only)
 
-    def forget_files(self, *, before: datetime | None = None, keep_bytes: int | None = None) -> list[StoredFile]:
+    def forget_files(
+        self, *, before: datetime | None = None, keep_bytes: int | None = None, held_only: bool = False
+    ) -> list[StoredFile]:
         """Remove content from this disk, what came longest ago first; return what went, the largest first."""
-        return self._call("forget_files", before=before, keep_bytes=keep_bytes)
+        return self._call("forget_files", before=before, keep_bytes=keep_bytes, held_only=held_only)
 
     def forget_file(self, root: str) -> int:
         """Remove the content with this root from this disk, whatever names it; return how many bytes that frees."""

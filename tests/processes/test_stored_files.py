@@ -43,19 +43,24 @@ async def use(home: Path, data: Path, root: str, two: str) -> None:
     bad = await run(home, "files", *at, "--keep", "much", "--yes")
     assert bad.code == 2 and "is not a size" in bad.err
     nothing = await run(home, "files", *at, "--older-than", "1", "--yes", "--json")
-    assert (nothing.code, nothing.events) == (0, [{"files": 0, "size_bytes": 0}])
+    assert (nothing.code, nothing.events) == (0, [{"files": 0, "size_bytes": 0, "only_here": 0, "kept": 0}])
     unknown = await run(home, "forget-file", "0123456789ab", *at)
     assert unknown.code == 2 and "no file here has a root" in unknown.complains()
-    gone = await run(home, "forget-file", two, *at, "--json")
+    lonely = await run(home, "forget-file", two, *at)
+    assert lonely.code == 1 and "nobody else is known to have this file" in lonely.complains()
+    spared = await run(home, "files", *at, "--keep", "0", "--yes")
+    assert spared.code == 0 and spared.out.startswith("removed 0 files") and len(contents(data)) == 3
+    assert "3 files stay that nobody else is known to have: --force removes them too" in spared.err
+    gone = await run(home, "forget-file", two, *at, "--json", "--force")
     assert gone.code == 0, gone.err
-    assert gone.events[0] == {"files": 2, "size_bytes": 3} and len(gone.events) == 3
+    assert gone.events[0] == {"files": 2, "size_bytes": 3, "only_here": 2} and len(gone.events) == 3
     assert len(contents(data)) == 1
     kept = await run(home, "files", *at, "--keep", "1MB", "--yes")
     assert kept.code == 0 and len(contents(data)) == 1
     rest = await run(home, "files", *at, "--json")
     assert [row["files"] for row in rest.events[:1]] == [1] and rest.events[1]["root"] == root
     assert rest.events[1]["here"] is True and rest.events[1]["messages"] == 1
-    last = await run(home, "forget-file", root[:8], *at)
+    last = await run(home, "files", *at, "--keep", "0", "--force")
     assert last.code == 0 and last.out.startswith("removed 1 file, 300.") and contents(data) == []
     assert (await run(home, "files", *at)).out == "no files take space here\n"
 

@@ -42,7 +42,8 @@ Examples:
   p2pchat files --json | jq -s '.[1:] | map(.size_bytes) | add'
 
 It removes here only: the messages stay, others keep their files, and what was removed comes again when you ask for it \
-(/get, p2pchat get), as long as somebody has it. Who has not got a file of yours yet cannot get it from you any more.
+(/get, p2pchat get), as long as somebody has it. With --yes, files stay that nobody else is known to have; --force \
+removes them too.
 
 Exit codes: 0 it is done; 1 you said no, or it could not be done.
 """
@@ -57,6 +58,7 @@ class FilesOptions:
     older_than: int | None
     keep: int | None
     yes: bool
+    force: bool
     as_json: bool
 
     @property
@@ -84,6 +86,7 @@ class FilesOptions:
     type=cli.ParsedType("size", parse_size),
 )
 @cli.option("--yes", "", "do not ask; needed where nobody can be asked")
+@cli.option("--force", "", "remove files too that nobody else is known to have, and do not ask")
 @cli.json_option
 def files(**values: Any) -> int:
     """Show which files take space here, the largest first; with --older-than or --keep, remove some.
@@ -91,6 +94,7 @@ def files(**values: Any) -> int:
     With both, what is older goes until the rest fits. Works beside a running peer, and on a profile at rest.
     """
     options = FilesOptions(**values)
+    options.yes |= options.force
     directory = find_profile(options.profile)
     if options.removes and not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("this removes files, and nobody can be asked here: add --yes")
@@ -98,7 +102,7 @@ def files(**values: Any) -> int:
 
 
 async def _files(directory: Path, options: FilesOptions) -> int:
-    fields = options.fields(datetime.now(UTC))
+    fields, force = options.fields(datetime.now(UTC)), options.force
     if not options.removes or not options.yes:
         rows = await ask_profile(directory, options.db, "stored_files", **fields)
         if not options.removes:
@@ -110,13 +114,15 @@ async def _files(directory: Path, options: FilesOptions) -> int:
         if not await _confirmed(rows[0]):
             print_notice("-- nothing was removed")
             return FAILED
-    [gone] = await ask_profile(directory, options.db, "forget_files", **fields)
+        force = True
+    [gone] = await ask_profile(directory, options.db, "forget_files", force=force, **fields)
     _print_removed([gone], options.as_json)
     return DONE
 
 
 async def _confirmed(sums: EventLine) -> bool:
-    question = f"remove {_count(sums)} from this disk? The messages stay, and others keep their files. [y/N] "
+    lost = f" Nobody else is known to have {sums['only_here']:,} of them." if sums["only_here"] else ""
+    question = f"remove {_count(sums)} from this disk? The messages stay, and others keep their files.{lost} [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
     answer = await asyncio.to_thread(sys.stdin.readline)
     return answer.strip().casefold() in ("y", "yes")
@@ -153,6 +159,8 @@ def _line(row: EventLine) -> str:
         notes.append(f"{row['messages']:,} messages")
     if not row["here"]:
         notes.append("a part of it")
+    elif not row["held_by"]:
+        notes.append("nobody else is known to have it")
     about = f" ({'; '.join(notes)})" if notes else ""
     return f"{format_size(row['size_bytes']):>9}  {row['root'][:12]}  {name}{about}"
 
@@ -167,6 +175,9 @@ def _print_removed(rows: list[EventLine], as_json: bool) -> None:
             print(json_line(row), flush=True)
     else:
         print(f"removed {_count(rows[0])}; others keep theirs")
+        if kept := rows[0].get("kept"):
+            what, them = ("1 file stays", "it") if kept == 1 else (f"{kept:,} files stay", "them")
+            print_notice(f"-- {what} that nobody else is known to have: --force removes {them} too")
 
 
 FORGET_EPILOG = """\
@@ -175,7 +186,8 @@ Examples:
   p2pchat forget-file 3f9a2c81d04e
   p2pchat forget-file ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFG.12 --port 8080
 
-The message stays, and others keep the file. It comes again when you ask for it (/get, p2pchat get), not by itself.
+The message stays, and others keep the file. It comes again when you ask for it (/get, p2pchat get), not by itself. \
+What nobody else is known to have goes with --force only.
 
 Exit codes: 0 it is gone from this disk; 1 it could not be removed; 2 there is no such file or message.
 """
@@ -185,16 +197,17 @@ Exit codes: 0 it is gone from this disk; 1 it could not be removed; 2 there is n
 @click.argument("what", metavar="ROOT|MESSAGE-ID")
 @cli.profile_options
 @cli.db_option
+@cli.option("--force", "", "remove it too if nobody else is known to have it")
 @cli.json_option
-def forget_file(profile: cli.ProfileChoice, what: str, db: str, as_json: bool) -> int:
+def forget_file(profile: cli.ProfileChoice, what: str, db: str, force: bool, as_json: bool) -> int:
     """Remove a file from this disk: by its root, or the first digits of that, which p2pchat files shows.
 
     With the id of a message, all files of that message go.
     """
     directory = find_profile(profile)
-    return run_until_signal(_forget_file(directory, db, what, as_json), terminated=lambda: FAILED)
+    return run_until_signal(_forget_file(directory, db, what, force, as_json), terminated=lambda: FAILED)
 
 
-async def _forget_file(directory: Path, db: str, what: str, as_json: bool) -> int:
-    _print_removed(await ask_profile(directory, db, "forget_file", what=what), as_json)
+async def _forget_file(directory: Path, db: str, what: str, force: bool, as_json: bool) -> int:
+    _print_removed(await ask_profile(directory, db, "forget_file", what=what, force=force), as_json)
     return DONE

@@ -60,7 +60,7 @@ Examples:
   p2pchat send bob "lunch?"
   make 2>&1 | p2pchat send bob
   tail -f app.log | p2pchat send room --lines
-  p2pchat send bob "the plan" --file plan.pdf --file map.png
+  p2pchat send bob "the plan" --file plan.pdf --file map.png --wait files --timeout 600
   tar cz notes | p2pchat send bob --file - --file-name notes.tar.gz
   p2pchat send bob --wait accepted -- "-5 degrees"
 
@@ -106,8 +106,8 @@ class SendOptions:
 @option(
     "--wait",
     "WHAT",
-    "accepted: safe on this disk; delivered (default): on theirs; read: their programs say so",
-    type=click.Choice(["accepted", "delivered", "read"]),
+    "accepted: safe on this disk; delivered (default): on theirs; files: its files too; read: their programs say so",
+    type=click.Choice(["accepted", "delivered", "files", "read"]),
     default="delivered",
 )
 @option("--timeout", "SECONDS", "how long to wait at most (default 5)", type=SECONDS, default=DEFAULT_TIMEOUT)
@@ -279,13 +279,14 @@ class SendRun:
                 [to] = await control.ask("find", to=options.to)
                 await self._send_until_disconnected(errors, control, to["conversation_id"])
                 seconds = 0.0 if options.wait == "accepted" else options.timeout
-                what = "read" if options.wait == "read" else "delivered"
+                what = "delivered" if options.wait == "accepted" else options.wait
                 [outcome] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
             except PeerGone as gone:
                 raise self._with_count(gone) from None
             finally:
                 errors.cancel()
-        if self.handed_over and options.wait != "accepted" and outcome["status"] not in (options.wait, "read"):
+        reached = (options.wait, "read") if options.wait == "delivered" else (options.wait,)
+        if self.handed_over and options.wait != "accepted" and outcome["status"] not in reached:
             self._report_undelivered(outcome["status"], outcome["missing"])
             self._code = worst_code(self._code, KEPT)
         return self._code
@@ -350,7 +351,9 @@ class SendRun:
 
     def _report_undelivered(self, status: str, missing: list[str]) -> None:
         names = quote_names(missing)
-        if status == "delivered":
+        if status == "delivered" and self._options.wait == "files":
+            print_notice(f"p2pchat: the message is delivered, its files not yet{f' to {names}' if missing else ''}")
+        elif status == "delivered":
             print_notice(f"p2pchat: not read yet{f' by {names}' if missing else ''}; it is delivered")
         elif missing:
             print_notice(f"p2pchat: not delivered yet to {names}; saved, and sent as soon as possible")

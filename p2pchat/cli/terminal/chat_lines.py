@@ -8,7 +8,7 @@ delivery mark only for moments (PendingLine); screen.py prints it then.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -94,6 +94,7 @@ class PendingLine:
         overtaken_at: When another line came behind it; None: none did.
         count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
         read: Number of recipients who have read it.
+        files: Number of recipients who have each of its files, by root.
     """
 
     event: EventLine
@@ -103,6 +104,7 @@ class PendingLine:
     count: int = 0
     of: int = 0
     read: int = 0
+    files: dict[str, int] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -111,12 +113,23 @@ class PendingLine:
 
     @property
     def mark(self) -> str:
-        return delivery_mark(self.count, self.read, self.of, direct=self.event["kind"] == "dm")
+        direct = self.event["kind"] == "dm"
+        return delivery_mark(self.count, self.read, self.of, direct=direct) + self._files_mark(direct=direct)
+
+    def _files_mark(self, *, direct: bool) -> str:
+        """Return how many have the files of the message; "" before anybody has, and for one without files."""
+        roots = {file["root"] for file in self.event.get("files", ())}
+        having = min((self.files.get(root, 0) for root in roots), default=0)
+        if not having:
+            return ""
+        what = "file" if len(roots) == 1 else "files"
+        return f", has the {what}" if direct else f", {what} {having}/{max(having, self.of)}"
 
     @property
     def complete(self) -> bool:
-        """True if the mark is final: everyone has read it."""
-        return 0 < self.of <= self.read
+        """True if the mark is final: everyone has read it, and has its files."""
+        roots = {file["root"] for file in self.event.get("files", ())}
+        return 0 < self.of <= min([self.read, *(self.files.get(root, 0) for root in roots)])
 
     @property
     def due_at(self) -> float:
@@ -126,6 +139,9 @@ class PendingLine:
 
     def on_delivered(self, count: int, of: int) -> None:
         self.count, self.of = max(count, self.count), max(of, self.of)
+
+    def on_file(self, root: str, count: int) -> None:
+        self.files[root] = count
 
     def on_read(self, count: int, of: int) -> None:
         self.read, self.of = max(count, self.read), max(of, self.of)

@@ -29,6 +29,7 @@ from p2pchat.commands.display import Display, without_ignored
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,
+    file_label,
     format_gap,
     message_row,
     quote_conversation,
@@ -257,6 +258,8 @@ class TerminalDisplay(Display):
         elif kind == "typing":
             if event["user_id"] != self._own_id:
                 self.typing.on_event(event)
+        elif kind == "file_receipt":
+            self._show_file_receipt(event)
         elif kind == "read":
             self._screen.on_read(event["id"], event["count"], event["of"])
         elif kind == "group":
@@ -366,6 +369,12 @@ class TerminalDisplay(Display):
         if not own.count or (own.event["kind"] == "group" and own.count < own.of < QUIET_ABOVE):
             self._incomplete.add(own.id)
             self.notifier.on_sent(own.event, room=True)
+
+    def _show_file_receipt(self, event: EventLine) -> None:
+        """Show that somebody has a file in the mark of its line; behind that line, of a direct message, as a notice."""
+        is_shown = self._screen.on_file(event["id"], event["root"], event["count"])
+        if not is_shown and event["has"] and event["of"] < 2:
+            self._screen.print_notice(f"-- {quote_name(event['user'])} has {file_label(event['name'])}")
 
     def _on_later_delivery(self, event: EventLine) -> None:
         """Handle a delivery of an own line that was printed: of the room and of large groups the first one is told."""

@@ -161,6 +161,15 @@ class Screen:
             own.on_read(count, of)
             self._draw_anew(own)
 
+    def on_file(self, id: str, root: str, count: int) -> bool:
+        """Update how many have a file of an own line; return False if the line is printed already."""
+        own = self._own.get(id)
+        if own is None:
+            return False
+        own.on_file(root, count)
+        self._draw_anew(own)
+        return True
+
     def _draw_anew(self, own: PendingLine) -> None:
         """Show the new mark; where the width of the text before it is a guess, with all of the row."""
         if self.app is not None and any(_OF_UNSURE_WIDTH.search(text) for _, text in own.fragments):

@@ -553,7 +553,7 @@ INVALID = [
     (b'{"do":"wait","timeout":true}', "`timeout` must be a number"),
     (b'{"do":"wait","timeout":-1}', "`timeout` must be seconds"),
     (b'{"do":"wait","timeout":NaN}', "`timeout` must be seconds"),
-    (b'{"do":"wait","what":"x"}', "`what` must be delivered or read"),
+    (b'{"do":"wait","what":"x"}', "`what` must be delivered, read or files"),
     (b'{"do":"tail","last":10001}', "`last` must be from 0 to 10000"),
     (b'{"do":"tail","last":1.5}', "`last` must be an integer"),
     (b'{"do":"tail","ref":1}', "`ref` must be a string"),

@@ -100,7 +100,7 @@ def here(
         ("send bob", "x" * 32_769, "the text has 32,769 bytes, a message at most 32,768: nothing was sent"),
         ("send bob", "x" * 200_000, "standard input has 200,000 bytes, a message at most 32,768: nothing was sent"),
         ("send bob", "ü" * 20_000, "the text has 40,000 bytes"),
-        ("send bob --wait long x", "", "'long' is not one of 'accepted', 'delivered', 'read'"),
+        ("send bob --wait long x", "", "'long' is not one of 'accepted', 'delivered', 'files', 'read'"),
         ("send bob --timeout soon x", "", "'soon' is not a number of seconds"),
         ("send bob --lines x", "", "leave the text out, or --lines"),
         ("send bob x --db oracle://h/d", "", "there are no 'oracle' databases here"),
