@@ -45,6 +45,7 @@ from p2pchat import (
     Edited,
     FileArrived,
     FileProgress,
+    FileReceipt,
     GroupChanged,
     Message,
     Presence,
@@ -79,7 +80,7 @@ EVENTS = {
     "receipts": (Delivered, Read),
     "typing": (Typing,),
     "changes": (Edited, Deleted, Reaction, GroupChanged),
-    "files": (FileProgress, FileArrived),
+    "files": (FileProgress, FileArrived, FileReceipt),
 }
 router: APIRouter = APIRouter()
 _log = logging.getLogger("p2pchat.web")
@@ -370,9 +371,11 @@ def _event_frame(event: Any) -> Frame | None:
             content = {"type": event.event, "id": event.message.id, "by": event.by.label, "timestamp": iso(event.at)}
             content |= {"content": event.text} if isinstance(event, Edited) else {}
             content |= {"reaction": event.reaction} if isinstance(event, Reaction) else {}
-        case FileProgress() | FileArrived():
+        case FileProgress() | FileArrived() | FileReceipt():
             content = {"type": event.event, "id": event.id, "name": event.name, "size": event.size, "root": event.root}
             content |= {"stored": event.stored} if isinstance(event, FileProgress) else {}
+            if isinstance(event, FileReceipt):
+                content |= {"user": event.user.label, "has": event.has, "count": event.count, "of": event.of}
         case _:
             return None
     return as_frame(content)

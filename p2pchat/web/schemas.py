@@ -86,6 +86,8 @@ class FileOut(BaseModel):
     type: str = Field(description='The media type, as its writer says; "" for unknown.')
     root: str = Field(description="The hash of its content, in hex.")
     here: bool = Field(description="Whether all of it is on the disk of the gateway, and verified.")
+    held_by: int | None = Field(None, description="So many other members are known to have it; absent for none.")
+    forgotten: bool | None = Field(None, description="It was removed at the gateway: it comes when somebody asks.")
 
 
 class MessageOut(
@@ -224,6 +226,9 @@ class ReceiptStatus(
     )
     read_by: list[str]
     missing: list[str] = Field(description="Receivers not known to have it yet.")
+    files_delivered_to: list[str] | None = Field(
+        None, description="Of a message with files: those who are known to have all of them, whole and verified."
+    )
 
 
 class UserOut(

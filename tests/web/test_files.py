@@ -73,7 +73,8 @@ async def test_a_file_is_uploaded_in_parts_sent_and_downloaded(people: Served) -
             said = {"to": "bob", "content": text, "files": [kept["id"]]}
             id = (await ada.post("/messages", json=said)).json()["id"]
             [*_, found] = (await bob.get("/messages", params={"user1": "ada", "user2": "bob"})).json()
-            file = {"name": "a.png", "size": len(DATA), "type": "image/png", "root": kept["root"], "here": True}
+            file = {"name": "a.png", "size": len(DATA), "type": "image/png", "root": kept["root"], "here": True,
+                    "held_by": 1}  # fmt: skip
             assert (found["id"], found["content"], found["files"]) == (id, text, [file])
         whole = await bob.get(f"/v1/files/{id}/0")
         assert (whole.status_code, whole.content) == (200, DATA)

@@ -111,7 +111,7 @@ class FileView {
 
   /** @param {FileInfo} file @returns {boolean} whether this shows another file, or an earlier state of it */
   isOutdated(file) {
-    return file.root !== this.file.root || (file.here && !this.file.here);
+    return file.root !== this.file.root || (file.here && !this.file.here) || (!this.file.here && file.held_by !== this.file.held_by);
   }
 
   end() {
@@ -152,7 +152,8 @@ class FileView {
 
   _drawAway() {
     const busy = this._asked || this._stored > 0;
-    const said = this._stored ? `${sizeText(this._stored)} of ${sizeText(this.file.size)}` : busy ? `${sizeText(this.file.size)}. Waiting for somebody who has it` : sizeText(this.file.size);
+    const size = sizeText(this.file.size);
+    const said = this._stored ? `${sizeText(this._stored)} of ${size}` : busy ? `${size}. Waiting for somebody who has it` : this.file.forgotten ? `${size}. ${forgottenText(this.file)}` : size;
     const had = this.element.contains(document.activeElement);
     fill(this.element, fileRow(this.file, said, this._asked ? this._button("Stop", () => this._stop()) : !busy && this._button("Get", () => this._get()),
       busy && h("progress", { max: this.file.size || 1, value: this._stored || null, "aria-label": `Progress of ${this._name}` })));
@@ -261,6 +262,11 @@ class FileView {
     if (here) clearInterval(this._timer);
     this._draw();
   }
+}
+
+/** @param {FileInfo} file @returns {string} what is said of one that was removed at the gateway */
+function forgottenText({ held_by: held = 0 }) {
+  return `Not kept here any more: ${held === 1 ? "1 member has it" : held ? `${held} members have it` : "nobody is known to have it"}`;
 }
 
 /** @param {FileInfo} file @param {string} said @param {...any} more */

@@ -239,13 +239,14 @@ export class Chat {
    */
   _onAccepted(line, talk) {
     this.outbox.accepted(line);
-    if (talk.kind !== "dm" && talk.loaded) for (const wait of ASK_AGAIN) setTimeout(() => this._requestReceipts(talk), wait);
+    if ((talk.kind !== "dm" || line.files) && talk.loaded) for (const wait of ASK_AGAIN) setTimeout(() => this._requestReceipts(talk), wait);
   }
 
   /** @param {import("./model.js").Talk} talk */
   _requestReceipts(talk) {
     const newest = talk.messages.findLast((message) => message.mine);
-    const settled = !newest || (newest.ticks.of > 0 && newest.ticks.read >= newest.ticks.of);
+    const had = newest?.files.length ? newest.ticks.files : Infinity;
+    const settled = !newest || (newest.ticks.of > 0 && Math.min(newest.ticks.read, had) >= newest.ticks.of);
     if (talk.id !== this.model.frontId || settled || document.hidden) return;
     this._soonOnce("receipts", () => this._receipts(talk));
   }

@@ -39,6 +39,7 @@ export class Events {
       typing: (line) => this._typing(line),
       file_progress: (line) => this._file(line, line.stored, false),
       file_arrived: (line) => this._file(line, line.size, true),
+      file_receipt: (line) => this._fileReceipt(line),
       request: (line) => line.waits && this._asks.requests(),
       group: (line) => this._group(line),
       gap: (line) => this._gap(line),
@@ -133,7 +134,7 @@ export class Events {
       const count = Math.max(message.ticks.count, row.count, row.read_count);
       // `of` is 0 once the gateway has restarted: it no longer knows who was in the room.
       const of = row.of || message.ticks.of;
-      message.ticks = { known: true, count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count) };
+      message.ticks = { known: true, count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count), files: row.files_count ?? 0 };
       this._model.messageChanged(talk, message);
     }
   }
@@ -267,6 +268,16 @@ export class Events {
   _file({ root }, stored, here) {
     if (here) for (const talk of this._model.talks.values()) for (const { files } of talk.messages) for (const file of files) file.here ||= file.root === root;
     this._model.bus.emit("file", { root, stored, here });
+  }
+
+  /** Note how many have a file of an own message. @param {any} line */
+  _fileReceipt(line) {
+    this._edit(line, (message) => {
+      const files = message.files.map((/** @type {any} */ file) => (file.root === line.root ? { ...file, having: line.count } : file));
+      const having = files.map((/** @type {any} */ file) => file.having ?? message.ticks.files);
+      const { ticks } = message;
+      Object.assign(message, { files, ticks: { ...ticks, of: Math.max(ticks.of, line.of), files: Math.min(...having) } });
+    });
   }
 
   /** @param {any} line */

@@ -138,6 +138,17 @@ function gapText({ missing, lastSeenWith }) {
 
 /** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} */
 export function ticksOf(message, direct) {
+  const { mark, said } = messageTicks(message, direct);
+  const { files, of } = message.ticks;
+  if (!mark || !message.files.length || message.deleted) return { mark, said };
+  const [what, have] = message.files.length > 1 ? ["files", "have all files"] : ["file", "have the file"];
+  if (!files) return { mark, said: `${said}; nobody else is known to ${have}` };
+  if (direct) return { mark: `${mark} ${what}`, said: `${said}; the other one has the ${what} too` };
+  return { mark: `${mark} · ${what} ${files}/${Math.max(of, files)}`, said: `${said}; ${files} of ${Math.max(of, files)} ${have}` };
+}
+
+/** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} what its ticks say of the message itself */
+function messageTicks(message, direct) {
   const { known, count, read, of } = message.ticks;
   if (read) return { mark: direct ? "✓✓" : `✓✓ ${read}/${of}`, said: direct ? "read" : `read by ${read} of ${of}` };
   if (count) return { mark: direct ? "✓" : `✓ ${count}/${of}`, said: direct ? "delivered" : `delivered to ${count} of ${of}` };
@@ -160,6 +171,8 @@ export async function showReceipts(chat, message) {
     people("✓ Delivered to", has, hasIds),
     people("✓ On another gateway, seen or not", stored, storedIds),
     people("Not delivered yet", row.missing, row.missing_ids),
+    row.files > 0 && people(row.files > 1 ? "Have all files" : "Have the file", row.files_delivered_to, row.files_delivered_to_ids),
+    row.files > 0 && !row.files_delivered_to.length && h("p", {}, row.files > 1 ? "Nobody else is known to have all files." : "Nobody else is known to have the file."),
     !row.read_by.length && !has.length && !stored.length && !row.missing.length && h("p", {}, "Saved here. It is delivered when someone connects."),
   ]);
 }

@@ -25,6 +25,8 @@
  *
  * @typedef {object} FileInfo
  * @property {string} name @property {number} size @property {string} type @property {string} root @property {boolean} here at the gateway
+ * @property {number} [held_by] other members who are known to have it @property {boolean} [forgotten] it was removed at the gateway
+ * @property {number} [having] of an own message: receivers that have it, as a receipt said
  *
  * @typedef {object} Message
  * @property {string} id "" while it waits to be sent
@@ -46,6 +48,7 @@
  * @typedef {object} Ticks delivery of an own message
  * @property {boolean} known
  * @property {number} count receivers that have it @property {number} read receivers that have read it @property {number} of all receivers
+ * @property {number} files receivers that have all of its files
  */
 
 /** One conversation. */
@@ -210,7 +213,7 @@ export function messageOf(line) {
     files: line.files ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],
-    ticks: { known: false, count: 0, read: 0, of: 0 },
+    ticks: { known: false, count: 0, read: 0, of: 0, files: 0 },
     ref: "",
     trouble: "",
     version: 0,

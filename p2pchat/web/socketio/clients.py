@@ -18,6 +18,7 @@ from p2pchat import (
     Delivered,
     FileArrived,
     FileProgress,
+    FileReceipt,
     Left,
     Message,
     PeerClosed,
@@ -95,9 +96,18 @@ class SocketClient(ClientSession):
     def _on_file(self, envelope: Envelope) -> None:
         self._put(envelope.encoded("socketio file", lambda: _file_packet(envelope.event)))
 
+    def _on_file_receipt(self, envelope: Envelope) -> None:
+        event: FileReceipt = envelope.event
+        content = {
+            "messageId": event.id, "name": event.name, "root": event.root,
+            "user": name_of(self.gateway.accounts, event.user), "has": event.has, "count": event.count, "of": event.of,
+        }  # fmt: skip
+        self._put(envelope.encoded("socketio file receipt", lambda: event_packet("fileReceipt", content)))
+
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
         Left: _on_presence, Typing: _on_typing, FileProgress: _on_file, FileArrived: _on_file,
+        FileReceipt: _on_file_receipt,
     }  # fmt: skip
 
     def _packet(self, post: Post) -> EnginePacket | None:
