@@ -49,8 +49,8 @@ from p2pchat.protocol import (
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.storage_worker import resolve
-from p2pchat.storage.base import Storage, StoredConversation
 from p2pchat.storage.content import ContentStore, LocalContent
+from p2pchat.storage.contract import Storage, StoredConversation
 
 T = TypeVar("T")
 Place = str | os.PathLike[str] | BinaryIO

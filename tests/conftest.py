@@ -70,8 +70,8 @@ def pytest_collection() -> Generator[None, object, object]:
 LONGEST = (
     "test_branches.py", "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py",
     "test_page_conversations.py", "test_failpoints.py", "test_pages.py", "test_control.py", "test_command_line.py",
-    "test_delivery.py", "test_socketio.py", "test_web_command.py", "test_base.py", "test_disk.py", "test_streams.py",
-    "test_kill.py", "test_prompt.py", "test_conversations.py", "test_rest.py", "test_copy.py",
+    "test_delivery.py", "test_socketio.py", "test_web_command.py", "test_contract.py", "test_disk.py",
+    "test_streams.py", "test_kill.py", "test_prompt.py", "test_conversations.py", "test_rest.py", "test_copy.py",
 )  # fmt: skip
 
 

@@ -264,8 +264,8 @@ def test_optional_libraries_are_imported_where_they_are_used() -> None:
 @pytest.mark.parametrize(
     ("path", "code", "wrong"),
     [
-        ("core/node.py", "from p2pchat.storage import base", ["core/node.py:1 imports storage"]),
-        ("core/node.py", "from ..storage.base import Storage", ["core/node.py:1 imports storage"]),
+        ("core/node.py", "from p2pchat.storage import contract", ["core/node.py:1 imports storage"]),
+        ("core/node.py", "from ..storage.contract import Storage", ["core/node.py:1 imports storage"]),
         ("core/node.py", "import p2pchat.runtime.driver", ["core/node.py:1 imports runtime"]),
         ("core/node.py", "from p2pchat import TCPPeer", ["core/node.py:1 imports p2pchat itself"]),
         ("core/node.py", "def f():\n    from p2pchat import peer", ["core/node.py:2 imports peer"]),
@@ -273,7 +273,7 @@ def test_optional_libraries_are_imported_where_they_are_used() -> None:
         ("runtime.py", "from p2pchat import __version__", []),
         ("storage/sql.py", "from p2pchat.identity import keys\nimport sqlite3", []),
         ("core/node.py", "from p2pchat.protocol import Mark\nfrom .clock import Now\nfrom . import sync", []),
-        ("runtime.py", "from .storage import base\nfrom . import client", []),
+        ("runtime.py", "from .storage import contract\nfrom . import client", []),
         ("cli/main.py", "from p2pchat import TCPPeer", []),
         ("testing/mesh.py", "from p2pchat.peer import TCPPeer", []),
     ],

@@ -27,7 +27,7 @@ from p2pchat.messaging.messages import (
     post_of,
 )
 from p2pchat.runtime.recent_entries import EntrySpan
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.subscription import Feed

@@ -26,7 +26,7 @@ from p2pchat.messaging.events import Event, aware, json_fields, now_micros
 from p2pchat.messaging.messages import Sent
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.history import Viewer

@@ -40,7 +40,7 @@ from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirect
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
+from p2pchat.storage.contract import ReleasedEntry, SortKey, Storage
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser

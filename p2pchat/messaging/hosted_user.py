@@ -51,7 +51,7 @@ from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Storage
+from p2pchat.storage.contract import Storage
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle

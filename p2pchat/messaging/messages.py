@@ -21,7 +21,7 @@ from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.events import Event, aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
-from p2pchat.storage.base import ReleasedEntry, SortKey
+from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
     from p2pchat.core.edits import Edits

@@ -28,7 +28,7 @@ from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry, Storage
+from p2pchat.storage.contract import ReleasedEntry, Storage
 
 if TYPE_CHECKING:
     from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts

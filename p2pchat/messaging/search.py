@@ -31,7 +31,7 @@ from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
+from p2pchat.storage.contract import ReleasedEntry, SortKey, Storage
 from p2pchat.storage.search_words import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from p2pchat.messaging.messages import post_of
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.attachments import Attachment

@@ -38,7 +38,7 @@ from p2pchat.messaging.receipts import (
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent_entries import RecentEntries
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; one read of a link takes half of it
 MAX_BREATH = 0.05  # for all readers together, however long others took; a guess: nobody notices 50 ms

@@ -18,7 +18,7 @@ from p2pchat.core.stored_facts import LogFacts
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Message, Post, Sent, ShownEntry
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry, Storage
+from p2pchat.storage.contract import ReleasedEntry, Storage
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle

@@ -53,8 +53,8 @@ from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
-from p2pchat.storage.base import ReleasedEntry, Storage
 from p2pchat.storage.content import CONTENT_NAME
+from p2pchat.storage.contract import ReleasedEntry, Storage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up

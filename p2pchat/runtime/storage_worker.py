@@ -30,7 +30,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.stored_facts import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.base import Storage, files_of
+from p2pchat.storage.contract import Storage, files_of
 
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space

@@ -27,7 +27,7 @@ from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.stored_facts import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import UserId
-from p2pchat.storage.base import StoredConversation, recent_logs
+from p2pchat.storage.contract import StoredConversation, recent_logs
 from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (

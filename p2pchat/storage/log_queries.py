@@ -27,7 +27,7 @@ from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
-from p2pchat.storage.base import (
+from p2pchat.storage.contract import (
     DeletedPart,
     Head,
     NumberedLog,

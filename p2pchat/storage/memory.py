@@ -1,7 +1,7 @@
 """Storage in memory: for tests, simulations, and bots that keep nothing.
 
-It fulfils the contract of base.py without a disk: nothing survives the process. One lock keeps a read from seeing half
-a commit. `snapshot` and `restore` are for simulations of disks that come back from an older copy.
+It fulfils the contract of contract.py without a disk: nothing survives the process. One lock keeps a read from seeing
+half a commit. `snapshot` and `restore` are for simulations of disks that come back from an older copy.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ from p2pchat.core.stored_facts import (
 from p2pchat.core.sync.prune import entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
-from p2pchat.storage.base import (
+from p2pchat.storage.contract import (
     DeletedPart,
     Head,
     NumberedLog,
@@ -90,7 +90,7 @@ Marks = dict[LogId, dict[UserId, int]]  # how high the mark of each member is in
 
 
 class MemoryStorage:
-    """See storage/base.py for what each call promises."""
+    """See storage/contract.py for what each call promises."""
 
     durable = False
 

@@ -15,7 +15,7 @@ from p2pchat.core.changes import Relation
 from p2pchat.core.edits import Candidate, Edits, edits_of
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry, SortKey, is_deleted
+from p2pchat.storage.contract import ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 

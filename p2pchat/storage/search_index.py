@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
 from p2pchat.storage.search_words import TEXT_KINDS, Query, Term, searchable_text, text_of, words

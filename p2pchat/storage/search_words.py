@@ -20,7 +20,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from p2pchat.core.log import Entry
-from p2pchat.storage.base import ReleasedEntry, current_body
+from p2pchat.storage.contract import ReleasedEntry, current_body
 
 MOST_WORDS = 64  # of one search; more are not typed, and expressions of FTS5 are limited
 _PART = re.compile(

@@ -58,7 +58,7 @@ def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concate
 
 
 class SqlStorage:
-    """See storage/base.py for what each call promises."""
+    """See storage/contract.py for what each call promises."""
 
     durable = True
 

@@ -76,7 +76,7 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
-from p2pchat.storage.base import files_of
+from p2pchat.storage.contract import files_of
 from p2pchat.storage.memory import MemoryStorage
 
 N = "0a" * 16

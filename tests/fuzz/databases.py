@@ -26,7 +26,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.stored_facts import ForkStart, LogKey, Stored, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage

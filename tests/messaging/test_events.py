@@ -35,7 +35,7 @@ from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.users import User
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from tests.core.scripted_nodes import START, Author, Peer, World
 
 ADA, BOB = "a1" * 32, "b0" * 32

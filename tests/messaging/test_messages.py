@@ -16,7 +16,7 @@ from p2pchat.core.log import Ref
 from p2pchat.messaging.messages import users_with
 from p2pchat.messaging.subscription import Feed
 from p2pchat.protocol import ConversationId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Log, Mesh, check, mesh
 from p2pchat.testing.meshes import QUICK
 

@@ -12,7 +12,7 @@ from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer,
 from p2pchat.core.log import Entry, LogId, encode_entries
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, ReceiptTracker, ReceiptUpdate, _Waiter
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
 
 ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32

@@ -30,7 +30,7 @@ from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, Feed, Subscription
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent_entries import EntrySpan
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh, mesh
 from tests.messaging.test_events import ADA, BOB, ROOM, VIEWER
 

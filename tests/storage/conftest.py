@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.storage.base import Storage
+from p2pchat.storage.contract import Storage
 from p2pchat.storage.database import Database, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage

@@ -13,7 +13,7 @@ from p2pchat.core.changes import EVERYTHING, Change, Cite, DeliveredMark, KnownC
 from p2pchat.core.log import Ref
 from p2pchat.core.stored_facts import LogKey, PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.base import Storage
+from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage

@@ -21,7 +21,7 @@ from p2pchat.core.stored_facts import (
 )
 from p2pchat.core.sync import prune
 from p2pchat.core.sync.conversations import dm_id, dm_naming
-from p2pchat.storage.base import Storage
+from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL

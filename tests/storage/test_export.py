@@ -8,7 +8,7 @@ from p2pchat.core.changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.export_file import MOST_HELD, file_pages
 from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
-from p2pchat.storage.base import Storage
+from p2pchat.storage.contract import Storage
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
 ROOM_TALK = KnownConversation(ROOM, Naming(room=True))

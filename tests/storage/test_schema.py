@@ -17,7 +17,7 @@ import pytest
 from p2pchat.core.changes import Change, Relation, Stretch
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.errors import StorageError
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import SCHEMA_VERSION
 from p2pchat.storage.sql import SqlStorage

@@ -15,7 +15,7 @@ from p2pchat.core.effects import ContentArrived, ContentStopped, Counted, Effect
 from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of, decode_entry
 from p2pchat.protocol import Frame, Holds, Pull
-from p2pchat.storage.base import files_of
+from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 

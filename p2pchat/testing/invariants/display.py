@@ -15,7 +15,7 @@ from p2pchat.core.inputs import UserBlocked
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import Bye, ConversationId, Digest, Have, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 

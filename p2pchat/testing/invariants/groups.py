@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core.effects import DeliveryRevoked, GroupUpdate
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 

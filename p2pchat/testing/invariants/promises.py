@@ -31,7 +31,7 @@ from p2pchat.core.log import (
 from p2pchat.core.stored_facts import Stored, StoredStart
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.content import OF_FILES, ContentInvariants

@@ -17,7 +17,7 @@ from p2pchat.core.log import Batch
 from p2pchat.core.sync.message_requests import stored_requests
 from p2pchat.core.sync.request_places import CHOICES
 from p2pchat.protocol import ConversationId, Frame, ReadFrame
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from p2pchat.core.inputs import MarkedTaken, Stop
 from p2pchat.core.log import LogId, decode_entry, ref_key
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, TakenFrame, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 

@@ -20,7 +20,7 @@ from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
 from p2pchat.protocol import ConversationId, Entries, UserId
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 

@@ -25,7 +25,7 @@ from p2pchat.core.changes import (
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, extend_chain, first_chain
 from p2pchat.core.stored_facts import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.protocol import Naming
-from p2pchat.storage.base import Storage
+from p2pchat.storage.contract import Storage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
 
 

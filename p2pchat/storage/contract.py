@@ -1,7 +1,8 @@
-"""The contract of every storage, and what all storages compute. The same tests run on every kind (tests/storage/).
+"""The contract of every storage, and what all storages compute: ends of batches, what marks imply, what can be served.
 
-One writer thread calls `load`, `commit` and `close`. One reader thread calls `lookup`, `fetch`, `places`, `history` and
-the other reads, also while a commit runs. Every call raises StorageError, with a sentence for people.
+The same tests run on every kind (tests/storage/). One writer thread calls `load`, `commit` and `close`. One reader
+thread calls `lookup`, `fetch`, `places`, `history` and the other reads, also while a commit runs. Every call raises
+StorageError, with a sentence for people.
 """
 
 from __future__ import annotations
