@@ -19,7 +19,7 @@ from p2pchat.config import Settings
 from p2pchat.core.changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
-from p2pchat.protocol import Digest, Entries, Frame, Have, Here, MarksFrame, Peers, TypingFrame, Unknown, Want
+from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Holds, MarksFrame, Peers, TypingFrame, Unknown, Want
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
 BATCH_UNITS = 4  # a signature; a user's certificate has one too
@@ -51,6 +51,8 @@ def units_of(frame: Frame | Unknown) -> int:
         items = len(frame.names)
     elif isinstance(frame, Peers):
         items = len(frame.linked)
+    elif isinstance(frame, Holds):
+        items = len(frame.ask) + len(frame.has) + len(frame.lacks)
     else:
         return 1
     return 1 + items // ITEMS_A_UNIT

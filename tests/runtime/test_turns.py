@@ -12,7 +12,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Now
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
-from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Hosted, Mark, Peers, Ping, Pong, Want
+from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Holds, Hosted, Mark, Peers, Ping, Pong, Want
 from p2pchat.runtime import driver as driver_module
 from p2pchat.runtime.turns import LinkInput, Turns, parts_of, units_of
 from p2pchat.testing import mesh
@@ -73,6 +73,7 @@ def work(taken: list[LinkInput], link: int) -> int:
         (Have({"c0" * 32: {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 8)] for n in range(400)}}), 101),
         (Digest(sums={f"{n:064x}": "00" * 32 for n in range(40)}), 11),
         (Peers(0, [], linked=[("ab" * 32, ())] * 4), 2),
+        (Holds(["ab" * 32] * 4, ["cd" * 32] * 4, ["ef" * 32] * 4), 4),
         (Want(1, "c0" * 32, "ab" * 32, []), 1),
         (Ping(), 1),
     ],

@@ -25,7 +25,7 @@ from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.receipts.rosters import Rosters
-from p2pchat.core.shares import Line, Shares, address_line
+from p2pchat.core.shares import Line, RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.remote_state import RemoteState
@@ -39,6 +39,12 @@ MAX_MESSAGES = 4  # that name the same content, remembered: the newest; a guess
 MAX_ASKED = 10_000  # contents that a link may ask about; more are not answered
 MAX_ASKED_UNKNOWN = 1_000  # the same of an unknown peer: a quarter of a megabyte
 MAX_OF_UNKNOWN_PEERS = 50_000  # contents that unknown peers say they have; as MAX_ANNOUNCED_UNKNOWN
+# What each link says has a rate along its line, so that who says yes and no in turn fills neither the disk nor an event
+# log. What is left out is asked again before the next digest. Guesses, as the next two.
+SAID_A_SECOND = 50
+SAID_BURST = 2_000
+CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
+CHECKED_BURST = 2 * MAX_ASKED_UNKNOWN
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
 
 Source = tuple[LogId, int]  # a message that names the content
@@ -52,19 +58,23 @@ class LinkReceipts:
         asked: Contents this peer asked about.
         to_ask: Those of them not sent yet.
         told: Contents it asked about, and what it was told: None for nothing yet.
+        again: Those of them that it asked about again, and waits for.
         to_check: Those to be looked up.
         to_tell: Answers not sent yet.
+        checks: The rate at which it has contents looked up.
         is_due: A frame goes out soon.
     """
 
-    __slots__ = ("asked", "is_due", "to_ask", "to_check", "to_tell", "told")
+    __slots__ = ("again", "asked", "checks", "is_due", "to_ask", "to_check", "to_tell", "told")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.asked: set[str] = set()
         self.to_ask: dict[str, None] = {}
         self.told: dict[str, bool | None] = {}
+        self.again: set[str] = set()
         self.to_check: dict[str, None] = {}
         self.to_tell: dict[str, bool] = {}
+        self.checks: TokenBucket = TokenBucket(CHECKED_A_SECOND, CHECKED_BURST, now)
         self.is_due: bool = False
 
 
@@ -91,6 +101,7 @@ class FileReceipts:
         self._of_unknown: Shares[str] = Shares(MAX_OF_UNKNOWN)
         self._holders: dict[str, set[PeerId]] = {}  # by root
         self._said_by_unknown: Shares[tuple[str, PeerId]] = Shares(MAX_OF_UNKNOWN_PEERS)
+        self._said = RateLimit(SAID_A_SECOND, SAID_BURST)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self._gone: dict[str, None] = {}
         self._named = named
@@ -216,7 +227,7 @@ class FileReceipts:
     def _link(self, id: int) -> LinkReceipts:
         link = self._links.get(id)
         if link is None:
-            link = self._links[id] = LinkReceipts()
+            link = self._links[id] = LinkReceipts(self._ctx.now.mono)
         return link
 
     def _ask(self, remote: RemoteState, root: str) -> None:
@@ -241,11 +252,13 @@ class FileReceipts:
         if not remote.link.full and (link.to_ask or link.to_tell):
             asks, tells = _take(link.to_ask, most), {root: link.to_tell.pop(root) for root in [*link.to_tell][:most]}
             link.told.update(tells)
+            link.again.difference_update(tells)
             has = [root for root, is_here in tells.items() if is_here]
             self._ctx.emit(Send(Holds(asks, has, [root for root in tells if not tells[root]]), [id]))
-        if link.to_check and not remote.link.full:
+        if link.to_check and not remote.link.full and link.checks.wait(self._ctx.now.mono) == 0:
             ticket = self._ctx.next_ticket()
             roots = _take(link.to_check, most)
+            link.checks.charge(len(roots), self._ctx.now.mono)
             self._checks[ticket] = id, roots
             self._ctx.emit(FindHeld(ticket, roots))
         if link.to_ask or link.to_tell or link.to_check:
@@ -259,14 +272,15 @@ class FileReceipts:
         most = MAX_ASKED if remote.link.known else MAX_ASKED_UNKNOWN
         for root in frame.ask:
             if root in link.told or len(link.told) < most:
-                link.told.setdefault(root, None)
+                if link.told.setdefault(root, None) is not None:
+                    link.again.add(root)
                 self._check(remote.link.id, link, root)
             else:
                 self._ctx.emit(Counted("file_question_ignored"))
         for roots, has in ((frame.has, True), (frame.lacks, False)):
             for root in roots:
-                if root in link.asked:
-                    self._on_told(remote, root, has=has)
+                if root in link.asked and not self._on_told(remote, root, has=has):
+                    link.asked.discard(root)
 
     def _check(self, id: int, link: LinkReceipts, root: str) -> None:
         link.to_check[root] = None
@@ -309,7 +323,7 @@ class FileReceipts:
             self._tell(id, link, root, is_here=is_here)
 
     def _tell(self, id: int, link: LinkReceipts, root: str, *, is_here: bool) -> None:
-        if link.told.get(root) is is_here:
+        if link.told.get(root) is is_here and root not in link.again:
             link.to_tell.pop(root, None)  # another answer was on its way
         else:
             link.to_tell[root] = is_here
@@ -317,15 +331,19 @@ class FileReceipts:
 
     # ---- being told
 
-    def _on_told(self, remote: RemoteState, root: str, *, has: bool) -> None:
+    def _on_told(self, remote: RemoteState, root: str, *, has: bool) -> bool:
+        """Take what a link says of some content. Return False if it must be asked again."""
         peer = remote.link.peer
         if root not in self._sources or (peer in self.holders(root)) is has:
-            return
+            return True
+        line = (peer,) if remote.link.known else address_line(remote.link.host, peer)
+        if has and not self._said.take(line, self._ctx.now.mono):
+            self._ctx.emit(Counted("file_receipts_limited"))
+            return False
         if has and not remote.link.known:
-            line = address_line(remote.link.host, peer)
-            if not self._said_by_unknown.has_room(line):
+            if not self._said_by_unknown.make_room(line, self._withdraw):
                 self._ctx.emit(Counted("file_receipts_full"))
-                return
+                return True
             self._said_by_unknown.add((root, peer), line)
         if has:
             self._holders.setdefault(root, set()).add(peer)
@@ -336,6 +354,13 @@ class FileReceipts:
         for log, seq in self._sources[root]:
             if log.user in self._sync.hosted:
                 self._sync.lookups.files(log, seq, partial(self._on_own_found, (log, seq), root, remote, has))
+        return True
+
+    def _withdraw(self, item: tuple[str, PeerId]) -> None:
+        """Forget that an unknown peer has some content: another one took its place."""
+        self._said_by_unknown.remove(item)
+        self._holders[item[0]].discard(item[1])
+        self._ctx.change.holders.append(Holder(*item))
 
     def _on_own_found(
         self, source: Source, root: str, remote: RemoteState, has: bool, files: tuple[FileRef, ...]

@@ -188,3 +188,60 @@ def test_only_so_many_contents_are_kept_the_newest(monkeypatch: pytest.MonkeyPat
     ada.world.pass_time(1.5)
     assert [each.root for each in ada.storage.load([]).holders] == [f"{n:064x}" for n in (1, 2)]
     assert ada.node.sync.file_receipts.users_having(log, "0" * 64) == []
+
+
+def test_who_asks_again_is_told_again() -> None:
+    ada, _, _ = holder()
+    bob = linked(ada, "bob")
+    for _ in range(2):
+        bob.say(Holds(ask=[ROOT]))
+        answer(ada, ROOT)
+        assert told(bob)[-1:] == [Holds([], [ROOT], [])]
+
+
+def test_who_says_yes_and_no_in_turn_causes_few_events_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: each word was an event and a row, some 25,000 a second."""
+    monkeypatch.setattr(file_receipts, "SAID_BURST", 5)
+    ada, log, _ = holder()
+    bob = linked(ada, "bob")
+    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], files=(FILE,)))
+    told(bob)
+    for _ in range(100):
+        bob.say(Holds(has=[ROOT]), Holds(lacks=[ROOT]))
+    assert len(done(ada, out.FileHeld)) <= 2 * 2 * 5  # two messages name it; each yes is followed by a no
+    assert ada.counted["file_receipts_limited"] == 1  # then it is not asked any more
+    ada.world.pass_time(10.0)
+    ada.node.sync.file_receipts.on_compared(ada.node.sync.context.remotes[bob.link])
+    assert [frame.ask for frame in told(bob)] == [[ROOT]]  # what was left out is asked again
+    bob.say(Holds(has=[ROOT]))
+    assert ada.node.sync.file_receipts.users_having(log, ROOT) == [IDS["bob"]]
+
+
+def test_a_link_has_few_contents_looked_up_however_often_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: 2,560 a second for each link, and all again before each digest."""
+    monkeypatch.setattr(file_receipts, "CHECKED_BURST", 5)
+    ada, _, _ = holder()
+    bob = linked(ada, "bob")
+    looked_up = 0
+    for _ in range(20):
+        bob.say(Holds(ask=[f"{n:064x}" for n in range(100)]))
+        looked_up += sum(map(len, answer(ada)))
+    assert 100 <= looked_up <= 100 + 5 + 20 * 2 * 0.15 * file_receipts.CHECKED_A_SECOND
+
+
+def test_who_fills_the_places_of_unknown_peers_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: nobody unknown was believed any more, also not after a restart."""
+    monkeypatch.setattr(file_receipts, "MAX_OF_UNKNOWN_PEERS", 3)
+    ada, log, _ = holder()
+    roots = [f"{n:064x}" for n in range(3)]
+    cyd, bob = linked(ada, "cyd"), linked(ada, "bob")
+    for n, root in enumerate(roots):
+        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", root),)))
+    told(bob)
+    cyd.say(Holds(has=roots))
+    bob.say(Holds(has=roots[:1]))
+    sync = ada.node.sync.file_receipts
+    assert sync.users_having(log, roots[0]) == sorted([IDS["bob"], IDS["cyd"]])
+    assert sync.users_having(log, roots[2]) == []
+    ada.world.pass_time(1.5)
+    assert len(ada.storage.load([]).holders) == 3
