@@ -36,6 +36,7 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, Use
 
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
+NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
@@ -203,22 +204,25 @@ class AntiEntropy:
             comparison.sums_through, comparison.differing = "", {}
         through = comparison.sums_through
         in_order = span[0] == FIRST_ID or (bool(through) and span[0] <= next_id(through))
-        here = {item.id: item for item in self._sync.shared_conversations(remote) if span[0] <= item.id <= span[1]}
+        here = {item.id: item for item in self._sync.shared_conversations(remote, span)}
         for id in theirs:
             found = here.get(id) or self._sync.find_conversation(remote, id)
-            if found is not None:
+            if found is not None and (found.group is not None or id not in here):
                 _note_group(remote, found)
                 if self._sync.shares(remote, found):
                     here[id] = found
-        for id in sorted(here, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
+        differing = list[ConversationId]()
+        for id in sorted(here):
             if self._group_differs(here, theirs, id):
                 comparison.differing[id] = None  # the group first: visibility in its talk depends on it
-            elif sum_of([here[id]]) == theirs.get(id, sum_of([])):
+            elif sum_of([here[id]]) == theirs.get(id, NO_SUM):
                 self._on_equal(remote, here[id])
                 comparison.compared[id] = None
             else:
-                comparison.differing[id] = None
-                self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
+                differing.append(id)
+        for id in sorted(differing, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
+            comparison.differing[id] = None
+            self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
         room = self._sync.conversations.room
         if span[0] <= room <= span[1] and room not in comparison.differing:
             self._end_newcomer()  # even without entries, when it is in no sum
@@ -237,7 +241,13 @@ class AntiEntropy:
         return sum_of([here[group.id]]) != theirs.get(group.id, sum_of([]))
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
-        """Take an equal sum, which acknowledges everything held here."""
+        """Take an equal sum, which acknowledges everything held here.
+
+        Thousands of direct conversations are compared at once, and mostly the same sum was equal before.
+        """
+        equal, is_remembered = remote.comparison.equal, conversation.naming.dm and not self._sync.refusals.by_ref
+        if is_remembered and equal.get(conversation.id) == conversation.sum:
+            return
         _note_group(remote, conversation)
         writers, hosted = conversation.writers, self._sync.hosted
         few, many = (writers, hosted) if len(writers) < len(hosted) else (hosted, writers)
@@ -254,6 +264,8 @@ class AntiEntropy:
                 if remote.takes(each.log, each.needed) and self._sync.trusts(remote, each.log.user):
                     remote.add_ahead(each.log.key, Mark(each.log.run, each.needed, ""))
                     self._fetcher.request(each.log.key, urgent=False)
+        if is_remembered:
+            equal[conversation.id] = conversation.sum
 
     # ---- marks
 
@@ -285,6 +297,7 @@ class AntiEntropy:
             if conversation is None:
                 continue
             _note_group(remote, conversation)
+            remote.comparison.equal.pop(id, None)
             if frame.span is not None:
                 self._on_page(remote, conversation, users, frame.span, ask=frame.ask)
             else:
@@ -304,6 +317,7 @@ class AntiEntropy:
         self._sync.limit_marks(remote, refused)
         for id, users in refused.items():
             conversation = self._sync.find_conversation(remote, id)
+            remote.comparison.equal.pop(id, None)
             for user, logs in users.items() if conversation is not None else ():
                 remote.on_logs_refused((id, user), logs)
                 if user in self._sync.hosted:

@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Conversations".
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import lru_cache
@@ -164,9 +164,12 @@ class Conversations:
         if id in self.by_id and self._kept[at : at + 1] != [id]:
             insort(self._kept, id)
 
-    def kept(self) -> Iterator[ConversationState]:
-        """Yield the conversations that are kept, by id in order."""
-        return (self.by_id[id] for id in self._kept)
+    def kept(self, span: tuple[ConversationId, ConversationId] | None = None) -> Iterator[ConversationState]:
+        """Yield the conversations that are kept, by id in order: all, or those within a span of ids."""
+        ids = self._kept
+        if span is not None:
+            ids = ids[bisect_left(ids, span[0]) : bisect_right(ids, span[1])]
+        return map(self.by_id.__getitem__, ids)
 
     def _end_provisional(self, id: ConversationId) -> None:
         self._unknown.remove(id)

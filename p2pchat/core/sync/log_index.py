@@ -344,6 +344,9 @@ class Writers:
     def __len__(self) -> int:
         return len(self.open) + len(self.quiet)
 
+    def __bool__(self) -> bool:
+        return bool(self.open) or bool(self.quiet)  # mostly the first, which is quicker
+
     def __contains__(self, user: object) -> bool:
         return user in self.open or user in self.quiet
 

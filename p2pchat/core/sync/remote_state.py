@@ -61,6 +61,7 @@ class Comparison:
     had_random_digest: bool = False  # in this round of random digests
     all_compared: bool = False  # including conversations that began since
     compared: KeySet[ConversationId] = field(default_factory=dict)
+    equal: dict[ConversationId, int] = field(default_factory=dict)  # sums that were equal, and say nothing new again
     sums_through: ConversationId = ""  # id up to which sums were received
     differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not complete yet
     marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
@@ -198,6 +199,7 @@ class RemoteState:
         alike = tuple(user for user in self.ahead_writers.get(start, ()) if user != key[1])
         fits = len(alike) < MAX_ALIKE and self._may_remember(self.ahead_count, len(marks), most)
         if marks and fits:
+            self.comparison.equal.pop(key[0], None)
             self.ahead[key] = marks
             self.ahead_count += len(marks)
             alike = (*alike, key[1])

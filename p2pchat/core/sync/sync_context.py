@@ -224,6 +224,7 @@ class SyncContext:
             for known in (remote.named, remote.comparison.compared, remote.comparison.differing):
                 known.pop(id, None)
             remote.comparison.marks_through.pop(id, None)
+            remote.comparison.equal.pop(id, None)
             if any(user in remote.link.users for user in conversation.naming.dm or ()):
                 remote.note_unopened(id, conversation.naming)
 
@@ -287,9 +288,20 @@ class SyncContext:
         remotes = self.remotes.values()
         return [remote for remote in remotes if remote.comparison.begun and self.shares(remote, conversation)]
 
-    def shared_conversations(self, remote: RemoteState) -> list[ConversationState]:
-        """Return the conversations with entries that are shared with a remote, by id in order."""
-        return [each for each in self.conversations.kept() if each.writers and self.shares(remote, each)]
+    def shared_conversations(
+        self, remote: RemoteState, span: tuple[ConversationId, ConversationId] | None = None
+    ) -> list[ConversationState]:
+        """Return the conversations with entries that are shared with a remote, by id in order: all, or of a span."""
+        users, shared = remote.link.users, list[ConversationState]()
+        for each in self.conversations.kept(span):
+            dm = each.naming.dm  # thousands, so this says for them what `shares` says
+            if dm is None:
+                is_shared = self.shares(remote, each)
+            else:
+                is_shared = each.concerns_us and (dm[0] in users or dm[1] in users)
+            if is_shared and each.writers:
+                shared.append(each)
+        return shared
 
     def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.
@@ -333,9 +345,10 @@ class SyncContext:
         self.ctx.emit(Send(frame, [remote.link.id]))
 
     def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
-        """Name the conversations of these users again on a link, and all groups."""
+        """Name the conversations of these users again on a link, and all groups. Equal sums of theirs are news."""
         for id in (id for user in users for id in self.conversations.direct(user)):
             remote.named.pop(id, None)
+            remote.comparison.equal.pop(id, None)
         for group in self.conversations.groups.values():
             remote.named.pop(group.id, None)
             remote.named.pop(group.talk, None)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.changes import DiskLevel
-from p2pchat.core.inputs import DiskLow, LinkFilled, QuotaLifted
+from p2pchat.core.context import HostedIdentity
+from p2pchat.core.inputs import ConversationOpened, DiskLow, LinkFilled, QuotaLifted, UserHosted, WriteRequest
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
+from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED
 from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
 from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, RefusedLog, Want
@@ -341,3 +343,21 @@ def test_who_asks_for_marks_many_times_at_once_is_answered_once_the_link_may_hav
     assert far.say(*[page(bob, ask=True)] * 3) == ["to bob: have room bob b1:1 all"]
     assert far.say(*[Digest(sum="ab" * 32)] * 3) == ["to bob: sums of 1"]
     assert far.say(page(bob, ask=True)) == ["to bob: have room bob b1:1 all"]
+
+
+def test_an_equal_sum_counts_again_for_a_user_who_is_hosted_at_both_ends() -> None:
+    """It says what the other peer holds of that user's logs, too, so what the user writes here next is sent at once."""
+    world = World()
+    ada, bob = world.peer("ada", digest_every=2.0), world.peer("bob", digest_every=2.0)
+    world.link(ada, bob)
+    naming = dm_naming(ada.id, bob.id)
+    bob.put(ConversationOpened(naming))
+    bob.put(WriteRequest(1, bob.id, dm_id(ada.id, bob.id), "text", ["psst"]))
+    world.pass_time(10.0)
+    ada.put(UserHosted(HostedIdentity(bob.id, "bob", IDENTITIES["bob"].sign)))
+    world.pass_time(10.0)
+    ada.take(), bob.take()
+    ada.put(WriteRequest(2, bob.id, dm_id(ada.id, bob.id), "text", ["pssst"]))
+    world.settle()
+    sent = [line for line in ada.take() if line.startswith("to bob: ")]
+    assert sent == ["to bob: entries dm a1:1..1"]
