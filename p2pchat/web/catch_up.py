@@ -6,8 +6,8 @@ is lost and none is sent twice.
 `since` names the last message that a client has. At the gateway that sent it, the client has everything shown there
 before it, so the catch-up is exact. Another gateway of the same user has shown messages in another order, some of them
 before that one, which the client never got. There, the catch-up begins with what was shown five minutes before the
-message was written, or before the two gateways were parted if they were then: messages are repeated, with equal ids,
-rather than missed. `ID@GATEWAY` says which gateway sent it.
+message was written, or before the two gateways were parted if they were then, or before this one stopped if it did not
+run then: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY` says which gateway sent it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ REPEATED_UNKNOWN = timedelta(hours=1)  # a message not here, of a log not here: 
 ON_ITS_WAY = 3.0  # seconds for a message named by a client that another gateway sent it; it waits no longer
 MAX_PEERS = 1024  # remembered that are not linked now; those that came first are forgotten first
 MAX_OF_PEER = 32  # separations remembered of one peer; a guess: some 100 bytes each
+LOOKED_BACK = timedelta(seconds=10)  # first, for what was shown last, and then twice as far again and again; a guess
+EPOCH = datetime.fromtimestamp(0, UTC)
 NEVER_ENDED = datetime.max.replace(tzinfo=UTC)
 Separation = tuple[datetime, datetime]  # from, to
 
@@ -140,23 +142,24 @@ class CatchUp:
                 last = await self._user.message(id)
             except UnknownName:
                 return await self._find_before(id, gateway)
-        self._shown_from = self._before(min(last.sent_at, last.received_at), gateway)
+        self._shown_from = await self._before(min(last.sent_at, last.received_at), gateway)
         return self._shown_from, None
 
-    def _before(self, moment: datetime, gateway: str) -> datetime:
+    async def _before(self, moment: datetime, gateway: str) -> datetime:
         """Return a moment before which a client had everything shown here when it had a message of that time.
 
         `gateway` sent it the message; "" where it may be any that hosts the user.
         """
         others = [gateway] if gateway else map(name_of, self._user.other_hosts)
-        return min((self._separations.together_at(other, moment) for other in others), default=moment) - REPEATED
+        moment = min((self._separations.together_at(other, moment) for other in others), default=moment)
+        return await self._separations.running_at(self._user, moment) - REPEATED
 
     async def _find_before(self, id: str, gateway: str) -> tuple[datetime, WebError]:
         """Return the moment for a message that is not here: by what is here of the log in which it is."""
         before = await self._user.written_before(id)
         if before is None:
             before = datetime.now(UTC) - REPEATED_UNKNOWN
-        self._shown_from = self._before(before, gateway)
+        self._shown_from = await self._before(before, gateway)
         begins = iso(self._shown_from)
         text = f"`since` names a message that is not here yet: you get what was shown here from {begins} on"
         return self._shown_from, WebError(404, "since", text)
@@ -205,7 +208,8 @@ class Separations:
     """The times when peers were not linked, since start() was called; each may be a gateway of the same users.
 
     While two gateways are linked, each has within seconds what the other has. What one of them showed while they were
-    apart, a client of the other may lack, however long that was before the last message it has.
+    apart, a client of the other may lack, however long that was before the last message it has. A gateway that stops
+    may be the only one that has what it showed last, and is apart from all others until it runs again.
 
     Args:
         lasting: How long after the end of a separation two peers may still lack something of each other.
@@ -214,7 +218,9 @@ class Separations:
     def __init__(self, peer: TCPPeer, lasting: timedelta) -> None:
         self._peer = peer
         self._lasting = lasting
+        self._made = datetime.now(UTC)  # before there were links
         self._began: datetime | None = None
+        self._shown_until: datetime | None = None  # something was shown here then, before; None: not known yet
         self._of: dict[str, deque[Separation]] = {}  # by the beginning of the peer's id, oldest first
 
     def start(self) -> None:
@@ -245,7 +251,8 @@ class Separations:
     def together_at(self, name: str, moment: datetime) -> datetime:
         """Return the last time before a moment at which this peer and another one had the same.
 
-        Before this gateway began they are taken to have been linked, since nothing is known of that time.
+        Before this gateway began they are taken to have been linked, since nothing is known of that time but what
+        running_at says.
         """
         if self._began is None:
             return moment
@@ -254,6 +261,32 @@ class Separations:
             if first <= moment and (last == NEVER_ENDED or moment < last + self._lasting):
                 moment = first
         return moment
+
+    async def running_at(self, user: HostedUser, moment: datetime) -> datetime:
+        """Return the last time before a moment at which this gateway ran, by what it showed to a user of it.
+
+        Raises StorageError, PeerClosed.
+        """
+        if self._began is None or moment >= self._began + self._lasting:
+            return moment
+        until = self._shown_until
+        if until is None or self._made - until > self._lasting:  # others may have been shown something later
+            found = await self._newest_shown(user)
+            until = max(filter(None, (found, self._shown_until)), default=None)
+            self._shown_until = until
+        return moment if until is None else min(moment, until)
+
+    async def _newest_shown(self, user: HostedUser) -> datetime | None:
+        """Return about when something was shown to a user last, before this gateway began; None for never."""
+        back, first = LOOKED_BACK, await user.released(EPOCH, limit=1)
+        if not first or first[0].received_at >= self._made:
+            return None
+        while first[0].received_at < self._made - back:
+            page = await user.released(self._made - back, limit=1)
+            if page and page[0].received_at < self._made:
+                return page[0].received_at
+            back *= 2
+        return first[0].received_at
 
 
 def name_of(peer_id: str) -> str:

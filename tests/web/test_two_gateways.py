@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -172,6 +173,27 @@ async def test_a_client_gets_what_came_while_its_gateways_were_parted(
     _, _, last = await both.write("one", "two", "three")
     for since in (last, both.mark(both.east, last)):
         assert await heard(both.west, since, 3) == ["one", "two", "three"]
+
+
+async def test_a_client_gets_what_a_gateway_showed_last_before_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It stopped before any other had that. The client was elsewhere meanwhile, and comes once it runs again."""
+    monkeypatch.setattr(catch_up, "REPEATED", catch_up.REPEATED * 0)  # as if it had been away for longer
+    async with serving(name="west", data=tmp_path) as west:
+        bob = await west.peer.host("bob")
+        await west.register("zoe")
+        account = west.gateway.accounts.find("zoe")
+        assert account is not None
+        secret, tokens = account.user.secret, (await west.peer.tokens())[account.key]
+        await bob.broadcast("the last that it showed")
+    async with serving(name="east") as east:
+        zoe = await east.peer.host("zoe", key=secret, tokens=tokens)
+        last = (await zoe.broadcast("the last that she has")).id
+        async with serving(None, east.peer.port, name="west", data=tmp_path) as again:
+            again.tokens["zoe"] = west.tokens["zoe"]
+            since = f"{last}@{east.gateway.mark}"
+            assert await heard(again, since, 2) == ["the last that it showed", "the last that she has"]
 
 
 async def test_a_message_on_its_way_from_the_other_gateway_is_waited_for(both: Gateways) -> None:
