@@ -319,7 +319,7 @@ class CrowdInvariants:
         known = peer.node.sync.conversations.by_id.values()
         direct = [each for each in known if not made_up.isdisjoint(each.naming.dm or ())]
         begun = {log.conversation for log in peer.disk.logs if log.user in made_up} - {room}
-        wrote = {log.user for log in peer.disk.logs}
+        wrote = {log.user for log in peer.disk.logs} | {user for each in known for user in each.writers}  # on its way
         yield "links", len(peer.node.links.up), settings.max_links
         yield "open conversations", sum(not each.is_stored for each in direct), settings.max_requests
         groups = len(begun - {each.id for each in direct})
