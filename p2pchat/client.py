@@ -1,4 +1,4 @@
-"""One link to another peer: dialling, the TLS handshake, frames in both directions, and its end.
+"""One link to another peer: the race of a host's addresses, the TLS handshake, frames in both directions, and its end.
 
 `dial()` connects. `Client` takes a connected pair of asyncio streams, dialled or accepted. The streams may belong to
 anything whose transport can write, close, abort, change its protocol, report the size of its buffer and keep limits on

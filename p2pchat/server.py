@@ -1,4 +1,4 @@
-"""The listening side of a peer: sockets on all addresses of a host, whose connections go to one callback."""
+"""The listening side of a peer: sockets on all addresses of a host, and how many connections wait to be accepted."""
 
 from __future__ import annotations
 

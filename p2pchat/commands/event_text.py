@@ -1,7 +1,8 @@
 """Event lines as text for people. The input is the objects of --json, so that a log reads like a chat too.
 
 Every line of a message begins with its time, or with CONTINUED. A name that could be taken for more than a name, by its
-characters or by what they look like, is quoted. So no line can pass for another speaker's.
+characters or by what they look like, is quoted. So no line can pass for another speaker's. A warning is worded where it
+arises, mostly in the core, and shown here as it is.
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
     12:04 [#ops] bob: text     12:05 -- ada added carol to #ops     12:05 bob (edited; first sent 12:04): text

@@ -1,4 +1,4 @@
-"""Status notices for people, on stderr: deliveries, recipients who are offline, older messages, the network joined.
+"""Status notices on stderr: deliveries, recipients who are offline, older messages, the network joined; no warnings.
 
 Notices are combined: everything within a moment is one line, and a state that lasts is announced once.
 """

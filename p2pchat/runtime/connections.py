@@ -1,4 +1,4 @@
-"""Connections of one peer, dialled and accepted, from the plain stream to the last byte.
+"""Connections of one peer as the core orders them, from the plain stream to the last byte; no choice of whom to dial.
 
 ConnectionManager numbers each connection, does its TLS handshake, and reports what happens as inputs of the core. The
 core's effects on links end here. Streams come from a Transport: TCP sockets here, pipes in memory in p2pchat.testing.

@@ -1,4 +1,4 @@
-"""Accounts of a gateway. Each is a hosted user of the peer, proved by a token.
+"""Accounts of a gateway: registered, reserved, revoked, deleted. Each is a hosted user of the peer, proved by a token.
 
 A name that got messages before it was registered is *reserved*: a hosted user without a token, whose messages wait
 until the name is registered. Only free and reserved names can be registered; the names of the peer's own user, of

@@ -1,4 +1,4 @@
-"""REST: messages, conversations, people, groups, sign-up and operations, as described in `/openapi.json`.
+"""REST: routes of messages, conversations, people, groups, sign-up and operations, as in `/openapi.json`.
 
 Every call but those for operations is below `/v1`, and also has its path without `/v1`, which the first clients knew.
 auth.py authenticates callers, security.py admits requests.

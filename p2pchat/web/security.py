@@ -1,4 +1,4 @@
-"""Security middleware: checks that every request and upgrade has to pass first (ASGI, outermost).
+"""Checks of every request and upgrade before anything else: path, headers, Host, Origin, sizes (ASGI, outermost).
 
 It refuses requests that no honest client sends: a path that programs read differently, a repeated header that may occur
 once, a foreign Host or Origin, and headers or bodies that are too large or too slow. A body is read here completely, so

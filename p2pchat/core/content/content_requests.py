@@ -1,4 +1,4 @@
-"""Requests of content: small content of shown messages comes by itself, other content when a program asks for it.
+"""Requests of content: small files of shown messages come by themselves, others when asked for; few at a time.
 
 Content is requested when a program asks for it, or when it is small and a message that names it is shown here. Each
 request is a line in `meta` until the content is whole or nobody wants it any more, so a restart continues it. A few

@@ -1,4 +1,4 @@
-"""Dialling of peers: the choice and the time of each dial, with growing pauses and without end.
+"""Choice of dials: which endpoint of a peer is dialled when, with growing pauses and without end.
 
 A DialAddress is one endpoint to dial. A DialPlan holds all addresses of one peer, or the single endpoint that a user
 named and where no peer has answered yet. A plan dials the address that is due first, provided that no link to the peer

@@ -1,4 +1,4 @@
-"""Forked logs: logs whose author signed two different entries under one number.
+"""Forked logs: logs whose author signed two different entries under one number; the evidence, and the warning.
 
 Two batches prove a fork: both heads are the author's, and they give one seq two chains. From then on nothing of that
 log is announced, fetched or served. What was stored stays, and later logs of its writer are accepted. A mark, a batch

@@ -1,4 +1,4 @@
-"""Deletion of what is stored here: the entries of a conversation, of one writer or of all, up to a clock or all.
+"""Deletion of what is stored here, in bounded steps: a conversation, one writer or all, up to a clock or all of it.
 
 Deleted are the texts and places of the first entries of each log. The log itself stays, with its end, its chain and
 what it builds on. So its mark, every sum and every receipt stay as they are, and nothing that was deleted comes again:

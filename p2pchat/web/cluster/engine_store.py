@@ -1,9 +1,10 @@
-"""The store of a cluster in an engine: a NATS server with JetStream, 2.11 or later, with nats-py (extra `nats`).
+"""The store of a cluster in an engine (NATS with JetStream, extra `nats`), compared every few seconds for lost notices.
 
-A bucket is a stream with one value for each key, as the key-value buckets of NATS are; the stream numbers its values.
-A value is written in place of the one with a given number (compare-and-set), which makes a name unique. The server says
-each stored value once more on another subject. That is only a hint: values are listed at each connection, and again
-when the numbers show that a hint was lost, or that the bucket was wiped or rolled back.
+The server is one of version 2.11 or later, used with nats-py. A bucket is a stream with one value for each key, as the
+key-value buckets of NATS are; the stream numbers its values. A value is written in place of the one with a given number
+(compare-and-set), which makes a name unique. The server says each stored value once more on another subject. That is
+only a hint: values are listed at each connection. The numbers are looked at every few seconds; when they show that a
+hint was lost, or that the bucket was wiped or rolled back, the values are listed again.
 
 A consumer of the server is used for the list only. Nothing here decides what a value means or whether it is believed.
 """
