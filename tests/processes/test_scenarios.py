@@ -15,7 +15,10 @@ import pytest
 
 from p2pchat.testing import Log, check
 from p2pchat.testing.process_mesh import Child
+from tests.processes.commands import one_loop
 from tests.processes.peers import Cluster
+
+pytestmark = one_loop
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 EACH = 20
@@ -51,8 +54,8 @@ def received(child: Child, sender: str) -> list[str]:
 
 
 @pytest.mark.relayed
-async def test_scenario_1_everyone_gets_everything_once_and_in_order(cluster: Cluster) -> None:
-    children = await five(cluster)
+async def test_scenario_1_everyone_gets_everything_once_and_in_order(quick: Cluster) -> None:
+    children = await five(quick)
     await asyncio.gather(*(say(child, EACH) for child in children))
     for child in children:
         await child.wait(lambda line: line["event"] == "message", count=EACH * (len(NAMES) - 1))
@@ -63,7 +66,7 @@ async def test_scenario_1_everyone_gets_everything_once_and_in_order(cluster: Cl
         for sender in NAMES:
             wanted = [] if sender == child.name else [f"{sender} {number}" for number in range(EACH)]
             assert received(child, sender) == wanted
-    assert judge(cluster, complete=True) == []
+    assert judge(quick, complete=True) == []
 
 
 async def wait_until_left(children: Sequence[Child], user: str, reason: str) -> None:
@@ -73,10 +76,10 @@ async def wait_until_left(children: Sequence[Child], user: str, reason: str) -> 
 
 
 @pytest.mark.relayed(always=False)
-async def test_scenario_2_everyone_learns_who_left_and_why(cluster: Cluster) -> None:
+async def test_scenario_2_everyone_learns_who_left_and_why(quick: Cluster) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows cannot stop a process without ending it")
-    ada, bob, cyd, dan, eva = await five(cluster)
+    ada, bob, cyd, dan, eva = await five(quick)
     await asyncio.gather(*(say(child, 1) for child in (ada, bob, cyd, dan, eva)))
     for child in (ada, bob, cyd, dan, eva):
         await child.wait(lambda line: line["event"] == "message", count=4)
@@ -99,4 +102,4 @@ async def test_scenario_2_everyone_learns_who_left_and_why(cluster: Cluster) -> 
         assert [line["user"] for line in child.lines if line["event"] == "left"][:3] == ["bob", "cyd", "dan"]
     dan.kill()  # before it resumes and reports the others as gone
     await dan.ended()
-    assert judge(cluster, complete=False) == []
+    assert judge(quick, complete=False) == []
