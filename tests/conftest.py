@@ -66,12 +66,23 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-# The longest files. They start first, so that no process works alone at the end.
+# The longest files, the longest first: those of `poe test-long`, then those of both, by their seconds in a run of
+# `poe test`. They start first, so that no process works alone at the end.
 LONGEST = (
-    "test_branches.py", "test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py",
-    "test_page_conversations.py", "test_failpoints.py", "test_pages.py", "test_control.py", "test_command_line.py",
-    "test_delivery.py", "test_socketio.py", "test_web_command.py", "test_contract.py", "test_disk.py",
-    "test_streams.py", "test_kill.py", "test_prompt.py", "test_conversations.py", "test_rest.py", "test_copy.py",
+    "core/test_histories.py", "hostile/test_branches.py", "tests/test_benchmarks.py", "processes/test_networks.py",
+    "hostile/test_memory.py", "web/test_page_conversations.py", "processes/test_many_kills.py",
+    "processes/test_disk.py", "processes/test_failpoints.py", "cluster/test_membership.py",
+    "processes/test_scenarios.py", "web/test_page.py", "cluster/test_safe_answers.py", "processes/test_control.py",
+    "web/test_delivery.py", "processes/test_command_line.py", "runtime/test_connections.py", "web/test_web_command.py",
+    "processes/test_doctor.py", "processes/test_strangers.py", "testing/test_process_mesh.py",
+    "processes/test_cuts.py", "storage/test_contract.py", "processes/test_relay_kills.py", "processes/test_restore.py",
+    "processes/test_kill.py", "processes/test_refusals.py", "compat/test_socketio_chat.py",
+    "conformance/test_p2pchat.py", "processes/test_files.py", "subcommands/test_completion.py",
+    "testing/test_pytest_plugin.py", "web/test_socketio.py", "processes/test_streams.py", "web/test_reserved_names.py",
+    "terminal/test_files.py", "tests/test_examples.py", "hostile/test_attacks.py", "terminal/test_prompt.py",
+    "messaging/test_hosted_user.py", "processes/test_stored_files.py", "cli/test_troubleshooting.py",
+    "web/test_openapi.py", "docs/test_pages.py", "storage/test_copy.py", "web/test_rest.py",
+    "terminal/test_conversations.py",
 )  # fmt: skip
 
 
@@ -83,8 +94,9 @@ LONG_FILES = (
     "hostile/test_floods.py", "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
     "processes/test_many_kills.py", "processes/test_networks.py", "processes/test_replay.py",
     "processes/test_slow.py", "processes/test_two_machines.py", "tests/test_benchmarks.py",
-    "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_changes.py",
-    "web/test_page_conversations.py", "web/test_page_text.py", "web/test_reverse_proxy.py",
+    "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_attachments.py",
+    "web/test_page_changes.py", "web/test_page_conversations.py", "web/test_page_text.py",
+    "web/test_reverse_proxy.py",
 )  # fmt: skip
 
 # What `poe quick` leaves out besides: many real processes, killed and restarted, and a browser.
@@ -92,11 +104,17 @@ SLOW_FOLDERS = ("processes",)
 SLOW_FILES = ("web/test_page.py",)
 
 
+def named(item: pytest.Item) -> str:
+    """Return the file of a test as the tables name it, by its folder and name."""
+    return "/".join(item.path.parts[-2:])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, mark the long and the slow ones, and give each asynchronous test a deadline."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(named(item), len(LONGEST)))
     for item in items:
-        file = "/".join(item.path.parts[-2:])
+        file = named(item)
         if file in LONG_FILES:
             item.add_marker(pytest.mark.long)
         if item.path.parent.name in SLOW_FOLDERS or file in SLOW_FILES:

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = 60.0  # seconds for one condition: far above what a loaded machine needs
+POLL_EVERY = 0.005  # seconds between checks of a condition
 TEST = 220.0  # seconds for one test: below the 240 of pytest-timeout, which knows nothing about tasks
 
 
@@ -27,6 +28,13 @@ async def within(seconds: float, what: str) -> AsyncIterator[None]:
         if not limit.expired():
             raise
         pytest.fail(f"waited {seconds:g} s for {what}")
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition is true, which no event reports; `what` names it."""
+    async with within(WAIT, what):
+        while not condition():
+            await asyncio.sleep(POLL_EVERY)  # poll: threads, files, other tasks and other processes tell nobody
 
 
 def with_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import pytest
 
 import p2pchat
-from tests.conftest import LONG_FILES, SLOW_FILES
+from tests.conftest import LONG_FILES, LONGEST, SLOW_FILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
@@ -333,6 +333,6 @@ def test_there_are_files_to_read() -> None:
     assert {"errors", "protocol", "core", "commands", "cli"} <= {source.unit for source in SOURCES}
 
 
-@pytest.mark.parametrize("file", [*LONG_FILES, *SLOW_FILES])
-def test_the_files_that_only_some_commands_run_exist(file: str) -> None:
-    assert (ROOT / "tests" / file).is_file() or (ROOT / file).is_file()
+def test_the_files_that_run_first_or_not_in_all_commands_exist() -> None:
+    files = {"/".join(path.parts[-2:]) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [file for file in (*LONG_FILES, *LONGEST, *SLOW_FILES) if file not in files] == []

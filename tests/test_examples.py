@@ -272,7 +272,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             assert (await answer_of(echo, heard[bob])).text == huge
             async with asyncio.timeout(PATIENCE):
                 while pongs(trace, echo.key) < 4:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # poll: no event reports a line of the trace
             async with TCPPeer(0, invite=await invite_of(process), temporary=True, name="cyd") as cyd:
                 sent = await cyd.send("echo", "you listen")
                 await sent.delivered(timeout=PATIENCE)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from p2pchat.config import Settings
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.protocol import LENGTH
 from p2pchat.trace import FrameTrace
-from tests.deadlines import WAIT, within
+from tests.deadlines import WAIT, until, within
 from tests.link_ends import Recorder, make_client
 from tests.messaging.conftest import home as home
 from tests.ports import free_ports
@@ -66,12 +66,6 @@ def frames_of(path: Path, direction: str) -> list[dict[str, Any]]:
 def names(frames: list[dict[str, Any]]) -> list[str]:
     """Return the types of these frames, each where it first came: a slow machine repeats some."""
     return list(dict.fromkeys(frame["t"] for frame in frames))
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async with within(WAIT, what):
-        while not condition():
-            await asyncio.sleep(0.01)  # poll: no event reports a line of the trace
 
 
 async def everything_written(ada: TCPPeer, bob: TCPPeer) -> None:

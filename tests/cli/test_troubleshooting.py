@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -46,23 +47,27 @@ def template(node: ast.expr) -> str:
     return ""
 
 
-Sources = list[tuple[str, list[ast.AST]]]  # every file of the package with its syntax nodes
+class Texts(NamedTuple):
+    """What the package says. Attributes: all `strings`; `messages`, the place and template of each error or warning."""
+
+    strings: set[str]
+    messages: list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def sources() -> Sources:
-    return [
-        (path.relative_to(ROOT / "p2pchat").as_posix(), list(ast.walk(ast.parse(path.read_text("utf-8")))))
-        for path in sorted((ROOT / "p2pchat").rglob("*.py"))
-    ]
-
-
-def strings(sources: Sources) -> Iterator[str]:
-    """Yield every string of the package."""
-    for _, nodes in sources:
-        for node in nodes:
-            if isinstance(node, ast.Constant | ast.JoinedStr) and (text := template(node)):
-                yield text
+def source() -> Texts:
+    found = Texts(set(), [])
+    for path in sorted((ROOT / "p2pchat").rglob("*.py")):
+        name = path.relative_to(ROOT / "p2pchat").as_posix()
+        is_of_trouble = name not in NOT_OF_TROUBLE and not name.startswith("testing/")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant | ast.JoinedStr):
+                found.strings.add(template(node))
+            elif is_of_trouble:
+                found.messages.extend(messages(name, node))
+    for text in (*SENTENCES.values(), *OF_SERVERS, *_PROBLEMS.values(), *_INVITE_ADVICE.values()):
+        found.messages.append(("tables", re.sub(r"\{\w+\}", DIFFERS, text)))
+    return found
 
 
 def reported(name: str, node: ast.AST) -> Sequence[ast.expr]:
@@ -77,17 +82,11 @@ def reported(name: str, node: ast.AST) -> Sequence[ast.expr]:
     return node.args if is_error and not is_malformed else ()
 
 
-def messages(sources: Sources) -> Iterator[tuple[str, str]]:
-    """Yield every error and warning of the source: its place and its template."""
-    for name, nodes in sources:
-        if name in NOT_OF_TROUBLE or name.startswith("testing/"):
-            continue
-        for node in nodes:
-            for text in map(template, reported(name, node)):
-                if " " in text.replace(DIFFERS, "") and len(text) > 12:
-                    yield f"{name}:{getattr(node, 'lineno', 0)}", text
-    for text in (*SENTENCES.values(), *OF_SERVERS, *_PROBLEMS.values(), *_INVITE_ADVICE.values()):
-        yield "tables", re.sub(r"\{\w+\}", DIFFERS, text)
+def messages(name: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the errors and warnings of a node: their place and template."""
+    for text in map(template, reported(name, node)):
+        if " " in text.replace(DIFFERS, "") and len(text) > 12:
+            yield f"{name}:{getattr(node, 'lineno', 0)}", text
 
 
 def means(row: str, text: str) -> bool:
@@ -100,8 +99,8 @@ def _pattern(row: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in row.split(DIFFERS)), re.DOTALL)
 
 
-def test_every_message_of_trouble_is_there(sources: Sources) -> None:
-    known, texts = rows(), {text: where for where, text in messages(sources)}
+def test_every_message_of_trouble_is_there(source: Texts) -> None:
+    known, texts = rows(), {text: where for where, text in source.messages}
     assert len(texts) > 60 and len(known) > 80
     missing = [
         f"{where}: {text}"
@@ -111,8 +110,8 @@ def test_every_message_of_trouble_is_there(sources: Sources) -> None:
     assert missing == [], "docs/troubleshooting.md lacks these messages"
 
 
-def test_every_row_has_its_message_in_the_source(sources: Sources) -> None:
-    known = list(strings(sources))
+def test_every_row_has_its_message_in_the_source(source: Texts) -> None:
+    known = sorted(source.strings)
     messages = [row for row in rows() if " " in row and not row.startswith(("--", "p2pchat "))]
     assert [row for row in messages if not _occurs(row, known)] == []
 

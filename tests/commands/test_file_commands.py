@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from p2pchat.commands.exit_codes import KEPT, USAGE
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.session import Session
 from tests.commands.session_output import Shown, open_session
-from tests.deadlines import within
+from tests.deadlines import until, within
 
 DATA = random.Random(21).randbytes(700_000)
 BY_HAND = Settings(auto_fetch_bytes=0)
@@ -33,12 +33,6 @@ async def two_peers(home: Path) -> AsyncIterator[tuple[TCPPeer, TCPPeer]]:
         yield ada, bob
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
-    async with within(60, what):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def newest(peer: TCPPeer, files: int) -> Message:
     """Return the newest message of others with so many files."""
     async with within(60, "a message with files"):
@@ -46,7 +40,7 @@ async def newest(peer: TCPPeer, files: int) -> Message:
             for post in reversed(await peer.room.history()):
                 if isinstance(post, Message) and len(post.attachments) == files:
                     return post
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # poll: the history is read, and its storage answers
 
 
 def at_terminal(peer: TCPPeer, shown: Shown) -> Session:

@@ -25,7 +25,7 @@ from p2pchat.core.content.attachments import PIECE_BYTES
 from p2pchat.messaging.attachments import FileToSend
 from p2pchat.testing import Mesh
 from p2pchat.web.schemas import message_json
-from tests.deadlines import within
+from tests.deadlines import until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 
@@ -40,7 +40,7 @@ async def newest(peer: TCPPeer) -> Message:
             found = [post for post in await peer.room.history() if isinstance(post, Message)]
             if found:
                 return found[-1]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
 
 
 def without_holders(message: Message) -> dict[str, object]:
@@ -129,7 +129,7 @@ async def test_a_direct_conversation_gives_its_files_to_nobody_else(net: Mesh) -
     await ada.send("bob", "", files=[("secret", DATA)])
     async with within(60, "the message"):
         while not (posts := [post for post in await bob.find("ada").history() if isinstance(post, Message)]):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
     (attachment,) = posts[-1].attachments
     async with within(60, "the content"):
         assert await attachment.read() == DATA
@@ -175,9 +175,7 @@ async def test_a_deleted_message_shows_and_gives_no_files(net: Mesh) -> None:
     await (await ada.delete(receipt.id)).delivered(timeout=60)
     assert not (await newest(bob)).attachments
     fetching = asyncio.create_task(message.attachments[0].fetch())
-    async with within(60, "a refusal"):
-        while not ada.counted.get("pull_refused"):
-            await asyncio.sleep(0.01)
+    await until(lambda: ada.counted.get("pull_refused"), "a refusal")
     fetching.cancel()
 
 
@@ -211,7 +209,7 @@ async def test_a_small_file_comes_by_itself_and_a_large_one_when_it_is_asked_for
         large, small, empty = (await newest(bob)).attachments
         async with within(60, "the small files"):
             while not (await small.is_here() and await empty.is_here()):
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
         assert not await large.is_here()
         told: list[FileArrived | FileProgress] = []
         async with within(60, "the events of their arrival"):
@@ -246,7 +244,7 @@ async def test_what_was_under_way_at_the_end_comes_after_the_next_start(home: Pa
         (attachment,) = (await newest(bob)).attachments
         async with within(60, "the file that was asked for before"):
             while not await attachment.is_here():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
 
 
 async def test_what_was_kept_is_sent_with_any_number_of_messages_and_read_in_parts(home: Path) -> None:
@@ -282,9 +280,7 @@ async def test_what_was_kept_stays_until_it_is_discarded(home: Path) -> None:
         also.discard()
         also.discard()
         content = home / "ada" / "content"
-        async with within(60, "the removal"):
-            while (content / also.root).exists():
-                await asyncio.sleep(0.01)
+        await until(lambda: not (content / also.root).exists(), "the removal")
         assert (content / kept.root).read_bytes() == b"a"
         with pytest.raises(ValueError, match="not here any more"):
             await ada.send(ada.room, "", files=[also])

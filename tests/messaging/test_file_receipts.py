@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from p2pchat import DeliveryTimeout, FileReceipt, Settings, TCPPeer
-from tests.deadlines import within
+from tests.deadlines import until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.test_attachments import DATA, newest
 
 BY_HAND = Settings(auto_fetch_bytes=0)
-
-
-async def until(what: str, condition: Callable[[], bool]) -> None:
-    async with within(60, what):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_sender_learns_who_has_the_file_and_who_removed_it(home: Path) -> None:
@@ -59,13 +51,13 @@ async def test_others_are_known_to_have_a_file_that_was_removed_here(home: Path)
         assert await bob.connect(ada.port) and await cyd.connect(ada.port) and await cyd.connect(bob.port)
         await ada.send(ada.room, "", files=[("a.bin", DATA)])
         file = (await newest(cyd)).attachments[0]
-        await until("who has it", lambda: {user.label for user in file.held_by} == {"ada", "bob"})
+        await until(lambda: {user.label for user in file.held_by} == {"ada", "bob"}, "who has it")
         async with within(60, "the file"):
             await file.fetch()
             await file.forget()
         assert file.is_forgotten and file.to_json()["forgotten"] and file.to_json()["held_by"] == 2
         theirs = (await newest(bob)).attachments[0]
-        await until("that cyd removed it", lambda: [user.label for user in theirs.held_by] == ["ada"])
+        await until(lambda: [user.label for user in theirs.held_by] == ["ada"], "that cyd removed it")
 
 
 async def test_who_has_a_file_is_known_after_a_restart_too(home: Path) -> None:

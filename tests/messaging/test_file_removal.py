@@ -9,7 +9,7 @@ from pathlib import Path
 
 from p2pchat import Message, Sent, Settings, StorageError, TCPPeer
 from p2pchat.core.content.attachments import PIECE_BYTES
-from tests.deadlines import within
+from tests.deadlines import until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.test_attachments import newest
@@ -24,9 +24,7 @@ def roots_in(data: Path) -> set[str]:
 
 
 async def until_gone(data: Path, *roots: str) -> None:
-    async with within(60, "content to be removed"):
-        while any(name.partition(".")[0] in roots for name in roots_in(data)):
-            await asyncio.sleep(0.01)
+    await until(lambda: not {name.partition(".")[0] for name in roots_in(data)} & {*roots}, "content to be removed")
 
 
 async def swept(peer: TCPPeer) -> None:
@@ -100,9 +98,8 @@ async def test_content_of_a_message_that_is_not_stored_yet_stays(home: Path) -> 
         assert len([name for name in roots_in(home / "ada") if len(name) == 64]) == 3
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
-        async with within(60, "what was kept for nothing to go"):
-            while len([name for name in roots_in(home / "ada") if len(name) == 64]) > 2:
-                await asyncio.sleep(0.01)
+        kept = "what was kept for nothing to go"
+        await until(lambda: len([name for name in roots_in(home / "ada") if len(name) == 64]) <= 2, kept)
 
 
 async def test_a_start_removes_what_nobody_names_and_keeps_the_rest(home: Path) -> None:
@@ -158,11 +155,11 @@ async def test_the_writer_gets_room_back_for_what_goes(home: Path) -> None:
         [theirs] = (await newest(bob)).attachments
         async with within(60, "the first file"):
             while not await theirs.is_here():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
         await ada.send(ada.room, "two", files=[("b", DATA[::-1])])
         async with within(60, "the second message, whose file has no room"):
             while bob.counted.get("content_quota", 0) < 1:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
         await ada.delete(receipt.id)
         await until_gone(home / "bob", theirs.root)
         await ada.send(ada.room, "three", files=[("c", DATA[1:])])
@@ -171,4 +168,4 @@ async def test_the_writer_gets_room_back_for_what_goes(home: Path) -> None:
                 found = [post for post in await bob.room.history() if isinstance(post, Message)]
                 if found[-1].text == "three" and await found[-1].attachments[0].is_here():
                     break
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it

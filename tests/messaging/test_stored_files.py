@@ -62,7 +62,7 @@ async def test_a_forgotten_file_comes_again_when_it_is_asked_for_and_not_by_itse
             here, other = (await newest(bob)).attachments
             async with within(60, "the files"):
                 while not (await here.is_here() and await other.is_here()):
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
             await here.forget()
             assert await bob.forget_file(other.root) == 1 and await bob.forget_file(other.root) == 0
             assert not await here.is_here() and not here.to_json()["here"] and here.is_forgotten
@@ -75,7 +75,7 @@ async def test_a_forgotten_file_comes_again_when_it_is_asked_for_and_not_by_itse
                     second = await newest(bob)
                     if second.text == "again" and await second.attachments[1].is_here():
                         break
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
             assert not await second.attachments[0].is_here()
             async with within(60, "a file that is asked for"):
                 assert await second.attachments[0].read() == DATA
@@ -92,7 +92,7 @@ async def test_a_file_that_is_read_is_forgotten_afterwards(home: Path, tmp_path:
             assert await file.is_here()
         async with within(60, "the file to go"):
             while await file.is_here():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
         await ada.send(ada.room, "", files=[("a", DATA)])
         assert (await file.save(tmp_path / "copy")).read_bytes() == DATA  # what was sent again is here
 

@@ -26,7 +26,7 @@ async def send(data: str, port: str, file: str) -> None:
 async def fetch(data: str, port: str, endpoint: str, trace: str) -> None:
     async with TCPPeer(int(port), endpoint, data=data, name="bob", trace=trace) as peer:
         while not (posts := [post for post in await peer.room.history() if isinstance(post, Message)]):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # poll: the storage answers, and no event says it
         (attachment,) = posts[-1].attachments
         await attachment.fetch(lambda here, _: print(here, flush=True))
         print("whole", await attachment.is_here(), flush=True)

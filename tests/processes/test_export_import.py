@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from p2pchat.testing.process_mesh import Child
+from tests.deadlines import until
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,13 +182,6 @@ async def started(quick: Cluster, of: str, *words: str) -> asyncio.subprocess.Pr
     return process
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Poll until the condition is true: nothing reports what another process does to a pipe or a file."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.02)  # poll, as above
-
-
 async def stops(process: asyncio.subprocess.Process, number: int) -> tuple[int, str]:
     """Send a signal; return exit code and stderr."""
     process.send_signal(number)
@@ -219,7 +212,7 @@ async def test_an_import_from_a_silent_pipe_can_be_interrupted(
             writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
         return bool(writers)
 
-    await until(is_read)
+    await until(is_read, "the pipe to be read")
     try:
         assert await stops(process, number) == (code, "")
     finally:
@@ -240,7 +233,7 @@ async def test_an_export_into_an_unread_pipe_can_be_interrupted(quick: Cluster, 
         def waiting() -> int:
             return int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
 
-        await until(lambda: waiting() >= 65536)  # the capacity of a pipe
+        await until(lambda: waiting() >= 65536, "a full pipe")  # the capacity of a pipe
         assert await stops(process, signal.SIGINT) == (130, "")
     finally:
         os.close(reader)
@@ -252,6 +245,6 @@ async def test_an_endless_input_blocks_nothing_and_leaves_nothing(quick: Cluster
     assert process.stdin is not None
     process.stdin.write(b"x")
     directory = quick.home / "ada"
-    await until(lambda: any(left.stat().st_size for left in directory.glob(".import-*")))
+    await until(lambda: any(left.stat().st_size for left in directory.glob(".import-*")), "a copy of the file")
     code, _ = await stops(process, signal.SIGTERM)
     assert (code, list(directory.glob(".import-*"))) == (1, [])

@@ -1,8 +1,8 @@
 """Real processes that kill themselves at a named point (failpoints.py) and start again: all promises hold.
 
 If a point is reached only a few times, the tests kill at each of them in turn, until a life survives and so has
-completed the whole work. In `poe test` they kill at every third of these places, and at every third point of those that
-many lives reach. Linux only: the fork server, with which a start costs 50 ms, needs it.
+completed the whole work. In `poe test` they kill at every fourth of these places, and at every fourth point of those
+that many lives reach. Linux only: the fork server, with which a start costs 50 ms, needs it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ async def test_what_a_killed_process_left_behind_goes_at_the_next_start(tmp_path
     assert killed.returncode != 0 and len(contents(tmp_path / "ada")) == 2
     async with TCPPeer(data=tmp_path / "ada", name="ada") as ada, within(60, "the content to be removed"):
         while len(contents(tmp_path / "ada")) > 1:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # poll: nothing reports what is removed
         [stays, *_] = [post for post in await ada.room.history() if isinstance(post, Sent)]
         assert await stays.attachments[0].read() == b"stays"
         assert not [path for path in (tmp_path / "ada" / "content").iterdir() if path.suffix]

@@ -38,7 +38,7 @@ from p2pchat.runtime.connections import (
 )
 from p2pchat.runtime.strangers import SWEEP_ABOVE, Stranger, StrangerLimiter
 from tests.core.mesh.linked_peers import Key, Meeting, Post
-from tests.deadlines import WAIT, within
+from tests.deadlines import WAIT, until, within
 from tests.link_ends import CLIENT, SERVER, SETTINGS, Recorder, Streams, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
@@ -479,9 +479,7 @@ async def test_a_silent_stranger_is_closed_for_a_newcomer_from_elsewhere() -> No
     far = iter(["203.0.113.1", "203.0.113.1", ABROAD, ABROAD])
     host.strangers.host_of = lambda host: next(far)  # type: ignore[method-assign]
     silent = [await dial(HOME, host.port, timeout=60) for _ in range(2)]
-    async with within(WAIT, "two silent strangers"):
-        while host.strangers.count < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: host.strangers.count == 2, "two silent strangers")
     for stranger in host.strangers._far:
         stranger.heard_at -= 1.0
     client, recorder = await join(host)

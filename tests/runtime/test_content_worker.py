@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import threading
@@ -19,7 +18,7 @@ from p2pchat.errors import PeerClosed
 from p2pchat.protocol import Decoder, Lacks, Piece
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.storage.content import ContentStore
-from tests.deadlines import within
+from tests.deadlines import until
 
 PIECES = [bytes([number]) * PIECE_BYTES for number in range(3)]
 LEAVES = b"".join(map(leaf_of, PIECES))
@@ -49,13 +48,8 @@ class Owner:
         self.sent.setdefault(link, []).extend(decoder.feed(data))
         assert decoder.fault is None
 
-    async def until(self, what: str, is_true: Callable[[], bool]) -> None:
-        async with within(60, what):
-            while not is_true():
-                await asyncio.sleep(0.001)
-
     async def answer(self) -> Input:
-        await self.until("an answer", lambda: bool(self.inputs))
+        await until(lambda: self.inputs, "an answer")
         return self.inputs.pop(0)
 
 
@@ -110,7 +104,7 @@ async def test_small_files_that_wait_together_are_synced_before_anybody_hears_of
     for data in small:
         owner.worker.store_pieces(StorePieces(1, root_of(1000, leaf_of(data)), 1000, [(0, data)]))
     free.set()
-    await owner.until("all answers", lambda: len(owner.inputs) == 20)
+    await until(lambda: len(owner.inputs) == 20, "all answers")
     assert [step for step in steps if step == "told"] == steps[-20:] and steps[:40] == ["sync"] * 20 + ["rename"] * 20
     assert all(owner.worker.holds(root_of(1000, leaf_of(data)), 1000) for data in small)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
+from tests.deadlines import until
 
 LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 
@@ -83,13 +84,6 @@ class GatedStorage(MemoryStorage):
     def warm(self) -> None:
         if self.unwarmable is not None:
             raise self.unwarmable
-
-
-async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Wait for a condition that a thread fulfils."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.001)  # poll: threads cannot set an asyncio.Event
 
 
 class Hanging:
@@ -153,7 +147,7 @@ def storage() -> GatedStorage:
 async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
     peer = await join(net, "bob", storage, Settings(max_uncommitted_entries=100))
     await peer.broadcast("first")  # begins the log, so that later commits hold texts only
-    await until(lambda: peer._lifecycle.idle)
+    await until(lambda: peer._lifecycle.idle, "an idle peer")
     storage.commits.clear()
     yield peer
     storage.failing = None
@@ -168,7 +162,7 @@ async def test_texts_written_during_a_commit_go_in_together(bob: TCPPeer, storag
     storage.gate.clear()
     storage.waiting.clear()
     one = asyncio.create_task(bob.broadcast("one"))
-    await until(storage.waiting.is_set)
+    await until(storage.waiting.is_set, "a call of the storage")
     rest = [asyncio.create_task(bob.broadcast(str(number))) for number in range(200)]
     await asyncio.sleep(0)  # the tasks start
     assert not one.done()
@@ -212,7 +206,7 @@ async def test_nothing_is_sent_or_reported_before_it_is_durable(net: Mesh, bob: 
     storage.gate.clear()
     storage.waiting.clear()
     sending = asyncio.create_task(bob.broadcast("not yet"))
-    await until(storage.waiting.is_set)
+    await until(storage.waiting.is_set, "a call of the storage")
     await ada.rename("eve")  # comes over the same link, in order
     await bob.wait_user("eve", timeout=60)
     assert [post.text for post in await ada.history("room")] == ["first"]
@@ -230,7 +224,7 @@ async def test_received_entries_are_acknowledged_after_the_commit(
     storage.gate.clear()
     storage.waiting.clear()
     receipt = await ada.send("bob", "on whose disk?")
-    await until(storage.waiting.is_set)
+    await until(storage.waiting.is_set, "a call of the storage")
     assert receipt.status == "accepted"
     storage.gate.set()
     await receipt.delivered(timeout=60)
@@ -243,7 +237,7 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     storage.gate.clear()
     said = [f"{number} " + "x" * 2000 for number in range(3000)]  # 6 MB: far more than a link holds
     receipts = await ada.send_many("bob", said)
-    await until(lambda: bob._driver.paused)
+    await until(lambda: bob._driver.paused, "the pause")
     storage.gate.set()
     await receipts.delivered(timeout=60)
     assert not bob._driver.paused
@@ -258,7 +252,7 @@ async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
     events = bob.events(Message, consumer="bot")
     await (await net.peers[0].send_many("bob", ["one", "two"])).delivered(timeout=60)
     assert [(await anext(events)).text for _ in range(2)] == ["one", "two"]
-    await until(lambda: bob._lifecycle.idle)
+    await until(lambda: bob._lifecycle.idle, "an idle peer")
     return events
 
 
@@ -267,7 +261,7 @@ async def test_a_durable_ack_is_not_undone_by_a_commit_at_the_same_time(
 ) -> None:
     events = await two_messages(net, bob)
     await asyncio.gather(bob.rename("robert"), events.ack())  # the new name is an entry, with a commit of its own
-    await until(lambda: bob._lifecycle.idle)
+    await until(lambda: bob._lifecycle.idle, "an idle peer")
     places = [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
     assert places == sorted(places)
     assert places[-1] == storage.load([bob.me.key]).consumers["bot"]
@@ -345,7 +339,7 @@ async def test_a_storage_that_takes_nothing_is_reported_once(net: Mesh, bob: TCP
     warnings = bob.events(Warned)
     storage.failing = StorageError("the disk is full: make room")
     receipt = await ada.send("bob", "patience")
-    await until(lambda: storage.tried_out == 2)  # the first time at once, then after a second
+    await until(lambda: storage.tried_out == 2, "the second try")  # the first time at once, then after a second
     for text in ("refused", "refused again"):
         with pytest.raises(StorageError):
             await bob.broadcast(text)
@@ -366,7 +360,7 @@ async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works
     ada = await net.restart(ada)
     warned = await anext(warnings)
     assert (warned.code, "the database is damaged" in warned.text) == ("storage", True)
-    await until(lambda: storage.unread >= 2)
+    await until(lambda: storage.unread >= 2, "two unread results")
     await (await bob.broadcast("all else goes on")).delivered(timeout=60)
     assert missed.status == "accepted"
     storage.unreadable = None
@@ -457,7 +451,7 @@ async def test_a_peer_with_a_hanging_disk_closes_and_keeps_its_lock_until_it_ans
         ]
     assert not let_go.is_set()  # no other process may write there before it answers
     storage.gate.set()
-    await until(let_go.is_set)
+    await until(let_go.is_set, "the lock to be let go")
     assert storage.history(None)[-1].seq == 3  # as it happens this one was kept
 
 
@@ -489,7 +483,7 @@ async def test_a_crash_leaves_no_thread_and_fails_waiting_calls(net: Mesh, stora
     storage.gate.clear()
     storage.waiting.clear()
     saying = asyncio.create_task(peer.broadcast("lost"))
-    await until(storage.waiting.is_set)
+    await until(storage.waiting.is_set, "a call of the storage")
     killing = asyncio.create_task(peer._lifecycle.kill())
     with pytest.raises(PeerClosed):
         await saying
@@ -517,11 +511,11 @@ async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -
     disk = StorageWorker(storage, Settings(), None, inputs.append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(storage.waiting.is_set)
+    await until(storage.waiting.is_set, "a call of the storage")
     for ticket in (2, 3, 4):
         disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
     storage.gate.set()
-    await until(lambda: len(inputs) == 2)
+    await until(lambda: len(inputs) == 2, "both inputs")
     assert inputs == [Committed([1]), Committed([2, 3, 4])]
     assert [len(changes) for changes in storage.commits] == [1, 3]
     await disk.close()
@@ -533,7 +527,7 @@ async def test_the_driver_is_called_in_the_turn_of_the_answers(storage: GatedSto
     for ticket in (1, 2):
         inputs.clear()
         disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
-        await until(lambda: inputs)
+        await until(lambda: inputs, "an input")
         assert inputs == [Committed([ticket]), "all"]
     await disk.close()
 
@@ -550,10 +544,10 @@ async def test_memory_is_released_once_nothing_was_committed_for_a_while_after_m
     disk.on_quiet = lambda: calls.append("quiet")
     for ticket in range(1, 6):
         disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
-        await until(lambda: len(inputs) == len(storage.commits))
+        await until(lambda: len(inputs) == len(storage.commits), "an input for each commit")
         assert ticket > 2 or not calls
         if ticket == 3:
-            await until(lambda: "quiet" in calls)
+            await until(lambda: "quiet" in calls, "the call for quiet logs")
     await disk.close()
     assert calls == ["storage", "quiet"]
 
@@ -563,11 +557,11 @@ async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage)
     disk = StorageWorker(storage, Settings(), None, inputs.append)
     storage.failing = StorageError("broken")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: inputs)
+    await until(lambda: inputs, "an input")
     storage.failing = None
     disk.commit(Commit(2, 0, True, Change(meta={"a": "2"})))  # was under way when the first failed
     disk.commit(Commit(3, 1, True, Change(meta={"a": "3"})))
-    await until(lambda: len(inputs) == 2)
+    await until(lambda: len(inputs) == 2, "both inputs")
     assert inputs == [CommitFailed(0, "broken"), Committed([3])]
     assert storage.load([]).meta == {"a": "3"}
     await disk.close()
@@ -579,7 +573,7 @@ async def test_storage_that_breaks_its_contract_is_reported_and_stores_nothing(s
     disk = StorageWorker(storage, Settings(), None, inputs.append)
     storage.failing = ZeroDivisionError("a bug")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: reported)
+    await until(lambda: reported, "the report")
     assert [type(input) for input in inputs] == [CommitFailed]
     await disk.close()
 
@@ -592,9 +586,9 @@ async def test_storage_that_cannot_be_warmed_still_stores(
     monkeypatch.setattr("p2pchat.runtime.storage_worker.WARM_AFTER", 0.001)
     storage.unwarmable = ZeroDivisionError("a bug")
     disk = StorageWorker(storage, Settings(), None, inputs.append)
-    await until(lambda: reported)
+    await until(lambda: reported, "the report")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: inputs)
+    await until(lambda: inputs, "an input")
     assert inputs == [Committed([1])]
     await disk.close()
 
@@ -603,7 +597,7 @@ async def test_reads_are_answered_during_a_long_commit(storage: GatedStorage) ->
     disk = StorageWorker(storage, Settings(), None, Inputs().append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(storage.waiting.is_set)
+    await until(storage.waiting.is_set, "a call of the storage")
     assert await disk.read(lambda: storage.places(0, 10)) == []
     with pytest.raises(KeyError):
         await disk.read(lambda: dict[str, str]()["x"])
@@ -615,7 +609,7 @@ async def test_low_disk_space_is_reported(storage: GatedStorage, tmp_path: Path)
     inputs = Inputs()
     disk = StorageWorker(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, inputs.append)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: Committed([1]) in inputs)
+    await until(lambda: Committed([1]) in inputs, "the commit")
     assert inputs == [DiskLow(DiskLevel.NOTHING), Committed([1])]
     await disk.close()
 

@@ -37,19 +37,12 @@ from p2pchat.runtime.nats_connection import NKEY_PURPOSE, EngineOptions, _checke
 from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport, open_piece
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session
-from tests.deadlines import WAIT, within
+from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, NatsServer, missing, resized
 from tests.nats import Message as Carried
 
 SERVER = parse_servers("127.0.0.1:4333")
 KEY = bytes(range(32))  # of the network
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
-    async with within(WAIT, what):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def read_to_the_end(reader: asyncio.StreamReader) -> None:
@@ -602,7 +595,7 @@ async def test_peers_that_listen_on_no_socket_chat(engine: NatsServer, tmp_path:
             await ada.broadcast("said while cyd is away")
             cyd = await start("cyd")  # the address book has the relayed endpoints
             while [message.text for message in await cyd.history(cyd.room)] != ["said while cyd is away"]:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # poll: the history is read, and its storage answers
             await (await cyd.send("ada", "back")).delivered()
 
 

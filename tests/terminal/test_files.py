@@ -30,7 +30,7 @@ def files(home: Path) -> Path:
 async def arrived(path: Path, size: int) -> bytes:
     async with within(60, f"{path.name} with {size} bytes"):
         while not (path.exists() and path.stat().st_size == size):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # poll: another process writes it
     return path.read_bytes()
 
 
@@ -100,7 +100,7 @@ async def test_a_dropped_file_is_sent_after_enter(terminal: OpenTerminal, peer: 
     await ada.shows("ada: [small plan.txt, 8 bytes]")
     async with within(60, "both messages"):
         while len(found := await bob.room.history()) < 2:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
     assert [(post.text, len(post.attachments)) for post in found] == [("dropped", 1), ("", 1)]
 
 

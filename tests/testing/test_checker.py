@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from p2pchat.core.log import LogId, message_id
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
@@ -322,6 +324,7 @@ def test_a_fault_names_the_line_in_the_other_log() -> None:
     assert str(fault) == "bob:3: order: Z.1 came before A.1, which was sent before it (ada:3)"
 
 
+@pytest.mark.long
 def test_long_logs_are_checked_in_linear_time() -> None:
     """Check 100,000 lines: quadratic time would exceed the time limit of a test."""
     one, two, three = ada(), bob(), Writer("cyd").listening()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.amounts import sample
+
 pytest_plugins = "pytester"
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,19 +49,23 @@ def test_a_mesh_runs_in_each_mode(
     run(pytester, monkeypatch, test, *words).assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("test", "words", "says"),
-    [
-        (PLAIN, ["-o", "asyncio_mode=strict"], "pytest-asyncio is in strict mode: mark the test with @pytest.mark.*"),
-        (PLAIN, ["-p", "no:asyncio"], "no plugin runs async tests: install pytest-asyncio, then mark *"),
-        (MARKED.replace("async def", "def").replace("await ", ""), [], "the test is not async: write `async def`, *"),
-        (OF_ANYIO, ["-o", "asyncio_mode=strict"], "anyio runs the test, and pytest-asyncio the fixture: mark *"),
-    ],
-    ids=["strict", "no plugin", "not async", "anyio beside pytest-asyncio"],
-)
+STRICT = ["-o", "asyncio_mode=strict"]
+WRONG = {
+    "strict": (PLAIN, STRICT, "pytest-asyncio is in strict mode: mark the test with @pytest.mark.*"),
+    "no plugin": (PLAIN, ["-p", "no:asyncio"], "no plugin runs async tests: install pytest-asyncio, then mark *"),
+    "not async": (
+        MARKED.replace("async def", "def").replace("await ", ""), [], "the test is not async: write `async def`, *"
+    ),
+    "anyio too": (OF_ANYIO, STRICT, "anyio runs the test, and pytest-asyncio the fixture: mark *"),
+}  # fmt: skip
+
+
+@pytest.mark.sampled  # each is a run of pytest
+@pytest.mark.parametrize("wrong", sample([*WRONG], every=2))
 def test_a_test_that_cannot_use_it_fails_with_what_to_do(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, test: str, words: list[str], says: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
+    test, words, says = WRONG[wrong]
     result = run(pytester, monkeypatch, test, *words)
     result.assert_outcomes(errors=1, warnings=result.parseoutcomes().get("warnings", 0))
     result.stdout.fnmatch_lines([f"*p2pchat_mesh cannot be used here: {says}"])

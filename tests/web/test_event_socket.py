@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings, create_app
+from tests.deadlines import until
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening
 from tests.web.websocket_client import connect
@@ -363,9 +364,7 @@ async def test_a_session_that_catches_up_takes_one_of_the_answers_of_its_account
     key = served.gateway.accounts.find("zoe").key
     async with served.gateway.answers.hold(key):
         connecting = asyncio.create_task(_hear_first(served, first))
-        async with asyncio.timeout(60):
-            while not served.gateway.answers._held[key]._waiters:
-                await asyncio.sleep(0.01)
+        await until(lambda: served.gateway.answers._held[key]._waiters, "the second caller to wait")
         assert served.gateway.hub.count == 1 and not connecting.done()
     assert await connecting == "meanwhile"
 

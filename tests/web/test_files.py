@@ -272,7 +272,7 @@ async def test_a_file_that_is_not_here_is_fetched_when_it_is_wanted(home: Path) 
             await terry.send("room", "", files=[("a.bin", DATA), ("b.bin", DATA + b"x")])
             async with within(60, "the message at the gateway"):
                 while not (found := (await ada.get("/messages?conversation=room")).json()):
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # poll: a gateway is asked
             id = found[0]["id"]
             assert [file["here"] for file in found[0]["files"]] == [False, False]
             whole = await ada.get(f"/files/{id}/0", params={"wait": 60})
@@ -281,7 +281,7 @@ async def test_a_file_that_is_not_here_is_fetched_when_it_is_wanted(home: Path) 
             await terry.send("room", "later", files=[("c.bin", DATA[::-1])])
             async with within(60, "the message at the gateway"):
                 while len(found := (await ada.get("/messages?conversation=room")).json()) < 2:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # poll: a gateway is asked
         id = found[1]["id"]
         async with served.client("ada") as ada:  # nobody who has it is linked
             waits = await ada.get(f"/files/{id}/0")
@@ -302,13 +302,13 @@ async def test_who_stops_waiting_for_a_file_ends_the_requests_for_it(home: Path)
             await una.send("room", "", files=[("a.bin", DATA)])
             async with within(60, "the message at the gateway"):
                 while not (found := (await ada.get("/messages?conversation=room")).json()):
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # poll: a gateway is asked
         id = found[0]["id"]
         async with served.client("ada") as ada:
             asking = asyncio.create_task(ada.get(f"/files/{id}/0", params={"wait": 60}))
             async with within(60, "the request"):
                 while (await ada.delete(f"/files/{id}/0")).status_code == 204 and not asking.done():
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # poll: a gateway is asked
             assert (await asking).status_code == 202
 
 

@@ -15,9 +15,9 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from p2pchat.web import Pace, WebSettings
+from tests.amounts import OPENAPI_EXAMPLES
 from tests.web.conftest import Served
 
-EXAMPLES = 5  # requests for each call and each way to generate them
 # What is refused here although its shape is right, for a reason that a shape cannot give: what a name is, and what a
 # path may hold, that two parameters belong together, that a search needs a letter.
 NOT_ALL_SAID = (
@@ -40,6 +40,7 @@ async def described(serve: Callable[..., Any]) -> Served:
     return served
 
 
+@pytest.mark.sampled
 async def test_every_call_answers_as_described(described: Served) -> None:
     tried = await asyncio.to_thread(compare_all, described.url, described.tokens["ada"])
     assert {f"GET /v1/{name}" for name in ("messages", "presence", "conversations", "users")} < tried
@@ -65,7 +66,7 @@ def compare(operation: APIOperation, session: requests.Session) -> None:  # type
     unsaid: list[Any] = [positive_data_acceptance] if any(part in operation.label for part in NOT_ALL_SAID) else []
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=OPENAPI_EXAMPLES,
         deadline=None,
         database=None,
         derandomize=True,

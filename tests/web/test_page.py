@@ -205,6 +205,7 @@ async def test_an_owner_is_asked_before_members_change_and_who_was_removed_canno
     await zoe.page.keyboard.press("Escape")
 
 
+@pytest.mark.long
 async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Scene) -> None:
     zoe, yan, terry, gateway = scene.zoe, scene.yan, scene.terry, scene.gateway
     await asyncio.gather(zoe.go("Room"), yan.go("Room"))
@@ -230,6 +231,7 @@ async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Sce
         assert texts.index("written offline 1") < texts.index("written offline 2")
 
 
+@pytest.mark.long
 async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
@@ -547,6 +549,7 @@ async def violations(one: Visitor) -> Any:
     return await one.page.evaluate(AXE)
 
 
+@pytest.mark.long
 async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(scene: Scene) -> None:
     zoe, yan = scene.zoe, scene.yan
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")

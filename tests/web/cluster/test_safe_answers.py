@@ -15,10 +15,10 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.web import WebSettings
 from p2pchat.web.cluster.placement import hosts_of
-from tests.deadlines import WAIT, within
+from tests.deadlines import WAIT, until, within
 from tests.web.chat_client import chatting
 from tests.web.cluster.site import Gate, Site, missing, site
-from tests.web.cluster.test_membership import KeepingServer, cluster_of, engine, until
+from tests.web.cluster.test_membership import KeepingServer, cluster_of, engine
 from tests.web.cluster.test_moving_sessions import Doors, doors
 from tests.web.socketio_client import socket
 from tests.web.test_event_socket import calling
@@ -70,20 +70,7 @@ async def texts(gate: Gate, token: str) -> list[str]:
 
 @with_site
 async def test_a_safe_answer_means_that_the_standby_has_the_message(tmp_path: Path) -> None:
-    async with site(tmp_path, words=("--safe",)) as one:
-        tokens = await one.accounts(["ada", "bob"])
-        home, standby, third = await places(one, "ada")
-        await send_until_safe(home, tokens["ada"])
-        answer = await send(home, tokens["ada"], "the last words")
-        home.kill()
-        assert answer["safe"] is True
-        assert (await texts(standby, tokens["ada"]))[-1] == "the last words"
-        answer = await send(third, tokens["ada"], "at another door")  # it has the standby left
-        assert answer["safe"] is True
-
-
-@with_site
-async def test_a_standby_that_hangs_makes_no_message_safe_until_it_is_back(tmp_path: Path) -> None:
+    """None is safe while the standby hangs; then one is, and the standby has it when the home is killed."""
     async with site(tmp_path, words=("--safe",)) as one:
         tokens = await one.accounts(["ada", "bob"])
         home, standby, third = await places(one, "ada")
@@ -99,6 +86,13 @@ async def test_a_standby_that_hangs_makes_no_message_safe_until_it_is_back(tmp_p
         elsewhere = await send(third, tokens["ada"], "once", "key1")
         assert (elsewhere["id"], elsewhere["safe"]) == (unsafe["id"], True)
         assert (await texts(standby, tokens["ada"])).count("once") == 1
+
+        answer = await send(home, tokens["ada"], "the last words")
+        home.kill()
+        assert answer["safe"] is True
+        assert (await texts(standby, tokens["ada"]))[-1] == "the last words"
+        answer = await send(third, tokens["ada"], "at another door")  # it has the standby left
+        assert answer["safe"] is True
 
 
 # ---- every door
