@@ -1,4 +1,4 @@
-"""Fetches of a session, and the numbers by which its user names files.
+"""Fetches of files in one session, as tasks; and the numbers by which its user names files.
 
 Each fetch is a task, so a person can type on, and other commands of a program are answered meanwhile.
 """

@@ -21,7 +21,7 @@ from p2pchat.web.catch_up import REPEATED, Separations, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
-from p2pchat.web.fetches import Fetches
+from p2pchat.web.file_fetches import Fetches
 from p2pchat.web.file_links import FileLinks
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache

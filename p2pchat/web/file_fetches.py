@@ -1,4 +1,4 @@
-"""Files that accounts wait for, on their way from other peers to the disk of the gateway.
+"""Fetches of files that accounts ask for, from other peers to the disk of the gateway, until nobody asks any more.
 
 Each is fetched until it is here, or until nobody has asked for it for a while. Whatever has come stays, and the next
 fetch continues there.
