@@ -1,4 +1,4 @@
-"""Delivery and read receipts of one's own messages.
+"""Delivery and read receipts of one's own messages, and the wait for them: who has a message, and who lacks it.
 
 A Receipt holds no state: its properties read the ReceiptTracker. The tracker keeps, for each log of one's own,
 the number up to which each member has it and has read it. Nothing is kept for a single message; a future exists only

@@ -1,4 +1,4 @@
-"""Loading of what a starting node needs.
+"""Loading of what a starting node needs: the tips of logs and small records, never all entries.
 
 It takes milliseconds however much is stored: no statement here reads all entries.
 """

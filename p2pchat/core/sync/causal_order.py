@@ -1,4 +1,4 @@
-"""Causal delivery of entries.
+"""Causal order of display: how long an entry waits for those that it follows, and when it is shown with a gap.
 
 An entry is shown after the entries that it answers (`re`) and follows (`after`). If one of them is missing, the entry
 waits, and later entries of its log behind it: at most 300 s while the missing entry is on its way, and 30 s otherwise.

@@ -1,4 +1,4 @@
-"""Ingest of entries from other peers and from files.
+"""Ingest of entries from other peers and from files: what of a batch is taken, dropped, or proof of a fork.
 
 A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
 on what is held (validation.py). When a head fails, the good batches before it are kept. When the author signed another

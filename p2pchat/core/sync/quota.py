@@ -1,4 +1,4 @@
-"""Quotas: how much is stored of each user.
+"""Quotas: how much is stored of each user, of unknown users together, and of anybody on a nearly full disk.
 
 Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch. The sum of a user's
 bytes is requested from storage only when it matters: not while everything stored here, of all users together, leaves

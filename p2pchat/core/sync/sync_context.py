@@ -1,4 +1,4 @@
-"""The context that the machines of synchronisation share: what belongs to all of them, and to each step.
+"""The context of all machines of synchronisation: remotes, who shares a conversation, limits on new logs, owed marks.
 
 It holds the remotes (remote_state.py), says with which of them a conversation is shared, bounds what links to unknown
 peers may have remembered and looked up, and sends the marks that a step owes.

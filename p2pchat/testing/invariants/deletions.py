@@ -1,4 +1,4 @@
-"""Invariants of deletion.
+"""Invariants of deletion: it changes no mark, no sum and no receipt, and what was deleted stays away.
 
 What is deleted on one peer changes no mark, no sum and no receipt, and stays away. In a history with deletions some
 entries are nowhere any more: a peer that lacks them, or what builds on them, is not expected to get them. The fields
