@@ -15,6 +15,7 @@ from p2pchat.web.cluster.engine_store import REQUESTS, StoreOptions
 from p2pchat.web.cluster.membership import ALIVE, Cluster
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.rate_limit import TooMany
+from tests.deadlines import until
 from tests.nats import missing
 from tests.web.cluster.test_membership import (
     STREAM,
@@ -23,7 +24,6 @@ from tests.web.cluster.test_membership import (
     cluster_of,
     doors_of,
     known,
-    until,
     until_held,
 )
 

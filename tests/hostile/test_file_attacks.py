@@ -210,7 +210,8 @@ async def test_a_hundred_thousand_offers_neither_stop_the_chat_nor_the_files_of_
     async with within(60, "the file of another member"):
         assert (await arrived).name == "mine"
     requests = honest.ada._driver.node.sync.transfers.requests
-    assert len(requests._requests) <= content_requests.MAX_WAITING + 2 * content_requests.MAX_AT_ONCE
+    at_once = content_requests.AT_ONCE_BYTES // content_requests.LEAST_CHARGE
+    assert len(requests._requests) <= content_requests.MAX_WAITING + 2 * at_once
 
 
 # ---- pulls

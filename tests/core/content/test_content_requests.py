@@ -18,12 +18,12 @@ from p2pchat.core.inputs import (
     PiecesStored,
 )
 from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
-from p2pchat.protocol import Lacks, Peers
+from p2pchat.protocol import PIECE_BYTES, Lacks, Peers
 from tests.core.content.test_transfers import done, give, pulls
 from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World
 
 SMALL = 1000
-LARGE = content_requests.PIECE_BYTES  # counts as much as any larger one
+LARGE = PIECE_BYTES  # counts as much as any larger one
 LARGE_OF_ONE = content_requests.OF_ONE_BYTES // LARGE
 
 
