@@ -851,9 +851,13 @@ class ReceiptTracker:
         return sorted({*holders})
 
     def holders_of_files(self, log: LogId, seq: int) -> list[UserId]:
-        """Return the members who are known to have all files of a message; sorted."""
+        """Return the members who are known to have all files of a message; sorted.
+
+        Of the users of this peer those it is for, as in deliveries.
+        """
         found = [set(self.file_holders(log, file)) for file in self._files.get((log, seq), ())]
-        return sorted(set.intersection(*found) - {log.user}) if found else []
+        having = set.intersection(*found) - {log.user} if found else set[UserId]()
+        return sorted(having - (self._hosted - {*self.members(log, seq)}))
 
     def count_files(self, log: LogId, seq: int, file: FileRef) -> tuple[int, int]:
         """Return how many members have a file of a message, and how many it is for; its writer does not count."""

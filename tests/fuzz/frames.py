@@ -39,7 +39,7 @@ CODES = {"malformed", "limit"}
 WORDS = [
     *(f'"t":"{kind}"'.encode() for kind in (
         "hello", "welcome", "go", "ping", "pong", "bye", "peers", "here", "digest", "have", "want", "entries", "read",
-        "typing", "file", "file_end")),
+        "typing", "file", "file_end", "pull", "lacks", "holds")),
     *(f'"{field}":'.encode() for field in (
         "v", "nonce", "id", "sig", "proof", "net", "run", "n", "code", "text", "port", "at", "linked", "gone", "users",
         "more", "sum", "sums", "span", "names", "marks", "ask", "end", "full", "c", "u", "tips", "older", "r", "first",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import json
 import re
 import struct
 import zlib
@@ -19,7 +20,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import FilePayload, expect
 
-from tests.web.browser import CHROMIUM, Scene, Visitor, opened, started
+from tests.web.browser import CHROMIUM, GatewayProcess, Scene, Visitor, opened, started
 from tests.web.test_page import AXE
 
 pytestmark = [
@@ -224,6 +225,45 @@ async def test_a_large_file_of_a_terminal_is_fetched_when_somebody_asks_for_it(s
     async with yan.page.expect_download() as downloading:
         await yan.do("large", "Download large.bin, 12 MB")
     assert Path(await (await downloading.value).path()).read_bytes() == large.read_bytes()
+
+
+async def test_the_ticks_of_a_file_say_who_has_it(scene: Scene) -> None:
+    zoe = scene.zoe
+    await sent(scene, ("held.txt", "text/plain", b"who has it"), text="held")
+    ticks = (await zoe.sees("held")).locator(".ticks")
+    await expect(ticks).to_have_text(re.compile(r"✓ \d/2 · file 2/2"))
+    await ticks.click()
+    await expect(zoe.page.get_by_role("dialog").get_by_role("heading", name="Have the file")).to_be_visible()
+    await expect(zoe.page.get_by_role("dialog").get_by_text("gate")).to_have_count(0)  # it was for the others
+    await zoe.shot("files-receipts-light")
+    await zoe.page.keyboard.press("Escape")
+    await zoe.closed()
+
+
+async def test_a_file_that_was_removed_at_the_gateway_says_who_has_it(scene: Scene, tmp_path: Path) -> None:
+    zoe, yan, terry, gateway = scene.zoe, scene.yan, scene.terry, scene.gateway
+    small = tmp_path / "kept.txt"
+    small.write_bytes(b"terry's")
+    process = await started(terry.home, "send", "room", "kept", "--file", str(small), "--data", str(terry.home / "t"))
+    assert await process.wait() in (0, 3)
+    await zoe.page.get_by_role("button", name="Download kept.txt, 7 bytes").wait_for()
+    [id] = [row["id"] for row in await history(gateway) if row["text"] == "kept"]
+    process = await started(terry.home, "forget-file", id, "--data", str(gateway.home / "g"))
+    while await process.wait():  # until terry's peer is known to have it
+        process = await started(terry.home, "forget-file", id, "--data", str(gateway.home / "g"))
+    for one, name in ((zoe, "light"), (yan, "phone-dark")):
+        await one.page.reload()
+        said = (await one.sees("kept")).locator(".hint")
+        await expect(said).to_have_text("7 bytes. Not kept here any more: 1 member has it")
+        await one.shot(f"files-forgotten-{name}")
+    await yan.do("kept", "Get kept.txt, 7 bytes")
+    await expect(zoe.page.get_by_role("button", name="Download kept.txt, 7 bytes")).to_be_visible()
+
+
+async def history(gateway: GatewayProcess) -> list[dict[str, Any]]:
+    """Return the messages of the room at the gateway."""
+    process = await started(gateway.home, "history", "room", "--json", "--data", str(gateway.home / "g"))
+    return [json.loads(line) for line in (await process.communicate())[0].splitlines()]
 
 
 async def test_files_are_reached_with_keys_and_have_names(scene: Scene) -> None:
