@@ -43,6 +43,8 @@ MAX_OF_UNKNOWN_PEERS = 50_000  # contents that unknown peers say they have; as M
 # log. What is left out is asked again before the next digest. Guesses, as the next two.
 SAID_A_SECOND = 50
 SAID_BURST = 2_000
+MAX_HOLDERS = 4_096  # of one content, of whom unknown ones are believed; as receipts of one branch
+EVENTS_BURST = 15  # seconds' worth of events about what unknown peers have; as about users who wrote (presence.py)
 CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
 CHECKED_BURST = 2 * MAX_ASKED_UNKNOWN
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
@@ -102,6 +104,8 @@ class FileReceipts:
         self._holders: dict[str, set[PeerId]] = {}  # by root
         self._said_by_unknown: Shares[tuple[str, PeerId]] = Shares(MAX_OF_UNKNOWN_PEERS)
         self._said = RateLimit(SAID_A_SECOND, SAID_BURST)
+        rate = sync.ctx.settings.unknown_events_a_second
+        self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self._gone: dict[str, None] = {}
         self._named = named
@@ -136,17 +140,15 @@ class FileReceipts:
         conversation = self._sync.conversations.by_id.get(log.conversation)
         if conversation is None:
             return []
-        found = {user for peer in self.holders(root) for user in self._users_at(peer)}
+        remotes = self._sync.remotes.values()
+        linked = {remote.link.peer: remote.link.users for remote in remotes if remote.link.has_listed_users}
+        found: set[UserId] = set()
+        for peer in self.holders(root):
+            found.update(linked[peer] if peer in linked else self._rosters.guests(peer) or (peer,))
         return sorted(user for user in found if self._is_reader(conversation, user))
 
     def _is_reader(self, conversation: ConversationState, user: UserId) -> bool:
         return user not in self._sync.hosted and conversation.is_member(user)
-
-    def _users_at(self, peer: PeerId) -> Iterable[UserId]:
-        for remote in self._sync.remotes.values():
-            if remote.link.peer == peer and remote.link.has_listed_users:
-                return remote.link.users
-        return self._rosters.guests(peer) or (peer,)
 
     # ---- content that messages name
 
@@ -341,7 +343,8 @@ class FileReceipts:
             self._ctx.emit(Counted("file_receipts_limited"))
             return False
         if has and not remote.link.known:
-            if not self._said_by_unknown.make_room(line, self._withdraw):
+            is_full = len(self.holders(root)) >= MAX_HOLDERS
+            if is_full or not self._said_by_unknown.make_room(line, self._withdraw):
                 self._ctx.emit(Counted("file_receipts_full"))
                 return True
             self._said_by_unknown.add((root, peer), line)
@@ -371,7 +374,7 @@ class FileReceipts:
         file = next((file for file in files if file.root == root), None)
         if file is not None and conversation is not None:
             users = tuple(sorted(user for user in remote.link.users if self._is_reader(conversation, user)))
-            if users:
+            if users and (remote.link.known or self._events.take(self._ctx.now.mono)):
                 self._ctx.emit(FileHeld(log, seq, file, users, has))
 
 

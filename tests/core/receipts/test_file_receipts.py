@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.inputs import ContentKept, ContentRemoved, HeldFound, WriteRequest
 from p2pchat.core.log import FileRef, Ref, ref_key
@@ -245,3 +246,25 @@ def test_who_fills_the_places_of_unknown_peers_gives_way_to_others(monkeypatch: 
     assert sync.users_having(log, roots[2]) == []
     ada.world.pass_time(1.5)
     assert len(ada.storage.load([]).holders) == 3
+
+
+def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 1)
+    ada, log, _ = holder()
+    bob = linked(ada, "bob")
+    roots = [f"{n:064x}" for n in range(50)]
+    for n, root in enumerate(roots):
+        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", root),)))
+    told(bob)
+    bob.say(Holds(has=roots))
+    assert len(done(ada, out.FileHeld)) == Settings().unknown_events_a_second
+    assert all(ada.node.sync.file_receipts.users_having(log, root) == [IDS["bob"]] for root in roots)
+
+
+def test_of_one_content_so_many_unknown_peers_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_receipts, "MAX_HOLDERS", 1)
+    ada, log, _ = holder()
+    for name in ("bob", "cyd"):
+        far = linked(ada, name)
+        far.say(Holds(has=[ROOT]))
+    assert ada.node.sync.file_receipts.users_having(log, ROOT) == [IDS["bob"]]
