@@ -40,6 +40,7 @@ from p2pchat.server import Server
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)
 TAKEN_EVERY_BYTES = WINDOW_BYTES // 4  # passed on; then the far end is told
 PIECE_BYTES = 128 << 10  # of one piece; NATS takes 1 MiB unless its operator lowered that. A guess
+JOINED_BYTES = 4096  # received pieces are joined up to this while nobody reads: one of two bytes takes 60 of memory
 HEAD_BYTES = 9  # of a piece: its kind and its number
 VERSION = b"1"  # of this protocol, in an open
 
@@ -182,7 +183,7 @@ class Pipe(BufferedTransport):
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self._sent_bytes = 0  # ever published
         self._taken_bytes = 0  # of them, passed on by the far end
-        self._unread: deque[bytes] = deque()
+        self._unread: deque[bytes | bytearray] = deque()
         self._unread_bytes = 0
         self._got_bytes = 0  # ever received
         self._told_bytes = 0  # of them, told as taken
@@ -257,8 +258,16 @@ class Pipe(BufferedTransport):
         else:
             self._got_bytes += len(data) - 8
             self._unread_bytes += len(data) - 8
-            self._unread.append(data[8:])
+            self._keep(data[8:])
             self._read()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what was received. Small pieces are joined, or a window of them would take 30 times its bytes."""
+        last = self._unread[-1] if self._unread else b""
+        if isinstance(last, bytearray) and len(last) + len(data) <= JOINED_BYTES:
+            last += data
+        else:
+            self._unread.append(bytearray(data) if len(data) < JOINED_BYTES else data)
 
     def fault(self, what: str) -> None:
         """Break the pipe: the engine, or whoever else may publish there, did what it must not."""
@@ -277,7 +286,7 @@ class Pipe(BufferedTransport):
         while self._unread and self._reading and not self._lost:
             data = self._unread.popleft()
             self._unread_bytes -= len(data)
-            hand_over(data, self.protocol)
+            hand_over(bytes(data), self.protocol)
         read_bytes = self._got_bytes - self._unread_bytes
         if read_bytes - self._told_bytes >= TAKEN_EVERY_BYTES:
             self._told_bytes = read_bytes

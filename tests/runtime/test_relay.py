@@ -34,7 +34,7 @@ from p2pchat.nats_client import parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
 from p2pchat.runtime.nats_connection import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey
-from p2pchat.runtime.relay import WINDOW_BYTES, RelayTransport, open_piece
+from p2pchat.runtime.relay import JOINED_BYTES, WINDOW_BYTES, RelayTransport, open_piece
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
@@ -123,6 +123,23 @@ async def test_a_reader_that_stops_stops_the_writer_after_one_window(engine: Nat
         assert here[1].transport.get_write_buffer_size() == 2 * WINDOW_BYTES
         there[1].transport.resume_reading()
         assert len(await there[0].readexactly(3 * WINDOW_BYTES)) == 3 * WINDOW_BYTES
+
+
+async def test_a_window_of_small_pieces_takes_little_more_than_its_bytes(engine: NatsServer) -> None:
+    """Before: each piece was an object, so a link that is not read took up to 30 MiB."""
+    pieces, data = 20_000, os.urandom(40_000)
+    async with connected(engine.url) as (_, _, here, there), within(WAIT, "the bytes"):
+        there[1].transport.pause_reading()
+        for at in range(0, 2 * pieces, 2):
+            here[1].write(data[at : at + 2])
+            if at % 1000 == 0:
+                await asyncio.sleep(0)  # the engine's connection takes them
+        there[1].write(b"marker")
+        assert await here[0].readexactly(6) == b"marker"
+        await until(lambda: there[1].transport._unread_bytes == len(data), "all pieces")
+        assert len(there[1].transport._unread) <= 1 + len(data) // JOINED_BYTES
+        there[1].transport.resume_reading()
+        assert await there[0].readexactly(len(data)) == data
 
 
 async def test_nobody_there_is_refused_at_once_and_a_peer_that_ended_is_noticed(engine: NatsServer) -> None:
