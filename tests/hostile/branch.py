@@ -34,7 +34,22 @@ from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network_and_invites import Network, load_network
-from p2pchat.protocol import Digest, Frame, Have, Here, Hosted, Lacks, Mark, Naming, Peers, Ping, Pong, Pull, ReadFrame
+from p2pchat.protocol import (
+    Digest,
+    Frame,
+    Have,
+    Here,
+    Holds,
+    Hosted,
+    Lacks,
+    Mark,
+    Naming,
+    Peers,
+    Ping,
+    Pong,
+    Pull,
+    ReadFrame,
+)
 from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
 
 SILENT = 8  # connections from each address that say nothing; no address may have more
@@ -113,7 +128,7 @@ class Sybil(Attacker):
         sent["addresses"] += len(ports)
 
     def files(self) -> Iterator[Frame]:
-        """Name files that never come, and ask for content that nobody has."""
+        """Name files that never come, ask for content that nobody has, and say that it is here and is not."""
         for _ in range(MANY // 5):
             pen, now = LogWriter(self.invent(), self.room), _now()
             named = tuple(
@@ -123,6 +138,9 @@ class Sybil(Attacker):
             root = named[0].root
             yield Pull(next(_numbers), pen.log.conversation, pen.log.user, pen.log.run, 1, root, 0, 0)
             yield Lacks(next(_numbers), [(0, 100)])
+            roots = [file.root for file in named]
+            yield Holds(roots, roots)
+            yield Holds(roots, lacks=roots)
             sent["files"] += 1
 
     def invented_marks(self) -> Iterator[Frame]:
