@@ -99,6 +99,10 @@ class Shares(Generic[Item]):
         each = self._each if each is None else each
         return all(self.taken[line[:depth]] + amount <= each for depth in range(1, len(line) + 1))
 
+    def left(self, line: Line) -> int:
+        """Return how much room there is below each node of a line."""
+        return min(self._each - self.taken[line[:depth]] for depth in range(1, len(line) + 1))
+
     def add(self, item: Item, line: Line, amount: int = 1) -> None:
         """Count an item, or more of it; it stays in its first line. The limits are not checked here."""
         line, former = self._items.get(item, (line, 0))

@@ -6,9 +6,10 @@ requests without a program are active at a time, or many of small files. One for
 next.
 
 Content that comes by itself is charged to the writer of the message, or for an unknown user to where that user comes
-from (quota.py). A message whose writer has no room left is shown like any other: its content comes when it is asked
-for. The charge stands in `meta`, and nowhere in memory, until the content is removed from the disk, which gives the
-writer that room back. Content that a program has removed does not come by itself again.
+from (quota.py). There a user of a gateway has a part of what is left, as for texts. A message whose writer has no room
+left is shown like any other: its content comes when it is asked for. The charge stands in `meta`, and nowhere in
+memory, until the content is removed from the disk, which gives the writer that room back. Content that a program has
+removed does not come by itself again.
 
 The same parties share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
 many that never come, or come slowly. While little of the disk is free, only content from contacts comes by itself.
@@ -29,7 +30,7 @@ from p2pchat.core.effects import Counted
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of
 from p2pchat.core.shares import Line, Shares
 from p2pchat.core.stored_facts import LogFacts
-from p2pchat.core.sync.quota import line_of
+from p2pchat.core.sync.quota import OF_CONTACT, line_of
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES, UserId
 
@@ -37,6 +38,7 @@ Source = tuple[LogId, int]  # a message that names the content
 
 PREFIX = "fetch:"  # in meta, before a root: what is requested
 CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from: the bytes that came by themselves
+ACCOUNT = "/"  # in a payer, between a peer with its address and an unknown user who is not that peer's own
 CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
 MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
@@ -71,7 +73,7 @@ class ContentRequest:
     @property
     def party(self) -> Line:
         """The party that has its turn: a contact, or where an unknown user comes from; "" for programs."""
-        return (self.payer,) if self.of_contacts else line_of(self.payer)
+        return (self.payer,) if self.of_contacts else line_of(_place_of(self.payer))
 
     @property
     def of_contacts(self) -> bool:
@@ -419,12 +421,22 @@ class ContentRequests:
     # ---- charges
 
     def _payer(self, user: UserId) -> str:
-        return self._sync.quota.payer_of_stored(user) or user
+        place = self._sync.quota.payer_of_stored(user)
+        line = line_of(place) if place else ()
+        is_account = line and line[-1] != user and not place.startswith(OF_CONTACT)
+        return f"{place}{ACCOUNT}{user}" if is_account else place or user
 
     def _has_room(self, request: ContentRequest) -> bool:
-        if is_user(request.payer):
-            return self._charged.get(request.payer, 0) + request.charged <= self._ctx.settings.auto_fetch_user_bytes
-        return self._of_unknown.has_room(line_of(request.payer), request.charged)
+        payer, settings = request.payer, self._ctx.settings
+        charged = self._charged.get(payer, 0) + request.charged
+        if is_user(payer):
+            return charged <= settings.auto_fetch_user_bytes
+        line = line_of(_place_of(payer))
+        if ACCOUNT in payer:
+            part = self._of_unknown.left(line) // settings.branch_part_of_user
+            if charged > max(settings.branch_bytes_of_user, part):
+                return False
+        return self._of_unknown.has_room(line, request.charged)
 
     def _charge(self, payer: str, more: int) -> None:
         self._set_charge(payer, more)
@@ -435,7 +447,7 @@ class ContentRequests:
         if is_user(payer):
             return
         if more > 0:
-            self._of_unknown.add(payer, line_of(payer), more)
+            self._of_unknown.add(payer, line_of(_place_of(payer)), more)
         else:
             self._of_unknown.reduce(payer, -more)
 
@@ -443,3 +455,8 @@ class ContentRequests:
 def is_user(payer: str) -> bool:
     """Return whether a payer is a known user: what unknown ones have counts at a peer with its address."""
     return len(payer) == 64
+
+
+def _place_of(payer: str) -> str:
+    """Return the peer with its address at which a payer counts who is unknown."""
+    return payer.partition(ACCOUNT)[0]

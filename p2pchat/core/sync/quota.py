@@ -527,8 +527,7 @@ class UnknownBytes:
 
     def _most_of_user(self, line: Line) -> int:
         """Return what one user may have in a branch whose peer's own it is not."""
-        left = min(self._each - self._shares.taken[line[:depth]] for depth in range(1, len(line) + 1))
-        return max(self._user_least, left // self._user_part)
+        return max(self._user_least, self._shares.left(line) // self._user_part)
 
     def lower(self, user: UserId, size: int) -> None:
         """Take so many deleted bytes off the charges of a user, the oldest first, and their part of the surplus."""

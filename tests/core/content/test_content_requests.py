@@ -301,6 +301,25 @@ def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
     assert 0 < sum(map(int, charged)) <= 9_000
 
 
+def test_one_account_of_a_gateway_takes_a_part_of_what_its_branch_may_have() -> None:
+    limits = {"branch_bytes": 1_000_000, "branch_bytes_of_user": 50_000, "branch_part_of_user": 4}
+    ada = World().peer("ada", auto_fetch_bytes=100_000, **limits)
+    far = linked(ada, "eve", host="45.66.66.1")
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
+
+    def charged() -> list[int]:
+        meta = ada.storage.load([ada.id]).meta
+        return sorted(int(line) for name, line in meta.items() if name.startswith(content_requests.CHARGED))
+
+    said(bob, far, *(file(index, 100_000) for index in range(9)))
+    assert charged() == [200_000]  # a quarter of the rest is as much
+    said(cyd, far, file(100, 100_000))
+    assert charged() == [100_000, 200_000]
+    ada.restart()
+    said(bob, far, file(200, 100_000))
+    assert charged() == [100_000, 200_000]
+
+
 def test_little_free_disk_is_for_what_contacts_send() -> None:
     ada = World().peer("ada", auto_fetch_bytes=LARGE)
     eve, cyd = Author("eve", "e1"), Author("cyd", "c1")
