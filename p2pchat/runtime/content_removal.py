@@ -5,6 +5,10 @@ which finds what a killed process left behind, and one soon after each commit th
 deletion, or an edit. The cost of a sweep grows with the store, so the next one waits many times as long as the last one
 took.
 
+A database that was restored from a backup lacks newer messages until other peers bring them. So the sweep at the start
+keeps content that is not old, although no message names it: KEPT_FOR. But if a killed process had a sweep to do, that
+is done: the content of deleted messages does not stay because of a kill.
+
 Between a look and the removal somebody may need the content again. Content of a message that is being sent is held from
 the moment it is kept until the message is durable, and what is saved or handed out is held while it is read. The store
 itself notes what was kept or asked for since the sweep began. So nothing goes that was named or wanted meanwhile.
@@ -26,9 +30,11 @@ if TYPE_CHECKING:
     from p2pchat.core.changes import Change
     from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.storage_worker import StorageWorker
+    from p2pchat.storage.content import ContentStore
 
 SWEEP_AFTER = 1.0  # seconds from a deletion to the sweep, which serves all deletions until then
 SWEEP_SHARE = 20  # a sweep waits so many times as long as the last one took: it has a twentieth of the time at most
+KEPT_FOR = 7 * 24 * 3600.0  # seconds after it was written, for messages that a backup lacks; a guess
 RETRY_AFTER = 60.0  # seconds after a sweep that failed; a guess
 
 
@@ -38,6 +44,8 @@ class ContentRemover:
     Args:
         settle: Returns once what the core was told is durable (Driver.settle).
         on_defect: Called with an error that no sweep may raise.
+    Attributes:
+        unknown: Content that no message named at the start, and that stays: on_committed() needs every commit then.
     """
 
     def __init__(
@@ -54,22 +62,34 @@ class ContentRemover:
         self._settle = settle
         self._on_defect = on_defect
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()  # one removal at a time: the store knows one sweep
         self._pause = SWEEP_AFTER
+        self._is_first = False  # the next sweep is that of the start
+        self.unknown: set[str] = set()
         self._closed = False
         content.on_unneeded = self.sweep_soon
         content.forget = lambda root: self.forget([root])
 
     def on_committed(self, change: Change) -> None:
-        """Sweep soon if this may have taken a reference away."""
+        """Sweep soon if this may have taken a reference away; and note what messages name that came late."""
+        for batch in change.batches if self.unknown else ():
+            for entry in batch.entries or ():
+                self.unknown.difference_update(file.root for file in entry.files)
         if change.pruned or change.deleted or any(not relation.reaction for relation in change.relations):
             self.sweep_soon()
+
+    def start(self) -> None:
+        """Sweep at once, before a message can be deleted whose content would count as unknown."""
+        if not self._content.is_empty():
+            self._is_first = True
+            self._timer = self._loop.call_soon(self._begin)
 
     def sweep_soon(self) -> None:
         """Sweep once the pause since the last sweep is over, if there is any content."""
         if self._timer is None and not self._closed and not self._content.is_empty():
+            self._content.run_soon(lambda store: store.expect_sweep())
             self._timer = self._loop.call_later(self._pause, self._begin)
 
     def _begin(self) -> None:
@@ -100,9 +120,14 @@ class ContentRemover:
             storage = self._disk.storage
             named = await self._disk.read(lambda: storage.referring(roots))
             unnamed = [root for root in roots if root not in named]
+            if self._is_first:
+                self._is_first = False
+                self.unknown = await self._content.run(lambda store: _unknown(store, unnamed))
+            self.unknown.difference_update(named)
+            unnamed = [root for root in unnamed if root not in self.unknown]
             await self._tell(unnamed)
-            left = self._content.without_held(unnamed)
-            gone = await self._content.run(lambda store: store.sweep(left))
+            left, is_last = self._content.without_held(unnamed), self._timer is None
+            gone = await self._content.run(lambda store: store.sweep(left, is_last=is_last))
             self._pause = max(SWEEP_AFTER, SWEEP_SHARE * (self._loop.time() - begun))
             return len(gone)
 
@@ -137,3 +162,8 @@ class ContentRemover:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+
+
+def _unknown(store: ContentStore, roots: Collection[str]) -> set[str]:
+    """Return which of these stay although no message names them."""
+    return set() if store.is_sweep_due() else store.younger(roots, KEPT_FOR)

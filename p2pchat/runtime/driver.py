@@ -196,7 +196,7 @@ class Driver:
         return_memory_soon()  # what storage was read with
         self._flush_links()
         self._schedule()
-        self.removal.sweep_soon()
+        self.removal.start()
 
     def put(self, input: Input) -> None:
         """Have an input handled in the next turn of the loop.
@@ -445,7 +445,7 @@ class Driver:
                 self.recent.note_edited(change.relations)
             if change.pruned:
                 self.recent.skip(self.recent.newest)
-            if change.pruned or change.deleted or change.relations:
+            if change.pruned or change.deleted or change.relations or self.removal.unknown:
                 self.removal.on_committed(change)
 
     def _cancel_fetches(self, link: int) -> None:

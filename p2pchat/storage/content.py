@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import re
 import shutil
 import sys
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +45,7 @@ from p2pchat.identity.private_files import make_private_directory, sync_director
 
 CONTENT_NAME = "content"  # the directory of content, in the data directory
 SYNC_EVERY_BYTES = 64 * 1024 * 1024  # written between two fsyncs: what a power loss may cost; a guess
+SWEEP_NAME = "sweep.due"  # an empty file: content may be here that messages named which were deleted
 MAX_OPEN = 32  # partial contents whose files are kept open; a guess: one has few downloads at once
 SYNC_THREADS = 8  # one disk did 200 syncs a second one by one, and 3,000 with 8 threads; 16 were no faster
 # Files synced with all of the file system, 10,000 a second there. That waits for what other programs write: for more
@@ -72,6 +75,13 @@ class Disk:
             return (self._directory / name).stat().st_size
         except FileNotFoundError:
             return None
+
+    def age(self, name: str) -> float:
+        """Return the seconds since a file was written; 0 if there is none."""
+        try:
+            return time.time() - (self._directory / name).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def open(self, name: str, *, new: bool = False) -> BinaryIO:
         """Open a file to read and write it; `new` makes it, or empties it."""
@@ -169,6 +179,10 @@ class Memory:
 
     def size(self, name: str) -> int | None:
         return len(self._files[name].data) if name in self._files else None
+
+    def age(self, name: str) -> float:
+        """Return infinity: no file here is of an earlier process."""
+        return math.inf
 
     def open(self, name: str, *, new: bool = False) -> MemoryFile:
         if new:
@@ -430,15 +444,38 @@ class ContentStore:
     def begin_sweep(self) -> list[str]:
         """Return the roots of all that is here, and note from now on what is kept or asked for."""
         self._used = set()
-        return list(self.sizes())
+        with _translated():
+            found = dict.fromkeys(name.partition(".")[0] for name in self._files.names())
+        return [root for root in found if len(root) == 2 * LEAF_BYTES]
 
-    def sweep(self, roots: Iterable[str]) -> list[str]:
-        """End a sweep: delete those that were not kept or asked for since it began, and return them."""
+    def sweep(self, roots: Iterable[str], *, is_last: bool = True) -> list[str]:
+        """End a sweep: delete those that were not kept or asked for since it began, and return them.
+
+        Args:
+            is_last: No further sweep is due.
+        """
         used, self._used = self._used or set[str](), None
         gone = [root for root in roots if root not in used]
         for root in gone:
             self.delete(root)
+        if is_last:
+            with _translated():
+                self._files.remove(SWEEP_NAME)
         return gone
+
+    def expect_sweep(self) -> None:
+        """Note on the disk that a sweep is due, for the next process if this one is killed before."""
+        with _translated():
+            self._files.open(SWEEP_NAME, new=True).close()
+
+    def is_sweep_due(self) -> bool:
+        """Return whether a sweep was due when the process before ended."""
+        return self._files.size(SWEEP_NAME) is not None
+
+    def younger(self, roots: Iterable[str], seconds: float) -> set[str]:
+        """Return which of these were written within so many seconds."""
+        names = {root: root if self._files.size(root) is not None else f"{root}.part" for root in roots}
+        return {root for root, name in names.items() if self._files.age(name) < seconds}
 
     def _note_use(self, root: str) -> None:
         if self._used is not None:

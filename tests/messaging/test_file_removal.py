@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from p2pchat import Message, Sent, Settings, StorageError, TCPPeer
 from p2pchat.core.content.attachments import PIECE_BYTES
+from p2pchat.runtime.content_removal import KEPT_FOR
+from p2pchat.storage.content import SWEEP_NAME
 from tests.deadlines import until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
@@ -20,7 +24,7 @@ DATA = random.Random(21).randbytes(3 * PIECE_BYTES + 5)
 
 def roots_in(data: Path) -> set[str]:
     """Return the names of all files of content."""
-    return {each.name for each in (data / "content").iterdir()}
+    return {each.name for each in (data / "content").iterdir() if each.name != SWEEP_NAME}
 
 
 async def until_gone(data: Path, *roots: str) -> None:
@@ -109,10 +113,49 @@ async def test_a_start_removes_what_nobody_names_and_keeps_the_rest(home: Path) 
     left = home / "ada" / "content" / ("0d" * 32)
     left.write_bytes(b"of a killed process")
     left.with_suffix(".part").write_bytes(b"partial")
+    old = time.time() - KEPT_FOR - 60
+    for each in left.parent.iterdir():
+        os.utime(each, (old, old))
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         await until_gone(home / "ada", left.name)
         [kept] = (await own(ada)).attachments
         assert await kept.read() == DATA
+
+
+async def test_content_stays_whose_messages_a_restored_database_lacks(home: Path) -> None:
+    async with TCPPeer(data=home / "bob", name="bob") as bob:
+        async with TCPPeer(0, bob.endpoint, data=home / "ada", name="ada") as ada:
+            await bob.wait_user("ada")
+        backup = (home / "ada" / "history.db").read_bytes()
+        async with TCPPeer(0, bob.endpoint, data=home / "ada", name="ada") as ada:
+            await bob.send(bob.room, "look", files=[("a", DATA)])
+            async with within(60, "the file"):
+                while not await (await newest(ada)).attachments[0].is_here():
+                    await asyncio.sleep(0.01)
+        (home / "ada" / "history.db").write_bytes(backup)
+        for file in await bob.stored_files():
+            await bob.forget_file(file.root)
+        async with TCPPeer(data=home / "ada", name="ada") as ada:
+            await swept(ada)
+            gone = await ada.send(ada.room, "", files=[("b", b"another")])
+            await ada.delete(gone.id)
+            await swept(ada)
+            assert await ada.connect(bob.port)
+            message = await newest(ada)
+            assert await message.attachments[0].is_here()
+            await ada.room.delete_history()  # now its message is known, and goes
+            assert roots_in(home / "ada") == set()
+
+
+async def test_a_sweep_that_a_killed_process_had_to_do_is_done_at_the_next_start(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.send(ada.room, "", files=[("a", b"kept")])
+    (home / "ada" / "content" / ("0d" * 32)).write_bytes(b"of a message that was deleted just before")
+    (home / "ada" / "content" / SWEEP_NAME).touch()
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await until_gone(home / "ada", "0d" * 32)
+        await swept(ada)
+        assert [*(home / "ada" / "content").glob(SWEEP_NAME)] == [] and len(roots_in(home / "ada")) == 1
 
 
 async def test_content_that_is_read_goes_afterwards(home: Path) -> None:
