@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "search.db"
 VERSION = 1  # of the tables and of what a word is; an index of another version is made again
+MOST_NAMES = 4_000  # logs, conversations and users whose number is in memory; about 1 MiB
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
 TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
 BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
@@ -189,6 +190,8 @@ class SearchIndex:
         except BaseException:  # the transaction is undone, and with it the new names
             self._names.clear()
             raise
+        if len(self._names) > MOST_NAMES:  # anybody can begin any number of logs
+            self._names.clear()
         return len(shown)
 
     def _add(self, docs: Sequence[Document]) -> None:
@@ -254,6 +257,8 @@ class SearchIndex:
     def _log(self, number: int) -> LogId:
         if number not in self._logs:
             row = self._db.execute("select name from numbers where number = ?", (number,)).fetchone()
+            if len(self._logs) >= MOST_NAMES:
+                self._logs.clear()
             try:
                 self._logs[number] = LogId(*json.loads(row[0]))
             except (ValueError, TypeError):

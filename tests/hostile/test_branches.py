@@ -87,6 +87,7 @@ ENOUGH = 101  # of each
 CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
 PAUSE = 0.05  # seconds between two messages of a pair
 SETTLES_WITHIN = 100.0  # seconds
+GIVEN_BACK_WITHIN = 30.0  # seconds: its peers fetch the rest of what it stored first
 
 
 class Branch:
@@ -150,7 +151,7 @@ async def branch(
 async def memory_left(child: Child, before: int) -> int:
     """Wait until a process has given its memory back; return what it keeps."""
     waited = time.monotonic()
-    while memory(child, "VmRSS") > before + LEFT and time.monotonic() < waited + 10:
+    while memory(child, "VmRSS") > before + LEFT and time.monotonic() < waited + GIVEN_BACK_WITHIN:
         await asyncio.sleep(0.5)  # poll: another process
     return memory(child, "VmRSS") - before
 

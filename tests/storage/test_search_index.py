@@ -11,6 +11,7 @@ import pytest
 
 from p2pchat.core.changes import EVERYTHING, Change
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
+from p2pchat.storage import search_index
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.search_index import NOWHERE, IndexHit, SearchIndex, clock_of, documents_of
 from p2pchat.storage.search_words import parse_query
@@ -58,6 +59,19 @@ def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: Sq
     assert [clock_of(hit.id) - MORNING for hit in index.find(parse_query("tea"), None, None, LAST, 0, 2)] == [11, 11]
     index.forget(storage)
     assert index.position() == NOWHERE and found(index, "tea") == []
+
+
+def test_the_names_of_many_logs_are_not_kept_in_memory(
+    storage: SqlStorage, index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: all of them, 250 bytes each, and anybody can begin any number of logs."""
+    monkeypatch.setattr(search_index, "MOST_NAMES", 10)
+    for number in range(1, 41):
+        storage.commit([released(Author("ada", number).begins("tea", c=MORNING + number), number)])
+        assert index.feed(storage) == 1
+        assert len(index._names) <= 10 + 3
+    assert found(index, "tea") == [f"ada{number}.1" for number in range(40, 0, -1)]
+    assert len(index._logs) <= 10
 
 
 def test_hidden_entries_are_indexed_since_they_may_become_visible(storage: SqlStorage, index: SearchIndex) -> None:
