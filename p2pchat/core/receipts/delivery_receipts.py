@@ -540,7 +540,7 @@ class DeliveryReceipts(AckTracker):
         """Return who has a writer's log by a mark of a remote: members, and in the room all users on its roster."""
         there, writers, peer = remote.link.users.keys(), conversation.allowed_writers, remote.link.peer
         if writers is not None:
-            return sorted(there & writers - {user})
+            return sorted(remote.receivers(writers, user))
         roster = self.rosters.update(remote.link) if self._sync.is_up(remote) else None
         if roster is None:
             return [peer] if peer in there and peer != user else []
@@ -565,15 +565,9 @@ class DeliveryReceipts(AckTracker):
     def on_refusal_lifted(
         self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId
     ) -> None:
-        """Count a log that a member refused before: it holds what builds on all of that log (an equal sum).
-
-        Its peer refused it for all of its users, also those who are not in the conversation.
-        """
+        """Count a log that a member refused before: it holds what builds on all of that log (an equal sum)."""
         key = LogKey(log.conversation, ref_key(log.user, log.run))
-        writers = conversation.allowed_writers
-        if writers is not None and member not in writers:
-            return
-        if writers is None and self.rosters.update(remote.link) is not None:
+        if conversation.allowed_writers is None and self.rosters.update(remote.link) is not None:
             member = host_holder(remote.link.peer)
         ack = Acknowledgement(remote, conversation, log.user, member)
         self._sync.look_up(None, key, partial(self._on_lifted_found, ack))
@@ -626,7 +620,8 @@ class DeliveryReceipts(AckTracker):
         if announced is None or announced.seq <= mark.seq:
             super()._on_mark_below(ack, mark, then)
             return
-        self._sync.refusers.on_told(log, remote.link.users.keys() - {ack.writer}, 0)  # storage has to know
+        receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
+        self._sync.refusers.on_told(log, receivers, 0)  # storage has to know
         self._run(then)
 
     def _is_sure(self, log: LogId, holder: Holder, mark: Mark) -> bool:

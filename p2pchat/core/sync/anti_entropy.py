@@ -329,8 +329,8 @@ class AntiEntropy:
         if facts is not None:
             self._sync.refusers.logs.add(facts.log)
         if facts is not None and facts.log in remote.refused:
-            members = remote.link.users.keys() - {facts.log.user}
-            self._sync.refusers.on_told(facts.log, members, refused.seq)
+            writers = self._sync.conversations.by_id[facts.log.conversation].allowed_writers
+            self._sync.refusers.on_told(facts.log, remote.receivers(writers, facts.log.user), refused.seq)
 
     def _on_page(
         self,

@@ -136,6 +136,11 @@ class RemoteState:
         """Return whether marks and sums may be sent now. If not, they are sent later."""
         return not self.link.full and not self.forks.owed
 
+    def receivers(self, writers: Collection[UserId] | None, user: UserId) -> Collection[UserId]:
+        """Return its users who are in a conversation of these writers (None: the room), without one who writes."""
+        there = self.link.users.keys()
+        return (there if writers is None else there & writers) - {user}
+
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
         return self.writer_claimed(conversation, ref) is not None

@@ -14,7 +14,7 @@ from p2pchat.core.log import Entry, encode_entry, ref_key
 from p2pchat.core.stored_facts import LogKey
 from p2pchat.core.sync import refusals
 from p2pchat.core.sync.refusals import COST, MAX_REFUSED_OF_WRITER
-from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, Want, encode
+from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, UserId, Want, encode
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.faults import ODD_TEXT
@@ -269,8 +269,10 @@ def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_anothe
     assert ada.up
 
 
-def test_a_lifted_refusal_of_a_direct_message_gives_a_receipt_of_its_receiver_alone() -> None:
-    """Others are hosted where it was refused (seed 1313033, with files)."""
+@pytest.mark.parametrize("most", [1, refusals.MAX_REFUSERS])
+def test_a_refusal_of_a_direct_message_concerns_its_receiver_alone(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are hosted where it is refused, perhaps more than are remembered (seed 1313033, with files)."""
+    monkeypatch.setattr(refusals, "MAX_REFUSERS", most)
     sim = Simulation(5)
     ada, bob = sim.peers(2)
     sim.rules_differ = True
@@ -288,12 +290,22 @@ def test_a_lifted_refusal_of_a_direct_message_gives_a_receipt_of_its_receiver_al
     sim.run(10)
     bob.say("from the repaired program", ada)
     sim.run(10)
+    bob.say("more", ada)  # positions are saved with the next commit
+    sim.run(10)
+    texts = {(one.log, one.seq): one.text for one in sim.invariants.written if one.log is not None}
+
+    def stored() -> dict[str, list[UserId]]:
+        delivered_to = bob.disk.storage.delivered_to
+        return {text: [member for member, _ in delivered_to(*entry)] for entry, text in texts.items()}
+
+    known = stored()
+    assert [known[text] for text in ("good", ODD_TEXT, "from the repaired program")] == [[ada.user], [], [ada.user]]
     ada.crash()
     ada.strict = False
     ada.start()
     assert sim.settle() and sim.check() == []
-    told = {(line["id"], line["user"]) for line in bob.lines if line["event"] == "delivered"}
-    assert sorted(user for _, user in told) == ["ada"] * 3
+    assert stored()[ODD_TEXT] == [ada.user]
+    assert [line["user"] for line in bob.lines if line["event"] == "delivered"] == ["ada"] * 4
 
 
 def _texts_without_receipt(sim: Simulation, writer: SimPeer, member: SimPeer) -> list[str]:
