@@ -27,6 +27,7 @@ from p2pchat.core.changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node
+from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.stored_facts import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
@@ -420,7 +421,7 @@ class CoreReads:
                 {whose: storage.logs_of(*whose) for whose in effect.all_logs},
                 {key: storage.prunable(key) for key in effect.prunable},
                 {key: files_of(storage.entry(*key)) for key in effect.files},
-                storage.referring(effect.naming) if effect.naming else {},
+                storage.referring(effect.naming, MAX_NAMING) if effect.naming else {},
             ),
         )
 

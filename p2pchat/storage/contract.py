@@ -31,6 +31,7 @@ from p2pchat.core.stored_facts import (
 )
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
+ALL_MESSAGES = 1 << 62  # more than any storage has
 MOST_SHOWN = 1000  # logs looked at by logs_shown(); logs farther back were read long ago, or never
 PROFILE_BEGINS = '{"k":"profile"'  # as p2pchat writes one; another that is written differently counts as a message
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
@@ -188,8 +189,10 @@ class Storage(Protocol):
     def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one released entry; None if it is not here."""
 
-    def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
+    def referring(self, roots: Sequence[str], most: int = ALL_MESSAGES) -> dict[str, list[tuple[LogId, int]]]:
         """Return the stored messages that name any of these contents, by root, in the order they were stored.
+
+        Of each content at most `most` messages are looked at, those that were stored first.
 
         Messages that their writer deleted, and those that were deleted here, are left out. Messages that are not
         released, or hidden, count. A root that no message names has no item.

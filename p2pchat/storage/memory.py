@@ -70,6 +70,7 @@ from p2pchat.core.sync.prune import entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 from p2pchat.storage.contract import (
+    ALL_MESSAGES,
     DeletedPart,
     Head,
     NumberedLog,
@@ -582,11 +583,12 @@ class MemoryStorage:
         newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
         return edits_of(log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
 
-    def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
+    def referring(self, roots: Sequence[str], most: int = ALL_MESSAGES) -> dict[str, list[tuple[LogId, int]]]:
         with self._lock:
             found: dict[str, list[tuple[LogId, int]]] = {}
             for root in roots:
-                naming = [each for each in self._tables.naming.get(root, ()) if not is_deleted(self._edits(*each))]
+                first = islice(self._tables.naming.get(root, ()), most)
+                naming = [each for each in first if not is_deleted(self._edits(*each))]
                 if naming:
                     found[root] = naming
             return found

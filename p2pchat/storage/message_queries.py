@@ -15,7 +15,7 @@ from p2pchat.core.changes import Relation
 from p2pchat.core.edits import Candidate, Edits, edits_of
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import ReleasedEntry, SortKey, is_deleted
+from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
@@ -121,11 +121,13 @@ class MessageQueries(LogQueries):
             )
         return found
 
-    def referring(self, roots: Sequence[str]) -> dict[str, list[tuple[LogId, int]]]:
+    def referring(self, roots: Sequence[str], most: int = ALL_MESSAGES) -> dict[str, list[tuple[LogId, int]]]:
         found: dict[str, list[tuple[LogId, int]]] = {}
-        for at in range(0, len(roots), MOST_ASKED):
-            part = [bytes.fromhex(root) for root in roots[at : at + MOST_ASKED]]
-            for root, id, is_changed in self.db.all(f"{NAMING} ({', '.join('?' * len(part))}) order by a.id", *part):
+        asked = MOST_ASKED if most == ALL_MESSAGES else 1  # contents in one statement
+        for at in range(0, len(roots), asked):
+            part = [bytes.fromhex(root) for root in roots[at : at + asked]]
+            text = f"{NAMING} ({', '.join('?' * len(part))}) order by a.id limit ?"
+            for root, id, is_changed in self.db.all(text, *part, most):
                 log, seq = self.log_id(id >> SEQ_BITS), id % SEQS
                 edits = self.edits(log, seq, seq).get(seq) if is_changed else None
                 if not is_deleted(edits):

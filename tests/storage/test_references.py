@@ -48,6 +48,16 @@ def test_content_is_named_by_every_message_with_it(storage: Storage) -> None:
     assert storage.referring([]) == {}
 
 
+def test_of_many_messages_the_first_are_looked_at(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 2)
+    storage.commit([released(ada.begins("a", "b", files={1: (ONE, OTHER), 2: (ONE,)}), 1)])
+    storage.commit([released(bob.begins("c", files={1: (ONE, OTHER)}), 3)])
+    assert storage.referring([ONE.root, OTHER.root, "0c" * 32], 2) == {
+        ONE.root: [(ada.log, 1), (ada.log, 2)],
+        OTHER.root: [(ada.log, 1), (bob.log, 1)],
+    }
+
+
 def test_a_message_that_its_writer_deleted_names_nothing_until_an_edit_restores_it(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     shown = (ada.log, 1)

@@ -47,6 +47,8 @@ MAX_HOLDERS = 4_096  # of one content, of whom unknown ones are believed; as rec
 EVENTS_BURST = 15  # seconds' worth of events about what unknown peers have; as about users who wrote (presence.py)
 CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
 CHECKED_BURST = 2 * MAX_ASKED_UNKNOWN
+# Messages that name some content, looked at before a link is told of it, those stored first: anybody can name it again.
+MAX_NAMING = 1_000
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
 
 Source = tuple[LogId, int]  # a message that names the content

@@ -20,6 +20,7 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
+from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.core.timers import Timer
@@ -669,7 +670,7 @@ class SimPeer:
             every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
             plans = {key: self.disk.storage.prunable(key) for key in order.prunable}
             files = {key: files_of(self.disk.storage.entry(*key)) for key in order.files}
-            naming = self.disk.storage.referring(order.naming)
+            naming = self.disk.storage.referring(order.naming, MAX_NAMING)
             self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans, files, naming))
 
         self.soon(self.disk.quick, self.disk.slow, read)
