@@ -217,7 +217,7 @@ class ContentRemoved(Record, frozen=True):
 
 
 class ContentKept(Record, frozen=True):
-    """This content is whole now, from this machine or a file: verified, and on the disk."""
+    """This content may be whole now: this machine kept it, it came with a file, or its removal is over."""
 
     root: str
 

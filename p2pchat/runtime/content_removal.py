@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from p2pchat.core.content.content_requests import CHARGE
-from p2pchat.core.inputs import ContentRemoved, Input
+from p2pchat.core.inputs import ContentKept, ContentRemoved, Input
 from p2pchat.errors import PeerClosed, StorageError
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ class ContentRemover:
             await self._tell(unnamed)
             left, is_last = self._content.without_held(unnamed), self._timer is None
             gone = await self._content.run(lambda store: store.sweep(left, is_last=is_last))
+            for root in unnamed:
+                self._put(ContentKept(root))  # its removal is over, or was none: somebody needs it again
             self._pause = max(SWEEP_AFTER, SWEEP_SHARE * (self._loop.time() - begun))
             return len(gone)
 

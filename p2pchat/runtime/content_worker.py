@@ -119,7 +119,7 @@ class ContentWorker(ContentOrders):
                 del self._held[root]
                 if root in self._doomed:
                     self._doomed.discard(root)
-                    self.run_soon(lambda store: store.delete(root))
+                    self._run_then(lambda store: store.delete(root), lambda result, error: self._put(ContentKept(root)))
                 if root in self._skipped:
                     self._skipped.discard(root)
                     self.on_unneeded()
@@ -171,6 +171,8 @@ class ContentWorker(ContentOrders):
                 store.delete(root)
 
         await self.run(delete)
+        for root in left:
+            self._put(ContentKept(root))  # its removal is over
 
     # ---- downloads
 

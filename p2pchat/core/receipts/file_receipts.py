@@ -297,7 +297,7 @@ class FileReceipts:
                 self._check(id, link, root)
 
     def on_whole(self, root: str) -> None:
-        """Take that some content is whole now: verified, and synced."""
+        """Take that some content may be whole now, and that it is not being removed. The store is asked."""
         self._gone.pop(root, None)
         self._check_untold(root)
 
