@@ -110,6 +110,7 @@ class FileReceipts:
         self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self._gone: dict[str, None] = {}
+        self._deletions = 0
         self._named = named
         self._stored = stored
 
@@ -310,19 +311,29 @@ class FileReceipts:
             if link.told.get(root) or root in link.to_tell:
                 self._tell(id, link, root, is_here=False)
 
+    def on_deleted(self) -> None:
+        """Look again at what is not told yet: messages were deleted, perhaps the last one that names it."""
+        self._deletions += 1
+        for id, link in self._links.items():
+            for root in [root for root, is_here in link.to_tell.items() if is_here]:
+                del link.to_tell[root]
+                self._check(id, link, root)
+
     def on_held(self, found: HeldFound) -> None:
         """Take which contents are whole on the disk."""
         id, roots = self._checks.pop(found.ticket, (0, []))
         for root in roots:
             if root in found.roots:
-                self._sync.lookups.naming(root, partial(self._on_naming_found, id, root))
+                self._sync.lookups.naming(root, partial(self._on_naming_found, id, root, self._deletions))
             else:
-                self._on_naming_found(id, root, [])
+                self._on_naming_found(id, root, self._deletions, [])
 
-    def _on_naming_found(self, id: int, root: str, naming: Sequence[Source]) -> None:
+    def _on_naming_found(self, id: int, root: str, deletions: int, naming: Sequence[Source]) -> None:
         """Tell a link whether content is here, if a message of a shared conversation names it."""
         remote, link = self._sync.remotes.get(id), self._links.get(id)
-        if remote is not None and link is not None:
+        if link is not None and deletions != self._deletions:
+            self._check(id, link, root)
+        elif remote is not None and link is not None:
             is_here = root not in self._gone and any(self._may_have(remote, *each) for each in naming)
             self._tell(id, link, root, is_here=is_here)
 

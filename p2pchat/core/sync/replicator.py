@@ -595,6 +595,8 @@ class Replicator:
             self.file_receipts.on_named(*named)
         if change.pruned or change.relations:
             self.transfers.forget_allowed()
+        if change.pruned or any(not relation.reaction for relation in change.relations):
+            self.file_receipts.on_deleted()
         if done.transaction.effects:
             self._emit_group_updates(done.transaction.effects)
         if done.transaction.groups:

@@ -117,6 +117,18 @@ def test_a_deleted_message_tells_nobody() -> None:
     assert told(bob)[-1:] == [Holds([], [], [ROOT])]
 
 
+def test_what_is_deleted_before_it_is_told_is_not_told() -> None:
+    ada, log, seq = holder()
+    bob = linked(ada, "bob")
+    bob.say(Holds(ask=[ROOT]))
+    (effect,) = _asked(ada)
+    ada.put(HeldFound(effect.ticket, frozenset([ROOT])))
+    ada.put(WriteRequest(2, ada.id, ROOM, "delete", [""], Ref(ref_key(log.user, log.run), seq)))
+    ada.take()
+    answer(ada, ROOT)
+    assert [(frame.has, frame.lacks) for frame in told(bob)] == [([], [ROOT])]
+
+
 def test_a_link_is_asked_once_and_its_answers_are_kept() -> None:
     ada, log, _ = holder()
     bob = ada.far("bob")
