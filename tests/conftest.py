@@ -29,9 +29,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from filelock import FileLock
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from p2pchat.cli.process import allow_descriptors
+from tests.amounts import GENERATED
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
@@ -48,7 +49,9 @@ for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)  # ignored here; started processes have the default
 
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # time decides nothing
+settings.register_profile(  # time decides nothing
+    "suite", deadline=None, max_examples=GENERATED, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
 
 Tell = Callable[[str], None]
@@ -87,13 +90,14 @@ LONGEST = (
 
 
 # What `poe test` leaves out and `poe test-long` runs: attacks that need or measure the whole machine, whole days and
-# networks, all benchmarks, the manual, the peer in JavaScript, gateways behind other programs or moved, and most of the
-# page (`poe test` tries it in test_page.py).
+# networks, all benchmarks, the wheel, the manual, the peer in JavaScript, gateways behind other programs or moved, and
+# most of the page (`poe test` tries it in test_page.py).
 LONG_FILES = (
     "conformance/test_peer_mjs.py", "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py",
     "hostile/test_floods.py", "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
     "processes/test_many_kills.py", "processes/test_networks.py", "processes/test_replay.py",
-    "processes/test_slow.py", "processes/test_two_machines.py", "tests/test_benchmarks.py",
+    "processes/test_slow.py", "processes/test_two_machines.py", "processes/test_wheel.py",
+    "tests/test_bench_compare.py", "tests/test_benchmarks.py",
     "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_attachments.py",
     "web/test_page_changes.py", "web/test_page_conversations.py", "web/test_page_text.py",
     "web/test_reverse_proxy.py",
@@ -110,7 +114,7 @@ def named(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, mark the long and the slow ones, and give each asynchronous test a deadline."""
+    """Put the longest files first, mark tests that are long, slow or with generated inputs, and give deadlines."""
     places = {file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(named(item), len(LONGEST)))
     for item in items:
@@ -119,6 +123,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
         if item.path.parent.name in SLOW_FOLDERS or file in SLOW_FILES:
             item.add_marker(pytest.mark.slow)
+        if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
+            item.add_marker(pytest.mark.sampled)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = with_deadline(item.obj)
 

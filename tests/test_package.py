@@ -53,6 +53,7 @@ async def main(peer: TCPPeer) -> None:
 """
 
 
+@pytest.mark.long
 def test_pyright_finds_a_misspelt_name_and_a_forgotten_await_and_knows_the_types(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(MISSPELT, "utf-8")
     command = [sys.executable, "-m", "basedpyright", "--outputjson", str(tmp_path / "program.py")]

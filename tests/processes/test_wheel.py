@@ -80,7 +80,6 @@ def links_of(text: str) -> set[str]:
     return set(re.findall(r"\]\(([^)]*)\)", text))
 
 
-@pytest.mark.long
 def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -93,7 +92,6 @@ def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(
     assert files_of(build(source, tmp_path / "dist")[1]) == files_of(wheel)
 
 
-@pytest.mark.long
 def test_the_demo_passes_from_the_wheel_in_a_fresh_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     run(sys.executable, "-m", "venv", fresh, home=tmp_path, cwd=tmp_path)
@@ -127,7 +125,6 @@ def alone(*words: str | Path, home: Path) -> str:
     return run(python, "-I", "-S", *words, home=home, cwd=home)
 
 
-@pytest.mark.long
 def test_one_file_holds_the_chat_the_demo_and_the_doctor(pyz: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No module named 'click'"):
         alone("-c", "import click", home=tmp_path)
@@ -136,7 +133,6 @@ def test_one_file_holds_the_chat_the_demo_and_the_doctor(pyz: Path, tmp_path: Pa
     assert '"event":"listening"' in alone(pyz, "0", "--name", "ada", "--json", home=tmp_path)
 
 
-@pytest.mark.long
 def test_a_shell_completes_with_the_one_file(pyz: Path, tmp_path: Path) -> None:
     script = alone(pyz, "completion", "bash", home=tmp_path)
     found = re.search(r"_P2PCHAT_COMPLETE=bash_complete (.*?) 2>", script)

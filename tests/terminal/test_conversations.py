@@ -56,6 +56,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
     await ada.line("hello bob")
     await ada.shows("hello bob  ✓ delivered 1/1")
     await bob.broadcast("hello\nada")
+    await ada.shows("    | ada")  # else the notice of a first message may come before it
     psst = await bob.send("ada", "psst")
     await psst.delivered(timeout=60)
     await ada.shows("bob -> ada: psst")

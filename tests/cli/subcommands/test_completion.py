@@ -122,7 +122,7 @@ def options_of(command: click.Command) -> list[click.Option]:
 def test_values(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "ada.jsonl").touch()
     (tmp_path / "adir").mkdir()
-    assert sorted(complete("send", "--wait", "")) == ["accepted", "delivered", "read"]
+    assert sorted(complete("send", "--wait", "")) == ["accepted", "delivered", "files", "read"]
     assert complete("send", "--timeout", "") == []
     assert complete("history", "--port", "") == ["18080"]
     assert sorted(complete("completion", "")) == sorted(SHELLS)
