@@ -160,7 +160,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "max_uncommitted_entries": ("runtime/driver: reading_pauses_while_storage_is_behind",),
     "buffer_limit_bytes": ("client: below_the_limit_a_link_is_never_full",
                            "hostile/memory: a_link_that_reads_nothing_costs_no_more_than_the_buffer"),
-    "max_open_writers": ("core/sync/log_sets: quiet_writers_become_rows_when_there_are_too_many",),
+    "max_open_writers": ("core/sync/waiting_and_quiet_logs: quiet_writers_become_rows_when_there_are_too_many",),
     "fetch_batches": ("storage/fetch: a_page_has_at_most_the_batches_asked_for_and_the_last_one_says_so",),
     # storage
     "user_quota_bytes": ("core/sync/quota: up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused",

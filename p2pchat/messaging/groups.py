@@ -1,4 +1,4 @@
-"""The class of groups, and the events about them.
+"""The class of groups, and the events that tell programs of changes in them.
 
 A group has one state, which its owner sets (docs/protocol-groups.md). Every change is an entry in a conversation of
 the group's own, so it is as durable as a message and reaches members who are offline.

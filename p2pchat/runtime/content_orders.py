@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from p2pchat.core.content.attachments import PIECE_BYTES, piece_size
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, piece_size
 from p2pchat.core.effects import FindHeld, GivePieces, OpenContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import (
     ContentFailed,

@@ -30,7 +30,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from p2pchat.core.content.attachments import (
+from p2pchat.core.content.pieces_and_file_names import (
     LEAF_BYTES,
     PIECE_BYTES,
     count_pieces,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Sent, StoredFile, TCPPeer
-from p2pchat.core.content.attachments import PIECE_BYTES
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from tests.deadlines import within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.content.attachments import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStored, PiecesStored, PullAnswered
 from p2pchat.errors import PeerClosed

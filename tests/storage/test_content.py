@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.content.attachments import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
 from p2pchat.errors import StorageError
 from p2pchat.storage import content
 from p2pchat.storage.content import ContentStore, Disk, Memory

@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.changes import Cite
-from p2pchat.core.content.attachments import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.groups.group_replica import GroupReplica

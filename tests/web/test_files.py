@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from p2pchat import Message, Settings, TCPPeer
-from p2pchat.core.content.attachments import PIECE_BYTES
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.event_socket import COMMANDS
 from p2pchat.web.file_links import LINK_SECONDS, FileLinks

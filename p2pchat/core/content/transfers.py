@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from p2pchat.core.content.attachments import LEAF_BYTES, count_pieces, piece_size
 from p2pchat.core.content.content_requests import ContentRequests, Source
+from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, count_pieces, piece_size
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,

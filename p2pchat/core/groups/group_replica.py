@@ -1,6 +1,7 @@
-"""Replica of one group: all known entries of its conversation, few of users not known to own it, and their state.
+"""Replica of one group: its known entries, few of users not known to own it, their state, and what each changed in it.
 
-Entries come as they are stored, in any order of logs. Each call returns what changed. Entries are never removed: a user
+Entries come as they are stored, in any order of logs. Each call returns who was added, removed or left, and a new name
+or owner. Entries are never removed: a user
 that was named once stays named.
 """
 

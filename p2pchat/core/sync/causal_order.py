@@ -9,8 +9,8 @@ durable and acknowledged; only showing them waits.
 Whoever sent a missing entry to its followers alone delays them all. So the peer of the waiting entry's writer is soon
 asked for it, as that peer had it (missing_entries.py).
 
-What waits is found by what it waits for (log_sets.py). Entries of unknown users share places to wait, by where they
-come from (shares.py). Those without a place are released at once, with a gap mark.
+What waits is found by what it waits for (waiting_and_quiet_logs.py). Entries of unknown users share places to wait, by
+where they come from (shares.py). Those without a place are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
 """

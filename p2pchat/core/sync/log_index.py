@@ -3,7 +3,7 @@
 A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
 it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Covered logs (a later log of
 the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
-of the room of whom nothing is under way are kept as rows (log_sets.py).
+of the room of whom nothing is under way are kept as rows (waiting_and_quiet_logs.py).
 
 This file holds the data. ingest.py and append.py decide what is added. lookups.py asks storage about the logs that are
 not in memory.
@@ -31,7 +31,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.stored_facts import LogFacts
 from p2pchat.core.sync.history_boundary import HistoryBoundary
-from p2pchat.core.sync.log_sets import QuietLog, QuietLogs, WaitingLogs
+from p2pchat.core.sync.waiting_and_quiet_logs import QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 

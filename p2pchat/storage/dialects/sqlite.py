@@ -1,4 +1,4 @@
-"""SQLite: one file, without a server.
+"""SQLite: one file, without a server; and the damage that a disk did to its write-ahead log, found at the start.
 
 One connection writes, one reads. Transactions are begun here and not by the driver: the writer's with `begin
 immediate`, so that it never has to turn from a reader into a writer; the reader's plainly, so that everything read in

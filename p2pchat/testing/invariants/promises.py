@@ -41,8 +41,8 @@ from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.presence import PresenceInvariants
 from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipts import ReceiptInvariants
-from p2pchat.testing.invariants.requests import RequestInvariants
 from p2pchat.testing.invariants.taken import TakenInvariants
+from p2pchat.testing.invariants.unknown_users import RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A gateway as a member of a cluster: what it tells the others, what it takes from them, and whom it hosts for them.
+"""A gateway as a member of a cluster: what it tells and takes, whom it hosts for others, and all accounts as contacts.
 
 The engine passes records on (engine_store.py); what counts is decided by the directory. A name is claimed in the engine
 before its user is hosted. Everything else is stored here first, and written to the engine when it is there: what it

@@ -29,7 +29,7 @@ from p2pchat.web.hub import QueueFull
 from p2pchat.web.session import PING_EVERY, LightEvent
 
 if TYPE_CHECKING:
-    from p2pchat.web.socketio.clients import SocketClient
+    from p2pchat.web.socketio.registered_clients import SocketClient
 
     class Packet:  # python-socketio has no types; a class whose base is unknown would be unknown to callers, too
         packet_type: int

@@ -19,8 +19,8 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.auth import account_of_token, may_name_itself, missing_token
 from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.socketio.clients import ClientRegistry, SocketClient
 from p2pchat.web.socketio.engineio import EngineConnection
+from p2pchat.web.socketio.registered_clients import ClientRegistry, SocketClient
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pchat.core.content.attachments import MAX_DISK_NAME_BYTES, PIECE_BYTES, disk_name, leaf_of, root_of
+from p2pchat.core.content.pieces_and_file_names import MAX_DISK_NAME_BYTES, PIECE_BYTES, disk_name, leaf_of, root_of
 from p2pchat.core.log import Entry, FileRef, attachments_of, decode_entry, encode_entry
 
 ROOT = "ab" * 32
