@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TypeVar
 
 import pytest
@@ -247,9 +248,30 @@ def test_many_members_get_different_pieces_first_and_leave_the_writer_time_for_a
     ada.put(ContentOpened(ROOT, range(20)))
     first = int(ada.id[:8], 16) % 20
     asked = pulls(bob)
-    assert 0 < sum(count for _, _, count in asked) <= transfers.SHARED_PIECES and asked[0][1] == (20 - first) % 20
-    given = [count for far in others for _, _, count in pulls(far)]
-    assert asked[0][2] + sum(given) == 20 and len(given) > 4  # all are under way, most of them with others
+    assert asked == [(1, (20 - first) % 20, 1)]
+    cyd, dan = (pulls(far) for far in others)
+    assert sum(count for _, _, count in cyd + dan) == 19  # all are under way, most of them with others
+
+
+def test_the_writer_is_asked_first_for_what_nobody_else_has() -> None:
+    _, bob_log = asker()
+    download = transfers.Download(FILE, (bob_log.log, 1), 0.0, asked=True, needed=deque([3, 4, 5, 6]))
+    download.held = {1: bytearray([0, 0, 0, 1, 0, 0, 1]), 2: bytearray([0, 0, 0, 0, 1, 0, 1])}
+    assert [transfers._take_rare(download) for _ in range(4)] == [5, 3, 4, 6]
+
+
+def test_the_writer_gives_more_once_members_had_nothing_for_long() -> None:
+    ada, bob_log = asker()
+    bob, others = linked(ada, "bob", bob_log), [linked(ada, name, bob_log) for name in ("cyd", "dan")]
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, range(20)))
+    assert sum(count for _, _, count in pulls(bob)) == 1
+    for _ in range(8):
+        for far in others:
+            for n, _, _ in pulls(far):
+                far.say(Lacks(n))
+        ada.world.pass_time(transfers.CHECK_EVERY)
+    assert sum(count for _, _, count in pulls(bob)) > transfers.LINK_PIECES - transfers.PULL_PIECES
 
 
 def test_a_link_that_gives_a_wrong_piece_ends_and_another_is_asked() -> None:
