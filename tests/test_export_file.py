@@ -322,6 +322,19 @@ async def test_an_import_ends_the_wait_for_its_content(net: Mesh, tmp_path: Path
         assert await waiting == DATA
 
 
+async def test_content_that_an_import_left_out_comes_by_itself_once_somebody_has_it(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        await ada.send(ada.room, "look", files=[("a.bin", DATA)])
+        await ada.export(home / "exported", files=False)
+        assert (await bob.import_from(home / "exported")).new == 2
+        file = await file_of(bob)
+        assert not await file.is_here()
+        assert await bob.connect(ada.port)
+        async with within(60, "the file"):
+            while not await file.is_here():
+                await asyncio.sleep(0.02)  # poll: its event may come before anybody listens
+
+
 async def test_content_that_is_not_what_a_message_names_is_not_kept(net: Mesh, tmp_path: Path) -> None:
     ada, bob, cyd = net.peers
     cut_all(net)

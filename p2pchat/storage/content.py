@@ -331,6 +331,7 @@ class ContentStore:
         self.awaits_commit: bool = False
         self._written: dict[str, tuple[str, Any]] = {}  # name and open file of what is whole after commit(), by root
         self._used: set[str] | None = None  # kept or asked for since begin_sweep(); None while nothing is swept
+        self._judged: tuple[str, bytes | None] = "", None  # the root whose list was asked for last, and that list
         self._made = 0  # contents begun by this machine, for their temporary names
         for name in files.names():
             if name.endswith(".new"):
@@ -406,10 +407,13 @@ class ContentStore:
             size = self._files.size(root)
             if size is None:
                 return None
+            if self._judged[0] == root:  # a list is given in parts, and judged once for all of them
+                return self._judged[1]
             leaves = _read_leaves(self._files, root, size)
             if leaves is None:  # content of one piece, or a record that was damaged
                 leaves = b"".join(leaf_of(piece) for piece in self._pieces(root, size))
-            return leaves if root_of(size, leaves) == root else None
+            self._judged = root, leaves if root_of(size, leaves) == root else None
+            return self._judged[1]
 
     def held(self, root: str, most: int) -> list[tuple[int, int]]:
         """Return which pieces are here, as ranges (first, count), at most `most` of them."""

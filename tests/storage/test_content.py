@@ -376,3 +376,16 @@ def test_only_the_owner_reads_content(tmp_path: Path) -> None:
     for path in (tmp_path / "content", *(tmp_path / "content").iterdir()):
         assert path.stat().st_mode & 0o077 == 0
     assert (tmp_path / "content" / root).is_file()
+
+
+def test_a_list_of_leaves_is_judged_once_for_all_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when its record is damaged, and all pieces have to be read for it."""
+    made, store = Content(3 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    kept(store, made.data)
+    (tmp_path / "content" / f"{made.root}.had").write_bytes(b"damaged")
+    read: list[int] = []
+    real = store.read
+    monkeypatch.setattr(store, "read", lambda root, index: (read.append(index), real(root, index))[1])
+    assert [store.leaves(made.root) for _ in range(3)] == 3 * [made.leaves] and read == [0, 1, 2]
+    store.delete(made.root)
+    assert store.leaves(made.root) is None
