@@ -174,6 +174,7 @@ class Chat:
                 return await self._run_session(session)
         finally:
             session.activity.close()
+            await session.sender.stop()
             await session.fetches.stop()
             self._join_summary.close()
             session.mark_seen()  # the last lines shown count as read too
@@ -299,6 +300,9 @@ class Chat:
             print_error("every endpoint refused us, for the reasons above; nothing was sent")
             return FAILED
         missing: list[str] | None = None
+        if reason in ("input", "quit") and session.sender.is_sending:
+            print_notice("-- files are copied into your profile before they are sent; Ctrl-C leaves without them")
+            await self._shutdown.until_signal(session.sender.wait_sent())
         if reason == "input":
             await self._shutdown.until_signal(session.fetches.wait(self._front.drain_timeout))
         if reason in ("input", "quit"):

@@ -69,6 +69,14 @@ async def send_here(ctx: CommandContext, rest: str) -> OutgoingMessage:
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
 
 
+async def are_large(files: tuple[str, ...]) -> bool:
+    """Return whether copying these files takes long; False if one of them cannot be sent."""
+    try:
+        return await asyncio.to_thread(_check_files, files) >= LARGE
+    except UsageError:
+        return False
+
+
 async def send_files(ctx: CommandContext, message: OutgoingMessage) -> Receipt:
     """Send a message with files; return its receipt."""
     require_local_files(ctx)

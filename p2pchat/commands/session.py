@@ -366,9 +366,15 @@ class Session(CommandContext):
         await self._add(message)
 
     async def _add(self, message: OutgoingMessage) -> None:
-        """Send a message with those that wait; one with files alone, since its files are copied before."""
+        """Send a message with those that wait; one with files alone, since its files are copied before.
+
+        What a person types behind large files does not wait for them.
+        """
         if message.files:
             await self.sender.flush()
+            if self.interactive and await file_commands.are_large(message.files):
+                self.sender.begin(message)
+                return
         self.sender.add(message)
         if message.files:
             await self.sender.flush()
@@ -411,6 +417,7 @@ class MessageSender:
         self._ctx = ctx
         self._on_error = on_error
         self._messages: list[OutgoingMessage] = []
+        self._begun: asyncio.Task[None] | None = None  # the last of those that are sent in the background
         self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
         self._last_shown: dict[str, str] = {}  # the id of the last entry shown, by conversation id
         self._unshown: dict[str, str] = {}  # the same of the last one accepted, until it is shown
@@ -433,6 +440,37 @@ class MessageSender:
                 await self._on_error(result, message.ref)
             else:
                 self.add_receipt(message.to, result)
+
+    def begin(self, message: OutgoingMessage) -> None:
+        """Send a message in the background, after those that were begun before it."""
+        self._begun = asyncio.create_task(self._send_behind(message, self._begun))
+
+    async def _send_behind(self, message: OutgoingMessage, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.gather(before, return_exceptions=True)  # whoever cancels this one cancels those before it
+        try:
+            receipt = await self._send(message)
+        except Exception as error:
+            await self._on_error(error, message.ref)
+        else:
+            self.add_receipt(message.to, receipt)
+
+    @property
+    def is_sending(self) -> bool:
+        """Return whether a message is being sent in the background."""
+        return self._begun is not None and not self._begun.done()
+
+    async def wait_sent(self) -> None:
+        """Wait until nothing is sent in the background any more."""
+        if self._begun is not None:
+            await asyncio.wait([self._begun])
+
+    async def stop(self) -> None:
+        """Send no more in the background."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
 
     async def _send(self, one: OutgoingMessage) -> Receipt:
         if one.files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, Settings, TCPPeer
+from p2pchat.commands import file_commands
 from p2pchat.commands.event_text import file_label
 from p2pchat.commands.exit_codes import KEPT, USAGE
 from p2pchat.commands.file_fetches import FileNumbers
@@ -91,7 +93,37 @@ async def test_a_person_sends_lists_and_saves(
         await until((tmp_path / "Downloads" / "empty").exists, "the empty file")
         await message.attachments[0].forget()
         await reader.execute([b"/files"])
-        assert shown.new[-3].endswith("; not kept here any more)")
+        assert "; not kept here any more" in shown.new[-3]  # and who is known to have it by now
+
+
+async def test_lines_behind_a_large_file_do_not_wait_for_it(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", len(DATA))
+    (tmp_path / "film").write_bytes(DATA)
+    (tmp_path / "second").write_bytes(DATA[::-1])
+    async with two_peers(tmp_path) as (ada, bob):
+        session, go_on = at_terminal(ada, shown), threading.Event()
+        ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+        try:
+            assert await session.execute(
+                [f"/send {tmp_path}/film one".encode(), b"two", f"/send {tmp_path}/second three".encode(), b"four"]
+            )
+            assert await texts_of(bob, 2) == ["two", "four"]
+            assert "sending film: 700.0 kB are copied into your profile first" in session.fetches.row
+        finally:
+            go_on.set()
+        assert await texts_of(bob, 4) == ["two", "four", "one", "three"]
+        await session.sender.wait_sent()
+        assert session.fetches.row == ""
+
+
+async def texts_of(peer: TCPPeer, count: int) -> list[str]:
+    """Return the texts of others, once there are so many."""
+    async with within(60, f"{count} messages"):
+        while len(found := [post.text for post in await peer.room.history() if isinstance(post, Message)]) < count:
+            await asyncio.sleep(0.01)  # poll: the history is read, and its storage answers
+    return found
 
 
 @pytest.mark.parametrize(
