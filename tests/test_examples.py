@@ -323,6 +323,30 @@ async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path
                 assert texts == ["echo to whom it may concern", "to whom it may concern"]  # bob is gone
 
 
+async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None:
+    """It shows the text, is asked for no content, and passes messages on with the files that they name."""
+    async with TCPPeer(data=home / "ada", name="ada", trace=home / "trace") as ada:
+        async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process:
+            own, echo, writer = await invite_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
+            heard = ada.events(Message)
+            for text in ("look", ""):
+                sent = await ada.send("echo", text, files=[("large", bytes(300_000)), ("small", b"1")])
+                await sent.delivered(timeout=PATIENCE)
+                assert (await answer_of(echo, heard)).text == text
+            await (await ada.send(ada.room, "for all", files=[("plan.txt", b"tea")])).delivered(timeout=PATIENCE)
+            port = ada.port
+            await ada.aclose()
+            async with TCPPeer(0, invite=own, data=home / "bob", name="bob") as bob:
+                message = await answer_of(writer, bob.events(Message))
+                [file] = message.attachments
+                assert (message.text, file.name, await file.is_here()) == ("for all", "plan.txt", False)
+                async with TCPPeer(port, f"127.0.0.1:{bob.port}", data=home / "ada", name="ada"):
+                    assert await asyncio.wait_for(file.read(), PATIENCE) == b"tea"
+            assert process.returncode is None
+    frames = [json.loads(line).get("frame") for line in (home / "trace").read_text("utf-8").splitlines()]
+    assert not [frame for frame in frames if isinstance(frame, dict) and frame.get("t") in ("pull", "lacks", "holds")]
+
+
 async def pass_on_an_odd_entry(lenient: Attacker, port: int) -> None:
     """Pass on what eve signed, as a peer does that takes it. The other end goes on with what eve's next run wrote."""
     await lenient.join(port)
