@@ -302,8 +302,9 @@ def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
 
 
 def test_one_account_of_a_gateway_takes_a_part_of_what_its_branch_may_have() -> None:
-    limits = {"branch_bytes": 1_000_000, "branch_bytes_of_user": 50_000, "branch_part_of_user": 4}
-    ada = World().peer("ada", auto_fetch_bytes=100_000, **limits)
+    ada = World().peer(
+        "ada", auto_fetch_bytes=100_000, branch_bytes=1_000_000, branch_bytes_of_user=50_000, branch_part_of_user=4
+    )
     far = linked(ada, "eve", host="45.66.66.1")
     bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
 
