@@ -93,6 +93,7 @@ class ConnectionManager:
         strangers: Counts accepted connections before the end of their handshake.
         defers: Returns whether what came on a link waits until decode(); replaced once there is a driver.
         on_drained: Called with a link that has room again; replaced once there is a driver.
+        on_many_ended: Called when half of many links have ended; replaced likewise.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class ConnectionManager:
         )
         self.defers: Callable[[int], bool] = lambda link: False
         self.on_drained: Callable[[int], None] = lambda link: None
+        self.on_many_ended: Callable[[], object] = lambda: None
         self._clients: dict[int, Client] = {}
         self._strangers: dict[int, Stranger] = {}  # by link
         self._last_link = 0
@@ -245,8 +247,8 @@ class ConnectionManager:
         self.put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
 
     def _on_down(self, link: int, reason: str) -> None:
-        if self._clients.pop(link, None) is not None:
-            _link_ends.remove()
+        if self._clients.pop(link, None) is not None and _link_ends.remove():
+            self.on_many_ended()
         self._held.discard(link)
         self._undecoded.discard(link)
         self._release_place(link)
@@ -443,12 +445,14 @@ class LinkEndCounter:
             self._aged_at = self._open
             _age_all_objects()
 
-    def remove(self) -> None:
-        """Count one end less."""
+    def remove(self) -> bool:
+        """Count one end less. Return whether memory is given back soon."""
         self._open -= 1
-        if self._most >= SOME_LINK_ENDS and self._open <= self._most // 2:
-            self._most = self._open
-            return_memory_soon()
+        if self._most < SOME_LINK_ENDS or self._open > self._most // 2:
+            return False
+        self._most = self._open
+        return_memory_soon()
+        return True
 
 
 _link_ends = LinkEndCounter()  # of all peers in this process: they share one collector

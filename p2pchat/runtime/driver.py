@@ -46,7 +46,7 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
-from p2pchat.runtime.connections import ConnectionManager, gc_paused, return_memory_soon
+from p2pchat.runtime.connections import RETURNED_AFTER, ConnectionManager, gc_paused, return_memory_soon
 from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
@@ -146,6 +146,7 @@ class Driver:
             connections.send,
         )  # fmt: skip
         connections.on_drained = self.content.on_drained
+        connections.on_many_ended = lambda: self._loop.call_later(RETURNED_AFTER, self.disk.release_memory)
         self.content.is_forgotten = lambda root: node.sync.transfers.requests.is_forgotten(root)
         self.removal: ContentRemover = ContentRemover(
             self.content, self.disk, self.put, self.settle, self._on_sweep_defect
@@ -478,7 +479,9 @@ class Driver:
         self._emit(effect)
 
     def _on_quiet(self) -> None:
-        """Give memory back after much was stored. Programs that follow have read the newest entries by now."""
+        """Give memory back after much was stored. Programs that follow have read the newest entries, or read them from
+        storage.
+        """
         self.recent.skip(self.recent.newest)
         return_memory_soon()
 

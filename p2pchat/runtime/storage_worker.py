@@ -64,8 +64,8 @@ class StorageWorker:
         on_answered: Called in the event loop after all answers that the threads gave so far.
 
     Attributes:
-        on_quiet: Called in the event loop when nothing was committed for a while after many commits, and storage has
-            released memory.
+        on_quiet: Called in the event loop when storage has released memory: it does when nothing was committed for a
+            while after many commits, and when it is asked.
     """
 
     def __init__(
@@ -128,6 +128,16 @@ class StorageWorker:
     async def compact(self, *, all: bool) -> None:
         """Give the room of deleted entries back to the disk, after every commit before. Raises StorageError."""
         await self._run_in(self._writes, partial(self.storage.compact, all=all))
+
+    def release_memory(self) -> None:
+        """Have storage release memory, after every commit before, and call on_quiet then."""
+
+        def done(_: None, error: BaseException | None) -> None:
+            if not self._closed:
+                self.on_quiet()
+
+        if self._threads and not self._closed:
+            self._writes.put(_Job(self.storage.release_memory, done))
 
     async def _run_in(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
         if self._closed:

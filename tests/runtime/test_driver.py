@@ -552,6 +552,23 @@ async def test_memory_is_released_once_nothing_was_committed_for_a_while_after_m
     assert calls == ["storage", "quiet"]
 
 
+async def test_memory_is_released_when_it_is_asked_for_also_while_much_is_committed(
+    storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[str]()
+    monkeypatch.setattr(storage, "release_memory", lambda: calls.append(f"storage {len(storage.commits)}"))
+    inputs = Inputs()
+    disk = StorageWorker(storage, Settings(), None, inputs.append)
+    disk.on_quiet = lambda: calls.append("quiet")
+    disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
+    disk.release_memory()
+    disk.commit(Commit(2, 0, True, Change(meta={"a": "2"})))
+    await until(lambda: "quiet" in calls, "memory to be released")
+    await disk.close()
+    disk.release_memory()
+    assert calls == ["storage 1", "quiet"]
+
+
 async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
     inputs = Inputs()
     disk = StorageWorker(storage, Settings(), None, inputs.append)
