@@ -8,7 +8,7 @@ that was named once stays named.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -291,6 +291,10 @@ class GroupReplica:
     def members_at(self, gen: int) -> frozenset[UserId]:
         """Return the members at a gen, including those that left since; nobody for an unknown gen."""
         return self._states.members(gen)
+
+    def first_added(self, users: Container[UserId]) -> int:
+        """Return the gen that added the first of these users, also after all of them were removed; 0 for none."""
+        return self._states.first_added(users)
 
     def added(self, user: UserId) -> int:
         assert self.state is not None

@@ -15,7 +15,7 @@ Source: docs/protocol-groups.md.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -202,6 +202,14 @@ class GroupStates(Sequence[GroupState]):
     def members(self, gen: int) -> frozenset[UserId]:
         """Return the members at a gen, including those that left since; nobody for an unknown gen."""
         return frozenset(_common_members(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()
+
+    def first_added(self, users: Container[UserId]) -> int:
+        """Return the gen that added the first of these users, by the newest gen with any of them; 0 for none."""
+        for tied in reversed(self._tied):
+            gens = [gen for user, gen in _common_members(tied).items() if user in users]
+            if gens:
+                return min(gens)
+        return 0
 
 
 def _hash(operation: GroupOperation) -> str:

@@ -434,9 +434,7 @@ class CausalOrder:
         if not isinstance(log, TalkLog) or conversation.group is None or conversation.group.state is None:
             boundary = conversation.boundary
             return boundary.split_by_age(log.id, log.before, first, end) if boundary.marks else (end, False)
-        members = conversation.group.state.members
-        added = min((gen for user, gen in members.items() if user in self._sync.hosted), default=0)
-        return log.split_by_gen(added, first, end)
+        return log.split_by_gen(conversation.group.first_added(self._sync.hosted), first, end)
 
     def advance_boundary(self, conversation: ConversationState, log: LogId, seq: int) -> None:
         """Move the history boundary past an entry that was shown, and store what a restart needs."""

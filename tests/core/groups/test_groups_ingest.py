@@ -83,6 +83,28 @@ def test_waiting_entries_of_a_talk_wait_after_a_restart_too() -> None:
     assert away.shown() == ["answer", "more"]
 
 
+def test_what_waited_since_before_a_user_was_added_is_old_although_it_was_removed_meanwhile() -> None:
+    """Seed 1316027 with --rules-differ."""
+    away = Away()
+    bob, ada = {IDS["bob"]: 1}, IDS["ada"]
+    lists = [(2, bob), (3, {**bob, ada: 3}), (4, bob)]
+    out_of_it, in_again, out_again = (
+        encode_entry(Entry("group", gen, gen, b=group_body(gen, "ops", IDS["bob"], members, {})))
+        for gen, members in lists
+    )
+    away.bob.say(away.operations.write(away.first, out_of_it, in_again))
+    unknown = Author("ada", "a7", talk_id(away.id)).ref(3)
+    cites = [(2, operation_hash(out_of_it)[:16]), (3, operation_hash(in_again)[:16])]
+    entries = [
+        Entry("text", n, n, unknown if n == 1 else None, g=cite, b=f"gen {cite[0]}") for n, cite in enumerate(cites, 1)
+    ]
+    away.bob.say(Author("bob", "b1", talk_id(away.id)).write(*map(encode_entry, entries)))
+    away.bob.say(away.operations.write(out_again))
+    away.ada.world.pass_time(away.ada.settings.order_wait + 1)
+    shown = [(decode_entry(one.raw).b, one.old) for one in away.ada.storage.history(talk_id(away.id), limit=0)]
+    assert shown == [("gen 2", True), ("gen 3", False)]
+
+
 def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     """It comes back from storage, where it was stored as fully visible (seed 712251)."""
     away = Away()
