@@ -21,6 +21,7 @@ from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.private_files import AtomicFile
+from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content import ContentStore
 
@@ -113,7 +114,8 @@ class Attachment:
         except PeerClosed:
             here = False
         found = {"name": self.name, "size": self.size, "type": self.type, "root": self.root, "here": here}
-        if count := len(self.held_by):
+        holders = self._holders()
+        if count := len(holders) - (self.message.viewer.people.me in holders):  # of a gateway's thousands
             found["held_by"] = count
         if not here and self.is_forgotten:
             found["forgotten"] = True
@@ -126,12 +128,14 @@ class Attachment:
         What a member said last counts, also while it is away. Of files that were sent long ago it may not be known:
         a peer keeps it of the 20,000 files that were named last.
         """
-        viewer, log = self.message.viewer, self.message.log
+        people = self.message.viewer.people
+        return [people.user(user) for user in self._holders() if user != people.me]
+
+    def _holders(self) -> list[UserId]:
         try:
-            holders = viewer._file_holders(log, self._file)
+            return self.message.viewer._file_holders(self.message.log, self._file)
         except PeerClosed:
             return []
-        return [viewer.people.user(user) for user in holders if user != viewer.people.me]
 
     async def is_here(self) -> bool:
         """Return whether all of it is on this disk and verified. Raises PeerClosed, StorageError."""

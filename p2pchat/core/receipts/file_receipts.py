@@ -110,7 +110,7 @@ class FileReceipts:
         self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self._gone: dict[str, None] = {}
-        self._deletions = 0
+        self._deletions = 0  # of messages and of content: what was looked up before one is looked up again
         self._named = named
         self._stored = stored
 
@@ -304,6 +304,7 @@ class FileReceipts:
 
     def on_removed(self, root: str) -> None:
         """Take that some content goes from the disk in a moment, before it goes."""
+        self._deletions += 1
         self._gone[root] = None
         if len(self._gone) > MAX_GONE:
             del self._gone[next(iter(self._gone))]
@@ -323,7 +324,7 @@ class FileReceipts:
         """Take which contents are whole on the disk."""
         id, roots = self._checks.pop(found.ticket, (0, []))
         for root in roots:
-            if root in found.roots:
+            if root in found.roots and root not in self._gone:
                 self._sync.lookups.naming(root, partial(self._on_naming_found, id, root, self._deletions))
             else:
                 self._on_naming_found(id, root, self._deletions, [])

@@ -87,6 +87,20 @@ def test_what_goes_while_the_store_is_asked_is_not_told_as_here() -> None:
     assert told(bob)[-1:] == [Holds([], [], [ROOT])]
 
 
+def test_what_went_while_storage_was_asked_is_looked_up_again() -> None:
+    ada, _, _ = holder()
+    bob = linked(ada, "bob")
+    bob.say(Holds(ask=[ROOT]))
+    (effect,) = _asked(ada)
+    ada.hold_lookups = True
+    ada.put(HeldFound(effect.ticket, frozenset([ROOT])))
+    ada.put(ContentRemoved(ROOT, forgotten=True))
+    ada.put(ContentKept(ROOT))  # it is gone
+    ada.answer_lookups()
+    assert answer(ada) == [[ROOT]]
+    assert [frame.has for frame in told(bob)] == [[]]
+
+
 def test_nobody_is_told_of_content_of_a_conversation_that_it_is_not_in() -> None:
     ada, _, _ = holder("bob")
     cyd, bob = linked(ada, "cyd"), linked(ada, "bob")
