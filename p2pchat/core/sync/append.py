@@ -58,7 +58,7 @@ class Appender:
 
     def on_user_hosted(self, user: UserId) -> None:
         """Note where a newly hosted user wrote last."""
-        for conversation in self._sync.conversations.by_id.values():
+        for conversation in self._sync.conversations.may_have_entries_of(user):
             for place, writer, _, _ in reversed(conversation.recently_shown if user in conversation.writers else ()):
                 if writer == user:
                     self.note_place(conversation, user, place)

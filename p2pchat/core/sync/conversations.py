@@ -122,6 +122,11 @@ class Conversations:
         """Return the direct conversations of a user."""
         return [*self._dms.get(user, ())]
 
+    def may_have_entries_of(self, user: UserId) -> list[ConversationState]:
+        """Return the conversations in which a user may have written: the room, its direct ones, and all groups."""
+        groups = (id for group in self.groups.values() for id in (group.id, group.talk))
+        return [self.by_id[id] for id in (self.room, *self._dms.get(user, ()), *groups) if id in self.by_id]
+
     def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
 

@@ -146,7 +146,7 @@ class Pruner:
 
     def on_user_hosted(self, user: UserId) -> None:
         """Seal the logs of which entries were deleted while nobody hosted this user here."""
-        for conversation in self._sync.conversations.by_id.values() if self._sync.has_deleted else ():
+        for conversation in self._sync.conversations.may_have_entries_of(user) if self._sync.has_deleted else ():
             writer = conversation.writers.get(user)
             pruned = (
                 {log.id.run: log.last_c for log in writer.logs.values() if log.pruned} if writer is not None else {}
