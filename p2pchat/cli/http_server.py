@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -236,12 +237,21 @@ class PageServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; "::" listens on IPv4 too, where the system can."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    dual = host == "::" and socket.has_dualstack_ipv6()
+    """Return a socket that will listen there once a server has it; "::" is for IPv4 too, where the system can.
+
+    Until then connections are refused: a balancer gives them to another gateway, and they need not wait for this one.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+        if os.name == "posix":  # as socket.create_server does: on Windows it would take another's port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if made.family == socket.AF_INET6:
+            is_dual = host == "::" and socket.has_dualstack_ipv6()
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_dual)
+        made.bind((host, port))
+        return made
     except OSError as error:
+        made.close()
         why = error.strerror or str(error)
         raise CommandError(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
 

@@ -292,6 +292,16 @@ def test_a_taken_port_is_reported_in_one_line() -> None:
     assert "choose another HTTP_PORT" in str(error.value)
 
 
+def test_connections_are_refused_until_there_is_a_server() -> None:
+    """A balancer then gives them to another gateway, and they do not wait until this one has started."""
+    with listen("127.0.0.1", 0) as made:
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(made.getsockname(), timeout=WITHIN):
+            pass
+        made.listen()
+        with socket.create_connection(made.getsockname(), timeout=WITHIN):
+            pass
+
+
 def test_account_commands_print_results_and_exit_codes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
