@@ -32,7 +32,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from p2pchat.cli.process import allow_descriptors
-from tests.amounts import GENERATED
+from tests.amounts import GENERATED, LONG
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
@@ -44,6 +44,23 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["P2PCHAT_LOOP"] = "asyncio"  # the usual loop; tests of other loops set theirs
 allow_descriptors()  # some tests hold hundreds of connections
+
+# `poe test` has its files in memory if there is room: a run makes tens of thousands of commits, and each would wait for
+# a disk. What a killed process wrote is there in both. `poe test-long` takes a disk.
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 4 << 30  # a run leaves some hundred MB; peers keep the last GiB of a disk free
+
+
+def _has_room(place: Path) -> bool:
+    if sys.platform == "win32" or not os.access(place, os.W_OK):
+        return False
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize >= ROOM_BYTES and not found.f_flag & getattr(os, "ST_NOEXEC", 0)
+
+
+if not LONG and "TMPDIR" not in os.environ and _has_room(MEMORY):
+    os.environ["TMPDIR"] = str(MEMORY)  # also of the processes that the tests start
+    tempfile.tempdir = None
 
 for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
