@@ -18,11 +18,11 @@ from p2pchat.core.content import content_requests
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS_SERVED
 from p2pchat.core.log import Entry, FileRef, encode_entry
+from tests.amounts import OFFERS
 from tests.deadlines import within
 from tests.hostile.attacker import NOW, Attacker, LogWriter
 from tests.hostile.conftest import Meet
 
-OFFERS = 100_000
 FILES_OF_ONE = 10  # files of one message
 BATCH = 50  # messages, which stay below the bytes of a batch
 
@@ -183,7 +183,8 @@ async def test_what_a_member_may_not_have_is_answered_as_what_is_not_there(meet:
 # ---- offers
 
 
-async def test_a_hundred_thousand_offers_neither_stop_the_chat_nor_the_files_of_others(meet: Meet) -> None:
+@pytest.mark.sampled
+async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
     eve.say(wire.Peers(0, [], can=["files"]))
