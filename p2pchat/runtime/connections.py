@@ -52,6 +52,7 @@ MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
 MANY_LINK_ENDS = 64  # some 3,000 objects
 SOME_LINK_ENDS = 8  # hold half a MiB outside of Python
 RETURNED_AFTER = 3.0  # seconds after many links have ended, or after the start; a guess. It takes 1 ms
+RETURNED_AGAIN_AFTER = 20.0  # seconds: the other peers fetch meanwhile what was stored; a guess
 
 
 class Transport(Protocol):
@@ -466,8 +467,9 @@ def _age_all_objects() -> None:
 
 
 def return_memory_soon() -> None:
-    """Give free memory back to the system a little later, when what is over now has been freed."""
-    asyncio.get_running_loop().call_later(RETURNED_AFTER, _return_memory)
+    """Give free memory back to the system a little later, when what is over now has been freed, and once more then."""
+    for wait in (RETURNED_AFTER, RETURNED_AGAIN_AFTER):
+        asyncio.get_running_loop().call_later(wait, _return_memory)
 
 
 def _return_memory() -> None:
