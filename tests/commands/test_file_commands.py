@@ -281,6 +281,31 @@ async def test_a_session_without_the_right_reads_and_writes_no_file(shown: Shown
         assert len(await ada.room.history()) == 1 and not (tmp_path / "new").exists()
 
 
+async def test_it_is_said_who_has_a_file(shown: Shown, tmp_path: Path) -> None:
+    (tmp_path / "plan.pdf").write_bytes(DATA)
+    async with two_peers(tmp_path) as (ada, bob):
+        sender, reader = at_terminal(ada, shown), at_terminal(bob, shown)
+        await ada.wait_user("bob", 60)
+        await sender.execute([f"/send {tmp_path}/plan.pdf".encode()])
+        message = await newest(bob, 1)
+        receipt = await ada.receipt(message.id)
+        await receipt.delivered(timeout=60)
+        await sender.execute([b"/files"])
+        assert shown.new[-2].endswith("; here; nobody else is known to have it)")
+        await sender.execute([b"/receipts"])
+        assert shown.new[-1].endswith("; bob has it, nobody else has its file")
+        await message.attachments[0].fetch()
+        await receipt.files_delivered(timeout=60)
+        await sender.execute([b"/files"])
+        assert shown.new[-2].endswith("; here: bob has it)")
+        await sender.execute([b"/receipts"])
+        assert shown.new[-1].endswith("; bob has it, bob has its file")
+        await until(lambda: len(message.attachments[0].held_by) == 1, "that ada has it")
+        await message.attachments[0].forget()
+        await reader.execute([b"/files"])
+        assert shown.new[-2].endswith("; not kept here any more: ada has it)")
+
+
 def test_numbers_of_files_never_mean_another_one() -> None:
     numbers = FileNumbers()
     assert [numbers.number("m", 1, "a"), numbers.number("m", 2, "b"), numbers.number("m", 1, "a")] == [1, 2, 1]

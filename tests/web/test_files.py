@@ -376,6 +376,33 @@ async def test_sockets_send_files_and_tell_of_those_that_come(people: Served, ho
                         "stored": len(DATA), "here": True}  # fmt: skip
 
 
+async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, home: Path) -> None:
+    async with (
+        TCPPeer(data=home / "cy", name="cy") as cy,
+        chatting(people, "ada", "?events=files") as ada,
+        calling(people, "ada") as lines,
+        socket(people.url, "ada", people.tokens["ada"]) as io,
+    ):
+        assert await cy.connect(people.peer.port)
+        await cy.wait_user("ada", 60)
+        id = await sent(people, ("a.png", "image/png", DATA), to="cy")
+        told = await ada.next("file_receipt")
+        assert {**told, "root": ""} == {
+            "type": "file_receipt", "id": id, "name": "a.png", "size": len(DATA), "root": "", "user": "cy",
+            "has": True, "count": 1, "of": 1,
+        }  # fmt: skip
+        line = await lines.next("file_receipt")
+        assert (line["id"], line["user"], line["has"], line["count"], line["of"]) == (id, "cy", True, 1, 1)
+        heard = await io.hear("fileReceipt")
+        assert (heard["messageId"], heard["user"], heard["has"], heard["count"]) == (id, "cy", True, 1)
+        async with people.client("ada") as http:
+            receipt = (await http.get(f"/messages/{id}/receipt")).json()
+            assert receipt["files_delivered_to"] == ["cy"]
+        message = await cy.message(id)
+        await message.attachments[0].forget()
+        assert (await ada.next("file_receipt"))["has"] is False
+
+
 def test_no_command_of_lines_names_a_path_of_the_gateway() -> None:
     unsafe = {"connect", "forget", "allow", "delete_history", "quit", "get", "save", "files", "forget_file"}
     assert COMMANDS.keys().isdisjoint(unsafe)
