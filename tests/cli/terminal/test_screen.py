@@ -121,6 +121,25 @@ def test_a_direct_message_has_no_count() -> None:
     assert (line.mark, line.complete) == ("✓✓ read", True)
 
 
+def test_a_mark_counts_who_has_all_files_and_waits_for_them() -> None:
+    line = own()
+    line.event["files"] = [{"root": "aa"}, {"root": "bb"}]
+    line.on_read(2, 2)
+    line.on_file("aa", 2)
+    assert (line.mark, line.complete) == ("✓✓ read 2/2", False)
+    line.on_file("bb", 1)
+    assert (line.mark, line.complete) == ("✓✓ read 2/2, files 1/2", False)
+    line.on_file("bb", 2)
+    assert (line.mark, line.complete) == ("✓✓ read 2/2, files 2/2", True)
+    line.on_file("aa", 1)  # removed there
+    assert line.mark == "✓✓ read 2/2, files 1/2"
+    direct = own(direct=True)
+    direct.event["files"] = [{"root": "aa"}]
+    direct.on_delivered(1, 1)
+    direct.on_file("aa", 1)
+    assert direct.mark == "✓ delivered, has the file"
+
+
 def test_an_own_line_is_printed_soon_when_another_follows() -> None:
     line = own()
     assert line.due_at == 100.0 + SETTLED_AFTER
