@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from math import inf
 
 from p2pchat.core.content.content_requests import ContentRequests, Source
 from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, count_pieces, piece_size
@@ -52,11 +53,14 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 
-PULL_PIECES = 4  # asked for with one frame: 1 MiB, so a thousand frames for 1 GiB
-LINK_PIECES = 16  # asked of one link at a time: 4 MiB, or so many small files; a pull has one or more of them
+# Asked of one link at a time: 1 MiB, since a text waits behind them, and of a far one up to 4 MiB, for 100 MB a second;
+# in 4 pulls. At load 15 a text took 33 to 44 ms behind 1 MiB, and 65 to 89 ms behind 4 MiB.
+NEAR_PIECES = 4
+LINK_PIECES = 16
+PIECES_A_SECOND = 400
 MAX_UNDER_WAY = 48  # pieces of one download, asked of any link or not stored yet: 12 MiB; a guess
 MAX_WAITING_ASKED = 8  # downloads that wait for room on a link, asked for when a pull ends; others wait on; a guess
-MAX_PULLS_SERVED = LINK_PIECES  # open on one link before more are a fault
+MAX_PULLS_SERVED = 16  # open on one link before more are a fault
 MAX_PULL_PIECES = 64  # asked for with one frame, before it is a fault
 MAX_ALLOWED = 256  # pairs of a message and a root that a link may pull, remembered; others are looked up again
 STALLED_AFTER = 10.0  # seconds without a piece, then others are asked; as want_progress_timeout
@@ -77,6 +81,8 @@ class OpenPull:
     download: Download | None
     missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
     heard_at: float
+    asked_at: float
+    piece_bytes: int  # of each of them, at most
     was_said: bool = False  # the link has said that it has these pieces
     leaves: bytearray = field(default_factory=bytearray)
 
@@ -90,10 +96,23 @@ class LinkTransfers:
     served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
     allowed: dict[tuple[Source, str], int] = field(default_factory=dict)  # what it may pull, with the size
 
+    latency: float = inf  # the least seconds from a pull to its first piece
+
     @property
     def asked(self) -> int:
-        """The number of pieces that were asked for, and did not come yet."""
-        return sum(len(pull.missing) for pull in self.pulls.values())
+        """The bytes that were asked for, and did not come yet."""
+        return sum(len(pull.missing) * pull.piece_bytes for pull in self.pulls.values())
+
+    @property
+    def window(self) -> int:
+        """How many pieces are asked for at a time."""
+        return int(max(NEAR_PIECES, min(LINK_PIECES, self.latency * PIECES_A_SECOND)))
+
+    def on_answer(self, pull: OpenPull, now: float) -> None:
+        """Note when a frame of bytes came."""
+        if pull.heard_at == pull.asked_at:
+            self.latency = min(self.latency, now - pull.asked_at)
+        pull.heard_at = now
 
 
 @dataclass(slots=True, eq=False)
@@ -309,9 +328,8 @@ class Transfers:
             transfers = self._links.setdefault(remote.link.id, LinkTransfers())
             is_writer = download.source[0].user in remote.link.users
             spared = is_writer and self._is_shared(download, sharing)
-            most, count = (1, 1) if spared else (LINK_PIECES, PULL_PIECES)
             while download.needed and download.under_way < MAX_UNDER_WAY:
-                if transfers.asked + min(len(download.needed), count) > most:
+                if not self._has_room(download, transfers, spared=spared):
                     self._waiting[download.file.root] = None
                     break
                 if not self._pull(download, remote, transfers, spared=spared):
@@ -320,15 +338,24 @@ class Transfers:
                 self._waiting.pop(download.file.root, None)
                 return
 
+    def _has_room(self, download: Download, transfers: LinkTransfers, *, spared: bool) -> bool:
+        """Return whether a link is asked for the next pieces now."""
+        if spared:
+            return not transfers.pulls
+        more = min(len(download.needed), transfers.window // NEAR_PIECES) * min(download.file.size, PIECE_BYTES)
+        return (
+            len(transfers.pulls) < MAX_PULLS_SERVED and transfers.asked + more <= transfers.window * PIECE_BYTES
+        )  # fmt: skip
+
     def _is_shared(self, download: Download, sharing: list[RemoteState]) -> bool:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
         getting = sum(download.pauses.get(remote.link.id, 0.0) <= LACK_PAUSE for remote in sharing)
-        return getting > FEW_GIVERS and count_pieces(download.file.size) > PULL_PIECES
+        return getting > FEW_GIVERS and count_pieces(download.file.size) > NEAR_PIECES
 
     def _ask_waiting(self, transfers: LinkTransfers) -> None:
         """Ask for what waits for room on a link, now that a pull on this one has ended."""
         for root in list(islice(self._waiting, MAX_WAITING_ASKED)):
-            if transfers.asked >= LINK_PIECES:
+            if len(transfers.pulls) >= MAX_PULLS_SERVED:
                 return
             self._ask(self._downloads[root])
 
@@ -378,7 +405,8 @@ class Transfers:
             missing, first, count = deque([LEAVES] * frames), 0, 0
             download.under_way += 1
         else:
-            pieces = [_take_rare(download)] if spared else self._next_pieces(download, link)
+            most = transfers.window // NEAR_PIECES
+            pieces = [_take_rare(download)] if spared else self._next_pieces(download, link, most)
             if not pieces:
                 self._rest(download, link, has_some=True)
                 del download.held[link]
@@ -386,21 +414,22 @@ class Transfers:
             missing, first, count = deque(pieces), pieces[0], len(pieces)
             download.under_way += count
         n, transfers.next = transfers.next, transfers.next + 1
-        transfers.pulls[n] = OpenPull(download, missing, self._ctx.now.mono, was_said=link in download.held)
+        now, size = self._ctx.now.mono, min(file.size, PIECE_BYTES)
+        transfers.pulls[n] = OpenPull(download, missing, now, now, size, was_said=link in download.held)
         self._ctx.emit(Send(Pull(n, *log, seq, file.root, first, count), [link]))
         return True
 
-    def _next_pieces(self, download: Download, link: int) -> list[int]:
+    def _next_pieces(self, download: Download, link: int, most: int) -> list[int]:
         """Take consecutive pieces that no link was asked for. Of a link that lacked some, take only those it holds."""
         held = download.held.get(link)
         pieces: list[int] = []
         if held is None:
             pieces.append(download.needed.popleft())
-            while download.needed and download.needed[0] == pieces[-1] + 1 and len(pieces) < PULL_PIECES:
+            while download.needed and download.needed[0] == pieces[-1] + 1 and len(pieces) < most:
                 pieces.append(download.needed.popleft())
             return pieces
         for index in download.needed:
-            if pieces and (index != pieces[-1] + 1 or len(pieces) == PULL_PIECES):
+            if pieces and (index != pieces[-1] + 1 or len(pieces) == most):
                 break
             if held[index]:
                 pieces.append(index)
@@ -416,7 +445,7 @@ class Transfers:
             return LogError("a piece that nobody asked for", code="order")
         index = pull.missing.popleft()
         download, is_leaves = pull.download, index == LEAVES
-        pull.heard_at = self._ctx.now.mono
+        transfers.on_answer(pull, self._ctx.now.mono)
         if not pull.missing:
             del transfers.pulls[piece.n]
         if piece.index != (len(pull.leaves) // PIECE_BYTES if is_leaves else index):

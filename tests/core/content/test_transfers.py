@@ -190,11 +190,13 @@ def test_leaves_come_first_and_then_few_pieces_at_a_time() -> None:
     assert done(ada, out.OpenContent) == [out.OpenContent(ROOT, SIZE)]
     ada.put(ContentOpened(ROOT, None))
     assert pulls(bob) == [(1, 0, 0)]
+    ada.world.pass_time(0.1)
     give(bob, 1, (0, b"leaves"))
     assert done(ada, out.StoreLeaves) == [out.StoreLeaves(bob.link, ROOT, SIZE, b"leaves")]
     ada.put(LeavesStored(bob.link, ROOT, True, range(20)))
     assert done(ada, out.ContentProgress) == [out.ContentProgress(bob_log.log, 1, FILE, 0)]
     assert pulls(bob) == [(2, 0, 4), (3, 4, 4), (4, 8, 4), (5, 12, 4)]
+    ada.world.pass_time(0.1)
     give(bob, 2, *((index, b"x") for index in range(4)))
     assert [effect.pieces for effect in done(ada, out.StorePieces)] == [[(index, b"x")] for index in range(4)]
     for index in range(4):
@@ -208,6 +210,20 @@ def test_leaves_come_first_and_then_few_pieces_at_a_time() -> None:
     assert done(ada, out.ContentArrived) == [out.ContentArrived(bob_log.log, 1, FILE)]
     assert done(ada, out.ContentProgress)[-1] == out.ContentProgress(bob_log.log, 1, FILE, 16 * PIECE_BYTES)
     assert pulls(bob) == []
+
+
+def test_a_near_link_is_asked_for_little_at_a_time_since_texts_wait_behind_it() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, None))
+    ada.world.pass_time(0.001)
+    give(bob, 1, (0, b"leaves"))
+    ada.put(LeavesStored(bob.link, ROOT, True, range(20)))
+    assert [count for n, _, count in pulls(bob) if n > 1] == [1] * transfers.NEAR_PIECES
+    give(bob, 2, (0, b"x"))
+    ada.put(PiecesStored(bob.link, ROOT, [0], []))
+    assert pulls(bob) == [(6, 4, 1)]
 
 
 def test_what_is_here_already_is_not_asked_for() -> None:
@@ -236,6 +252,7 @@ def test_several_links_are_asked_for_other_pieces() -> None:
     assert pulls(old) == []  # it did not say that it knows files
     ada.drop(bob)
     assert sorted(first for _, first, _ in pulls(cyd)) == [4, 8, 12]
+    ada.world.pass_time(0.1)
     give(cyd, 1, *((index, b"x") for index in range(16, 20)))
     ada.put(PiecesStored(cyd.link, ROOT, [16, 17, 18, 19], []))
     assert len(pulls(cyd)) == 1
@@ -271,7 +288,7 @@ def test_the_writer_gives_more_once_members_had_nothing_for_long() -> None:
             for n, _, _ in pulls(far):
                 far.say(Lacks(n))
         ada.world.pass_time(transfers.CHECK_EVERY)
-    assert sum(count for _, _, count in pulls(bob)) > transfers.LINK_PIECES - transfers.PULL_PIECES
+    assert sum(count for _, _, count in pulls(bob)) > transfers.NEAR_PIECES
 
 
 def test_a_link_that_gives_a_wrong_piece_ends_and_another_is_asked() -> None:
@@ -377,7 +394,7 @@ def test_little_is_under_way_however_slow_the_disk() -> None:
             for n, first, count in pulls(far):
                 asked += count
                 give(far, n, *((index, b"x") for index in range(first, first + count)))
-    assert asked <= transfers.MAX_UNDER_WAY + transfers.PULL_PIECES
+    assert asked <= transfers.MAX_UNDER_WAY + transfers.NEAR_PIECES
 
 
 def test_a_list_of_several_parts_is_judged_whole() -> None:
