@@ -131,9 +131,13 @@ class Attachment:
         people = self.message.viewer.people
         return [people.user(user) for user in self._holders() if user != people.me]
 
-    def _holders(self) -> list[UserId]:
+    def _held_elsewhere(self) -> list[User]:
+        """Return the members who are known to have it on another disk than this one."""
+        return [self.message.viewer.people.user(user) for user in self._holders(elsewhere=True)]
+
+    def _holders(self, *, elsewhere: bool = False) -> list[UserId]:
         try:
-            return self.message.viewer._file_holders(self.message.log, self._file)
+            return self.message.viewer._file_holders(self.message.log, self._file, elsewhere=elsewhere)
         except PeerClosed:
             return []
 

@@ -93,8 +93,8 @@ class Viewer:
         """The content of attachments; raises PeerClosed for a stored history."""
         raise _read_only()
 
-    def _file_holders(self, log: LogId, file: FileRef) -> list[UserId]:
-        """Return the members who are known to have a file; raises PeerClosed for a stored history."""
+    def _file_holders(self, log: LogId, file: FileRef, *, elsewhere: bool = False) -> list[UserId]:
+        """Return the members who are known to have a file, `elsewhere`: on other disks; PeerClosed if no peer runs."""
         raise _read_only()
 
     @property

@@ -108,9 +108,9 @@ class LocalUser(Viewer):
     def _content(self) -> ContentWorker:
         return self._require_running().content
 
-    def _file_holders(self, log: LogId, file: FileRef) -> list[UserId]:
+    def _file_holders(self, log: LogId, file: FileRef, *, elsewhere: bool = False) -> list[UserId]:
         self._require_running()
-        return self._lifecycle.tracker.file_holders(log, file)
+        return self._lifecycle.tracker.file_holders(log, file, elsewhere=elsewhere)
 
     @property
     def _indexer(self) -> SearchIndexer | None:

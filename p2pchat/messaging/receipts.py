@@ -839,13 +839,15 @@ class ReceiptTracker:
             if len(self._files) > MAX_WITH_FILES:
                 del self._files[next(iter(self._files))]
 
-    def file_holders(self, log: LogId, file: FileRef) -> list[UserId]:
-        """Return the members of a conversation who are known to have a file of it; sorted."""
+    def file_holders(self, log: LogId, file: FileRef, *, elsewhere: bool = False) -> list[UserId]:
+        """Return the members who are known to have a file of a conversation, sorted; `elsewhere`: on other disks."""
         driver = self._driver
         if driver is None:
             return []
         holders = driver.node.sync.file_receipts.users_having(log, file.root)
-        if len(self._hosted) > 1 and driver.content.holds(file.root, file.size):  # what is here, users here have
+        if (
+            not elsewhere and len(self._hosted) > 1 and driver.content.holds(file.root, file.size)
+        ):  # what is here, users here have
             conversation = driver.node.sync.conversations.by_id.get(log.conversation)
             holders += [one for one in self._hosted if conversation is not None and conversation.is_member(one)]
         return sorted({*holders})

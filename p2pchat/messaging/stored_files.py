@@ -47,8 +47,8 @@ class StoredFile:
 
     @property
     def held_by(self) -> list[User]:
-        """The members of its conversations who are known to have it too; see Attachment.held_by."""
-        return list({user: None for file in self.attachments for user in file.held_by})
+        """The members of its conversations who are known to have it too, on other disks."""
+        return list({user: None for file in self.attachments for user in file._held_elsewhere()})
 
     @property
     def is_only_here(self) -> bool:

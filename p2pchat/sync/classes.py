@@ -506,7 +506,7 @@ class StoredFile(Wrapper):
 
     @property
     def held_by(self) -> list[User]:
-        """The members of its conversations who are known to have it too; see Attachment.held_by."""
+        """The members of its conversations who are known to have it too, on other disks."""
         return self._get("held_by")
 
     @property

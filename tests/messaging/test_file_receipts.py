@@ -86,4 +86,6 @@ async def test_users_of_one_peer_have_what_it_has(home: Path) -> None:
         bob, cyd = await ada.host("bob"), await ada.host("cyd")
         receipt = await bob.send(cyd.me, "", files=[("a.bin", DATA)])
         assert [user.label for user in receipt.files_delivered_to] == ["cyd"]
+        [stored] = await ada.stored_files()
+        assert stored.held_by == [] and stored.is_only_here  # all of them have it on this one disk
         await receipt.files_delivered(timeout=5)
