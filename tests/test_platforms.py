@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import pytest
 from prompt_toolkit.output import DummyOutput
 
-from p2pchat.cli import control_client, control_server, control_socket, profiles, streams
+from p2pchat.cli import control_client, control_server, control_socket, http_server, profiles, streams
 from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.process import Shutdown
@@ -54,6 +54,7 @@ FORCED = {
     "cli/control_socket.py:": DEMO,
     "cli/control_socket.py:bind_socket": HERE + "test_windows_has_no_control_socket",
     "cli/profiles.py:listen_error": HERE + "test_a_taken_port_is_found_without_posix",
+    "cli/http_server.py:listen": HERE + "test_a_gateway_on_windows_takes_no_port_of_another",
     "cli/process.py:": DEMO,
     "cli/process.py:allow_descriptors": "tests/cli/test_process.py::test_windows_has_no_limit_of_files",
     "cli/streams.py:_in_background": "tests/cli/test_streams.py::test_on_windows_nul_is_not_a_console",
@@ -232,6 +233,14 @@ def test_a_taken_port_is_found_without_posix(monkeypatch: pytest.MonkeyPatch) ->
             forced.setattr(os, "name", "nt")
             assert [profiles.is_free("127.0.0.1", port) for port in ports] == [False, True]
             assert [bool(doctor_network.bind_error(port)) for port in ports] == [True, False]
+
+
+def test_a_gateway_on_windows_takes_no_port_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, shares in ((os.name, os.name == "posix"), ("nt", False)):
+        with monkeypatch.context() as forced:
+            forced.setattr(os, "name", system)
+            with http_server.listen("127.0.0.1", 0) as made:
+                assert bool(made.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)) is shares
 
 
 @pytest.mark.usefixtures("windows")
