@@ -1,7 +1,9 @@
 """Files between processes: a large one, many small ones, and seven readers of one, with texts meanwhile.
 
 The large file is compared with one plain TLS connection of the same run, whose receiver writes to a file, syncs it and
-verifies the hash of the content as p2pchat does. Both begin with the file on the writer's disk. The clock of the small
+verifies the hash of the content as p2pchat does; and with magic-wormhole, if it is installed, less what a file of one
+byte takes it: the start of two programs and the exchange of keys. croc is in no registry of packages that the other
+systems come from, and is left out. All begin with the file on the writer's disk. The clock of the small
 files runs from the first message to the last file that arrived. Readers begin at one moment, are linked with each
 other, and the bytes that leave the writer are those of its content frames.
 """
@@ -12,6 +14,7 @@ import asyncio
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -20,13 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.floor import PIECE
+from benchmarks.others.servers import found, free_port, running
 from benchmarks.results import Row, Setting, middle, percentile, shown
-from benchmarks.workers import Channel, Worker, peak_kib, settle
+from benchmarks.workers import Channel, Worker, WorkFailed, peak_kib, settle
 
 SMALL_BYTES = 1024
 SMALL_AT_ONCE = 10  # files of one message, as many as there may be
 GATHERED = 100  # messages sent at a time, as in a program that sends what is in a directory
 READERS = 7
+WORMHOLE_WITHIN = 600  # seconds for one file
 TEXT_EVERY = 0.05  # seconds between two texts while the large file moves
 
 
@@ -83,6 +88,54 @@ async def send_stream(channel: Channel, port: int, path: str) -> None:
         if link.recv(32) != hash.digest():
             raise RuntimeError("the stream did not arrive as it was sent")
     channel.send(seconds=time.perf_counter() - begun)
+
+
+# ---- magic-wormhole
+
+
+def _by_wormhole(setting: Setting, size: int) -> float:
+    """Return the seconds that magic-wormhole takes for a file, directly from one process to another.
+
+    Raises:
+        WorkFailed: It is not installed, or does not work here.
+    """
+    program, server, home, port = found("wormhole"), found("twist"), setting.directory / "files-wormhole", free_port()
+    if not program or not server:
+        raise WorkFailed("magic-wormhole is not installed: pip install -e '.[bench]'")
+    home.mkdir()
+    urls = {"WORMHOLE_RELAY_URL": f"ws://127.0.0.1:{port}/v1", "WORMHOLE_TRANSIT_HELPER": f"tcp:127.0.0.1:{port}"}
+
+    def moved(size: int, code: str) -> float:
+        file, got, environment = home / "content", home / "got", os.environ | urls
+        make(file, size)
+        common = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": home}
+        sending = [program, "send", "--hide-progress", "--no-qr", "--code", code, str(file)]
+        receiving = [program, "receive", "--hide-progress", "--accept-file", "--output-file", str(got), code]
+        begun = time.perf_counter()
+        ends = [subprocess.Popen(words, **common) for words in (sending, receiving)]  # type: ignore[call-overload]
+        failed = [end.wait(WORMHOLE_WITHIN) for end in ends]
+        seconds = time.perf_counter() - begun
+        if any(failed) or got.stat().st_size != size:
+            raise WorkFailed("magic-wormhole did not send the file")
+        got.unlink()
+        return seconds
+
+    listening = f"--port=tcp:{port}:interface=127.0.0.1"
+    try:
+        with running([server, "wormhole-mailbox", listening, "--channel-db=:memory:"], port, home):
+            start = moved(1, "1-one-byte")
+            return max(moved(size, "2-large-file") - start, 1e-3)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wormhole_row(setting: Setting, size: int, took: float) -> Row:
+    name, goal = "the same by magic-wormhole, of p2pchat's seconds", "at least 2 times"
+    try:
+        seconds = _by_wormhole(setting, size)
+    except (OSError, WorkFailed, subprocess.TimeoutExpired) as error:
+        return Row(name, 0.0, "times", goal, "", f"not measured: {error}")
+    return Row(name, seconds / took, "times", goal, f"{shown(size / seconds / 1e6)} MB/s", "it syncs nothing")
 
 
 # ---- peers
@@ -265,6 +318,8 @@ def run(setting: Setting) -> list[Row]:
             ),
             Row("the same, copied and hashed before", keeping, "MB/s"),
         ]
+        if not setting.alone:
+            rows.append(_wormhole_row(setting, size, took))
         for reader in mesh.readers:
             reader.put({"files": small})
         mesh.writer.put({"small": small})
