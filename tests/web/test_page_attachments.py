@@ -135,6 +135,21 @@ async def test_a_picture_pasted_into_the_page_comes_to_a_terminal_byte_for_byte(
     await expect(yan.page.locator(".side-sub", has_text="look at this [image.png]").first).to_be_attached()
 
 
+async def test_a_small_picture_has_a_small_frame_and_a_large_one_keeps_its_room(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    await attach(zoe, ("small.png", "image/png", png(90, 60)), ("large.png", "image/png", png(900, 600)))
+    await zoe.write("two sizes")
+    for one in (zoe, yan):
+        frames = one.page.locator("li.message", has_text="two sizes").locator(".picture")
+        for index, width in enumerate((90, 900)):
+            loaded = f"(img) => img.complete && img.naturalWidth === {width}"
+            await one.until_of(frames.nth(index).locator("img"), loaded)
+        await one.until_of(frames.nth(0), "(frame) => frame.clientWidth === 90 && frame.clientHeight === 60")
+        box = await frames.nth(1).bounding_box()
+        assert box is not None and box["height"] == 14 * 16 and box["width"] > 200
+    await yan.shot("files-small-picture-phone-dark")
+
+
 async def test_svg_and_html_are_downloads_and_nothing_in_them_runs(scene: Scene) -> None:
     zoe, yan = scene.zoe, scene.yan
     page_before = yan.page.url

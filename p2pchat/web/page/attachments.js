@@ -142,7 +142,7 @@ class FileView {
     }
     const failed = () => this._onError();
     const shown = {
-      picture: () => h("button", { type: "button", class: "picture", "aria-label": `Show ${this._about}`, title: this._about, onclick: () => this._enlarge() }, h("img", { alt: "", draggable: "false", onerror: failed })),
+      picture: () => h("button", { type: "button", class: "picture", "aria-label": `Show ${this._about}`, title: this._about, onclick: () => this._enlarge() }, h("img", { alt: "", draggable: "false", onerror: failed, onload: fitFrame })),
       sound: () => h("audio", { controls: true, preload: "metadata", "aria-label": this._about, onerror: failed }),
       film: () => h("video", { controls: true, preload: "metadata", playsinline: true, "aria-label": this._about, onerror: failed }),
     }[kind]();
@@ -262,6 +262,13 @@ class FileView {
     if (here) clearInterval(this._timer);
     this._draw();
   }
+}
+
+/** A picture smaller than its frame has one of its own size; others keep the room that they had before they came. @param {Event} event */
+function fitFrame({ currentTarget: img }) {
+  if (!(img instanceof HTMLImageElement) || !img.naturalWidth) return; // an SVG without a size is never shown
+  const { naturalWidth: width, naturalHeight: height, clientWidth, clientHeight } = img;
+  img.parentElement?.classList.toggle("small", width < clientWidth && height < clientHeight);
 }
 
 /** @param {FileInfo} file @returns {string} what is said of one that was removed at the gateway */
