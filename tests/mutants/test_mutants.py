@@ -19,7 +19,6 @@ QUICK = (
     "reuse-number-after-restart",
     "no-comparison-at-link-up",
     "no-anti-entropy",
-    "equal-digest-ignored",
     "go-without-n",
     "want-closed-by-any-have",
     "import-reported-before-commit",
