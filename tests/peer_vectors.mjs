@@ -196,7 +196,7 @@ const alike = (wanted, got) =>
 
 const LEFT_OUT = {
   files: ["file", "file_end"],
-  attachments: ["pull", "pull_leaves", "lacks", "lacks_all"],
+  attachments: ["pull", "pull_leaves", "lacks", "lacks_all", "holds_ask", "holds", "257 contents asked about"],
   "unknown fields stay, and mean nothing": [
     "unknown field",
     "unknown field inside",

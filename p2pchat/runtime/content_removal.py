@@ -6,8 +6,8 @@ deletion, or an edit. The cost of a sweep grows with the store, so the next one 
 took.
 
 A database that was restored from a backup lacks newer messages until other peers bring them. So the sweep at the start
-keeps content that is not old, although no message names it: KEPT_FOR. But if a killed process had a sweep to do, that
-is done: the content of deleted messages does not stay because of a kill.
+keeps content that is not old, although no message names it: KEPT_FOR. But a sweep that a killed process had to do is
+done, and noted before the commit that needs it: content of deleted messages does not stay because of a kill.
 
 Between a look and the removal somebody may need the content again. Content of a message that is being sent is held from
 the moment it is kept until the message is durable, and what is saved or handed out is held while it is read. The store
@@ -72,12 +72,17 @@ class ContentRemover:
         content.on_unneeded = self.sweep_soon
         content.forget = lambda root: self.forget([root])
 
+    def on_commit(self, change: Change) -> None:
+        """Note that a sweep is due before this is durable, if it may take a reference away."""
+        if _may_unname(change) and not self._content.is_empty():
+            self._content.run_soon(lambda store: store.expect_sweep())
+
     def on_committed(self, change: Change) -> None:
         """Sweep soon if this may have taken a reference away; and note what messages name that came late."""
         for batch in change.batches if self.unknown else ():
             for entry in batch.entries or ():
                 self.unknown.difference_update(file.root for file in entry.files)
-        if change.pruned or change.deleted or any(not relation.reaction for relation in change.relations):
+        if _may_unname(change):
             self.sweep_soon()
 
     def start(self) -> None:
@@ -169,3 +174,8 @@ class ContentRemover:
 def _unknown(store: ContentStore, roots: Collection[str]) -> set[str]:
     """Return which of these stay although no message names them."""
     return set() if store.is_sweep_due() else store.younger(roots, KEPT_FOR)
+
+
+def _may_unname(change: Change) -> bool:
+    """Return whether a message that names content may be gone once this is durable."""
+    return bool(change.pruned or change.deleted or any(not relation.reaction for relation in change.relations))

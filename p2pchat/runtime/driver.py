@@ -434,6 +434,7 @@ class Driver:
 
     def _commit(self, effect: fx.Commit) -> None:
         self._in_flight.add(effect)
+        self.removal.on_commit(effect.change)
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:

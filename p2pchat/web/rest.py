@@ -222,7 +222,12 @@ async def message(id: MessageId, account: CurrentAccount) -> MessageOut:
     return MessageOut.of(await account.user.message(id))
 
 
-@messages_router.get("/messages/{id}/receipt", responses=problems(404), response_model=ReceiptStatus)
+@messages_router.get(
+    "/messages/{id}/receipt",
+    responses=problems(404),
+    response_model=ReceiptStatus,
+    response_model_exclude_none=True,
+)
 async def receipt(id: MessageId, account: CurrentAccount) -> dict[str, Any]:
     """Return the delivery status of a message of the caller; of an edited or deleted one, that of its latest version.
 

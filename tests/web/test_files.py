@@ -384,7 +384,9 @@ async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, ho
         socket(people.url, "ada", people.tokens["ada"]) as io,
     ):
         assert await cy.connect(people.peer.port)
-        await cy.wait_user("ada", 60)
+        found = people.gateway.accounts.find("ada")
+        assert found
+        await cy.wait_user(found.user.me.id, 60)  # others of that name were here
         id = await sent(people, ("a.png", "image/png", DATA), to="cy")
         told = await ada.next("file_receipt")
         assert {**told, "root": ""} == {
