@@ -385,7 +385,12 @@ def test_a_list_of_leaves_is_judged_once_for_all_its_parts(tmp_path: Path, monke
     (tmp_path / "content" / f"{made.root}.had").write_bytes(b"damaged")
     read: list[int] = []
     real = store.read
-    monkeypatch.setattr(store, "read", lambda root, index: (read.append(index), real(root, index))[1])
+
+    def read_and_count(root: str, index: int) -> bytes | None:
+        read.append(index)
+        return real(root, index)
+
+    monkeypatch.setattr(store, "read", read_and_count)
     assert [store.leaves(made.root) for _ in range(3)] == 3 * [made.leaves] and read == [0, 1, 2]
     store.delete(made.root)
     assert store.leaves(made.root) is None
