@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -184,11 +185,14 @@ async def _burst(mesh: Gateways) -> dict[str, float]:
 
 def engine_cpu(pid: int) -> float:
     """Return the CPU seconds of a process; 0 if the system does not say."""
+    if sys.platform == "win32":
+        return 0.0
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ticks: int = os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / ticks
 
 
 def run(setting: Setting) -> list[Row]:
@@ -209,7 +213,7 @@ def run(setting: Setting) -> list[Row]:
             worker.put({})
             worker.get()
             used = engine_cpu(pid) - used
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
             worker.put({})
             worker.get()
             second.enter_context(running(command, port, home))
