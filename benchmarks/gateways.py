@@ -213,7 +213,10 @@ def run(setting: Setting) -> list[Row]:
             worker.put({})
             worker.get()
             used = engine_cpu(pid) - used
-            os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+            if sys.platform == "win32":
+                os.kill(pid, signal.SIGTERM)  # which ends a process there at once
+            else:
+                os.kill(pid, signal.SIGKILL)
             worker.put({})
             worker.get()
             second.enter_context(running(command, port, home))
