@@ -140,6 +140,11 @@ class Batch(Struct, gc=False):
         return self.first + len(self.raws) - 1
 
     @property
+    def has_files(self) -> bool:
+        """True if an entry has attachments, as far as entries are decoded."""
+        return self.entries is not None and any(entry.files for entry in self.entries)
+
+    @property
     def clocks(self) -> list[int]:
         """The clock of each entry."""
         return [entry.c for entry in (decode_entries(self.raws) if self.entries is None else self.entries)]

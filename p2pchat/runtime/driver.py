@@ -434,7 +434,8 @@ class Driver:
 
     def _commit(self, effect: fx.Commit) -> None:
         self._in_flight.add(effect)
-        self.removal.on_commit(effect.change)
+        if effect.change.pruned or effect.change.deleted or effect.change.relations:
+            self.removal.on_commit(effect.change)
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:

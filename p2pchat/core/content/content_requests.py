@@ -221,7 +221,7 @@ class ContentRequests:
         if not self._most:
             return
         for batch in change.batches:
-            if batch.entries is not None and any(entry.files for entry in batch.entries):
+            if batch.entries is not None and batch.has_files:
                 self._note(batch.log, batch.first, batch.entries)
         for stretch in change.stretches if self._unshown else ():
             for seq in range(stretch.first, stretch.first + stretch.count):

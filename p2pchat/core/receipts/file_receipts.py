@@ -403,7 +403,7 @@ def _take(some: dict[str, None], most: int) -> list[str]:
 def named_by(change: Change) -> Iterator[tuple[LogId, int, tuple[FileRef, ...]]]:
     """Yield the entries of a change that have attachments."""
     for batch in change.batches:
-        if batch.entries is not None and any(entry.files for entry in batch.entries):
+        if batch.entries is not None and batch.has_files:
             for seq, entry in enumerate(batch.entries, batch.first):
                 if files := attachments_of(entry):
                     yield batch.log, seq, files

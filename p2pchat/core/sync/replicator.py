@@ -591,8 +591,9 @@ class Replicator:
         for batch in change.batches:
             self._on_batch_durable(batch)
         self.transfers.requests.on_durable(change)
-        for named in named_by(change):
-            self.file_receipts.on_named(*named)
+        if any(batch.has_files for batch in change.batches):
+            for named in named_by(change):
+                self.file_receipts.on_named(*named)
         if change.pruned or change.relations:
             self.transfers.forget_allowed()
         if change.pruned or any(not relation.reaction for relation in change.relations):
