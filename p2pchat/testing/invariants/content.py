@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from p2pchat.core.content.content_requests import PREFIX
+from p2pchat.core.content.content_requests import FORGOTTEN, PREFIX
 from p2pchat.core.content.pieces_and_file_names import count_pieces, piece_size
 from p2pchat.core.effects import ContentArrived, ContentStopped, Counted, Effect, GivePieces
 from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
@@ -153,11 +153,16 @@ class ContentInvariants:
         self._stopped.discard((peer.name, peer.lives, file.root))
 
     def ended(self, peer: SimPeer) -> None:
-        """Forget what a program asked for just before its process ended, or its disk went back: it had no answer."""
-        requested = peer.disk.storage.meta().keys()
+        """Forget what a program asked for just before its process ended, or its disk went back: it had no answer.
+
+        What it had deleted before it asked is deleted again then.
+        """
+        stored = peer.disk.storage.meta().keys()
         for name, root in list(self._wanted):
-            if name == peer.name and PREFIX + root not in requested:
+            if name == peer.name and PREFIX + root not in stored:
                 del self._wanted[name, root]
+                if FORGOTTEN + root in stored:
+                    self._let_go.add((name, root))
 
     def given_up(self, peer: SimPeer, root: str) -> None:
         self._wanted.pop((peer.name, root), None)

@@ -327,7 +327,9 @@ class CrowdInvariants:
         yield "users", len(peer.node.presence.hosts.keys() & made_up - wrote), settings.max_unwritten_users
         yield "addresses", sum(len(book.addresses(user)) for user in book if user in made_up), settings.max_told
         if not self._is_trusted_by(peer):
-            yield "stored addresses", sum(one.endpoint.startswith(THIRD_HOST) for one in stored.addresses), 0
+            # A contact is believed where it says it is: somebody there wrote to it, though it belongs to the crowd.
+            strange = [one for one in stored.addresses if one.peer not in peer.node.contacts]
+            yield "stored addresses", sum(one.endpoint.startswith(THIRD_HOST) for one in strange), 0
 
     def _is_trusted_by(self, peer: SimPeer) -> bool:
         """Return whether somebody there answered a made-up user: then its host is believed where it is."""
