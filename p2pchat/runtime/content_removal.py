@@ -75,7 +75,7 @@ class ContentRemover:
     def on_commit(self, change: Change) -> None:
         """Note that a sweep is due before this is durable, if it may take a reference away."""
         if _may_unname(change) and not self._content.is_empty():
-            self._content.run_soon(lambda store: store.expect_sweep())
+            self._content.expect_sweep()
 
     def on_committed(self, change: Change) -> None:
         """Sweep soon if this may have taken a reference away; and note what messages name that came late."""

@@ -27,7 +27,7 @@ from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.runtime.content_orders import Answer, ContentOrders, Done, Job
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
-from p2pchat.storage.content import ContentStore, Disk, Memory
+from p2pchat.storage.content import SWEEP_NAME, ContentStore, Disk, Memory
 
 T = TypeVar("T")
 MAX_JOBS = 128  # run before a commit: so many files may be open at once, beside the links; a guess
@@ -99,6 +99,12 @@ class ContentWorker(ContentOrders):
         return False
 
     # ---- what may go
+
+    def expect_sweep(self) -> None:
+        """Note on the disk that a sweep is due, before this returns. It makes one empty file, in any thread."""
+        if self._directory is not None and self._memory is None:
+            with suppress(OSError):  # a full disk: then what goes stays for a week after a kill
+                (self._directory / SWEEP_NAME).touch()
 
     @contextmanager
     def held(self, root: str, *, kept: bool = False) -> Iterator[None]:
