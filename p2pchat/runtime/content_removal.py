@@ -94,7 +94,7 @@ class ContentRemover:
     def sweep_soon(self) -> None:
         """Sweep once the pause since the last sweep is over, if there is any content."""
         if self._timer is None and not self._closed and not self._content.is_empty():
-            self._content.run_soon(lambda store: store.expect_sweep())
+            self._content.expect_sweep()
             self._timer = self._loop.call_later(self._pause, self._begin)
 
     def _begin(self) -> None:

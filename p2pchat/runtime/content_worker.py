@@ -101,7 +101,7 @@ class ContentWorker(ContentOrders):
     # ---- what may go
 
     def expect_sweep(self) -> None:
-        """Note on the disk that a sweep is due, before this returns. It makes one empty file, in any thread."""
+        """Note on the disk that a sweep is due, for the next process if this one is killed before. One empty file."""
         if self._directory is not None and self._memory is None:
             with suppress(OSError):  # a full disk: then what goes stays for a week after a kill
                 (self._directory / SWEEP_NAME).touch()

@@ -467,11 +467,6 @@ class ContentStore:
                 self._files.remove(SWEEP_NAME)
         return gone
 
-    def expect_sweep(self) -> None:
-        """Note on the disk that a sweep is due, for the next process if this one is killed before."""
-        with _translated():
-            self._files.open(SWEEP_NAME, new=True).close()
-
     def is_sweep_due(self) -> bool:
         """Return whether a sweep was due when the process before ended."""
         return self._files.size(SWEEP_NAME) is not None

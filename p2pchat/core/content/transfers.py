@@ -105,7 +105,7 @@ class LinkTransfers:
 
     @property
     def window(self) -> int:
-        """How many pieces are asked for at a time."""
+        """The number of pieces that are asked for at a time."""
         return int(max(NEAR_PIECES, min(LINK_PIECES, self.latency * PIECES_A_SECOND)))
 
     def on_answer(self, pull: OpenPull, now: float) -> None:

@@ -16,14 +16,14 @@ Source: docs/protocol-attachments.md, "Who has it".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
-from p2pchat.core.changes import Change, Holder, NamedContent
+from p2pchat.core.changes import Holder, NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
-from p2pchat.core.log import FileRef, LogId, attachments_of
+from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.receipts.rosters import Rosters
 from p2pchat.core.shares import Line, RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.sync.log_index import ConversationState
@@ -56,7 +56,7 @@ MayHave = Callable[[RemoteState, LogId, int], bool]
 
 
 class LinkReceipts:
-    """What one link asked, and was asked.
+    """Questions and answers of one link about content.
 
     Attributes:
         asked: Contents this peer asked about.
@@ -83,7 +83,7 @@ class LinkReceipts:
 
 
 class FileReceipts:
-    """Who has which content.
+    """Receipts of content: the peers that have it, as they said.
 
     Args:
         named: The newest messages with attachments, the oldest first.
@@ -155,8 +155,13 @@ class FileReceipts:
 
     # ---- content that messages name
 
-    def on_named(self, log: LogId, seq: int, files: Iterable[FileRef]) -> None:
-        """Take the attachments of an entry that is durable now."""
+    def on_durable(self, batch: Batch) -> None:
+        """Take the attachments of entries that are durable now."""
+        for seq, entry in enumerate(batch.entries or (), batch.first):
+            if files := attachments_of(entry):
+                self._on_named(batch.log, seq, files)
+
+    def _on_named(self, log: LogId, seq: int, files: Iterable[FileRef]) -> None:
         conversation = self._sync.conversations.by_id.get(log.conversation)
         for root in {file.root for file in files}:
             self._check_untold(root)  # perhaps nobody could be told of it before
@@ -398,12 +403,3 @@ def _take(some: dict[str, None], most: int) -> list[str]:
     for root in taken:
         del some[root]
     return taken
-
-
-def named_by(change: Change) -> Iterator[tuple[LogId, int, tuple[FileRef, ...]]]:
-    """Yield the entries of a change that have attachments."""
-    for batch in change.batches:
-        if batch.entries is not None and batch.has_files:
-            for seq, entry in enumerate(batch.entries, batch.first):
-                if files := attachments_of(entry):
-                    yield batch.log, seq, files

@@ -38,7 +38,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
-from p2pchat.core.receipts.file_receipts import FileReceipts, named_by
+from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_receipts import ReadReceipts
 from p2pchat.core.receipts.taken_marks import TakenMarks
 from p2pchat.core.stored_facts import LogFacts, LogKey, Stored
@@ -591,9 +591,9 @@ class Replicator:
         for batch in change.batches:
             self._on_batch_durable(batch)
         self.transfers.requests.on_durable(change)
-        if any(batch.has_files for batch in change.batches):
-            for named in named_by(change):
-                self.file_receipts.on_named(*named)
+        for batch in change.batches:
+            if batch.has_files:
+                self.file_receipts.on_durable(batch)
         if change.pruned or change.relations:
             self.transfers.forget_allowed()
         if change.pruned or any(not relation.reaction for relation in change.relations):
