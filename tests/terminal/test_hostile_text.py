@@ -163,6 +163,8 @@ async def test_no_row_of_history_passes_for_another_speaker(
         texts = [("x" * ((columns - before) % columns) + FORGED).replace(" ", blank) for blank in (" ", "\u00a0")]
         for text in [*texts, "界" * ((columns - before) % columns // 2) + FORGED]:
             await mallory.broadcast(text)
+    await mallory.broadcast("written")
+    await ada.shows("written")  # of who never wrote, only the beginning of a status is kept
     mallory.set_presence("idle", "z" * 400 + FORGED)
     await mallory.broadcast("e" + "\u0301" * 200)
     await mallory.broadcast("the_end")
