@@ -92,9 +92,9 @@ def memory() -> int:
     """Return the bytes by which a node grows that loads the receipts of the goal's size."""
     from p2pchat.config import Settings
     from p2pchat.core.changes import DeliveredMark, Stay
-    from p2pchat.core.context import HostedIdentity, NetworkCredentials
     from p2pchat.core.log import LogId
     from p2pchat.core.node import Node
+    from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
     from p2pchat.core.stored_facts import Stored
 
     def name(kind: str, number: int) -> str:

@@ -49,7 +49,7 @@ from p2pchat.protocol import (
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.storage_worker import resolve
-from p2pchat.storage.content import ContentStore, LocalContent
+from p2pchat.storage.content_store import ContentStore, LocalContent
 from p2pchat.storage.contract import Storage, StoredConversation
 
 T = TypeVar("T")

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.changes import META_ABOUT, META_NAME, Change, StoredUser
-from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import LinkChanged, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged, UserRenamed
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.stored_facts import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed

@@ -33,7 +33,7 @@ from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.storage.content import CONTENT_NAME
+from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.sql import SqlStorage
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, copy_database, open_history
-from p2pchat.storage.content import CONTENT_NAME
+from p2pchat.storage.content_store import CONTENT_NAME
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
 

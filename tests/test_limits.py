@@ -182,7 +182,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "auto_fetch_user_bytes": (
         "core/content/content_requests: "
         "a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for",),
-    "content_memory_bytes": ("storage/content: memory_has_a_limit",
+    "content_memory_bytes": ("storage/content_store: memory_has_a_limit",
                              "messaging/attachments: a_peer_in_memory_keeps_little"),
     "min_free_disk_bytes": ("runtime/driver: low_disk_space_is_reported",
                             "core/sync/quota: with_little_disk_space_unknown_users_are_refused_first_then_all_others",

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import pytest
 from prompt_toolkit.output import DummyOutput
 
-from p2pchat.cli import control_client, control_server, control_socket, http_server, profiles, streams
+from p2pchat.cli import control_client, control_protocol, control_server, http_server, profiles, streams
 from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.process import Shutdown
@@ -51,8 +51,8 @@ FORCED = {
     "cli/control_client.py:_open": HERE + "test_windows_has_no_control_socket",
     "cli/control_server.py:_is_same_login": HERE + "test_only_linux_says_who_is_at_the_other_end_of_a_socket",
     "cli/control_server.py:_listen": DEMO,
-    "cli/control_socket.py:": DEMO,
-    "cli/control_socket.py:bind_socket": HERE + "test_windows_has_no_control_socket",
+    "cli/control_protocol.py:": DEMO,
+    "cli/control_protocol.py:bind_socket": HERE + "test_windows_has_no_control_socket",
     "cli/profiles.py:listen_error": HERE + "test_a_taken_port_is_found_without_posix",
     "cli/http_server.py:listen": HERE + "test_a_gateway_on_windows_takes_no_port_of_another",
     "cli/process.py:": DEMO,
@@ -89,7 +89,7 @@ FORCED = {
     "runtime/storage_worker.py:__init__": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:_on_wake": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:wake": HERE + "test_a_loop_is_woken_without_a_counter",
-    "storage/content.py:_syncfs_of": "tests/storage/test_content.py::"
+    "storage/content_store.py:_syncfs_of": "tests/storage/test_content_store.py::"
     "test_elsewhere_than_on_linux_much_content_is_synced_file_by_file",
     "storage/dialects/mysql.py:_connect": HERE + "test_on_windows_pymysql_opens_the_socket_itself",
     "storage/dialects/server.py:_is_readable": HERE + "test_a_server_that_closed_is_noticed_without_poll",
@@ -161,8 +161,8 @@ if sys.platform == "win32":
 def test_the_demo_passes_as_on_another_system(system: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRETENCE, "utf-8")
     pretended = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PRETENDED_PLATFORM": system}
-    facts = "import sys; from p2pchat import client; from p2pchat.cli import process, control_socket; "
-    facts += "print(sys.platform, client._BaseProtocol.__name__, process.FASTER, control_socket.HAS_SOCKETS)"
+    facts = "import sys; from p2pchat import client; from p2pchat.cli import process, control_protocol; "
+    facts += "print(sys.platform, client._BaseProtocol.__name__, process.FASTER, control_protocol.HAS_SOCKETS)"
     told, shown = (
         subprocess.run(
             [sys.executable, *words], env=environment(tmp_path) | pretended, cwd=tmp_path, input="", check=False,
@@ -207,10 +207,10 @@ def test_other_systems_find_addresses_by_their_own_name(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("windows")
 def test_windows_has_no_control_socket(tmp_path: Path) -> None:
-    (tmp_path / control_socket.SOCKET_NAME).touch()
+    (tmp_path / control_protocol.SOCKET_NAME).touch()
     assert asyncio.run(control_client.connect(tmp_path)) is None
     with pytest.raises(OSError, match="no Unix sockets"):
-        control_socket.bind_socket(tmp_path)
+        control_protocol.bind_socket(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")

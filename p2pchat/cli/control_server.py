@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
-from p2pchat.cli.control_socket import (
+from p2pchat.cli.control_protocol import (
     BUSY,
     DEFAULT_LAST,
     DEFAULT_TIMEOUT,
@@ -43,7 +43,7 @@ from p2pchat.cli.control_socket import (
     write_address,
 )
 from p2pchat.commands.activity import ActivityTracker
-from p2pchat.commands.context import CommandContext
+from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine

@@ -26,7 +26,7 @@ from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import CommandError, UsageError
 
 if TYPE_CHECKING:
-    from p2pchat.commands.context import CommandContext
+    from p2pchat.commands.command_context import CommandContext
 
 
 async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
-from p2pchat.commands.context import CommandContext
+from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     EventLine,

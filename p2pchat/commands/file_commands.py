@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pchat import Attachment, Conversation, P2PChatError, Receipt, StoredFile
-from p2pchat.commands.context import CommandContext
+from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     EventLine,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
-from p2pchat.commands.context import CommandContext
+from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import beyond_loopback, endpoints_of, invite_screen, is_loopback, parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, quote_name

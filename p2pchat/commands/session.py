@@ -37,7 +37,7 @@ from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings, set_
-from p2pchat.commands.context import CommandContext, Handler
+from p2pchat.commands.command_context import CommandContext, Handler
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, file_label, quote_conversation, quote_name, quote_place
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code

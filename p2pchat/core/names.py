@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 from p2pchat.core.changes import FormerName, KnownUser
-from p2pchat.core.context import Context, HostedIdentity, KeySet
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import Entry
+from p2pchat.core.node_context import Context, HostedIdentity, KeySet
 from p2pchat.core.shares import TokenBucket
 from p2pchat.protocol import UserId
 

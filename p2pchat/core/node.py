@@ -18,7 +18,6 @@ from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.changes import META_NETWORK, Change, DiskLevel
 from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,
@@ -82,6 +81,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.node_context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.stored_facts import Stored

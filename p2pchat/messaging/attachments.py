@@ -23,7 +23,7 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.private_files import AtomicFile
 from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
-from p2pchat.storage.content import ContentStore
+from p2pchat.storage.content_store import ContentStore
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post

@@ -23,10 +23,10 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.changes import Change, StoredUser, Token
-from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.stored_facts import Stored
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity

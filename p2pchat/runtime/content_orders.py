@@ -31,7 +31,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.errors import P2PChatError
 from p2pchat.protocol import Lacks, Piece, encode, encode_piece
-from p2pchat.storage.content import ContentStore
+from p2pchat.storage.content_store import ContentStore
 
 T = TypeVar("T")
 Job = Callable[[ContentStore], T]

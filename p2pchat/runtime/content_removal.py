@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from p2pchat.core.changes import Change
     from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.storage_worker import StorageWorker
-    from p2pchat.storage.content import ContentStore
+    from p2pchat.storage.content_store import ContentStore
 
 SWEEP_AFTER = 1.0  # seconds from a deletion to the sweep, which serves all deletions until then
 SWEEP_SHARE = 20  # a sweep waits so many times as long as the last one took: it has a twentieth of the time at most

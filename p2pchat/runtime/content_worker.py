@@ -27,7 +27,7 @@ from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.runtime.content_orders import Answer, ContentOrders, Done, Job
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
-from p2pchat.storage.content import SWEEP_NAME, ContentStore, Disk, Memory
+from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, Disk, Memory
 
 T = TypeVar("T")
 MAX_JOBS = 128  # run before a commit: so many files may be open at once, beside the links; a guess

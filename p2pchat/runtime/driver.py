@@ -25,7 +25,6 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.changes import Change
-from p2pchat.core.context import Now
 from p2pchat.core.effects import Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -44,6 +43,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
+from p2pchat.core.node_context import Now
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connections import RETURNED_AFTER, ConnectionManager, gc_paused, return_memory_soon
@@ -53,7 +53,7 @@ from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
-from p2pchat.storage.content import CONTENT_NAME
+from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.contract import ReleasedEntry, Storage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes

@@ -28,7 +28,7 @@ from fastapi import APIRouter, WebSocket
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.context import MAX_RECENT, CommandContext
+from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.conversation_commands import find, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine

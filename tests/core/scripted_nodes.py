@@ -18,7 +18,6 @@ from hashlib import sha256, shake_256
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.changes import Change
-from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.inputs import (
     Committed,
     Connect,
@@ -50,6 +49,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.stored_facts import LogKey
 from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from p2pchat.core import effects as out
-from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import (
     CommitFailed,
     Connect,
@@ -19,6 +18,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.mesh.links import NO_ROOM
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.protocol import Bye, Have, Hosted, Naming, ReadFrame
 from p2pchat.protocol import Here as HereFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page

@@ -6,7 +6,6 @@ import pytest
 
 from p2pchat.core.changes import DiskLevel
 from p2pchat.core.contacts import CONTACT
-from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import (
     CommitFailed,
     ConversationOpened,
@@ -18,6 +17,7 @@ from p2pchat.core.inputs import (
     UserHosted,
     WriteRequest,
 )
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, Author, Peer, World, dm, have
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from p2pchat.core.context import HostedIdentities, HostedIdentity
 from p2pchat.core.effects import DeliveryReceipt, WriteAccepted
 from p2pchat.core.inputs import (
     ConversationOpened,
@@ -21,6 +20,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.node_context import HostedIdentities, HostedIdentity
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Hosted, ReadFrame, Want
 from p2pchat.protocol import Here as HereFrame

@@ -9,7 +9,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.names import (
@@ -25,6 +24,7 @@ from p2pchat.core.names import (
     suffix,
     validate_name,
 )
+from p2pchat.core.node_context import Context, Now
 
 ADA = "57e05d3f4d" + "00" * 27
 

@@ -11,7 +11,6 @@ from p2pchat.core import inputs
 from p2pchat.core.changes import Address, Change, DiskLevel
 from p2pchat.core.commit_timing import FEW_PEERS, LazyCommit
 from p2pchat.core.contacts import CONTACT
-from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -25,6 +24,7 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
+from p2pchat.core.node_context import Context, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage

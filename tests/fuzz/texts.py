@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.control_socket import REQUESTS
+from p2pchat.cli.control_protocol import REQUESTS
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, LineBuffer, parse_json_command
 from p2pchat.commands.typed_commands import (

@@ -17,7 +17,7 @@ from p2pchat.core.inputs import ContentFailed, ContentOpened, Input, LeavesStore
 from p2pchat.errors import PeerClosed
 from p2pchat.protocol import Decoder, Lacks, Piece
 from p2pchat.runtime.content_worker import ContentWorker
-from p2pchat.storage.content import ContentStore
+from p2pchat.storage.content_store import ContentStore
 from tests.deadlines import until
 
 PIECES = [bytes([number]) * PIECE_BYTES for number in range(3)]

@@ -9,7 +9,6 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core.changes import Cite
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
-from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
@@ -40,6 +39,7 @@ from p2pchat.core.mesh.election import (
 )
 from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
 from p2pchat.core.names import base32, name_fault
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.core.sync.import_file import ExportReader

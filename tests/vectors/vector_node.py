@@ -8,9 +8,9 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.context import NetworkCredentials, Now
 from p2pchat.core.inputs import Got, ImportRequest, LinkAccepted
 from p2pchat.core.mesh.handshake import ClientSide
+from p2pchat.core.node_context import NetworkCredentials, Now
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     LENGTH,

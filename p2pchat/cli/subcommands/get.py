@@ -21,7 +21,7 @@ import click
 
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ControlClient, connect_or_run
-from p2pchat.cli.control_socket import MAX_TIMEOUT
+from p2pchat.cli.control_protocol import MAX_TIMEOUT
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.streams import Progress

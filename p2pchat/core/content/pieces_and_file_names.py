@@ -4,7 +4,7 @@ Content is cut into pieces of 256 KiB. A leaf is the hash of one piece, and the 
 leaves. So a peer that has the list of leaves can check each piece by itself, whoever sent it. Each kind of hash begins
 with a tag of its own: no piece can pass for a list of leaves, and no list for a piece.
 
-Pure functions; storage/content.py keeps content, docs/protocol-attachments.md specifies it.
+Pure functions; storage/content_store.py keeps content, docs/protocol-attachments.md specifies it.
 """
 
 from __future__ import annotations

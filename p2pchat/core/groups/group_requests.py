@@ -16,10 +16,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from p2pchat.core.contacts import Contacts
-from p2pchat.core.context import Context
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.state import GroupOperation
 from p2pchat.core.inputs import RequestLeft
+from p2pchat.core.node_context import Context
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.request_places import ALL, FEW, KNOWN, NODE, GroupPlaces, make_room, source_line

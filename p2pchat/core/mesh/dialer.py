@@ -34,7 +34,6 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from p2pchat.core.changes import Address
-from p2pchat.core.context import Context, KeySet
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
@@ -48,6 +47,7 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.link import REFUSALS, PeerLink
+from p2pchat.core.node_context import Context, KeySet
 from p2pchat.core.shares import TokenBucket, address_line
 from p2pchat.core.timers import SLACK, Timer
 from p2pchat.protocol import PeerId

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from p2pchat.core.changes import Address
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.context import Context, NetworkCredentials
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
     Connect,
@@ -62,6 +61,7 @@ from p2pchat.core.mesh.link import (
 from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
+from p2pchat.core.node_context import Context, NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 

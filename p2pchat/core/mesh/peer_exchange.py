@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
@@ -31,6 +30,7 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.node_context import Context
 from p2pchat.core.shares import RELAY_HOST, address_line
 from p2pchat.core.timers import SLACK, Timer
 from p2pchat.protocol import FILES, HOLDS, PeerId, Peers

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from collections.abc import Set as AbstractSet
 
-from p2pchat.core.context import Context, HostedIdentity
 from p2pchat.core.effects import (
     Counted,
     Effect,
@@ -33,6 +32,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.mesh.handshake import Certificates, is_expired
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
+from p2pchat.core.node_context import Context, HostedIdentity
 from p2pchat.core.shares import RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.timers import Timer
 from p2pchat.errors import ProtocolError

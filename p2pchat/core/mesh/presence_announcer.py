@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import Context, HostedIdentity, KeySet
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import is_due, make_cert
 from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.node_context import Context, HostedIdentity, KeySet
 from p2pchat.core.timers import Timer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, UserId
 

@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
+from p2pchat.core.node_context import Context
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
 from p2pchat.core.stored_facts import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks

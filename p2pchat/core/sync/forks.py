@@ -21,7 +21,6 @@ from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.changes import Fork
-from p2pchat.core.context import KeySet
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
@@ -39,6 +38,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.stored_facts import ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState

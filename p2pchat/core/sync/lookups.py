@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from p2pchat.core.context import Context
 from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import FileRef, LogId, WriterKey
+from p2pchat.core.node_context import Context
 from p2pchat.core.stored_facts import LogFacts, LogKey, PruneKey, PrunePlan, ShownKey, Start
 from p2pchat.protocol import ConversationId, Mark, UserId
 

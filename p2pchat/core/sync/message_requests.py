@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from p2pchat.core.contacts import Contacts
-from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, RequestBegun
 from p2pchat.core.groups.group_requests import GroupRequests
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
+from p2pchat.core.node_context import Context, HostedIdentities
 from p2pchat.core.shares import Shares, TokenBucket
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import KeySet
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.shares import TokenBucket
 from p2pchat.core.stored_facts import Start
 from p2pchat.core.timers import Timer

@@ -18,7 +18,6 @@ from sys import intern
 from p2pchat.core.changes import Change, DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import (
     Counted,
     DeliveryReceipt,
@@ -37,6 +36,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
+from p2pchat.core.node_context import Context, HostedIdentities
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_receipts import ReadReceipts

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.changes import KnownConversation
-from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.node_context import Context, HostedIdentities
 from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.stored_facts import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversations import Conversations, dm_id

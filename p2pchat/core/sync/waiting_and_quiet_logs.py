@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2pchat.core.context import KeySet
 from p2pchat.core.log import LogId, Ref
+from p2pchat.core.node_context import KeySet
 from p2pchat.protocol import Mark, RunId, UserId
 
 if TYPE_CHECKING:

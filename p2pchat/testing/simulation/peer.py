@@ -15,11 +15,11 @@ from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.changes import META_BLOCKED, DiskLevel
-from p2pchat.core.context import HostedIdentity, NetworkCredentials
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
 from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of

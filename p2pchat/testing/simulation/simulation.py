@@ -23,9 +23,9 @@ from random import Random
 from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.changes import DiskLevel
-from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Input
 from p2pchat.core.mesh.addressbook import is_relayed
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.shares import RELAY_HOST
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId

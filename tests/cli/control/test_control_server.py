@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.cli import control_socket
+from p2pchat.cli import control_protocol
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
+from p2pchat.cli.control_protocol import REQUESTS, encode
 from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
-from p2pchat.cli.control_socket import REQUESTS, encode
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
@@ -225,7 +225,7 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
     """Connect without a client of ours."""
     if sys.platform != "win32" and (directory / "control.sock").exists():
         return await asyncio.open_unix_connection(str(directory / "control.sock"))
-    door = control_socket.read_address(directory)
+    door = control_protocol.read_address(directory)
     assert door is not None
     reader, writer = await asyncio.open_connection(door.host, door.port)
     writer.write(json.dumps({"token": door.token}).encode() + b"\n")
@@ -327,7 +327,7 @@ async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: P
 async def test_a_hanging_peer_is_an_error_after_a_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
-    with control_socket.bind_socket(home) as made:
+    with control_protocol.bind_socket(home) as made:
         made.listen()  # the system accepts, and no program answers
         with pytest.raises(CommandError, match="the running peer does not answer"):
             await connect(home)
@@ -378,9 +378,9 @@ async def test_a_broken_connection_is_an_error(serve: Serve, home: Path) -> None
 async def test_files_of_a_killed_peer_are_ignored_and_replaced(serve: Serve, home: Path) -> None:
     directory = home / "ada"
     directory.mkdir(parents=True)
-    control_socket.write_address(directory, control_socket.SocketAddress(9))  # the port of a peer that is gone
+    control_protocol.write_address(directory, control_protocol.SocketAddress(9))  # the port of a peer that is gone
     if sys.platform != "win32":
-        control_socket.bind_socket(directory).close()
+        control_protocol.bind_socket(directory).close()
     assert await connect(directory) is None
     await serve("ada")
     async with talking(directory) as control:
@@ -403,7 +403,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
 
 @pytest.fixture
 def on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
+    monkeypatch.setattr(control_protocol, "HAS_SOCKETS", False)
 
 
 @pytest.mark.usefixtures("on_loopback")
@@ -433,7 +433,7 @@ async def test_with_a_too_long_path_the_server_listens_on_loopback(home: Path) -
 @pytest.mark.usefixtures("on_loopback")
 async def test_silent_connections_of_other_users_keep_no_command_out(serve: Serve, home: Path) -> None:
     await serve("ada")
-    door = control_socket.read_address(home / "ada")
+    door = control_protocol.read_address(home / "ada")
     assert door is not None
     silent = [await asyncio.open_connection(door.host, door.port) for _ in range(MAX_UNAUTHENTICATED)]
     async with talking(home / "ada") as control:
@@ -451,7 +451,7 @@ async def test_silent_connections_of_other_users_keep_no_command_out(serve: Serv
 )
 async def test_a_client_without_the_token_gets_nothing(said: bytes, serve: Serve, home: Path) -> None:
     await serve("ada")
-    door = control_socket.read_address(home / "ada")
+    door = control_protocol.read_address(home / "ada")
     assert door is not None
     reader, writer = await asyncio.open_connection(door.host, door.port)
     writer.write(said)
@@ -491,7 +491,7 @@ async def test_a_program_on_the_port_of_a_killed_peer_gets_no_commands(answer: b
     server = await asyncio.start_server(somebody, "127.0.0.1", 0)
     directory = home / "ada"
     directory.mkdir(parents=True)
-    control_socket.write_address(directory, control_socket.SocketAddress(server.sockets[0].getsockname()[1]))
+    control_protocol.write_address(directory, control_protocol.SocketAddress(server.sockets[0].getsockname()[1]))
     assert await connect(directory) is None
     assert b"do" not in await asyncio.wait_for(heard.get(), WAIT)
     server.close()
@@ -510,8 +510,8 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
             writer.close()
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        door = control_socket.SocketAddress(server.sockets[0].getsockname()[1])
-        control_socket.write_address(tmp_path, door)
+        door = control_protocol.SocketAddress(server.sockets[0].getsockname()[1])
+        control_protocol.write_address(tmp_path, door)
         connecting = asyncio.ensure_future(connect(tmp_path))
         loop.interrupt(step, connecting.cancel)
         await asyncio.wait([connecting])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import Bye, Frame, Go, Hello, Peers, Welcome, encode
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.effects import (
     Close,
     Counted,
@@ -21,6 +20,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.shares import RELAY_HOST
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
 from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, link_changes, peers_in_order

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Effect, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
 from p2pchat.core.mesh.handshake import (
     HOST_TAG,
@@ -19,6 +18,7 @@ from p2pchat.core.mesh.handshake import (
 from p2pchat.core.mesh.link import PeerLink, Phase
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
+from p2pchat.core.node_context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
 from tests.core.mesh.linked_peers import START, Draws, Key, N

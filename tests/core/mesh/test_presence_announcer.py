@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link import PeerLink, Phase
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer
+from p2pchat.core.node_context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.protocol import Here
 from p2pchat.testing.simulation.simulation import Simulation
 from tests.core.mesh.linked_peers import START, Draws, Key, N

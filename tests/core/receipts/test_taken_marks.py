@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from p2pchat.core.context import HostedIdentity
 from p2pchat.core.effects import Send
 from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm

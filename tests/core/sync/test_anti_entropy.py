@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.changes import DiskLevel
-from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import ConversationOpened, DiskLow, LinkFilled, QuotaLifted, UserHosted, WriteRequest
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.conversations import dm_id, dm_naming

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from p2pchat.core.context import HostedIdentity
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, WriteRequest
 from p2pchat.core.log import Ref, decode_entry, ref_key
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import Have
 from p2pchat.testing import Simulation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.context import HostedIdentity, Now
 from p2pchat.core.effects import Effect, Released, RequestBegun
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -22,6 +21,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.node_context import HostedIdentity, Now
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.core.sync.message_requests import CHOSEN, REQUEST
 from p2pchat.protocol import Digest, Entries, Have, Here, Hosted, TypingFrame, Want

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli import control_socket
-from p2pchat.cli.control_socket import (
+from p2pchat.cli import control_protocol
+from p2pchat.cli.control_protocol import (
     SocketAddress,
     bind_socket,
     encode,
@@ -49,7 +49,7 @@ def test_a_stale_socket_is_replaced(home: Path) -> None:
 
 @posix
 def test_a_path_too_long_for_a_socket_is_detected(home: Path) -> None:
-    spare = control_socket.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
+    spare = control_protocol.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
     fits = home / ("x" * (spare + 1))
     fits.mkdir(parents=True)
     assert socket_path_fits(fits) and not socket_path_fits(fits.with_name(fits.name + "x"))
@@ -57,7 +57,7 @@ def test_a_path_too_long_for_a_socket_is_detected(home: Path) -> None:
 
 
 def test_without_unix_sockets_no_path_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
+    monkeypatch.setattr(control_protocol, "HAS_SOCKETS", False)
     assert not socket_path_fits(Path("/x"))
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
 from p2pchat.errors import StorageError
-from p2pchat.storage import content
-from p2pchat.storage.content import ContentStore, Disk, Memory
+from p2pchat.storage import content_store
+from p2pchat.storage.content_store import ContentStore, Disk, Memory
 
 ROOM = 64 * 1024 * 1024
 SIZES = [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES - 7]
@@ -119,7 +119,7 @@ def test_content_of_one_piece_is_whole_after_the_next_commit(again: Callable[[],
     assert again().read(made.root, 0) == made.data
 
 
-@pytest.mark.parametrize("many", [1, content.SYNC_ALL_FROM])
+@pytest.mark.parametrize("many", [1, content_store.SYNC_ALL_FROM])
 def test_much_content_becomes_whole_together_and_what_is_deleted_before_does_not(
     again: Callable[[], ContentStore], many: int
 ) -> None:
@@ -143,7 +143,10 @@ def test_elsewhere_than_on_linux_much_content_is_synced_file_by_file(
         synced.append(number)
         sync(number)
 
-    store, made = opened(Disk(tmp_path / "content", 0)), [Content(1000, seed) for seed in range(content.SYNC_ALL_FROM)]
+    store, made = (
+        opened(Disk(tmp_path / "content", 0)),
+        [Content(1000, seed) for seed in range(content_store.SYNC_ALL_FROM)],
+    )
     for one in made:
         store.add(one.root, one.size, [(0, one.data)])
     monkeypatch.setattr(os, "fsync", noted)
@@ -207,7 +210,7 @@ def test_a_piece_that_a_power_loss_took_is_missing_again(tmp_path: Path) -> None
 
 
 def test_what_was_synced_is_not_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "SYNC_EVERY_BYTES", 2 * PIECE_BYTES)
+    monkeypatch.setattr(content_store, "SYNC_EVERY_BYTES", 2 * PIECE_BYTES)
     made, judged = Content(5 * PIECE_BYTES), list[int]()
 
     def judge(piece: bytes) -> bytes:
@@ -217,7 +220,7 @@ def test_what_was_synced_is_not_judged_again(tmp_path: Path, monkeypatch: pytest
     store = opened(Disk(tmp_path / "content", 0))
     store.begin(made.root, made.size, made.leaves)
     store.add(made.root, made.size, [(index, made.pieces[index]) for index in range(3)])
-    monkeypatch.setattr(content, "leaf_of", judge)
+    monkeypatch.setattr(content_store, "leaf_of", judge)
     assert opened(Disk(tmp_path / "content", 0)).missing(made.root, made.size) == [3, 4]
     assert judged == [PIECE_BYTES]
 
@@ -243,7 +246,7 @@ def test_a_kill_at_any_moment_loses_no_noted_piece_and_makes_nothing_whole_too_e
 
         return step
 
-    monkeypatch.setattr(content, "_write_all", counted(content._write_all))
+    monkeypatch.setattr(content_store, "_write_all", counted(content_store._write_all))
     monkeypatch.setattr(os, "fsync", counted(os.fsync))
     monkeypatch.setattr(os, "replace", counted(os.replace))
     noted: list[int] = []
@@ -329,7 +332,7 @@ def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest
         store.begin(made.root, made.size, made.leaves)
     with pytest.raises(StorageError, match="no room"):
         kept(store, made.data)
-    monkeypatch.setattr(content, "SYNC_EVERY_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(content_store, "SYNC_EVERY_BYTES", PIECE_BYTES)
     disk = Disk(tmp_path / "other", 0)
     store = opened(disk)
     store.begin(made.root, made.size, made.leaves)
@@ -357,11 +360,11 @@ def test_memory_has_a_limit() -> None:
 
 def test_many_partial_contents_share_few_open_files(tmp_path: Path) -> None:
     store = opened(Disk(tmp_path / "content", 0))
-    many = [Content(2 * PIECE_BYTES, seed) for seed in range(content.MAX_OPEN + 5)]
+    many = [Content(2 * PIECE_BYTES, seed) for seed in range(content_store.MAX_OPEN + 5)]
     for one in many:
         store.begin(one.root, one.size, one.leaves)
         store.add(one.root, one.size, [(0, one.pieces[0])])
-    assert len(store._open) <= content.MAX_OPEN
+    assert len(store._open) <= content_store.MAX_OPEN
     for one in many:
         assert store.missing(one.root, one.size) == [1]
         assert store.add(one.root, one.size, [(1, one.pieces[1])]) == [1]
