@@ -48,8 +48,9 @@ from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
-from p2pchat.commands.file_commands import forget_file, forget_files, stored_files
+from p2pchat.commands.file_commands import forget_file, forget_files, send_files, stored_files
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.named_addresses import NAME_GRACE
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
@@ -316,6 +317,7 @@ class ControlConnection:
                     self._asked += len(lines)
                     if not await self._session.execute(lines):
                         break
+                await self._session.sender.wait_sent()
                 await self._session.fetches.wait()
         except TimeoutError:  # its output ended long ago
             self._writer.transport.abort()
@@ -341,6 +343,7 @@ class ControlConnection:
         await self._batches.put([])
 
     async def _close(self) -> None:
+        await self._session.sender.stop()
         await self._session.fetches.stop()
         if self.tail is not None:
             self.tail.cancel()
@@ -373,12 +376,14 @@ class ControlConnection:
         status = what if more and delivered and not missing else "delivered" if delivered else "accepted"
         return CommandResult([{"status": status, "missing": [label for label in missing if label]}])
 
-    async def _send_files(self, ctx: CommandContext, to: str, text: str, paths: list[str]) -> CommandResult:
+    async def _send_files(
+        self, ctx: CommandContext, to: str, text: str, paths: list[str], ref: str | None = None
+    ) -> CommandResult:
+        async def tell(copied: int, size: int) -> None:
+            await self._display.show_event({"event": "copy_progress", "ref": ref, "copied": copied, "size": size})
+
         where = await ctx.resolve(to)
-        try:
-            receipt = await self._peer.send(where, text, files=paths)
-        except OSError as error:
-            raise CommandError(f"a file cannot be sent: {error}") from None
+        receipt = await send_files(ctx, OutgoingMessage(where, text, files=tuple(paths)), tell)
         ctx.on_accepted(where, receipt)
         return CommandResult([{"id": receipt.id}])
 

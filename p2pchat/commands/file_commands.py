@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat import Attachment, Conversation, P2PChatError, Receipt, StoredFile
+from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, P2PChatError, Receipt, StoredFile
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
@@ -44,6 +45,7 @@ from p2pchat.safe_text import safe_line
 FILES = 10  # of /files
 STOP = "stop"  # behind /get
 LARGE = 10_000_000  # bytes; copying that much for a message takes long enough to be told of
+READ_BYTES = 1024 * 1024  # of a file at once; a guess
 DOWNLOADS = "Downloads"  # below the home directory
 MOST_ROWS = 100  # of stored_files(), whose answer has to fit into a line
 LEAST_ROOT = 8  # digits of a root by which a file may be meant: so many do not occur by chance
@@ -77,24 +79,66 @@ async def are_large(files: tuple[str, ...]) -> bool:
         return False
 
 
-async def send_files(ctx: CommandContext, message: OutgoingMessage) -> Receipt:
-    """Send a message with files; return its receipt."""
+async def send_files(
+    ctx: CommandContext, message: OutgoingMessage, tell: Callable[[int, int], Awaitable[None]] | None = None
+) -> Receipt:
+    """Send a message with files; return its receipt.
+
+    Args:
+        tell: Awaited for each whole percent of large files with the bytes copied so far, and of how many.
+    """
     require_local_files(ctx)
     size = await asyncio.to_thread(_check_files, message.files)
-    what = file_label(os.path.basename(message.files[0])) if len(message.files) == 1 else f"{len(message.files)} files"
-    doing = f"sending {what}: {format_size(size)} are copied into your profile first"
     try:
-        with ctx.fetches.showing(doing if size >= LARGE else ""):
+        async with AsyncExitStack() as stack:
+            files: Sequence[str | KeptFile] = message.files
+            if size >= LARGE:
+                files = await stack.enter_async_context(_copies(ctx, message.files, size, tell))
             return await ctx.peer.send(
                 message.to, message.text, message.reply_to, action=message.action, ref=message.ref,
-                claimed_at=message.claimed_at, files=message.files,
+                claimed_at=message.claimed_at, files=files,
             )  # fmt: skip
     except OSError as error:
         raise CommandError(f"a file cannot be sent: {error.strerror or error}") from None
 
 
+@asynccontextmanager
+async def _copies(
+    ctx: CommandContext, files: Sequence[str], size: int, tell: Callable[[int, int], Awaitable[None]] | None
+) -> AsyncIterator[list[KeptFile]]:
+    """Copy files into the profile one after the other, show how far that is, and yield the copies."""
+    what = file_label(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"
+    copies: list[KeptFile] = []
+    with ctx.fetches.copying(what, size) as on_copied:
+        copied = told = 0
+
+        async def chunks(path: Path) -> AsyncIterator[bytes]:
+            nonlocal copied, told
+            with await asyncio.to_thread(path.open, "rb") as file:
+                while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                    yield chunk
+                    copied += len(chunk)
+                    if 100 * copied // size > told:
+                        told = 100 * copied // size
+                        on_copied(copied)
+                        if tell is not None:
+                            await tell(copied, size)
+
+        try:
+            for file in files:
+                path = Path(file)
+                expected = await asyncio.to_thread(lambda path=path: path.stat().st_size)  # type: ignore[misc]
+                copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=expected))
+            yield copies
+        finally:
+            for copy in copies:
+                copy.discard()
+
+
 def _check_files(files: tuple[str, ...]) -> int:
-    """Return the size of all files together. Raises UsageError for one that cannot be sent."""
+    """Return the size of all files together. Raises UsageError for one that cannot be sent, and for too many."""
+    if len(files) > MAX_FILES:
+        raise UsageError(f"a message has at most {MAX_FILES} files, and these are {len(files)}")
     size = 0
     for file in files:
         path = Path(file)

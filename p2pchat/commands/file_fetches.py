@@ -18,6 +18,11 @@ MAX_FETCHES = 256  # at once, of one session; a guess
 MAX_NUMBERED = 10_000  # files; above, the oldest lose their numbers
 
 
+def how_far(done: int, size: int) -> str:
+    """Return how much is done: `41.0 MB of 1.2 GB, 3 %`."""
+    return f"{format_size(done)} of {format_size(size)}, {100 * done // max(1, size)} %"
+
+
 class FileNumbers:
     """The numbers of files for /get: from 1 on, in the order in which files were shown."""
 
@@ -59,7 +64,7 @@ class FileFetches:
     def __init__(self) -> None:
         self._running: dict[asyncio.Task[None], Attachment] = {}
         self._stored: dict[Attachment, int] = {}
-        self._texts: list[str] = []
+        self._copied: dict[object, tuple[str, int, int]] = {}  # a label, bytes, and of how many
         self.on_change: Callable[[], None] = lambda: None
 
     def begin(self, file: Attachment, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -86,30 +91,35 @@ class FileFetches:
         self.on_change()
 
     @contextmanager
-    def showing(self, text: str) -> Iterator[None]:
-        """Show a text while something goes on; "" for none."""
-        self._texts += [text] if text else []
-        self.on_change()
+    def copying(self, what: str, size: int) -> Iterator[Callable[[int], None]]:
+        """Show files while they are copied into the profile; yield what to call with the bytes copied so far."""
+        key = object()
+
+        def on_copied(copied: int) -> None:
+            self._copied[key] = what, copied, size
+            self.on_change()
+
+        on_copied(0)
         try:
-            yield
+            yield on_copied
         finally:
-            if text:
-                self._texts.remove(text)
+            del self._copied[key]
             self.on_change()
 
     @property
     def row(self) -> str:
         """One row about all that goes on; "" for nothing."""
         files = list(dict.fromkeys(self._running.values()))
+        copies = [f"sending {what}: {how_far(done, size)} copied" for what, done, size in self._copied.values()]
         if not files:
-            return "   ".join(self._texts)
+            return "   ".join(copies)
         stored, size = sum(self._stored.get(file, 0) for file in files), sum(file.size for file in files)
         what = file_label(files[0].name) if len(files) == 1 else f"{len(files)} files"
         if not any(file in self._stored for file in files):
             far = f"{format_size(size)}, waiting for somebody who has {'it' if len(files) == 1 else 'them'}"
         else:
-            far = f"{format_size(stored)} of {format_size(size)}, {100 * stored // max(1, size)} %"
-        return "   ".join([f"getting {what}: {far} (/get stop)", *self._texts])
+            far = how_far(stored, size)
+        return "   ".join([f"getting {what}: {far} (/get stop)", *copies])
 
     async def stop(self, file: tuple[str, str] | None = None) -> int:
         """Stop those that fetch one file, by the id of its message and its root, or all; return how many these were."""

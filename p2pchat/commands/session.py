@@ -122,7 +122,8 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "help": help_,
     "clear": clear,
 }
-WITH_REF = ("edit", "delete", "react", "get", "tail")  # JSON commands whose `ref` comes back in more than their answer
+# JSON commands whose `ref` comes back in more than their answer
+WITH_REF = ("edit", "delete", "react", "get", "tail", "send_files")
 JsonHandler = Callable[..., Awaitable[CommandResult | None]]  # None: it answers by itself
 JSON_HANDLERS: dict[str, JsonHandler] = {
     **SHARED_COMMANDS,

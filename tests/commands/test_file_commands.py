@@ -110,12 +110,33 @@ async def test_lines_behind_a_large_file_do_not_wait_for_it(
                 [f"/send {tmp_path}/film one".encode(), b"two", f"/send {tmp_path}/second three".encode(), b"four"]
             )
             assert await texts_of(bob, 2) == ["two", "four"]
-            assert "sending film: 700.0 kB are copied into your profile first" in session.fetches.row
+            assert session.fetches.row == "sending film: 0 bytes of 700.0 kB, 0 % copied"
         finally:
             go_on.set()
         assert await texts_of(bob, 4) == ["two", "four", "one", "three"]
         await session.sender.wait_sent()
         assert session.fetches.row == ""
+
+
+async def test_a_large_file_is_copied_with_its_progress_on_one_row(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", len(DATA))
+    monkeypatch.setattr(file_commands, "READ_BYTES", len(DATA) // 4)
+    (tmp_path / "film").write_bytes(DATA)
+    rows: list[str] = []
+    async with two_peers(tmp_path) as (ada, bob):
+        session = at_terminal(ada, shown)
+        session.fetches.on_change = lambda: rows.append(session.fetches.row)
+        await session.execute(
+            [f"/send {tmp_path}/film one".encode(), f"/send {tmp_path}/film {tmp_path}/film".encode()]
+        )
+        await session.sender.wait_sent()
+        copied = ["0 bytes of 700.0 kB, 0 %", "175.0 kB of 700.0 kB, 25 %", "350.0 kB of 700.0 kB, 50 %"]
+        copied += ["525.0 kB of 700.0 kB, 75 %", "700.0 kB of 700.0 kB, 100 %"]
+        assert rows[:6] == [*(f"sending film: {far} copied" for far in copied), ""]
+        assert rows[6] == "sending 2 files: 0 bytes of 1.4 MB, 0 % copied" and rows[-1] == ""
+        assert await (await newest(bob, 1)).attachments[0].read() == DATA
 
 
 async def texts_of(peer: TCPPeer, count: int) -> list[str]:

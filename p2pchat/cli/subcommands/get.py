@@ -27,6 +27,7 @@ from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.streams import Progress
 from p2pchat.commands.event_text import EventLine, file_label, format_size
 from p2pchat.commands.exit_codes import DONE, KEPT, CommandError, UsageError, print_notice
+from p2pchat.commands.file_fetches import how_far
 from p2pchat.commands.output import json_line
 from p2pchat.safe_text import safe_line
 
@@ -167,7 +168,7 @@ STOP_TIMEOUT = 5.0  # seconds for the peer to answer
 
 
 def _far(line: EventLine) -> str:
-    return f"-- {file_label(line['name'])}: {format_size(line['stored'])} of {format_size(line['size'])}"
+    return f"-- {file_label(line['name'])}: {how_far(line['stored'], line['size'])}"
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.streams import InputKind, LineReader, copy_stdin, is_binary, raw_stdin, stdin_kind
+from p2pchat.cli.streams import InputKind, LineReader, Progress, copy_stdin, is_binary, raw_stdin, stdin_kind
 from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -47,6 +47,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
+from p2pchat.commands.file_fetches import how_far
 from p2pchat.commands.json_commands import decode_line
 
 STREAM = "-"  # as a file: standard input
@@ -263,6 +264,7 @@ class SendRun:
 
     def __init__(self, options: SendOptions) -> None:
         self._options = options
+        self._progress = Progress()
         self._code = DONE
         self._saved = 0  # lines of the input that the peer has on its disk, as far as it told
         self.handed_over: bool = False
@@ -292,8 +294,10 @@ class SendRun:
         return self._code
 
     async def _report_errors(self, control: ControlClient) -> None:
-        """Print the errors of texts that the peer refused."""
+        """Print the errors of texts that the peer refused, and show how far large files are copied."""
         while (line := await control.next_line()) is not None:
+            if line["event"] == "copy_progress":
+                self._progress.show(f"-- {how_far(line['copied'], line['size'])} copied into the profile")
             if line["event"] == "error":
                 print_error(str(line.get("text", "")))
                 self._code = worst_code(self._code, line_exit_code(line))
@@ -312,7 +316,8 @@ class SendRun:
     async def _send_all(self, control: ControlClient, to: str) -> None:
         if self._options.files:
             text, paths = self._options.text or "", [os.path.abspath(file) for file in self._options.files]
-            await control.ask("send_files", to=to, text=text, paths=paths)
+            with self._progress:
+                await control.ask("send_files", to=to, text=text, paths=paths)
             self.handed_over = True
             return
         if self._options.text is not None:

@@ -21,6 +21,7 @@ from p2pchat.cli import control_protocol
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_protocol import REQUESTS, encode
 from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
+from p2pchat.commands import file_commands
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
@@ -67,6 +68,26 @@ async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Pa
         assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
     [message] = await bob.history("ada")
     assert isinstance(message, Message) and message.text == "two\nlines"
+
+
+async def test_a_command_hears_how_far_large_files_are_copied(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", 4_000_000)
+    ada, _ = await serve("ada")
+    bob, _ = await serve("bob", ada.endpoint)
+    (home / "film").write_bytes(bytes(4 * 1024 * 1024))
+    async with talking(home / "ada") as control:
+        paths = [str(home / "film")]
+        [sent] = await control.ask("send_files", to="bob", text="", paths=paths)
+        told = [await line(control, "copy_progress") for _ in range(4)]
+        size = 4 * 1024 * 1024
+        assert [one["copied"] for one in told] == [size // 4, size // 2, size // 4 * 3, size]
+        assert {(one["size"], one["ref"]) for one in told} == {(size, told[0]["ref"])}
+        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
+        with pytest.raises(RequestRefused, match="at most 10 files, and these are 11"):
+            await control.ask("send_files", to="bob", text="", paths=paths * 11)
+    assert [post.id for post in await bob.history("ada")] == [sent["id"]]
 
 
 async def test_an_unexpected_error_is_answered_and_the_connection_goes_on(
