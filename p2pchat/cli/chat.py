@@ -278,6 +278,8 @@ class Chat:
             session.stop_waiting_for_names()
             self._front.stop_reading()
             await reader  # what was piped in is accepted
+            if not session.interactive:
+                await session.sender.wait_sent()
         elif reader is not None and reason not in ("input", "quit"):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -303,6 +305,7 @@ class Chat:
         if reason in ("input", "quit") and session.sender.is_sending:
             print_notice("-- files are copied into your profile before they are sent; Ctrl-C leaves without them")
             await self._shutdown.until_signal(session.sender.wait_sent())
+            await session.sender.wait_shown(SHOWN_WITHIN)
         if reason == "input":
             await self._shutdown.until_signal(session.fetches.wait(self._front.drain_timeout))
         if reason in ("input", "quit"):

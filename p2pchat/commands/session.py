@@ -8,6 +8,7 @@ sent together: many lines of a pipe are one call and one commit.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
@@ -122,6 +123,10 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "help": help_,
     "clear": clear,
 }
+QUERIES = frozenset(  # commands that change nothing others see; they do not wait while files are copied
+    ["who", "whois", "list", "members", "requests", "history", "search", "receipts", "files", "get", "read", "typing",
+     "invite", "help", "tail", "stored_files"]
+)  # fmt: skip
 # JSON commands whose `ref` comes back in more than their answer
 WITH_REF = ("edit", "delete", "react", "get", "tail", "send_files")
 JsonHandler = Callable[..., Awaitable[CommandResult | None]]  # None: it answers by itself
@@ -336,7 +341,7 @@ class Session(CommandContext):
                 await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 self.display.numbers.clear()
                 return True
-            await self.sender.flush()
+            await self._settle(typed.name)
             rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
             await self.display.show_answer(typed.name, rows, lines)
         return True
@@ -345,21 +350,31 @@ class Session(CommandContext):
         if command.do == "send":
             await self._send(command)
             return True
-        await self.sender.flush()
         if command.do == "quit":
+            await self.sender.flush()
             return False
+        await self._settle(command.do)
         fields = {**command.fields, "ref": command.ref} if command.do in WITH_REF else command.fields
         result = await self._json_handlers[command.do](self, **fields)
         if result is not None:
             await self.display.show_answer(command.do, result.rows, result.lines, command.ref)
         return True
 
+    async def _settle(self, command: str) -> None:
+        """Send what waits before a command. Unless it only asks, a program's command waits for files that are copied.
+
+        What was sent before a member was added must not be written after it.
+        """
+        await self.sender.flush()
+        if not self.interactive and command not in QUERIES:
+            await self.sender.wait_sent()
+
     async def _send(self, command: JsonCommand) -> None:
         fields = dict(command.fields)
         again = fields.pop("again", False)
         message = await messages.send(self, **fields, ref=command.ref)
         if again:
-            await self.sender.flush()  # the first attempt may be among these
+            await self._settle(command.do)  # the first attempt may be among these
             sent = await messages.sent_before(self, message)
             if sent is not None:
                 await self.display.show_event({**sent.to_json(), "ref": command.ref})
@@ -369,11 +384,12 @@ class Session(CommandContext):
     async def _add(self, message: OutgoingMessage) -> None:
         """Send a message with those that wait; one with files alone, since its files are copied before.
 
-        What a person types behind large files does not wait for them.
+        Large files are copied in the background. What a person types behind them does not wait for them; the messages
+        of a program keep their order.
         """
         if message.files:
             await self.sender.flush()
-            if self.interactive and await file_commands.are_large(message.files):
+            if self.local_files and await file_commands.are_large(message.files):
                 self.sender.begin(message)
                 return
         self.sender.add(message)
@@ -402,6 +418,7 @@ class Session(CommandContext):
 
 
 _MAX_RECEIPTS = 1000  # above, receipts of delivered messages are dropped
+_MAX_BEHIND = 1000  # messages behind files that are copied; above, a program's commands wait; a guess
 
 
 ErrorHandler = Callable[[BaseException, str | None], Awaitable[None]]  # an error, and the `ref` of what failed
@@ -418,7 +435,8 @@ class MessageSender:
         self._ctx = ctx
         self._on_error = on_error
         self._messages: list[OutgoingMessage] = []
-        self._begun: asyncio.Task[None] | None = None  # the last of those that are sent in the background
+        self._behind: list[OutgoingMessage] = []  # to be sent in the background, in this order
+        self._begun: asyncio.Task[None] | None = None  # which sends them
         self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
         self._last_shown: dict[str, str] = {}  # the id of the last entry shown, by conversation id
         self._unshown: dict[str, str] = {}  # the same of the last one accepted, until it is shown
@@ -429,8 +447,16 @@ class MessageSender:
         self._messages.append(message)
 
     async def flush(self) -> None:
-        """Send what waits; return when it is accepted."""
+        """Send what waits; return when it is accepted, or waits behind files of a program that are copied."""
         messages, self._messages = self._messages, []
+        if self.is_sending and not self._ctx.interactive:
+            self._behind += messages
+            if len(self._behind) >= _MAX_BEHIND:
+                await self.wait_sent()
+            return
+        await self._send_all(messages)
+
+    async def _send_all(self, messages: Sequence[OutgoingMessage]) -> None:
         if len(messages) > 1 and all(one == OutgoingMessage(messages[0].to, one.text) for one in messages):
             if await self._send_together(messages[0].to, [one.text for one in messages]):
                 return
@@ -444,17 +470,16 @@ class MessageSender:
 
     def begin(self, message: OutgoingMessage) -> None:
         """Send a message in the background, after those that were begun before it."""
-        self._begun = asyncio.create_task(self._send_behind(message, self._begun))
+        self._behind.append(message)
+        if not self.is_sending:
+            self._begun = asyncio.create_task(self._send_behind())
 
-    async def _send_behind(self, message: OutgoingMessage, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.gather(before, return_exceptions=True)  # whoever cancels this one cancels those before it
-        try:
-            receipt = await self._send(message)
-        except Exception as error:
-            await self._on_error(error, message.ref)
-        else:
-            self.add_receipt(message.to, receipt)
+    async def _send_behind(self) -> None:
+        while self._behind:
+            texts = list(itertools.takewhile(lambda one: not one.files, self._behind))
+            messages = texts or self._behind[:1]
+            del self._behind[: len(messages)]
+            await self._send_all(messages)
 
     @property
     def is_sending(self) -> bool:
@@ -469,6 +494,7 @@ class MessageSender:
     async def stop(self) -> None:
         """Send no more in the background."""
         begun, self._begun = self._begun, None
+        self._behind.clear()
         if begun is not None:
             begun.cancel()
             await asyncio.gather(begun, return_exceptions=True)

@@ -17,6 +17,7 @@ from p2pchat.commands import file_commands
 from p2pchat.commands.event_text import file_label
 from p2pchat.commands.exit_codes import KEPT, USAGE
 from p2pchat.commands.file_fetches import FileNumbers
+from p2pchat.commands.notices import last_receipt
 from p2pchat.commands.session import Session
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import until, within
@@ -137,6 +138,33 @@ async def test_a_large_file_is_copied_with_its_progress_on_one_row(
         assert rows[:6] == [*(f"sending film: {far} copied" for far in copied), ""]
         assert rows[6] == "sending 2 files: 0 bytes of 1.4 MB, 0 % copied" and rows[-1] == ""
         assert await (await newest(bob, 1)).attachments[0].read() == DATA
+
+
+async def test_commands_of_a_program_go_on_while_a_file_is_copied_and_its_messages_keep_their_order(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", len(DATA))
+    (tmp_path / "film").write_bytes(DATA)
+    async with two_peers(tmp_path) as (ada, bob):
+        session, go_on = for_program(ada, shown), threading.Event()
+        ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+        sends = [
+            {"text": text, "files": [str(tmp_path / "film")] * (text == "one")} for text in ("one", "two", "three")
+        ]
+        try:
+            lines = [*({"do": "send", **send, "ref": send["text"]} for send in sends), {"do": "who", "ref": "w"}]
+            await session.execute([json.dumps(line).encode() for line in lines])
+            assert [(line["event"], line["ref"]) for line in shown.lines] == [("answer", "w")]
+            changing = asyncio.create_task(session.execute([b'{"do":"about","text":"busy","ref":"a"}']))
+            await session.execute([b'{"do":"history","ref":"h"}'])
+            assert shown.rows == [] and not changing.done()
+        finally:
+            go_on.set()
+        await changing
+        assert shown.lines[-1]["ref"] == "a"
+        accepted = [last_receipt(receipt).id for _, receipt in session.sender._receipts]
+        assert accepted == [post.id for post in await ada.room.history()]
+        assert await texts_of(bob, 3) == ["one", "two", "three"]
 
 
 async def texts_of(peer: TCPPeer, count: int) -> list[str]:
