@@ -87,6 +87,7 @@ class Cluster:
         self._in_use: set[str] = set()
         self._wake_taking = asyncio.Event()
         self._wake_writing = asyncio.Event()
+        self._wake_beat = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, peer: TCPPeer, accounts: Accounts) -> None:
@@ -120,6 +121,10 @@ class Cluster:
     def gateway_id(self) -> str:
         """The id of this gateway in the cluster: that of its peer."""
         return self._me
+
+    def is_running(self, gateway: str, run: int) -> bool:
+        """Return whether a process of another gateway may live."""
+        return self.living.is_running(gateway, run, self._clock())
 
     def gauges(self) -> list[tuple[str, str, float]]:
         """Return what is measured of the cluster: name, meaning, value."""
@@ -222,6 +227,7 @@ class Cluster:
         self.living.on_connected(self._clock())
         self._report("")
         self._wake_writing.set()
+        self._wake_beat.set()  # others are to know of it before they meet its claims
 
     def _on_down(self, reason: str) -> None:
         self.living.on_disconnected()
@@ -322,8 +328,11 @@ class Cluster:
 
     async def _beat(self) -> None:
         while True:
+            self._wake_beat.clear()
             await self.store.send(self._alive(leaves=False))
-            await asyncio.sleep(self.times.beat_every)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.times.beat_every):
+                    await self._wake_beat.wait()
 
     def _alive(self, *, leaves: bool) -> bytes:
         said = {"gateway": self._me, "run": self.run, "number": time_ns(), "leaves": leaves}

@@ -182,7 +182,7 @@ class SharedIdempotency(IdempotencyCache):
     def _is_alive(self, claim: _Claim, place: str) -> bool:
         """Return whether a process carries a request out, or has a result of it to tell."""
         if claim.gateway != self._cluster.gateway_id:
-            return self._cluster.living.is_running(claim.gateway, claim.run)
+            return self._cluster.is_running(claim.gateway, claim.run)
         return claim.run == self._cluster.run and (place in self._under_way or place in self._results)
 
     async def _result(self, claim: _Claim, place: str, number: int) -> str | None:

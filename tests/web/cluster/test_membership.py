@@ -40,6 +40,7 @@ from tests.web.conftest import listening
 SECRET = b"c" * 32
 TIMES = ClusterTimes(beat_every=0.1, dead_after=2.0, settled_after=0.5, unhost_after=1.0)
 NEVER = ClusterTimes(beat_every=0.1, dead_after=WAIT, settled_after=10 * WAIT)  # nobody is hosted without being asked
+SILENT = ClusterTimes(beat_every=10 * WAIT, dead_after=WAIT, settled_after=10 * WAIT)  # after one beat at the start
 STREAM = "KV_p2pchat-team-accounts"
 
 
@@ -870,6 +871,45 @@ async def test_a_request_of_a_gateway_that_was_killed_and_is_back_is_carried_out
         assert await other.idempotency.run("ada", "k", "hello", work) == "written"
         stuck.cancel()
         await asyncio.gather(stuck, return_exceptions=True)
+
+
+async def test_a_gateway_that_began_just_now_waits_for_the_requests_of_others(
+    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It heard nobody yet, and takes nobody for dead."""
+    async with doors_of(engine, SILENT) as doors:
+        one = await doors.open()
+        made: list[str] = []
+        may = asyncio.Event()
+
+        async def make(result: str) -> str:
+            made.append(result)
+            await may.wait()
+            return result
+
+        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(make, "first")))
+        await until(lambda: made, "the first request to begin")
+        other = await doors.open()
+        assert cluster_of(other).living.all == {other.peer.me.id}, "it was to hear nobody"
+        store, looks = cluster_of(other).store, [0]
+        read = store.read
+
+        async def count(bucket: str, key: str) -> tuple[bytes, int]:
+            looks[0] += 1
+            return await read(bucket, key)
+
+        monkeypatch.setattr(store, "read", count)
+        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(make, "second")))
+        await until(lambda: looks[0] > 1 or len(made) > 1, "the other gateway to look at the claim twice")
+        may.set()
+        assert (await first, await second, made) == ("first", "first", ["first"])
+
+
+async def test_a_gateway_is_heard_as_soon_as_it_has_the_engine(engine: KeepingServer) -> None:
+    async with doors_of(engine, SILENT) as doors:
+        one = await doors.open()
+        other = await doors.open()
+        await until(lambda: other.peer.me.id in cluster_of(one).living.all, "the second gateway to be heard")
 
 
 async def test_a_message_repeated_at_another_door_has_one_id(engine: KeepingServer) -> None:
