@@ -26,7 +26,10 @@ from p2pchat.web.errors import WebError
 from p2pchat.web.idempotency import IdempotencyCache, KeyReused
 
 LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway
-CLOSED_WITHIN = 5.0  # seconds for requests under way when the gateway stops; a guess
+# Seconds for requests under way when the gateway stops, and then for their results. Later, others may carry them out
+# again. Guesses: a busy disk takes seconds, and whoever stops gateways gives them half a minute in all.
+COMPLETED_WITHIN = 10.0
+TOLD_WITHIN = 5.0
 PATIENCE = 10.0  # seconds for that result; then the client is told to try again
 RESULTS_EVERY = (
     0.2  # seconds between two records of results; what a gateway killed meanwhile wrote may be written twice
@@ -56,12 +59,13 @@ class SharedIdempotency(IdempotencyCache):
         super().__init__()
         self._key = cluster.key
         self._cluster = cluster
-        self._working: set[asyncio.Future[Any]] = set()  # what others have to know of, when the gateway stops
+        self._working: set[asyncio.Future[Any]] = set()  # requests; others have to know of them when the gateway stops
         self._under_way: set[str] = set()  # places of claims that are carried out here
         self._results: dict[str, str] = {}  # by place, which the engine has to get yet; "" for a request that failed
         self._records = 0  # of results that were written
         self._writing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._closed = False  # nothing is told any more
         self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -86,18 +90,18 @@ class SharedIdempotency(IdempotencyCache):
             if is_claimed:
                 self._under_way.add(place)
             working = asyncio.ensure_future(self._complete(make(), place if is_claimed else ""))
-        self._work_on(working)
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
         # A caller that is gone does not end it: the message may be on its way to the disk.
         await asyncio.wait([working])
         return working.result()
 
-    def _work_on(self, task: asyncio.Future[Any]) -> None:
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
     async def _complete(self, made: Awaitable[Any], place: str) -> Any:
         try:
             result = await made
+        except asyncio.CancelledError:  # the program ends, and nobody knows whether the message was written
+            self._under_way.discard(place)
+            raise
         except BaseException:
             self._tell(place, "")
             raise
@@ -109,9 +113,8 @@ class SharedIdempotency(IdempotencyCache):
         if place:
             self._under_way.discard(place)
             self._results[place] = result
-            if self._writing is None or self._writing.done():
+            if not self._closed and (self._writing is None or self._writing.done()):
                 self._writing = asyncio.create_task(self._write_results(), name="p2pchat web results")
-                self._work_on(self._writing)
 
     async def _write_results(self) -> None:
         """Write the results of the last moments as one record, until none is left."""
@@ -139,12 +142,16 @@ class SharedIdempotency(IdempotencyCache):
         return True
 
     async def aclose(self) -> None:
+        if self._closed:
+            return
         self._closing.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSED_WITHIN):
+            async with asyncio.timeout(COMPLETED_WITHIN):
                 while self._working:
                     await asyncio.wait(self._working)
+        self._closed = True
         if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=TOLD_WITHIN)
             await cancel([self._writing])
 
     async def _claim(self, place: str, content: str) -> str:

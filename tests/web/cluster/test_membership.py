@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -22,6 +23,7 @@ from p2pchat.nats_client import cancel
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecord, first_record
 from p2pchat.web.accounts import Account
+from p2pchat.web.cluster import shared_idempotency
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
@@ -910,6 +912,33 @@ async def test_a_gateway_is_heard_as_soon_as_it_has_the_engine(engine: KeepingSe
         one = await doors.open()
         other = await doors.open()
         await until(lambda: other.peer.me.id in cluster_of(one).living.all, "the second gateway to be heard")
+
+
+def test_a_gateway_that_ends_in_the_middle_of_a_request_leaves_no_task(
+    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the program cancels the request, and nobody knows whether its message was written."""
+    monkeypatch.setattr(shared_idempotency, "COMPLETED_WITHIN", 0.1)
+    problems: list[str] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: problems.append(context["message"]))
+        async with doors_of(engine) as doors:
+            one = await doors.open()
+            began = asyncio.Event()
+
+            async def hang() -> str:
+                began.set()
+                return await asyncio.Event().wait() and ""
+
+            request = asyncio.create_task(one.idempotency.run("ada", "k", "hello", hang))
+            await began.wait()
+        assert not request.done()
+
+    asyncio.run(run())
+    gc.collect()  # a task that nobody waits for says so when it goes
+    assert not problems
 
 
 async def test_a_message_repeated_at_another_door_has_one_id(engine: KeepingServer) -> None:
