@@ -14,8 +14,7 @@ from typing import Any
 from p2pchat.core.changes import Change
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import ConsumerAcked
-from p2pchat.core.node_context import Context
-from p2pchat.core.timers import SLACK
+from p2pchat.core.node_context import SLACK, Context
 
 # Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
 SUSPENDED_AFTER = 1.0

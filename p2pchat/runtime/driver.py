@@ -51,7 +51,16 @@ from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
-from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
+from p2pchat.runtime.turns import (
+    TURN_SECONDS,
+    UNKNOWN_PARTS,
+    UNKNOWN_TURN_SECONDS,
+    UNKNOWN_WAIT_SECONDS,
+    CommitsInFlight,
+    LinkInput,
+    Turns,
+    parts_of,
+)
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.contract import ReleasedEntry, Storage
@@ -60,12 +69,6 @@ FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
 MIN_CLOSE_TIMEOUT = 1.0  # seconds for the disk to close, however late it is
 FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written before the next input: it may fill them
-# A turn, for links to contacts and for all others together. A message of a contact takes some ten turns: from the
-# program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
-TURN_SECONDS = 0.03
-UNKNOWN_TURN_SECONDS = 0.01
-UNKNOWN_WAIT_SECONDS = 0.03  # so long they wait at most for turns in which contacts and programs have nothing
-UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
 LITTLE_BYTES = 2048  # of one read: 60 of the smallest frames. Handshakes, and what people write, are less; a guess
 DECODED_LINKS = 16  # with frames that wait; of further unknown peers nothing is decoded. A guess: 16 MiB
 FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait

@@ -1,4 +1,4 @@
-"""Turns of links: whose frames the core handles next, and how much waits for the disk.
+"""Turns of links: whose frames the core handles next and for how long, and how much waits for the disk.
 
 Each link has a queue of its own here, and its inputs stay in order. While little waits, all of it is handled at once.
 While more waits, frames are handled up to a limit in each turn of the loop: those of one contact after the other, then
@@ -20,6 +20,13 @@ from p2pchat.core.changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
 from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Holds, MarksFrame, Peers, TypingFrame, Unknown, Want
+
+# A turn, for links to contacts and for all others together. A message of a contact takes some ten turns: from the
+# program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
+TURN_SECONDS = 0.03
+UNKNOWN_TURN_SECONDS = 0.01
+UNKNOWN_WAIT_SECONDS = 0.03  # so long they wait at most for turns in which contacts and programs have nothing
+UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
 BATCH_UNITS = 4  # a signature; a user's certificate has one too

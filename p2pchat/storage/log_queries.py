@@ -1,4 +1,4 @@
-"""Queries of a running node: facts of logs, receipts, and batches to serve.
+"""Queries of a running node: facts of logs, receipts, batches to serve, and what a deletion may delete.
 
 Each call is one transaction, so everything it reads is of one moment. A commit during a call is seen by the next call.
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -16,10 +14,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from p2pchat import P2PChatError, TCPPeer, __version__
 from p2pchat.web import WebSettings, chat_socket, event_socket, files, page_files, rest
 from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.errors import WebError
+from p2pchat.web.errors import WebError, http_error, malformed_request
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.schemas import EXAMPLE_ID, ProblemOut
+from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.server import SocketIOServer
 
@@ -83,8 +81,6 @@ class _Application(FastAPI):
 
 # ---- errors
 
-_WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
-
 
 def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
     """Answer every error of an application in the form of errors.py, FastAPI's own included."""
@@ -99,39 +95,7 @@ def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
 def _translate(error: Exception) -> Exception:
     """Return an error of FastAPI as a WebError, any other as it is."""
     if isinstance(error, HTTPException):
-        return WebError(error.status_code, _WORDS.get(error.status_code, "failed"), str(error.detail), error.headers)
+        return http_error(error.status_code, str(error.detail), error.headers)
     if isinstance(error, RequestValidationError):
-        sentences = dict.fromkeys(_sentence(each, error.body) for each in error.errors())
-        return WebError(422, "malformed", "; ".join([*sentences][:5]))
+        return malformed_request(error.errors(), error.body)
     return error
-
-
-def _sentence(error: Mapping[str, Any], body: Any) -> str:
-    """Return which field of the caller is wrong and why, never its value, which may be a text or a token."""
-    source, *path = error["loc"]
-    fields: list[str] = []
-    at = body if source == "body" else dict.fromkeys(path)
-    for part in path:  # pydantic's path goes on into the types of the value
-        if isinstance(at, list) and isinstance(part, int):
-            at = at[part]
-        elif isinstance(at, dict) and (part in at or error["type"] == "missing"):
-            at = at.get(part)
-        else:
-            break
-        fields.append(str(part))
-    if fields:
-        return f"{'.'.join(fields)}: {_reason(error)}"
-    if error["type"] == "value_error":  # of a model, about several fields
-        return str(error["ctx"]["error"])
-    return "send a JSON object, with the header Content-Type: application/json"
-
-
-_REASONS = {"extra_forbidden": "unknown field", "missing": "it is missing"}
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    """Return why a field is wrong, in words that do not need pydantic's."""
-    if error["type"] == "string_pattern_mismatch":  # only ids have a pattern
-        return f"not the id of a message, which looks like {EXAMPLE_ID}"
-    reason = _REASONS.get(error["type"]) or str(error["msg"])
-    return re.sub(r"^(?:Input|String|List|Value) should ", "it should ", reason)

@@ -1,18 +1,21 @@
 """Errors as callers of every interface get them: `{"status":"error","code","text"}`.
 
 `code` is a stable word, `text` is for people. An HTTP caller that accepts PROBLEM_TYPE gets the form of RFC 9457
-instead. Errors of the library are translated here, once.
+instead. Errors of the library, of HTTP and of requests that have another form are worded here, once. Nothing here
+imports FastAPI: the control server, which also runs without a gateway, catches these errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from p2pchat import AmbiguousName, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 PROBLEM_TYPE = "application/problem+json"
+EXAMPLE_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"  # of a message, in texts and in /docs
 
 
 class WebError(Exception):
@@ -71,3 +74,55 @@ def problem_of(error: Exception) -> WebError:
         case P2PChatError() | ValueError() | TypeError():
             return WebError(400, "malformed", text)
     raise error
+
+
+# ---- requests refused before they are handled
+
+_WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
+
+
+def http_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> WebError:
+    """Return an error of HTTP, such as an unknown path, as the caller gets it."""
+    return WebError(status, _WORDS.get(status, "failed"), text, headers)
+
+
+def malformed_request(errors: Iterable[Mapping[str, Any]], body: Any) -> WebError:
+    """Return the answer to a request that has another form than its schema.
+
+    Args:
+        errors: What is wrong, as pydantic says it.
+        body: The body of the request.
+    """
+    sentences = dict.fromkeys(_sentence(each, body) for each in errors)
+    return WebError(422, "malformed", "; ".join([*sentences][:5]))
+
+
+def _sentence(error: Mapping[str, Any], body: Any) -> str:
+    """Return which field of the caller is wrong and why, never its value, which may be a text or a token."""
+    source, *path = error["loc"]
+    fields: list[str] = []
+    at = body if source == "body" else dict.fromkeys(path)
+    for part in path:  # pydantic's path goes on into the types of the value
+        if isinstance(at, list) and isinstance(part, int):
+            at = at[part]
+        elif isinstance(at, dict) and (part in at or error["type"] == "missing"):
+            at = at.get(part)
+        else:
+            break
+        fields.append(str(part))
+    if fields:
+        return f"{'.'.join(fields)}: {_reason(error)}"
+    if error["type"] == "value_error":  # of a model, about several fields
+        return str(error["ctx"]["error"])
+    return "send a JSON object, with the header Content-Type: application/json"
+
+
+_REASONS = {"extra_forbidden": "unknown field", "missing": "it is missing"}
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """Return why a field is wrong, in words that do not need pydantic's."""
+    if error["type"] == "string_pattern_mismatch":  # only ids have a pattern
+        return f"not the id of a message, which looks like {EXAMPLE_ID}"
+    reason = _REASONS.get(error["type"]) or str(error["msg"])
+    return re.sub(r"^(?:Input|String|List|Value) should ", "it should ", reason)

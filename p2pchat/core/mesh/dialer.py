@@ -13,12 +13,11 @@ a peer is seen on the local network while its only dial hangs, most likely at th
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
 forms, it waits for as long as links come up, because the other peer is busy, but at most 8 s, or a quarter of a second
 for each known peer. Addresses learned from other peers are dialled a few at a time, and slowly once many addresses from
-one network have failed. Hearsay (addressbook.py) has a pace of its own: two failing dials a second in all, one host
-once in 30 s, one network once in 5 s; three failures, or ten minutes without anybody linked who vouches for it, and it
-is forgotten. What a contact says of itself about another host than its link comes from has the same pace. A host where
-nobody has answered for ten minutes, on the word of one peer or network, is dialled once an hour on that word, whatever
-it says; and what a contact says of itself there is forgotten then.
-So who spreads nonsense, or wants someone flooded, gains little, and a mesh forms as fast as it answers.
+one network have failed. Hearsay (addressbook.py) has a pace of its own (hearsay_pace.py), and is forgotten after three
+failures, or after ten minutes without anybody linked who vouches for it. What a contact says of itself about another
+host than its link comes from has the same pace, and is forgotten where the host is silent. So who spreads nonsense, or
+wants someone flooded, gains little, and a mesh forms as fast as it answers.
+
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
 takes its place. A relayed address is not dialled while the engine is away, unless a user named it.
@@ -46,10 +45,10 @@ from p2pchat.core.mesh.addressbook import (
     split_endpoint,
 )
 from p2pchat.core.mesh.election import is_decider
+from p2pchat.core.mesh.hearsay_pace import HearsayPace, network_and_host
 from p2pchat.core.mesh.link import REFUSALS, PeerLink
-from p2pchat.core.node_context import Context, KeySet
-from p2pchat.core.shares import TokenBucket, address_line
-from p2pchat.core.timers import SLACK, Timer
+from p2pchat.core.node_context import SLACK, Context, KeySet, Timer
+from p2pchat.core.shares import address_line
 from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
@@ -60,7 +59,6 @@ MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: 
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
 HEARSAY_CHECKED_EVERY = 30.0  # seconds
 MANY_AT_ONE_HOST = 16  # claims there, dialled with the pace of hearsay if there are more: as in an office; a guess
-MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
 _MAX_DOUBLINGS = 30
@@ -286,9 +284,9 @@ class Dialer:
 
     def _forget_elsewhere(self, peer: PeerId, endpoint: str) -> None:
         """Forget what a contact says of itself about a silent host, and about names, which may mean that host too."""
-        silent = ("", _nodes(endpoint)[1])
+        silent = ("", network_and_host(endpoint)[1])
         for address in self._book.addresses(peer):
-            if (peer, address.endpoint) in self._book.elsewhere and _nodes(address.endpoint)[1] in silent:
+            if (peer, address.endpoint) in self._book.elsewhere and network_and_host(address.endpoint)[1] in silent:
                 self._forget(peer, address.endpoint)
 
     def _drop(self, plan: DialPlan, endpoint: str) -> None:
@@ -761,89 +759,3 @@ class Dialer:
 def _handicap(address: DialAddress) -> float:
     """Return the seconds by which an address is dialled after a direct one."""
     return RELAY_AFTER if is_relayed(address.endpoint) else 0.0
-
-
-class HearsayPace:
-    """Times of dials to hearsay: few of those that fail in all, and rarely to one host or network.
-
-    A name is no host: to look one up counts like a dial that fails, unless it means an address that may be dialled. On
-    loopback there is no pace: only peers of this machine are believed about it. An answer by the right key gives
-    everything back, so an honest mesh forms at once. A host is silent on somebody's word if dials there have failed for
-    ten minutes, and none has succeeded: then it is dialled once an hour.
-    """
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        settings = ctx.settings
-        self._bucket = TokenBucket(settings.told_dials_a_second, settings.max_told_dials, ctx.now.mono)
-        self._ready_at: dict[str, float] = {}  # by host and network
-        # By whose word and host: how many dials failed, when the first, when the last. The newest are last.
-        self._failed: dict[tuple[str, str], tuple[int, float, float]] = {}
-
-    def wait(self, source: str, endpoint: str, linked_networks: Container[str], waiting: int) -> float:
-        """Return the seconds until this endpoint may be dialled, 0 for now. More than one wait if many do.
-
-        Args:
-            source: On whose word it is dialled.
-            linked_networks: Those with a link there: a mesh on a local network needs no pause between its hosts.
-            waiting: The number of all such addresses; they spread over the time that their dials take.
-        """
-        if is_loopback(split_endpoint(endpoint)[0]):
-            return 0.0
-        settings, now = self._ctx.settings, self._ctx.now.mono
-        network, host = _nodes(endpoint)
-        ready_at = self._ready_at.get(host, now)
-        if network not in linked_networks:
-            ready_at = max(ready_at, self._ready_at.get(network, now))
-        if self.is_silent(source, endpoint):
-            ready_at = max(ready_at, self._failed[source, host][2] + settings.told_rest)
-        if ready_at > now:
-            return ready_at - now
-        wait = self._bucket.wait(now)
-        return wait and wait + self._ctx.random() * waiting / settings.told_dials_a_second
-
-    def on_dial(self, endpoint: str) -> None:
-        """Note a dial that wait() allowed."""
-        if is_loopback(split_endpoint(endpoint)[0]):
-            return
-        settings, now = self._ctx.settings, self._ctx.now.mono
-        network, host = _nodes(endpoint)
-        self._bucket.tokens -= 1
-        self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
-        if host:
-            self._ready_at[network] = now + settings.told_network_pause
-            self._ready_at[host] = now + settings.told_host_pause
-
-    def on_resolved(self) -> None:
-        """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
-        self._bucket.tokens += 1
-
-    def on_answered(self, source: str, endpoint: str) -> None:
-        """Note that the right key answered there."""
-        self._bucket.tokens += 1
-        for node in _nodes(endpoint):
-            self._ready_at.pop(node, None)
-        self._failed.pop((source, _nodes(endpoint)[1]), None)
-
-    def on_failed(self, source: str, endpoint: str) -> None:
-        """Note that a dial failed there. What was noted last so long ago that it holds nothing back is forgotten."""
-        host, now = _nodes(endpoint)[1], self._ctx.now.mono
-        if not host or is_loopback(split_endpoint(endpoint)[0]):
-            return
-        count, since, _ = self._failed.pop((source, host), (0, now, now))
-        self._failed[source, host] = count + 1, since, now
-        rest = self._ctx.settings.told_rest
-        while len(self._failed) > MAX_SILENT or next(iter(self._failed.values()))[2] + 2 * rest < now:
-            del self._failed[next(iter(self._failed))]
-
-    def is_silent(self, source: str, endpoint: str) -> bool:
-        """Return whether nobody has answered at this host for so long, on this word, that it is dialled rarely."""
-        settings = self._ctx.settings
-        count, since, last = self._failed.get((source, _nodes(endpoint)[1]), (0, 0.0, 0.0))
-        return count >= settings.told_tries and last - since >= settings.told_kept
-
-
-def _nodes(endpoint: str) -> tuple[str, str]:
-    """Return the network and the address of an endpoint; "" and "" for a name."""
-    line = address_line(split_endpoint(endpoint)[0], "")
-    return (line[0], line[-1]) if len(line) > 1 else ("", "")

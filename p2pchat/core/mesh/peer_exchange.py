@@ -30,9 +30,8 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.node_context import Context
+from p2pchat.core.node_context import SLACK, Context, Timer
 from p2pchat.core.shares import RELAY_HOST, address_line
-from p2pchat.core.timers import SLACK, Timer
 from p2pchat.protocol import FILES, HOLDS, PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion

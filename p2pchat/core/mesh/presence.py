@@ -32,9 +32,8 @@ from p2pchat.core.effects import (
 from p2pchat.core.mesh.handshake import Certificates, is_expired
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
-from p2pchat.core.node_context import Context, HostedIdentity
+from p2pchat.core.node_context import Context, HostedIdentity, Timer
 from p2pchat.core.shares import RateLimit, Shares, TokenBucket, address_line
-from p2pchat.core.timers import Timer
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, PeerId, UserId
 

@@ -16,7 +16,7 @@ from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Se
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.node_context import Context, HostedIdentities
+from p2pchat.core.node_context import Context, HostedIdentities, Timer
 from p2pchat.core.shares import RateLimit, address_line
 from p2pchat.core.stored_facts import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversations import Conversations, dm_id
@@ -26,7 +26,6 @@ from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.refusals import Refusals, Refusers
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
-from p2pchat.core.timers import Timer
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,

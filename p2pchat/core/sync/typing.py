@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from p2pchat.core.effects import Counted, Send, TypingChanged
 from p2pchat.core.log import WriterKey
+from p2pchat.core.node_context import SLACK
 from p2pchat.core.shares import TokenBucket
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.core.timers import SLACK
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, TypingFrame, UserId
 

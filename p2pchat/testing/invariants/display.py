@@ -1,8 +1,7 @@
-"""Invariants of the events that programs get: old entries, the entries a message follows, departures and edits.
+"""Invariants of the events that programs get: old entries, the entries a message follows, and edits.
 
 For a newcomer, entries up to the first marks it received are old, and later ones are not. An entry names the newest
-entry that its writer had seen. A departure without a goodbye is reported only after its grace time. Nothing of a user
-who is blocked is stored or shown.
+entry that its writer had seen.
 """
 
 from __future__ import annotations
@@ -10,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2pchat.core.effects import Commit, Effect, LinkChanged, PresenceChanged, UserJoined, UserLeft
-from p2pchat.core.inputs import UserBlocked
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
-from p2pchat.core.sync.conversations import dm_id
-from p2pchat.protocol import Bye, ConversationId, Digest, Have, UserId
+from p2pchat.protocol import ConversationId, Digest, Have, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
@@ -146,14 +142,6 @@ class DisplayInvariants:
             runs += [mark.run for mark in (decode_entry(raws[0]).before if raws else ()) if mark.run not in runs]
         return known.isdisjoint(runs)
 
-    def on_left(self, peer: SimPeer, news: UserLeft) -> None:
-        """Check a reported departure. Who is blocked leaves at once."""
-        is_late = news.reason == "left" or peer.handling is UserBlocked
-        if not is_late and news.user in peer.here_before and not peer.byzantine:
-            self._invariants.fail(
-                "grace", peer, f"reported at once that {self._sim.person(news.user).name} is {news.reason}"
-            )
-
 
 # ---- edits
 #
@@ -218,99 +206,3 @@ def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
     newest = one.edits.newest
     reactions: list[object] = [(each.log.user, each.log.run, each.seq) for each in one.edits.reactions]
     return newest and (newest.log.user, newest.log.run, newest.seq), reactions
-
-
-# ---- blocked users
-
-
-class BlockInvariants:
-    """The invariants of blocks: nothing comes of a blocked user, nobody is told, and all others stay as they were.
-
-    Attributes:
-        any: True once somebody was blocked in this history.
-    """
-
-    def __init__(self, invariants: Invariants) -> None:
-        self._invariants = invariants
-        self._sim = invariants.sim
-        self.any: bool = False
-
-    def chosen(self, peer: SimPeer, by: UserId, user: UserId, *, on: bool) -> None:
-        """Check what a peer did in the step in which a user of it blocked another, or ended that."""
-        self.any = True
-        self._sim.counts["user_blocked" if on else "user_unblocked"] += 1
-        if peer.node is None or peer.byzantine:
-            return
-        if on and by == peer.user and user in peer.node.links.by_peer:
-            self._invariants.fail("blocked", peer, f"is still linked with {self._name(user)}")
-        told = peer.node.presence.status(user)[0]
-        if on and by == peer.user and user not in peer.speaks_for and told not in ("offline", "unknown"):
-            self._invariants.fail("blocked", peer, f"still shows {self._name(user)} as {told}")
-
-    def handled(self, peer: SimPeer, effects: list[Effect]) -> None:
-        """Check the effects of one step: a commit has nothing of a blocked user, and programs hear of no arrival."""
-        if not self.any or peer.byzantine or peer.node is None:
-            return
-        for effect in effects:
-            if isinstance(effect, Commit):
-                for batch in effect.change.batches:
-                    if self._is_blocked(peer, batch.log):
-                        text = (
-                            f"stores {log_name(batch.log)} {batch.last} of {self._name(batch.log.user)}, who is blocked"
-                        )
-                        self._invariants.fail("blocked", peer, text)
-            elif isinstance(effect, (UserJoined, PresenceChanged)) and effect.user in self._blocked_by(peer):
-                if isinstance(effect, UserJoined) or effect.status != "offline":
-                    self._invariants.fail("blocked", peer, f"shows {self._name(effect.user)}, who is blocked")
-            elif isinstance(effect, LinkChanged) and effect.state == "up" and effect.peer in self._blocked_by(peer):
-                self._invariants.fail("blocked", peer, f"links with {self._name(effect.peer)}, who is blocked")
-
-    def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
-        """Check that a goodbye does not say that somebody is blocked."""
-        if "block" in f"{bye.code} {bye.text}":
-            self._invariants.fail("told", peer, f"tells {end.other.owner.name} that it is blocked: {bye.code}")
-
-    def may_hide(self, peer: SimPeer, other: SimPeer, log: LogId) -> bool:
-        """Return whether a conversation may be kept from a peer that hosts the blocked one of its two users.
-
-        That peer said so before that one came to this peer too, and it was not noted.
-        """
-        blocked = [user for user in peer.blocks.get(peer.user, ()) if other.ever_spoke_for(user)] if self.any else []
-        users = (*self._sim.by_user, *self._sim.guests) if blocked else ()
-        return any(log.conversation == dm_id(user, each) for user in blocked for each in users)
-
-    def _blocked_by(self, peer: SimPeer) -> set[UserId]:
-        """Return the users who are blocked for all users of a peer."""
-        return peer.blocks.get(peer.user, set()) - set(peer.speaks_for)
-
-    def _is_blocked(self, peer: SimPeer, log: LogId) -> bool:
-        assert peer.node is not None
-        if log.user in self._blocked_by(peer):
-            return not peer.node.sync.conversations.by_id[log.conversation].is_operations
-        blockers = [by for by, users in peer.blocks.items() if by != peer.user and log.user in users]
-        return log.user not in peer.speaks_for and any(log.conversation == dm_id(by, log.user) for by in blockers)
-
-    def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
-        """Yield what peers lack that do not block each other: links, and what others wrote to the room."""
-        room = self._invariants.room
-        for peer in honest:
-            for other in honest:
-                is_wanted = self._sim.can_link(peer, other) and not (
-                    other.user in self._blocked_by(peer) or peer.user in self._blocked_by(other)
-                )
-                if peer is other or not is_wanted:
-                    continue
-                if peer.end_to(other) is None:
-                    yield Fault("unharmed", f"no link with {other.name}, though neither blocks the other", peer.name)
-                for log, raws in other.disk.logs.items():
-                    is_expected = log.conversation == room and log.user not in self._blocked_by(peer)
-                    # What a forked log covers is announced once the fork is known, and one who blocks takes no proof.
-                    has_copy = any(user == log.user for user, _ in self._invariants.copied)
-                    is_expected &= not (has_copy and log.user in self._blocked_by(other))
-                    held = len(peer.disk.logs.get(log, ()))
-                    if is_expected and held < len(raws) and not self._invariants.may_fork(log):
-                        text = f"has {held} of {len(raws)} entries of {self._name(log.user)} that {other.name} holds"
-                        yield Fault("unharmed", text, peer.name)
-
-    def _name(self, user: UserId) -> str:
-        return self._sim.person(user).name

@@ -2,8 +2,8 @@
 
 Presence and typing are not stored or acknowledged: the latest value counts, and typing expires. They must cause no
 commit, reach no peer outside the conversation and report nothing that no user set. A change of typing is sent at
-once, the same word again only after a time. At rest every peer sees the latest presence of all, and nobody types. The
-actions draw from a chance of their own.
+once, the same word again only after a time. A departure without a goodbye is reported only after its grace time. At
+rest every peer sees the latest presence of all, and nobody types. The actions draw from a chance of their own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from p2pchat.core.effects import (
     Released,
     Send,
     TypingChanged,
+    UserLeft,
 )
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.conversations import dm_id
@@ -145,6 +146,14 @@ class PresenceInvariants:
         never_typed = (news.conversation, news.user) not in self._typed
         if news.on and never_typed and not (person.byzantine or peer.byzantine):
             self._invariants.fail("invented", peer, f"hears that {person.name} types")
+
+    def on_left(self, peer: SimPeer, news: UserLeft) -> None:
+        """Check a reported departure. Who is blocked leaves at once."""
+        is_late = news.reason == "left" or peer.handling is inputs.UserBlocked
+        if not is_late and news.user in peer.here_before and not peer.byzantine:
+            self._invariants.fail(
+                "grace", peer, f"reported at once that {self._sim.person(news.user).name} is {news.reason}"
+            )
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
         """Check, at rest, the presence that this peer shows of the others, and the last event of its program."""

@@ -36,13 +36,13 @@ from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.content import OF_FILES, ContentInvariants
 from p2pchat.testing.invariants.deletions import DeletionInvariants
-from p2pchat.testing.invariants.display import BlockInvariants, DisplayInvariants, view_faults
+from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.presence import PresenceInvariants
 from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipts import ReceiptInvariants
 from p2pchat.testing.invariants.taken import TakenInvariants
-from p2pchat.testing.invariants.unknown_users import RequestInvariants
+from p2pchat.testing.invariants.unknown_and_blocked_users import BlockInvariants, RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:

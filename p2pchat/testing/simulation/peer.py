@@ -19,11 +19,10 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
-from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
-from p2pchat.core.timers import Timer
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of

@@ -289,7 +289,7 @@ class SimProgram:
         self.log("joined", user=self._sim.person(news.user).name, user_id=shown_id(news.user))
 
     def _left(self, news: out.UserLeft) -> None:
-        self._sim.invariants.display.on_left(self._peer, news)
+        self._sim.invariants.presence.on_left(self._peer, news)
         self.log("left", user=self._sim.person(news.user).name, user_id=shown_id(news.user), reason=news.reason)
 
     def _presence(self, news: out.PresenceChanged) -> None:

@@ -10,7 +10,8 @@ from p2pchat.config import Settings
 from p2pchat.core.changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
-from p2pchat.core.mesh.dialer import MANY_AT_ONE_HOST, HearsayPace
+from p2pchat.core.mesh.dialer import MANY_AT_ONE_HOST
+from p2pchat.core.mesh.hearsay_pace import HearsayPace
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import START, Key, Meeting, Post
 
