@@ -21,6 +21,7 @@ from p2pchat.commands.event_text import (
     quote_conversation,
     quote_name,
     quote_place,
+    said,
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.message_commands import parse_time
@@ -238,7 +239,7 @@ async def _known_to_nobody(ctx: CommandContext, there: Group) -> str:
     sent = [post for post in await ctx.peer.history(there) if isinstance(post, Sent) and not post.deleted]
     if not sent or not _others(there) or (await ctx.peer.receipt(sent[-1].mended_id or sent[-1].id)).delivered_to:
         return ""
-    return excerpt(sent[-1].text)
+    return excerpt(said(sent[-1].to_json()))
 
 
 async def rename(ctx: CommandContext, name: str, to: str | None = None) -> CommandResult:

@@ -207,7 +207,7 @@ def file_label(name: str) -> str:
 def format_size(count: int) -> str:
     """Return a number of bytes for people."""
     if count < 1000:
-        return f"{count} bytes"
+        return "1 byte" if count == 1 else f"{count} bytes"
     for unit in ("kB", "MB"):
         count_in = count / (1000 if unit == "kB" else 1_000_000)
         if count_in < 1000:
@@ -223,10 +223,15 @@ def edit_marks(event: Line) -> str:
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 
+def said(event: Line) -> str:
+    """Return the text of a message; without one the names of its files."""
+    text: str = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
+    return text
+
+
 def message_excerpt(event: Line) -> str:
-    """Return the sender of a message and the beginning of its text."""
-    said = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
-    text = DELETED if event.get("deleted") else excerpt(said)
+    """Return the sender of a message and the beginning of its text, or of the names of its files."""
+    text = DELETED if event.get("deleted") else excerpt(said(event))
     return f"{quote_name(event['sender'])}: {text}"
 
 
@@ -407,8 +412,8 @@ def format_conversation(row: Line) -> str:
     return f"-- {where}{unread}{mentions}{_marks(here=row['current'])}{former}"
 
 
-def format_receipt(row: Line, now: datetime) -> str:
-    """Return one row of /receipts: who has an own message."""
+def format_receipt(row: Line, now: datetime, text: str = "") -> str:
+    """Return one row of /receipts: who has an own message; `text` is shown for one without a text."""
     lacks, read, of = row["missing"], row["read_by"], row["of"]
     stored = [label for label in row["at_gateway"] if label not in read]
     has = [label for label in row["delivered_to"] if label not in read and label not in stored]
@@ -424,8 +429,8 @@ def format_receipt(row: Line, now: datetime) -> str:
         labels = row["files_delivered_to"]
         files = f"{quote_names(labels)} {'have' if len(labels) > 1 else 'has'}" if labels else "nobody else has"
         who.append(f"{files} {'its file' if row['files'] == 1 else 'its files'}")
-    text = DELETED if row.get("deleted") else excerpt(row["text"])
-    return f"-- {format_time(row['sent_at'], now)} {text}: {state}; {', '.join(who) or 'nobody else has it yet'}"
+    shown = DELETED if row.get("deleted") else excerpt(row["text"] or text)
+    return f"-- {format_time(row['sent_at'], now)} {shown}: {state}; {', '.join(who) or 'nobody else has it yet'}"
 
 
 FEW_HOLDERS = 3  # of a file, named; more are counted

@@ -24,6 +24,7 @@ from p2pchat.commands.event_text import (
     format_time,
     found_line,
     quote_place,
+    said,
     with_gap,
 )
 from p2pchat.commands.exit_codes import UsageError, print_notice
@@ -135,10 +136,10 @@ async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
         raise UsageError(f"there is no line {rest[:20]!r}: /history shows lines with numbers")
     message = await ctx.peer.message(id or await _latest_own(ctx))
     if message.sender.is_me and not message.deleted:
-        at = format_time(iso(message.sent_at), datetime.now().astimezone())
-        if not await ctx.display.confirm(f"delete {excerpt(message.text)} ({at})?"):
+        at, text = format_time(iso(message.sent_at), datetime.now().astimezone()), said(message.to_json())
+        if not await ctx.display.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
-        ctx.deleted_texts[message.id] = message.text
+        ctx.deleted_texts[message.id] = text
     return await delete(ctx, message.id)
 
 
@@ -378,7 +379,8 @@ async def receipts(
 async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> CommandResult:
     rows = [await receipt_row(ctx.peer, message) for message in messages]
     now = datetime.now().astimezone()
-    return CommandResult(rows, [format_receipt(row, now) for row in rows] or ["-- you have not written here yet"])
+    lines = [format_receipt(row, now, said(one.to_json())) for row, one in zip(rows, messages, strict=True)]
+    return CommandResult(rows, lines or ["-- you have not written here yet"])
 
 
 async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> EventLine:

@@ -44,21 +44,23 @@ async def test_two_people_send_and_save(terminal: OpenTerminal, home: Path, file
     await ada.key("tab")
     await ada.prompts("room> /send ~/my\\ files/small\\ plan.txt ")
     await ada.type("the plan, please\r")
-    await ada.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes\]")
+    await ada.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes\]  ✓✓ read 1/1, file 1/1")
+    await ada.line("/send ~/my files/small plan.txt again")  # no receipt of this content follows
+    await ada.shows_line(r"ada: again \[small plan.txt, 8 bytes\]  ✓✓ read 1/1, file 1/1")
     await bob.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes: /get 1\]")
-    await bob.line("/get 1")
+    await bob.line("/get 2")
     await bob.shows("-- saved ~/Downloads/small plan.txt (8 bytes)")
     assert await arrived(home / "Downloads" / "small plan.txt", 8) == b"the plan"
     await ada.line(f"/send '{files / 'film.bin'}'")
-    await bob.shows_line(r"ada: \[film.bin, 12.0 MB: /get 2\]")
+    await bob.shows_line(r"ada: \[film.bin, 12.0 MB: /get 3\]")
     await bob.line("/files")
     await bob.shows_line(r"^1 small plan.txt, 8 bytes \(from ada, .*; here")
-    await bob.shows_line(r"^2 film.bin, 12.0 MB \(from ada, .*; not here yet\)")
+    await bob.shows_line(r"^3 film.bin, 12.0 MB \(from ada, .*; not here yet\)")
     await bob.type("/get fi")
     await bob.key("tab")
     await bob.prompts("room> /get film.bin ")
     await bob.type(f"{home}/copy\r")
-    await bob.shows("-- getting film.bin (12.0 MB); /get stop stops that, and /get 2 goes on")
+    await bob.shows("-- getting film.bin (12.0 MB); /get stop stops that, and /get 3 goes on")
     assert await arrived(home / "copy", len(DATA)) == DATA
     await bob.until(lambda: not any("(/get stop)" in line for line in bob.lines), "no progress below the end")
 

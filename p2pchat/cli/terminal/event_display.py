@@ -362,7 +362,10 @@ class TerminalDisplay(Display):
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
         fragments = message_line(event, self.me, elsewhere=not self._is_here(event), related=related)
-        self._screen.add_pending(PendingLine(event, fragments, self._screen.now))
+        own = PendingLine(event, fragments, self._screen.now)
+        for file in event.get("files", ()):  # content that was sent before may be known to be there
+            own.on_file(file["root"], file.get("held_by", 0))
+        self._screen.add_pending(own)
 
     def on_settled(self, own: PendingLine) -> None:
         """Handle an own line that was printed: notices follow if nobody has it yet, or not all of a small group."""
