@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,7 +40,7 @@ from p2pchat.commands.message_commands import (
     resolve_or_all,
 )
 from p2pchat.commands.output import iso
-from p2pchat.commands.typed_paths import split_files, split_path, to_path
+from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
 from p2pchat.safe_text import safe_line
 
 FILES = 10  # of /files
@@ -68,6 +69,10 @@ async def send_here(ctx: CommandContext, rest: str) -> OutgoingMessage:
     """/send: one or several files to the current conversation, with a text behind them."""
     _require_person(ctx, "/send", 'p2pchat send TO --file FILE, or {"do":"send","files":[…]} under --json')
     files, text = await asyncio.to_thread(split_files, rest)
+    if text and not await asyncio.to_thread(is_there, files[0]):
+        raise UsageError(f"{_no_file(str(files[0]))}. A path with blanks needs quotes: /send 'my file.png'")
+    if text and await asyncio.to_thread(is_file, to_path(text.strip())):
+        print_notice(f"-- {file_label(text)} goes as text: each file after the first needs its full path")
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
 
 
@@ -143,15 +148,24 @@ def _check_files(files: tuple[str, ...]) -> int:
     for file in files:
         path = Path(file)
         try:
-            is_directory, is_there = path.is_dir(), path.exists()
-            size += path.stat().st_size if is_there else 0
+            found = path.stat() if path.exists() else None
         except (OSError, ValueError) as error:
             raise UsageError(f"{safe_line(file)[:200]!r} cannot be read: {error}") from None
-        if is_directory:
+        if found is None:
+            raise UsageError(_no_file(file))
+        if stat.S_ISDIR(found.st_mode):
             raise UsageError(f"{safe_line(file)} is a directory: pack it first, for example as a .zip, and send that")
-        if not is_there:
-            raise UsageError(f"there is no file {safe_line(file)[:200]!r}: nothing was sent")
+        if not stat.S_ISREG(found.st_mode):  # reading it may wait for ever
+            raise UsageError(
+                f"{safe_line(file)} is no plain file but a pipe or a device: nothing was sent; what comes through a "
+                "pipe is sent by p2pchat send TO --file - --file-name NAME"
+            )
+        size += found.st_size
     return size
+
+
+def _no_file(file: str) -> str:
+    return f"there is no file {safe_line(file)[:200]!r}: nothing was sent"
 
 
 def require_local_files(ctx: CommandContext) -> None:

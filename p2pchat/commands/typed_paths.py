@@ -90,6 +90,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is anything with this path."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def dropped_files(line: str) -> list[Path]:
     """Return the files of a line that has nothing but full paths of files; [] for any other line."""
     rest, found = line.strip(), list[Path]()
@@ -109,8 +117,8 @@ def dropped_files(line: str) -> list[Path]:
 def split_files(text: str) -> tuple[list[Path], str]:
     """Split what stands behind /send into files and a text.
 
-    The first path may be relative, and may have blanks without quotes if there is such a file. Further files are those
-    whose full paths follow, as a terminal writes several dropped files.
+    The first path may be relative, and may have blanks without quotes if it is there. Further files are those whose
+    full paths follow, as a terminal writes several dropped files.
     """
     word, rest = split_path(text)
     path = to_path(word)
@@ -118,7 +126,7 @@ def split_files(text: str) -> tuple[list[Path], str]:
         blanks = [found.start() for found in re.finditer(r"\s+|\Z", text.strip())][:MAX_BLANKS]
         for end in reversed(blanks):
             whole = to_path(text.strip()[:end])
-            if is_file(whole):
+            if is_there(whole):
                 path, rest = whole, text.strip()[end:].lstrip()
                 break
     files = [path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import threading
 from collections.abc import AsyncIterator
@@ -179,6 +180,11 @@ async def texts_of(peer: TCPPeer, count: int) -> list[str]:
     ("line", "why"),
     [
         ("/send nothing.here", "there is no file 'nothing.here': nothing was sent"),
+        (
+            "/send my plan.txt",
+            "there is no file 'my': nothing was sent. A path with blanks needs quotes: /send 'my file",
+        ),
+        ("/send my things", "my things is a directory: pack it first"),
         ("/send ~", "is a directory: pack it first"),
         ("/send", "usage: /send FILE [TEXT]"),
         ("/get 7", "there is no file 7: /files lists the files here"),
@@ -198,10 +204,39 @@ async def test_a_person_is_told_what_was_wrong(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "my things").mkdir()
     async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
         await at_terminal(ada, shown).execute([line.encode()])
         assert why in " ".join(capsys.readouterr().err.split())
         assert await ada.room.history() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe has no name here")
+async def test_a_pipe_that_nobody_writes_is_refused_and_does_not_hold_the_session(
+    shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
+        async with within(30, "both lines"):
+            await at_terminal(ada, shown).execute([f"/send {tmp_path}/pipe".encode(), b"next"])
+        assert "is no plain file but a pipe" in " ".join(capsys.readouterr().err.split())
+        assert [post.text for post in await ada.room.history()] == ["next"]
+
+
+async def test_a_relative_path_behind_a_file_is_text_and_says_so(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
+        session = at_terminal(ada, shown)
+        await session.execute([b"/send one two"])
+        [sent] = await ada.room.history()
+        assert (sent.text, [file.name for file in sent.attachments]) == ("two", ["one"])
+        assert "-- two goes as text: each file after the first needs its full path" in capsys.readouterr().err
+        await session.execute([f"/send {tmp_path}/one".encode(), b"/receipts"])
+        assert shown.new[-1].split(" ", 2)[2] == '"one": accepted; nobody else has its file'
 
 
 async def test_a_file_is_not_saved_where_it_cannot_be(
