@@ -324,7 +324,8 @@ def position_of(
     A known mark of a want says that the asker holds its log up to seq, and everything that log builds on: through
     `before`, log by log, down to the first `whole` one, below which it holds everything. An unknown mark says nothing.
     A mark with another chain than is stored here says nothing either: the whole log is served, so that the asker finds
-    the fork.
+    the fork. Where its beginning was deleted here, all that is left is served: the asker holds another version at least
+    up to there, since below nobody knows the chain.
 
     Args:
         find: Returns a log by its run.
@@ -360,7 +361,9 @@ def position_of(
         stored = chain(log, mark.seq) if log else None
         return stored is None or stored[:8].hex() == mark.chain8
 
-    take(filter(is_known, (*start.tips, *start.older)))
+    marks = {*start.tips, *start.older}
+    known = set(filter(is_known, marks))
+    take(known)
     named = frozenset(held)
     floor = 0
     while newest_first:
@@ -373,6 +376,10 @@ def position_of(
         if number not in named:
             held.pop(number, None)
             floor = min(floor, number - 1)
+    for mark in marks - known:
+        other = find(mark.run)
+        if other is not None and other.number in pruned:
+            held.setdefault(other.number, pruned[other.number])
     above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
     return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
 

@@ -21,11 +21,12 @@ from p2pchat.core.stored_facts import (
 )
 from p2pchat.core.sync import prune
 from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.protocol import Mark
 from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
-from tests.storage.writers import ROOM, Author, is_sound, many, released, user
+from tests.storage.writers import MORNING, ROOM, Author, is_sound, many, released, user
 
 ALL = PruneKey(ROOM)
 
@@ -115,6 +116,32 @@ def test_what_builds_on_a_deleted_part_is_served_to_who_holds_that_part(storage:
     assert served() == [other.log.run]
     assert served(first.mark) == [second.log.run, other.log.run]
     assert served(first.mark_at(2)) == [other.log.run]  # its chain there is not known here any more
+
+
+def test_who_holds_another_version_of_what_was_deleted_is_served_the_rest(storage: Storage) -> None:
+    """It finds the fork by comparing that with what it holds (seed 1324147 with --deletions)."""
+    first = Author("ada", 1)
+    storage.commit([released(first.begins(*many(6)), 1)])
+    second, twin = Author("ada", 2, before=[first.mark]), Author("ada", 1)
+    change = released(second.begins("new", c=MORNING + 9), 7)
+    change.covered = [first.log]
+    storage.commit([change])
+    delete(storage, PruneKey(ROOM, before=MORNING + 4))
+    twin.write(*many(3), "another", *many(4))
+
+    def served(*marks: Mark) -> list[tuple[str, int]]:
+        page, more = storage.fetch(ROOM, user("ada"), WantStart((), marks), batches=1)
+        while more is not None:
+            batches, more = storage.fetch(ROOM, user("ada"), more, batches=1)
+            page += batches
+        return [(one.log.run, one.first) for one in page]
+
+    rest = [(first.log.run, 5), (second.log.run, 1)]
+    assert served(twin.mark_at(4)) == served(twin.mark_at(6)) == rest
+    assert served(twin.mark_at(3)) == []  # nobody knows here whether that is another version
+    assert served(twin.mark_at(8)) == [(second.log.run, 1)]  # a holder of more gets its own want
+    assert served(first.mark_at(5), twin.mark_at(6)) == [(first.log.run, 6), (second.log.run, 1)]
+    assert served(second.mark, twin.mark_at(6)) == []  # who holds that holds the version it builds on
 
 
 def test_own_entries_that_nobody_else_has_stay(storage: Storage) -> None:

@@ -345,6 +345,28 @@ def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None
     assert sim.check() == []
 
 
+def test_what_builds_on_the_other_version_of_a_log_comes_if_something_of_it_was_left() -> None:
+    """What is left proves the fork to who holds the other version (seed 1324147 with --deletions)."""
+    sim, (ada, bob) = linked("ada", "bob")
+    bob.say("one")
+    sim.run(CALM)
+    delete(sim, ada, sim.invariants.room)
+    bob.say("two")
+    sim.run(CALM)
+    sim.partition([ada], [bob])
+    bob.resume()
+    bob.say("another one")
+    sim.run(CALM)
+    bob.crash()
+    bob.start(ada.endpoint)
+    bob.say("after both")
+    sim.run(CALM)
+    sim.settle()
+    assert texts(ada, sim.invariants.room) == ["two", "after both"]
+    assert texts(bob, sim.invariants.room) == ["another one", "after both"]
+    assert sim.check() == []
+
+
 def test_a_deleted_log_that_was_written_again_gives_no_receipts_of_what_it_builds_on() -> None:
     """Of another version nobody can tell what it builds on (seed 1001165)."""
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
