@@ -291,9 +291,10 @@ class LogQueries:
         return (self.db.value(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1) or 0) % SEQS
 
     def evidence(self, log: LogId) -> list[Batch]:
-        """Return the two batches that prove a fork; [] if the log did not fork."""
+        """Return the two batches that prove a fork; [] if the log did not fork, or one of them was deleted first."""
         row = self.db.first("select one, other from forks where log = ?", self.log_number(log))
-        return [batch_of_text(log, text) for text in row] if row else []
+        batches = [batch_of_text(log, text) for text in row or ()]
+        return batches if all(batch.raws for batch in batches) else []
 
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""

@@ -307,8 +307,11 @@ class MemoryStorage:
         """Mark a log as forked. What it covered, and no other log does, is a tip again."""
         tables = self._tables
         log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
+        one = fork.one or log.batch_with(fork.other.last)
+        if not one.raws:  # all of it was deleted: an empty batch proves nothing, and no peer takes one
+            return
         log.forked = True
-        tables.forks[fork.log] = (fork.one or log.batch_with(fork.other.last), fork.other)
+        tables.forks[fork.log] = (one, fork.other)
         logs = tables.of_user[log.id.conversation, log.id.user]
         kept = {mark for each in logs if not each.forked for mark in each.before}
         for other in logs:

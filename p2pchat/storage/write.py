@@ -415,8 +415,10 @@ class RowBuffer:
 
     def _add_fork(self, fork: Fork) -> None:
         log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
-        self._db.run(FORK, log.number)
         one = fork.one or self._batch_with(fork.other.last, fork.log, log)
+        if not one.raws:  # all of it was deleted: an empty batch proves nothing, and no peer takes one
+            return
+        self._db.run(FORK, log.number)
         self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), Conflict.REPLACE)
         self._uncover_below(fork.log, log)
 

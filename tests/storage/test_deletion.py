@@ -192,6 +192,17 @@ def test_a_fork_behind_a_deletion_is_proven_with_what_is_left(storage: Storage) 
     assert (one.first, one.last, two.first) == (7, 7, 7) and is_sound(one) and one.prev == two.prev
 
 
+def test_a_fork_of_a_log_that_was_deleted_whole_is_not_kept(storage: Storage) -> None:
+    """Half of its evidence is nowhere any more."""
+    ada, twin = Author("ada", 1), Author("ada", 1)
+    storage.commit([released(ada.begins(*many(6)), 1)])
+    delete(storage)
+    before = facts_of(storage, ada)
+    storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])
+    assert storage.fetch(ROOM, user("ada"), ForkStart(ada.log.run), batches=9) == ([], None)
+    assert facts_of(storage, ada) == before and storage.load([]).forked == []
+
+
 # ---- in a file
 
 
@@ -214,6 +225,19 @@ def test_a_deleted_text_is_in_no_file_and_the_check_finds_no_fault(path: Path) -
         assert storage.faults(9) == []
     with closing(SqlStorage(sqlite_url(path), SMALL)) as again:
         assert [one.seq for one in again.history(ROOM)] == [201] and again.faults(9) == []
+
+
+def test_evidence_without_entries_is_no_evidence(path: Path) -> None:
+    """A version of before stored it (seed 1322418); no peer takes it, and the disk is not damaged."""
+    ada, twin = Author("ada", 1), Author("ada", 1)
+    with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
+        storage.commit([released(ada.begins("one"), 1)])
+        storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("update forks set one = json_set(one, '$[1]', json('[]'))")
+        database.commit()
+    with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
+        assert storage.fetch(ROOM, user("ada"), ForkStart(ada.log.run), batches=9) == ([], None)
 
 
 def test_the_check_finds_a_fault_behind_a_deletion(path: Path) -> None:

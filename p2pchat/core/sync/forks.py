@@ -83,9 +83,11 @@ class Forks:
     ) -> None:  # fmt: skip
         """Take a signed batch that contradicts its stored log; None for `link` if a file brings it.
 
-        Where all of the log was deleted, nothing can be proven.
+        Where all of the log was deleted, or more than the batch reaches, nothing can be proven. The commit of that
+        deletion may still be under way.
         """
-        if log.seq and log.pruned == log.seq:
+        deleted = max(log.pruned, self._sync.deletion.get(log.id, 0))
+        if 0 < min(log.seq, other.last + 1) <= deleted:
             self._ctx.emit(Counted("fork_unproven"))
             return
         if not self._has_room(link, log.id.key, size_bytes(other.raws)):

@@ -99,6 +99,7 @@ class Pruner:
             key = PruneKey(conversation.id, request.user, request.before, self._protected(conversation))
             self._sync.lookups.prunable(key, partial(self._on_plan, conversation, request))
             return
+        self._sync.deletion.clear()
         for prune in plan.pruned:
             log = conversation.log(prune.log.user, prune.log.run)
             if log is not None:
@@ -120,6 +121,7 @@ class Pruner:
             self._answer(request, plan)
             return
         self._ctx.change.pruned += plan.pruned
+        self._sync.deletion = {prune.log: prune.upto for prune in plan.pruned}
         for user, size in plan.freed.items():
             self._sync.quota.on_deletion(user, size)
         if not self._sync.has_deleted:

@@ -106,6 +106,7 @@ class SyncContext:
         self._new_log_rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
         self.transaction: Transaction = Transaction()
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
+        self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
         self.proven_forks: set[LogId] = set()  # storage looks up the held parts

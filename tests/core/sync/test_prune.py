@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, WriteRequest
 from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.protocol import Have
+from p2pchat.protocol import Entries, Have
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.faults import ODD_TEXT
 from p2pchat.testing.simulation.peer import SimPeer
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, World, have
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, World, have
 from tests.core.sync.test_quota import FULL
 from tests.core.sync.test_serve import own, want
 
@@ -454,3 +456,24 @@ def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
     sim.settle()
     assert [text for text in texts(ada, sim.invariants.room) if text != ODD_TEXT] == ["two", "three"]
     assert sim.check() == []
+
+
+@pytest.mark.parametrize(("before", "left"), [(0, []), (START + 3, ["three"])])
+def test_what_is_being_deleted_proves_no_fork(before: int, left: list[str]) -> None:
+    """Evidence without what was deleted would end the links to all who get it (seed 1322418)."""
+    ada = World().peer("ada")
+    bob, twin = Author("bob", "b1"), Author("bob", "b1")
+    eve = ada.far("eve")
+    eve.say(bob.say("one", "two", "three"))
+    ada.hold_lookups = True
+    ada.put(PruneRequest(1, ROOM, before=before))
+    ada.take()
+    ada.holding = True
+    ada.answer_lookups()  # what can be deleted
+    no = twin.say("no")
+    assert [line for line in eve.say(no) if not line.startswith("look up")] == []
+    ada.holding = False
+    ada.commit()
+    eve.say(no)
+    assert (ada.texts(), ada.counted["fork_unproven"], ada.storage.load([]).forked) == (left, 1, [])
+    assert [frame for frame in eve.heard if isinstance(frame, Entries) and frame.fork] == []
