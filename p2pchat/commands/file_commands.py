@@ -71,7 +71,7 @@ async def send_here(ctx: CommandContext, rest: str) -> OutgoingMessage:
     files, text = await asyncio.to_thread(split_files, rest)
     if text and not await asyncio.to_thread(is_there, files[0]):
         raise UsageError(f"{_no_file(str(files[0]))}. A path with blanks needs quotes: /send 'my file.png'")
-    if text and await asyncio.to_thread(is_file, to_path(text.strip())):
+    if await asyncio.to_thread(is_file, to_path(text.strip())):
         print_notice(f"-- {file_label(text)} goes as text: each file after the first needs its full path")
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
 
