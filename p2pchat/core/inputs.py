@@ -268,6 +268,17 @@ class PullAnswered(Record, frozen=True):
     n: int
 
 
+ContentAnswer = (
+    ContentOpened | LeavesStored | PiecesStored | ContentFailed | PullAnswered | ContentKept | HeldFound
+)  # fmt: skip
+
+
+class ContentAnswered(Record, frozen=True):
+    """Several answers of the store of content, in order: many small files make one step, and one commit."""
+
+    answers: list[ContentAnswer]
+
+
 # ---- users and programs
 
 
@@ -523,5 +534,5 @@ Input = (
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
     | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
-    | PullAnswered | ContentKept | HeldFound
+    | PullAnswered | ContentKept | HeldFound | ContentAnswered
 )  # fmt: skip

@@ -35,6 +35,7 @@ from p2pchat.core.inputs import (
     Committed,
     ComparisonAwaited,
     ConsumerAcked,
+    ContentAnswered,
     ContentFailed,
     ContentGivenUp,
     ContentKept,
@@ -220,6 +221,7 @@ class Node:
             PiecesStored: sync.transfers.on_pieces_stored,
             ContentFailed: sync.transfers.on_failed,
             PullAnswered: sync.transfers.on_answered,
+            ContentAnswered: self._on_content_answered,
         }
 
     # ---- in and out
@@ -523,6 +525,10 @@ class Node:
             self.sync.transfers.want(input)
         else:  # what is fetched now would be forgotten once storage works again
             self._ctx.emit(ContentStopped(input.file.root, "storage does not work: nothing is accepted"))
+
+    def _on_content_answered(self, input: ContentAnswered) -> None:
+        for answer in input.answers:
+            self._handlers[type(answer)](answer)
 
     def _on_content_removed(self, input: ContentRemoved) -> None:
         self.sync.transfers.on_removed(input)

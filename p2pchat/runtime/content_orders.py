@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, piece_size
 from p2pchat.core.effects import FindHeld, GivePieces, OpenContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import (
+    ContentAnswer,
+    ContentAnswered,
     ContentFailed,
     ContentOpened,
     HeldFound,
@@ -61,6 +63,8 @@ class ContentOrders:
         self._given: dict[int, deque[GivePieces]] = {}  # by link; never empty
         self._reading: set[int] = set()  # links for which a piece is being read
         self._full: set[int] = set()  # links that have too many unsent bytes for another one
+        self._answers: deque[Answer] = deque()  # to run in the loop
+        self._told: list[ContentAnswer] = []  # by the answers that run now
 
     def _run_then(self, job: Job[T], done: Done[T]) -> None:
         """Run a job with the store, after the jobs before it; then call `done`."""
@@ -101,6 +105,20 @@ class ContentOrders:
             for done, result in waiting:
                 answer(partial(done, result, None))
 
+    def _run_answers(self) -> None:
+        """In the loop: run all answers, and tell the core what it hears by them with one input."""
+        try:
+            while self._answers:
+                self._answers.popleft()()
+        finally:
+            told, self._told = self._told, []
+            if told:
+                self._put(told[0] if len(told) == 1 else ContentAnswered(told))
+
+    def _tell(self, answer: ContentAnswer) -> None:
+        """In an answer: tell the core this."""
+        self._told.append(answer)
+
     # ---- the store
 
     def open(self, effect: OpenContent) -> None:
@@ -112,7 +130,7 @@ class ContentOrders:
         """Check a list of leaves, and keep it if it is right."""
         root, size, leaves = effect.root, effect.size, effect.leaves
 
-        def store(store: ContentStore) -> Input:
+        def store(store: ContentStore) -> ContentAnswer:
             right = store.begin(root, size, leaves)
             return LeavesStored(effect.link, root, right, (store.missing(root, size) or ()) if right else ())
 
@@ -121,7 +139,7 @@ class ContentOrders:
     def store_pieces(self, effect: StorePieces) -> None:
         """Check pieces, and keep those that are right."""
 
-        def store(store: ContentStore) -> Input:
+        def store(store: ContentStore) -> ContentAnswer:
             right = store.add(effect.root, effect.size, effect.pieces)
             wrong = [index for index, _ in effect.pieces if index not in right]
             return PiecesStored(effect.link, effect.root, right, wrong)
@@ -134,19 +152,19 @@ class ContentOrders:
         def done(held: frozenset[str] | None, error: BaseException | None) -> None:
             if error is not None and not isinstance(error, P2PChatError):
                 self._on_defect(error)
-            self._put(HeldFound(effect.ticket, held or frozenset()))  # what cannot be read is not here
+            self._tell(HeldFound(effect.ticket, held or frozenset()))  # what cannot be read is not here
 
         self._run_then(lambda store: frozenset(filter(store.has_whole, effect.roots)), done)
 
-    def _order(self, root: str, job: Callable[[ContentStore], Input]) -> None:
-        def done(input: Input | None, error: BaseException | None) -> None:
-            if input is not None:
-                self._put(input)
+    def _order(self, root: str, job: Job[ContentAnswer]) -> None:
+        def done(answer: ContentAnswer | None, error: BaseException | None) -> None:
+            if answer is not None:
+                self._tell(answer)
             elif isinstance(error, P2PChatError):  # the disk is full, or cannot be used
-                self._put(ContentFailed(root, str(error)))
+                self._tell(ContentFailed(root, str(error)))
             else:
                 self._on_defect(error)
-                self._put(ContentFailed(root, "p2pchat has failed inside: restart it, and report it"))
+                self._tell(ContentFailed(root, "p2pchat has failed inside: restart it, and report it"))
 
         self._run_then(job, done)
 
@@ -204,20 +222,17 @@ class ContentOrders:
             self._give_next(link)
             return
         frames: list[bytes] = []
-        answered: list[PullAnswered] = []
         for pull, (found, is_last, held) in zip(pulls, reads or [_UNREAD] * len(pulls), strict=True):
             waiting.popleft()
             frames.append(
                 encode(Lacks(pull.n, held)) if found is None else encode_piece(Piece(pull.n, pull.first, found))
             )
             if found is None or is_last:
-                answered.append(PullAnswered(link, pull.n))
+                self._tell(PullAnswered(link, pull.n))
             else:
                 rest = GivePieces(link, pull.n, pull.root, pull.size, pull.first + 1, max(0, pull.count - 1))
                 waiting.appendleft(rest)
         self._send(link, frames[0] if len(frames) == 1 else b"".join(frames))
-        for input in answered:
-            self._put(input)
         if not waiting:
             del self._given[link]
         self._give_next(link)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -58,7 +58,7 @@ class ContentWorker(ContentOrders):
         self._memory = Memory(settings.content_memory_bytes) if directory is None else None
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[tuple[Job[Any], Done[Any]] | None] = SimpleQueue()
-        self._answers: deque[Callable[[], None]] = deque()
+        self._ended = False  # used in the thread only: it was told to end
         self._thread: threading.Thread | None = None
         self._waker: LoopWaker
         self._store: ContentStore | None = None  # used in the thread only
@@ -125,7 +125,9 @@ class ContentWorker(ContentOrders):
                 del self._held[root]
                 if root in self._doomed:
                     self._doomed.discard(root)
-                    self._run_then(lambda store: store.delete(root), lambda result, error: self._put(ContentKept(root)))
+                    self._run_then(
+                        lambda store: store.delete(root), lambda result, error: self._tell(ContentKept(root))
+                    )
                 if root in self._skipped:
                     self._skipped.discard(root)
                     self.on_unneeded()
@@ -250,15 +252,24 @@ class ContentWorker(ContentOrders):
         """In the thread: run jobs until the end."""
         job = self._jobs.get()
         while job is not None:
-            jobs = [job]
-            while len(jobs) < MAX_JOBS and not self._jobs.empty() and (job := self._jobs.get_nowait()) is not None:
-                jobs.append(job)
-            self._run_together(jobs)
-            job = self._jobs.get() if job is not None else None
+            self._run_together(self._jobs_from(job))
+            job = self._jobs.get() if not self._ended else None
         if self._store is not None:
             self._store.close()
 
-    def _run_together(self, jobs: list[tuple[Job[Any], Done[Any]]]) -> None:
+    def _jobs_from(self, job: tuple[Job[Any], Done[Any]]) -> Iterator[tuple[Job[Any], Done[Any]]]:
+        """In the thread: return this job, and those that wait once it was run, and so on."""
+        yield job
+        for _ in range(MAX_JOBS - 1):
+            if self._jobs.empty():
+                return
+            next_job = self._jobs.get_nowait()
+            if next_job is None:
+                self._ended = True
+                return
+            yield next_job
+
+    def _run_together(self, jobs: Iterator[tuple[Job[Any], Done[Any]]]) -> None:
         """In the thread: run jobs, and commit what they wrote."""
         try:
             store = self._opened()
@@ -281,10 +292,6 @@ class ContentWorker(ContentOrders):
             least = CONTENT_FACTOR * self._settings.min_free_disk_bytes
             self._store = ContentStore(self._memory or Disk(self._directory, least))  # type: ignore[arg-type]
         return self._store
-
-    def _run_answers(self) -> None:
-        while self._answers:
-            self._answers.popleft()()
 
     def _on_defect(self, error: BaseException | None) -> None:
         self._loop.call_exception_handler({"message": "p2pchat: the store of content failed", "exception": error})

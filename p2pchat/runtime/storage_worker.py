@@ -499,6 +499,7 @@ class LoopWaker:
         self._loop = loop
         self._callback = callback
         self._counter = -1
+        self._is_due = False  # the counter was raised, and the callback has not begun
         self._lock = threading.Lock()  # the number of a closed counter may be another file a moment later
         if sys.platform == "linux" and hasattr(os, "eventfd"):
             self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -506,8 +507,11 @@ class LoopWaker:
 
     def wake(self) -> None:
         """Wake the loop. Any thread may call this, also after close(); it does nothing once the loop is closed."""
+        if self._is_due:
+            return
         with self._lock:
             if sys.platform == "linux" and self._counter >= 0:
+                self._is_due = True
                 os.eventfd_write(self._counter, 1)
                 return
         try:
@@ -518,12 +522,14 @@ class LoopWaker:
     def _on_wake(self) -> None:
         if sys.platform == "linux":
             os.eventfd_read(self._counter)
+        self._is_due = False  # before the callback: what comes while it runs may wake it once more
         self._callback()
 
     def close(self) -> None:
         """Close the counter. wake() goes on to work without it."""
         with self._lock:
             counter, self._counter = self._counter, -1
+            self._is_due = False
         if counter >= 0:
             self._loop.remove_reader(counter)
             os.close(counter)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from p2pchat.core.content.content_requests import CHARGE
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces
 from p2pchat.core.effects import ContentArrived, ContentStopped, GivePieces
-from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentRemoved, ContentWanted, Input
+from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, ContentRemoved, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
@@ -127,14 +127,13 @@ class SimContent(ContentOrders):
     """
 
     def __init__(self, peer: SimPeer) -> None:
-        super().__init__(self._tell, self._has_link_room, self._write)
+        super().__init__(self._put_checked, self._has_link_room, self._write)
         self._max_ranges = peer.settings.page_items  # what the others take in one frame
         self._peer = peer
         self._sim = peer.sim
         self.store: ContentStore = ContentStore(peer.files)
         self.asked: dict[str, FileRef] = {}
         self._jobs: deque[tuple[Job[Any], Done[Any]]] = deque()
-        self._answers: deque[Callable[[], None]] = deque()
         self._runs = False
         self._chance_of_jobs = Random(f"{peer.sim.seed} jobs of {peer.name} {peer.lives}")
         self._chance = Random(f"{peer.sim.seed} pieces of {peer.name} {peer.lives}")
@@ -174,10 +173,11 @@ class SimContent(ContentOrders):
 
     def _answer_soon(self, answer: Answer) -> None:
         self._answers.append(answer)
-        self._peer.soon(0.0, ANSWERED_WITHIN, lambda: self._answers.popleft()())
+        self._peer.soon(0.0, ANSWERED_WITHIN, self._run_answers)
 
-    def _tell(self, input: Input) -> None:
-        self._sim.invariants.content.told(self._peer, input)
+    def _put_checked(self, input: Input) -> None:
+        for answer in input.answers if isinstance(input, ContentAnswered) else (input,):
+            self._sim.invariants.content.told(self._peer, answer)
         self._peer.put(input)
 
     def _on_defect(self, error: BaseException | None) -> None:
