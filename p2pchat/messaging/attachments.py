@@ -10,10 +10,10 @@ import asyncio
 import mimetypes
 import os
 import stat
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,16 +258,20 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
             return kept
 
         try:
-            yield tuple(await _all_of([keep(file) for file in files]))
+            small = await _keep_small(content, files)
+            if small:
+                holds.enter_context(content.held(*{file.root for file in small.values()}, kept=True))
+            large = await _all_of([keep(file) for at, file in enumerate(files) if at not in small])
+            yield tuple(small[at] if at in small else large.pop(0) for at in range(len(files)))
         except BaseException:
             content.on_unneeded()
             raise
 
 
 async def _all_of(works: Sequence[Coroutine[Any, Any, FileRef]]) -> list[FileRef]:
-    """Run these together; small files are then synced together. If one fails, the others end first."""
-    if len(works) == 1:
-        return [await works[0]]
+    """Run these together. If one fails, the others end first."""
+    if len(works) < 2:
+        return [await work for work in works]
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
@@ -298,15 +302,10 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
         name = path.name
         size, small = await asyncio.to_thread(_read_small, path)
         source = small or _chunks_of_file(path)
-    name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
-    if len(name) > MAX_FILE_NAME:
-        raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")
-    if len(type) > MAX_MEDIA_TYPE:
-        raise ValueError(f"a media type has at most {MAX_MEDIA_TYPE} characters")
-    type = type or mimetypes.guess_type(name)[0] or ""
+    name, type = _checked(name, type)
     if isinstance(source, bytes) and len(source) <= PIECE_BYTES:
-        root, size = await content.run(partial(_keep_bytes, source))
-        return FileRef(name, size, type, root)
+        root = await content.run(lambda store: store.keep_piece(source))
+        return FileRef(name, len(source), type, root)
     local = await content.run(lambda store: store.local(size))
     try:
         async for chunk in _chunks_of(source) if isinstance(source, bytes) else source:
@@ -318,13 +317,36 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
     return FileRef(name, size, type, root)
 
 
-def _keep_bytes(data: bytes, store: ContentStore) -> tuple[str, int]:
-    local = store.local(len(data))
-    try:
-        local.add(data)
-        return local.finish()
-    finally:
-        local.discard()
+def _checked(name: str, type: str) -> tuple[str, str]:
+    """Return the name of a file and its media type, as its message says them."""
+    name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
+    if len(name) > MAX_FILE_NAME:
+        raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")
+    if len(type) > MAX_MEDIA_TYPE:
+        raise ValueError(f"a media type has at most {MAX_MEDIA_TYPE} characters")
+    return name, type or mimetypes.guess_type(name)[0] or ""
+
+
+async def _keep_small(content: ContentWorker, files: Sequence[FileToSend]) -> dict[int, FileRef]:
+    """Keep those files of one piece together; return what a message says about them, by their place."""
+    paths = [Path(file) for file in files if isinstance(file, (str, Path))]
+    read = deque(await asyncio.to_thread(lambda: [_read_small(path)[1] for path in paths]) if paths else ())
+    found: dict[int, tuple[str, str, bytes]] = {}
+    for at, file in enumerate(files):
+        if isinstance(file, KeptFile):
+            continue
+        name, data = file if isinstance(file, tuple) else (Path(file).name, read.popleft())
+        if isinstance(data, bytes) and len(data) <= PIECE_BYTES:
+            found[at] = *_checked(name, ""), data
+    if not found:
+        return {}
+
+    def keep(store: ContentStore) -> list[str]:
+        return [store.keep_piece(data) for _, _, data in found.values()]
+
+    roots = await content.run(keep)
+    described = zip(found.items(), roots, strict=True)
+    return {at: FileRef(name, len(data), type, root) for (at, (name, type, data)), root in described}
 
 
 def _read_small(path: Path) -> tuple[int, bytes | None]:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from p2pchat.config import CONTENT_FACTOR, Settings
 from p2pchat.core.effects import ContentArrived, ContentProgress, ContentStopped
-from p2pchat.core.inputs import ContentGivenUp, ContentKept, ContentWanted, Input
+from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.runtime.content_orders import Answer, ContentOrders, Done, Job
@@ -30,7 +30,8 @@ from p2pchat.runtime.storage_worker import LoopWaker, resolve
 from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, Disk, Memory
 
 T = TypeVar("T")
-MAX_JOBS = 128  # run before a commit: so many files may be open at once, beside the links; a guess
+MAX_JOBS = 128  # run before a commit; a guess
+MAX_WRITTEN = 128  # files above which a commit comes next: so many are open at once, beside the links; a guess
 Progress = Callable[[int, int], object]  # called with the number of bytes that are here, and of all bytes
 
 
@@ -107,30 +108,32 @@ class ContentWorker(ContentOrders):
                 (self._directory / SWEEP_NAME).touch()
 
     @contextmanager
-    def held(self, root: str, *, kept: bool = False) -> Iterator[None]:
-        """Keep content from being removed while it is read, or until the message that names it is stored.
+    def held(self, *roots: str, kept: bool = False) -> Iterator[None]:
+        """Keep contents from being removed while they are read, or until the message that names them is stored.
 
         Args:
-            kept: It was kept just now, so an order to delete it that still waits for a reader does not count.
+            kept: They were kept just now, so an order to delete them that still waits for a reader does not count.
         """
-        self._held[root] += 1
+        self._held.update(roots)
         if kept:
-            self._doomed.discard(root)
-            self._put(ContentKept(root))
+            self._doomed.difference_update(roots)
+            self._put(ContentAnswered([ContentKept(root) for root in roots]))
         try:
             yield
         finally:
-            self._held[root] -= 1
-            if not self._held[root]:
-                del self._held[root]
-                if root in self._doomed:
-                    self._doomed.discard(root)
-                    self._run_then(
-                        lambda store: store.delete(root), lambda result, error: self._tell(ContentKept(root))
-                    )
-                if root in self._skipped:
-                    self._skipped.discard(root)
-                    self.on_unneeded()
+            for root in roots:
+                self._let_go(root)
+
+    def _let_go(self, root: str) -> None:
+        self._held[root] -= 1
+        if not self._held[root]:
+            del self._held[root]
+            if root in self._doomed:
+                self._doomed.discard(root)
+                self._run_then(lambda store: store.delete(root), lambda result, error: self._tell(ContentKept(root)))
+            if root in self._skipped:
+                self._skipped.discard(root)
+                self.on_unneeded()
 
     def hold(self, root: str) -> Callable[[], None]:
         """Keep content that was kept just now from being removed, until the function is called, in any thread."""
@@ -252,16 +255,18 @@ class ContentWorker(ContentOrders):
         """In the thread: run jobs until the end."""
         job = self._jobs.get()
         while job is not None:
-            self._run_together(self._jobs_from(job))
+            self._run_together(job)
             job = self._jobs.get() if not self._ended else None
         if self._store is not None:
             self._store.close()
 
-    def _jobs_from(self, job: tuple[Job[Any], Done[Any]]) -> Iterator[tuple[Job[Any], Done[Any]]]:
+    def _jobs_from(
+        self, job: tuple[Job[Any], Done[Any]], store: ContentStore
+    ) -> Iterator[tuple[Job[Any], Done[Any]]]:  # fmt: skip
         """In the thread: return this job, and those that wait once it was run, and so on."""
         yield job
         for _ in range(MAX_JOBS - 1):
-            if self._jobs.empty():
+            if self._jobs.empty() or store.written >= MAX_WRITTEN:
                 return
             next_job = self._jobs.get_nowait()
             if next_job is None:
@@ -269,15 +274,14 @@ class ContentWorker(ContentOrders):
                 return
             yield next_job
 
-    def _run_together(self, jobs: Iterator[tuple[Job[Any], Done[Any]]]) -> None:
-        """In the thread: run jobs, and commit what they wrote."""
+    def _run_together(self, job: tuple[Job[Any], Done[Any]]) -> None:
+        """In the thread: run a job and those behind it, and commit what they wrote."""
         try:
             store = self._opened()
         except BaseException as error:  # the callers get it
-            for _, done in jobs:
-                self._answer(partial(done, None, error))
+            self._answer(partial(job[1], None, error))
             return
-        waiting = self._run_jobs(store, jobs, self._answer)
+        waiting = self._run_jobs(store, self._jobs_from(job, store), self._answer)
         if waiting:
             self._commit_jobs(store, waiting, self._answer)
 
