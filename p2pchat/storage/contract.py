@@ -331,8 +331,8 @@ def position_of(
         find: Returns a log by its run.
         chain: Returns the chain stored at a seq; None above the last.
         stranded: Returns the numbers of all tips if a log of this writer there forked, otherwise none. A log that a
-            forked one built on is a tip again; a peer that holds a later log need not hold it, so only a mark of its
-            own counts.
+            forked one built on is a tip again; a peer that holds a later log need not hold it, or all of it, so only a
+            mark of its own counts.
         pruned: How much of each log was deleted here, by number: a mark there is taken as known.
     """
     if isinstance(start, Position):
@@ -364,7 +364,7 @@ def position_of(
     marks = {*start.tips, *start.older}
     known = set(filter(is_known, marks))
     take(known)
-    named = frozenset(held)
+    named = dict(held)
     floor = 0
     while newest_first:
         log = logs[-heappop(newest_first)]
@@ -373,13 +373,12 @@ def position_of(
             break
         take(log.before)
     for number in stranded():
-        if number not in named:
-            held.pop(number, None)
-            floor = min(floor, number - 1)
+        held[number] = named.get(number, 0)
+        floor = min(floor, number - 1)
     for mark in marks - known:
         other = find(mark.run)
         if other is not None and other.number in pruned:
-            held.setdefault(other.number, pruned[other.number])
+            held[other.number] = max(held.get(other.number, 0), pruned[other.number])
     above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
     return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
 

@@ -191,6 +191,16 @@ def test_a_log_below_a_forked_one_is_served_to_a_holder_of_logs_above_the_fork(s
     assert served(storage, WantStart(tips=(third.mark, first.mark))) == []
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_mark_below_what_a_forked_log_builds_on_counts_as_it_is(storage: Storage, whole: bool) -> None:
+    """The holder has another version of the forked log, which builds on less (seed 1350084 with --deletions)."""
+    first, second, _ = three_runs(storage)
+    storage.commit([Change(forks=[Fork(second.log, None, Author("ada", 2).write("lie"))])])
+    fourth = Author("ada", 4, before=[second.mark])
+    storage.commit([fourth.begins("later", whole=whole)])  # True if it came before the first log was known as a tip
+    assert served(storage, WantStart(tips=(fourth.mark, first.mark_at(1)))) == [(1, 2, 2), (3, 1, 2)]
+
+
 def test_a_mark_with_another_chain_gets_the_whole_log(storage: Storage) -> None:
     """The peer finds the fork by comparing what it gets with what it holds."""
     first = three_runs(storage)[0]

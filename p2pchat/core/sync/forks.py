@@ -72,6 +72,7 @@ class Forks:
         self._order = order
         self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
+        self._lookups: dict[LogId, int] = {}  # forked logs: how many of those below them storage has to look up yet
         self._unknown_warned = 0
         self._on_fork = on_fork
         self._on_log_restored = on_log_restored
@@ -114,6 +115,8 @@ class Forks:
         self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
+        if log.before:
+            self._lookups[log.id] = len(log.before)
         conversation.refresh_sum(log)
         self._on_fork(conversation, log.id)
         if conversation.blocked:
@@ -134,6 +137,7 @@ class Forks:
         conversation = self._sync.conversations.by_id[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
         if log is None:
+            self._lookups.pop(fork.log, None)
             return
         waiting = self._awaiting_commit.pop(log.id, set())
         for remote in self._sync.remotes_sharing(conversation):
@@ -143,9 +147,16 @@ class Forks:
                 self.send_evidence(remote, log)
         for mark in log.before:
             key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
-            self._sync.lookups.log(key, partial(self._uncover, conversation))
+            self._sync.lookups.log(key, partial(self._uncover, conversation, log.id))
 
-    def _uncover(self, conversation: ConversationState, facts: LogFacts | None) -> None:
+    def may_uncover(self, key: WriterKey) -> bool:
+        """Return whether logs of a writer may be tips again without being known as such: a fork was just found."""
+        return any(log.key == key for log in self._lookups)
+
+    def _uncover(self, conversation: ConversationState, forked: LogId, facts: LogFacts | None) -> None:
+        self._lookups[forked] -= 1
+        if not self._lookups[forked]:
+            del self._lookups[forked]
         if facts is None or facts.covered or facts.forked:
             return
         if self._sync.conversations.by_id.get(conversation.id) is not conversation:

@@ -501,7 +501,8 @@ class Ingest:
                 named.covered = True
                 change.covered.append(named.id)
         # Forked logs are never served, so they do not matter for `whole`.
-        change.logs.append(NewLog(log.id, log.before, whole=not writer.tail_tips()))
+        is_whole = not (writer.tail_tips() or self._forks.may_uncover(log.id.key))
+        change.logs.append(NewLog(log.id, log.before, whole=is_whole))
 
 
 def _uncover(log: LogId, change: Change) -> None:

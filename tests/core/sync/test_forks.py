@@ -271,6 +271,24 @@ def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     assert ada.far("bob").say(page(ask=True))[0] == "to bob: have room bob b1:1 b3:1 all"
 
 
+def test_a_log_that_begins_before_it_is_known_what_a_fork_uncovers_counts_as_building_on_not_all() -> None:
+    """Else a mark of it would count as one of everything before (seed 1350084 with --deletions)."""
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    first = Author("bob", "b1")
+    far.say(first.say("one"))
+    second, twin = Author("bob", "b2", before=[first.mark]), Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    ada.holding = ada.hold_lookups = True
+    far.say(twin.say("lie"))
+    far.say(third := Author("bob", "b3", before=[second.mark]).say("three"))
+    ada.commit()
+    ada.answer_lookups()
+    far.say(third)
+    begun = [new for each in ada.held for new in each.change.logs]
+    assert [(new.log.run, new.whole) for new in begun] == [("b3" * 8, False)]
+
+
 # ---- receiving
 
 
