@@ -60,6 +60,7 @@ from p2pchat.runtime.turns import (
     LinkInput,
     Turns,
     parts_of,
+    split_users,
 )
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.content_store import CONTENT_NAME
@@ -287,7 +288,7 @@ class Driver:
         anything.
         """
         taken = self._turns.take_known(disk_is_behind=self._in_flight.is_behind)
-        self._handle_parts(taken, self._settings.turn_units, TURN_SECONDS)
+        self._handle_parts(taken, self._settings.turn_units, self._loop.time() + TURN_SECONDS)
         return bool(taken)
 
     def _handle_unknown(self, *, is_busy: bool) -> None:
@@ -299,10 +300,11 @@ class Driver:
         only_little = is_busy and self._loop.time() < self._unknown_at + UNKNOWN_WAIT_SECONDS
         if not only_little:
             self._flush_links()
+        until = self._loop.time() + UNKNOWN_TURN_SECONDS
         if self._undecoded:
-            self._decode_unknown(only_little=only_little)
-        taken = self._turns.take_unknown(only_little=only_little)
-        self._handle_parts(taken, self._settings.turn_units // UNKNOWN_PARTS, UNKNOWN_TURN_SECONDS)
+            self._decode_unknown(until, only_little=only_little)
+        taken = map(split_users, self._turns.take_unknown(only_little=only_little))
+        self._handle_parts(taken, self._settings.turn_units // UNKNOWN_PARTS, until)
         if not only_little:
             self._unknown_at = self._loop.time()
 
@@ -314,12 +316,13 @@ class Driver:
         self._schedule()
         return True
 
-    def _decode_unknown(self, *, only_little: bool) -> None:
-        """Decode what some unknown peers sent; in every second turn, first of those that sent little.
+    def _decode_unknown(self, until: float, *, only_little: bool) -> None:
+        """Decode what some unknown peers sent until their time is over; in every second turn, first of those that sent
+        little.
 
         Of those that sent more only while frames of few links wait, since frames take more memory than their bytes.
         """
-        until, connections = self._loop.time() + UNKNOWN_TURN_SECONDS, self.connections
+        connections = self.connections
         little = [link for link in self._undecoded if connections.undecoded(link) <= LITTLE_BYTES]
         self._little_first = not self._little_first
         links = little if only_little else dict.fromkeys([*(little if self._little_first else ()), *self._undecoded])
@@ -331,13 +334,12 @@ class Driver:
             if self._loop.time() >= until:
                 return
 
-    def _handle_parts(self, inputs: list[LinkInput], most: int, seconds: float) -> None:
+    def _handle_parts(self, inputs: Iterable[LinkInput], most: int, until: float) -> None:
         """Handle what links received in parts of `most` units, and let the rest wait when their time is over.
 
         At least one part is handled.
         """
         parts = [part for input in inputs for part in parts_of(input, most)]
-        until = self._loop.time() + seconds
         for at, part in enumerate(parts):
             if at and self._loop.time() >= until:
                 self._turns.put_back(parts[at:], parts[at - 1].link)

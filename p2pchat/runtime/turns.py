@@ -35,6 +35,8 @@ ITEMS_A_UNIT = 4  # users, marks, names or addresses in one frame
 
 PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost depends on what is held here. A guess
 
+USERS_A_PART = 25  # with certificates, in one part of a turn: 4 ms; a frame may have hundreds
+
 FEW_PART = 8  # little: at most this part of the units of a turn, or so many frames, even if each of them begins a log
 
 LinkInput = Got | Faulted | LinkDown
@@ -256,6 +258,28 @@ def parts_of(input: LinkInput, most: int) -> Iterator[LinkInput]:
             start, units = at, 0
         units += more
     yield Got(input.link, input.frames[start:]) if start else input
+
+
+def split_users(input: LinkInput) -> LinkInput:
+    """Return an input in which frames about many users are several frames, so that others have their turn between.
+
+    If a later one breaks a rule, the users of the earlier ones end with the link.
+    """
+    if type(input) is not Got:
+        return input
+    return Got(input.link, [part for frame in input.frames for part in _pages_of(frame)])
+
+
+def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
+    """Yield a frame; a `here` with many certified users as pages, of which all but the last say that more comes."""
+    if type(frame) is Here:
+        users = frame.users
+        while sum(user.cert is not None for user in users) > USERS_A_PART:
+            yield Here(users[:USERS_A_PART], more=True)
+            users = users[USERS_A_PART:]
+        if len(users) < len(frame.users):
+            frame = Here(users, frame.gone, frame.more)
+    yield frame
 
 
 class CommitsInFlight:

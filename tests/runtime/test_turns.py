@@ -14,7 +14,7 @@ from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
 from p2pchat.core.node_context import Now
 from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Holds, Hosted, Mark, Peers, Ping, Pong, Want
 from p2pchat.runtime import driver as driver_module
-from p2pchat.runtime.turns import LinkInput, Turns, parts_of, units_of
+from p2pchat.runtime.turns import LinkInput, Turns, parts_of, split_users, units_of
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, FRIEND, SECOND, THIRD = 1, 2, 3, 4, 5
@@ -354,6 +354,18 @@ def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> 
     entries = Got(OTHER, [Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, ["{}"], "00" * 64)] * 100)
     assert list(parts_of(entries, UNITS)) == [entries]
     assert list(parts_of(LinkDown(OTHER, "lost"), UNITS)) == [LinkDown(OTHER, "lost")]
+
+
+def test_many_users_with_certificates_are_handled_in_parts() -> None:
+    gone = ["cd" * 32]
+    many = [Hosted(f"{number:064x}", "x", "online", cert=CERT) for number in range(60)]
+    input = split_users(Got(OTHER, [Ping(), Here(many, gone), Pong()]))
+    pages = [Here(many[:25], more=True), Here(many[25:50], more=True), Here(many[50:], gone)]
+    assert input == Got(OTHER, [Ping(), *pages, Pong()])
+    assert list(parts_of(input, UNITS // 4)) == [Got(OTHER, [frame]) for frame in (Ping(), *pages, Pong())]
+    few = Got(OTHER, [Here(many[:25], gone, more=True), Here([Hosted("ab" * 32, "x", "online")] * 60)])
+    assert split_users(few) == few
+    assert split_users(LinkDown(OTHER, "lost")) == LinkDown(OTHER, "lost")
 
 
 def test_what_there_was_no_time_for_comes_next_and_in_order() -> None:
