@@ -220,9 +220,15 @@ class AntiEntropy:
                 comparison.compared[id] = None
             else:
                 differing.append(id)
+        large = list[ConversationId]()
         for id in sorted(differing, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
             comparison.differing[id] = None
-            self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
+            if len(here[id].writers) > self._sync.page_size:
+                large.append(id)
+            else:
+                self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
+        if large:  # later, so that what was asked about the others is not behind them at the other end
+            self._sync.after(0.0, partial(self._send_large, remote, comparison.number, large))
         room = self._sync.conversations.room
         if span[0] <= room <= span[1] and room not in comparison.differing:
             self._end_newcomer()  # even without entries, when it is in no sum
@@ -230,6 +236,16 @@ class AntiEntropy:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
             self._end(remote)
+
+    def _send_large(self, remote: RemoteState, number: int, ids: list[ConversationId]) -> None:
+        """Send the marks of conversations with many writers, unless another comparison began. The digest is repeated
+        if they cannot be sent now.
+        """
+        for id in ids if remote.comparison.number == number else ():
+            conversation = self._sync.conversations.by_id.get(id)
+            if conversation is not None and self._sync.is_up(remote) and self._sync.may_list(remote):
+                if self._sync.shares(remote, conversation):
+                    self.send_marks(remote, conversation, (FIRST_ID, LAST_ID), ask=True)
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str

@@ -197,6 +197,8 @@ class RemoteState:
 
     def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
+        if not marks and key not in self.ahead:
+            return True  # mostly so, and a comparison may bring thousands
         start, former = (key[0], key[1][:16]), self.ahead.pop(key, {})
         self.ahead_count -= len(former)
         most = MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN

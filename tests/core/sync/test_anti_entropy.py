@@ -75,6 +75,30 @@ def test_conversations_of_known_users_are_compared_before_the_room() -> None:
     assert far.say(empty) == ["to bob: have dm ada a1:1 all ask", "to bob: have room ada a1:2 all ask"]
 
 
+def test_marks_of_many_writers_go_a_step_later_unless_another_comparison_began() -> None:
+    """At the other end, what is asked about a direct conversation would wait behind them."""
+    world = World()
+    ada, authors = world.peer("ada", page_marks=2), [Author(name, name[0] + "1") for name in ("bob", "cyd", "dan")]
+    far = ada.far("bob")
+    far.say(*(author.say("word") for author in authors))
+    with_bob = ada.open("bob")
+    ada.say("psst", to=with_bob)
+    empty = Digest(sums={}, span=ALL)
+    first = "to bob: have dm ada a1:1 all ask"
+    assert far.say(empty) == [first]
+    far.heard.clear()
+    world.pass_time(0.0)
+    pages = [frame for frame in far.heard if isinstance(frame, Have)]
+    assert [(page.ask, [*page.marks]) for page in pages] == [(True, [ROOM])] * 2
+    assert [len(page.marks[ROOM]) for page in pages] == [2, 1]
+    ada.take()
+    assert far.say(empty) == [first]
+    begin_again(ada)
+    far.heard.clear()
+    world.pass_time(0.0)
+    assert not any(isinstance(frame, Have) for frame in far.heard)
+
+
 def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
     ada = World().peer("ada")
     ada.say("hello")
