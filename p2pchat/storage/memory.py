@@ -682,7 +682,7 @@ class MemoryTables:
         """Note what messages of a new batch name."""
         decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
         for seq, entry in enumerate(decoded, batch.first):
-            for root in {file.root for file in attachments_of(entry)}:
+            for root in dict.fromkeys(file.root for file in attachments_of(entry)):
                 self.naming.setdefault(root, []).append((batch.log, seq))
 
     def forget_attachments(self, log: LogId, upto: int) -> None:

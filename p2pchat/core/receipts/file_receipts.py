@@ -163,7 +163,7 @@ class FileReceipts:
 
     def _on_named(self, log: LogId, seq: int, files: Iterable[FileRef]) -> None:
         conversation = self._sync.conversations.by_id.get(log.conversation)
-        for root in {file.root for file in files}:
+        for root in dict.fromkeys(file.root for file in files):
             self._check_untold(root)  # perhaps nobody could be told of it before
             if conversation is not None and self._note(root, (log, seq)):
                 for remote in self._sync.remotes_sharing(conversation):

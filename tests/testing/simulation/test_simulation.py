@@ -22,10 +22,13 @@ from p2pchat.testing.simulation.environment import SMALL, LocalClock, Schedule
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.program import Written
-from p2pchat.testing.simulation.scenario import check_history, play
+from p2pchat.testing.simulation.scenario import Wanted, check_history, play
 from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
 
-FINGERPRINT = "from p2pchat.testing.simulation.scenario import play; print(play(7)[0].fingerprint())"
+FINGERPRINT = (
+    "from p2pchat.testing.simulation.scenario import Wanted, play; "
+    "print(play(7)[0].fingerprint(), play(11, wanted=Wanted(files=True))[0].fingerprint())"
+)
 
 
 def texts(peer: SimPeer) -> list[str]:
@@ -137,7 +140,8 @@ def test_a_seed_replays_exactly() -> None:
 def test_a_seed_replays_exactly_with_any_hash_seed(hash_seed: str) -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run([sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, encoding="utf-8")
-    assert (done.stdout.strip(), done.stderr) == (play(7)[0].fingerprint(), "")
+    prints = play(7)[0].fingerprint(), play(11, wanted=Wanted(files=True))[0].fingerprint()
+    assert (done.stdout.split(), done.stderr) == ([*prints], "")
 
 
 def test_a_failing_seed_prints_the_one_command_that_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
