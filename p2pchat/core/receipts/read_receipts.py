@@ -237,7 +237,9 @@ class ReadTracker(AckTracker):
         assert ack.remote is not None  # what users of this peer read is here
         if len(self.early) >= MAX_REMEMBERED:
             self._make_room()
-        self.early[log, ack.member] = ack.remote, seq
+        former = self.early[log, ack.member][1] if (log, ack.member) in self.early else 0
+        if seq >= former:  # a later log implies less of it, and so may another peer of the reader
+            self.early[log, ack.member] = ack.remote, seq
 
     def _make_room(self) -> None:
         """Drop half the marks of the peer that announced most, so that a flood displaces only its own."""

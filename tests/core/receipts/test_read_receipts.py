@@ -271,6 +271,26 @@ def test_no_message_is_read_before_it_is_delivered() -> None:
     assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
 
 
+def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that() -> None:
+    """Bob has read more of the first log than ada's older disk has, and then a log that builds on what it has."""
+    ada = World().peer("ada")
+    ada.say("one")
+    older = ada.storage.snapshot()
+    ada.say("two")
+    first, mark = log_of(ada, "a1")
+    ada.crash()
+    ada.storage.restore(older)
+    ada.start()
+    ada.say("three")
+    (_, last) = log_of(ada, "a2")
+    far = ada.far("bob")
+    announce(far, mark)  # more than is here
+    assert of_reading(far.say(marked("bob", "a1", 3))) == []
+    announce(far, mark, last)
+    far.say(marked("bob", "a2", 2))
+    assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
+
+
 def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
     ada = World().peer("ada")
     far, liar = ada.far("bob"), ada.far("eve")
