@@ -130,15 +130,23 @@ class DeletionInvariants:
     def lacks_deleted(self, peer: SimPeer) -> bool:
         """Return whether a peer lacks entries that another one holds, and that nobody can serve to it.
 
-        Or it deleted a log of which another may hold another version.
+        Or it deleted a log of which another holds another version, or may.
         """
-        if any(self._hides_fork(peer, log) for log in peer.disk.pruned):
+        if any(self._hides_fork(peer, log) or self._has_another(peer, log) for log in peer.disk.pruned):
             return True
         return self.any and any(
             len(raws) > len(peer.disk.logs.get(log, ())) and self._invariants.concerns(peer, log)
             for other in self._sim.honest_up
             for log, raws in other.disk.logs.items()
         )
+
+    def _has_another(self, peer: SimPeer, log: LogId) -> bool:
+        """Return whether a byzantine user signed another version of a log that is here, and deleted as a whole."""
+        raws = peer.disk.logs.get(log, [])
+        if not self._sim.person(log.user).byzantine or peer.disk.pruned.get(log, 0) < len(raws):
+            return False
+        others = [other.disk.logs.get(log, []) for other in self._sim.honest_up]
+        return any(theirs[: len(raws)] != raws[: len(theirs)] for theirs in others)
 
 
 def _without_deletions(change: Change) -> Change:

@@ -8,9 +8,9 @@ sends no read mark that is not on its disk. At rest every writer has the read ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.changes import ReadMark
 from p2pchat.core.effects import (
@@ -19,6 +19,8 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.node import Node
+from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.stored_facts import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
@@ -180,7 +182,8 @@ class ReceiptInvariants:
         """Yield, at rest, read entries whose writer has no read receipt."""
         if not self._reads:
             return
-        yield from self._unequal(honest)
+        for one, other in apart(honest, lambda node: node.sync.read_receipts):
+            yield Fault("unread", f"has read marks that {other.name} lacks", one.name)
         for reader in honest:
             if reader.linked and reader.node is not None and reader.node.sync.read_receipts.has_unsent:
                 yield Fault("unread", "has unsent read marks", reader.name)
@@ -197,21 +200,6 @@ class ReceiptInvariants:
                     text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
                     yield Fault("unread", text, writer.name)
 
-    def _unequal(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
-        """Yield linked peers whose sums of read marks differ."""
-        for reader in honest:
-            for writer in honest:
-                if reader.node is None or writer.node is None or writer.user not in reader.node.links.by_peer:
-                    continue
-                remote = reader.node.sync.context.remotes.get(reader.node.links.by_peer[writer.user].id)
-                total = reader.node.sync.read_receipts.sum_for(remote) if remote is not None else ""
-                if (
-                    total
-                    and reader is not writer
-                    and writer.node.sync.read_receipts.announced_sum(reader.user) != total
-                ):
-                    yield Fault("unread", f"has read marks that {writer.name} lacks", reader.name)
-
     def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
         reader = self._sim.by_user[mark.reader]
         if writer.node is None or not self._sim.can_link(writer, reader) or self._invariants.may_fork(mark.log):
@@ -225,3 +213,17 @@ class ReceiptInvariants:
         if writer.node.sync.read_receipts.tracker.position(mark.log, mark.reader) >= mark.seq:
             return True
         return any(member == mark.reader for member, _ in writer.disk.storage.readers(mark.log, mark.seq))
+
+
+def apart(
+    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any, Any]]
+) -> Iterator[tuple[SimPeer, SimPeer]]:
+    """Yield the pairs of linked peers of which the second knows other marks of the first than that would announce."""
+    for one in honest:
+        for other in honest:
+            if other is one or one.node is None or other.node is None or other.user not in one.node.links.by_peer:
+                continue
+            remote = one.node.sync.context.remotes.get(one.node.links.by_peer[other.user].id)
+            total = marks_of(one.node).sum_for(remote) if remote is not None else ""
+            if total and marks_of(other.node).announced_sum(one.user) != total:
+                yield one, other

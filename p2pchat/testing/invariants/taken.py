@@ -2,7 +2,8 @@
 
 A hosted user has one session, now at one of its hosts and now at another, which takes what its host shows. What is
 marked as taken was taken at some host: else a session elsewhere would miss it. Only hosts of the user hear of a mark,
-once it is on disk. A mark on disk stays, or another stands for it, and at rest all hosts that are linked have the same.
+once it is on disk. A mark on disk stays, or another stands for it. At rest all hosts that are linked have the same, and
+each knows what the other has.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from p2pchat.protocol import ConversationId, Frame, TakenFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
+from p2pchat.testing.invariants.receipts import apart
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
@@ -96,6 +98,8 @@ class TakenInvariants:
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield, at rest, what is marked and was never taken, marks that are gone, and those that a host lacks."""
+        for peer, other in apart(honest, lambda node: node.sync.taken_marks):
+            yield Fault("taken", f"has other taken marks than {other.name} knows of", peer.name)
         for guest in self._sim.guests.values() if self._takes else ():
             hosts = [peer for peer in guest.here() if peer in honest]
             marks = {peer: peer.disk.storage.load_users([guest.user]).taken for peer in hosts}

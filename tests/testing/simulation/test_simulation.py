@@ -11,13 +11,14 @@ from functools import partial
 
 import pytest
 
-from p2pchat.core.changes import Change
+from p2pchat.core.changes import Address, Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import Batch, LogId
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.simulation.byzantine import THIRD_HOST, MadeUpUser
 from p2pchat.testing.simulation.environment import SMALL, LocalClock, Schedule
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
@@ -320,6 +321,25 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest() -> None:
     assert sim.check() == []
 
 
+def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_rest() -> None:
+    """It asks for all of them with the next digest, which must not fall into the quiet minute (seed 1330119)."""
+    sim = Simulation(seed=23)
+    ada, bob, cyd = sim.peers(3)
+    zoe = sim.guest("zoe")
+    ada.host_guest(zoe)
+    bob.host_guest(zoe)
+    sim.run(5)
+    sim.invariants.taken._takes = True
+    cyd.program.write(cyd.opened(zoe), "text", ["hello"])
+    sim.run(40)
+    assert sim.counts["taken"] and not sim.invariants.unsettled()
+    assert bob.node is not None
+    bob.node.sync.taken_marks._announced.clear()
+    assert sim.invariants.unsettled()
+    assert sim.settle()
+    assert sim.check() == []
+
+
 def _say(peer: SimPeer, text: str) -> None:
     peer.say(text)
 
@@ -420,6 +440,31 @@ def test_who_had_no_room_for_the_proof_of_a_fork_holds_another_log_at_rest() -> 
     assert sim.check() == []
 
 
+def test_who_deleted_one_version_of_a_byzantine_log_holds_another_one_at_rest() -> None:
+    """Nobody can prove the fork, so the sums of the two stay different (seed 1322408)."""
+    sim = Simulation(seed=24)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    cyd = sim.peer()
+    cyd.byzantine = True
+    sim.partition([ada], [bob, cyd])
+    cyd.start(bob.endpoint)
+    cyd.say("one")
+    sim.run(5)
+    sim.heal()
+    sim.partition([bob], [ada, cyd])
+    cyd.resume(ada.endpoint)
+    sim.invariants.copied.clear()  # it signs two versions on purpose
+    cyd.say("another one")
+    sim.run(5)
+    assert not sim.invariants.deletions.lacks_deleted(bob)
+    bob.program.delete(sim.invariants.room, cyd.user, 0)
+    sim.run(5)
+    assert sim.settle()
+    assert ada.digest_for(bob) != bob.digest_for(ada)
+    assert sim.check() == []
+
+
 def test_a_waiting_conversation_that_gave_way_is_stored_again_when_it_comes_again() -> None:
     """What was deleted with it is not on the disk (seed 99, with files)."""
     places = replace(SMALL, straight_requests_a_peer=0, max_requests=1, max_requests_a_peer=1)
@@ -438,3 +483,46 @@ def test_a_waiting_conversation_that_gave_way_is_stored_again_when_it_comes_agai
     assert sim.settle()
     assert sim.check() == []
     assert sorted(texts(ada)) == ["one", "two"]
+
+
+def test_a_contact_is_believed_where_it_is_although_a_crowd_names_that_place_too() -> None:
+    """Somebody there wrote to it (seed 32, with files)."""
+    sim = Simulation(seed=25)
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    ada.say("psst", bob)
+    sim.run(5)
+    nobody = MadeUpUser("nobody", bytes(32))
+    sim.made_up[nobody.user] = nobody
+    ada.disk.storage.commit([Change(addresses=[Address(bob.user, f"{THIRD_HOST}:7")])])
+    sim.invariants.crowd.check_bounds()
+    assert sim.check() == []
+    ada.disk.storage.commit([Change(addresses=[Address(cyd.user, f"{THIRD_HOST}:7")])])
+    sim.invariants.crowd.check_bounds()
+    assert [fault.text for fault in sim.check()] == ["holds 1 stored addresses of the crowd, of 0 at most"]
+
+
+def test_content_that_was_deleted_and_asked_for_again_is_not_wanted_by_a_disk_from_in_between() -> None:
+    """The request went with the disk, the deletion did not (seed 1321013, with files)."""
+    sim = Simulation(seed=26)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    assert ada.node is not None and ada.content is not None and bob.content is not None
+    send = partial(ada.program.send_files, "look", ada.node.room, None)
+    ada.content.attach([("a picture", b"as it is")], send)
+    sim.run(10)
+    [(log, seq, file)] = sim.invariants.content.all_named
+    assert bob.content.store.is_whole(file.root, file.size)
+    bob.content.delete(file.root)
+    sim.run(5)
+    deleted = len(bob.disk)
+    sim.partition([ada], [bob])
+    sim.invariants.content.asked(bob, log, seq, file)
+    bob.content.ask(log, seq, file)
+    sim.run(5)
+    bob.crash()
+    bob.restore(deleted)
+    bob.start()
+    assert sim.settle()
+    assert sim.check() == []
+    assert not bob.content.store.is_whole(file.root, file.size)
