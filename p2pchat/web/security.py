@@ -209,11 +209,11 @@ def _receive_body(body: bytes, receive: Receive) -> Receive:
     given = False
 
     async def receive_once() -> Message:
-        nonlocal given
+        nonlocal given, body
         if given:
             return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        given, all, body = True, body, b""  # not kept while the application works
+        return {"type": "http.request", "body": all, "more_body": False}
 
     return receive_once
 

@@ -48,6 +48,9 @@ else:
 
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
 PONG_TIMEOUT = 5.0  # seconds for the pong to a polled ping once the next poll has come, which is sent with it; a guess
+# Packets of one POST. They wait for the rate of the account while their body lies in memory; of more than 1,000 messages
+# at once most are refused for their rate anyway.
+MAX_POSTED = 2048
 MAX_POLLED = 16  # packets in the answer to one poll: the clients of python-engineio give up at more
 FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued
 NEW_MESSAGE = "newMessage"
@@ -82,6 +85,7 @@ class EngineConnection:
         taken: Packets received before it was registered, and their size in KiB.
         held: Events that came before `register`, as packets; they are handled after it.
         lock: Held while a request is carried out, for a message until it is on its way to disk, to keep their order.
+        is_posting: The packets of a POST are being taken. A client has one POST at a time.
         sent_away: The server is about to close it; nothing more is taken from it.
         ended: Nothing more is sent or received.
         close: Closes the WebSocket below; None while it is polling.
@@ -90,7 +94,7 @@ class EngineConnection:
     __slots__ = (
         "_awaits_pong", "_bytes", "_has_room", "_max_bytes", "_max_frames", "_next_ping", "_ping_timer", "_pinged",
         "_poller", "_pong_timer", "_proof", "_queue", "_queued", "_socket", "_unanswered", "_written", "client",
-        "close", "deadline", "ended", "held", "host", "lock", "scope", "sent_away", "sid", "taken",
+        "close", "deadline", "ended", "held", "host", "is_posting", "lock", "scope", "sent_away", "sid", "taken",
     )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
@@ -124,6 +128,7 @@ class EngineConnection:
         self.held: list[str] = []
         self._unanswered: list[LightEvent | EnginePacket] = []  # requests, and statuses that wait for their answers
         self.lock: asyncio.Lock = asyncio.Lock()
+        self.is_posting: bool = False
         self.sent_away: bool = False
         self.ended: bool = False
 
@@ -406,8 +411,10 @@ def may_come_in(text: str | None) -> bool:
 
 
 def posted_packets(body: bytes) -> list[str]:
-    """Return the packets that a polling client posts together. Raises ValueError if one of them can be no packet."""
-    packets = body.decode().split(SEPARATOR)
+    """Return the packets that a polling client posts together. Raises ValueError for too many, or what is no packet."""
+    packets = body.decode().split(SEPARATOR, MAX_POSTED)
+    if len(packets) > MAX_POSTED:
+        raise ValueError(f"one POST has at most {MAX_POSTED} packets")
     if not all(packet.startswith(_MESSAGES) or packet in (CLOSE, PONG) for packet in packets):
         raise ValueError("a posted packet is a message, a pong or a close")
     return packets

@@ -130,17 +130,26 @@ class SocketIOServer:
         """Take every packet that a polling client posts; what can be no packet ends its connection.
 
         The library would answer 200 to what it drops: more than 16 packets, a body sent in chunks, a malformed packet.
+        A second POST beside one whose packets wait ends the connection: they would wait without a bound.
         """
         text = ""
         if connection is None:
             return PlainTextResponse("this connection is closed", 400)
+        body = b"".join([part async for part in request.stream()])  # not kept beside its packets
+        if connection.is_posting:
+            self._send_away(connection, WebError(400, "malformed", "a client has one POST at a time"), again=True)
+            return PlainTextResponse("this connection is closed", 400)
+        connection.is_posting = True
         try:
-            for text in posted_packets(await request.body()):  # SecurityMiddleware has checked its size
+            packets, body = posted_packets(body), b""  # SecurityMiddleware has checked its size
+            for text in packets:
                 await connection.receive(text)
         except EngineIOError:
             return PlainTextResponse("this connection does not poll any more", 400)
         except ValueError as error:
             self._send_away(connection, self._problem(error), again=True)
+        finally:
+            connection.is_posting = False
         if connection.sent_away or (connection.ended and text != CLOSE):
             return PlainTextResponse("this connection is closed", 400)
         return PlainTextResponse("OK")
