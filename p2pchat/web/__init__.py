@@ -61,7 +61,7 @@ class WebSettings:
             as many as the page asks for together, and one that lies with a device that fell asleep.
         max_header_bytes: Size of all header lines of a request together.
         body_timeout: Seconds in which a body has to arrive, and under `p2pchat web` the headers before it.
-        max_sessions: Sessions at once.
+        max_sessions: Sessions at once. Beyond them one of the network with most gives way to a lighter one.
         max_sessions_of_account: Sessions at once of one account.
         outbox_frames: Limit of the send queue of one session, in frames. A session that exceeds it is closed, and its
             client reconnects.
@@ -81,6 +81,7 @@ class WebSettings:
             row. A bot that writes more is better a user of a peer of its own, where nothing is counted.
         stored: Bytes of files that one account uploads, or has fetched from others to the disk of the gateway. A guess:
             1 GiB at once, and 1 GiB a day.
+        groups: Groups created by one account: a peer keeps each of them in memory for ever, 12 KiB. A guess.
         small: Typing, read and presence notifications of one account.
         sign_ups: Attempts to register from one address.
         sign_ups_of_address: Accounts that are registered within 24 hours from one address; not by callers on this
@@ -88,8 +89,9 @@ class WebSettings:
         sign_ups_of_network: The same from one network, a /24 of IPv4 or a /48 of IPv6.
         sign_ups_a_day: The same in all: what an operator can look through.
         strangers: Calls from one address with a wrong token, or without a token where one is needed.
-        addresses: All calls and frames of WebSockets from one address. Callers on this machine are limited by account
-            and by `strangers` only.
+        addresses: All calls and frames of WebSockets from one address, and the work that its accounts cause: long
+            answers, missed messages, events for many sessions. Callers on this machine are limited by account and by
+            `strangers` only.
         safe: In a cluster: a message is answered once a second gateway has it, and the answer says whether one has.
         safe_within: Seconds to wait for that; a guess: a gateway that answers takes a hundredth of a second, and one
             that does not is given up after ten.
@@ -125,6 +127,7 @@ class WebSettings:
     messages: Pace = field(default=Pace(20.0, 200))
     written: Pace = field(default=Pace(4096.0, 4 * 1024 * 1024))
     stored: Pace = field(default=Pace(12_428.0, 1024 * 1024 * 1024))
+    groups: Pace = field(default=Pace(1 / 600, 32))
     small: Pace = field(default=Pace(20.0, 100))
     sign_ups: Pace = field(default=Pace(0.1, 20))
     sign_ups_of_address: int = 20

@@ -104,6 +104,11 @@ async def account_of_token(gateway: Gateway, token: str, address: str) -> Accoun
     return account
 
 
+def caller_site(connection: HTTPConnection) -> str:
+    """Return the site whose limits hold for a caller; "" on this machine."""
+    return "" if is_on_loopback(connection) else site_of(address_of(connection))
+
+
 async def named_account(connection: HTTPConnection, name: str | None) -> Account:
     """Return the account of a caller, by its token or, where it is trusted, by the name it gives.
 
@@ -120,7 +125,7 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
         gateway.limits.strangers.take(site_of(address_of(connection)))
         raise missing_token(connection)
     connection.scope[CALLER] = account  # for the audit log
-    gateway.limits.calls.take(account.key)
+    gateway.limits.call(account.key, caller_site(connection))
     return account
 
 
@@ -199,7 +204,7 @@ async def _by_first_frame(websocket: WebSocket) -> SignIn:
         account = await account_of_token(gateway, token, address_of(websocket))
         _check_claim(account, claimed_name(websocket))
         _check_claim(account, _name_in(first))
-        gateway.limits.calls.take(account.key)
+        gateway.limits.call(account.key, caller_site(websocket))
         return SignIn(account, first)
     name = text if said is None else _name_in(first)
     if not (isinstance(name, str) and may_name_itself(websocket)):

@@ -226,6 +226,8 @@ class EventSession(WebSocketSession):
         """Count a command against the limits of the account. Raises TooMany."""
         do, fields = command.do, command.fields.values()
         if do in WRITE_COMMANDS or do in CHOICE_COMMANDS:
+            if do == "group":
+                self.gateway.limits.create_group(self.account.key)
             texts = (field for field in fields if isinstance(field, str))
             self.gateway.limits.write(self.account.key, *texts, members=self._members(command))
         elif do in SMALL_COMMANDS:

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from p2pchat import Attachment
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account
+from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, caller_site, current_account
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import gateway_of
 from p2pchat.web.rest import MessageId, problems
@@ -118,7 +118,7 @@ async def file_reader(
     gateway = gateway_of(connection)
     account = gateway.file_links.account_of(ticket, id, index)
     connection.scope[CALLER] = account
-    gateway.limits.calls.take(account.key)
+    gateway.limits.call(account.key, caller_site(connection))
     return account
 
 

@@ -26,7 +26,7 @@ from p2pchat.web.file_links import FileLinks
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.rate_limit import RateLimits, Slots
+from p2pchat.web.rate_limit import RateLimits, Slots, network_of
 from p2pchat.web.receivers import Receivers
 from p2pchat.web.uploads import Uploads
 
@@ -82,6 +82,8 @@ class Gateway:
         self.accounts.is_shared = self.is_shared
         self.hub.on_rename = self.accounts.on_rename
         self.hub.on_close = self.accounts.use
+        self.hub.network_of = lambda account: network_of(self.limits.sites.get(account.key, "")) or account.key
+        self.hub.on_delivered = self.limits.delivered
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
         self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
@@ -125,6 +127,7 @@ class Gateway:
         elif change == "deleted":
             self.hub.forget(account)
             self.write_locks.pop(account.key, None)
+            self.limits.sites.pop(account.key, None)
 
     def _on_message(self, envelope: Envelope) -> None:
         """Log a direct or group message, by receiver: sent to the sessions here, or waiting for one."""

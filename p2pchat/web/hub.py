@@ -17,16 +17,16 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from p2pchat import HostedUser, Joined, Left, PeerClosed, Presence, Renamed, TCPPeer
+from p2pchat import HostedUser, Joined, Left, Message, PeerClosed, Presence, Renamed, Sent, TCPPeer, User
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import Forbidden, WebError
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
-Ending = Literal["slow", "stopping", "revoked", "deleted", "failed"]  # reasons for which the hub ends a session
+Ending = Literal["slow", "full", "stopping", "revoked", "deleted", "failed"]  # reasons for which the hub ends a session
 CLOSE_CODES: dict[Ending, int] = {  # RFC 6455, IANA
-    "slow": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "failed": 1011,
+    "slow": 1013, "full": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "failed": 1011,
 }  # fmt: skip
 CROWD = 100  # sessions up to which everyone hears everyone's presence
 _log = logging.getLogger("p2pchat.web")
@@ -94,6 +94,8 @@ class Hub:
         observers: Callbacks by event class, called for each such event whether or not a session receives it.
         on_rename: Called with the key of a user that was renamed.
         on_close: Called with the account of a session that has ended.
+        on_delivered: Called with the key of the user who caused an event, and how many sessions got it.
+        network_of: Return what counts as the network of an account when all sessions are taken.
     """
 
     def __init__(self, peer: TCPPeer, settings: WebSettings, record: Callable[..., None]) -> None:
@@ -113,6 +115,8 @@ class Hub:
         self.observers: dict[type, Callable[[Envelope], object]] = {}
         self.on_rename: Callable[[str], None] = lambda key: None
         self.on_close: Callable[[Account], None] = lambda account: None
+        self.on_delivered: Callable[[str, int], None] = lambda key, count: None
+        self.network_of: Callable[[Account], str] = lambda account: account.key
 
     @property
     def count(self) -> int:
@@ -170,7 +174,8 @@ class Hub:
         if account.is_leaving:  # it has moved to other gateways of the cluster; the next call brings it back
             raise WebError(503, "cluster", "this account was just moved: try again", {"Retry-After": "1"})
         sessions = self._sessions.get(account.key, ())
-        if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
+        is_full = len(sessions) >= self._settings.max_sessions_of_account
+        if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account)):
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
         session = HubSession(self, account, deliver, kind, on_end, None if wants is None else frozenset(wants), active)
         self._sessions[account.key] = (*sessions, session)
@@ -181,6 +186,24 @@ class Hub:
         self.refresh_presence(account)
         self._record("session", state="open", kind=kind, user=account.name, user_id=account.id)
         return session
+
+    def _make_room(self, account: Account) -> bool:
+        """End a session for one of this account, and return whether one gave way.
+
+        It is the newest of the account with most of the network with most, if these keep more than the newcomer gets.
+        So one party with many accounts leaves room for others.
+        """
+        by_network: dict[str, list[Account]] = {}
+        for others in self._sessions.values():
+            by_network.setdefault(self.network_of(others[0].account), []).append(others[0].account)
+        taken = {network: sum(one.sessions for one in accounts) for network, accounts in by_network.items()}
+        mine, fullest = self.network_of(account), max(taken, key=taken.__getitem__)
+        most = max(by_network[fullest], key=lambda one: one.sessions)
+        have, has = (account.sessions, most.sessions) if mine == fullest else (taken.get(mine, 0), taken[fullest])
+        if have + 1 >= has:
+            return False
+        self.end(self._sessions[most.key][-1], "full")
+        return True
 
     def close(self, session: HubSession, why: str = "left") -> bool:
         """Remove a session whose client has left; return whether it was open."""
@@ -306,6 +329,8 @@ class Hub:
                 _log.exception("a %s session ended with an unexpected error", session.kind)
                 failed.append((session, "failed"))
         self.deliveries += len(sessions)
+        if sessions:
+            self.on_delivered(_cause_of(envelope.event), len(sessions))
         for session, why in failed:
             self.end(session, why)
 
@@ -319,3 +344,11 @@ class Hub:
             for session in by_user.get(key, ())
             if session.wants is None or kind in session.wants
         ]
+
+
+def _cause_of(event: Any) -> str:
+    """Return the key of the user who caused an event; "" for none."""
+    if isinstance(event, Message | Sent):
+        return event.log.user
+    user = getattr(event, "by", None) or getattr(event, "user", None)
+    return user.key if isinstance(user, User) else ""

@@ -78,7 +78,7 @@ class QRContent(BaseModel):
 @router.post("/qr", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response, tags=["page"])
 async def qr_code(wanted: QRContent, account: CurrentAccount, gateway: CurrentGateway) -> Response:
     """Return a QR code of a text as SVG, for example of an invite. The text is not stored."""
-    gateway.limits.calls.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
+    gateway.limits.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
     drawn = await asyncio.get_running_loop().run_in_executor(_drawing, _draw, wanted.text)
     return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 

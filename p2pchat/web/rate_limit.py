@@ -26,6 +26,8 @@ SLOW_ROWS_A_CALL = 5
 SLOW_ROWS = frozenset({"search", "receipts", "list", "latest"})
 # Calls that an answer counts besides, with or without rows. Measured: 18 and 9 ms for 2,000 messages.
 CALLS_BESIDE = {"search": 10, "unread": 5}
+DELIVERIES_A_CALL = 100  # events given to sessions that take as long. Measured: 20 us for a message at `/chat`
+MAX_WAITING = 128  # calls of one account that wait for its slots; a guess: the pictures that a browser asks for at once
 
 
 class TooMany(WebError):
@@ -69,7 +71,7 @@ class RateLimiter:
         if wait:
             raise TooMany(wait)
 
-    def charge(self, key: Hashable, count: int) -> None:
+    def charge(self, key: Hashable, count: float) -> None:
         """Take `count` tokens for work already done; the bucket may go below zero."""
         self.wait(key, 0)
         left, at = self._buckets[key]
@@ -81,16 +83,37 @@ class Slots:
 
     def __init__(self, each: int) -> None:
         self._each = each
-        self._held: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # while somebody uses them
+        self._held: WeakValueDictionary[str, _SlotsOfKey] = WeakValueDictionary()  # while somebody uses them
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        """Hold a slot for the block, once there is one."""
+    async def hold(self, key: str, *, bounded: bool = True) -> AsyncIterator[None]:
+        """Hold a slot for the block, once there is one.
+
+        Args:
+            bounded: Raise TooMany if MAX_WAITING wait for one. A request waits on when its client has left.
+        """
         slots = self._held.get(key)
         if slots is None:
-            slots = self._held[key] = asyncio.Semaphore(self._each)
-        async with slots:
+            slots = self._held[key] = _SlotsOfKey(self._each)
+        if bounded and slots.waiting >= MAX_WAITING:
+            raise TooMany(1.0, "too many requests of yours wait for others")
+        slots.waiting += 1
+        try:
+            await slots.free.acquire()
+        finally:
+            slots.waiting -= 1
+        try:
             yield
+        finally:
+            slots.free.release()
+
+
+class _SlotsOfKey:
+    """The slots of one key, and how many wait for one."""
+
+    def __init__(self, each: int) -> None:
+        self.free = asyncio.Semaphore(each)
+        self.waiting = 0
 
 
 SignUp = tuple[float, str, str]  # when, the site and the network
@@ -130,8 +153,14 @@ class DailySignUps:
 
 
 class RateLimits:
-    """The limiters of a gateway. The keys of calls, messages, written, stored and small are user keys (hex), of the
-    others sites.
+    """The limiters of a gateway. The keys of calls, messages, written, stored, groups and small are user keys (hex), of
+    the others sites.
+
+    Work that costs more than a call, or that an account causes for others, is charged to the account and to the site
+    where its last caller was: one caller has as many accounts as it likes.
+
+    Attributes:
+        sites: Where the last caller of each account was, by user key; "" for one on this machine.
     """
 
     def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
@@ -140,10 +169,40 @@ class RateLimits:
         self.written: RateLimiter = RateLimiter(settings.written, clock)
         self.stored: RateLimiter = RateLimiter(settings.stored, clock)
         self.small: RateLimiter = RateLimiter(settings.small, clock)
+        self.groups: RateLimiter = RateLimiter(settings.groups, clock)
+        self.sites: dict[str, str] = {}
         self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
         self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
         self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
         self.addresses: RateLimiter = RateLimiter(settings.addresses, clock)
+
+    def call(self, key: str, site: str, count: int = 1) -> None:
+        """Take a call of an account by a caller there; "" for one on this machine. Raises TooMany."""
+        self.sites[key] = site
+        self.calls.take(key, count)
+
+    def charge(self, key: str, calls: float) -> None:
+        """Charge work already done as so many calls."""
+        self.calls.charge(key, calls)
+        if site := self.sites.get(key):
+            self.addresses.charge(site, calls)
+
+    async def page_replayed(self, key: str, rows: int) -> None:
+        """Charge a page of missed messages, and wait until the account and its site may have the next one."""
+        self.charge(key, rows / ROWS_A_CALL)
+        site = self.sites.get(key)
+        while wait := max(self.calls.wait(key, 0), self.addresses.wait(site, 0) if site else 0.0):
+            await asyncio.sleep(wait)
+
+    def delivered(self, key: str, sessions: int) -> None:
+        """Charge what an account caused: an event that so many sessions got."""
+        if key in self.sites:  # otherwise it is a user elsewhere, or nobody has called as it yet
+            self.charge(key, sessions / DELIVERIES_A_CALL)
+
+    def create_group(self, key: str) -> None:
+        """Take a new group. Raises TooMany."""
+        if wait := self.groups.wait(key):
+            raise TooMany(wait, "you have created too many groups")
 
     def write(self, key: str, *texts: str, members: int = 0) -> None:
         """Take a message with these texts, or a change of a group with so many members. Raises TooMany."""
@@ -159,7 +218,7 @@ class RateLimits:
         """
         calls = rows // (SLOW_ROWS_A_CALL if what in SLOW_ROWS else ROWS_A_CALL) + CALLS_BESIDE.get(what, 0)
         if calls:
-            self.calls.charge(key, calls)
+            self.charge(key, calls)
 
 
 def written_bytes(texts: Iterable[str], members: int = 0) -> int:

@@ -121,7 +121,7 @@ async def reader(
         return await current_account(connection)
     account = gateway.accounts.find(user1) or gateway.accounts.find(user2)
     if account is not None:
-        gateway.limits.calls.take(account.key)
+        gateway.limits.call(account.key, "")  # on this machine
     return account
 
 
@@ -378,6 +378,7 @@ async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group
 @groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model_exclude_unset=True)
 async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Create a group."""
+    gateway.limits.create_group(account.key)
     gateway.limits.write(account.key, wanted.name, members=len(wanted.members))
     members = await _new_members(gateway, account, wanted.members)
     return _with_new_members(gateway, account, await account.user.create_group(wanted.name, members), members)

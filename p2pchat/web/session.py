@@ -24,7 +24,7 @@ from starlette.websockets import WebSocketDisconnect
 from p2pchat import Delivered, HostedUser, PeerClosed, Read, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
-from p2pchat.web.catch_up import QUEUED_KINDS, CatchUp, Post
+from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
@@ -65,8 +65,9 @@ class ClientSession(ABC):
         self.account: Account = account
         self.user: HostedUser = account.user
         self.catch_up: CatchUp = CatchUp(
-            account.user, self.send_missed, drained, gateway.mark, gateway.is_shared(account), gateway.separations
-        )
+            account.user, self.send_missed, self._page_replayed, gateway.mark, gateway.is_shared(account),
+            gateway.separations,
+        )  # fmt: skip
         self._drained = drained
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
         self._heard: set[tuple[str, str]] | None = set()  # steps and messages told until these were sent
@@ -106,12 +107,19 @@ class ClientSession(ABC):
             await self.report(self.gateway.metrics.problem(problem))
         if isinstance(start, Post):
             self.on_named(start)
-        async with self.gateway.answers.hold(self.account.key):  # pages of long texts, as of an answer
+        async with self.gateway.answers.hold(self.account.key, bounded=False):  # pages of long texts, as of an answer
             if start is not None:
                 return await self.catch_up.after(start)
             count = await self.catch_up.waiting()
         self.gateway.audit_handed_over(self.account, kind, count)
         return count
+
+    async def _page_replayed(self) -> None:
+        """Return when the next page of missed messages may be read. Raises SessionEnded if nobody is there for it."""
+        await self._drained()
+        await self.gateway.limits.page_replayed(self.account.key, PAGE)
+        if not self.is_connected():
+            raise SessionEnded
 
     def on_named(self, post: Post) -> None:
         """Store that the client has this message, and all before it."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection
 
 from p2pchat.web import Pace, WebSettings
+from p2pchat.web.rate_limit import ROWS_A_CALL
 from p2pchat.web.socketio.engineio import MAX_POSTED
-from tests.deadlines import POLL_EVERY, WAIT, within
-from tests.web.conftest import home, serving
+from tests.deadlines import POLL_EVERY, WAIT, until, within
+from tests.web.conftest import Served, home, serving
+from tests.web.raw_http import ask, request
 from tests.web.test_socketio import emits, polling
+from tests.web.websocket_client import connect
 
 _ = home  # an autouse fixture
 
@@ -31,3 +41,111 @@ async def test_a_post_has_so_many_packets() -> None:
     async with serving() as served, polling(served) as stranger:
         assert await stranger.post("\x1e".join(["3"] * (MAX_POSTED + 1))) == 400
         assert '"malformed"' in await stranger.until('42["error"')
+
+
+EVE, ANN = "203.0.113.9", "198.51.100.7"  # the addresses of callers
+PROXIED = WebSettings(sign_up="open", trusted_proxies=("127.0.0.1",), token_timeout=60.0)
+
+
+def from_address(served: Served, name: str, address: str) -> httpx.AsyncClient:
+    """Return a client of an account that calls from an address."""
+    http = served.client(name)
+    http.headers["X-Forwarded-For"] = address
+    return http
+
+
+async def test_long_answers_count_where_their_callers_are() -> None:
+    """20 accounts of one address read 50,000 rows a second: each had a limit, and all of them none."""
+    async with serving(replace(PROXIED, addresses=Pace(0.001, 5))) as served:
+        for name in ("eve", "eva", "ann"):
+            await served.register(name)
+        for number in range(100):
+            await served.peer.send(served.peer.room, str(number))
+        async with from_address(served, "eve", EVE) as eve, from_address(served, "eva", EVE) as eva:
+            statuses = [(await http.get("/messages?limit=100")).status_code for http in (eve, eva, eve, eva)]
+        assert statuses == [200, 200, 429, 429]
+        async with from_address(served, "ann", ANN) as ann:
+            assert (await ann.get("/messages?limit=100")).status_code == 200
+
+
+async def test_missed_messages_count_where_their_reader_is() -> None:
+    """A socket that was opened again and again with `since` had the whole room read without a limit."""
+    async with serving(replace(PROXIED, addresses=Pace(0.001, 100))) as served:
+        headers = {"Authorization": f"Bearer {await served.register('eve')}", "X-Forwarded-For": EVE}
+        posts = [await served.peer.send(served.peer.room, str(number)) for number in range(200)]
+        async with connect(f"{served.ws_url}/chat?since={posts[0].id}", additional_headers=headers) as socket:
+            while json.loads(await socket.recv())["type"] != "resumed":
+                pass
+        calls = 200 / ROWS_A_CALL
+        assert served.gateway.limits.addresses.wait(EVE, int(100 - calls)) > 0
+
+
+async def test_who_writes_to_many_sessions_pays_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 accounts with 32 sessions each had the gateway write 60,000 frames a second, by 95 messages."""
+    monkeypatch.setattr("p2pchat.web.rate_limit.DELIVERIES_A_CALL", 1)
+    async with serving(replace(PROXIED, addresses=Pace(0.001, 100))) as served, AsyncExitStack() as stack:
+        headers = {"Authorization": f"Bearer {await served.register('eve')}", "X-Forwarded-For": EVE}
+        for _ in range(10):
+            await stack.enter_async_context(connect(f"{served.ws_url}/chat", additional_headers=headers))
+        await until(lambda: served.gateway.hub.count == 10, "all sessions")
+        async with from_address(served, "eve", EVE) as eve:
+            statuses = [
+                (await eve.post("/messages", json={"to": "room", "content": "x"})).status_code for _ in range(12)
+            ]
+        assert statuses[0] == 201 and statuses[-1] == 429
+
+
+async def test_an_account_creates_so_many_groups() -> None:
+    """12 a second for ever, each kept in memory for ever: 500 MB an hour."""
+    async with serving(replace(PROXIED, groups=Pace(0.001, 3))) as served:
+        await served.register("eve")
+        async with from_address(served, "eve", EVE) as eve:
+            statuses = [(await eve.post("/groups", json={"name": f"g{number}"})).status_code for number in range(5)]
+        assert statuses == [201, 201, 201, 429, 429]
+        headers = {"Authorization": f"Bearer {served.tokens['eve']}", "X-Forwarded-For": EVE}
+        async with connect(f"{served.ws_url}/lines", additional_headers=headers) as socket:
+            await socket.send(json.dumps({"do": "group", "name": "g9", "ref": "1"}))
+            while (line := json.loads(await socket.recv())).get("ref") != "1":
+                pass
+        assert line["code"] == "too_many"
+
+
+async def test_few_requests_of_an_account_wait_for_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """50 a second waited behind eight uploads that never end, 14 KiB each, and stayed when their clients had left."""
+    monkeypatch.setattr("p2pchat.web.rate_limit.MAX_WAITING", 2)
+    async with serving(replace(PROXIED, max_files_of_account=1)) as served:
+        token = await served.register("eve")
+        headers = (f"Authorization: Bearer {token}", f"X-Forwarded-For: {EVE}", "Content-Length: 1000")
+        upload = request("/files?filename=a", *headers, method="POST", host=f"127.0.0.1:{served.port}")
+        writers = []
+        for _ in range(3):  # one that never ends, and two that wait
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(upload)
+            writers.append(writer)
+        async with within(WAIT, "a refused upload"):
+            while (await ask(served.port, upload + bytes(1000))).status != 429:
+                pass
+        for writer in writers:
+            writer.close()
+
+
+async def test_sessions_of_a_crowded_network_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 128 accounts, which one address makes in a week, all 4,096 sessions were taken for ever."""
+    async with serving(replace(PROXIED, max_sessions=4)) as served, AsyncExitStack() as stack:
+
+        async def connects(name: str, address: str) -> ClientConnection:
+            headers = {"Authorization": f"Bearer {served.tokens[name]}", "X-Forwarded-For": address}
+            return await stack.enter_async_context(connect(f"{served.ws_url}/chat", additional_headers=headers))
+
+        for name in ("eve", "eva", "ann"):
+            await served.register(name)
+        held = [await connects(name, EVE) for name in ("eve", "eva", "eve", "eve")]
+        await until(lambda: served.gateway.hub.count == 4, "all sessions")
+        ann = await connects("ann", ANN)
+        await held[3].wait_closed()
+        assert (held[3].close_code, held[3].close_reason) == (1013, "full")
+        await ann.send("hello")
+        assert json.loads(await ann.recv())["status"] == "ok"
+        again = await connects("eva", EVE)  # its network has most
+        await again.wait_closed()
+        assert again.close_code == 1013 and served.gateway.hub.count == 4

@@ -364,7 +364,7 @@ async def test_a_session_that_catches_up_takes_one_of_the_answers_of_its_account
     key = served.gateway.accounts.find("zoe").key
     async with served.gateway.answers.hold(key):
         connecting = asyncio.create_task(_hear_first(served, first))
-        await until(lambda: served.gateway.answers._held[key]._waiters, "the second caller to wait")
+        await until(lambda: served.gateway.answers._held[key].waiting, "the second caller to wait")
         assert served.gateway.hub.count == 1 and not connecting.done()
     assert await connecting == "meanwhile"
 

@@ -48,8 +48,7 @@ else:
 
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
 PONG_TIMEOUT = 5.0  # seconds for the pong to a polled ping once the next poll has come, which is sent with it; a guess
-# Packets of one POST. They wait for the rate of the account while their body lies in memory; of more than 1,000 messages
-# at once most are refused for their rate anyway.
+# Packets of one POST, which wait in memory for the rate of the account. Of so many messages at once most are refused.
 MAX_POSTED = 2048
 MAX_POLLED = 16  # packets in the answer to one poll: the clients of python-engineio give up at more
 FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, UnknownName
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import account_of_token, may_name_itself, missing_token
+from p2pchat.web.auth import account_of_token, caller_site, may_name_itself, missing_token
 from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.socketio.engineio import EngineConnection
@@ -54,7 +54,7 @@ class EventHandlers:
         name = word_field(payload, "userId")
         active = flag_field(payload, "isActive", missing=True)
         account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
-        self._gateway.limits.calls.take(account.key, CALLS_OF_REGISTER)
+        self._gateway.limits.call(account.key, caller_site(HTTPConnection(connection.scope)), CALLS_OF_REGISTER)
         if connection.client is not None:  # no await from here on, so the second of two concurrent calls ends here
             if connection.client.account is account:
                 if "isActive" in payload:

@@ -35,7 +35,7 @@ from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
-from p2pchat.web.session import ClientSession
+from p2pchat.web.session import ClientSession, SessionEnded
 from p2pchat.web.socketio.engineio import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
@@ -165,7 +165,7 @@ class SocketClient(ClientSession):
         try:
             await self.send_all_missed("socketio", since)
             await self.send_kept_receipts()
-        except PeerClosed:
+        except (PeerClosed, SessionEnded):
             pass
         except (QueueFull, StorageError):
             self.gateway.hub.end(self.hub_session, "slow")  # it reconnects and tries again
