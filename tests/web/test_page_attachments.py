@@ -250,9 +250,22 @@ async def test_the_ticks_of_a_file_say_who_has_it(scene: Scene) -> None:
     await ticks.click()
     await expect(zoe.page.get_by_role("dialog").get_by_role("heading", name="Have the file")).to_be_visible()
     await expect(zoe.page.get_by_role("dialog").get_by_text("gate")).to_have_count(0)  # it was for the others
+    holders = zoe.page.get_by_role("dialog").locator("section").last.get_by_role("listitem").locator("bdi")
+    assert await holders.all_inner_texts() == ["terry", "yan"]
     await zoe.shot("files-receipts-light")
     await zoe.page.keyboard.press("Escape")
     await zoe.closed()
+    await zoe.go("terry")
+    await sent(scene, ("private.txt", "text/plain", b"for terry alone"), text="for you")
+    await expect((await zoe.sees("for you")).locator(".ticks")).to_have_text(re.compile(r"^✓✓? · has the file$"))
+    await zoe.go("Room")
+
+
+async def test_a_long_name_is_shown_without_its_middle(scene: Scene) -> None:
+    zoe = scene.zoe
+    await sent(scene, ("a" * 4000 + ".pdf.exe", "application/pdf", b"x"), text="long")
+    names = (await zoe.sees("long")).locator(".file-name")
+    await expect(names).to_have_text("a" * 40 + "…" + "a" * 12 + ".pdf.exe")
 
 
 async def test_a_file_that_was_removed_at_the_gateway_says_who_has_it(scene: Scene, tmp_path: Path) -> None:
@@ -284,6 +297,7 @@ async def history(gateway: GatewayProcess) -> list[dict[str, Any]]:
 async def test_files_are_reached_with_keys_and_have_names(scene: Scene) -> None:
     zoe = scene.zoe
     await sent(scene, ("key.png", "image/png", png(40, 30)), text="keys")
+    await (await zoe.sees("keys")).locator(".picture").wait_for()  # the row of a message that waits is drawn anew
     await zoe.page.locator("#compose").press("Control+M")
     await zoe.page.keyboard.press("Tab")
     focused, label = zoe.page.locator(":focus"), re.compile(r"Show key\.png, [\d.]+ kB")

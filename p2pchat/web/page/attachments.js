@@ -15,6 +15,7 @@ const NEAR = "600px"; // of the screen; a guess
 const LINK_FOR = 50 * 60 * 1000; // milliseconds; the gateway's links last an hour
 const LOAD_AGAIN = 5000; // milliseconds until what could not be loaded is tried again; a guess
 const ASK_AGAIN = 60 * 1000; // milliseconds: the gateway stops to fetch what nobody has asked for in ten minutes
+const NAME_CHARACTERS = 64; // of the name of a file, as in terminals
 const PICTURES = /^image\/(?:apng|avif|bmp|gif|jpeg|png|webp)$/;
 const SOUNDS = /^audio\/(?:aac|flac|mp4|mpeg|ogg|wav|webm|x-wav|x-m4a)$/;
 const FILMS = /^video\/(?:mp4|ogg|quicktime|webm)$/;
@@ -33,6 +34,13 @@ export function sizeText(bytes) {
 /** @param {{files: FileInfo[]}} message @param {number} [most] @returns {string} the names of its files in brackets, "" for none */
 export function fileNames({ files }, most = 80) {
   return files.length ? `[${beginning(files.map(({ name }) => name).join(", "), most)}]` : "";
+}
+
+/** @param {string} name @returns {string} it on one line, without its middle if it is long: its ending says what it is */
+function shortName(name) {
+  const characters = Array.from(name);
+  const short = characters.length <= NAME_CHARACTERS ? name : `${characters.slice(0, 40).join("").trimEnd()}…${characters.slice(-20).join("").trimStart()}`;
+  return safeLine(short);
 }
 
 /** The elements that show files, of one conversation. */
@@ -119,7 +127,7 @@ class FileView {
   }
 
   get _name() {
-    return safeLine(this.file.name);
+    return shortName(this.file.name);
   }
 
   get _about() {
@@ -280,5 +288,5 @@ function forgottenText({ held_by: held = 0 }) {
 function fileRow(file, said, ...more) {
   const [button, bar] = more;
   return h("div", { class: "file-row" }, icon("file"),
-    h("span", { class: "file-words" }, h("bdi", { class: "file-name" }, safeLine(file.name)), h("span", { class: "hint" }, said), bar), button);
+    h("span", { class: "file-words" }, h("bdi", { class: "file-name" }, shortName(file.name)), h("span", { class: "hint" }, said), bar), button);
 }

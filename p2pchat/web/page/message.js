@@ -143,7 +143,7 @@ export function ticksOf(message, direct) {
   if (!mark || !message.files.length || message.deleted) return { mark, said };
   const [what, have] = message.files.length > 1 ? ["files", "have all files"] : ["file", "have the file"];
   if (!files) return { mark, said: `${said}; nobody else is known to ${have}` };
-  if (direct) return { mark: `${mark} ${what}`, said: `${said}; the other one has the ${what} too` };
+  if (direct) return { mark: `${mark} · has the ${what}`, said: `${said}; the other one has the ${what} too` };
   return { mark: `${mark} · ${what} ${files}/${Math.max(of, files)}`, said: `${said}; ${files} of ${Math.max(of, files)} ${have}` };
 }
 
@@ -161,9 +161,11 @@ function messageTicks(message, direct) {
  */
 export async function showReceipts(chat, message) {
   const [row] = await chat.ask({ do: "receipts", id: message.id });
-  const people = (/** @type {string} */ title, /** @type {string[]} */ names, /** @type {string[]} */ ids) =>
-    names.length > 0 && h("section", {}, h("h3", {}, title), h("ul", { class: "plain" },
-      names.map((name, index) => h("li", { class: "person-row" }, disc(ids[index], name), h("bdi", {}, safeLine(name))))));
+  const people = (/** @type {string} */ title, /** @type {string[]} */ names, /** @type {string[]} */ ids) => {
+    const sorted = names.map((name, index) => ({ name, id: ids[index] })).sort((one, other) => one.name.localeCompare(other.name));
+    return names.length > 0 && h("section", {}, h("h3", {}, title), h("ul", { class: "plain" },
+      sorted.map(({ name, id }) => h("li", { class: "person-row" }, disc(id, name), h("bdi", {}, safeLine(name))))));
+  };
   const [has, hasIds] = namesExcept(row.delivered_to, row.delivered_to_ids, [...row.read_by_ids, ...row.at_gateway_ids]);
   const [stored, storedIds] = namesExcept(row.at_gateway, row.at_gateway_ids, row.read_by_ids);
   dialog("Delivery status", [
