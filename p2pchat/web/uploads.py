@@ -95,7 +95,10 @@ class Uploads:
         kept = self._by_account.get(account.key) or OrderedDict()
         missing = [id for id in ids if id not in kept]
         if missing:
-            text = f"you have no upload {missing[0][:64]!r} to send: upload the file, and give the id of the answer"
+            text = (
+                f"you have no upload {missing[0][:64]!r} to send here: the gateway that took it keeps it for an hour, "
+                "or until it stops; upload the file again to this one, and give the id of the answer"
+            )
             raise WebError(404, "unknown_upload", text)
         return tuple(kept[id].file for id in ids)
 
