@@ -13,7 +13,7 @@ from p2pchat.core.content.content_requests import FORGOTTEN, PREFIX
 from p2pchat.core.content.pieces_and_file_names import count_pieces, piece_size
 from p2pchat.core.effects import ContentArrived, ContentStopped, Counted, Effect, GivePieces
 from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
-from p2pchat.core.log import Batch, FileRef, LogId, attachments_of, decode_entry
+from p2pchat.core.log import Batch, FileRef, LogId, Ref, attachments_of, decode_entry, ref_key
 from p2pchat.protocol import Frame, Holds, Pull
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog import Fault
@@ -246,7 +246,12 @@ class ContentInvariants:
         most = self._sim.settings.auto_fetch_bytes
         if peer.name in self._charged or not most:
             return
-        for one in peer.disk.storage.places(0, 1 << 30):
+        shown = peer.disk.storage.places(0, 1 << 30)
+        # An edit that restores a deleted message does not bring its files back (docs/files.md).
+        deleted = {(one.log.conversation, decode_entry(one.raw).re) for one in shown if '"k":"delete"' in one.raw}
+        for one in shown:
+            if (one.log.conversation, Ref(ref_key(one.log.user, one.log.run), one.seq)) in deleted:
+                continue
             if '"files"' in one.raw and one.log.user not in peer.speaks_for and not self._is_byzantine(one.log):
                 for file in files_of(peer.disk.storage.entry(one.log, one.seq)):
                     is_left = (peer.name, file.root) in self._let_go

@@ -14,7 +14,7 @@ import pytest
 from p2pchat.core.changes import Address, Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, Ref, ref_key
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
@@ -526,3 +526,26 @@ def test_content_that_was_deleted_and_asked_for_again_is_not_wanted_by_a_disk_fr
     assert sim.settle()
     assert sim.check() == []
     assert not bob.content.store.is_whole(file.root, file.size)
+
+
+def test_an_edit_that_restores_a_deleted_message_need_not_bring_its_content() -> None:
+    """Who got the edit late looked for the files of a deleted message, and looks no more (seed 1354128, with files)."""
+    sim = Simulation(seed=27)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    assert ada.node is not None and ada.content is not None and bob.content is not None
+    sim.partition([ada], [bob])
+    room = ada.node.room
+    ada.content.attach([("a picture", b"as it is")], partial(ada.program.send_files, "look", room, None))
+    sim.run(2)
+    [(log, seq, file)] = sim.invariants.content.all_named
+    message = Ref(ref_key(log.user, log.run), seq)
+    ada.mend("delete", "", room, message)
+    sim.heal()
+    while not bob.disk.has(log, seq + 1):
+        sim.run(0.1)
+    sim.run(1)
+    ada.mend("edit", "look again", room, message)
+    assert sim.settle()
+    assert sim.check() == []
+    assert ada.content.store.is_whole(file.root, file.size) and not bob.content.store.is_whole(file.root, file.size)
