@@ -247,7 +247,7 @@ class GroupRequests:
             for id in made:
                 self._stored.free_at(by, id)
             made = set()
-        for id in made | waiting:
+        for id in sorted(made | waiting):
             self.release(id)
         return bool(waiting)
 

@@ -331,7 +331,7 @@ class DeliveryReceipts(AckTracker):
         """
         taken = self.rosters.take_unsaved(stays) if self.rosters.unsaved else []  # no call for each commit
         marks = [*starmap(DeliveredMark, self.take_unsaved())]
-        for peer in self._unsaved_rows.keys() - self.rosters.unsaved.keys():
+        for peer in sorted(self._unsaved_rows.keys() - self.rosters.unsaved.keys()):
             rows = self._unsaved_rows.pop(peer)
             marks += (DeliveredMark(log, peer, row.seq, version, row.told) for (log, version), row in rows.items())
         if not self.rosters.unsaved and (self._needless or self.rosters.forgotten):

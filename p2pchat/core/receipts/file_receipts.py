@@ -206,7 +206,7 @@ class FileReceipts:
         for log, _ in self._sources.pop(root):
             self._leave(root, log.conversation)
         self._of_unknown.remove(root)
-        for peer in self._holders.pop(root, ()):
+        for peer in sorted(self._holders.pop(root, ())):
             self._said_by_unknown.remove((root, peer))
             self._ctx.change.holders.append(Holder(root, peer))
 

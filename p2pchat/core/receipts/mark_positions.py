@@ -137,7 +137,7 @@ class MarkPositions:
         """Return the durable marks by these readers, and those on logs of these writers, where it is shared."""
         marks: dict[ReaderKey, dict[str, int]] = {}
         for pair, rows in self._marks.items():
-            marked = rows.keys() if pair[1] in readers else rows.keys() & writers
+            marked = rows.keys() if pair[1] in readers else sorted(rows.keys() & writers)
             if not marked or not is_shared(pair[0]):
                 continue
             logs = [LogId(pair[0], writer, run) for writer in marked for run in _seqs_of(rows[writer])]

@@ -184,7 +184,7 @@ class ReadTracker(AckTracker):
         return [
             ReadMark(log, member, positions[member])
             for log, positions in self._positions.items()
-            for member in positions.keys() & wanted
+            for member in sorted(positions.keys() & wanted)
         ]
 
     def on_read_mark(

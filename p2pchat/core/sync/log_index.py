@@ -534,7 +534,7 @@ class ConversationState:
         """Announce and accept the logs of these users only."""
         changed = users ^ (self.allowed_writers or frozenset())
         self.allowed_writers = users
-        for user in changed & self.writers.open.keys():
+        for user in sorted(changed & self.writers.open.keys()):
             for log in self.writers[user].logs.values():
                 self.refresh_sum(log)
 

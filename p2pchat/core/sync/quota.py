@@ -286,7 +286,7 @@ class Quota:
 
     def request_sums(self) -> None:
         """Request the sums that are needed, of users without entries on their way to disk."""
-        for user in self._waiting.keys() - self._asked:
+        for user in sorted(self._waiting.keys() - self._asked):
             if not self._has_uncommitted(user):
                 self._asked.add(user)
                 before = self._added.get(user, 0)

@@ -767,7 +767,7 @@ class Replicator:
             conversation.writer(id.user).may_have_stored = True  # perhaps: storage is asked
 
     def _resume_waiting(self, stored: Stored) -> None:
-        for id in {facts.log.conversation for facts in stored.unreleased}:
+        for id in dict.fromkeys(facts.log.conversation for facts in stored.unreleased):
             if id in self.conversations.by_id:
                 self.causal_order.resume(self.conversations.by_id[id])
 
