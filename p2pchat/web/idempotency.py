@@ -116,10 +116,11 @@ class IdempotencyCache:
         if len(requests) > _MAX_KEYS_OF_ACCOUNT:
             requests.popitem(last=False)
             self._count -= 1
-        while self._count > _MAX_KEYS and len(self._by_account) > 1:
-            others = self._by_account.popitem(last=False)[1]
-            self._count -= len(others)
-            others.clear()
+        while self._count > _MAX_KEYS:  # accounts with few keys keep theirs
+            fullest = max(self._by_account.values(), key=len)
+            for _ in range(len(fullest) // 8 or 1):  # several, as all accounts are looked through
+                fullest.popitem(last=False)
+                self._count -= 1
 
 
 def _digest(content: Content) -> bytes:
