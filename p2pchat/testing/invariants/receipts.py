@@ -122,7 +122,8 @@ class ReceiptInvariants:
                 self._invariants.fail("delivered", peer, f"{member.name} never had {log_name(log)} {news.last}")
         elif news.member in self._sim.by_user and not (member.byzantine or member.restored):
             here, there = (each.disk.logs.get(log, []) for each in (peer, self._sim.by_user[news.member]))
-            if min(len(here), len(there)) >= news.last and here[: news.last] != there[: news.last]:
+            is_known = not self._invariants.deletions.is_deleted(peer, log, news.last + 1)  # its chain there
+            if is_known and min(len(here), len(there)) >= news.last and here[: news.last] != there[: news.last]:
                 self._invariants.fail("delivered", peer, f"{member.name} has another {log_name(log)} {news.last}")
         self._reported(peer, "delivered", news, "receipt")
         reported = self._reported_to.setdefault((peer.name, peer.lives), {})

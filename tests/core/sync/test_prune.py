@@ -437,6 +437,29 @@ def test_a_restored_peer_gets_no_receipts_of_a_log_of_which_others_deleted_the_r
     assert sim.check() == []
 
 
+def test_who_has_a_shorter_version_of_a_deleted_log_gives_receipts_of_that() -> None:
+    """The peer that deleted it hosts the user then, and knows no chain to compare (seed 1351219 with --deletions)."""
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
+    sim.partition([ada], [bob, cyd])
+    zoe = sim.guest("zoe")
+    bob.host_guest(zoe)
+    for text in ("one", "two", "three"):
+        bob.say_as(zoe, text)
+    sim.run(CALM)
+    delete(sim, cyd, sim.invariants.room)
+    sim.partition([ada, bob], [cyd])
+    bob.resume(ada.endpoint)
+    bob.say_as(zoe, "one again")
+    sim.run(CALM)
+    sim.partition([bob], [ada, cyd])
+    cyd.host_guest(zoe)
+    sim.heal()
+    sim.run(CALM)
+    sim.settle()
+    assert texts(ada, sim.invariants.room) == ["one again"]
+    assert sim.check() == []
+
+
 def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
     """The judge looks at no message of such a log, also not at the one that follows what was deleted (seed 1000515)."""
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
