@@ -81,6 +81,8 @@ class WebSettings:
             row. A bot that writes more is better a user of a peer of its own, where nothing is counted.
         stored: Bytes of files that one account uploads, or has fetched from others to the disk of the gateway. A guess:
             1 GiB at once, and 1 GiB a day.
+        stored_of_address: The same by all accounts of one address, not by callers on this machine. A guess: four that
+            send much, of the 20 that it may sign up in a day.
         groups: Groups created by one account: a peer keeps each of them in memory for ever, 12 KiB. A guess.
         small: Typing, read and presence notifications of one account.
         sign_ups: Attempts to register from one address.
@@ -127,6 +129,7 @@ class WebSettings:
     messages: Pace = field(default=Pace(20.0, 200))
     written: Pace = field(default=Pace(4096.0, 4 * 1024 * 1024))
     stored: Pace = field(default=Pace(12_428.0, 1024 * 1024 * 1024))
+    stored_of_address: Pace = field(default=Pace(4 * 12_428.0, 4 * 1024 * 1024 * 1024))
     groups: Pace = field(default=Pace(1 / 600, 32))
     small: Pace = field(default=Pace(20.0, 100))
     sign_ups: Pace = field(default=Pace(0.1, 20))

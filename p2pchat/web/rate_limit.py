@@ -169,6 +169,7 @@ class RateLimits:
         self.written: RateLimiter = RateLimiter(settings.written, clock)
         self.stored: RateLimiter = RateLimiter(settings.stored, clock)
         self.small: RateLimiter = RateLimiter(settings.small, clock)
+        self.stored_there: RateLimiter = RateLimiter(settings.stored_of_address, clock)
         self.groups: RateLimiter = RateLimiter(settings.groups, clock)
         self.sites: dict[str, str] = {}
         self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
@@ -198,6 +199,13 @@ class RateLimits:
         """Charge what an account caused: an event that so many sessions got."""
         if key in self.sites:  # otherwise it is a user elsewhere, or nobody has called as it yet
             self.charge(key, sessions / DELIVERIES_A_CALL)
+
+    def store(self, key: str, size: int) -> None:
+        """Take bytes of a file. Raises TooMany."""
+        site = self.sites.get(key)
+        wait = self.stored_there.wait(site, size) if site else 0.0
+        if wait := wait or self.stored.wait(key, size):
+            raise TooMany(wait, "you have stored too many bytes of files here")
 
     def create_group(self, key: str) -> None:
         """Take a new group. Raises TooMany."""

@@ -16,11 +16,10 @@ from p2pchat import MAX_FILES, KeptFile, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import WebError
-from p2pchat.web.rate_limit import RateLimits, TooMany
+from p2pchat.web.rate_limit import RateLimits
 
 KEPT_FOR = 3600.0  # seconds in which an upload can be sent; a guess: somebody still writes the text
 MAX_KEPT = 100  # uploads of one account; the oldest is forgotten; a guess: ten messages with ten files each
-TOO_MANY_BYTES = "you have stored too many bytes of files here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,7 @@ class Uploads:
 
     def take_bytes(self, account: Account, size: int) -> None:
         """Count bytes that are stored for an account. Raises TooMany."""
-        if wait := self._limits.stored.wait(account.key, size):
-            raise TooMany(wait, TOO_MANY_BYTES)
+        self._limits.store(account.key, size)
 
     def find(self, account: Account, ids: Sequence[str]) -> tuple[KeptFile, ...]:
         """Return what an account uploaded, by id. Raises WebError."""

@@ -175,3 +175,14 @@ async def test_a_few_busy_accounts_do_not_evict_the_idempotency_keys_of_others(m
             for account in ("eve", "eva", "ewa"):
                 await keys.run(account, str(number), "buy", partial(write, account))
         assert await keys.run("ann", "k", "hello", partial(write, "ann")) == 1
+
+
+async def test_files_of_all_accounts_of_an_address_are_bounded() -> None:
+    """Each of 20 accounts a day had a GiB: the disk was filled up to where files of others are refused, too."""
+    async with serving(replace(PROXIED, stored_of_address=Pace(0.001, 1000))) as served:
+        statuses = []
+        for name, address in (("eve", EVE), ("eva", EVE), ("ann", ANN)):
+            await served.register(name)
+            async with from_address(served, name, address) as http:
+                statuses.append((await http.post("/files?filename=a", content=bytes(600))).status_code)
+        assert statuses == [201, 429, 201]
