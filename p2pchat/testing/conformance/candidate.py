@@ -30,7 +30,7 @@ class ConformanceCandidate:
         self._commands: dict[str, Callable[[list[str], Message], Awaitable[None]]] = {
             "group": self._create_group, "add": self._add, "remove": self._remove, "leave": self._leave,
             "hand-over": self._hand_over, "host": self._host, "unhost": self._unhost,
-            "export": self._export, "import": self._import,
+            "export": self._export, "import": self._import, "attach": self._attach, "fetch": self._fetch,
         }  # fmt: skip
 
     async def run(self) -> None:
@@ -101,6 +101,15 @@ class ConformanceCandidate:
 
     async def _import(self, arguments: list[str], message: Message) -> None:
         await self._peer.import_from(arguments[0])
+
+    async def _attach(self, arguments: list[str], message: Message) -> None:
+        name, size = arguments[0], int(arguments[1])
+        content = (name * (size // len(name) + 1)).encode()[:size]
+        await self._peer.send(message.conversation, "", files=[(name, content)])
+
+    async def _fetch(self, arguments: list[str], message: Message) -> None:
+        for file in message.attachments:
+            await file.fetch()
 
     def _answer_as(self, user: HostedUser) -> None:
         if user.name not in self._tasks:

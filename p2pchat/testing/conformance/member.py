@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat import protocol as wire
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.log import LogId, extend_chain, first_chain, head_message, mark_hash, ref_key
 from p2pchat.core.sync.conversations import dm_id, dm_naming
@@ -95,6 +96,11 @@ class ScriptedLog:
         return mark.seq < len(self.chains) and self.chains[mark.seq][:8].hex() == mark.chain8
 
 
+def pieces_of(data: bytes) -> list[bytes]:
+    """Return the pieces of content."""
+    return [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+
+
 ALL_ANSWERS = frozenset({"pong", "digest", "have", "want", "ack"})
 
 
@@ -110,6 +116,9 @@ class ScriptedMember:
         wants_all: Fetch the logs of everybody, not only those of the candidate's users.
         shared: Conversations beside the room and direct ones, by id.
         learns: Take the groups that the candidate names as shared.
+        can: What it says in its `peers`.
+        contents: What it gives to whoever pulls it, by root.
+        lists: Lists of leaves that it gives for these roots, in place of those of `contents`.
     """
 
     kit: KitContext
@@ -122,6 +131,9 @@ class ScriptedMember:
     wants_all: bool = False
     shared: dict[ConversationId, Naming] = field(default_factory=dict)
     learns: bool = False
+    can: tuple[str, ...] = ()
+    contents: dict[str, bytes] = field(default_factory=dict)
+    lists: dict[str, bytes] = field(default_factory=dict)
     port: int = 0
     certificates: dict[UserId, wire.Cert] = field(default_factory=dict)
     _runs: int = 0
@@ -241,6 +253,8 @@ class ScriptedMember:
             self.serve(link, frame)
         elif isinstance(frame, wire.Entries) and "ack" in self.answers and not frame.fork:
             self._on_entries(link, frame)
+        elif isinstance(frame, wire.Pull):
+            self.give(link, frame)
 
     def _on_digest(self, link: ScriptedLink, frame: wire.Digest) -> None:
         own = self.sums
@@ -299,6 +313,17 @@ class ScriptedMember:
                 link.send(batch)
         marks = {want.c: {want.u: self.tips(want.c, want.u)}} if self.naming(want.c) else {}
         link.send(wire.Have(marks, end=want.n))
+
+    def give(self, link: ScriptedLink, pull: wire.Pull) -> None:
+        """Answer a pull with pieces or the list of leaves, or with `lacks`."""
+        if pull.root not in self.contents:
+            link.send(wire.Lacks(pull.n))
+            return
+        pieces = pieces_of(self.contents[pull.root])
+        last = pull.first + pull.count
+        if not pull.count:
+            pieces, last = pieces_of(self.lists.get(pull.root, b"".join(map(leaf_of, pieces)))), len(pieces)
+        link.send(*(wire.Piece(pull.n, index, pieces[index]) for index in range(pull.first, min(last, len(pieces)))))
 
     def _on_entries(self, link: ScriptedLink, frame: wire.Entries) -> None:
         id = LogId(frame.c, frame.u, frame.r)

@@ -41,6 +41,7 @@ FILES = (
     "group_rules",
     "hosted_user_rules",
     "export_file_rules",
+    "attachment_rules",
 )
 RULE_TIMEOUTS = 6  # a rule may take this many times as long as one wait; a guess
 RECORDED = 400  # frames of one rule that are kept

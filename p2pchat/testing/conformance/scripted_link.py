@@ -113,6 +113,7 @@ class ScriptedLink:
         self.fault: str = ""
         self.over: bool = False
         self.wants = 0
+        self.pulls = 0
         self.open_wants: dict[int, tuple[ConversationId, UserId]] = {}
         self.pings: int = 0
         self.questions: int = 0
@@ -138,15 +139,32 @@ class ScriptedLink:
         try:
             while data := await self.reader.read(65536):
                 rest += data
-                while len(rest) >= 4 and len(rest) >= 4 + (size := wire.LENGTH.unpack_from(rest)[0]):
-                    self._on_payload(rest[4 : 4 + size])
-                    rest = rest[4 + size :]
+                while len(rest) >= 4:
+                    length: int = wire.LENGTH.unpack_from(rest)[0]
+                    end = 4 + (length & ~wire.RAW_FLAG)
+                    if len(rest) < end:
+                        break
+                    if length & wire.RAW_FLAG:
+                        self._on_bytes(rest[:end])
+                    else:
+                        self._on_payload(rest[4:end])
+                    rest = rest[end:]
                 self._news.set()
         except (OSError, ssl.SSLError):
             pass
         self.over = True
         self.kit.record(self.label, False, "(the connection is closed)")
         self._news.set()
+
+    def _on_bytes(self, data: bytes) -> None:
+        """Take a frame of bytes: a piece, if this member said that it takes some."""
+        self._decoder.takes_pieces = wire.FILES in self.member.can
+        for frame in self._decoder.feed(data):
+            self.kit.record(self.label, False, f"({frame})")
+            self.frames.append(frame)
+            self.texts.append("")
+        if self._decoder.fault is not None:
+            self.fault = self.fault or f"{self._decoder.fault}: a frame of {len(data)} bytes"
 
     def _on_payload(self, payload: bytes) -> None:
         text = payload.decode("utf-8", "backslashreplace")
@@ -177,6 +195,9 @@ class ScriptedLink:
             self.pings += '"ping"' in text
             self.kit.record(self.label, True, text)
             return one
+        if isinstance(one, wire.Piece):
+            self.kit.record(self.label, True, f"({one})")
+            return wire.encode_piece(one)
         if isinstance(one, dict):
             text = compact(one)
         else:
@@ -363,7 +384,7 @@ class ScriptedLink:
         From here on the member answers by itself.
         """
         at = [f"127.0.0.1:{self.member.port}"] if self.member.port else []
-        self.send(wire.Peers(self.member.port, at), *(frames or (self.member.here(),)))
+        self.send(wire.Peers(self.member.port, at, can=[*self.member.can]), *(frames or (self.member.here(),)))
         waiting, self._waiting = self._waiting or [], None
         for frame in waiting:
             self.member.on_frame(self, frame)

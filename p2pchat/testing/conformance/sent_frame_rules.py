@@ -70,6 +70,12 @@ def no_null(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     return f"a frame with null: {text[:120]}" if has_null(as_object(text)) else ""
 
 
+@watch("bot", "protocol-attachments.md#transfer", "on a link whose other end did not say `files`")
+def content_for_those_who_take_it(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    is_about_content = isinstance(frame, wire.Pull | wire.Lacks)  # pieces are judged as they come
+    return f"{text[:120]} to a member that did not say it" if is_about_content and not link.member.can else ""
+
+
 @watch(
     "bot",
     "protocol.md#handshake",
