@@ -248,6 +248,8 @@ class MemoryStorage:
         deleted: set[ConversationId] = set()
         for change in changes:
             deleted.update(change.deleted)
+            if change.deleted:
+                last = {log: seq for log, seq in last.items() if log.conversation not in change.deleted}
             for new in change.logs:
                 is_here = new.log in self._tables.logs and new.log.conversation not in deleted
                 if is_here or new.log in last:

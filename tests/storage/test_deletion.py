@@ -312,6 +312,13 @@ def test_what_comes_of_a_deleted_conversation_in_the_same_commit_is_kept(storage
     assert [facts.log for facts in storage.logs_of(DM, user("bob"))] == [third.log]
 
 
+def test_a_conversation_that_is_deleted_in_the_commit_that_began_it_may_begin_again_there(storage: Storage) -> None:
+    """Seed 1353289 with --deletions."""
+    bob, again = Author("bob", 1, DM), Author("bob", 1, DM)
+    storage.commit([request(bob), Change(deleted=[DM]), request(again)])
+    assert facts_of(storage, again).seq == 2 and [one.id for one in storage.load([]).conversations] == [DM]
+
+
 def test_a_text_of_a_deleted_conversation_is_in_no_file(path: Path) -> None:
     storage = SqlStorage(sqlite_url(path))
     bob = Author("bob", 1, DM)
