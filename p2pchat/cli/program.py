@@ -34,7 +34,7 @@ from p2pchat.commands.exit_codes import UsageError
 COMMANDS = {
     "demo": ("demo:demo", "the tour: real peers, a kill, a restart, receipts"),
     "send": ("send:send", "send one message, or each line of a pipe"),
-    "get": ("get:get", "save the files of a message"),
+    "get": ("files:get", "save the files of a message"),
     "tail": ("history:tail", "follow what is said"),
     "history": ("history:history", "print what was said, oldest first"),
     "delete": ("history:delete", "delete what is stored here of a conversation"),

@@ -1,7 +1,7 @@
 """Contacts of a local user: the users it knows, ignores, blocks and accepts; its own name, presence and receipts.
 
 The core decides what a choice means: core/contacts.py for ignored and blocked users, core/sync/message_requests.py for
-conversations that wait, core/receipts/read_receipts.py.
+conversations that wait, core/receipts/read_and_taken_marks.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from p2pchat.core.changes import META_IGNORED, Change
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
+from p2pchat.core.groups.group_requests import CHOICES
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import (
     NameKept,
@@ -26,7 +27,6 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
 from p2pchat.core.sync.append import check_text
-from p2pchat.core.sync.request_places import CHOICES
 from p2pchat.messaging.conversations import MessageRequest
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, whois

@@ -1,8 +1,8 @@
 """Unread messages of a local user, and the cursors behind them: of each consumer, and of what was marked as read.
 
 A place is the number of an entry in the order in which entries were shown here. Feed in subscription.py stores the
-places. Marks of single logs come from the core, also those that other peers of the user made
-(core/receipts/read_receipts.py), and those of what its programs took there (core/receipts/taken_marks.py).
+places. Marks of single logs come from the core, also those that other peers of the user made, and those of what its
+programs took there (core/receipts/read_and_taken_marks.py).
 """
 
 from __future__ import annotations

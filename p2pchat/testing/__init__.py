@@ -3,8 +3,8 @@
     from p2pchat.testing import mesh, Simulation
 
 The pytest fixture `p2pchat_mesh` (pytest_plugin.py) returns a factory: `net = await p2pchat_mesh("ada", "bob")`. The
-page docs/testing.md has examples. meshes.py and pipes.py run real peers over in-memory pipes; process_mesh.py runs them
-as processes; checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and invariants/
+page docs/testing.md has examples. meshes.py runs real peers over in-memory pipes; process_mesh.py runs them as
+processes; checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and invariants/
 checks them. Names are loaded on first use. No module here has the name of a public function, because importing it would
 hide that function.
 """

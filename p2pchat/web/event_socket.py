@@ -8,7 +8,7 @@ as the account's user. There are four more commands:
     {"do":"unread","to":"bob"}     an `answer` with the first unread message of a conversation
     {"do":"active","on":false}     nobody is looking at this connection, so others see it as idle
 
-`send` has `files`: uploads of the account (uploads.py), by id.
+`send` has `files`: uploads of the account (account_files.py), by id.
 
 Commands about the peer itself (connect, forget, allow, quit) do not exist here, and none takes a path. `?since=ID`
 first replays what followed that message, with nothing lost or repeated. A command that terminals have too belongs into

@@ -16,19 +16,17 @@ from starlette.types import Scope
 from p2pchat import Delivered, Link, Message, PeerClosed, Read, Sent, StorageError, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
+from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.catch_up import REPEATED, Separations, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
-from p2pchat.web.file_fetches import Fetches
-from p2pchat.web.file_links import FileLinks
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots, network_of
 from p2pchat.web.receivers import Receivers
-from p2pchat.web.uploads import Uploads
 
 _log = logging.getLogger("p2pchat.web")
 

@@ -9,7 +9,7 @@ import pytest
 from p2pchat import DeliveryTimeout, Left, Link, P2PChatError, PortInUse
 from p2pchat.config import Settings
 from p2pchat.testing import Mesh, mesh
-from p2pchat.testing.pipes import PipeNetwork, pipe
+from p2pchat.testing.meshes import PipeNetwork, pipe
 from p2pchat.testing.pytest_plugin import p2pchat_mesh as plugin_fixture
 
 p2pchat_mesh = plugin_fixture  # for pytest without the entry point of an installed package

@@ -14,10 +14,9 @@ import pytest
 from p2pchat import Message, Settings, TCPPeer
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.web import Pace, WebSettings, create_app
+from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
 from p2pchat.web.event_socket import COMMANDS
-from p2pchat.web.file_links import LINK_SECONDS, FileLinks
 from p2pchat.web.files import disposition, range_of
-from p2pchat.web.uploads import KEPT_FOR, MAX_KEPT, Uploads
 from tests.deadlines import within
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening, serving

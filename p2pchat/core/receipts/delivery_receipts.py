@@ -2,8 +2,8 @@
 
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
-on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and in the
-room a peer, for all users on its roster (rosters.py). A lost acknowledgement is repeated by anti_entropy.py.
+on it. AckTracker keeps the positions of their holders; read_and_taken_marks.py uses it too. A holder is a member, and
+in the room a peer, for all users on its roster (rosters.py). A lost acknowledgement is repeated by anti_entropy.py.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ undo, they are sent to the peers concerned: at most every read_told_every to eac
 are kept here, each once. Each digest is accompanied by the sum of all marks for that link. A peer that has received
 other marks asks, and is sent all of them.
 
-There are two kinds, with frames and tables of their own: what a user has read (read_receipts.py), and what its programs
-have taken (taken_marks.py).
+There are two kinds, with frames and tables of their own (read_and_taken_marks.py): what a user has read, and what its
+programs have taken.
 
 Source: docs/protocol.md, "Receipts and presence".
 """

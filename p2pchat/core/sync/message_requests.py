@@ -4,8 +4,8 @@ An unknown user is one whom the hosted user did not choose (contacts.py). Anybod
 places for their conversations are few: each hosted user has a number of them, shared by the peers that bring them
 (shares.py). They never count against the hosted user. A newcomer takes the place of the newest conversation of the peer
 that holds most places, or else of the oldest one whose peer is not linked any more, of the network from which most of
-those came: so one party with many keys takes the places of its own (request_places.py). A conversation without a place
-is forgotten. It is opened again when its peer mentions it while there is room.
+those came: so one party with many keys takes the places of its own (make_room). A conversation without a place is
+forgotten. It is opened again when its peer mentions it while there is room.
 
 The first few conversations of each peer come *straight*: their messages are shown like all others. Further ones *wait*:
 what is written there is stored and acknowledged, and gets no place among what is shown (causal_order.py), so no reader
@@ -27,13 +27,12 @@ from functools import partial
 
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import Counted, RequestBegun
-from p2pchat.core.groups.group_requests import GroupRequests
+from p2pchat.core.groups.group_requests import FEW, KNOWN, GroupRequests, make_room, source_line
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.node_context import Context, HostedIdentities
 from p2pchat.core.shares import Shares, TokenBucket
 from p2pchat.core.sync.conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.request_places import FEW, KNOWN, make_room, source_line
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 REQUEST = "request:"  # in meta, before the id of a conversation: a line of `Request`

@@ -40,8 +40,7 @@ from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.presence import PresenceInvariants
 from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
-from p2pchat.testing.invariants.receipts import ReceiptInvariants
-from p2pchat.testing.invariants.taken import TakenInvariants
+from p2pchat.testing.invariants.receipts import ReceiptInvariants, TakenInvariants
 from p2pchat.testing.invariants.unknown_and_blocked_users import BlockInvariants, RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 

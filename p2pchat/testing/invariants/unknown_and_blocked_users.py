@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Commit, Effect, LinkChanged, PresenceChanged, UserJoined
+from p2pchat.core.groups.group_requests import CHOICES
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.message_requests import stored_requests
-from p2pchat.core.sync.request_places import CHOICES
 from p2pchat.protocol import Bye, ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault

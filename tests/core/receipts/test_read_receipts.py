@@ -11,7 +11,7 @@ from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts import read_receipts
+from p2pchat.core.receipts import read_and_taken_marks
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
 from p2pchat.core.sync.anti_entropy import FIRST_ID
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED
@@ -311,7 +311,7 @@ def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
 
 def test_unknown_peers_share_what_is_remembered_of_their_read_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     """192 links of one member could have 20,000 marks kept each."""
-    monkeypatch.setattr(read_receipts, "MAX_ANNOUNCED_UNKNOWN", 600)
+    monkeypatch.setattr(read_and_taken_marks, "MAX_ANNOUNCED_UNKNOWN", 600)
     ada = World().peer("ada")
     ada.say("one")
     liars = [ada.far(name) for name in ("eve", "cyd", "dan")]

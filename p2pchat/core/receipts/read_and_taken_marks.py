@@ -1,4 +1,4 @@
-"""Read receipts: what hosted users have read, and what others have read of their messages.
+"""Read marks and taken marks: how far users have read messages, and how far programs of hosted users have taken them.
 
 When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. It goes to
 the writer's peers and the reader's other peers (mark_exchange.py).
@@ -6,7 +6,9 @@ the writer's peers and the reader's other peers (mark_exchange.py).
 A read mark that another peer announces counts only as far as the message is known to be delivered. A user may turn read
 receipts off, in both directions.
 
-Source: docs/protocol.md, "Receipts and presence".
+A taken mark tells the other hosts of a user what its programs were given already.
+
+Source: docs/protocol.md, "Receipts and presence", "Taken marks".
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from itertools import starmap
 
 from p2pchat.core.changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
-from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
+from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.receipts.delivery_receipts import (
     AckKey,
@@ -34,7 +36,7 @@ from p2pchat.core.stored_facts import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Mark, ReadFrame, UserId
+from p2pchat.protocol import Mark, ReadFrame, TakenFrame, UserId
 
 MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
 
@@ -355,3 +357,56 @@ class ReceiptPrivacy:
     @property
     def text(self) -> str:
         return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())
+
+
+# ---- taken marks
+#
+# A user of several gateways has its sessions now at one of them and now at another. What was taken at one of them
+# counts at all. Only peers that host the same user hear of it (mark_exchange.py), and only they are believed: a peer
+# may announce marks of nobody else. A mark only rises. One that another host announced may be ahead of what is here:
+# what comes later was taken there already.
+
+MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB
+
+
+class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
+    """The taken marks of hosted users."""
+
+    frame = TakenFrame
+    differs = "taken_sum_differs"
+
+    @property
+    def _changed(self) -> list[ReadMark]:
+        return self._ctx.change.taken
+
+    def _may_tell(self, mark: MarkedTaken, writer: UserId) -> bool:
+        return writer != mark.user
+
+    def _named_by(self, mark: MarkedTaken) -> Iterable[tuple[LogId, int]]:
+        return ()
+
+    def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
+        return self._sync.presence.hosts.get(reader, ())
+
+    def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
+        return self._sync.shares(remote, conversation)
+
+    def _marks_for(self, remote: RemoteState) -> MarksByReader:
+        every = self._sync.conversations.by_id
+        readers = remote.link.users.keys()
+        return self._positions.marks_for(
+            readers, frozenset(), lambda id: id in every and self._tells(remote, every[id])
+        )
+
+    def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
+        return (mark for mark in self._positions.all() if mark.reader in remote.link.users)
+
+    def _max_announced(self, remote: RemoteState) -> int:
+        return MAX_ANNOUNCED_TAKEN
+
+    def _concerns(self, reader: UserId, ref: str) -> bool:
+        return reader in self._sync.hosted
+
+    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
+        if pair[1] in self._sync.hosted:
+            self._adopt_mark(remote, pair, ref, seq)
