@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Kind = Literal["delivered", "read"]
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
 MAX_WITH_FILES = 10_000  # messages whose attachments are remembered; a guess: 5 MiB
+FEW_MEMBERS = 2  # of a direct conversation; a gateway's users have thousands of these
 MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand members read at once; a guess
 
 
@@ -531,6 +532,8 @@ class ReceiptTracker:
         self.taken: dict[UserId, int] = {}
         self.taken_before: dict[UserId, int] = {}
         self._logs: dict[LogId, _LogReceipts] = {}
+        self._of_few: dict[UserId, dict[LogId, None]] = {}  # logs with entries for a few members, by each of these
+        self._of_many: dict[LogId, None] = {}  # logs with entries for more
         self._files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}  # of messages asked about or sent in this run
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._driver: Driver | None = None
@@ -553,9 +556,10 @@ class ReceiptTracker:
 
     def deliver_when_taken(self, user: UserId, place: int) -> None:
         """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
-        for log, receipts in self._logs.items():
-            if log.conversation != self._room():
-                receipts.deliver_here(user, was_hosted=True)
+        room = self._room()
+        for log in self._logs_for(user):
+            if log.conversation != room:
+                self._logs[log].deliver_here(user, was_hosted=True)
         self.taken[user] = self.taken_before[user] = place
 
     def take(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
@@ -575,15 +579,19 @@ class ReceiptTracker:
 
     def hosted(self, user: UserId) -> None:
         """Count messages already written here as delivered to a user who is hosted from now on."""
-        for log in self._logs.values():
-            log.deliver_here(user)
+        for log in self._logs_for(user):
+            self._logs[log].deliver_here(user)
 
     def unhosted(self, user: UserId) -> None:
         """Keep messages as delivered to a user who is no longer hosted."""
-        for log, receipts in self._logs.items():
+        for log in self._logs_for(user):
             if not self.takes(log, user):
-                receipts.deliver_here(user, was_hosted=True)
+                self._logs[log].deliver_here(user, was_hosted=True)
         self.taken.pop(user, None)
+
+    def _logs_for(self, user: UserId) -> Iterable[LogId]:
+        """Return the logs in which entries of this run may wait for a user, and few others."""
+        return {**self._of_few.get(user, {}), **self._of_many}
 
     def _is_here(self, log: LogId, member: UserId) -> bool:
         """Return whether a member has each message of a log when it is written."""
@@ -604,6 +612,11 @@ class ReceiptTracker:
             here: The members who have the entries already, as users of this peer.
         """
         receipts = self._of(log)
+        if len(of) > FEW_MEMBERS:
+            self._of_many[log] = None
+        else:
+            for member in of:
+                self._of_few.setdefault(member, {})[log] = None
         if is_message and self.taken and log.conversation != self._room():
             here = tuple(member for member in here if not self.takes(log, member))
         if not here:

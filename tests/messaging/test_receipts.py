@@ -39,6 +39,20 @@ def test_each_member_raises_the_count_of_each_message() -> None:
     assert tracker.delivered(ROOM, 1, 6, BOB) == []  # positions only advance
 
 
+def test_a_user_who_comes_gets_what_waits_and_no_other_log_is_looked_at() -> None:
+    """A gateway's users write in thousands of conversations, and hundreds of users may come at once."""
+    tracker = ReceiptTracker()
+    bobs, cyds, both = (ROOM._replace(conversation=letter * 64) for letter in "123")
+    tracker.add(bobs, 1, 1, (BOB,))
+    tracker.add(cyds, 1, 1, (CYD,))
+    tracker.add(both, 1, 1, (ADA, BOB, CYD))
+    tracker.hosted(CYD)
+    assert [tracker.holders(log, 1) for log in (bobs, cyds, both)] == [[], [CYD], [CYD]]
+    assert {*tracker._logs_for(CYD)} == {cyds, both}
+    tracker.unhosted(BOB)
+    assert [tracker.holders(log, 1) for log in (bobs, cyds, both)] == [[BOB], [CYD], [CYD, BOB]]
+
+
 def test_cached_counts_equal_fresh_ones() -> None:
     chance = Random(7)
     members = tuple(f"{n:02}" for n in range(12))
