@@ -40,7 +40,7 @@ from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirect
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.contract import ReleasedEntry, SortKey, Storage
+from p2pchat.storage.contract import PROFILE_BEGINS, ReleasedEntry, SortKey, Storage
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
@@ -267,7 +267,10 @@ class Viewer:
         return posts
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
-        entry = decode_entry(shown.raw)
+        raw = shown.raw
+        if raw.startswith(PROFILE_BEGINS) and raw.count('"k"') == 1 and "\\" not in raw:  # not named anew behind it
+            return False  # hundreds of users who come to a room begin with theirs
+        entry = decode_entry(raw)
         return entry.k not in NOT_SHOWN and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:

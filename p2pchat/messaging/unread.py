@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import MarkedRead
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
 
 READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
+HIDDEN_AT_ONCE = 64  # entries read at once behind a page of which most are no messages; the longest take 4 MiB. A guess
 UNREAD_AT_ONCE = 50  # unread messages; the longest take 6 MiB
 UNREAD_PAGES = 200  # of them: a fifth of a second
 
@@ -77,15 +79,16 @@ class UserCursors:
             place = await disk.read(partial(_place_before, disk.storage, newest, micros_of(after)))
         else:
             place = self.of(consumer) if after is None else after.place
+        found, size = list[ReleasedEntry](), limit
         while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
             keys = asked()
-            page = await disk.read(partial(disk.storage.places, place, limit, keys))
+            page = await disk.read(partial(disk.storage.places, place, size, keys))
             if page and not set(keys).issuperset(asked()):
                 continue  # one began meanwhile: its first message may be before the last one of this page
-            found = list(filter(user._is_shown, page))
-            if found or len(page) < limit:
+            found += islice(filter(user._is_shown, page), limit - len(found))
+            if 2 * len(found) >= limit or len(page) < size:
                 return user._posts(found)
-            place = page[-1].place
+            place, size = page[-1].place, max(limit, HIDDEN_AT_ONCE)
 
     # ---- marks
 

@@ -6,11 +6,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from p2pchat import Receipt, Settings, TCPPeer, UnknownName, open_history
 from p2pchat.messaging import search
+from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
 
 
@@ -154,6 +156,33 @@ async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> Non
     assert await bob.released(newest) == []
     with pytest.raises(ValueError, match="1 message or more"):
         await bob.released(limit=0)
+
+
+async def test_pages_of_released_leave_out_what_is_no_message_at_little_cost(
+    net: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob, _ = net.peers
+    await ada.broadcast("first")
+    for number in range(100):
+        await ada.rename(f"ada{number}")
+    said = [f"message {number}" for number in range(10)]
+    for text in said:
+        await ada.broadcast(text)
+    await net.settle()
+    first = (await bob.released(kinds=("room",), limit=1))[0]
+    storage, reads = bob._driver.disk.storage, [0]
+    places = storage.places
+
+    def count(*words: Any) -> list[ReleasedEntry]:
+        reads[0] += 1
+        return places(*words)
+
+    monkeypatch.setattr(storage, "places", count)
+    pages, last = [], first
+    while page := await bob.released(last, kinds=("room",), limit=4):
+        pages.append([post.text for post in page])
+        last = page[-1]
+    assert (pages, reads[0]) == ([said[:4], said[4:8], said[8:]], 6)
 
 
 async def test_released_misses_no_conversation_that_begins_while_it_reads(tmp_path: Path) -> None:
