@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from p2pchat import HostedUser, Link, Message, Sent, TCPPeer, UnknownName
 from p2pchat.web.accounts import DELIVERY_CONSUMER
@@ -28,6 +29,8 @@ PAGE = 16  # messages read at once; the longest take 2 MiB until a client has ta
 REPEATED = timedelta(minutes=5)  # as far as clocks may differ, and more than two linked gateways are ever apart
 REPEATED_UNKNOWN = timedelta(hours=1)  # a message not here, of a log not here: both are new; a guess
 ON_ITS_WAY = 3.0  # seconds for a message named by a client that another gateway sent it; it waits no longer
+MAX_SHARED = 1024  # frames kept while sessions catch up, each of at most MAX_SHARED_TEXT characters: 4 MiB; guesses
+MAX_SHARED_TEXT = 4096
 MAX_PEERS = 1024  # remembered that are not linked now; those that came first are forgotten first
 MAX_OF_PEER = 32  # separations remembered of one peer; a guess: some 100 bytes each
 LOOKED_BACK = timedelta(seconds=10)  # first, for what was shown last, and then twice as far again and again; a guess
@@ -36,6 +39,7 @@ NEVER_ENDED = datetime.max.replace(tzinfo=UTC)
 Separation = tuple[datetime, datetime]  # from, to
 
 Post = Message | Sent
+T = TypeVar("T")
 
 
 class CatchUp:
@@ -202,6 +206,41 @@ class CatchUp:
                 self._send(self._first_live)
             await self.after(self._first_live)
         return count
+
+
+class SharedFrames:
+    """Frames of the room's messages for sessions that catch up at the same time, each made once.
+
+    When a gateway ends, hundreds of sessions come and are sent the same minutes of the room. Nothing is kept longer.
+    """
+
+    def __init__(self) -> None:
+        self._frames: dict[Hashable, Any] = {}
+        self._sessions = 0
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep frames during this block, in which one session catches up."""
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+            if not self._sessions:
+                self._frames.clear()
+
+    def of(self, post: Post, make: Callable[[Post], T]) -> T:
+        """Return `make(post)`, perhaps as made for another user; `make` is one function for each form."""
+        is_same_for_all = isinstance(post, Message) and post.conversation.kind == "room"
+        if not is_same_for_all or post.edited or post.deleted or not self._sessions or len(post.text) > MAX_SHARED_TEXT:
+            return make(post)
+        key = make, post.place, post.log, post.seq, post.sender.label
+        found: T | None = self._frames.get(key)
+        if found is None:
+            found = self._frames[key] = make(post)
+            if len(self._frames) > MAX_SHARED:
+                del self._frames[next(iter(self._frames))]
+        return found
 
 
 class Separations:

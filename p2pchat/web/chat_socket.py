@@ -240,7 +240,7 @@ class ChatSession(WebSocketSession):
         await self.queue.drained()
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(_message_frame(post), post, bounded=False)
+        self.queue.put(self.gateway.shared_frames.of(post, _message_frame), post, bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event = envelope.event

@@ -18,7 +18,7 @@ from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.catch_up import REPEATED, Separations, name_of
+from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.errors import WebError
@@ -53,6 +53,7 @@ class Gateway:
         metrics: The metrics for Prometheus.
         write_locks: Locks that keep the messages of one account in order, by user key.
         separations: When other peers were not linked.
+        shared_frames: The frames that several sessions are sent as they catch up.
         is_one_of_several: Its accounts may have sessions at other gateways, too, as those of a cluster.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
@@ -86,6 +87,7 @@ class Gateway:
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
         self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
         self.separations: Separations = Separations(peer, REPEATED)
+        self.shared_frames: SharedFrames = SharedFrames()
         self._keeping: set[asyncio.Task[None]] = set()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None

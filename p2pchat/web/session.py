@@ -109,7 +109,8 @@ class ClientSession(ABC):
             self.on_named(start)
         async with self.gateway.answers.hold(self.account.key, bounded=False):  # pages of long texts, as of an answer
             if start is not None:
-                return await self.catch_up.after(start)
+                with self.gateway.shared_frames.in_use():
+                    return await self.catch_up.after(start)
             count = await self.catch_up.waiting()
         self.gateway.audit_handed_over(self.account, kind, count)
         return count

@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from p2pchat import Settings
-from p2pchat.web import Pace, WebSettings
+from p2pchat import Message, Sent, Settings
+from p2pchat.web import Pace, WebSettings, chat_socket
 from tests.web.chat_client import WITHIN, Chatter, chatting, drop, opened, until
 from tests.web.conftest import Served
 from tests.web.websocket_client import connect
@@ -173,6 +173,40 @@ async def test_a_client_back_with_since_misses_nothing_and_gets_nothing_twice(se
             heard = [(await bob.message())["id"] for _ in ids]
             assert resumed["user"] == "bob" and resumed["count"] >= 3
         assert heard == ids
+
+
+async def test_sessions_that_catch_up_at_once_share_the_frames_of_the_room(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def frame(post: Message | Sent) -> Any:
+        made.append(post.text)
+        return message_frame(post)
+
+    message_frame = chat_socket._message_frame
+    async with chatting(served, "ada") as ada, served.client("ada") as http:
+        for name in ("bob", "cyd"):
+            await served.register(name)
+        first = await ada.accepted("seen")
+        room = {text: await ada.accepted(text) for text in ("one", "wrong", "four")}
+        await ada.accepted("/dm bob two")
+        await ada.accepted("/dm cyd three")
+        monkeypatch.setattr(chat_socket, "_message_frame", frame)
+
+        async def missed(name: str) -> list[str]:
+            async with chatting(served, name, f"?since={first}") as chatter:
+                count = (await chatter.next("resumed"))["count"]
+                return [(await chatter.message())["content"] for _ in range(count)]
+
+        with served.gateway.shared_frames.in_use():
+            assert await missed("bob") == ["one", "wrong", "four", "two"]
+            assert (await http.patch(f"/messages/{room['wrong']}", json={"content": "right"})).is_success
+            assert await missed("cyd") == ["one", "right", "four", "three"]
+            assert await missed("ada") == ["one", "right", "four", "two", "three"]
+        assert await missed("bob") == ["one", "right", "four", "two"]
+    shared, own = ["one", "wrong", "four", "two", "right", "three"], ["one", "right", "four", "two", "three"]
+    assert made == [*shared, *own, "one", "right", "four", "two"]
 
 
 async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
