@@ -4,7 +4,8 @@ A program says up to where a user got in a conversation. Each writer then gets o
 was shown until there. Marks are committed at once. When they are durable, so that nobody is told what a kill could
 undo, they are sent to the peers concerned: at most every read_told_every to each. For a link that accepts no marks they
 are kept here, each once. Each digest is accompanied by the sum of all marks for that link. A peer that has received
-other marks asks, and is sent all of them.
+other marks asks, and is sent all of them. Of a reader that a peer hosts from now on, too, it is sent the taken marks at
+once: so users who come one after the other do not cost all marks each time.
 
 There are two kinds, with frames and tables of their own (read_and_taken_marks.py): what a user has read, and what its
 programs have taken.
@@ -270,6 +271,16 @@ class MarkExchange(ABC, Generic[F, M]):
         """Marks were removed: resend the full set; otherwise the peer sees a different sum and requests it."""
         for due in self._pending_for(conversation, writer, reader):
             due.all = True
+
+    def on_readers_announced(self, remote: RemoteState, readers: Iterable[UserId]) -> None:
+        """Have a remote that hosts these readers from now on sent their marks; its sum is to include them."""
+        if not remote.comparison.begun:
+            return  # the first comparison asks for all
+        marks = self._positions.of_readers({reader for reader in readers if reader in self._sync.hosted})
+        marks = [(log, reader) for log, reader in marks if log.conversation in self._sync.conversations.by_id]
+        if marks:
+            self._pending.setdefault(remote.link.id, PendingMarks()).marks.update(marks)
+            self.is_due = True
 
     def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingMarks]:
         """Yield the PendingMarks of each link concerned; the caller adds something to each."""

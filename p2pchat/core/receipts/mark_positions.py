@@ -140,11 +140,21 @@ class MarkPositions:
             marked = rows.keys() if pair[1] in readers else sorted(rows.keys() & writers)
             if not marked or not is_shared(pair[0]):
                 continue
-            logs = [LogId(pair[0], writer, run) for writer in marked for run in _seqs_of(rows[writer])]
-            refs = {ref_key(log.user, log.run): seq for log in logs if (seq := self.durable(log, pair[1]))}
+            refs = dict[str, int]()
+            for writer in marked:
+                for run, seq in _seqs_of(rows[writer]).items():
+                    if self._changing:  # mostly none
+                        seq = min(self._changing.get((LogId(pair[0], writer, run), pair[1]), (seq,)))
+                    if seq:
+                        refs[ref_key(writer, run)] = seq
             if refs:
                 marks[pair] = refs
         return marks
+
+    def of_readers(self, readers: AbstractSet[UserId]) -> list[tuple[LogId, UserId]]:
+        """Return the logs with marks of these readers."""
+        pairs = [pair for pair in self._marks if pair[1] in readers] if readers else ()
+        return [(log, reader) for conversation, reader in pairs for log in self.positions(conversation, reader)]
 
     def has_any(self, conversation: ConversationId, reader: UserId) -> bool:
         """Return whether there is any mark of a reader in a conversation."""

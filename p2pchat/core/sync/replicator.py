@@ -286,6 +286,7 @@ class Replicator:
         else:
             new = [user for user in users if user not in remote.comparison.known_users]
             self.context.forget_names(remote, new)  # it ignored or forgot these
+            self.taken_marks.on_readers_announced(remote, new)
             self.anti_entropy.begin_next(remote)
 
     def compare_all(self) -> None:

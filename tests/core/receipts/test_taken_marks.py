@@ -122,6 +122,22 @@ def test_a_user_hosted_anew_gets_the_marks_before_its_comparison_ends() -> None:
     assert taken(dan) == {"b1": 2}
 
 
+def test_of_a_user_hosted_anew_its_marks_alone_are_sent() -> None:
+    """All marks of a thousand users who come one after the other would be a thousand times as many."""
+    world, ada, dan, _ = two_hosts()
+    dan.put(UserUnhosted(CYD))
+    world.pass_time(1.0)
+    take(ada)
+    world.pass_time(60.0)
+    for gate in (ada, dan):
+        gate.effects.clear()
+    host(dan)
+    world.settle()
+    assert taken(dan) == {"b1": 2}
+    sent = [effect.frame for gate in (ada, dan) for effect in gate.effects if isinstance(effect, Send)]
+    assert not [frame for frame in sent if isinstance(frame, TakenFrame) and (frame.ask or frame.span)]
+
+
 def test_a_mark_that_comes_before_its_log_counts_once_the_log_comes() -> None:
     gate = World().peer("ada")
     host(gate)
