@@ -27,6 +27,9 @@ SLOW_ROWS = frozenset({"search", "receipts", "list", "latest"})
 # Calls that an answer counts besides, with or without rows. Measured: 18 and 9 ms for 2,000 messages.
 CALLS_BESIDE = {"search": 10, "unread": 5}
 DELIVERIES_A_CALL = 100  # events given to sessions that take as long. Measured: 20 us for a message at `/chat`
+# What the site of an account pays of its work. Behind one address may be an office that comes back after a restart.
+# With this part one address takes up to 40% of a core. A guess.
+SITE_PART = 0.5
 MAX_WAITING = 128  # calls of one account that wait for its slots; a guess: the pictures that a browser asks for at once
 
 
@@ -186,7 +189,7 @@ class RateLimits:
         """Charge work already done as so many calls."""
         self.calls.charge(key, calls)
         if site := self.sites.get(key):
-            self.addresses.charge(site, calls)
+            self.addresses.charge(site, calls * SITE_PART)
 
     async def page_replayed(self, key: str, rows: int) -> None:
         """Charge a page of missed messages, and wait until the account and its site may have the next one."""
