@@ -225,10 +225,15 @@ class ContentInvariants:
         for root, data in self._sent.items():
             is_known = other.node.peer in peer.node.sync.file_receipts.holders(root)
             is_there = other.content.store.is_whole(root, len(data))
-            if is_known and not is_there:
+            if is_known and not is_there and self._may_ask(peer, other, root):
                 yield Fault("held", f"takes {other.name} to have {root[:8]}, and it has it not", peer.name)
             elif is_there and not is_known and self._is_shared(peer, other, root):
                 yield Fault("held", f"does not know that {other.name} has {root[:8]}", peer.name)
+
+    def _may_ask(self, peer: SimPeer, other: SimPeer, root: str) -> bool:
+        """Return whether a peer has a message that names it, of a conversation that both are in; else it never asks."""
+        found = peer.disk.storage.referring([root]).get(root, [])
+        return any(self._invariants.concerns(peer, log) and self._invariants.concerns(other, log) for log, _ in found)
 
     def _is_shared(self, peer: SimPeer, other: SimPeer, root: str) -> bool:
         """Return whether both have a message that names it, of a conversation that both are in."""

@@ -13,7 +13,8 @@ import pytest
 
 from p2pchat.core.changes import Address, Change
 from p2pchat.core.effects import Commit
-from p2pchat.core.inputs import ImportRequest
+from p2pchat.core.groups.state import talk_id
+from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, ref_key
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
@@ -554,3 +555,28 @@ def test_an_edit_that_restores_a_deleted_message_need_not_bring_its_content() ->
     assert sim.settle()
     assert sim.check() == []
     assert ada.content.store.is_whole(file.root, file.size) and not bob.content.store.is_whole(file.root, file.size)
+
+
+def test_who_has_content_of_a_former_group_is_known_as_it_was() -> None:
+    """Its members share no conversation that names it, so nobody may ask or tell (seeds 1352629, 1353609, --files)."""
+    sim = Simulation(seed=28)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    assert ada.node is not None and ada.content is not None and bob.content is not None
+    ada.put(GroupCreateRequest(-1, ada.user, "of us", (bob.user,)))
+    sim.run(5)
+    (group,) = ada.node.groups
+    ada.content.attach([("a picture", b"as it is")], partial(ada.program.send_files, "look", talk_id(group), None))
+    sim.run(10)
+    [(_, _, file)] = sim.invariants.content.all_named
+    assert bob.content.store.is_whole(file.root, file.size)
+    ada.put(GroupChangeRequest(-2, ada.user, group, remove=(bob.user,)))
+    sim.run(5)
+    bob.crash()
+    bob.start(ada.endpoint)
+    sim.run(10)
+    assert bob.content is not None
+    bob.content.delete(file.root)
+    assert sim.settle()
+    assert ada.node.sync.file_receipts.holders(file.root) and not bob.content.store.is_whole(file.root, file.size)
+    assert sim.check() == []
