@@ -354,7 +354,7 @@ class TCPPeer(NamedUser):
             StorageError: It cannot be removed. PeerClosed: The peer is not running.
         """
         driver = self._require_running()
-        size = (await driver.content.run(lambda store: store.sizes())).get(root, 0)
+        size = (await driver.content.run(lambda store: store.sizes([root]))).get(root, 0)
         await driver.removal.forget([root])
         return size
 

@@ -443,22 +443,26 @@ class ContentStore:
             for name in (root, f"{root}.part", f"{root}.had"):
                 self._files.remove(name)
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes on the disk by root, partial content and records included."""
+    def roots(self) -> list[str]:
+        """Return the roots of all that is here, of partial content too."""
+        with _translated():
+            found = dict.fromkeys(name.partition(".")[0] for name in self._files.names())
+        return [root for root in found if len(root) == 2 * LEAF_BYTES]  # another one is being written by this machine
+
+    def sizes(self, roots: Iterable[str]) -> dict[str, int]:
+        """Return the bytes on the disk by root, partial content and records included; of what is here."""
         taken: dict[str, int] = {}
         with _translated():
-            for name in self._files.names():
-                root = name.partition(".")[0]
-                if len(root) == 2 * LEAF_BYTES:  # another one is being written by this machine
-                    taken[root] = taken.get(root, 0) + (self._files.size(name) or 0)
+            for root in roots:
+                found = [self._files.size(name) for name in (root, f"{root}.part", f"{root}.had")]
+                if any(size is not None for size in found):
+                    taken[root] = sum(size or 0 for size in found)
         return taken
 
     def begin_sweep(self) -> list[str]:
         """Return the roots of all that is here, and note from now on what is kept or asked for."""
         self._used = set()
-        with _translated():
-            found = dict.fromkeys(name.partition(".")[0] for name in self._files.names())
-        return [root for root in found if len(root) == 2 * LEAF_BYTES]
+        return self.roots()
 
     def sweep(self, roots: Iterable[str], *, is_last: bool = True) -> list[str]:
         """End a sweep: delete those that were not kept or asked for since it began, and return them.

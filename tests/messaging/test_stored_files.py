@@ -35,6 +35,17 @@ async def test_files_are_listed_with_what_they_take_and_the_messages_that_name_t
         assert large.came_at == large.attachments[0].message.received_at
 
 
+async def test_many_files_are_read_in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.messaging.stored_files.FILES_AT_ONCE", 2)
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        for index in range(5):
+            await ada.send(ada.room, "", files=[(f"{index}", bytes([index]) * (1000 + index))])
+        await ada.send(ada.room, "", files=[("0 again", bytes(1000))])
+        found = [(file.name, file.size_bytes, file.messages) for file in await ada.stored_files()]
+        assert found == [("4", 1004, 1), ("3", 1003, 1), ("2", 1002, 1), ("1", 1001, 1), ("0 again", 1000, 2)]
+        assert await ada.forget_file((await ada.stored_files())[0].root) == 1004
+
+
 async def test_the_oldest_go_until_the_rest_fits(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         for index in range(4):

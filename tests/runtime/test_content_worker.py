@@ -131,7 +131,7 @@ async def test_who_waits_for_a_sync_that_fails_is_told(owner: Owner, monkeypatch
     assert await owner.answer() == ContentFailed(
         root_of(4, leaf_of(b"here")), "files cannot be kept: the disk is broken"
     )
-    assert await owner.worker.run(lambda store: store.sizes()) == {}
+    assert await owner.worker.run(lambda store: store.roots()) == []
 
 
 async def test_a_disk_that_fails_ends_the_download(tmp_path: Path) -> None:
