@@ -37,6 +37,7 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
+from p2pchat.core.log import forget_keys
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.protocol import AnyFrame
@@ -477,4 +478,5 @@ def _return_memory() -> None:
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
+            forget_keys()
             trim(0)
