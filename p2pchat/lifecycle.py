@@ -355,7 +355,7 @@ class PeerLifecycle:
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
         self.people.learn([(me, self.name)])
         self.people.set_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
-        self.feed.load(stored, self.dispatcher.is_reading_messages)
+        self.feed.load(stored, self.dispatcher.is_reading_messages, self.dispatcher.read_to)
         self.feed.count_readers = self.dispatcher.count_readers
 
     def _make_driver(

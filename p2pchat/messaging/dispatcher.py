@@ -104,6 +104,10 @@ class EventDispatcher:
         """Return whether any subscription reads messages."""
         return any(reader.reads_messages for reader in self.readers)
 
+    def read_to(self) -> int:
+        """Return the place up to which all subscriptions have read messages."""
+        return min((reader.read_to for reader in self.readers if reader.reads_messages), default=0)
+
     async def drain(self, closer: asyncio.Task[Any] | None) -> None:
         """Return no more messages, and give programs a moment to acknowledge those they handle; see handled."""
         readers = list(self.readers)

@@ -107,6 +107,11 @@ class Subscription:
         """True if it reads messages, and not only live events."""
         return bool(self._posts) and not self.closed
 
+    @property
+    def read_to(self) -> int:
+        """The place up to which entries were read; 0 before the peer runs."""
+        return self._read
+
     def begin(self, place: int) -> None:
         """Begin behind a place: the peer runs."""
         self._positioned = True
@@ -435,10 +440,15 @@ class Feed:
         self._driver: Driver | None = None
         self._offsets: dict[str, int] = {}  # the last place that each consumer acknowledged
 
-    def load(self, stored: Stored, is_reading: Callable[[], bool]) -> None:
-        """Load the places of consumers; `is_reading` returns whether messages need to be kept in memory."""
+    def load(self, stored: Stored, is_reading: Callable[[], bool], read_to: Callable[[], int]) -> None:
+        """Load the places of consumers.
+
+        Args:
+            is_reading: Returns whether messages need to be kept in memory.
+            read_to: Returns the place up to which they need not.
+        """
         self.start = stored.next_place - 1
-        self.recent = RecentEntries(self.start, is_reading)
+        self.recent = RecentEntries(self.start, is_reading, read_to)
         self._offsets = dict(stored.consumers)
 
     def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:

@@ -19,6 +19,7 @@ from p2pchat.protocol import ConversationId
 # with that must find them here.
 MAX_ENTRIES = 16_384
 MAX_BYTES = 4 * 1024 * 1024  # of memory, so 8192 entries of 200 characters
+READ_BYTES = 256 * 1024  # above it, what all readers have read is dropped; a guess
 SPAN_BYTES = 400  # of memory besides its entries: measured, with the log and its user
 ENTRY_BYTES = 250  # of memory besides its text: measured
 MAX_EDITED_LOGS = 1000  # a guess
@@ -48,18 +49,23 @@ class RecentEntries:
     Attributes:
         newest: The last released place, in memory or not.
         wanted: Return whether any reader is open. Nothing is kept while none is.
+        read_to: Return the place up to which all readers have read.
         edited: Numbers of entries that were edited, deleted or reacted to since this process began, by conversation and
             log. The spans here do not show that. The oldest logs are forgotten: their entries have long left here.
     """
 
-    def __init__(self, newest: int, wanted: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, newest: int, wanted: Callable[[], bool] = lambda: True, read_to: Callable[[], int] = lambda: 0
+    ) -> None:
         self.newest: int = newest
         self.wanted = wanted
+        self.read_to = read_to
         self.edited: dict[tuple[ConversationId, str], set[int]] = {}
         self._spans: list[EntrySpan] = []  # oldest first
         self._places: list[int] = []  # of their first entries
         self._entries = 0
         self._bytes = 0
+        self._most_bytes = READ_BYTES  # above it, readers are asked next
 
     def add(self, span: EntrySpan) -> None:
         """Add the entries that were released next."""
@@ -70,6 +76,8 @@ class RecentEntries:
         self._entries += len(span.entries)
         self._bytes += span.size_bytes
         self.newest = span.end - 1
+        if self._bytes > self._most_bytes:
+            self._drop_read()
         while len(self._spans) > 1 and (self._entries > MAX_ENTRIES or self._bytes > MAX_BYTES):
             self._drop_first()
 
@@ -98,6 +106,20 @@ class RecentEntries:
         del self._places[0]
         self._entries -= len(span.entries)
         self._bytes -= span.size_bytes
+
+    def _drop_read(self) -> None:
+        """Drop what all readers have read. There may be thousands of them: they are asked again when twice as much is
+        kept.
+        """
+        read_to, count = self.read_to(), 0
+        for span in self._spans:
+            if span.end - 1 > read_to:
+                break
+            count += 1
+            self._entries -= len(span.entries)
+            self._bytes -= span.size_bytes
+        del self._spans[:count], self._places[:count]
+        self._most_bytes = max(READ_BYTES, 2 * self._bytes)
 
     def _drop_all(self) -> None:
         self._spans.clear()

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.runtime.connections import Transport
 from p2pchat.runtime.driver import OutgoingFrames
-from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, EntrySpan, RecentEntries, spans_of
+from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, READ_BYTES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
 from p2pchat.runtime.turns import CommitsInFlight
 from p2pchat.server import Server
@@ -665,6 +666,25 @@ def test_recent_forgets_the_oldest_and_those_before_a_hole() -> None:
     assert recent.after(recent.newest - 1) is not None
     recent.skip(recent.newest + 5)
     assert recent.after(recent.newest - 1) is None
+
+
+def test_recent_drops_what_all_readers_have_read() -> None:
+    read_to, asked = [0], count()
+
+    def ask() -> int:
+        next(asked)
+        return read_to[0]
+
+    recent = RecentEntries(newest=0, read_to=ask)
+    for place in range(1, 8):
+        recent.add(run(place, 1, size=READ_BYTES // 4))
+    assert recent.after(0) is not None  # nobody has read it
+    read_to[0] = 6
+    for place in range(8, 12):
+        recent.add(run(place, 1, size=READ_BYTES // 4))
+    found = [recent.after(place) for place in range(11)]
+    assert [span and span.place for span in found] == [None] * 6 + [7, 8, 9, 10, 11]
+    assert (recent.newest, next(asked)) == (11, 2)  # asked again when twice as much was kept
 
 
 def test_a_stretch_is_cut_out_of_the_batches_just_committed() -> None:
