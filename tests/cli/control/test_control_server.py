@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -88,6 +89,30 @@ async def test_a_command_hears_how_far_large_files_are_copied(
         with pytest.raises(RequestRefused, match="at most 10 files, and these are 11"):
             await control.ask("send_files", to="bob", text="", paths=paths * 11)
     assert [post.id for post in await bob.history("ada")] == [sent["id"]]
+
+
+async def test_a_client_that_ends_its_output_leaves_no_large_file_unsent(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", 4_000_000)
+    ada, _ = await serve("ada")
+    (home / "film").write_bytes(bytes(4 * 1024 * 1024))
+    go_on = threading.Event()
+    ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+    try:
+        async with talking(home / "ada") as control:
+            await control.send(do="send", text="film", files=[str(home / "film")])
+            await control.send(do="send", text="behind it")
+            await control.ask("who")
+            assert await ada.room.history() == []
+            control._writer.write_eof()
+            go_on.set()
+            async with within(60, "the end of the connection"):
+                while await control.next_line() is not None:
+                    pass
+    finally:
+        go_on.set()
+    assert [post.text for post in await ada.room.history()] == ["film", "behind it"]
 
 
 async def test_an_unexpected_error_is_answered_and_the_connection_goes_on(
