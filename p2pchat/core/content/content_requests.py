@@ -225,8 +225,8 @@ class ContentRequests:
                 self._note(batch.log, batch.first, batch.entries)
         for stretch in change.stretches if self._unshown else ():
             for seq in range(stretch.first, stretch.first + stretch.count):
-                for file in self._unshown.pop((stretch.log, seq), ()):
-                    self._request((stretch.log, seq), file)
+                if files := self._unshown.pop((stretch.log, seq), ()):
+                    self._request((stretch.log, seq), files)
 
     def _note(self, log: LogId, first: int, entries: Sequence[Entry]) -> None:
         """Note the attachments of entries of others."""
@@ -255,27 +255,29 @@ class ContentRequests:
         self.begin_next()
 
     def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
-        for file in files:
-            if file.size <= self._most:
-                self._request(source, file)
+        self._request(source, [file for file in files if file.size <= self._most])
 
-    def _request(self, source: Source, file: FileRef) -> None:
+    def _request(self, source: Source, files: Iterable[FileRef]) -> None:
+        """Request files of one message."""
         user = source[0].user
-        if file.root in self._forgotten:
-            return
-        known = self._requests.get(file.root)
-        if known is not None:
-            known.add_message(source)
-            return
-        request = ContentRequest(source, cost=min(max(file.size, LEAST_CHARGE), PIECE_BYTES))
-        if user not in self._sync.hosted and not self._sync.quota.is_allowed(user):
-            request.payer, request.charged = self._payer(user), max(file.size, LEAST_CHARGE)
-            if not self._has_room(request):
-                self._ctx.emit(Counted("content_quota"))
-                return
-            self._charge(request.payer, request.charged)
-        self._keep(file.root, request)
-        self._ordered[file.root] = None
+        is_charged = user not in self._sync.hosted and not self._sync.quota.is_allowed(user)
+        payer = self._payer(user) if is_charged else ""
+        for file in files:
+            if file.root in self._forgotten:
+                continue
+            known = self._requests.get(file.root)
+            if known is not None:
+                known.add_message(source)
+                continue
+            request = ContentRequest(source, cost=min(max(file.size, LEAST_CHARGE), PIECE_BYTES))
+            if payer:
+                request.payer, request.charged = payer, max(file.size, LEAST_CHARGE)
+                if not self._has_room(request):
+                    self._ctx.emit(Counted("content_quota"))
+                    continue
+                self._charge(payer, request.charged)
+            self._keep(file.root, request)
+            self._ordered[file.root] = None
 
     def _wait(self, root: str) -> None:
         """Have a request wait for its turn, or forget it without a place."""

@@ -212,7 +212,8 @@ class Transfers:
         size = download.file.size
         download.missing = {*missing}
         download.needed = deque(missing)
-        if len(self._sharing(download)) > FEW_GIVERS:  # each member gets other pieces first, to give them to the rest
+        if len(missing) > 1 and len(self._sharing(download)) > FEW_GIVERS:
+            # Each member gets other pieces first, to give them to the rest.
             download.needed.rotate(int(self._ctx.me[:8], 16) % max(1, len(missing)))
         download.stored = size - sum(piece_size(size, index) for index in missing)
         if missing:

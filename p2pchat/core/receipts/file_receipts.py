@@ -119,7 +119,7 @@ class FileReceipts:
         named, self._named = self._named, ()
         stored, self._stored = self._stored, ()
         for root, log, seq in named:
-            self._note(root, (log, seq))
+            self._note(root, (log, seq), self._line_of(log.user))
         for holder in stored:
             if holder.root in self._sources:
                 self._holders.setdefault(holder.root, set()).add(holder.peer)
@@ -163,17 +163,19 @@ class FileReceipts:
 
     def _on_named(self, log: LogId, seq: int, files: Iterable[FileRef]) -> None:
         conversation = self._sync.conversations.by_id.get(log.conversation)
+        line = self._line_of(log.user)
+        remotes = () if conversation is None else self._sync.remotes_sharing(conversation)
         for root in dict.fromkeys(file.root for file in files):
             self._check_untold(root)  # perhaps nobody could be told of it before
-            if conversation is not None and self._note(root, (log, seq)):
-                for remote in self._sync.remotes_sharing(conversation):
+            if conversation is not None and self._note(root, (log, seq), line):
+                for remote in remotes:
                     self._ask(remote, root)
 
-    def _note(self, root: str, source: Source) -> bool:
+    def _note(self, root: str, source: Source, line: Line) -> bool:
         """Note a message that names some content. Return False if there is no room for it."""
-        if root not in self._sources and not self._make_room(root, source[0].user):
+        if root not in self._sources and not self._make_room(root, line):
             return False
-        if not self._line_of(source[0].user):
+        if not line:
             self._of_unknown.remove(root)  # a known user names it too
         sources = self._sources.setdefault(root, [])
         if source not in sources:
@@ -183,8 +185,7 @@ class FileReceipts:
                 self._leave(root, sources.pop(0)[0].conversation)
         return True
 
-    def _make_room(self, root: str, writer: UserId) -> bool:
-        line = self._line_of(writer)
+    def _make_room(self, root: str, line: Line) -> bool:
         if line and not self._of_unknown.make_room(line, self._forget):
             self._ctx.emit(Counted("file_receipts_full"))
             return False

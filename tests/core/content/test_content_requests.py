@@ -9,6 +9,7 @@ from p2pchat.core.changes import DiskLevel
 from p2pchat.core.content import content_requests, transfers
 from p2pchat.core.inputs import (
     CommitFailed,
+    ContentAnswered,
     ContentFailed,
     ContentGivenUp,
     ContentOpened,
@@ -110,6 +111,21 @@ def test_many_small_files_come_at_a_time_and_the_next_ones_with_the_commit_of_th
     assert opened(ada) == []
     ada.commit()
     assert opened(ada) == [file(index).root for index in range(many, many + 5)]
+
+
+def test_what_came_together_ends_with_one_commit() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    said(bob, far, *(file(index) for index in range(5)))
+    ada.put(ContentAnswered([ContentOpened(root, [0]) for root in opened(ada)]))
+    for n, _, _ in pulls(far):
+        give(far, n, (0, bytes(SMALL)))
+    ada.put(ContentAnswered([PiecesStored(far.link, file(index).root, [0], []) for index in range(5)]))
+    ended = [
+        [name for name, line in commit.change.meta.items() if name.startswith(content_requests.PREFIX) and line is None]
+        for commit in done(ada, out.Commit)
+    ]
+    assert [each for each in ended if each] == [[content_requests.PREFIX + file(index).root for index in range(5)]]
 
 
 def test_what_is_left_comes_after_a_restart_whoever_wanted_it() -> None:
