@@ -40,7 +40,7 @@ from p2pchat.core.content.pieces_and_file_names import (
     ranges_of,
     root_of,
 )
-from p2pchat.core.log import MAX_FILE_BYTES
+from p2pchat.core.log import MAX_FILE_BYTES, MAX_FILES
 from p2pchat.errors import StorageError
 from p2pchat.identity.private_files import make_private_directory, sync_directory
 
@@ -51,7 +51,7 @@ MAX_OPEN = 32  # partial contents whose files are kept open; a guess: one has fe
 SYNC_THREADS = 8  # one disk did 200 syncs a second one by one, and 3,000 with 8 threads; 16 were no faster
 # Files synced with all of the file system, 10,000 a second there. That waits for what other programs write: for more
 # files than a message has.
-SYNC_ALL_FROM = 32
+SYNC_ALL_FROM = MAX_FILES + 1
 SYNCED_FILE_SYSTEMS = {0xEF53, 0x58465342, 0x9123683E}  # ext2 to ext4, XFS, Btrfs, as in <linux/magic.h>
 WRITTEN, SYNCED = 1, 2  # the byte of a piece in a record; 0 for one that is not here
 
@@ -277,11 +277,16 @@ class LocalContent:
             ValueError: It is larger than content may be.
             StorageError: The disk cannot be used, or is full.
         """
-        self._waiting += data
+        left = memoryview(data)  # copied only where a piece begins in other data
         with _translated():
-            while len(self._waiting) >= PIECE_BYTES:
-                self._write(bytes(self._waiting[:PIECE_BYTES]))
-                del self._waiting[:PIECE_BYTES]
+            while len(self._waiting) + len(left) >= PIECE_BYTES:
+                end = PIECE_BYTES - len(self._waiting)
+                piece, left = left[:end], left[end:]
+                if self._waiting:
+                    self._waiting += piece
+                    piece, self._waiting = memoryview(self._waiting), bytearray()
+                self._write(piece)
+        self._waiting += left
 
     def finish(self, root: str | None = None) -> tuple[str, int]:
         """Return its root and size. It is whole after the next commit() of the store.
@@ -293,7 +298,7 @@ class LocalContent:
         """
         with _translated():
             if self._waiting:
-                self._write(bytes(self._waiting))
+                self._write(memoryview(self._waiting))
             if root not in (None, root_of(self._size, bytes(self._leaves))):
                 self.discard()
                 raise ValueError("this content has another root")
@@ -309,7 +314,7 @@ class LocalContent:
             self._file.close()
             self._files.remove(self._name)
 
-    def _write(self, piece: bytes) -> None:
+    def _write(self, piece: memoryview) -> None:
         if self._size + len(piece) > MAX_FILE_BYTES:
             raise ValueError(f"a file has at most {MAX_FILE_BYTES} bytes")
         self._files.check_room(len(piece))
@@ -748,7 +753,7 @@ def _read_leaves(files: Disk | Memory, root: str, size: int) -> bytes | None:
     return leaves if said[:8] == size.to_bytes(8, "big") and root_of(size, leaves) == root else None
 
 
-def _write_all(file: Any, data: bytes) -> None:
+def _write_all(file: Any, data: bytes | memoryview) -> None:
     """Write all of this. An unbuffered file may take less when the disk is full."""
     if file.write(data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -22,6 +22,7 @@ from p2pchat.core.inputs import (
     PiecesStored,
     PullAnswered,
 )
+from p2pchat.core.log import MAX_FILES
 from p2pchat.errors import PeerClosed
 from p2pchat.protocol import Decoder, Lacks, Piece
 from p2pchat.runtime.content_worker import ContentWorker
@@ -111,13 +112,13 @@ async def test_small_files_that_wait_together_are_synced_before_anybody_hears_of
     owner.worker._put = noted("told", owner.put)
     free = threading.Event()
     owner.worker.run_soon(lambda store: free.wait(60))
-    small = [bytes([number]) * 1000 for number in range(20)]
+    small = [bytes([number]) * 1000 for number in range(MAX_FILES)]
     for data in small:
         owner.worker.store_pieces(StorePieces(1, root_of(1000, leaf_of(data)), 1000, [(0, data)]))
     free.set()
-    await until(lambda: len(owner.inputs) == 20, "all answers")
-    assert steps[:41] == ["sync"] * 20 + ["rename"] * 20 + ["sync"]  # the last one of the directory
-    assert set(steps[41:]) == {"told"}
+    await until(lambda: len(owner.inputs) == MAX_FILES, "all answers")
+    synced = ["sync"] * MAX_FILES + ["rename"] * MAX_FILES + ["sync"]  # the last one of the directory
+    assert steps[: len(synced)] == synced and set(steps[len(synced) :]) == {"told"}
     assert all(owner.worker.holds(root_of(1000, leaf_of(data)), 1000) for data in small)
 
 

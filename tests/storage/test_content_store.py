@@ -82,6 +82,20 @@ def test_what_this_machine_writes_is_whole_and_can_be_given(again: Callable[[], 
     assert store.read(made.root, len(made.pieces)) is None and store.read(made.root, -1) is None
 
 
+@pytest.mark.parametrize("sizes", [[1 << 20], [5, PIECE_BYTES], [PIECE_BYTES - 1, 3 * PIECE_BYTES, 2, PIECE_BYTES]])
+def test_what_this_machine_writes_may_come_in_parts_of_any_size(
+    again: Callable[[], ContentStore], sizes: list[int]
+) -> None:
+    made, store = Content(9 * PIECE_BYTES + 5), again()
+    local, at = store.local(), 0
+    while at < made.size:
+        for size in sizes:
+            local.add(made.data[at : at + size])
+            at += size
+    assert local.finish() == (made.root, made.size)
+    assert read_all(store, made.root, len(made.pieces)) == made.data
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_content_that_comes_in_any_order_becomes_whole(again: Callable[[], ContentStore], size: int) -> None:
     made, store = Content(size), again()
