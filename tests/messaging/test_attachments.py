@@ -168,6 +168,23 @@ async def test_texts_and_files_keep_their_order(net: Mesh) -> None:
     assert {post.text: len(post.attachments) for post in posts} == {"1": 1, "2": 0, "3": 1}
 
 
+async def test_files_of_any_kind_and_size_keep_their_places(home: Path, tmp_path: Path) -> None:
+    small, large, empty = (tmp_path / name for name in ("small", "large", "empty"))
+    for path, data in ((small, b"small"), (large, DATA), (empty, b"")):
+        path.write_bytes(data)
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        kept = await ada.keep_file(("kept", b"kept"))
+        files: list[FileToSend] = [
+            large, ("parts", two_parts()), small, kept, ("bytes", b"bytes"), empty, ("many", DATA[::-1]), str(small),
+        ]  # fmt: skip
+        await ada.send(ada.room, "", files=files)
+        (post,) = await ada.room.history()
+        assert [(file.name, await file.read()) for file in post.attachments] == [
+            ("large", DATA), ("parts", DATA), ("small", b"small"), ("kept", b"kept"), ("bytes", b"bytes"),
+            ("empty", b""), ("many", DATA[::-1]), ("small", b"small"),
+        ]  # fmt: skip
+
+
 async def test_a_deleted_message_shows_and_gives_no_files(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send(ada.room, "x", files=[("a", DATA)])

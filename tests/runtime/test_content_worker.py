@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import MAX_FILES
 from p2pchat.errors import PeerClosed
 from p2pchat.protocol import Decoder, Lacks, Piece
+from p2pchat.runtime import content_worker
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.storage.content_store import ContentStore
 from tests.deadlines import until
@@ -120,6 +123,29 @@ async def test_small_files_that_wait_together_are_synced_before_anybody_hears_of
     synced = ["sync"] * MAX_FILES + ["rename"] * MAX_FILES + ["sync"]  # the last one of the directory
     assert steps[: len(synced)] == synced and set(steps[len(synced) :]) == {"told"}
     assert all(owner.worker.holds(root_of(1000, leaf_of(data)), 1000) for data in small)
+
+
+async def test_jobs_that_wait_leave_few_files_open(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_worker, "MAX_WRITTEN", 20)
+    commit, written = ContentStore.commit, list[int]()
+
+    def noted(store: ContentStore) -> None:
+        written.append(store.written)
+        commit(store)
+
+    monkeypatch.setattr(ContentStore, "commit", noted)
+    free = threading.Event()
+    owner.worker.run_soon(lambda store: free.wait(60))
+
+    def keep_eight(job: int, store: ContentStore) -> list[str]:
+        return [store.keep_piece(bytes([job, number])) for number in range(8)]
+
+    together = asyncio.gather(*(owner.worker.run(partial(keep_eight, job)) for job in range(12)))
+    await asyncio.sleep(0)  # they all wait
+    free.set()
+    roots = [root for kept in await together for root in kept]
+    assert written == [24] * 4
+    assert len(roots) == 96 and all(owner.worker.holds(root, 2) for root in roots)
 
 
 async def test_who_waits_for_a_sync_that_fails_is_told(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
