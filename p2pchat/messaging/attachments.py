@@ -260,7 +260,7 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
         try:
             small = await _keep_small(content, files)
             if small:
-                holds.enter_context(content.held(*{file.root for file in small.values()}, kept=True))
+                holds.enter_context(content.held(*dict.fromkeys(file.root for file in small.values()), kept=True))
             large = await _all_of([keep(file) for at, file in enumerate(files) if at not in small])
             yield tuple(small[at] if at in small else large.pop(0) for at in range(len(files)))
         except BaseException:
