@@ -116,7 +116,7 @@ class ContentOrders:
                 self._put(told[0] if len(told) == 1 else ContentAnswered(told))
 
     def _tell(self, answer: ContentAnswer) -> None:
-        """In an answer: tell the core this."""
+        """In an answer: tell the core this, behind what answers before told it."""
         self._told.append(answer)
 
     # ---- the store

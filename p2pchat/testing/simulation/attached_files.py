@@ -250,7 +250,7 @@ class SimContent(ContentOrders):
 
         self._sim.invariants.content.let_go(self._peer, root)
         self._peer.put(ContentRemoved(root, self._peer.disk.storage.meta().get(CHARGE + root, ""), forgotten=True))
-        self._run_then(delete, lambda result, error: self._peer.put(ContentKept(root)))
+        self._run_then(delete, lambda result, error: self._tell(ContentKept(root)))
 
 
 def _flipped(data: bytes) -> bytes:
