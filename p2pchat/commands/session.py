@@ -257,7 +257,7 @@ class Session(CommandContext):
             return await work
         except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self.report_error(error, error.ref if isinstance(error, BadCommand) else ref)
-        except Exception as error:  # a defect costs this command only, where somebody takes it; else it is raised
+        except Exception as error:  # a defect: with `on_bug` it costs this command only, else it is raised
             if self.on_bug is None:
                 raise
             self.on_bug(error)

@@ -39,7 +39,6 @@ _INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
 _JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ, as in Persian and in emoji: a group named so would be none for older peers
 # Vowels and finals of Hangul, which join the syllable before them: letters by category, of no width of their own.
 _JOINING = {chr(code) for part in (range(0x1160, 0x1200), range(0xD7B0, 0xD800)) for code in part}
-SUFFIX_CHARACTERS = 8  # 40 bits: finding a key with a given suffix takes days, and the full id is one command away
 NAMELESS = "user"
 
 _CAPITALS = str.maketrans("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧВНІЈКМОРСТУХԌԚԜՍՕ", "abezhikmnoptyxbhijkmopctyxgqwuo")
@@ -187,7 +186,7 @@ def base32(id: str) -> str:
 
 def suffix(user_id: UserId) -> str:
     """Return the first characters of an id as people see it, which tell equal names apart."""
-    return base32(user_id[:10])
+    return base32(user_id[:10])  # 40 bits: a key with a given suffix takes days to find
 
 
 def full_label(name: str | None, user_id: UserId) -> str:

@@ -263,7 +263,7 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
                 holds.enter_context(content.held(*dict.fromkeys(file.root for file in small.values()), kept=True))
             large = await _all_of([keep(file) for at, file in enumerate(files) if at not in small])
             yield tuple(small[at] if at in small else large.pop(0) for at in range(len(files)))
-        except BaseException:
+        except BaseException:  # whatever ended it, what was kept is named by no message
             content.on_unneeded()
             raise
 
@@ -275,7 +275,7 @@ async def _all_of(works: Sequence[Coroutine[Any, Any, FileRef]]) -> list[FileRef
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
-    except BaseException:
+    except BaseException:  # also when cancelled: none of them goes on alone
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

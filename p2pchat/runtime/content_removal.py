@@ -109,7 +109,7 @@ class ContentRemover:
         except StorageError:  # a file that another program has open on Windows, or a database that is away
             self._pause = RETRY_AFTER
             self.sweep_soon()
-        except Exception as error:
+        except Exception as error:  # a defect: reported to the handler of the loop, since no caller waits
             self._on_defect(error)
 
     async def sweep(self) -> int:

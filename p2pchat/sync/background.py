@@ -70,7 +70,7 @@ class BackgroundLoop:
         try:
             self._loop.call_soon_threadsafe(_begin, function, outcome, tasks)
             return _wait(outcome)
-        except BaseException as error:
+        except BaseException as error:  # KeyboardInterrupt too: a call that is given up must not go on in the loop
             if outcome.cancel() or (outcome.done() and outcome.exception() is error):
                 raise  # the function was not called yet, and is not; or it raised this
             self._loop.call_soon_threadsafe(_cancel, tasks)

@@ -102,7 +102,7 @@ class SharedIdempotency(IdempotencyCache):
         except asyncio.CancelledError:  # the program ends, and nobody knows whether the message was written
             self._under_way.discard(place)
             raise
-        except BaseException:
+        except BaseException:  # whatever it is: other gateways wait for the result, and may try now
             self._tell(place, "")
             raise
         self._tell(place, result)
