@@ -355,7 +355,10 @@ async def test_a_program_of_eight_lines_is_a_bot(tmp_path: Path, monkeypatch: py
             await bot.wait()
             await zoe.send("wbot", "weather rome")
         async with program(path, *words) as bot:
-            assert await answers(zoe, 1) == ["rome: sunny"]
+            [answer] = await answers(zoe, 1)
+            if answer == "berlin: sunny":  # it was killed before it had noted that this one is handled
+                [answer] = await answers(zoe, 1)
+            assert answer == "rome: sunny"
             if os.name == "posix":
                 bot.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(bot.wait(), PATIENCE) == 0

@@ -521,6 +521,8 @@ class Transfers:
                 self._sync.lookups.files(*other, partial(self._on_other_message, root, other))
             else:
                 self._ask(download)
+        if self._downloads:  # also if the other message is gone, and nobody was asked
+            self._check_later()
 
     def _on_other_message(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
         """Go on with a download of which nothing came for another message that names the same."""

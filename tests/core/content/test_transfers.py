@@ -519,3 +519,20 @@ def test_who_asks_for_content_gets_it_for_that_message_whoever_named_it_before()
             for n, *_ in pulls(one):
                 one.say(Lacks(n))
     assert sizes[:2] == [SIZE + 1, SIZE]  # each has its turn while nothing comes
+
+
+def test_a_download_goes_on_after_another_message_that_names_the_same_was_deleted() -> None:
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    bob.say(bob_log.write(encode_entry(Entry("text", START + 2, START + 2, b="", files=(FILE,)))))
+    ada.put(ContentWanted(bob_log.log, 2, FILE))
+    want(ada, bob_log)
+    bob.say(bob_log.write(encode_entry(Entry("delete", START + 3, START + 3, bob_log.ref(2)))))
+    ada.put(ContentOpened(ROOT, [0]))
+    asked_at = []
+    for second in range(30):  # after 10 s without a piece, it is the turn of the other message
+        for n, *_ in pulls(bob):
+            asked_at.append(second)
+            bob.say(Lacks(n))
+        ada.world.pass_time(1.0)
+    assert asked_at[0] == 0 and asked_at[-1] > 20
