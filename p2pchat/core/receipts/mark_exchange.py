@@ -339,7 +339,8 @@ class MarkExchange(ABC, Generic[F, M]):
         items: list[MarkItem] = []
         for log, reader in marks:
             seq = self._positions.durable(log, reader)
-            if seq and reader in self._sync.hosted and self._tells(remote, self._of(log.conversation)):
+            conversation = self._sync.conversations.by_id.get(log.conversation)  # None: deleted since the mark waits
+            if seq and conversation and reader in self._sync.hosted and self._tells(remote, conversation):
                 items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
         for page, _ in self._pages(items):
             if page:

@@ -73,7 +73,8 @@ class LivingGateways:
         heard = self._runs.get(gateway, -1)
         if run <= heard:
             return run == heard and gateway in self._living
-        return gateway in self._living or now - self._awaited.setdefault((gateway, run), now) < self._times.dead_after
+        asked_at = self._awaited.setdefault((gateway, run), now)  # also while a former process counts as living
+        return gateway in self._living or now - asked_at < self._times.dead_after
 
     def is_settled(self, now: float) -> bool:
         """Return whether users may be given other hosts.

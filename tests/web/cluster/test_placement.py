@@ -76,6 +76,15 @@ def test_a_process_that_was_not_heard_of_gets_the_time_of_one_that_is_silent() -
     assert not living.is_running("A", 100, 3802.0)
 
 
+def test_a_process_that_died_before_its_first_beat_is_gone_with_the_one_before_it() -> None:
+    living = LivingGateways("me", TIMES)
+    living.on_connected(0.0)
+    living.on_beat("A", 101, 0.0, run=100)
+    assert living.is_running("A", 200, 1.0)
+    living.tick(11.0)
+    assert living.all == {"me"} and not living.is_running("A", 200, 11.0)
+
+
 def test_a_repeated_beat_proves_nothing() -> None:
     living = LivingGateways("me", TIMES)
     living.on_connected(0.0)
