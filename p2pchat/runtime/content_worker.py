@@ -282,7 +282,7 @@ class ContentWorker(ContentOrders):
             self._answer(partial(job[1], None, error))
             return
         waiting = self._run_jobs(store, self._jobs_from(job, store), self._answer)
-        if waiting:
+        if waiting or store.written:  # also what a job wrote before it failed
             self._commit_jobs(store, waiting, self._answer)
 
     def _answer(self, answer: Answer) -> None:

@@ -449,9 +449,9 @@ class ContentStore:
                 self._files.remove(name)
 
     def roots(self) -> list[str]:
-        """Return the roots of all that is here, of partial content too."""
+        """Return the roots of all that is here, of partial content too, and of what the next commit() makes whole."""
         with _translated():
-            found = dict.fromkeys(name.partition(".")[0] for name in self._files.names())
+            found = dict.fromkeys([*self._written, *(name.partition(".")[0] for name in self._files.names())])
         return [root for root in found if len(root) == 2 * LEAF_BYTES]  # another one is being written by this machine
 
     def sizes(self, roots: Iterable[str]) -> dict[str, int]:
@@ -465,8 +465,12 @@ class ContentStore:
         return taken
 
     def begin_sweep(self) -> list[str]:
-        """Return the roots of all that is here, and note from now on what is kept or asked for."""
+        """Return the roots of all that is here, and note from now on what is kept or asked for.
+
+        Content that was written and is not committed yet is among them: whoever kept it must hear of that first.
+        """
         self._used = set()
+        self.awaits_commit = self.awaits_commit or bool(self._written)
         return self.roots()
 
     def sweep(self, roots: Iterable[str], *, is_last: bool = True) -> list[str]:

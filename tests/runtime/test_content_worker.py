@@ -161,6 +161,19 @@ async def test_who_waits_for_a_sync_that_fails_is_told(owner: Owner, monkeypatch
     assert await owner.worker.run(lambda store: store.roots()) == []
 
 
+async def test_what_a_job_wrote_before_it_failed_is_committed_and_can_be_swept(owner: Owner) -> None:
+    def keep_and_fail(store: ContentStore) -> None:
+        store.keep_piece(b"here")
+        raise ValueError
+
+    root = root_of(4, leaf_of(b"here"))
+    with pytest.raises(ValueError):
+        await owner.worker.run(keep_and_fail)
+    assert await owner.worker.run(lambda store: store.begin_sweep()) == [root]
+    assert owner.worker.holds(root, 4)
+    assert await owner.worker.run(lambda store: (store.written, store.sweep([root]))) == (0, [root])
+
+
 async def test_a_disk_that_fails_ends_the_download(tmp_path: Path) -> None:
     (tmp_path / "content").write_text("no directory")
     owner = Owner(tmp_path / "content" / "below")

@@ -133,6 +133,15 @@ def test_content_of_one_piece_is_whole_after_the_next_commit(again: Callable[[],
     assert again().read(made.root, 0) == made.data
 
 
+def test_a_sweep_sees_what_was_written_and_not_committed(again: Callable[[], ContentStore]) -> None:
+    made, store = Content(1000), again()
+    store.add(made.root, made.size, [(0, made.data)])
+    store.awaits_commit = False
+    assert store.begin_sweep() == store.roots() == [made.root]
+    assert store.awaits_commit  # so that whoever kept it hears of it first, and can hold it
+    assert store.sweep([made.root]) == [made.root] and store.written == 0
+
+
 @pytest.mark.parametrize("many", [1, content_store.SYNC_ALL_FROM])
 def test_much_content_becomes_whole_together_and_what_is_deleted_before_does_not(
     again: Callable[[], ContentStore], many: int

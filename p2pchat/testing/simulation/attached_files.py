@@ -158,7 +158,7 @@ class SimContent(ContentOrders):
         """Run some of the jobs that wait. A kill may come before what they wrote is committed."""
         jobs = [self._jobs.popleft() for _ in range(self._chance_of_jobs.randint(1, len(self._jobs)))]
         waiting = self._run_jobs(self.store, jobs, self._answer_soon)
-        if waiting:
+        if waiting or self.store.written:
             self._peer.soon(QUICK, SLOW, partial(self._commit, waiting))
         else:
             self._go_on()
