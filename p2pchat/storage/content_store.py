@@ -108,9 +108,12 @@ class Disk:
                     except OSError as error:
                         errors.append(error)
 
-        threads = [threading.Thread(target=sync_next, daemon=True) for _ in range(min(SYNC_THREADS, len(files)) - 1)]
-        for thread in threads:
-            thread.start()
+        threads = list[threading.Thread]()
+        with suppress(RuntimeError):  # the system has no more threads: those that run sync all of them
+            for _ in range(min(SYNC_THREADS, len(files)) - 1):
+                thread = threading.Thread(target=sync_next, daemon=True)
+                thread.start()
+                threads.append(thread)
         sync_next()
         for thread in threads:
             thread.join()
@@ -303,7 +306,11 @@ class LocalContent:
                 self.discard()
                 raise ValueError("this content has another root")
             self._ended = True
-            return self._store.keep(self._name, self._file, self._size, bytes(self._leaves)), self._size
+            try:
+                return self._store.keep(self._name, self._file, self._size, bytes(self._leaves)), self._size
+            except BaseException:  # whatever it was: nobody else removes it
+                _remove_failed(self._files, self._file, [self._name])
+                raise
 
     def discard(self) -> None:
         """Remove it unless it is finished."""
@@ -361,11 +368,9 @@ class ContentStore:
                 for _, file in written.values():
                     file.close()
                 self._files.rename((name, root) for root, (name, _) in written.items())
-            except OSError:
-                for name, file in written.values():
-                    with suppress(OSError):
-                        file.close()
-                        self._files.remove(name)
+            except BaseException:  # whatever it was: names that may not be durable must not count as whole
+                for root, (name, file) in written.items():
+                    _remove_failed(self._files, file, [name, root])  # nothing of this root was whole before
                 raise
 
     def close(self) -> None:
@@ -532,8 +537,12 @@ class ContentStore:
             file.close()
             self._close(root)
             self._files.remove(f"{root}.part")  # first: the new record would speak of it
-            self._write_record(root, size, leaves, bytes([SYNCED]) * count_pieces(size))
-            self._files.rename([(name, root)])
+            try:
+                self._write_record(root, size, leaves, bytes([SYNCED]) * count_pieces(size))
+                self._files.rename([(name, root)])
+            except BaseException:  # whatever it was: a name that may not be durable must not count as whole
+                _remove_failed(self._files, file, [root, f"{root}.had"])
+                raise
         return root
 
     def _new_name(self) -> str:
@@ -761,6 +770,15 @@ def _write_all(file: Any, data: bytes | memoryview) -> None:
     """Write all of this. An unbuffered file may take less when the disk is full."""
     if file.write(data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _remove_failed(files: Disk | Memory, file: Any, names: Iterable[str]) -> None:
+    """Close a file that could not be made whole, and remove these names as far as they are there."""
+    with suppress(OSError):
+        file.close()
+    for name in names:
+        with suppress(OSError):
+            files.remove(name)
 
 
 class _Translation:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,6 +142,88 @@ def test_a_sweep_sees_what_was_written_and_not_committed(again: Callable[[], Con
     assert store.begin_sweep() == store.roots() == [made.root]
     assert store.awaits_commit  # so that whoever kept it hears of it first, and can hold it
     assert store.sweep([made.root]) == [made.root] and store.written == 0
+
+
+def test_local_content_that_cannot_be_kept_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    made, store = Content(3 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    for target, name in ((os, "fsync"), (os, "replace"), (content_store, "sync_directory")):
+        local = store.local()
+        local.add(made.data)
+        with monkeypatch.context() as broken:
+            broken.setattr(target, name, fail)
+            with pytest.raises(StorageError, match="the disk is full"):
+                local.finish()
+        local.discard()
+        assert os.listdir(tmp_path / "content") == [], name
+    assert kept(store, made.data) == (made.root, made.size)
+
+
+def _fail_second_rename(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    real, renamed = os.replace, list[str]()
+
+    def replace(name: str, to: str) -> None:
+        if renamed:
+            raise error
+        renamed.append(to)
+        real(name, to)
+
+    monkeypatch.setattr(os, "replace", replace)
+
+
+def _fail_directory(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def sync_directory(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(content_store, "sync_directory", sync_directory)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "the disk is broken"), MemoryError()], ids=["disk", "memory"])
+@pytest.mark.parametrize("fail", [_fail_second_rename, _fail_directory])
+def test_a_commit_that_failed_halfway_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fail: Callable[[pytest.MonkeyPatch, BaseException], None],
+    error: BaseException,
+) -> None:
+    made, store = [Content(1000, seed) for seed in range(3)], opened(Disk(tmp_path / "content", 0))
+    for one in made:
+        store.add(one.root, one.size, [(0, one.data)])
+    with monkeypatch.context() as broken:
+        fail(broken, error)
+        with pytest.raises((StorageError, MemoryError)):
+            store.commit()
+    assert os.listdir(tmp_path / "content") == []
+    for one in made:
+        assert store.add(one.root, one.size, [(0, one.data)]) == [0]
+    store.commit()
+    assert all(store.is_whole(one.root, one.size) for one in made)
+
+
+def test_a_system_without_more_threads_syncs_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, store = [Content(1000, seed) for seed in range(5)], opened(Disk(tmp_path / "content", 0))
+    start, sync = threading.Thread.start, os.fsync
+    started, synced = list[threading.Thread](), list[int]()
+
+    def start_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    def noted(number: int) -> None:
+        synced.append(number)
+        sync(number)
+
+    for one in made:
+        store.add(one.root, one.size, [(0, one.data)])
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    monkeypatch.setattr(os, "fsync", noted)
+    store.commit()
+    assert len(synced) == len(made) + (os.name == "posix")  # the directory too
+    assert all(store.is_whole(one.root, one.size) for one in made)
 
 
 @pytest.mark.parametrize("many", [1, content_store.SYNC_ALL_FROM])
