@@ -8,6 +8,7 @@ user's profile directory keeps others out, and the checks are left out.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -24,6 +25,8 @@ from p2pchat.errors import P2PChatError
 POSIX = os.name == "posix"  # tests change it
 MAX_PRIVATE_BYTES = 64 * 1024  # keys and networks take a few hundred; a larger file is another one
 STALE_AFTER = 24 * 3600.0  # seconds after which a temporary file counts as left by a killed process; a guess
+# Errors of file systems that cannot sync a directory, as some network and FUSE ones; the files themselves are synced.
+CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -64,7 +67,8 @@ def write_private(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all, readable by the owner only. Replace what was there.
 
     Raises:
-        OSError: The disk or the directory does not allow it; `path` is unchanged.
+        OSError: The disk or the directory does not allow it; `path` is unchanged, unless only the last step failed, the
+            sync of the directory.
     """
     aside = AtomicFile(path)
     try:
@@ -141,14 +145,19 @@ class AtomicFile:
 
 
 def sync_directory(path: Path) -> None:
-    """Sync a directory to disk, so that its names survive a power loss, where the system can do that."""
+    """Sync a directory to disk, so that its names survive a power loss, where the system can do that.
+
+    Raises:
+        OSError: The disk failed, or is full: the names may not survive.
+    """
     if not POSIX:
         return
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(fd)
-    except OSError:
-        pass  # some network and FUSE file systems cannot do it; the file itself is synced
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
     finally:
         os.close(fd)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from p2pchat.errors import P2PChatError
 from p2pchat.identity import private_files
-from p2pchat.identity.private_files import make_private_directory, read_private, write_private
+from p2pchat.identity.private_files import make_private_directory, read_private, sync_directory, write_private
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 
@@ -51,6 +52,22 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(
     with pytest.raises(OSError):
         write_private(tmp_path / "secret", b"new")
     assert os.listdir(tmp_path) == ["secret"] and (tmp_path / "secret").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.EIO, errno.ENOSPC])
+def test_only_a_file_system_that_cannot_sync_directories_is_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    told: list[int | None] = []
+    try:
+        sync_directory(tmp_path)
+    except OSError as error:
+        told.append(error.errno)
+    assert told == ([number] if number in (errno.EIO, errno.ENOSPC) else [])
 
 
 def test_a_file_as_large_as_no_key_is_refused(tmp_path: Path) -> None:
