@@ -65,7 +65,7 @@ class RecentEntries:
         self._places: list[int] = []  # of their first entries
         self._entries = 0
         self._bytes = 0
-        self._most_bytes = READ_BYTES  # above it, readers are asked next
+        self._bytes_until_asked = READ_BYTES  # to be added until readers are asked next
 
     def add(self, span: EntrySpan) -> None:
         """Add the entries that were released next."""
@@ -76,7 +76,8 @@ class RecentEntries:
         self._entries += len(span.entries)
         self._bytes += span.size_bytes
         self.newest = span.end - 1
-        if self._bytes > self._most_bytes:
+        self._bytes_until_asked -= span.size_bytes
+        if self._bytes_until_asked < 0:
             self._drop_read()
         while len(self._spans) > 1 and (self._entries > MAX_ENTRIES or self._bytes > MAX_BYTES):
             self._drop_first()
@@ -108,8 +109,8 @@ class RecentEntries:
         self._bytes -= span.size_bytes
 
     def _drop_read(self) -> None:
-        """Drop what all readers have read. There may be thousands of them: they are asked again when twice as much is
-        kept.
+        """Drop what all readers have read. There may be thousands of them: they are asked again once as many
+        bytes were added as are left now.
         """
         read_to, count = self.read_to(), 0
         for span in self._spans:
@@ -119,12 +120,13 @@ class RecentEntries:
             self._entries -= len(span.entries)
             self._bytes -= span.size_bytes
         del self._spans[:count], self._places[:count]
-        self._most_bytes = max(READ_BYTES, 2 * self._bytes)
+        self._bytes_until_asked = max(READ_BYTES - self._bytes, self._bytes)
 
     def _drop_all(self) -> None:
         self._spans.clear()
         self._places.clear()
         self._entries = self._bytes = 0
+        self._bytes_until_asked = READ_BYTES
 
 
 def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | None:

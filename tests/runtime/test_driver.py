@@ -687,6 +687,27 @@ def test_recent_drops_what_all_readers_have_read() -> None:
     assert (recent.newest, next(asked)) == (11, 2)  # asked again when twice as much was kept
 
 
+def test_recent_drops_what_was_read_also_after_a_slow_reader() -> None:
+    read_to = [0]
+    recent = RecentEntries(newest=0, read_to=lambda: read_to[0])
+    span_bytes = READ_BYTES // 4
+    full = MAX_BYTES // span_bytes
+    for _ in range(3 * full):
+        recent.add(run(recent.newest + 1, 1, size=span_bytes))  # nobody has read them, so the limit drops the oldest
+    for _ in range(2 * full):
+        read_to[0] = recent.newest
+        recent.add(run(recent.newest + 1, 1, size=span_bytes))
+    held = [place for place in range(recent.newest) if recent.after(place) is not None]
+    assert 0 < len(held) <= READ_BYTES // span_bytes and held[-1] == recent.newest - 1
+    for _ in range(full):
+        recent.add(run(recent.newest + 1, 1, size=span_bytes))
+    recent.skip(recent.newest + 5)
+    first = read_to[0] = recent.newest + 1
+    for _ in range(5):
+        recent.add(run(recent.newest + 1, 1, size=span_bytes))
+    assert recent.after(first - 1) is None  # asked as at the beginning
+
+
 def test_a_stretch_is_cut_out_of_the_batches_just_committed() -> None:
     batches = [batch(1, 3), batch(4, 3)]
     runs = spans_of(Stretch(first_place=20, log=LOG, first=2, count=4, received_at=7, old=True), batches)
