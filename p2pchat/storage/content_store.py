@@ -443,7 +443,9 @@ class ContentStore:
             return [(0, count_pieces(size))] if size else []
 
     def delete(self, root: str) -> None:
-        """Delete what is here of it."""
+        """Delete what is here of it. Nothing is, if this is not a root: programs may pass any text."""
+        if not _is_root(root):
+            return
         with _translated():
             self._close(root)
             if root in self._written:
@@ -463,7 +465,7 @@ class ContentStore:
         """Return the bytes on the disk by root, partial content and records included; of what is here."""
         taken: dict[str, int] = {}
         with _translated():
-            for root in roots:
+            for root in filter(_is_root, roots):
                 found = [self._files.size(name) for name in (root, f"{root}.part", f"{root}.had")]
                 if any(size is not None for size in found):
                     taken[root] = sum(size or 0 for size in found)
@@ -742,6 +744,10 @@ def whole_files(directory: Path) -> dict[Path, int]:
                     sizes[each.name] = each.stat().st_size
     roots = sorted(name for name in sizes if len(name) == 2 * LEAF_BYTES)
     return {directory / name: sizes[name] for root in roots for name in (root, f"{root}.had") if name in sizes}
+
+
+def _is_root(text: str) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{2 * LEAF_BYTES}}}", text) is not None
 
 
 def _has(partial: PartialContent, index: int) -> bool:

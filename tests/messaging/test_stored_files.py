@@ -44,6 +44,7 @@ async def test_many_files_are_read_in_parts(home: Path, monkeypatch: pytest.Monk
         found = [(file.name, file.size_bytes, file.messages) for file in await ada.stored_files()]
         assert found == [("4", 1004, 1), ("3", 1003, 1), ("2", 1002, 1), ("1", 1001, 1), ("0 again", 1000, 2)]
         assert await ada.forget_file((await ada.stored_files())[0].root) == 1004
+        assert await ada.forget_file("../identity.pem") == 0 and (home / "ada" / "identity.pem").is_file()
 
 
 async def test_the_oldest_go_until_the_rest_fits(home: Path) -> None:

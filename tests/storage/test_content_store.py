@@ -412,6 +412,17 @@ def test_what_is_deleted_is_gone(again: Callable[[], ContentStore]) -> None:
     assert store.missing(other.root, other.size) is None
 
 
+def test_a_text_that_is_no_root_names_no_file(tmp_path: Path) -> None:
+    (tmp_path / "identity.pem").write_text("a key")
+    store = opened(Disk(tmp_path / "content", 0))
+    (tmp_path / "content" / content_store.SWEEP_NAME).touch()
+    texts = ["../identity.pem", str(tmp_path / "identity.pem"), content_store.SWEEP_NAME, ""]
+    assert store.sizes(texts) == {}
+    for text in texts:
+        store.delete(text)
+    assert (tmp_path / "identity.pem").read_text() == "a key" and store.is_sweep_due()
+
+
 def test_the_rest_of_a_killed_local_file_goes(tmp_path: Path) -> None:
     store = opened(Disk(tmp_path / "content", 0))
     local = store.local()
