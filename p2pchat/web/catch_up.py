@@ -182,8 +182,9 @@ class CatchUp:
                     count += 1
             if isinstance(last, Post):
                 self._sent_all = max(self._sent_all, last.place)
-            await self._drained()
             self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
+            if page:
+                await self._drained()
         return count
 
     async def waiting(self) -> int:
@@ -232,7 +233,9 @@ class SharedFrames:
     def of(self, post: Post, make: Callable[[Post], T]) -> T:
         """Return `make(post)`, perhaps as made for another user; `make` is one function for each form."""
         is_same_for_all = isinstance(post, Message) and post.conversation.kind == "room"
-        if not is_same_for_all or post.edited or post.deleted or not self._sessions or len(post.text) > MAX_SHARED_TEXT:
+        if not is_same_for_all or not self._sessions or len(post.text) > MAX_SHARED_TEXT:
+            return make(post)
+        if post.edited or post.deleted or post.attachments:  # who has a file differs from user to user
             return make(post)
         key = make, post.place, post.log, post.seq, post.sender.label
         found: T | None = self._frames.get(key)

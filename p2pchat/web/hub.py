@@ -17,7 +17,21 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from p2pchat import HostedUser, Joined, Left, Message, PeerClosed, Presence, Renamed, Sent, TCPPeer, User
+from p2pchat import (
+    Delivered,
+    FileReceipt,
+    HostedUser,
+    Joined,
+    Left,
+    Message,
+    PeerClosed,
+    Presence,
+    Read,
+    Renamed,
+    Sent,
+    TCPPeer,
+    User,
+)
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import Forbidden, WebError
@@ -347,8 +361,8 @@ class Hub:
 
 
 def _cause_of(event: Any) -> str:
-    """Return the key of the user who caused an event; "" for none."""
-    if isinstance(event, Message | Sent):
+    """Return the key of the user who caused an event; "" for none. Receipts are caused by who wrote the message."""
+    if isinstance(event, Message | Sent | Delivered | Read | FileReceipt):
         return event.log.user
     user = getattr(event, "by", None) or getattr(event, "user", None)
     return user.key if isinstance(user, User) else ""

@@ -191,12 +191,18 @@ class RateLimits:
         if site := self.sites.get(key):
             self.addresses.charge(site, calls * SITE_PART)
 
-    async def page_replayed(self, key: str, rows: int) -> None:
-        """Charge a page of missed messages, and wait until the account and its site may have the next one."""
+    async def page_replayed(self, key: str, rows: int, is_connected: Callable[[], bool]) -> None:
+        """Charge a page of missed messages, and wait until the account and its site may have the next one.
+
+        Args:
+            is_connected: Returns whether somebody still waits for it; asked once a second.
+        """
         self.charge(key, rows / ROWS_A_CALL)
         site = self.sites.get(key)
         while wait := max(self.calls.wait(key, 0), self.addresses.wait(site, 0) if site else 0.0):
-            await asyncio.sleep(wait)
+            if not is_connected():
+                return
+            await asyncio.sleep(min(wait, 1.0))
 
     def delivered(self, key: str, sessions: int) -> None:
         """Charge what an account caused: an event that so many sessions got."""
@@ -205,9 +211,10 @@ class RateLimits:
 
     def store(self, key: str, size: int) -> None:
         """Take bytes of a file. Raises TooMany."""
-        site = self.sites.get(key)
-        wait = self.stored_there.wait(site, size) if site else 0.0
-        if wait := wait or self.stored.wait(key, size):
+        wait, site = self.stored.wait(key, size), self.sites.get(key)
+        if site and not wait and (wait := self.stored_there.wait(site, size)):
+            self.stored.charge(key, -size)  # it stores nothing now
+        if wait:
             raise TooMany(wait, "you have stored too many bytes of files here")
 
     def create_group(self, key: str) -> None:

@@ -118,7 +118,7 @@ class ClientSession(ABC):
     async def _page_replayed(self) -> None:
         """Return when the next page of missed messages may be read. Raises SessionEnded if nobody is there for it."""
         await self._drained()
-        await self.gateway.limits.page_replayed(self.account.key, PAGE)
+        await self.gateway.limits.page_replayed(self.account.key, PAGE, self.is_connected)
         if not self.is_connected():
             raise SessionEnded
 

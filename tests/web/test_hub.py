@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
 from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
+from p2pchat.core.log import LogId
 from p2pchat.web import Gateway, WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import WebError
-from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.hub import Envelope, QueueFull, _cause_of
 from p2pchat.web.session import LightEvent
 
 
@@ -250,3 +252,11 @@ async def test_a_light_event_wakes_its_waiters_and_ignores_cancelled_ones() -> N
     flag.set()
     await flag.wait()
     await LightEvent(is_set=True).wait()
+
+
+async def test_receipts_are_caused_by_who_wrote_the_message() -> None:
+    """Charged to the reader, the receipts of one writer's many sessions held up the calls of all who read."""
+    async with TCPPeer(db="memory://", name="bob") as bob:
+        log, at = LogId("c" * 64, "a" * 64, "b" * 16), datetime(2026, 1, 1, tzinfo=UTC)
+        receipt = Delivered(at=at, log=log, seq=2, user=bob.user("bob"), count=1, of=3)
+        assert _cause_of(receipt) == log.user

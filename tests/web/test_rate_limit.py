@@ -89,6 +89,20 @@ def test_a_change_of_a_group_counts_each_member() -> None:
         limits.write("ada", members=256)
 
 
+def test_bytes_of_files_that_are_refused_are_taken_of_nobody() -> None:
+    limits = RateLimits(WebSettings(stored=Pace(1.0, 1000), stored_of_address=Pace(1.0, 1500)), lambda: 0.0)
+    limits.sites.update(ada="site", bob="site")
+    limits.store("ada", 1000)
+    for _ in range(3):
+        with pytest.raises(TooMany):
+            limits.store("ada", 1000)  # of the account
+    with pytest.raises(TooMany):
+        limits.store("bob", 501)  # of the site
+    limits.store("bob", 500)
+    limits.sites["bob"] = "home"
+    limits.store("bob", 500)
+
+
 def test_an_answer_counts_as_the_calls_that_take_as_long() -> None:
     """Before: 1,000 rows of a search counted 20 calls and took 0.5 s, one without a match counted none."""
 
