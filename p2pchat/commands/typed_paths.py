@@ -166,6 +166,8 @@ def path_candidates(typed: str) -> list[str]:
                         break
     except (OSError, ValueError):
         return []
+    if (begin, True) in names:  # typed in full: Tab again goes into it
+        names = [(begin, True)]
     exact = [one for one in names if one[0].startswith(begin)]
     return [typed_path(f"{before}{name}{'/' if is_directory else ''}") for name, is_directory in sorted(exact or names)]
 

@@ -105,6 +105,8 @@ def test_paths_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert directory == typed_path("sub dir/")
     opened = directory.removesuffix('"')
     assert path_candidates(f"{opened}de") == [typed_path("sub dir/deep.txt")]
+    (tmp_path / "sub dir 2").mkdir()
+    assert len(path_candidates("sub")) == 2 and path_candidates(typed_path("sub dir")) == [directory]
     assert path_candidates("nowhere/") == [] and path_candidates("file:///") == []
     full = os.path.join(tmp_path.as_posix(), "pl")
     assert path_candidates(full) == [typed_path(f"{tmp_path.as_posix()}/plan.pdf")]

@@ -65,6 +65,32 @@ async def test_two_people_send_and_save(terminal: OpenTerminal, home: Path, file
     await bob.until(lambda: not any("(/get stop)" in line for line in bob.lines), "no progress below the end")
 
 
+async def test_tab_goes_into_a_directory(terminal: OpenTerminal, files: Path) -> None:
+    for directory in ("a/two", "ab"):
+        (files / directory).mkdir(parents=True)
+    (files / "a" / "two" / "deep").touch()
+    ada = await terminal("0", "--name", "ada")
+    directory = "~/my\\ files/"
+    await ada.type(f"/send {directory}a")
+    for _ in range(3):  # beside `ab`: its name in full is meant
+        await ada.key("tab")
+    await ada.prompts(f"room> /send {directory}a/two/deep ")
+    await ada.key("c-u")
+    await ada.type(f"/send {directory}")
+    await ada.key("tab")
+    await ada.prompts(f"room> /send {directory}a/")
+    await ada.key("tab")
+    await ada.prompts(f"room> /send {directory}ab/")  # the next candidate
+    await ada.key("c-u")
+    await ada.type(f"/send {directory}")
+    await ada.key("tab")
+    await ada.type("/")  # takes the first one
+    await ada.key("tab")
+    await ada.key("tab")
+    await ada.prompts(f"room> /send {directory}a/two/deep ")
+    await ada.key("c-u")
+
+
 async def test_what_does_not_come_is_shown_and_stopped(
     terminal: OpenTerminal, peer: StartPeer, home: Path, files: Path
 ) -> None:

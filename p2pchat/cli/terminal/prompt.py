@@ -227,6 +227,7 @@ class Prompt:
         keys.add("enter", filter=editing)(self._enter)
         keys.add("escape", "enter", filter=editing)(lambda event: self._buffer.insert_text("\n"))
         keys.add("tab", filter=editing)(self._tab)
+        keys.add("/", filter=editing & Condition(lambda: self._buffer.complete_state is not None))(self._slash)
         keys.add("c-c", filter=~is_searching)(self._ctrl_c)
         keys.add("c-d", filter=editing & empty)(lambda event: self._on_action(QuitRequest("input")))
         keys.add("c-z")(lambda event: self._suspend())
@@ -294,6 +295,13 @@ class Prompt:
         elif found:
             buffer.complete_state = CompletionState(original_document=buffer.document, completions=found)
             buffer.go_to_completion(0)
+
+    def _slash(self, event: KeyPressEvent) -> None:
+        """Type a slash; behind a directory that Tab offered, take it instead, so that Tab goes on inside of it."""
+        if self._buffer.document.text_before_cursor.endswith("/"):
+            self._buffer.complete_state = None
+        else:
+            self._buffer.insert_text("/")
 
     def _on_paste(self, event: KeyPressEvent) -> None:
         buffer = self._buffer
