@@ -44,7 +44,7 @@ from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_p
 from p2pchat.safe_text import safe_line
 
 FILES = 10  # of /files
-STOP = "stop"  # behind /get
+STOP = "stop"  # behind /get and /send
 LARGE = 10_000_000  # bytes; copying that much for a message takes long enough to be told of
 READ_BYTES = 1024 * 1024  # of a file at once; a guess
 DOWNLOADS = "Downloads"  # below the home directory
@@ -67,13 +67,23 @@ class FetchStopped(CommandError):
 
 async def send_here(ctx: CommandContext, rest: str) -> OutgoingMessage:
     """/send: one or several files to the current conversation, with a text behind them."""
-    _require_person(ctx, "/send", 'p2pchat send TO --file FILE, or {"do":"send","files":[…]} under --json')
+    require_sender(ctx)
     files, text = await asyncio.to_thread(split_files, rest)
     if text and not await asyncio.to_thread(is_there, files[0]):
         raise UsageError(f"{_no_file(str(files[0]))}. A path with blanks needs quotes: /send 'my file.png'")
     if await asyncio.to_thread(is_file, to_path(text.strip())):
         print_notice(f"-- {file_label(text)} goes as text: each file after the first needs its full path")
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
+
+
+def require_sender(ctx: CommandContext) -> None:
+    """Raise UsageError unless a person types here whose files this machine has."""
+    _require_person(ctx, "/send", 'p2pchat send TO --file FILE, or {"do":"send","files":[…]} under --json')
+
+
+def label_of(files: Sequence[str]) -> str:
+    """Return what is said of the files of a message that is sent: the name of one, or how many they are."""
+    return file_label(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"
 
 
 async def are_large(files: tuple[str, ...]) -> bool:
@@ -91,6 +101,8 @@ async def send_files(
 
     Args:
         tell: Awaited for each whole percent of large files with the bytes copied so far, and of how many.
+    Raises:
+        SendStopped: Its user stopped it. Nothing was sent.
     """
     require_local_files(ctx)
     size = await asyncio.to_thread(_check_files, message.files)
@@ -98,7 +110,8 @@ async def send_files(
         async with AsyncExitStack() as stack:
             files: Sequence[str | KeptFile] = message.files
             if size >= LARGE:
-                files = await stack.enter_async_context(_copies(ctx, message.files, size, tell))
+                files = await stack.enter_async_context(_copies(ctx, message, size, tell))
+            message.go_on(final=True)
             return await ctx.peer.send(
                 message.to, message.text, message.reply_to, action=message.action, ref=message.ref,
                 claimed_at=message.claimed_at, files=files,
@@ -109,35 +122,35 @@ async def send_files(
 
 @asynccontextmanager
 async def _copies(
-    ctx: CommandContext, files: Sequence[str], size: int, tell: Callable[[int, int], Awaitable[None]] | None
+    ctx: CommandContext, message: OutgoingMessage, size: int, tell: Callable[[int, int], Awaitable[None]] | None
 ) -> AsyncIterator[list[KeptFile]]:
     """Copy files into the profile one after the other, show how far that is, and yield the copies."""
-    what = file_label(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"
     copies: list[KeptFile] = []
-    with ctx.fetches.copying(what, size) as on_copied:
-        copied = told = 0
+    try:
+        with ctx.fetches.copying(label_of(message.files), size) as on_copied:
+            copied = told = 0
 
-        async def chunks(path: Path) -> AsyncIterator[bytes]:
-            nonlocal copied, told
-            with await asyncio.to_thread(path.open, "rb") as file:
-                while chunk := await asyncio.to_thread(file.read, READ_BYTES):
-                    yield chunk
-                    copied += len(chunk)
-                    if 100 * copied // size > told:
-                        told = 100 * copied // size
-                        on_copied(copied)
-                        if tell is not None:
-                            await tell(copied, size)
+            async def chunks(path: Path) -> AsyncIterator[bytes]:
+                nonlocal copied, told
+                with await asyncio.to_thread(path.open, "rb") as file:
+                    while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                        yield chunk
+                        copied += len(chunk)
+                        message.go_on()
+                        if 100 * copied // size > told:
+                            told = 100 * copied // size
+                            on_copied(copied)
+                            if tell is not None:
+                                await tell(copied, size)
 
-        try:
-            for file in files:
+            for file in message.files:
                 path = Path(file)
                 expected = await asyncio.to_thread(lambda path=path: path.stat().st_size)  # type: ignore[misc]
                 copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=expected))
-            yield copies
-        finally:
-            for copy in copies:
-                copy.discard()
+        yield copies
+    finally:
+        for copy in copies:
+            copy.discard()
 
 
 def _check_files(files: tuple[str, ...]) -> int:

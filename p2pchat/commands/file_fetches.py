@@ -1,4 +1,4 @@
-"""Fetches of files in one session, as tasks; and the numbers by which its user names files.
+"""Fetches and copies of files in one session; and the numbers by which its user names files.
 
 Each fetch is a task, so a person can type on, and other commands of a program are answered meanwhile.
 """
@@ -110,7 +110,9 @@ class FileFetches:
     def row(self) -> str:
         """One row about all that goes on; "" for nothing."""
         files = list(dict.fromkeys(self._running.values()))
-        copies = [f"sending {what}: {how_far(done, size)} copied" for what, done, size in self._copied.values()]
+        copies = [
+            f"sending {what}: {how_far(done, size)} copied (/send stop)" for what, done, size in self._copied.values()
+        ]
         if not files:
             return "   ".join(copies)
         stored, size = sum(self._stored.get(file, 0) for file in files), sum(file.size for file in files)

@@ -27,7 +27,7 @@ from p2pchat.commands.event_text import (
     said,
     with_gap,
 )
-from p2pchat.commands.exit_codes import UsageError, print_notice
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.output import iso
 from p2pchat.safe_text import safe_line
 
@@ -50,6 +50,13 @@ MAX_PAGES = 50  # pages to search
 # ---- new messages
 
 
+class SendStopped(CommandError):
+    """A message was not sent, because its user stopped it while its files were copied."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped: nothing was sent")
+
+
 @dataclass(slots=True)
 class OutgoingMessage:
     """A message that was not sent yet."""
@@ -62,6 +69,20 @@ class OutgoingMessage:
     claimed_at: datetime | None = None
     files: tuple[str, ...] = field(default=(), repr=False)  # paths
     kept: tuple[KeptFile, ...] = ()  # what the user of a gateway uploaded, in their place
+    _is_stopped: bool = False
+    _is_final: bool = False
+
+    def stop(self) -> bool:
+        """Send it no more; return False if it is too late for that, or was done before."""
+        stops = not (self._is_final or self._is_stopped)
+        self._is_stopped = self._is_stopped or stops
+        return stops
+
+    def go_on(self, *, final: bool = False) -> None:
+        """Raise SendStopped if it was stopped. With `final` it cannot be stopped any more."""
+        if self._is_stopped:
+            raise SendStopped
+        self._is_final = final
 
 
 async def msg(ctx: CommandContext, to: str, text: str) -> OutgoingMessage:

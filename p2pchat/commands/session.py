@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
@@ -51,7 +52,7 @@ from p2pchat.commands.json_commands import (
     decode_line,
     parse_json_command,
 )
-from p2pchat.commands.message_commands import OutgoingMessage
+from p2pchat.commands.message_commands import OutgoingMessage, SendStopped
 from p2pchat.commands.notices import is_delivered, last_receipt
 from p2pchat.commands.typed_commands import (
     CommandInput,
@@ -337,6 +338,10 @@ class Session(CommandContext):
         elif isinstance(typed, CommandInput):
             if typed.name == "quit":
                 return False
+            if typed == CommandInput("send", (file_commands.STOP,)):
+                file_commands.require_sender(self)
+                await self.display.show_answer("send", [], self._stop_files())
+                return True
             if typed.name in TEXT_COMMANDS:
                 await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 self.display.numbers.clear()
@@ -396,6 +401,14 @@ class Session(CommandContext):
         if message.files:
             await self.sender.flush()
 
+    def _stop_files(self) -> list[str]:
+        """Send no files that are copied, or wait for that; return lines that tell of each message."""
+        stopped = [file_commands.label_of(one.files) for one in self.sender.stop_files()]
+        path = os.path.join(".", file_commands.STOP)
+        return [f"-- stopped sending {label}: nothing was sent" for label in stopped] or [
+            f"-- no file is being copied; /send {path} sends a file with this name"
+        ]
+
     # Errors
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
@@ -437,6 +450,7 @@ class MessageSender:
         self._messages: list[OutgoingMessage] = []
         self._behind: list[OutgoingMessage] = []  # to be sent in the background, in this order
         self._begun: asyncio.Task[None] | None = None  # which sends them
+        self._sent_now: list[OutgoingMessage] = []  # by it
         self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
         self._last_shown: dict[str, str] = {}  # the id of the last entry shown, by conversation id
         self._unshown: dict[str, str] = {}  # the same of the last one accepted, until it is shown
@@ -463,6 +477,8 @@ class MessageSender:
         # Started in order, so accepted in order; awaited together.
         sends = [asyncio.ensure_future(self._send(one)) for one in messages]
         for message, result in zip(messages, await asyncio.gather(*sends, return_exceptions=True), strict=True):
+            if isinstance(result, SendStopped):
+                continue  # who stopped it was told
             if isinstance(result, BaseException):
                 await self._on_error(result, message.ref)
             else:
@@ -477,9 +493,16 @@ class MessageSender:
     async def _send_behind(self) -> None:
         while self._behind:
             texts = list(itertools.takewhile(lambda one: not one.files, self._behind))
-            messages = texts or self._behind[:1]
-            del self._behind[: len(messages)]
-            await self._send_all(messages)
+            self._sent_now = texts or self._behind[:1]
+            del self._behind[: len(self._sent_now)]
+            await self._send_all(self._sent_now)
+            self._sent_now = []
+
+    def stop_files(self) -> list[OutgoingMessage]:
+        """Send no message whose files are copied in the background, or wait for that; return these messages."""
+        stopped = [one for one in (*self._sent_now, *self._behind) if one.files and one.stop()]
+        self._behind = [one for one in self._behind if not one.files]
+        return stopped
 
     @property
     def is_sending(self) -> bool:

@@ -163,6 +163,7 @@ COMMANDS = (
         details=(
             "Tab completes the path; quote blanks, or drop the file onto the terminal",
             "several files: their full paths, one after the other",
+            "a large one is copied first; /send stop ends that, and it is not sent",
         ),
     ),
     TypedCommand(

@@ -113,12 +113,40 @@ async def test_lines_behind_a_large_file_do_not_wait_for_it(
                 [f"/send {tmp_path}/film one".encode(), b"two", f"/send {tmp_path}/second three".encode(), b"four"]
             )
             assert await texts_of(bob, 2) == ["two", "four"]
-            assert session.fetches.row == "sending film: 0 bytes of 700.0 kB, 0 % copied"
+            assert session.fetches.row == "sending film: 0 bytes of 700.0 kB, 0 % copied (/send stop)"
         finally:
             go_on.set()
         assert await texts_of(bob, 4) == ["two", "four", "one", "three"]
         await session.sender.wait_sent()
         assert session.fetches.row == ""
+
+
+async def test_files_that_are_copied_or_wait_for_that_are_stopped(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", len(DATA))
+    for name in ("film", "second", "stop"):
+        (tmp_path / name).write_bytes(DATA)
+    async with two_peers(tmp_path) as (ada, bob):
+        session, go_on = at_terminal(ada, shown), threading.Event()
+        content = ada._lifecycle.require_running().content
+        content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+        try:
+            lines = [f"/send {tmp_path}/film one", f"/send {tmp_path}/second {tmp_path}/film two", "/send stop"]
+            await session.execute([line.encode() for line in lines])
+            assert shown.new == [f"-- stopped sending {what}: nothing was sent" for what in ("film", "2 files")]
+            await session.execute([b"/send stop", f"/send {tmp_path}/stop three".encode()])
+            path = os.path.join(".", "stop")
+            assert shown.new == [f"-- no file is being copied; /send {path} sends a file with this name"]
+        finally:
+            go_on.set()
+        assert await texts_of(bob, 1) == ["three"]
+        await session.sender.wait_sent()
+        assert [post.text for post in await ada.room.history()] == ["three"]
+        assert (session.errors, session.fetches.row, capsys.readouterr().err) == (0, "", "")
+        async with within(60, "one content on the disk"):
+            while len(await content.run(lambda store: store.roots())) != 1:
+                await asyncio.sleep(0.01)  # poll: removed in the background
 
 
 async def test_a_large_file_is_copied_with_its_progress_on_one_row(
@@ -137,8 +165,8 @@ async def test_a_large_file_is_copied_with_its_progress_on_one_row(
         await session.sender.wait_sent()
         copied = ["0 bytes of 700.0 kB, 0 %", "175.0 kB of 700.0 kB, 25 %", "350.0 kB of 700.0 kB, 50 %"]
         copied += ["525.0 kB of 700.0 kB, 75 %", "700.0 kB of 700.0 kB, 100 %"]
-        assert rows[:6] == [*(f"sending film: {far} copied" for far in copied), ""]
-        assert rows[6] == "sending 2 files: 0 bytes of 1.4 MB, 0 % copied" and rows[-1] == ""
+        assert rows[:6] == [*(f"sending film: {far} copied (/send stop)" for far in copied), ""]
+        assert rows[6] == "sending 2 files: 0 bytes of 1.4 MB, 0 % copied (/send stop)" and rows[-1] == ""
         assert await (await newest(bob, 1)).attachments[0].read() == DATA
 
 
