@@ -401,7 +401,7 @@ class Bot:
         Args:
             argv: The words of the command line without the program's name; None for those of the process.
         """
-        from p2pchat.cli.bot import run_bot
+        from p2pchat.cli.bot_command_line import run_bot
 
         sys.exit(run_bot(self.name, self.serve, argv))
 

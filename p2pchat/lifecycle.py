@@ -42,8 +42,8 @@ from p2pchat.peer_resources import Options, PeerResources, login_name, open_reso
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
-from p2pchat.runtime.nats_connection import NKEY_PURPOSE
 from p2pchat.runtime.relay import RelayTransport
+from p2pchat.runtime.relay_engine import NKEY_PURPOSE
 
 _log = logging.getLogger("p2pchat.peer")
 

@@ -1,6 +1,6 @@
 """NATS servers through nats-py (extra `nats`): their URLs, attempts to connect, and the ends of connections.
 
-Links of peers (runtime/nats_connection.py) and the accounts of a cluster (web/cluster/engine_store.py) need the same of
+Links of peers (runtime/relay_engine.py) and the accounts of a cluster (web/cluster/engine_store.py) need the same of
 nats-py: the URLs of servers, signing in, growing pauses between attempts, and the ends of connections.
 """
 

@@ -24,7 +24,7 @@ from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_engine
-from p2pchat.runtime.nats_connection import EngineOptions
+from p2pchat.runtime.relay_engine import EngineOptions
 from p2pchat.storage.contract import Storage
 
 MEMORY_URL = "memory://"

@@ -27,12 +27,12 @@ from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.streams import InputKind
-from p2pchat.cli.subcommands import doctor_checks, doctor_network, history, send
+from p2pchat.cli.subcommands import doctor_checks, doctor_network, history_tail_and_delete, send
 from p2pchat.cli.terminal import device
-from p2pchat.cli.terminal.app import TerminalFrontEnd
+from p2pchat.cli.terminal.front_end import TerminalFrontEnd
 from p2pchat.identity import own_addresses
 from p2pchat.runtime.storage_worker import LoopWaker
-from p2pchat.storage.dialects import server
+from p2pchat.storage.dialects import server_databases
 from p2pchat.storage.dialects.dialect import DatabaseURL
 from p2pchat.storage.dialects.mysql import MySQLDialect
 from tests.processes.commands import environment
@@ -69,10 +69,10 @@ FORCED = {
     "cli/subcommands/doctor_network.py:_windows_is_on": HERE + "test_the_firewall_of_each_system",
     "cli/subcommands/doctor_network.py:find_command": DOCTOR,
     "cli/subcommands/doctor_network.py:kill_command": DOCTOR,
-    "cli/subcommands/history.py:_pipe": HERE + "test_windows_does_not_watch_a_pipe",
+    "cli/subcommands/history_tail_and_delete.py:_pipe": HERE + "test_windows_does_not_watch_a_pipe",
     "cli/subcommands/send.py:_from_shell": HERE + "test_windows_gives_arguments_as_text",
-    "cli/terminal/app.py:__init__": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
-    "cli/terminal/app.py:_suspend": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
+    "cli/terminal/front_end.py:__init__": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
+    "cli/terminal/front_end.py:_suspend": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
     "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
     "cli/terminal/device.py:stop_process": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
     "client.py:": DEMO,
@@ -92,7 +92,7 @@ FORCED = {
     "storage/content_store.py:_syncfs_of": "tests/storage/test_content_store.py::"
     "test_elsewhere_than_on_linux_much_content_is_synced_file_by_file",
     "storage/dialects/mysql.py:_connect": HERE + "test_on_windows_pymysql_opens_the_socket_itself",
-    "storage/dialects/server.py:_is_readable": HERE + "test_a_server_that_closed_is_noticed_without_poll",
+    "storage/dialects/server_databases.py:_is_readable": HERE + "test_a_server_that_closed_is_noticed_without_poll",
     "sync/background.py:": "tests/sync/test_sync.py::test_on_windows_a_wait_looks_up_for_signals",
     "web/cluster/cluster_key.py:read_key_file": "tests/web/cluster/test_cluster_key.py::"
     "test_without_file_modes_the_key_of_a_cluster_is_read_unchecked",
@@ -261,7 +261,7 @@ def test_windows_does_not_watch_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     with open(reading, "rb"), open(writing, "w", encoding="utf-8") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        assert history._pipe() is None
+        assert history_tail_and_delete._pipe() is None
 
 
 @pytest.mark.parametrize(("system", "wanted"), [("win32", True), ("linux", False)])
@@ -359,9 +359,9 @@ def test_a_server_that_closed_is_noticed_without_poll(monkeypatch: pytest.Monkey
     monkeypatch.delattr(select, "poll", raising=False)  # Windows has none
     near, far = socket.socketpair()
     with near:
-        assert not server._is_readable(near.fileno())
+        assert not server_databases._is_readable(near.fileno())
         far.close()
-        assert server._is_readable(near.fileno())
+        assert server_databases._is_readable(near.fileno())
 
 
 @pytest.mark.usefixtures("windows")

@@ -56,6 +56,7 @@ from p2pchat.cli.streams import (
     stdin_kind,
 )
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_names
@@ -72,10 +73,9 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.notices import JoinSummary, show_library_logs
 from p2pchat.commands.output import EventLogFile, StdoutWriter, raw_stdout
-from p2pchat.commands.session import Session
 
 if TYPE_CHECKING:
-    from p2pchat.cli.terminal.app import TerminalFrontEnd
+    from p2pchat.cli.terminal.front_end import TerminalFrontEnd
     from p2pchat.peer_metrics import MetricsServer
 
 
@@ -339,7 +339,7 @@ def choose_front_end(
 ) -> StreamFrontEnd | TerminalFrontEnd:
     """Return the front end that fits standard input and output, and the options."""
     if wants_terminal(options, kind):
-        from p2pchat.cli.terminal.app import TerminalFrontEnd
+        from p2pchat.cli.terminal.front_end import TerminalFrontEnd
 
         return TerminalFrontEnd(options, log, shutdown)
     return StreamFrontEnd(options, kind, log, shutdown)

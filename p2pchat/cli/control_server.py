@@ -44,6 +44,7 @@ from p2pchat.cli.control_protocol import (
 )
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
@@ -51,9 +52,8 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import forget_file, forget_files, send_files, stored_files
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage
-from p2pchat.commands.named_addresses import NAME_GRACE
 from p2pchat.commands.output import StdoutWriter
-from p2pchat.commands.session import Session
+from p2pchat.commands.unknown_names import NAME_GRACE
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -462,7 +462,7 @@ async def run_account_request(accounts: Accounts, do: str, fields: Mapping[str, 
     Raises:
         CommandError: It was refused, because the name is taken for example.
     """
-    from p2pchat.web.errors import WebError
+    from p2pchat.web.error_responses import WebError
 
     found: Account | None
     try:

@@ -55,7 +55,7 @@ from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster_key import ClusterKey, read_key_file
 from p2pchat.web.cluster.engine_store import StoreOptions
 from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.gateway import Gateway
+from p2pchat.web.gateway_state import Gateway
 
 # ---- run
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.changes import META_NETWORK, Change, DiskLevel
-from p2pchat.core.commit_timing import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
-from p2pchat.core.contacts import Blocks, Contacts
+from p2pchat.core.commits import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
+from p2pchat.core.contacts_and_blocks import Blocks, Contacts
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,

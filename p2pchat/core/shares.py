@@ -7,7 +7,7 @@ places are few, a newcomer from a light branch takes the place of the newest one
 counted with token buckets, for one thing or at every node of a line.
 
 Nothing here depends on what the nodes are. Today they are networks and addresses (`address_line`). Known parties
-(contacts.py) have limits of their own and are in no branch.
+(contacts_and_blocks.py) have limits of their own and are in no branch.
 """
 
 from __future__ import annotations

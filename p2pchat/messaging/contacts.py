@@ -1,7 +1,7 @@
 """Contacts of a local user: the users it knows, ignores, blocks and accepts; its own name, presence and receipts.
 
-The core decides what a choice means: core/contacts.py for ignored and blocked users, core/sync/message_requests.py for
-conversations that wait, core/receipts/read_and_taken_marks.py.
+The core decides what a choice means: core/contacts_and_blocks.py for ignored and blocked users,
+core/sync/message_requests.py for conversations that wait, core/receipts/read_and_taken_marks.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from p2pchat.core.changes import META_IGNORED, Change
-from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
+from p2pchat.core.contacts_and_blocks import MAX_BLOCKED, blocked_key
 from p2pchat.core.groups.group_requests import CHOICES
-from p2pchat.core.groups.state import talk_id
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (
     NameKept,
     PresenceSet,

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat.core.groups.group_requests import GroupRequest
-from p2pchat.core.groups.state import talk_id
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
 from p2pchat.core.log import FileRef, LogId, decode_entry
 from p2pchat.core.names import validate_name

@@ -41,7 +41,7 @@ from p2pchat.core.log import forget_keys
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.protocol import AnyFrame
-from p2pchat.runtime.nats_connection import EngineAway
+from p2pchat.runtime.relay_engine import EngineAway
 from p2pchat.runtime.strangers import Stranger, StrangerLimiter
 from p2pchat.server import Server
 

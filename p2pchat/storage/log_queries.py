@@ -38,7 +38,7 @@ from p2pchat.storage.contract import (
     position_of,
     unservable,
 )
-from p2pchat.storage.database import Database
+from p2pchat.storage.database_connection import Database
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,

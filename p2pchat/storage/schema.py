@@ -28,11 +28,11 @@ from p2pchat.errors import LogError, StorageError
 from p2pchat.protocol import Mark, Naming
 
 if TYPE_CHECKING:
-    from p2pchat.storage.database import Database
+    from p2pchat.storage.database_connection import Database
 
 SCHEMA_VERSION = 8
 SCHEMA_KEY = "schema"  # in meta
-WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (write.py)
+WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
 OWN_KEYS = (SCHEMA_KEY, WRITER_KEY, VIEWS_KEY)  # the core may not use these keys
 

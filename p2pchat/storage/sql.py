@@ -22,8 +22,11 @@ from p2pchat.core.stored_facts import Position, Start
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
-from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, dialect_of, translate_errors
-from p2pchat.storage.load import (
+from p2pchat.storage.commit_writer import CommitWriter, WriterFence
+from p2pchat.storage.database_connection import SUSPECT_IN_COMMITS, Database, dialect_of, translate_errors
+from p2pchat.storage.log_queries import BatchQueries
+from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
+from p2pchat.storage.start_queries import (
     load_conversations,
     load_hosted,
     load_meta,
@@ -32,11 +35,8 @@ from p2pchat.storage.load import (
     load_tokens,
     load_users,
 )
-from p2pchat.storage.log_queries import BatchQueries
-from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.verify import MAX_FAULTS, verify_logs
 from p2pchat.storage.views import make_views
-from p2pchat.storage.write import CommitWriter, WriterFence
 
 P = ParamSpec("P")
 T = TypeVar("T")

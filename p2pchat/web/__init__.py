@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from p2pchat.web.app import create_app as create_app
-    from p2pchat.web.gateway import Gateway as Gateway
+    from p2pchat.web.gateway_state import Gateway as Gateway
 
 __all__ = ["Gateway", "Pace", "WebSettings", "create_app"]
 
-_MODULES = {"create_app": "app", "Gateway": "gateway"}
+_MODULES = {"create_app": "app", "Gateway": "gateway_state"}
 
 
 @dataclass(frozen=True, slots=True)

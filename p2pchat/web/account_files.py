@@ -18,7 +18,7 @@ from time import monotonic, time
 from p2pchat import MAX_FILES, Attachment, KeptFile, P2PChatError, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Unauthorized, WebError
+from p2pchat.web.error_responses import Unauthorized, WebError
 from p2pchat.web.rate_limit import RateLimits
 
 KEPT_FOR = 3600.0  # seconds in which an upload can be sent; a guess: somebody still writes the text

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat import validate_name
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 
 # The word stored with the hash of an account, followed by "@" and the day (UTC) of its last use, as 2026-11-22. In a
 # cluster "@" and the version of the record follow.

@@ -59,7 +59,7 @@ from p2pchat.web.account_records import (
     user_of,
     valid,
 )
-from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
 from p2pchat.web.receivers import Reservations
 

@@ -12,14 +12,14 @@ from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
-from p2pchat.web import WebSettings, chat_socket, event_socket, files, page_files, rest
+from p2pchat.web import WebSettings, chat_socket, event_socket, page_files, rest, rest_files
 from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.errors import WebError, http_error, malformed_request
-from p2pchat.web.gateway import Gateway
+from p2pchat.web.error_responses import WebError, http_error, malformed_request
+from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
-from p2pchat.web.socketio.server import SocketIOServer
+from p2pchat.web.socketio.socketio_server import SocketIOServer
 
 
 def _included(*routers: APIRouter) -> list[BaseRoute]:
@@ -33,7 +33,7 @@ def _included(*routers: APIRouter) -> list[BaseRoute]:
     return all_of_them.routes
 
 
-_INTERFACES = _included(rest.router, files.router, chat_socket.router, event_socket.router)
+_INTERFACES = _included(rest.router, rest_files.router, chat_socket.router, event_socket.router)
 _PAGE = _included(page_files.router)
 
 
@@ -83,7 +83,7 @@ class _Application(FastAPI):
 
 
 def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
-    """Answer every error of an application in the form of errors.py, FastAPI's own included."""
+    """Answer every error of an application in the form of error_responses.py, FastAPI's own included."""
 
     async def respond(request: Request, error: Exception) -> JSONResponse:
         return answer(metrics.problem(_translate(error)), request.scope)

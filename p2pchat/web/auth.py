@@ -18,11 +18,11 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Forbidden, Unauthorized, WebError
-from p2pchat.web.gateway import Gateway, gateway_of
+from p2pchat.web.client_session import as_frame, read_object
+from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
+from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import CALLER, address_of, answer, is_on_loopback
-from p2pchat.web.session import as_frame, read_object
 
 NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller gives its name; clients differ
 

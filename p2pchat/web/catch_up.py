@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from p2pchat import HostedUser, Link, Message, Sent, TCPPeer, UnknownName
 from p2pchat.web.accounts import DELIVERY_CONSUMER
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 from p2pchat.web.schemas import iso
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history

@@ -29,19 +29,19 @@ from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatEr
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import find, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.people_commands import invite_row
-from p2pchat.commands.session import Session
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import may_invite, sign_in
 from p2pchat.web.catch_up import Post
-from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.client_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
+from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 
 # Commands of terminals that do nothing to the peer or its machine: one with a path would act on the gateway's disk.
 SHARED_COMMANDS = (

@@ -34,7 +34,7 @@ from p2pchat import (
 )
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.error_responses import Forbidden, WebError
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]

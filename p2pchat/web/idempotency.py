@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from p2pchat import PeerClosed
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 
 T = TypeVar("T")
 Content = str | tuple[str | bool | None, ...]  # what a request asks for

@@ -20,7 +20,7 @@ from p2pchat import TCPPeer
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.web.accounts import Accounts
 from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.errors import WebError, problem_of
+from p2pchat.web.error_responses import WebError, problem_of
 from p2pchat.web.hub import Hub
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

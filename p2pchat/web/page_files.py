@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from p2pchat.web.auth import CurrentAccount, CurrentGateway
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 
 router: APIRouter = APIRouter()
 

@@ -14,7 +14,7 @@ from time import monotonic
 from weakref import WeakValueDictionary
 
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 
 _MAX_BUCKETS = 65_536  # a few MiB; the least recently used is dropped first
 DAY = 86_400.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat import AmbiguousName, Conversation, TCPPeer, UnknownName, User
 from p2pchat.web import WebSettings
 from p2pchat.web.account_records import DELETED, AccountNameTaken, valid
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from p2pchat.web.auth import (
     may_name_itself,
     token_of,
 )
-from p2pchat.web.errors import PROBLEM_TYPE, Forbidden, WebError
-from p2pchat.web.gateway import Gateway, gateway_of
+from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
+from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.schemas import (
     MESSAGE_ID,

@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
-from p2pchat.web.errors import PROBLEM_TYPE, WebError
-from p2pchat.web.gateway import Gateway
+from p2pchat.web.error_responses import PROBLEM_TYPE, WebError
+from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limit import site_of
 
 POLICY = (

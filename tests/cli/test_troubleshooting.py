@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from p2pchat.cli.endpoint_status import _INVITE_ADVICE, _PROBLEMS
-from p2pchat.storage.dialects.server import SERVER_SENTENCES as OF_SERVERS
+from p2pchat.storage.dialects.server_databases import SERVER_SENTENCES as OF_SERVERS
 from p2pchat.storage.dialects.sqlite import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]

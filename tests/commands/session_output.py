@@ -7,10 +7,10 @@ from pathlib import Path
 
 from p2pchat import Message, TCPPeer
 from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.output import StdoutWriter
-from p2pchat.commands.session import Session
 
 
 class Shown:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.cli.terminal.prompt import LineEntered, PasteQuestion
+from p2pchat.commands.command_session import JSON_HANDLERS, TEXT_COMMANDS, TYPED_COMMANDS
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS
-from p2pchat.commands.session import JSON_HANDLERS, TEXT_COMMANDS, TYPED_COMMANDS
 from p2pchat.commands.typed_commands import (
     BY_NAME,
     COMMANDS,

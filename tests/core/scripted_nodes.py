@@ -51,7 +51,7 @@ from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.stored_facts import LogKey
-from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
+from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     MAX_FRAME_BYTES,

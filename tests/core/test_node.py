@@ -9,8 +9,8 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.changes import Address, Change, DiskLevel
-from p2pchat.core.commit_timing import FEW_PEERS, LazyCommit
-from p2pchat.core.contacts import CONTACT
+from p2pchat.core.commits import FEW_PEERS, LazyCommit
+from p2pchat.core.contacts_and_blocks import CONTACT
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
     CommitFailed,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from p2pchat.web.errors import _WORDS
+from p2pchat.web.error_responses import _WORDS
 from tests.docs.pages import ROOT
 
 WEB = ROOT / "p2pchat" / "web"

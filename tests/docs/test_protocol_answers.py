@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.core.effects import Close, PauseReading, Send
 from p2pchat.core.inputs import Got, NameKept
-from p2pchat.core.sync.conversations import dm_naming
+from p2pchat.core.sync.conversation_members import dm_naming
 from p2pchat.errors import InviteError
 from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
 from p2pchat.identity.tls import TlsPipe, client_context, peer_key, server_context

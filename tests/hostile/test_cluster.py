@@ -13,7 +13,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import REQUESTS, StoreOptions
 from p2pchat.web.cluster.membership import ALIVE, Cluster
-from p2pchat.web.gateway import Gateway
+from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limit import TooMany
 from tests.deadlines import until
 from tests.nats import missing

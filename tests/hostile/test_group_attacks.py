@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.core.groups.state import MAX_MEMBERS, group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.groups.group_state import MAX_MEMBERS, group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from types import FrameType
 
-from p2pchat.core.groups.state import fork_mark, group_body, operation_hash, talk_id
+from p2pchat.core.groups.group_state import fork_mark, group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Entries, Naming

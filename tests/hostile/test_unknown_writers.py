@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from p2pchat.config import MIB
-from p2pchat.core.groups.state import group_body, operation_hash
+from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network
 from p2pchat.protocol import Entries, Here, Hosted, Naming, Ping, Pong

@@ -215,7 +215,11 @@ def _import_everything() -> None:
     import p2pchat
 
     for module in pkgutil.walk_packages(p2pchat.__path__, "p2pchat."):
-        left_out = ("p2pchat.testing", "p2pchat.web.", "p2pchat.cli.gateway")  # a gateway needs a second of imports
+        left_out = (
+            "p2pchat.testing",
+            "p2pchat.web.",
+            "p2pchat.cli.gateway",
+        )  # a gateway needs a second of imports
         if not module.name.startswith(left_out) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in (

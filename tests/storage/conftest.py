@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.storage.contract import Storage
-from p2pchat.storage.database import Database, dialect_of
+from p2pchat.storage.database_connection import Database, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES

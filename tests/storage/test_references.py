@@ -11,7 +11,7 @@ import pytest
 from p2pchat.core.changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.storage.contract import Storage
-from p2pchat.storage.database import Database, dialect_of
+from p2pchat.storage.database_connection import Database, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL, empty

@@ -14,7 +14,7 @@ import pytest
 from p2pchat.core.changes import Change
 from p2pchat.core.stored_facts import WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage.database import parse_url
+from p2pchat.storage.database_connection import parse_url
 from p2pchat.storage.dialects.dialect import DatabaseURL
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf

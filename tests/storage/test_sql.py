@@ -20,7 +20,7 @@ from p2pchat.core.log import Batch, FileRef, LogId, extend_chain, first_chain
 from p2pchat.core.stored_facts import Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
-from p2pchat.storage.database import Database, dialect_of
+from p2pchat.storage.database_connection import Database, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage

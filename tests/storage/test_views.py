@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.messaging.messages import NOT_SHOWN
-from p2pchat.storage.database import Database, dialect_of
+from p2pchat.storage.database_connection import Database, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage

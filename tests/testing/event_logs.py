@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Line, Log
+from p2pchat.testing.eventlog_checker import check
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from p2pchat.config import Settings
 from p2pchat.core.log import Entry
-from p2pchat.core.sync.validation import TEXTS
+from p2pchat.core.sync.log_validation import TEXTS
 from p2pchat.protocol import JSON_FRAMES, KnownFrame
 from tests.vectors.files import FOLDER
 

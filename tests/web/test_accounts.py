@@ -16,7 +16,7 @@ from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.account_records import REFUSED_NAMES, AccountNameTaken
 from p2pchat.web.accounts import Accounts, open_accounts
-from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import TooMany
 from p2pchat.web.receivers import Receivers
 from tests.web.conftest import Served, serving

@@ -17,7 +17,7 @@ from p2pchat import TCPPeer
 from p2pchat.cli.http_server import WriteTimeout, make_server, wait_until_started
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.auth import CurrentAccount
-from p2pchat.web.errors import Forbidden
+from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
@@ -470,7 +470,7 @@ async def test_a_flood_of_commands_is_read_at_the_allowed_rate() -> None:
 async def test_unregistered_sockets_of_one_address_do_not_block_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("p2pchat.web.socketio.server.MAX_UNREGISTERED_OF_ADDRESS", 2)
+    monkeypatch.setattr("p2pchat.web.socketio.socketio_server.MAX_UNREGISTERED_OF_ADDRESS", 2)
     async with serving(WebSettings(trusted_proxies=("127.0.0.1",))) as served:
 
         async def opens(address: str) -> int:

@@ -20,7 +20,7 @@ from p2pchat.web.hub import Envelope
 from p2pchat.web.socketio.engineio import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.handlers import EventHandlers
 from p2pchat.web.socketio.registered_clients import ClientRegistry
-from p2pchat.web.socketio.server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
+from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
 from tests.web.conftest import Served, listening
 from tests.web.socketio_client import PATIENCE, socket
 from tests.web.websocket_client import connect
@@ -85,7 +85,7 @@ async def test_events_before_register_wait_for_it_and_are_handled_in_order(serve
 async def test_events_without_register_are_refused_and_the_socket_stays_open(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.web.socketio.server.HELD_FOR", 0.01)  # of a minute
+    monkeypatch.setattr("p2pchat.web.socketio.socketio_server.HELD_FOR", 0.01)  # of a minute
     await hand(served, "ada")
     async with socket(served.url) as ada:
         said = {"to": "room", "content": "hi"}

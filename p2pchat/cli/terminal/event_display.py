@@ -25,6 +25,7 @@ from p2pchat.cli.terminal.completer import RecentSpeakers
 from p2pchat.cli.terminal.device import DIM, TerminalAlerts
 from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display, without_ignored
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
@@ -41,7 +42,6 @@ from p2pchat.commands.event_text import (
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.notices import older_messages
 from p2pchat.commands.output import EventLogFile, json_line
-from p2pchat.commands.session import Session
 from p2pchat.commands.unread_and_mentions import is_addressed_to, is_here
 from p2pchat.commands.wrap import Fragment, Row, fold
 

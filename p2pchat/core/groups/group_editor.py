@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from p2pchat.core.contacts import Contacts
+from p2pchat.core.contacts_and_blocks import Contacts
 from p2pchat.core.effects import Counted, WriteRefused
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.state import (
+from p2pchat.core.groups.group_state import (
     LEAVE,
     MAX_MEMBERS,
     OPERATION,
@@ -38,7 +38,7 @@ class GroupEditor:
 
     An operation holds the whole group, so a request is applied to the group's current state here. A removed member is
     cut off at the entries visible here now. Before an owner changes a group, its lost operations are repeated
-    (core/groups/state.py).
+    (core/groups/group_state.py).
 
     Source: docs/protocol-groups.md.
     """

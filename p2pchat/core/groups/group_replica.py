@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from p2pchat.core.groups.state import (
+from p2pchat.core.groups.group_state import (
     Ancestry,
     GroupOperation,
     GroupState,

@@ -18,17 +18,17 @@ from functools import partial
 from p2pchat.core.changes import EVERYTHING
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import Difference, GroupReplica, GroupView
-from p2pchat.core.groups.state import LEAVE, GroupState, read_operation
+from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.shares import address_line
 from p2pchat.core.stored_facts import GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
+from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from p2pchat.core.changes import Cite
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.state import VisibilityRule
+from p2pchat.core.groups.group_state import VisibilityRule
 from p2pchat.core.log import Entry
 from p2pchat.protocol import Mark, RunId, UserId
 

@@ -95,7 +95,7 @@ class AddressBook:
         return address_line(host, "")[-1] in self._hosts
 
     def is_chosen(self, peer: PeerId) -> bool:
-        """Return whether somebody here chose this peer (contacts.py)."""
+        """Return whether somebody here chose this peer (contacts_and_blocks.py)."""
         return peer in self._contacts
 
     def owner(self, endpoint: str) -> PeerId:

@@ -49,7 +49,7 @@ class PeerLink:
         users_told: Users that the other end named for the first time, as far as that is free of charge.
         omits_users: Some of its users found no place or are blocked, so what it says about others is no fault.
         blocked: Users that the other end told and that are blocked here; they are not among `users`.
-        known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
+        known: The peer, or a user that it hosts, is a contact of this peer (contacts_and_blocks.py).
         linked: The peers that the other end says it is linked with.
         begun: Position in the order in which connections of this process began, from 1.
         run, n: From the `go` that brought it up.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any, TypeVar
 
 from p2pchat.core.changes import Address
-from p2pchat.core.contacts import Blocks, Contacts
+from p2pchat.core.contacts_and_blocks import Blocks, Contacts
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
     Connect,

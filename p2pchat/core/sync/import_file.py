@@ -19,16 +19,16 @@ from dataclasses import dataclass
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult
-from p2pchat.core.groups.state import talk_id
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import LogId, WriterKey
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.log_validation import EntrySource
 from p2pchat.core.sync.remote_state import ForkEvidence
 from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
-from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import (
     FILE_VERSION,

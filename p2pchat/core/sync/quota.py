@@ -24,7 +24,7 @@ from functools import partial
 from sys import intern
 
 from p2pchat.core.changes import DiskLevel
-from p2pchat.core.contacts import Blocks
+from p2pchat.core.contacts_and_blocks import Blocks
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink

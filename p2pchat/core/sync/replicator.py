@@ -16,7 +16,7 @@ from itertools import permutations
 from sys import intern
 
 from p2pchat.core.changes import Change, DeliveredMark, DiskLevel, ReadMark
-from p2pchat.core.contacts import Blocks, Contacts
+from p2pchat.core.contacts_and_blocks import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.effects import (
     Counted,
@@ -45,7 +45,7 @@ from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
-from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.conversation_members import Conversations
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport

@@ -29,7 +29,7 @@ from p2pchat.storage.schema import (
 from p2pchat.storage.views import Functions
 
 if TYPE_CHECKING:
-    from p2pchat.storage.database import Database
+    from p2pchat.storage.database_connection import Database
 
 
 COMMON_TYPES = {
@@ -88,7 +88,7 @@ class Dialect(ABC):
         begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
         sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
         commits_tables: True if making or changing a table commits at once, even if the transaction fails.
-        is_shared: Whether others could write there unnoticed; then each commit says who it is from (write.py).
+        is_shared: Whether others could write there unnoticed; then each commit says who it is from (commit_writer.py).
         max_statement_bytes: Most bytes of text in one statement; 0 for no limit.
         functions: Its expressions for views.
         damaged: The error text for a database that holds something else than was written.

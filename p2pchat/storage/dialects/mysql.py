@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database import Database
+from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict, DatabaseURL
-from p2pchat.storage.dialects.server import (
+from p2pchat.storage.dialects.server_databases import (
     AWAY,
     CONNECT_WITHIN,
     CROWDED,

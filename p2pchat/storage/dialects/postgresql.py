@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database import Database
+from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL
-from p2pchat.storage.dialects.server import (
+from p2pchat.storage.dialects.server_databases import (
     AWAY,
     CONNECT_WITHIN,
     CROWDED,

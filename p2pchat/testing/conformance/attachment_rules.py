@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.testing.conformance.candidate_link import RuleSkipped, ScriptedLink, check
 from p2pchat.testing.conformance.group_rules import DONE, ordered
-from p2pchat.testing.conformance.member import pieces_of
 from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import RuleSkipped, ScriptedLink, check
+from p2pchat.testing.conformance.scripted_member import pieces_of
 
 KEY, TRANSFER = "protocol-attachments.md#the-key", "protocol-attachments.md#transfer"
 SIZE = 2 * PIECE_BYTES + 1000  # three pieces, the last one shorter

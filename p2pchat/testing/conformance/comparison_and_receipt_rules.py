@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import (
+from p2pchat.testing.conformance.candidate_link import (
     HIGHEST,
     LOWEST,
     SPAN,
     check,
 )
+from p2pchat.testing.conformance.runner import Kit, rule
 
 HOUR_US = 3_600_000_000
 HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"

@@ -6,13 +6,13 @@ The candidate answers a direct message with its text, and a text `echo X` in the
 from __future__ import annotations
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import (
+from p2pchat.testing.conformance.candidate_link import (
     RuleBroken,
     ScriptedLink,
     check,
     now_us,
 )
+from p2pchat.testing.conformance.runner import Kit, rule
 
 HOUR_US = 3_600_000_000
 HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"

@@ -6,8 +6,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import host_message
 from p2pchat.core.names import name_fault
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import (
+from p2pchat.testing.conformance.candidate_link import (
     HIGHEST,
     LOWEST,
     RuleBroken,
@@ -15,6 +14,7 @@ from p2pchat.testing.conformance.scripted_link import (
     framed,
     now_us,
 )
+from p2pchat.testing.conformance.runner import Kit, rule
 
 HOUR_US = 3_600_000_000
 HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.core.groups.state import operation_hash, talk_id
+from p2pchat.core.groups.group_state import operation_hash, talk_id
 from p2pchat.core.log import LogId
 from p2pchat.protocol import UserId
-from p2pchat.testing.conformance.member import ScriptedLog, ScriptedMember, group_namings
+from p2pchat.testing.conformance.candidate_link import ScriptedLink, check
 from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import ScriptedLink, check
+from p2pchat.testing.conformance.scripted_member import ScriptedLog, ScriptedMember, group_namings
 from p2pchat.testing.conformance.serving_rules import numbers, served
 
 DONE = "done"  # the candidate's answer to a command that it carried out

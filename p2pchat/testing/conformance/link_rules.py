@@ -13,14 +13,14 @@ from p2pchat.core.log import verify
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, server_context
-from p2pchat.testing.conformance.member import ScriptedMember
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import (
+from p2pchat.testing.conformance.candidate_link import (
     RuleBroken,
     RuleSkipped,
     check,
     framed,
 )
+from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat.testing.conformance.scripted_member import ScriptedMember
 
 HOUR_US = 3_600_000_000
 HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"

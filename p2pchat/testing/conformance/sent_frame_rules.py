@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from p2pchat import protocol as wire
-from p2pchat.core.groups.state import talk_id
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, batch_of, decode_entry, first_chain, head_message, verify
 from p2pchat.core.names import name_fault
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.errors import LogError
-from p2pchat.testing.conformance.scripted_link import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
+from p2pchat.testing.conformance.candidate_link import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
 WATCHERS: dict[str, tuple[str, str, str, Watcher]] = {}  # by name: level, section, sentence, function

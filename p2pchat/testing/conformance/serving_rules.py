@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.member import ScriptedLog
+from p2pchat.testing.conformance.candidate_link import ScriptedLink, check, now_us
 from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_link import ScriptedLink, check, now_us
+from p2pchat.testing.conformance.scripted_member import ScriptedLog
 
 VERBATIM = (
     ' {"b":"blanks" ,"k":"text", "at":%d,"c":%d}\n',

@@ -29,25 +29,25 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.stored_facts import Stored, StoredStart
-from p2pchat.core.sync.conversations import dm_id, room_id
+from p2pchat.core.sync.conversation_members import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.checker import check
 from p2pchat.testing.eventlog import Fault, Log
-from p2pchat.testing.invariants.content import OF_FILES, ContentInvariants
-from p2pchat.testing.invariants.deletions import DeletionInvariants
-from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
-from p2pchat.testing.invariants.groups import GroupInvariants
-from p2pchat.testing.invariants.presence import PresenceInvariants
-from p2pchat.testing.invariants.protocol import CrowdInvariants, ProtocolInvariants, log_name
-from p2pchat.testing.invariants.receipts import ReceiptInvariants, TakenInvariants
+from p2pchat.testing.eventlog_checker import check
+from p2pchat.testing.invariants.content_invariants import OF_FILES, ContentInvariants
+from p2pchat.testing.invariants.deletion_invariants import DeletionInvariants
+from p2pchat.testing.invariants.display_invariants import DisplayInvariants, view_faults
+from p2pchat.testing.invariants.group_invariants import GroupInvariants
+from p2pchat.testing.invariants.presence_invariants import PresenceInvariants
+from p2pchat.testing.invariants.protocol_invariants import CrowdInvariants, ProtocolInvariants, log_name
+from p2pchat.testing.invariants.receipt_invariants import ReceiptInvariants, TakenInvariants
 from p2pchat.testing.invariants.unknown_and_blocked_users import BlockInvariants, RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
-    from p2pchat.testing.simulation.program import Written
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
+    from p2pchat.testing.simulation.simulated_program import Written
     from p2pchat.testing.simulation.simulation import Simulation
 
 # In a quiet minute two linked peers exchange only pings (every 10 s from both ends, with their pongs: 24), digests

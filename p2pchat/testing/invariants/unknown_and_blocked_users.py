@@ -20,17 +20,17 @@ from p2pchat.core.effects import Commit, Effect, LinkChanged, PresenceChanged, U
 from p2pchat.core.groups.group_requests import CHOICES
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.message_requests import stored_requests
 from p2pchat.protocol import Bye, ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.invariants.protocol import log_name
+from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
 ACCEPTS = 0.3  # the part of steps in which somebody accepts a conversation

@@ -29,7 +29,7 @@ from p2pchat.storage.content_store import ContentStore, Memory, MemoryFile
 from p2pchat.storage.contract import files_of
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
 T = TypeVar("T")

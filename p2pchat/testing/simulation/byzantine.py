@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.groups.state import group_body, operation_hash
+from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, batch_of, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.core.sync.forks import is_signed
 from p2pchat.errors import LogError
 from p2pchat.identity.keys import Identity
@@ -44,7 +44,7 @@ from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 MOODS = ("forges", "withholds", "babbles", "poses")
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame

@@ -18,13 +18,13 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode
-from p2pchat.testing.invariants.display import named
+from p2pchat.testing.invariants.display_invariants import named
 from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
-from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.relay_network import EngineFaults
+from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
 EXPORTS_KEPT = 4  # files that may be used again

@@ -17,7 +17,7 @@ from p2pchat.protocol import UserId
 from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
 WITH_GUESTS = 0.25  # the part of histories without clock jumps; certificates need clocks within an hour

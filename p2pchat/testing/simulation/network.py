@@ -16,7 +16,7 @@ from p2pchat.protocol import Decoder
 from p2pchat.testing.simulation.environment import Schedule
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 CLOSED, BROKEN = "closed", "lost"  # how a connection ended: in order, or not
 SLOW = 0.5  # seconds one way; above it, what is due at once may be late

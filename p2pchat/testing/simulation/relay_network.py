@@ -17,7 +17,7 @@ from p2pchat.protocol import UserId
 from p2pchat.testing.simulation.network import BROKEN
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
 LEARNS_WITHIN = 2.0  # seconds until a peer notices that its connection to the engine broke

@@ -25,7 +25,7 @@ from random import Random
 
 from p2pchat.config import Settings
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.invariants.presence import Chatter
+from p2pchat.testing.invariants.presence_invariants import Chatter
 from p2pchat.testing.invariants.unknown_and_blocked_users import accept_some
 from p2pchat.testing.simulation.attached_files import FileActions
 from p2pchat.testing.simulation.environment import (
@@ -41,8 +41,8 @@ from p2pchat.testing.simulation.environment import (
 )
 from p2pchat.testing.simulation.faults import FaultInjector
 from p2pchat.testing.simulation.hosted_users import HostedUsers
-from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.relay_network import EngineFaults
+from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
 
 Tell = Callable[[str], None]

@@ -30,7 +30,7 @@ from p2pchat.nats_client import (
     serve_always,
     sign_in_with,
 )
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

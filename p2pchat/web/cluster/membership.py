@@ -30,7 +30,7 @@ from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
 from p2pchat.web.cluster.placement import REMEMBERED, ClusterTimes, LivingGateways, Visits, hosts_of
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key
 MAX_TRIES = 16  # of one claim, each lost to another gateway

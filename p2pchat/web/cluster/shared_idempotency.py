@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from p2pchat.nats_client import cancel
 from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
 from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 from p2pchat.web.idempotency import IdempotencyCache, KeyReused
 
 LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway

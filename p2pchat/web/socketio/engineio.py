@@ -25,8 +25,8 @@ from socketio.packet import ACK, DISCONNECT, EVENT
 
 from p2pchat.web import WebSettings
 from p2pchat.web.catch_up import Post
+from p2pchat.web.client_session import PING_EVERY, LightEvent
 from p2pchat.web.hub import QueueFull
-from p2pchat.web.session import PING_EVERY, LightEvent
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.registered_clients import SocketClient

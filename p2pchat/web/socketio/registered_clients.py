@@ -1,7 +1,7 @@
 """Registered Socket.IO clients of a gateway, and what they share: presence and message statuses.
 
-A client is a session like those of `/chat` and `/lines` (session.py). While its user is active, messages are read
-once it is proved that they have arrived (engineio.py); otherwise when the user becomes active again.
+A client is a session like those of `/chat` and `/lines` (client_session.py). While its user is active, messages are
+read once it is proved that they have arrived (engineio.py); otherwise when the user becomes active again.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from p2pchat import (
 )
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
-from p2pchat.web.errors import WebError
-from p2pchat.web.gateway import Gateway
+from p2pchat.web.client_session import ClientSession, SessionEnded
+from p2pchat.web.error_responses import WebError
+from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
-from p2pchat.web.session import ClientSession, SessionEnded
 from p2pchat.web.socketio.engineio import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here

@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat.__main__ import main
 from p2pchat.cli.options import ProfileChoice
-from p2pchat.cli.subcommands.history import MAX_RECENT, RecentMessages
+from p2pchat.cli.subcommands.history_tail_and_delete import MAX_RECENT, RecentMessages
 from p2pchat.cli.subcommands.send import _from_shell
 from tests.cli.parsing import parse
 

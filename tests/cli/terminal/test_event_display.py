@@ -11,9 +11,9 @@ from p2pchat import Conversation, TCPPeer, Typing, User
 from p2pchat.cli.terminal.chat_lines import DateRule, rule_line
 from p2pchat.cli.terminal.event_display import TypingNotifier, TypingUsers, is_text
 from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.output import StdoutWriter
-from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh
 

@@ -11,7 +11,7 @@ from p2pchat.core import effects as out
 from p2pchat.core.changes import DiskLevel
 from p2pchat.core.content import transfers
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
-from p2pchat.core.groups.state import group_body, talk_id
+from p2pchat.core.groups.group_state import group_body, talk_id
 from p2pchat.core.inputs import (
     ContentFailed,
     ContentGivenUp,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from p2pchat.core.changes import Cite
 from p2pchat.core.groups.group_replica import MAX_EARLY, GroupReplica
-from p2pchat.core.groups.state import (
+from p2pchat.core.groups.group_state import (
     MAX_LEAVES,
     MAX_TIED,
     Cuts,

@@ -12,10 +12,10 @@ from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.changes import DiskLevel
 from p2pchat.core.groups.group_replica import GroupView
-from p2pchat.core.groups.state import talk_id
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 APART = 40.0  # seconds after which two separated peers have noticed it
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core import effects as out
-from p2pchat.core.groups.state import group_body, operation_hash, talk_id
+from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
-from p2pchat.core.sync.conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
+from p2pchat.core.sync.conversation_members import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Naming
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World, dm
 from tests.core.steps import count_steps

@@ -10,7 +10,7 @@ from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED
 from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
 from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, RefusedLog, Want

@@ -9,7 +9,7 @@ from p2pchat.core.inputs import ComparisonAwaited, ConversationOpened, DiskLow, 
 from p2pchat.core.log import mark_hash
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
-from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Digest, Pong
 from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, NAMES, Author, Far, Peer, World, dm, have, sums

@@ -18,7 +18,7 @@ from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, UserId, Wa
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.faults import ODD_TEXT
-from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.core.groups.test_group_sync import SimulatedGroup
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
 

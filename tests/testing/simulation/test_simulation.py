@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat.core.changes import Address, Change
 from p2pchat.core.effects import Commit
-from p2pchat.core.groups.state import talk_id
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, ref_key
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
@@ -22,9 +22,9 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.byzantine import THIRD_HOST, MadeUpUser
 from p2pchat.testing.simulation.environment import SMALL, LocalClock, Schedule
 from p2pchat.testing.simulation.network import WireEnd
-from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.program import Written
 from p2pchat.testing.simulation.scenario import check_history, play
+from p2pchat.testing.simulation.simulated_peer import SimPeer
+from p2pchat.testing.simulation.simulated_program import Written
 from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
 
 # With files, and with deletions where two conversations wait at a start.

@@ -30,7 +30,7 @@ from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore,
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.placement import ClusterTimes, hosts_of
 from p2pchat.web.cluster.shared_idempotency import RESULTS_A_RECORD
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import HubSession
 from p2pchat.web.idempotency import KeyReused
 from tests.amounts import CLAIMS

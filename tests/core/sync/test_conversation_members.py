@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.state import group_body, operation_hash
+from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, encode_entry
-from p2pchat.core.sync.conversations import Conversations
+from p2pchat.core.sync.conversation_members import Conversations
 from p2pchat.protocol import ConversationId, Naming
 from tests.core.scripted_nodes import FAR_RUN, IDS, START, N
 

@@ -18,11 +18,11 @@ from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.invariants.protocol import log_name
+from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 # ---- the expected group, from the entries on one disk
 

@@ -21,7 +21,7 @@ from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
-from p2pchat.web.errors import WebError
+from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics

@@ -16,7 +16,7 @@ from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
 from p2pchat.web.event_socket import COMMANDS
-from p2pchat.web.files import disposition, range_of
+from p2pchat.web.rest_files import disposition, range_of
 from tests.deadlines import within
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening, serving

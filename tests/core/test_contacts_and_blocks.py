@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.changes import DiskLevel
-from p2pchat.core.contacts import CONTACT
+from p2pchat.core.contacts_and_blocks import CONTACT
 from p2pchat.core.inputs import (
     CommitFailed,
     ConversationOpened,

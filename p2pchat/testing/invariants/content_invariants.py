@@ -17,12 +17,12 @@ from p2pchat.core.log import Batch, FileRef, LogId, Ref, attachments_of, decode_
 from p2pchat.protocol import Frame, Holds, Pull
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.invariants.protocol import log_name
+from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 OF_FILES = ("Pull", "Lacks", "Piece", "Holds")  # frames, at any time: somebody may ask for what nobody has
 

@@ -23,14 +23,14 @@ from p2pchat.core.effects import (
     UserLeft,
 )
 from p2pchat.core.inputs import Input
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.testing.eventlog import Fault, Log
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
 WITH_PRESENCE = 0.4  # the part of histories

@@ -12,9 +12,9 @@ from starlette.websockets import WebSocket
 
 from p2pchat.web.accounts import Account
 from p2pchat.web.chat_socket import ChatSession
+from p2pchat.web.client_session import WebSocketSession
 from p2pchat.web.event_socket import EventSession
 from p2pchat.web.hub import Ending, Kind
-from p2pchat.web.session import WebSocketSession
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 from tests.web.socketio_client import socket

@@ -15,7 +15,7 @@ from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
@@ -25,7 +25,7 @@ from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 IMPORTED_AT_ONCE = 6  # frames of an export file; few, so that a file takes several steps
 shown_id: Callable[[str], str] = lru_cache(4096)(base32)  # a history shows few ids many times

@@ -25,10 +25,10 @@ from p2pchat.core.changes import (
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.stored_facts import GroupEntry, LogFacts, Stored, UnreleasedEntry
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import StoredConversation, recent_logs
-from p2pchat.storage.database import Database, placeholders
+from p2pchat.storage.database_connection import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (
     COVERED,

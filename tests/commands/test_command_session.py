@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from p2pchat import Deleted, Message, TCPPeer
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.notices import Notifier
 from p2pchat.commands.output import StdoutWriter
-from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, got, open_session
 from tests.deadlines import WAIT, within

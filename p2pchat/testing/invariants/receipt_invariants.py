@@ -26,26 +26,26 @@ from p2pchat.core.stored_facts import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
-from p2pchat.testing.invariants.protocol import log_name
+from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.hosted_users import SimHostedUser
-    from p2pchat.testing.simulation.peer import SimPeer
-    from p2pchat.testing.simulation.program import Written
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
+    from p2pchat.testing.simulation.simulated_program import Written
 from functools import partial
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import MarkedTaken
 from p2pchat.core.log import decode_entry
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import ConversationId, TakenFrame
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 
 READ_IN = 0.5  # the part of histories

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database import Database
+from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import DatabaseURL, Dialect
 from p2pchat.storage.schema import meta
 

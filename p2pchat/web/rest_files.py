@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from p2pchat import Attachment
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, caller_site, current_account
-from p2pchat.web.errors import WebError
-from p2pchat.web.gateway import gateway_of
+from p2pchat.web.error_responses import WebError
+from p2pchat.web.gateway_state import gateway_of
 from p2pchat.web.rest import MessageId, problems
 from p2pchat.web.schemas import FetchOut, LinkOut, UploadOut
 from p2pchat.web.security import CALLER

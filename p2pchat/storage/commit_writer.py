@@ -34,7 +34,7 @@ from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_b
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import Head
-from p2pchat.storage.database import Database, flat
+from p2pchat.storage.database_connection import Database, flat
 from p2pchat.storage.dialects.dialect import Conflict
 from p2pchat.storage.log_queries import BODIES, NUMBER
 from p2pchat.storage.schema import (

@@ -25,8 +25,8 @@ from p2pchat.testing.simulation.byzantine import THIRD_HOST
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.network import WireEnd
-    from p2pchat.testing.simulation.peer import SimPeer
-    from p2pchat.testing.simulation.program import Written
+    from p2pchat.testing.simulation.simulated_peer import SimPeer
+    from p2pchat.testing.simulation.simulated_program import Written
 
 COMPARED_WITHIN = 4.0  # seconds after a link is up
 ANNOUNCED_WITHIN = 5.0  # seconds until new entries are announced over a calm link

@@ -44,12 +44,12 @@ from p2pchat.cli.terminal.prompt import (
     prompt_label,
 )
 from p2pchat.cli.terminal.screen import Screen
+from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.notices import NoticeLogHandler
 from p2pchat.commands.output import EventLogFile
-from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import Row
 
 STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay the end, or Ctrl-Z

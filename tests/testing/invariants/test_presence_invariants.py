@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.effects import TypingChanged
 from p2pchat.protocol import TypingFrame
-from p2pchat.testing.simulation.peer import SimPeer
+from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
 

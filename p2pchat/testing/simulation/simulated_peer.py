@@ -21,7 +21,7 @@ from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.receipts.file_receipts import MAX_NAMING
-from p2pchat.core.sync.conversations import dm_id
+from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
@@ -32,7 +32,7 @@ from p2pchat.testing.simulation.attached_files import SimContent, SimFiles
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer, strict
 from p2pchat.testing.simulation.network import SimWire, WireEnd
-from p2pchat.testing.simulation.program import SimProgram, Written, shown_id
+from p2pchat.testing.simulation.simulated_program import SimProgram, Written, shown_id
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.byzantine import ByzantinePeer, OddWriter

@@ -24,8 +24,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from p2pchat.web.errors import Unauthorized, WebError, problem_of
-from p2pchat.web.gateway import Gateway
+from p2pchat.web.error_responses import Unauthorized, WebError, problem_of
+from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import address_of, is_on_loopback

@@ -25,8 +25,8 @@ from p2pchat import Delivered, HostedUser, PeerClosed, Read, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
-from p2pchat.web.errors import WebError
-from p2pchat.web.gateway import Gateway, gateway_of
+from p2pchat.web.error_responses import WebError
+from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
 from p2pchat.web.rate_limit import RateLimiter, site_of
 from p2pchat.web.security import address_of, is_on_loopback
