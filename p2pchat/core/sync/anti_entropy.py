@@ -238,14 +238,16 @@ class AntiEntropy:
             self._end(remote)
 
     def _send_large(self, remote: RemoteState, number: int, ids: list[ConversationId]) -> None:
-        """Send the marks of conversations with many writers, unless another comparison began. The digest is repeated
-        if they cannot be sent now.
+        """Send the marks of conversations with many writers, unless another comparison began.
+
+        The digest is repeated if they cannot be sent now.
         """
         for id in ids if remote.comparison.number == number else ():
             conversation = self._sync.conversations.by_id.get(id)
-            if conversation is not None and self._sync.is_up(remote) and self._sync.may_list(remote):
-                if self._sync.shares(remote, conversation):
-                    self.send_marks(remote, conversation, (FIRST_ID, LAST_ID), ask=True)
+            if conversation is None or not self._sync.is_up(remote) or not self._sync.may_list(remote):
+                continue
+            if self._sync.shares(remote, conversation):
+                self.send_marks(remote, conversation, (FIRST_ID, LAST_ID), ask=True)
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str

@@ -74,7 +74,7 @@ class Ingest:
         self._groups = groups
         self._held: dict[LogId, HeldFrames] = {}  # frames that wait for a lookup, of their log or of logs they may cut
         self._held_count = 0
-        self._new_logs = NewLogChecks(sync)
+        self._new_logs = NewLogChecks(sync, self._held)
 
     # ---- frames
 

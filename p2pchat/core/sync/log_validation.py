@@ -7,7 +7,7 @@ writer does not have too many tips. An EntrySource says where entries came from,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -142,9 +142,10 @@ def count_tips_with(conversation: ConversationState, log: LogState) -> int:
 class NewLogChecks:
     """Checks of a log that begins. Logs that it builds on and that are not in memory are looked up in storage."""
 
-    def __init__(self, sync: SyncContext) -> None:
+    def __init__(self, sync: SyncContext, waiting: Container[LogId]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
+        self._waiting = waiting  # logs of which frames wait for storage
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # logs named by the first entry of a waiting log
 
     def is_surely_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
@@ -207,7 +208,8 @@ class NewLogChecks:
             return None
         log.before = before_of(frame)
         named = log.before[: self._ctx.settings.max_before]  # with more, its first entry is refused
-        if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in named)):
+        missing = [mark for mark in named if not self._holds(conversation, id, mark)]
+        if missing and not self._are_cut(source, conversation, frame, missing):
             source.on_gap(id, frame)
             return None
         if count_tips_with(conversation, log) > self._ctx.settings.max_tips:
@@ -234,19 +236,23 @@ class NewLogChecks:
             return True
         return facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8
 
+    def _are_cut(
+        self, source: EntrySource, conversation: ConversationState, frame: Entries, missing: Iterable[Mark]
+    ) -> bool:
+        """Return whether these logs, which this one builds on, may have been cut off from a talk: they never come.
+
+        An answer has them before this one. So they come if they wait for storage, or if something of it was dropped.
+        """
+        if not conversation.is_talk or conversation.group is None or not conversation.group.has_cut(frame.u):
+            return False
+        if any(LogId(conversation.id, frame.u, mark.run) in self._waiting for mark in missing):
+            return False
+        return source.gave_all_before(frame)
+
 
 def _must_be_looked_up(log: LogState | None, mark: Mark) -> bool:
     """Return whether only storage can know the chain of a mark: that of an entry in the middle of a log."""
     return log is None or (mark.seq < log.seq and not log.forked)
-
-
-def _is_all_there_is(conversation: ConversationState, frame: Entries) -> bool:
-    """Return whether the logs this one builds on may have been cut off from a talk, so that no more of them
-    will come.
-    """
-    if not conversation.is_talk or conversation.group is None or frame.n is None:
-        return False
-    return conversation.group.has_cut(frame.u)
 
 
 # ---- sources
@@ -292,6 +298,10 @@ class EntrySource:
     def trusts(self, user: UserId) -> bool:
         """Return whether entries of this user are accepted from it."""
         return True
+
+    def gave_all_before(self, frame: Entries) -> bool:
+        """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""
+        return False
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches that prove a fork. Raises LogError when they do not."""
@@ -378,6 +388,9 @@ class LinkSource(EntrySource):
 
     def hosts(self, user: UserId) -> bool:
         return user in self.remote.link.users
+
+    def gave_all_before(self, frame: Entries) -> bool:
+        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._forks.on_evidence(self.remote.forks, conversation, frame, self.remote.link)

@@ -128,6 +128,9 @@ class Fetcher:
     def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """Fetch what lies before a batch that was dropped because it leaves a gap."""
         self._ctx.emit(Counted("gap_batch_dropped"))
+        wants = remote.wants
+        if frame.n in wants.by_number:
+            wants.with_gaps = {frame.n, *(wants.with_gaps & wants.by_number.keys())}
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
         known = remote.ahead.get(log.key, {}).get(log.run)
         if known is not None or remote.add_ahead(log.key, mark):

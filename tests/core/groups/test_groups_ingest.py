@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from p2pchat.core import effects as out
 from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.conversation_members import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
-from p2pchat.protocol import Digest, Entries, Have, Here, Naming
-from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World, dm
+from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
+from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_message_requests import gateway
 
@@ -141,6 +142,32 @@ def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
     away.bob.say(more)
     assert away.shown() == ["why?", "hello", "please", "because"]
     assert not any(one.gap for one in away.ada.storage.places(0, 99))
+
+
+def test_a_log_does_not_begin_before_the_one_it_builds_on_which_waits_for_storage() -> None:
+    """Seed 1404008 with --files. Its marks would acknowledge what is not stored."""
+    away = Away(IDS["cyd"])
+    body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
+    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    logs, frames = [Author("cyd", run, talk) for run in ("c1", "c2", "c3", "c4")], list[Entries]()
+    named: tuple[Mark, ...] = ()
+    for c, log in enumerate(logs, 1):
+        frames.append(log.write(encode_entry(Entry("text", c, c, before=named, g=cite, b=str(c)))))
+        named = (log.mark,)
+    body["cuts"] = [[IDS["cyd"], *logs[-1].mark]]
+    lost = logs[0].write(encode_entry(Entry("text", 9, 9, g=cite, b="lost")))  # so the second builds on its middle
+    away.bob.say(away.operations.write(away.first, encode_entry(Entry("group", 3, 3, b=body))))
+    away.bob.say(frames[0], lost)
+    away.ada.hold_lookups = True
+    away.bob.say(have(logs[-1]))
+    away.ada.world.pass_time(1)
+    want = [frame for frame in away.bob.heard if isinstance(frame, Want)][-1]
+    answers = [replace(frame, n=want.n) for frame in frames[1:]]
+    away.bob.say(*answers)
+    assert [facts.log for facts in away.ada.storage.logs_of(talk, IDS["cyd"])] == [logs[0].log]
+    away.ada.answer_lookups()
+    away.bob.say(*answers)
+    assert away.shown() == ["1", "2", "3", "4"]
 
 
 def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
