@@ -109,8 +109,9 @@ class RecentEntries:
         self._bytes -= span.size_bytes
 
     def _drop_read(self) -> None:
-        """Drop what all readers have read. There may be thousands of them: they are asked again once as many
-        bytes were added as are left now.
+        """Drop what all readers have read.
+
+        There may be thousands of them: they are asked again once as many bytes were added as are left now.
         """
         read_to, count = self.read_to(), 0
         for span in self._spans:

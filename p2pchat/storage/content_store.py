@@ -459,7 +459,7 @@ class ContentStore:
         """Return the roots of all that is here, of partial content too, and of what the next commit() makes whole."""
         with _translated():
             found = dict.fromkeys([*self._written, *(name.partition(".")[0] for name in self._files.names())])
-        return [root for root in found if len(root) == 2 * LEAF_BYTES]  # another one is being written by this machine
+        return [root for root in found if _is_root(root)]  # another one is being written by this machine
 
     def sizes(self, roots: Iterable[str]) -> dict[str, int]:
         """Return the bytes on the disk by root, partial content and records included; of what is here."""
@@ -788,7 +788,7 @@ def _remove_failed(files: Disk | Memory, file: Any, names: Iterable[str]) -> Non
 
 
 class _Translation:
-    """What _translated() returns. A generator would take four times as long."""
+    """Context manager of _translated(). A generator would take four times as long."""
 
     __slots__ = ()
 

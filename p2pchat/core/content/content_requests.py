@@ -21,13 +21,13 @@ messages that name the same content, and turns to the next one when nothing come
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import Entry, FileRef, LogId, attachments_of
+from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.shares import Line, Shares
 from p2pchat.core.stored_facts import LogFacts
 from p2pchat.core.sync.quota import OF_CONTACT, line_of
@@ -221,20 +221,21 @@ class ContentRequests:
         if not self._most:
             return
         for batch in change.batches:
-            if batch.entries is not None and batch.has_files:
-                self._note(batch.log, batch.first, batch.entries)
+            if batch.has_files:
+                self._note(batch)
         for stretch in change.stretches if self._unshown else ():
             for seq in range(stretch.first, stretch.first + stretch.count):
                 if files := self._unshown.pop((stretch.log, seq), ()):
                     self._request((stretch.log, seq), files)
 
-    def _note(self, log: LogId, first: int, entries: Sequence[Entry]) -> None:
+    def _note(self, batch: Batch) -> None:
         """Note the attachments of entries of others."""
+        log = batch.log
         conversation = self._sync.conversations.by_id[log.conversation]
         state = conversation.log(log.user, log.run)
         if conversation.is_operations or (state is not None and state.own):
             return
-        for seq, entry in enumerate(entries, first):
+        for seq, entry in enumerate(batch.entries or (), batch.first):
             small = tuple(file for file in attachments_of(entry) if file.size <= self._most)
             if small:
                 self._unshown[log, seq] = small

@@ -143,7 +143,7 @@ class MarkPositions:
             refs = dict[str, int]()
             for writer in marked:
                 for run, seq in _seqs_of(rows[writer]).items():
-                    if self._changing:  # mostly none
+                    if self._changing:  # mostly none; as durable(), which would look up each position
                         seq = min(self._changing.get((LogId(pair[0], writer, run), pair[1]), (seq,)))
                     if seq:
                         refs[ref_key(writer, run)] = seq

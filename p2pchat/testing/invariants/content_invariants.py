@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from p2pchat.core.content.content_requests import FORGOTTEN, PREFIX
+from p2pchat.core.content.content_requests import PREFIX
 from p2pchat.core.content.pieces_and_file_names import count_pieces, piece_size
 from p2pchat.core.effects import ContentArrived, ContentStopped, Counted, Effect, GivePieces
 from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
@@ -46,7 +46,6 @@ class ContentInvariants:
         self._taking: dict[str, tuple[str, SimPeer]] = {}  # by peer: the newest piece of a link, by root
         self._wanted: dict[tuple[str, str], tuple[LogId, int, FileRef]] = {}  # asked for, by peer and root
         self._let_go: set[tuple[str, str]] = set()  # by peer and root: deleted, given up or not kept
-        self._asked_again: set[tuple[str, str]] = set()  # by peer and root: let go, and asked for later
         self._stopped: set[tuple[str, int, str]] = set()  # by peer, life and root: the store could not keep it
         self._charged: set[str] = set()  # peers that left something out, for a quota
 
@@ -150,22 +149,17 @@ class ContentInvariants:
     def asked(self, peer: SimPeer, log: LogId, seq: int, file: FileRef) -> None:
         """Note that a program wants some content."""
         self._wanted[peer.name, file.root] = log, seq, file
-        if (peer.name, file.root) in self._let_go:
-            self._let_go.remove((peer.name, file.root))
-            self._asked_again.add((peer.name, file.root))
         self._stopped.discard((peer.name, peer.lives, file.root))
 
     def ended(self, peer: SimPeer) -> None:
         """Forget what a program asked for just before its process ended, or its disk went back: it had no answer.
 
-        What it had let go before it asked is not here again then, also where its disk went back to before both.
+        What it had let go before it asked is let go again then, also where its disk went back to before both.
         """
         stored = peer.disk.storage.meta().keys()
         for name, root in list(self._wanted):
             if name == peer.name and PREFIX + root not in stored:
                 del self._wanted[name, root]
-                if FORGOTTEN + root in stored or (name, root) in self._asked_again:
-                    self._let_go.add((name, root))
 
     def given_up(self, peer: SimPeer, root: str) -> None:
         self._wanted.pop((peer.name, root), None)
