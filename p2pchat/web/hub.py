@@ -86,6 +86,7 @@ class HubSession:
     kind: Kind
     on_end: Callable[[Ending], None]
     wants: frozenset[type] | None
+    network: str
     active: bool = True
 
     def set_active(self, active: bool) -> None:
@@ -109,7 +110,7 @@ class Hub:
         on_rename: Called with the key of a user that was renamed.
         on_close: Called with the account of a session that has ended.
         on_delivered: Called with the key of the user who caused an event, and how many sessions got it.
-        network_of: Return what counts as the network of an account when all sessions are taken.
+        network_of: Return what counts as the network of an account that opens a session.
     """
 
     def __init__(self, peer: TCPPeer, settings: WebSettings, record: Callable[..., None]) -> None:
@@ -122,6 +123,7 @@ class Hub:
         self._reader: asyncio.Task[None] | None = None
         self.stopping: bool = False
         self.open_by_kind: Counter[Kind] = Counter()
+        self._in_network: Counter[str] = Counter()  # sessions, by network
         self._all: dict[HubSession, None] = {}  # sessions that want all events, oldest first
         self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by event class
         self.deliveries: int = 0
@@ -188,11 +190,13 @@ class Hub:
         if account.is_leaving:  # it has moved to other gateways of the cluster; the next call brings it back
             raise WebError(503, "cluster", "this account was just moved: try again", {"Retry-After": "1"})
         sessions = self._sessions.get(account.key, ())
-        is_full = len(sessions) >= self._settings.max_sessions_of_account
-        if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account)):
+        network, is_full = self.network_of(account), len(sessions) >= self._settings.max_sessions_of_account
+        if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account, network)):
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
-        session = HubSession(self, account, deliver, kind, on_end, None if wants is None else frozenset(wants), active)
+        kinds = None if wants is None else frozenset(wants)
+        session = HubSession(self, account, deliver, kind, on_end, kinds, network, active)
         self._sessions[account.key] = (*sessions, session)
+        self._in_network[network] += 1
         for subscribers in self._subscriptions(session):
             subscribers[session] = None
         self.open_by_kind[kind] += 1
@@ -201,22 +205,21 @@ class Hub:
         self._record("session", state="open", kind=kind, user=account.name, user_id=account.id)
         return session
 
-    def _make_room(self, account: Account) -> bool:
-        """End a session for one of this account, and return whether one gave way.
+    def _make_room(self, account: Account, mine: str) -> bool:
+        """End a session for one of this account in its network, and return whether one gave way.
 
         It is the newest of the account with most of the network with most, if these keep more than the newcomer gets.
         So one party with many accounts leaves room for others.
         """
-        by_network: dict[str, list[Account]] = {}
-        for others in self._sessions.values():
-            by_network.setdefault(self.network_of(others[0].account), []).append(others[0].account)
-        taken = {network: sum(one.sessions for one in accounts) for network, accounts in by_network.items()}
-        mine, fullest = self.network_of(account), max(taken, key=taken.__getitem__)
-        most = max(by_network[fullest], key=lambda one: one.sessions)
-        have, has = (account.sessions, most.sessions) if mine == fullest else (taken.get(mine, 0), taken[fullest])
-        if have + 1 >= has:
+        taken = self._in_network
+        fullest = max(taken, key=taken.__getitem__)
+        if mine != fullest and taken[mine] + 1 >= taken[fullest]:
             return False
-        self.end(self._sessions[most.key][-1], "full")
+        held = Counter(key for key, all in self._sessions.items() for one in all if one.network == fullest)
+        most = max(held, key=held.__getitem__)
+        if mine == fullest and held[account.key] + 1 >= held[most]:
+            return False
+        self.end(next(one for one in reversed(self._sessions[most]) if one.network == fullest), "full")
         return True
 
     def close(self, session: HubSession, why: str = "left") -> bool:
@@ -233,6 +236,9 @@ class Hub:
         for subscribers in self._subscriptions(session):
             subscribers.pop(session, None)
         self.open_by_kind[kind] -= 1
+        self._in_network[session.network] -= 1
+        if not self._in_network[session.network]:
+            del self._in_network[session.network]
         account.sessions -= 1
         self.refresh_presence(account)
         self.on_close(account)

@@ -104,13 +104,23 @@ class IdempotencyCache:
 
     def _requests_of(self, account: str) -> OrderedDict[str, _CachedRequest]:
         """Return the recent requests of an account, without expired ones."""
+        self._drop_idle(oldest := self._clock() - _KEPT_FOR)
         requests = self._by_account.setdefault(account, OrderedDict())
         self._by_account.move_to_end(account)
-        oldest = self._clock() - _KEPT_FOR
         while requests and next(iter(requests.values())).at < oldest:
             requests.popitem(last=False)
             self._count -= 1
         return requests
+
+    def _drop_idle(self, oldest: float) -> None:
+        """Drop accounts all of whose requests failed or expired; those that were active last are at the end."""
+        while self._by_account:
+            account, requests = next(iter(self._by_account.items()))
+            if requests and next(reversed(requests.values())).at >= oldest:
+                return
+            del self._by_account[account]
+            self._count -= len(requests)
+            requests.clear()  # one of them may be under way still
 
     def _evict(self, requests: OrderedDict[str, _CachedRequest]) -> None:
         if len(requests) > _MAX_KEYS_OF_ACCOUNT:

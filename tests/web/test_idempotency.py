@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -136,3 +137,31 @@ async def test_keys_are_bounded_and_expire(monkeypatch: pytest.MonkeyPatch) -> N
     assert await keys.run_detached("ada", "k", "hello", write) == 5  # the key used longest ago was evicted
     now = idempotency._KEPT_FOR + 1
     assert await keys.run_detached("ada", "k", "hello", write) == 6
+
+
+async def test_keys_of_idle_accounts_go_when_they_expire() -> None:
+    """Before: they stayed until the account came again, and the fresh keys of a busy one were evicted for them."""
+    now = 0.0
+    keys, write = IdempotencyCache(lambda: now), FakeWrite()
+    for account in ("ada", "bob", "cyd"):
+        write.may.set()
+        write.fails = account == "bob"
+        with suppress(ValueError):
+            await keys.run(account, "k", "hello", write)
+    now = idempotency._KEPT_FOR + 1
+    await keys.run("dan", "k", "hello", write)
+    assert (list(keys._by_account), keys._count) == (["dan"], 1)
+
+
+async def test_a_request_that_fails_after_its_key_expired_is_counted_once() -> None:
+    now = 0.0
+    keys, write = IdempotencyCache(lambda: now), FakeWrite()
+    write.fails = True
+    asking = asyncio.ensure_future(keys.run("ada", "k", "hello", write))
+    await write.begun.wait()
+    now = idempotency._KEPT_FOR + 1
+    await keys.run("bob", "k", "hello", partial(asyncio.sleep, 0))
+    write.may.set()
+    with pytest.raises(ValueError, match="full"):
+        await asking
+    assert (list(keys._by_account), keys._count) == (["bob"], 1)
