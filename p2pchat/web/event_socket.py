@@ -18,7 +18,7 @@ p2pchat/commands.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,7 @@ from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.conversation_commands import find, list_
+from p2pchat.commands.conversation_commands import find, group, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
@@ -120,6 +120,7 @@ class EventSession(WebSocketSession):
             {
                 "active": self._set_active,
                 "find": find,
+                "group": self._create_group,
                 "invite": self._invite,
                 "latest": self._latest,
                 "list": self._list,
@@ -226,8 +227,6 @@ class EventSession(WebSocketSession):
         """Count a command against the limits of the account. Raises TooMany."""
         do, fields = command.do, command.fields.values()
         if do in WRITE_COMMANDS or do in CHOICE_COMMANDS:
-            if do == "group":
-                self.gateway.limits.create_group(self.account.key)
             texts = (field for field in fields if isinstance(field, str))
             self.gateway.limits.write(self.account.key, *texts, members=self._members(command))
         elif do in SMALL_COMMANDS:
@@ -261,6 +260,10 @@ class EventSession(WebSocketSession):
         if not may_invite(self._websocket):
             raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
         return CommandResult([invite_row(self.gateway.peer)])
+
+    async def _create_group(self, ctx: CommandContext, name: str, members: Sequence[str] = ()) -> CommandResult:
+        with self.gateway.limits.new_group(self.account.key):
+            return await group(ctx, name, members)
 
     async def _list(self, ctx: CommandContext) -> CommandResult:
         await ctx.count_unread()  # other connections mark messages as read too

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 from weakref import WeakValueDictionary
@@ -30,6 +30,7 @@ DELIVERIES_A_CALL = 100  # events given to sessions that take as long. Measured:
 # What the site of an account pays of its work. Behind one address may be an office that comes back after a restart.
 # With this part one address takes up to 40% of a core. A guess.
 SITE_PART = 0.5
+RESERVE = 0.1  # of a burst, that replays of missed messages leave to calls; a guess
 MAX_WAITING = 128  # calls of one account that wait for its slots; a guess: the pictures that a browser asks for at once
 
 
@@ -67,6 +68,13 @@ class RateLimiter:
         if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return wait
+
+    def until(self, key: Hashable, count: float) -> float:
+        """Return the seconds until there are `count` tokens and RESERVE besides, which takes none."""
+        now, pace = self._clock(), self._pace
+        left, at = self._buckets.get(key, (float(pace.burst), now))
+        wanted = min(count + RESERVE * pace.burst, pace.burst)
+        return max(0.0, (wanted - left) / pace.per_second - (now - at))
 
     def take(self, key: Hashable, count: int = 1) -> None:
         """Take `count` tokens. Raises TooMany, and takes none, if there are not enough."""
@@ -179,6 +187,7 @@ class RateLimits:
         self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
         self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
         self.addresses: RateLimiter = RateLimiter(settings.addresses, clock)
+        self._replays = Slots(1)  # by site
 
     def call(self, key: str, site: str, count: int = 1) -> None:
         """Take a call of an account by a caller there; "" for one on this machine. Raises TooMany."""
@@ -192,17 +201,17 @@ class RateLimits:
             self.addresses.charge(site, calls * SITE_PART)
 
     async def page_replayed(self, key: str, rows: int, is_connected: Callable[[], bool]) -> None:
-        """Charge a page of missed messages, and wait until the account and its site may have the next one.
+        """Charge a page of missed messages once the account and its site have calls to spare.
 
         Args:
-            is_connected: Returns whether somebody still waits for it; asked once a second.
+            is_connected: Returns whether somebody still waits for the next page; asked once a second.
         """
-        self.charge(key, rows / ROWS_A_CALL)
-        site = self.sites.get(key)
-        while wait := max(self.calls.wait(key, 0), self.addresses.wait(site, 0) if site else 0.0):
-            if not is_connected():
-                return
-            await asyncio.sleep(min(wait, 1.0))
+        calls, site = rows / ROWS_A_CALL, self.sites.get(key)
+        await _wait_spare(self.calls, key, calls, is_connected)
+        async with self._replays.hold(site or key, bounded=False):  # one after the other, so that all get on alike
+            if site:
+                await _wait_spare(self.addresses, site, calls * SITE_PART, is_connected)
+            self.charge(key, calls)
 
     def delivered(self, key: str, sessions: int) -> None:
         """Charge what an account caused: an event that so many sessions got."""
@@ -217,10 +226,16 @@ class RateLimits:
         if wait:
             raise TooMany(wait, "you have stored too many bytes of files here")
 
-    def create_group(self, key: str) -> None:
-        """Take a new group. Raises TooMany."""
+    @contextmanager
+    def new_group(self, key: str) -> Iterator[None]:
+        """Take a group that the block creates, unless that fails. Raises TooMany."""
         if wait := self.groups.wait(key):
             raise TooMany(wait, "you have created too many groups")
+        try:
+            yield
+        except Exception:  # such as a mistyped member
+            self.groups.charge(key, -1)
+            raise
 
     def write(self, key: str, *texts: str, members: int = 0) -> None:
         """Take a message with these texts, or a change of a group with so many members. Raises TooMany."""
@@ -237,6 +252,11 @@ class RateLimits:
         calls = rows // (SLOW_ROWS_A_CALL if what in SLOW_ROWS else ROWS_A_CALL) + CALLS_BESIDE.get(what, 0)
         if calls:
             self.charge(key, calls)
+
+
+async def _wait_spare(limiter: RateLimiter, key: str, count: float, is_connected: Callable[[], bool]) -> None:
+    while is_connected() and (wait := limiter.until(key, count)):
+        await asyncio.sleep(min(wait, 1.0))
 
 
 def written_bytes(texts: Iterable[str], members: int = 0) -> int:

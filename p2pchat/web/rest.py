@@ -121,7 +121,7 @@ async def reader(
         return await current_account(connection)
     account = gateway.accounts.find(user1) or gateway.accounts.find(user2)
     if account is not None:
-        gateway.limits.call(account.key, "")  # on this machine
+        gateway.limits.calls.take(account.key)  # its own callers may be elsewhere
     return account
 
 
@@ -378,10 +378,11 @@ async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group
 @groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model_exclude_unset=True)
 async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Create a group."""
-    gateway.limits.create_group(account.key)
     gateway.limits.write(account.key, wanted.name, members=len(wanted.members))
-    members = await _new_members(gateway, account, wanted.members)
-    return _with_new_members(gateway, account, await account.user.create_group(wanted.name, members), members)
+    with gateway.limits.new_group(account.key):
+        members = await _new_members(gateway, account, wanted.members)
+        created = await account.user.create_group(wanted.name, members)
+    return _with_new_members(gateway, account, created, members)
 
 
 @groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)

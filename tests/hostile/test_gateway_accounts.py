@@ -75,11 +75,18 @@ async def test_missed_messages_count_where_their_reader_is() -> None:
     async with serving(replace(PROXIED, addresses=Pace(0.001, 100))) as served:
         headers = {"Authorization": f"Bearer {await served.register('eve')}", "X-Forwarded-For": EVE}
         posts = [await served.peer.send(served.peer.room, str(number)) for number in range(200)]
-        async with connect(f"{served.ws_url}/chat?since={posts[0].id}", additional_headers=headers) as socket:
-            while json.loads(await socket.recv())["type"] != "resumed":
-                pass
-        calls = 200 / ROWS_A_CALL
-        assert served.gateway.limits.addresses.wait(EVE, int(100 - calls * SITE_PART)) > 0
+
+        async def replay(since: str) -> None:
+            async with connect(f"{served.ws_url}/chat?since={since}", additional_headers=headers) as socket:
+                while json.loads(await socket.recv())["type"] != "resumed":
+                    pass
+
+        for _ in range(10):
+            await replay(posts[-1].id)  # of nothing
+        addresses, calls = served.gateway.limits.addresses, 200 / ROWS_A_CALL
+        assert addresses.wait(EVE, 50) == 0
+        await replay(posts[0].id)
+        assert (addresses.wait(EVE, int(40 - calls * SITE_PART)) > 0, addresses.wait(EVE, 36)) == (True, 0)
 
 
 async def test_who_writes_to_many_sessions_pays_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +117,27 @@ async def test_an_account_creates_so_many_groups() -> None:
             while (line := json.loads(await socket.recv())).get("ref") != "1":
                 pass
         assert line["code"] == "too_many"
+
+
+async def test_a_group_that_is_not_created_takes_none() -> None:
+    """A mistyped member, or another limit, took one of the six groups of an hour."""
+    settings = replace(PROXIED, groups=Pace(0.001, 1), messages=Pace(0.001, 4), max_reserved_by_account=0)
+    async with serving(settings) as served:
+        await served.register("eve")
+        headers = {"Authorization": f"Bearer {served.tokens['eve']}", "X-Forwarded-For": EVE}
+        async with from_address(served, "eve", EVE) as eve:
+            wanted = {"name": "g", "members": ["no such#AAAAAAAA"]}
+            assert (await eve.post("/groups", json=wanted)).status_code == 404
+            async with connect(f"{served.ws_url}/lines", additional_headers=headers) as socket:
+
+                async def group(**fields: object) -> str:
+                    await socket.send(json.dumps({"do": "group", "name": "g", "ref": "1", **fields}))
+                    while (line := json.loads(await socket.recv())).get("ref") != "1":
+                        pass
+                    return str(line.get("code", line["event"]))
+
+                assert await group(members=["nobody"]) == "unknown_name"
+                assert [await group(), await group()] == ["answer", "too_many"]
 
 
 async def test_few_requests_of_an_account_wait_for_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +179,35 @@ async def test_sessions_of_a_crowded_network_give_way(monkeypatch: pytest.Monkey
         again = await connects("eva", EVE)  # its network has most
         await again.wait_closed()
         assert again.close_code == 1013 and served.gateway.hub.count == 4
+
+
+async def test_a_session_counts_in_the_network_from_which_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks of all sessions were found for each one refused: 50 ms with 4,096 of them."""
+    asked = Counter[str]()
+
+    def counted(address: str) -> str:
+        asked[address] += 1
+        return address.rpartition(".")[0]
+
+    monkeypatch.setattr("p2pchat.web.gateway_state.network_of", counted)
+    async with serving(replace(PROXIED, max_sessions=3)) as served, AsyncExitStack() as stack:
+
+        async def connects(name: str, address: str) -> ClientConnection:
+            headers = {"Authorization": f"Bearer {served.tokens[name]}", "X-Forwarded-For": address}
+            return await stack.enter_async_context(connect(f"{served.ws_url}/chat", additional_headers=headers))
+
+        for name in ("eve", "ann"):
+            await served.register(name)
+        held = [await connects("eve", EVE) for _ in range(3)]
+        await until(lambda: served.gateway.hub.count == 3, "all sessions")
+        async with from_address(served, "eve", ANN) as eve:
+            await eve.get("/users")  # called from elsewhere: her sessions are still where they were
+        ann = await connects("ann", ANN)
+        await held[2].wait_closed()
+        assert held[2].close_reason == "full"
+        refused = await connects("eve", EVE)
+        await refused.wait_closed()
+        assert asked == {EVE: 4, ANN: 1} and ann.close_code is None
 
 
 async def test_pages_about_the_api_count_as_what_they_cost() -> None:

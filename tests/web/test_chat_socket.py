@@ -209,6 +209,31 @@ async def test_sessions_that_catch_up_at_once_share_the_frames_of_the_room(
     assert made == [*shared, *own, "one", "right", "four", "two"]
 
 
+async def test_frames_of_messages_with_files_are_made_for_each_user(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    message_frame = chat_socket._message_frame
+
+    def frame(post: Message | Sent) -> Any:
+        made.append(post.text)
+        return message_frame(post)
+
+    async with chatting(served, "ada") as ada, served.client("ada") as http:
+        for name in ("bob", "cyd"):
+            await served.register(name)
+        first = await ada.accepted("seen")
+        file = (await http.post("/files?filename=a", content=b"a")).json()["id"]
+        await ada.accepted({"text": "with a file", "files": [file]})
+        await ada.accepted("without")
+        monkeypatch.setattr(chat_socket, "_message_frame", frame)
+        with served.gateway.shared_frames.in_use():
+            for name in ("bob", "cyd"):
+                async with chatting(served, name, f"?since={first}") as chatter:
+                    assert (await chatter.next("resumed"))["count"] == 2
+    assert made == ["with a file", "without", "with a file"]
+
+
 async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
     async with chatting(served, "ada", "?since=") as ada:
         assert "last" not in await ada.next("resumed")

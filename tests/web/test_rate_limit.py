@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.rate_limit import DailySignUps, RateLimiter, RateLimits, TooMany, network_of, site_of
+from tests.deadlines import until
 
 
 def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
@@ -95,12 +98,57 @@ def test_bytes_of_files_that_are_refused_are_taken_of_nobody() -> None:
     limits.store("ada", 1000)
     for _ in range(3):
         with pytest.raises(TooMany):
-            limits.store("ada", 1000)  # of the account
+            limits.store("ada", 100)  # of the account
     with pytest.raises(TooMany):
         limits.store("bob", 501)  # of the site
     limits.store("bob", 500)
     limits.sites["bob"] = "home"
     limits.store("bob", 500)
+
+
+async def test_replays_leave_calls_a_reserve() -> None:
+    """1,000 users behind one address that came back after a restart took all of its calls, for as long as it took."""
+    limits = RateLimits(WebSettings(addresses=Pace(0.001, 1000)), lambda: 0.0)
+    readers = [str(number) for number in range(1000)]
+    limits.addresses.take("proxy")
+    limits.sites.update(dict.fromkeys(readers, "proxy"))
+
+    async def replay(key: str) -> None:
+        for _ in range(10):
+            await limits.page_replayed(key, 16, lambda: True)
+
+    replaying = [asyncio.create_task(replay(key)) for key in readers]
+    await until(lambda: limits.addresses._buckets["proxy"][0] < 101, "replays to wait")
+    limits.addresses.take("proxy", 100)
+    for one in replaying:
+        one.cancel()
+    await asyncio.gather(*replaying, return_exceptions=True)
+
+
+def test_an_address_pays_half_of_the_work_of_its_accounts() -> None:
+    limits = RateLimits(WebSettings(calls=Pace(0.001, 100), addresses=Pace(0.001, 100)), lambda: 0.0)
+    limits.call("ada", "site")
+    limits.charge("ada", 60)
+    assert (limits.calls.wait("ada", 40) > 0, limits.calls.wait("ada", 39)) == (True, 0)
+    assert (limits.addresses.wait("site", 71) > 0, limits.addresses.wait("site", 70)) == (True, 0)
+
+
+async def test_a_page_is_charged_though_its_reader_has_left() -> None:
+    limits = RateLimits(WebSettings(calls=Pace(0.001, 10)), lambda: 0.0)
+    for _ in range(40):  # 12.8 calls
+        await limits.page_replayed("ada", 16, lambda: False)
+    assert limits.calls.wait("ada", 0) > 0
+
+
+async def test_a_group_that_was_not_created_is_taken_of_nobody() -> None:
+    """A mistyped member took one of the six groups of an hour."""
+    limits = RateLimits(WebSettings(groups=Pace(0.001, 1)), lambda: 0.0)
+    with pytest.raises(KeyError), limits.new_group("ada"):
+        raise KeyError
+    with limits.new_group("ada"):
+        pass
+    with pytest.raises(TooMany, match="groups"), limits.new_group("ada"):
+        pass
 
 
 def test_an_answer_counts_as_the_calls_that_take_as_long() -> None:

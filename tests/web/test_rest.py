@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from p2pchat.web import WebSettings
+from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 
@@ -69,6 +69,18 @@ async def test_messages_of_two_other_users_are_forbidden(people: Served) -> None
         assert refused(await cyd.get("/messages", params={"conversation": talk})) == (404, "unknown_name")
         assert (await cyd.get("/messages")).json() == []
         assert refused(await cyd.put(f"/messages/{id}/reaction", json={"reaction": "!"})) == (404, "unknown_name")
+
+
+async def test_who_reads_as_another_user_on_this_machine_is_not_where_that_user_is(serve: Callable[..., Any]) -> None:
+    """Before: the work of the account was charged to no address from then on."""
+    served = await serve(WebSettings(trust_loopback=True, calls=Pace(0.001, 3)))
+    await served.register("ada")
+    key = served.gateway.accounts.find("ada").key
+    served.gateway.limits.call(key, "203.0.113.9")
+    async with served.client() as nobody:
+        asked = [await nobody.get("/messages", params={"user1": "ada", "user2": "bob"}) for _ in range(3)]
+    assert [one.status_code for one in asked] == [200, 200, 429]
+    assert served.gateway.limits.sites[key] == "203.0.113.9"
 
 
 async def test_history_is_paged_by_ids_or_times(people: Served) -> None:
