@@ -351,6 +351,7 @@ class PeerLifecycle:
         me = resources.identity.peer_id
         self.network = resources.network
         self.people.load(me, stored)
+        self.dispatcher.load(stored)
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
         self.people.learn([(me, self.name)])

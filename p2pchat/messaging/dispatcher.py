@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -16,6 +16,7 @@ from weakref import WeakSet
 from p2pchat.core import effects as fx
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.names import base32
+from p2pchat.core.stored_facts import Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
@@ -31,6 +32,7 @@ from p2pchat.protocol import PeerId, UserId
 _log = logging.getLogger("p2pchat.peer")
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
+MAX_MET = 10_000  # users of whom nothing but that they were here is known; a guess
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
 FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
 
@@ -56,6 +58,7 @@ class EventDispatcher:
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._changed = asyncio.Event()  # wakes calls of wait_until, once
+        self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
@@ -83,6 +86,19 @@ class EventDispatcher:
             fx.ContentStopped: self._on_content_stopped,
             fx.FileHeld: self._on_file_held,
         }
+
+    def load(self, stored: Stored) -> None:
+        """Take who was here in former runs, as far as something was stored of them: addresses, stays, deliveries."""
+        self._meet(one.peer for one in stored.addresses if one.verified_at or one.teller == one.peer)
+        self._meet(stay.user for stay in stored.stays)
+        self._meet(mark.member for mark in stored.delivered)
+
+    def _meet(self, users: Iterable[UserId]) -> None:
+        for user in users:
+            self._met.pop(user, None)
+            self._met[user] = None
+            if len(self._met) > MAX_MET:
+                del self._met[next(iter(self._met))]
 
     # ---- subscriptions
 
@@ -223,7 +239,8 @@ class EventDispatcher:
 
     def _on_joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
-        first = not self._people.name(user)
+        first = not self._people.name(user) and user not in self._met
+        self._meet([user])
 
         def joined(viewer: Viewer) -> ev.Event:
             shown = address if viewer.people is self._people else ""  # addresses are for the operator of this peer

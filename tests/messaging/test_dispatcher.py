@@ -24,13 +24,26 @@ async def test_a_joining_user_is_new_once_and_has_an_address(home: Path) -> None
                 assert (came.user.name, came.first, came.address) == ("bob", first, "127.0.0.1")
                 up = await anext(links)
                 assert (up.state, up.endpoint, up.address, up.code) == ("up", "", "127.0.0.1", "")
-                if not first:  # who never wrote is new after a restart
-                    await (await bob.broadcast("hello")).delivered(timeout=60)
             assert (await anext(links)).state == "down"
-    async with TCPPeer(data=home / "ada") as ada:
-        joined = ada.events(Joined)
-        async with TCPPeer(0, ada.port, data=home / "bob"):
-            assert not (await anext(joined)).first  # not after a restart either
+    for turn in range(2):
+        async with TCPPeer(data=home / "ada") as ada:
+            joined = ada.events(Joined)
+            async with TCPPeer(0, ada.port, data=home / "bob") as bob:
+                assert not (await anext(joined)).first, turn  # not after a restart either, though bob only read
+                if turn == 0:
+                    await (await bob.broadcast("hello")).delivered(timeout=60)
+
+
+async def test_a_reader_at_a_gateway_or_without_an_address_is_new_once(home: Path) -> None:
+    for turn in range(2):
+        async with TCPPeer(data=home / "ada", name="ada") as ada:
+            joined = ada.events(Joined)
+            async with TCPPeer(data=home / "gate", name="gate", listen=False) as gate:
+                (await gate.host("bob")).set_presence("online")
+                assert await gate.connect(ada.port)
+                came = {(event := await anext(joined)).user.name: event.first for _ in range(2)}
+                assert came == {"gate": turn == 0, "bob": turn == 0}
+                await (await ada.broadcast("hello")).delivered(timeout=60)
 
 
 async def test_connect_succeeds_when_the_peer_has_dialled_first(home: Path) -> None:
