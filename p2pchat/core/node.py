@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
+from p2pchat.config import Settings
 from p2pchat.core.changes import META_NETWORK, Change, DiskLevel
-from p2pchat.core.commits import CommitWatchdog, ConsumerPositions, LazyCommit, fields_of
+from p2pchat.core.commits_and_disk_space import CommitWatchdog, ConsumerPositions, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
 from p2pchat.core.effects import (
     Commit,
@@ -25,8 +25,6 @@ from p2pchat.core.effects import (
     Effect,
     ImportResult,
     LinkChanged,
-    Reload,
-    WarningIssued,
     WriteRefused,
 )
 from p2pchat.core.groups.group_replica import GroupView
@@ -108,14 +106,6 @@ from p2pchat.protocol import (
 
 # Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
 NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds)
-REFUSED = {  # times the least free disk space, and what is refused below it
-    DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
-    DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
-    DiskLevel.NOTHING: (
-        1,
-        "nothing is accepted, neither your messages nor those of others; what is stored can be read, and links stay",
-    ),
-}
 
 
 class Node:
@@ -158,13 +148,11 @@ class Node:
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks
         )
         self.sync: Replicator = self._replicator(stored, self.run)
+        self._storage = StorageState(self._ctx)
         self._watchdog = CommitWatchdog(self._ctx)
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
-        self._epoch = 0
         self._positions = ConsumerPositions(self._ctx)
         self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
-        self._storage_works = True
-        self._disk = DiskLevel.ENOUGH
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
@@ -272,7 +260,7 @@ class Node:
     def _commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited for the next commit."""
         change, sync = self._ctx.change, self.sync
-        if not self._storage_works:
+        if not self._storage.works:
             return
         delivered, stays = sync.delivery_receipts.take_unsaved_marks()
         change.delivered.extend(delivered)
@@ -284,7 +272,7 @@ class Node:
         ticket = self._ctx.next_ticket()
         sync.on_commit_ordered(ticket, change, sync.context.transaction)
         self._watchdog.on_ordered(ticket)
-        self._ctx.emit(Commit(ticket, self._epoch, sync.context.transaction.own, change))
+        self._ctx.emit(Commit(ticket, self._storage.epoch, sync.context.transaction.own, change))
 
     # ---- read by the outside
 
@@ -338,9 +326,9 @@ class Node:
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
         if not frames or link.id not in self.links.up:
             return
-        if not self._storage_works:
+        if not self._storage.works:
             return  # nothing can be stored, so nothing is taken in or acknowledged
-        if self._disk is DiskLevel.NOTHING:
+        if self._storage.disk is DiskLevel.NOTHING:
             self.sync.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, NEEDS_NO_DISK)]
         fault = self.sync.on_frames(link, frames)
@@ -423,12 +411,12 @@ class Node:
     @property
     def storage_works(self) -> bool:
         """Return whether storage accepts commits. People have been warned while it does not."""
-        return self._storage_works
+        return self._storage.works
 
     @property
     def accepts_writes(self) -> bool:
         """Return whether writes are accepted: storage works, and there is enough disk space."""
-        return self._storage_works and self._disk is not DiskLevel.NOTHING
+        return self._storage.accepts_writes
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
         """Return the position of this user's next entry if it is the next input; None if that is not certain."""
@@ -460,15 +448,12 @@ class Node:
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
-        if failed.epoch != self._epoch:
+        if failed.epoch != self._storage.epoch:
             return
-        self._epoch += 1
-        self._storage_works = False
         self._watchdog.on_failed()
         self._positions.restore(self.sync.fail_all(failed.reason))
         self._ctx.change = Change()
-        self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {failed.reason}"))
-        self._ctx.emit(Reload())
+        self._storage.on_failed(failed.reason)
 
     def _on_loaded(self, input: Loaded) -> None:
         """Rebuild from what storage holds. Own logs end here, since the fate of their last entries is not certain."""
@@ -480,48 +465,31 @@ class Node:
         self._handlers = self._connect_handlers()
         self.sync.start()
         self.sync.take_over(former)
-        self.sync.set_disk(self._disk)
-        self._storage_works = True
+        self.sync.set_disk(self._storage.disk)
         self._positions.save()
-        for link in list(self.links.up):  # frames of the failed time were dropped: links start again
-            self.links.close(link, "error", "storage did not work for a while; it does again")
-        self._ctx.emit(WarningIssued("storage_works", "storage works again"))
+        self._storage.on_loaded(self.links)
 
     def _on_disk_low(self, input: DiskLow) -> None:
-        former, self._disk = self._disk, input.level
+        former = self._storage.disk
         if input.level == former:
             return
         self.sync.set_disk(input.level)
-        if input.level is not DiskLevel.ENOUGH:
-            factor, what = REFUSED[input.level]
-            free = (factor * self.settings.min_free_disk_bytes) >> 20
-            text = f"less than {free} MiB of disk are free: {what}; free some space, and it goes on by itself"
-            self._ctx.emit(WarningIssued("disk_low", text))
-        else:
-            self._ctx.emit(WarningIssued("disk_enough", "there is enough disk again"))
+        self._storage.on_disk_level(input.level)
         if input.level < former:
             self.sync.compare_all()
 
     # ---- users and programs
 
     def _on_write(self, request: WriteRequest) -> None:
-        if self._check_writable(request.ticket):
+        if self._storage.check_writable(request.ticket):
             self.sync.write(request)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
-        if self._check_writable(request.ticket):
+        if self._storage.check_writable(request.ticket):
             self.sync.group_editor.on_request(request)
 
-    def _check_writable(self, ticket: int) -> bool:
-        """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
-        if not self._storage_works:
-            self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
-        elif self._disk is DiskLevel.NOTHING:
-            self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
-        return self.accepts_writes
-
     def _on_content_wanted(self, input: ContentWanted) -> None:
-        if self._storage_works:
+        if self._storage.works:
             self.sync.transfers.want(input)
         else:  # what is fetched now would be forgotten once storage works again
             self._ctx.emit(ContentStopped(input.file.root, "storage does not work: nothing is accepted"))
@@ -535,19 +503,19 @@ class Node:
         self.sync.file_receipts.on_removed(input.root)
 
     def _on_import(self, input: ImportRequest) -> None:
-        if not self._storage_works:
+        if not self._storage.works:
             self._ctx.emit(ImportResult(input.ticket, failed="storage does not work: nothing is accepted"))
-        elif self._disk >= DiskLevel.OWN_ONLY:
+        elif self._storage.disk >= DiskLevel.OWN_ONLY:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
             self.sync.file_import.import_frames(input)
 
     def _on_prune(self, request: PruneRequest) -> None:
         """Delete, also on a full disk: it gives room."""
-        if self._storage_works:
+        if self._storage.works:
             self.sync.pruner.on_request(request)
         else:
-            self._check_writable(request.ticket)
+            self._storage.check_writable(request.ticket)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
@@ -597,7 +565,7 @@ class Node:
         self.presence.set(input.user, input.status, input.text)
 
     def _on_marked(self, marks: MarkExchange[Any, Any], input: MarkedRead | MarkedTaken) -> None:
-        if input.ticket and not self._storage_works:
+        if input.ticket and not self._storage.works:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return
         if input.ticket:

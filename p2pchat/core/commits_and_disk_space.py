@@ -1,8 +1,9 @@
-"""Timing of commits: what may wait for the next one, and warnings while the disk does not answer.
+"""Commits and disk space: what may wait for the next commit; slow disks, failed commits and full disks.
 
 Node orders at most one commit for each input. Gossip and the positions of consumers wait for the next one, for a
 limited time (LazyCommit, ConsumerPositions). When a commit is under way for long, people are warned (CommitWatchdog).
-Threads and transactions are in runtime/storage_worker.py.
+After a commit that failed nothing is accepted until storage was loaded again; when free disk space is short, less and
+less is accepted (StorageState). Threads and transactions are in runtime/storage_worker.py.
 """
 
 from __future__ import annotations
@@ -11,13 +12,81 @@ from collections.abc import Sequence, Sized
 from operator import attrgetter
 from typing import Any
 
-from p2pchat.core.changes import Change
-from p2pchat.core.effects import WarningIssued
+from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR
+from p2pchat.core.changes import Change, DiskLevel
+from p2pchat.core.effects import Reload, WarningIssued, WriteRefused
 from p2pchat.core.inputs import ConsumerAcked
+from p2pchat.core.mesh.links import Links
 from p2pchat.core.node_context import SLACK, Context
 
 # Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
 SUSPENDED_AFTER = 1.0
+
+REFUSED = {  # times the least free disk space, and what is refused below it
+    DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
+    DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
+    DiskLevel.NOTHING: (
+        1,
+        "nothing is accepted, neither your messages nor those of others; what is stored can be read, and links stay",
+    ),
+}
+
+
+class StorageState:
+    """Whether storage accepts commits, and how much disk space is left. People are warned of each change.
+
+    Attributes:
+        works: The last commit did not fail, or storage was loaded again since.
+        epoch: How many times a commit failed. A commit ordered before the last failure is void.
+        disk: How much disk space is left.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.works: bool = True
+        self.epoch: int = 0
+        self.disk: DiskLevel = DiskLevel.ENOUGH
+
+    @property
+    def accepts_writes(self) -> bool:
+        """Return whether messages of users here are accepted."""
+        return self.works and self.disk is not DiskLevel.NOTHING
+
+    def check_writable(self, ticket: int) -> bool:
+        """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
+        if not self.works:
+            self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
+        elif self.disk is DiskLevel.NOTHING:
+            self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
+        return self.accepts_writes
+
+    def on_failed(self, reason: str) -> None:
+        """Accept nothing, and have storage loaded as soon as it works again."""
+        self.epoch += 1
+        self.works = False
+        self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {reason}"))
+        self._ctx.emit(Reload())
+
+    def on_loaded(self, links: Links) -> None:
+        """Accept again. All links end and start anew, because frames of the failed time were dropped."""
+        self.works = True
+        for link in list(links.up):
+            links.close(link, "error", "storage did not work for a while; it does again")
+        self._ctx.emit(WarningIssued("storage_works", "storage works again"))
+
+    def on_disk_level(self, level: DiskLevel) -> None:
+        """Note how much disk space is left."""
+        self.disk = level
+        if level is DiskLevel.ENOUGH:
+            self._ctx.emit(WarningIssued("disk_enough", "there is enough disk again"))
+            return
+        factor, what = REFUSED[level]
+        free = (factor * self._ctx.settings.min_free_disk_bytes) >> 20
+        text = f"less than {free} MiB of disk are free: {what}; free some space, and it goes on by itself"
+        self._ctx.emit(WarningIssued("disk_low", text))
+
+
+# ---- slow commits
 
 
 class CommitWatchdog:
@@ -48,7 +117,7 @@ class CommitWatchdog:
             self._watch_oldest()
 
     def on_failed(self) -> None:
-        """Forget all commits in flight. Node warns of their failure, and of its end."""
+        """Forget all commits in flight. StorageState warns of their failure, and of its end."""
         self._ordered_at.clear()
         self._warned = False
 
