@@ -435,10 +435,11 @@ class RowBuffer:
         return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
-        """Make the logs that only a forked log covered tips again.
+        """Make the logs that only a forked log covered tips again. Those on it are taken without what it builds on.
 
         A peer that only has the evidence of the fork then has the same tips.
         """
+        self._db.run(NOT_WHOLE, forked.writer, forked.conversation, forked.number)
         rows = self._db.all(LOGS_OF, forked.writer, forked.conversation)
         kept = {mark for *_, state, before in rows if not state & FORKED for mark in marks_of_bytes(before)}
         lost = {mark for number, *_, before in rows if number == forked.number for mark in marks_of_bytes(before)}

@@ -270,6 +270,7 @@ class NumberedLog:
     run: RunId
     whole: bool
     before: tuple[Mark, ...]
+    forked: bool = False
 
 
 def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
@@ -301,7 +302,7 @@ def unservable(logs: Iterable[NumberedLog], pruned: Mapping[int, int], position:
         return frozenset([position.next_number] if is_gone else ())
     held, found = dict(position.held), set[int]()
     ends: dict[RunId, int] = {}  # of these logs: how far the asker can have them
-    for log in logs:
+    for log in (log for log in logs if not log.forked):  # what builds on a forked log is taken without it
         have = held.get(log.number, 0)
         lacks = pruned.get(log.number, 0) > have or (
             not have and any(mark.seq > ends.get(mark.run, mark.seq) for mark in log.before)
@@ -316,13 +317,14 @@ def position_of(
     start: Position | TailStart | WantStart | StoredStart,
     find: Callable[[RunId], NumberedLog | None],
     chain: Callable[[NumberedLog, int], bytes | None],
-    stranded: Callable[[], Sequence[int]],
     pruned: Mapping[int, int],
 ) -> Position | None:
     """Return where serving begins; None for the tail of a log that is not here.
 
     A known mark of a want says that the asker holds its log up to seq, and everything that log builds on: through
-    `before`, log by log, down to the first `whole` one, below which it holds everything. An unknown mark says nothing.
+    `before`, log by log, down to the first `whole` one, below which it holds everything. Logs on a forked one are taken
+    without it, so only a mark of a forked log itself says that the asker holds what that builds on. An unknown mark
+    says nothing.
     A mark with another chain than is stored here says nothing either: the whole log is served, so that the asker finds
     the fork. Where its beginning was deleted here, all that is left is served: the asker holds another version at least
     up to there, since below nobody knows the chain.
@@ -330,9 +332,6 @@ def position_of(
     Args:
         find: Returns a log by its run.
         chain: Returns the chain stored at a seq; None above the last.
-        stranded: Returns the numbers of all tips if a log of this writer there forked, otherwise none. A log that a
-            forked one built on is a tip again; a peer that holds a later log need not hold it, or all of it, so only a
-            mark of its own counts.
         pruned: How much of each log was deleted here, by number: a mark there is taken as known.
     """
     if isinstance(start, Position):
@@ -359,22 +358,23 @@ def position_of(
     def is_known(mark: Mark) -> bool:
         log = find(mark.run)
         stored = chain(log, mark.seq) if log else None
-        return stored is None or stored[:8].hex() == mark.chain8
+        if log is None or stored is None:
+            return log is None or not log.forked  # above the end of a forked log: perhaps of its other version
+        return stored[:8].hex() == mark.chain8
 
     marks = {*start.tips, *start.older}
     known = set(filter(is_known, marks))
     take(known)
-    named = dict(held)
+    named = {*held}
     floor = 0
     while newest_first:
         log = logs[-heappop(newest_first)]
+        if log.forked and log.number not in named:
+            continue
         if log.whole:
             floor = log.number - 1
             break
         take(log.before)
-    for number in stranded():
-        held[number] = named.get(number, 0)
-        floor = min(floor, number - 1)
     for mark in marks - known:
         other = find(mark.run)
         if other is not None and other.number in pruned:
@@ -389,7 +389,8 @@ def members_at(
 ) -> list[tuple[UserId, int]]:  # fmt: skip
     """Return the members that hold entry `seq` of the log `run`, with the highest seq of it that they hold; sorted.
 
-    A peer that holds a later log holds what that one builds on.
+    A peer that holds a later log holds what that one builds on, except what only a forked log between them builds on:
+    it may have the other version of that one.
 
     Args:
         last: The last stored seq of the log.
@@ -398,9 +399,13 @@ def members_at(
         refused: The last entry of this log that a member takes, for those who do not take all of it.
     """
     implied: dict[RunId, int] = {}  # a holder of a later log holds this one up to here
+    forked: set[RunId] = set()
     for log in later:
-        held = [mark.seq if mark.run == run else implied.get(mark.run, 0) for mark in log.before]
+        before = [mark for mark in log.before if mark.run not in forked]
+        held = [mark.seq if mark.run == run else implied.get(mark.run, 0) for mark in before]
         implied[log.run] = last if log.whole else max(held, default=0)
+        if log.forked:
+            forked.add(log.run)
     highest: dict[UserId, int] = {}
     for member, marked, own in marks:
         known = own if marked == run else min(implied.get(marked, 0), refused.get(member, last))

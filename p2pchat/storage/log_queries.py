@@ -69,7 +69,7 @@ BODIES = "select body from entries where id > ? and id <= ? order by id"
 NEWEST = """
 select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
 """
-NUMBERED = "select number, run, whole, builds_on from logs where writer = ? and conversation = ?"
+NUMBERED = "select number, run, whole, builds_on, state from logs where writer = ? and conversation = ?"
 LATER = f"{NUMBERED} and number > ? order by number"
 DELIVERED = """
 select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
@@ -371,8 +371,8 @@ class LogQueries:
 
 
 def _numbered(row: Any) -> NumberedLog:
-    number, run, whole, builds_on = row
-    return NumberedLog(number, run.hex(), bool(whole), marks_of_bytes(builds_on))
+    number, run, whole, builds_on, state = row
+    return NumberedLog(number, run.hex(), bool(whole), marks_of_bytes(builds_on), bool(state & FORKED))
 
 
 # ---- serving
@@ -416,7 +416,7 @@ class BatchQueries:
         if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
             return [], None
         self._pruned = dict(tuple(row) for row in self._reader.db.all(PRUNED_OF, *self._whose))
-        position = position_of(start, self._find, self._chain, self._stranded, self._pruned)
+        position = position_of(start, self._find, self._chain, self._pruned)
         if position is None:
             return [], None
         if self._pruned:
@@ -432,12 +432,6 @@ class BatchQueries:
     def _find(self, run: RunId) -> NumberedLog | None:
         row = self._reader.db.first(f"{NUMBERED} and run = ?", *self._whose, bytes.fromhex(run))
         return _numbered(row) if row else None
-
-    def _stranded(self) -> list[int]:
-        """Return the numbers of all tips if a log forked, otherwise []."""
-        if self._reader.db.first(f"{NUMBERED} and state >= ? limit 1", *self._whose, FORKED):
-            return [row[0] for row in self._reader.db.all(f"{NUMBERED} and state = 0", *self._whose)]
-        return []
 
     def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
         if seq > self._reader.last(log.number) or seq < self._pruned.get(log.number, 0):

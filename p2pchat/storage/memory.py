@@ -317,6 +317,8 @@ class MemoryStorage:
         logs = tables.of_user[log.id.conversation, log.id.user]
         kept = {mark for each in logs if not each.forked for mark in each.before}
         for other in logs:
+            if other.number > log.number:
+                other.whole = False  # those on it are taken without what it builds on
             if other.covered and other.raws and other.mark in log.before and other.mark not in kept:
                 self._uncover(other)
 
@@ -448,11 +450,8 @@ class MemoryStorage:
                 log = tables.logs[LogId(conversation, user, numbered.run)]
                 return log.at(seq).chain if log.pruned_to <= seq <= len(log.raws) else None
 
-            def stranded() -> list[int]:
-                return [log.number for log in logs if log.is_tip] if any(log.forked for log in logs) else []
-
             pruned = {log.number: log.pruned_to for log in logs if log.pruned_to}
-            position = position_of(start, find, chain, stranded, pruned)
+            position = position_of(start, find, chain, pruned)
             if position is None:
                 return [], None
             left_out = unservable((log.numbered for log in logs), pruned, position) if pruned else frozenset[int]()
@@ -780,7 +779,7 @@ class MemoryLog:
 
     @property
     def numbered(self) -> NumberedLog:
-        return NumberedLog(self.number, self.id.run, self.whole, self.before)
+        return NumberedLog(self.number, self.id.run, self.whole, self.before, self.forked)
 
     @property
     def size(self) -> int:

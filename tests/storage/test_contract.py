@@ -357,6 +357,20 @@ def test_a_mark_on_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage
     assert storage.delivered_to(first.log, 3) == [(user("eve"), 3)]
 
 
+def test_a_mark_on_a_log_on_a_forked_one_does_not_count_for_what_that_builds_on(storage: Storage) -> None:
+    """Whoever gave it may have the other version of the forked log, which builds on less."""
+    first = Author("ada", 1)
+    storage.commit([first.begins("1", "2")])
+    second = Author("ada", 2, before=[first.mark])
+    third = Author("ada", 3, before=[second.mark])
+    storage.commit([second.begins("3"), Author("ada", 3, before=[second.mark]).begins("4")])
+    marks = [DeliveredMark(second.log, user("bob"), 1), DeliveredMark(third.log, user("eve"), 1)]
+    storage.commit([Change(delivered=marks)])
+    assert storage.delivered_to(first.log, 2) == sorted([(user("bob"), 2), (user("eve"), 2)])
+    storage.commit([Change(forks=[Fork(second.log, None, Author("ada", 2).write("lie"))])])
+    assert storage.delivered_to(first.log, 2) == [(user("bob"), 2)]
+
+
 # ---- small things
 
 

@@ -100,6 +100,18 @@ def test_who_lacks_what_was_deleted_is_served_nothing_of_it_and_of_what_builds_o
     assert served(TailStart(first.log.run, 3)) == [] and served(TailStart(first.log.run, 4)) == [(first.log.run, 5)]
 
 
+def test_what_builds_on_a_forked_log_is_served_to_who_lacks_what_was_deleted_below(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([released(first.begins(*many(6)), 1)])
+    second = Author("ada", 2, before=[first.mark])
+    third = Author("ada", 3, before=[second.mark])
+    storage.commit([second.begins("two"), Author("ada", 3, before=[second.mark]).begins("three")])
+    storage.commit([Change(forks=[Fork(second.log, None, Author("ada", 2).write("lie"))])])
+    delete(storage, PruneKey(ROOM, before=MORNING + 4))
+    batches, _ = storage.fetch(ROOM, user("ada"), WantStart(()), batches=9)
+    assert [(one.log.run, one.first) for one in batches] == [(third.log.run, 1)]
+
+
 def test_what_builds_on_a_deleted_part_is_served_to_who_holds_that_part(storage: Storage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins(*many(6)), 1)])

@@ -85,10 +85,10 @@ def test_the_higher_of_two_marks_on_one_log_counts(storage: Storage) -> None:
         assert served(storage, want) == [(1, 3, 3)]
 
 
-def three_runs(storage: Storage) -> list[Author]:
-    """Ada restarts twice; each log builds on the one before."""
+def three_runs(storage: Storage, count: int = 3) -> list[Author]:
+    """Ada restarts twice, or more often; each log builds on the one before."""
     runs: list[Author] = []
-    for run in (1, 2, 3):
+    for run in range(1, count + 1):
         ada = Author("ada", run, before=[runs[-1].mark] if runs else [])
         begins = ada.begins("hello", "again")
         begins.covered = [runs[-1].log] if runs else []
@@ -191,14 +191,46 @@ def test_a_log_below_a_forked_one_is_served_to_a_holder_of_logs_above_the_fork(s
     assert served(storage, WantStart(tips=(third.mark, first.mark))) == []
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_mark_below_what_a_forked_log_builds_on_counts_as_it_is(storage: Storage, whole: bool) -> None:
+def fork(storage: Storage, log: Author) -> None:
+    storage.commit([Change(forks=[Fork(log.log, None, Author("ada", int(log.log.run, 16)).write("lie"))])])
+
+
+def test_a_mark_below_what_a_forked_log_builds_on_counts_as_it_is(storage: Storage) -> None:
     """The holder has another version of the forked log, which builds on less (seed 1350084 with --deletions)."""
     first, second, _ = three_runs(storage)
-    storage.commit([Change(forks=[Fork(second.log, None, Author("ada", 2).write("lie"))])])
+    fork(storage, second)
     fourth = Author("ada", 4, before=[second.mark])
-    storage.commit([fourth.begins("later", whole=whole)])  # True if it came before the first log was known as a tip
+    storage.commit([fourth.begins("later", whole=False)])
     assert served(storage, WantStart(tips=(fourth.mark, first.mark_at(1)))) == [(1, 2, 2), (3, 1, 2)]
+    begins = Author("ada", 5, before=[first.mark, fourth.mark]).begins("later still", whole=False)
+    begins.covered = [first.log, fourth.log]
+    storage.commit([begins])
+    assert served(storage, WantStart(tips=(fourth.mark, first.mark_at(1)))) == [(1, 2, 2), (3, 1, 2), (5, 1, 1)]
+
+
+def test_who_holds_what_a_forked_log_builds_on_is_not_served_the_later_logs_again(storage: Storage) -> None:
+    first, second, *_, last = three_runs(storage, 6)
+    fork(storage, second)
+    assert served(storage, WantStart(tips=(last.mark, first.mark))) == []
+
+
+def test_everything_below_a_forked_log_is_served_to_who_holds_none_of_it(storage: Storage) -> None:
+    """A later log is taken without it, so a mark of that one says nothing about what is below."""
+    _, second, third, last = three_runs(storage, 4)
+    fork(storage, third)
+    assert served(storage, WantStart(tips=(last.mark,))) == [(1, 1, 2), (2, 1, 2)]
+    assert served(storage, WantStart(tips=(third.mark, last.mark))) == []  # it does not know of the fork
+    assert served(storage, WantStart(tips=(third.mark_at(9), last.mark))) == [(1, 1, 2), (2, 1, 2)]
+    assert served(storage, WantStart(tips=(second.mark, last.mark))) == []
+
+
+def test_a_log_that_covered_what_a_fork_uncovers_is_no_proof_that_later_logs_build_on_it(storage: Storage) -> None:
+    first, second, third = three_runs(storage)
+    begins = Author("ada", 4, before=[first.mark, third.mark]).begins("by who knows of the fork")
+    begins.covered = [third.log]
+    storage.commit([begins])
+    fork(storage, second)
+    assert served(storage, WantStart(tips=(third.mark, first.mark_at(1)))) == [(1, 2, 2), (4, 1, 1)]
 
 
 def test_a_mark_with_another_chain_gets_the_whole_log(storage: Storage) -> None:

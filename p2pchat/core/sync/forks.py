@@ -115,8 +115,8 @@ class Forks:
         self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
-        if log.before:
-            self._lookups[log.id] = len(log.before)
+        if log.before:  # some may be under way still, if the conversation was deleted and begins again
+            self._lookups[log.id] = self._lookups.get(log.id, 0) + len(log.before)
         conversation.refresh_sum(log)
         self._on_fork(conversation, log.id)
         if conversation.blocked:
@@ -154,9 +154,9 @@ class Forks:
         return any(log.key == key for log in self._lookups)
 
     def _uncover(self, conversation: ConversationState, forked: LogId, facts: LogFacts | None) -> None:
-        self._lookups[forked] -= 1
-        if not self._lookups[forked]:
-            del self._lookups[forked]
+        left = self._lookups.pop(forked, 0) - 1
+        if left > 0:
+            self._lookups[forked] = left
         if facts is None or facts.covered or facts.forked:
             return
         if self._sync.conversations.by_id.get(conversation.id) is not conversation:

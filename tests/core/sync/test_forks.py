@@ -289,6 +289,26 @@ def test_a_log_that_begins_before_it_is_known_what_a_fork_uncovers_counts_as_bui
     assert [(new.log.run, new.whole) for new in begun] == [("b3" * 8, False)]
 
 
+def test_what_a_forked_log_builds_on_comes_to_who_only_holds_what_was_written_on_it() -> None:
+    """It may have dropped those below, for want of room, and the later log is taken without them."""
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    first = Author("bob", "b1")
+    one = first.say("one")
+    second = Author("bob", "b2", before=[first.mark])
+    two = second.say("two")
+    third, twin = Author("bob", "b3", before=[second.mark]), Author("bob", "b3", before=[second.mark])
+    three, lie = third.say("three"), twin.say("lie")
+    later = Author("bob", "b4", before=[third.mark]).say("four")
+    for peer, frames in ((ada, [one, two, three, lie, later]), (cyd, [*evidence(three, lie), later])):
+        far = peer.far("bob")
+        far.say(*frames)
+        peer.drop(far)
+    world.link(ada, cyd)
+    world.pass_time(60.0)
+    assert (ada.texts(), cyd.texts()) == (["one", "two", "three", "four"], ["four", "one", "two"])
+
+
 # ---- receiving
 
 

@@ -236,6 +236,25 @@ def test_one_that_waits_and_loses_its_place_is_deleted_and_may_come_again() -> N
     assert waiting(ada) == ["cyd 1", "dan 1"]
 
 
+def test_one_that_is_deleted_and_begins_again_while_storage_looks_up_what_its_fork_uncovers() -> None:
+    ada = World().peer("ada", straight_requests_a_peer=0, max_requests=1)
+    first = author("dan")
+    one = first.say("one")
+    second, twin = (Author("dan", "d2", dm("ada", "dan"), before=[first.mark]) for _ in range(2))
+    frames = [one, second.say("two"), twin.say("lie")]
+    for deleted, name in enumerate(("dan", "eve", "dan")):  # each takes the only place of the one before
+        far = gateway(ada, "dan") if name == "dan" else ada.far("eve")
+        ada.hold_lookups = True
+        lines = [far.say(frame) for frame in (frames if name == "dan" else [author("eve").say("hello")])]
+        assert (["warn fork", "commit fork of d2"] == lines[-1][:2]) == (name == "dan")
+        assert ada.counted["request_deleted"] == deleted
+        ada.drop(far)
+    assert ada.node.sync.forks.may_uncover(second.log.key)
+    ada.answer_lookups()
+    assert not ada.node.sync.forks.may_uncover(second.log.key)
+    assert waiting(ada) == ["dan 2"]
+
+
 def test_one_that_waits_and_is_on_its_way_to_disk_is_deleted_when_it_is_there() -> None:
     ada = World().peer("ada", straight_requests_a_peer=0, max_requests=1)
     far = gateway(ada, "cyd")
