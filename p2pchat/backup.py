@@ -27,6 +27,7 @@ from p2pchat.identity.private_files import (
     make_private_directory,
     remove_leftovers,
     sync_directory,
+    sync_file,
     temporary_path,
     write_private,
 )
@@ -150,7 +151,7 @@ def _copy_file(path: Path, to: Path) -> Iterator[int]:
             copy.write(data)
             yield copy.tell()
         copy.flush()
-        os.fsync(copy.fileno())
+        sync_file(copy.fileno())
 
 
 def _is_copied(path: Path) -> bool:

@@ -84,6 +84,8 @@ FORCED = {
     "identity/own_addresses.py:own_addresses": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/private_files.py:": MODES,
     "identity/private_files.py:_refuse_shared": MODES,
+    "identity/private_files.py:sync_file": "tests/identity/test_private_files.py::"
+    "test_the_disk_itself_writes_a_file_where_the_system_can_ask_for_that",
     "runtime/connections.py:_return_memory": "tests/runtime/test_connections.py::"
     "test_on_another_system_memory_stays_with_the_c_library",
     "runtime/storage_worker.py:__init__": HERE + "test_a_loop_is_woken_without_a_counter",

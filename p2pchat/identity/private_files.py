@@ -22,11 +22,15 @@ from typing import BinaryIO
 
 from p2pchat.errors import P2PChatError
 
+if sys.platform != "win32":
+    import fcntl
+
 POSIX = os.name == "posix"  # tests change it
 MAX_PRIVATE_BYTES = 64 * 1024  # keys and networks take a few hundred; a larger file is another one
 STALE_AFTER = 24 * 3600.0  # seconds after which a temporary file counts as left by a killed process; a guess
 # Errors of file systems that cannot sync a directory, as some network and FUSE ones; the files themselves are synced.
 CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
+NO_FULL_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOTTY}  # of file systems without F_FULLFSYNC: SMB gives ENOTSUP
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -132,7 +136,7 @@ class AtomicFile:
     def keep(self) -> None:
         """Sync the file to disk and move it to its place, replacing what was there."""
         self.file.flush()
-        os.fsync(self.file.fileno())
+        sync_file(self.file.fileno())
         self.file.close()
         os.replace(self._new, self._path)
         sync_directory(self._path.parent)
@@ -142,6 +146,21 @@ class AtomicFile:
         with suppress(OSError):  # flushing fails on a full disk
             self.file.close()
         self._new.unlink(missing_ok=True)
+
+
+def sync_file(descriptor: int) -> None:
+    """Have the disk write an open file, also one that macOS has only handed to it: the disk may keep it in a cache.
+
+    Raises:
+        OSError: The disk failed, or is full.
+    """
+    os.fsync(descriptor)
+    if sys.platform != "win32" and (full_sync := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
+        try:
+            fcntl.fcntl(descriptor, full_sync)
+        except OSError as error:
+            if error.errno not in NO_FULL_SYNC:
+                raise
 
 
 def sync_directory(path: Path) -> None:
@@ -154,7 +173,7 @@ def sync_directory(path: Path) -> None:
         return
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
-        os.fsync(fd)
+        sync_file(fd)
     except OSError as error:
         if error.errno not in CANNOT_SYNC:
             raise

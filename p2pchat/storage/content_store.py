@@ -42,7 +42,7 @@ from p2pchat.core.content.pieces_and_file_names import (
 )
 from p2pchat.core.log import MAX_FILE_BYTES, MAX_FILES
 from p2pchat.errors import StorageError
-from p2pchat.identity.private_files import make_private_directory, sync_directory
+from p2pchat.identity.private_files import make_private_directory, sync_directory, sync_file
 
 CONTENT_NAME = "content"  # the directory of content, in the data directory
 SYNC_EVERY_BYTES = 64 * 1024 * 1024  # written between two fsyncs: what a power loss may cost; a guess
@@ -91,7 +91,7 @@ class Disk:
         return FileIO(os.open(self._prefix + name, flags, 0o600), "r+")
 
     def sync(self, file: FileIO) -> None:
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
 
     def sync_all(self, files: Sequence[FileIO]) -> None:
         """Sync files: several at once, or with all of the file system if it knows how and they are many."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from p2pchat.errors import P2PChatError
 from p2pchat.identity import private_files
-from p2pchat.identity.private_files import make_private_directory, read_private, sync_directory, write_private
+from p2pchat.identity.private_files import (
+    make_private_directory,
+    read_private,
+    sync_directory,
+    sync_file,
+    write_private,
+)
 
+fcntl = pytest.importorskip("fcntl", reason="Windows has none")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
 
 
@@ -68,6 +76,50 @@ def test_only_a_file_system_that_cannot_sync_directories_is_excused(
     except OSError as error:
         told.append(error.errno)
     assert told == ([number] if number in (errno.EIO, errno.ENOSPC) else [])
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "done"),
+    [
+        ("darwin", 0, ["fsync", "F_FULLFSYNC"]),
+        ("darwin", errno.ENOTSUP, ["fsync", "F_FULLFSYNC"]),  # of a file system that has no such call
+        ("darwin", errno.EIO, ["fsync", "F_FULLFSYNC", "failed"]),
+        ("linux", 0, ["fsync"]),
+        ("win32", 0, ["fsync"]),
+    ],
+)
+def test_the_disk_itself_writes_a_file_where_the_system_can_ask_for_that(
+    system: str, code: int, done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def control(descriptor: int, command: int) -> int:
+        said.append({51: "F_FULLFSYNC"}[command])  # its number on macOS
+        if code:
+            raise OSError(code, os.strerror(code))
+        return 0
+
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: said.append("fsync"))
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.delattr(fcntl, "F_FULLFSYNC", raising=False)
+    if system == "darwin":
+        monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    with (tmp_path / "file").open("wb") as file:
+        try:
+            sync_file(file.fileno())
+        except OSError:
+            said.append("failed")
+    assert said == done
+
+
+def test_everything_that_must_be_durable_is_synced_by_the_same_function() -> None:
+    """Settings of a terminal and the key of a cluster, which is made once, are no messages."""
+    root = Path(private_files.__file__).parent.parent
+    callers = [
+        path.relative_to(root).as_posix() for path in root.rglob("*.py") if "os.fsync(" in path.read_text("utf-8")
+    ]
+    assert sorted(callers) == ["commands/chat_settings.py", "identity/private_files.py", "web/cluster/cluster_key.py"]
 
 
 def test_a_file_as_large_as_no_key_is_refused(tmp_path: Path) -> None:

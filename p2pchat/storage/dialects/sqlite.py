@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from p2pchat.config import MIB
 from p2pchat.errors import StorageError
+from p2pchat.identity.private_files import sync_file
 from p2pchat.storage import schema
 from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
@@ -168,8 +169,8 @@ class SQLiteDialect(Dialect):
         copy = self.path.with_name(f"{self.path.name}.version-{version}")
         copy.unlink(missing_ok=True)
         copy_database(database.driver, copy)
-        with open(copy, "rb") as written:
-            os.fsync(written.fileno())
+        with open(copy, "r+b") as written:  # Windows syncs no file that is opened to be read
+            sync_file(written.fileno())
 
     # ---- care
 

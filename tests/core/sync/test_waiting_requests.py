@@ -246,7 +246,7 @@ def test_one_that_is_deleted_and_begins_again_while_storage_looks_up_what_its_fo
         far = gateway(ada, "dan") if name == "dan" else ada.far("eve")
         ada.hold_lookups = True
         lines = [far.say(frame) for frame in (frames if name == "dan" else [author("eve").say("hello")])]
-        assert (["warn fork", "commit fork of d2"] == lines[-1][:2]) == (name == "dan")
+        assert (lines[-1][:2] == ["warn fork", "commit fork of d2"]) == (name == "dan")
         assert ada.counted["request_deleted"] == deleted
         ada.drop(far)
     assert ada.node.sync.forks.may_uncover(second.log.key)
