@@ -76,7 +76,7 @@ class Account:
     Attributes:
         sessions: Open sessions, counted by the hub.
         listed: The case-folded name it is indexed by; find() checks that the name is still current.
-        unheard: Steps of its messages, with their conversations, of which no session hears: see Gateway.
+        unheard: Steps of its messages, with their conversations, of which no session hears: see KeptReceipts.
         used: The day (UTC) of its last use; of a reserved name, of the last message to it.
         near: Of a reserved name: how many users were known and how many reserved, and those one letter away.
         version: Of its record in a cluster; 0 without one.

@@ -131,7 +131,7 @@ class ClientSession(ABC):
 
         Raises QueueFull, StorageError, PeerClosed.
         """
-        await self.gateway.wait_kept()
+        await self.gateway.kept_receipts.wait_kept()
         self.account.unheard.clear()
         async for event in self.user.kept_receipts(self.is_connected):
             if not self.is_connected():

@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Delivered, Link, Message, PeerClosed, Read, Sent, StorageError, TCPPeer
+from p2pchat import Link, Message, Sent, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
@@ -22,7 +21,7 @@ from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.hub import Envelope, Hub
+from p2pchat.web.hub import Envelope, Hub, KeptReceipts
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots, network_of
@@ -42,6 +41,7 @@ class Gateway:
         accounts: The accounts, with their tokens.
         receivers: The conversations that they write to, by address.
         hub: The reader of all events, and the sessions that get them.
+        kept_receipts: The receipts that no session heard, put aside for the next one.
         limits: The rate limits of accounts and addresses.
         answers: Slots of accounts for answers, from their making until they are sent.
         transfers: Slots of accounts for files that they upload or download.
@@ -85,10 +85,9 @@ class Gateway:
         self.hub.on_delivered = self.limits.delivered
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
-        self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
+        self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
         self.separations: Separations = Separations(peer, REPEATED)
         self.shared_frames: SharedFrames = SharedFrames()
-        self._keeping: set[asyncio.Task[None]] = set()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
         self.is_one_of_several: bool = cluster is not None
@@ -111,7 +110,7 @@ class Gateway:
         await self.idempotency.aclose()
         if self.cluster is not None:
             await self.cluster.aclose()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self.kept_receipts.wait_kept()
         await self.health.aclose()
 
     def _on_cluster_state(self, reason: str) -> None:
@@ -140,31 +139,6 @@ class Gateway:
                 self.audit_log.record(
                     event, user=account.name, user_id=account.id, id=post.id, **{"from": post.sender.label}
                 )
-
-    def _on_receipt(self, envelope: Envelope) -> None:
-        """Keep a receipt of a direct or group message that no session of its writer hears, for the next one.
-
-        Of what users of this gateway take and read, the peer has kept it with the step itself; this is for others.
-        """
-        event: Delivered | Read = envelope.event
-        account, step = self.accounts.of(event.log.user), (event.event, event.log.conversation)
-        if account is None or step in account.unheard or event.count < event.of:
-            return
-        if account.user.conversation(event.log.conversation).kind == "room" or self.hub.hears(account, type(event)):
-            return
-        account.unheard.add(step)
-        task = asyncio.create_task(self._keep(account, event), name="p2pchat web receipt")
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
-
-    async def _keep(self, account: Account, event: Delivered | Read) -> None:
-        with suppress(StorageError, PeerClosed):  # then the client has to ask for it
-            await account.user.keep_receipt(event)
-
-    async def wait_kept(self) -> None:
-        """Return when the receipts that nobody heard so far are kept: later ones are heard by whoever waits for it."""
-        if self._keeping:
-            await asyncio.wait(self._keeping)
 
     @property
     def mark(self) -> str:

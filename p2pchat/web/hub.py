@@ -5,7 +5,8 @@ the event loop and must not wait. It queues what it cannot send at once, and rai
 then that session alone ends, and its client reconnects and asks for what it missed.
 
 An account is online while it has sessions. In a crowd, presence goes only to users with a common conversation,
-because everyone's presence for everyone is n x n deliveries.
+because everyone's presence for everyone is n x n deliveries. Receipts that an account hears in no session are put aside
+for its next one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -29,6 +31,7 @@ from p2pchat import (
     Read,
     Renamed,
     Sent,
+    StorageError,
     TCPPeer,
     User,
 )
@@ -364,6 +367,44 @@ class Hub:
             for session in by_user.get(key, ())
             if session.wants is None or kind in session.wants
         ]
+
+
+class KeptReceipts:
+    """Receipts of direct and group messages that no session of their writer hears, put aside for its next one.
+
+    Those of the room are not kept. Of what users of this gateway take and read, the peer has kept the receipt with the
+    step itself; this is for others.
+
+    Args:
+        account_of: Returns the account of a user key, None for none.
+    """
+
+    def __init__(self, hub: Hub, account_of: Callable[[str], Account | None]) -> None:
+        self._hub = hub
+        self._account_of = account_of
+        self._keeping: set[asyncio.Task[None]] = set()
+        hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
+
+    def _on_receipt(self, envelope: Envelope) -> None:
+        event: Delivered | Read = envelope.event
+        account, step = self._account_of(event.log.user), (event.event, event.log.conversation)
+        if account is None or step in account.unheard or event.count < event.of:
+            return
+        if account.user.conversation(event.log.conversation).kind == "room" or self._hub.hears(account, type(event)):
+            return
+        account.unheard.add(step)
+        task = asyncio.create_task(self._keep(account, event), name="p2pchat web receipt")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, account: Account, event: Delivered | Read) -> None:
+        with suppress(StorageError, PeerClosed):  # then the client has to ask for it
+            await account.user.keep_receipt(event)
+
+    async def wait_kept(self) -> None:
+        """Return when the receipts that nobody heard so far are kept: later ones are heard by whoever waits for it."""
+        if self._keeping:
+            await asyncio.wait(self._keeping)
 
 
 def _cause_of(event: Any) -> str:

@@ -227,6 +227,20 @@ class RateLimits:
             raise TooMany(wait, "you have stored too many bytes of files here")
 
     @contextmanager
+    def new_account(self, address: str) -> Iterator[None]:
+        """Take an account that the block signs up. Raises TooMany.
+
+        If that fails, the day's quota of the address is given back, but not the rate: each try costs the gateway work.
+        """
+        taken = self.daily_sign_ups.take(address)
+        try:
+            self.sign_ups.take(site_of(address))
+            yield
+        except Exception:  # not when it is cancelled: the account may have been made
+            self.daily_sign_ups.give_back(taken)
+            raise
+
+    @contextmanager
     def new_group(self, key: str) -> Iterator[None]:
         """Take a group that the block creates, unless that fails. Raises TooMany."""
         if wait := self.groups.wait(key):

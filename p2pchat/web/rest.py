@@ -29,7 +29,6 @@ from p2pchat.web.auth import (
 )
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
-from p2pchat.web.rate_limit import site_of
 from p2pchat.web.schemas import (
     MESSAGE_ID,
     ConversationOut,
@@ -525,14 +524,8 @@ async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> 
     if is_on_loopback(request):
         account, token = await gateway.accounts.register(wanted.name)
         return NewAccount(name=account.name, token=token)
-    address, limits = address_of(request), gateway.limits
-    taken = limits.daily_sign_ups.take(address)
-    try:
-        limits.sign_ups.take(site_of(address))
+    with gateway.limits.new_account(address_of(request)):
         account, token = await gateway.accounts.register(wanted.name)
-    except Exception:  # not when it is cancelled: the account may have been made
-        limits.daily_sign_ups.give_back(taken)
-        raise
     return NewAccount(name=account.name, token=token)
 
 
