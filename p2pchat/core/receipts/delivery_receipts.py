@@ -163,6 +163,10 @@ class AckTracker:
             return
         known = ack.remote.refused if ack.remote is not None else None
         refused = known.get(key[0]._replace(run=rest[0].run)) if known else None
+        if refused is not None and refused.seq < rest[0].seq and ack.remote is not None:
+            # Now, not when the log was looked up: it may be taken until then, and would never be counted.
+            receivers = ack.remote.receivers(ack.conversation.allowed_writers, ack.writer)
+            self._sync.refusers.on_told(key[0]._replace(run=refused.run), receivers, refused.seq)
         if refused is not None and not refused.seq:
             below = LogKey(ack.conversation.id, ref_key(ack.writer, refused.run))
             self._sync.look_up(None, below, partial(self._skip_refused, ack, key, rest[1:], then))

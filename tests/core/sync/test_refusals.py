@@ -20,7 +20,7 @@ from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.faults import ODD_TEXT
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.core.groups.test_group_sync import SimulatedGroup
-from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page, sums
 
 STRICT = 1000  # bytes of a text
 ODD = '{"k":"text","at":1,"c":1760000000000999,"b":"hi","t":"yesterday"}'
@@ -232,6 +232,32 @@ def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> 
     ada.say("four")
     assert [member for member, _ in ada.storage.delivered_to(log, 2)] == [IDS["eve"]]
     assert ada.storage.delivered_to(log, 3) == []
+
+
+@pytest.mark.parametrize("held", [0, 2])
+def test_a_refusal_that_ends_before_it_was_looked_up_is_no_lost_receipt(held: int) -> None:
+    """Seed 1500760 with --rules-differ: the later log had been acknowledged without the refused one."""
+    ada = World().peer("ada")
+    ada.say("one")  # behind a profile
+    ada.say("two")
+    ada.restart()
+    ada.say("three")
+    earlier, later = Author("ada", "a1"), Author("ada", "a2")
+    raws = [one.raw for one in ada.storage.places(0, 9)]
+    chains = [earlier.mark.chain8]
+    for raw in raws[:3]:
+        earlier.write(raw)
+        chains.append(earlier.mark.chain8)
+    later.write(*raws[3:])
+    eve = ada.far("eve")
+    ada.hold_lookups = True
+    refused, names = RefusedLog(earlier.log.run, held, chains[held]), [Naming(room=True)]
+    said = eve.say(Have({}, refused={ROOM: {ada.id: [refused]}}, names=names), have(later))
+    said += eve.say(Have({}, refused={ROOM: {ada.id: []}}, names=names))
+    said += ada.answer_lookups()
+    rest = f"delivered a1:{held + 1}..3 to eve"
+    assert rest not in said
+    assert rest in eve.say(sums(later))
 
 
 @pytest.mark.parametrize("restarts", [False, True])
