@@ -25,6 +25,9 @@ from p2pchat.web import WebSettings
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
 MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames, some 10 ms of work
+# Bytes that the system keeps of what is sent on a WebSocket; Linux keeps twice as many. Left to itself it takes 4 MiB
+# for each client that reads slowly, which no limit of a session counts. A guess.
+SEND_BUFFER = 128 * 1024
 TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
@@ -88,6 +91,8 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
         super().connection_made(transport)
         if hasattr(transport, "max_size"):  # of asyncio: how much is read before other connections have their turn
             transport.max_size = MAX_READ_BYTES
+        if (connected := transport.get_extra_info("socket")) is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from sys import getsizeof
 from typing import Any
 
 from fastapi import WebSocket
@@ -513,8 +514,8 @@ def as_frame(content: Mapping[str, Any]) -> Frame:
 
 
 def frame_size(frame: Frame) -> int:
-    """Return roughly how many bytes of memory a frame takes."""
-    return len(frame.get("text", "")) + 64
+    """Return roughly how many bytes of memory a frame takes: up to four for each character."""
+    return getsizeof(frame.get("text", "")) + 64
 
 
 def read_object(text: str) -> dict[str, Any] | None:

@@ -172,7 +172,13 @@ class EventSession(WebSocketSession):
         if self._is_safe and isinstance(event, Sent) and self.wrote(event):
             self._answer_when_safe(envelope.for_user(user), post)
         elif is_own:  # its refs, or its view of the conversation, differ from what others get
-            self.queue.put(self._own_frame(envelope.for_user(user)), post)
+            line = envelope.encoded(("line", user.key), lambda: envelope.for_user(user).to_json())
+            own = self._display.with_own_ref(line)
+            if own.get("ref") is None:  # as on all connections of the account but the one that wrote it
+                frame = envelope.encoded(("lines", user.key), lambda: as_frame(own))
+            else:
+                frame = as_frame(own)
+            self.queue.put(frame, post)
         else:
             frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json()))
             self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 
+from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.chat_socket import ChatSession
-from p2pchat.web.client_session import WebSocketSession
+from p2pchat.web.client_session import SendQueue, WebSocketSession, as_frame
 from p2pchat.web.event_socket import EventSession
-from p2pchat.web.hub import Ending, Kind
+from p2pchat.web.hub import Ending, Kind, QueueFull
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 from tests.web.socketio_client import socket
@@ -155,3 +156,12 @@ async def test_a_since_that_names_no_message_is_told_alike_everywhere(
     await ada.send(bob.me, "waits")
     text = "`since` names no message here: you get what waits, as without it"
     assert await come(served, since) == ("since", text, "waits")
+
+
+async def test_a_queue_counts_the_memory_of_its_frames(served: Served) -> None:
+    """One wide character in a text makes Python keep four bytes for each: a queue of 4 MiB took 16."""
+    queue = SendQueue(FakeClient(served).websocket, WebSettings(outbox_bytes=300_000))
+    for _ in range(3):
+        queue.put(as_frame({"text": "\U0001f600" + "x" * 30_000}))
+    with pytest.raises(QueueFull):
+        queue.put(as_frame({}))
