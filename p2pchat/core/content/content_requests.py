@@ -48,7 +48,8 @@ AT_ONCE_BYTES = 4 * PIECE_BYTES
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one network: one may give nothing, or a byte at a time
 MAX_WAITING = 10_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 8 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
-MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; a guess
+MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; others are read again. A guess
+MAX_UNSHOWN_LOGS = 10_000  # with such others; a guess: 2 MiB
 RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess
 LEAST_CHARGE = 4096  # bytes: what a file takes of a disk at least
 
@@ -195,7 +196,9 @@ class ContentRequests:
         self._turns = {True: WaitingRequests(self._give_way), False: WaitingRequests(self._give_way)}
         self._ordered: dict[str, None] = {}  # whose commit is under way
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
-        self._stored_unshown: dict[LogId, int] = {}  # logs of which entries up to this one waited when this peer began
+        # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
+        # had no place in `_unshown`.
+        self._stored_unshown: dict[LogId, int] = {}
         self._of_unknown: Shares[str] = Shares(settings.unknown_bytes, settings.branch_bytes)
         self._charged: dict[str, int] = {}
         for name, line in meta.items():
@@ -227,6 +230,12 @@ class ContentRequests:
             for seq in range(stretch.first, stretch.first + stretch.count):
                 if files := self._unshown.pop((stretch.log, seq), ()):
                     self._request((stretch.log, seq), files)
+        while len(self._unshown) > MAX_UNSHOWN:
+            log, seq = next(iter(self._unshown))
+            del self._unshown[log, seq]
+            self._stored_unshown[log] = max(seq, self._stored_unshown.get(log, 0))
+        while len(self._stored_unshown) > MAX_UNSHOWN_LOGS:
+            del self._stored_unshown[next(iter(self._stored_unshown))]
 
     def _note(self, batch: Batch) -> None:
         """Note the attachments of entries of others."""
@@ -239,8 +248,6 @@ class ContentRequests:
             small = tuple(file for file in attachments_of(entry) if file.size <= self._most)
             if small:
                 self._unshown[log, seq] = small
-        while len(self._unshown) > MAX_UNSHOWN:
-            del self._unshown[next(iter(self._unshown))]
 
     def on_durable(self, change: Change) -> None:
         """Begin what was requested with a commit. Before it is durable its messages cannot be looked up."""
@@ -250,9 +257,11 @@ class ContentRequests:
                 del self._ordered[root]
                 self._wait(root)
         for stretch in change.stretches if self._stored_unshown else ():
-            end = min(stretch.first + stretch.count - 1, self._stored_unshown.get(stretch.log, 0))
-            for seq in range(stretch.first, end + 1):
+            last, until = stretch.first + stretch.count - 1, self._stored_unshown.get(stretch.log, 0)
+            for seq in range(stretch.first, min(last, until) + 1):
                 self._sync.lookups.files(stretch.log, seq, partial(self._on_shown_late, (stretch.log, seq)))
+            if 0 < until <= last:
+                del self._stored_unshown[stretch.log]
         self.begin_next()
 
     def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:

@@ -174,6 +174,27 @@ def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> Non
     assert len(ada.texts()) == 1 and opened(ada) == [file(1).root]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_files_of_many_messages_that_come_at_once_all_come(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for somebody who was away: one commit takes hundreds, and those that wait for another are shown later."""
+    monkeypatch.setattr(content_requests, "MAX_UNSHOWN", 2)
+    world = World()
+    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    after = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),) if waits else ()
+    far.say(
+        bob.write(
+            *(encode_entry(Entry("text", START, START + n, after=after, b="", files=(file(n),))) for n in range(1, 6))
+        )
+    )
+    if waits:
+        assert opened(ada) == []
+        world.pass_time(2 * ada.node.settings.order_wait_most)
+        ada.take()
+    assert len(ada.texts()) == 5
+    assert sorted(opened(ada)) == [file(n).root for n in range(1, 6)]
+
+
 def test_who_asks_while_storage_does_not_work_is_told_so() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     said(bob, linked(ada, "bob"), file(1))
