@@ -261,6 +261,8 @@ class PeerLifecycle:
                 self._load_own_user(resources, stored)
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
+            if self.relay is not None:
+                self.relay.standing = driver.node.links.standing
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver)
             self.groups.load()
@@ -308,6 +310,7 @@ class PeerLifecycle:
             resources.identity.peer_id,
             engine,
             resources.identity.derive(NKEY_PURPOSE),
+            resources.identity.agree,
             network_key,
             self._transport,
             listens=self.options.listen,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
+from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, TypeVar
@@ -33,7 +34,8 @@ def address_line(host: str, peer: PeerId) -> Line:
 
     Peers on loopback, and hosts that are no IP addresses, share no network: their line is the host and the peer. On
     loopback it is the peer alone, since all programs of one machine have one address. All relayed peers share one node:
-    an engine does not prove which of its clients they are. An empty `peer` adds no node.
+    an engine tells no address of its clients, and any member makes as many keys as it likes. Who invited a peer could
+    be the nodes between, once that is proved. An empty `peer` adds no node.
     """
     try:
         ip = ip_address(host.partition("%")[0])
@@ -49,6 +51,14 @@ def address_line(host: str, peer: PeerId) -> Line:
     else:
         nodes = [str(ip_network((ip, 24), strict=False)), str(ip)]
     return tuple(filter(None, (*nodes, peer)))
+
+
+class Standing(IntEnum):
+    """What a peer is to those here, for places and rates where its address says nothing."""
+
+    UNKNOWN = 0
+    MET = 1  # not known, and was linked here before
+    KNOWN = 2  # a contact (contacts.py), or linked now and known because it hosts one
 
 
 class Shares(Generic[Item]):

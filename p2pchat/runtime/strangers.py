@@ -4,20 +4,28 @@ StrangerLimiter caps strangers, in total and per address, and the rate of new on
 before a byte is read. This bounds what strangers cost. When all places are taken, a newcomer takes that of a silent
 stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out. A network
 with many of the places gives way before it was silent for a while, as it may come again before that. When
-those of its address are taken, it takes that of a silent one there: behind one address, or one engine, are many people.
+those of its address are taken, it takes that of a silent one there: behind one address are many people.
+
+Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so what it is to those here
+decides: known peers, peers that were linked here before, and all others have places and rates of their own. A peer
+takes one place, the last one that it asked for. Whoever makes up ids shares the rate and the places of the last kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_loopback, is_private
-from p2pchat.core.shares import Line, Shares, TokenBucket, address_line
+from p2pchat.core.shares import RELAY_HOST, Line, Shares, Standing, TokenBucket, address_line
+from p2pchat.protocol import PeerId
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
+RELAYED_PLACES = {Standing.UNKNOWN: 32, Standing.MET: 16, Standing.KNOWN: 32}  # a guess; as on loopback
+RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again once a second
+UNKNOWN_RELAYED_A_SECOND = 100  # of all unknown peers; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 
 
@@ -52,7 +60,8 @@ class StrangerLimiter:
         self._settings = settings
         self._near: Shares[Stranger] = Shares(settings.max_strangers)
         self._far: Shares[Stranger] = Shares(max(0, settings.max_strangers - settings.known_strangers))
-        self._buckets: dict[str, TokenBucket] = {}  # by address
+        self._relayed: dict[Standing, Shares[Stranger]] = {one: Shares(most) for one, most in RELAYED_PLACES.items()}
+        self._buckets: dict[str, TokenBucket] = {}  # by address, or relayed peer
         self.knows: Callable[[str], bool] = lambda host: False
         self.refused: int = 0
 
@@ -60,6 +69,11 @@ class StrangerLimiter:
     def count(self) -> int:
         """Number of strangers now."""
         return len(self._near) + len(self._far)
+
+    @property
+    def relayed_count(self) -> int:
+        """Number of relayed strangers now."""
+        return sum(map(len, self._relayed.values()))
 
     def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
         """Count one more stranger, perhaps in place of another one. None: the connection must be closed.
@@ -88,8 +102,29 @@ class StrangerLimiter:
         shares.add(stranger, line)
         return stranger
 
+    def admit_relayed(self, peer: PeerId, standing: Standing, now: float, close: Callable[[], None]) -> Stranger | None:
+        """Count one more stranger that came through an engine and has proved its id, as admit() does.
+
+        Its former place is closed for it. Otherwise a stranger of the same standing that is silent gives way.
+        """
+        shares, line = self._relayed[standing], (RELAY_HOST, peer)
+        has_token = self._take_token(peer, now, RELAYED_A_SECOND) and (
+            standing is not Standing.UNKNOWN or self._take_token(RELAY_HOST, now, UNKNOWN_RELAYED_A_SECOND)
+        )
+        own = [one for one in shares if one.line == line] if shares.taken[line] else []
+        if not has_token or not (
+            self._close_longest(own, now, silent_after=0.0) or shares.has_room(line) or self._close_longest(shares, now)
+        ):
+            self.refused += 1
+            return None
+        stranger = Stranger(line, close, now)
+        shares.add(stranger, line)
+        return stranger
+
     def release(self, stranger: Stranger) -> None:
         """Uncount an admitted stranger: it became a member, or its connection ended. Once is enough."""
+        for shares in self._relayed.values():
+            shares.remove(stranger)
         self._near.remove(stranger)
         self._far.remove(stranger)
 
@@ -118,7 +153,7 @@ class StrangerLimiter:
             return self._close_longest([one for one in shares if one.line[:1] == network], now, silent_after=0.0)
         return self._close_longest(no_lighter, now)
 
-    def _close_longest(self, strangers: list[Stranger], now: float, silent_after: float = SILENT_AFTER) -> bool:
+    def _close_longest(self, strangers: Iterable[Stranger], now: float, silent_after: float = SILENT_AFTER) -> bool:
         """Close the one of them that was silent longest. Return False if none was."""
         silent = [one for one in strangers if now - one.heard_at >= silent_after]
         if not silent:

@@ -23,6 +23,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
 from p2pchat.core.mesh.addressbook import is_loopback
+from p2pchat.core.shares import Standing
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import Peers, Ping, Pong, encode
@@ -36,7 +37,15 @@ from p2pchat.runtime.connections import (
     _return_memory,
     gc_paused,
 )
-from p2pchat.runtime.strangers import SWEEP_ABOVE, Stranger, StrangerLimiter
+from p2pchat.runtime.strangers import (
+    RELAYED_A_SECOND,
+    RELAYED_PLACES,
+    SILENT_AFTER,
+    SWEEP_ABOVE,
+    UNKNOWN_RELAYED_A_SECOND,
+    Stranger,
+    StrangerLimiter,
+)
 from tests.core.mesh.linked_peers import Key, Meeting, Post
 from tests.deadlines import WAIT, until, within
 from tests.link_ends import CLIENT, SERVER, SETTINGS, Recorder, Streams, make_client
@@ -637,3 +646,47 @@ def test_on_another_system_memory_stays_with_the_c_library(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", None)  # may not be asked
     _return_memory()
+
+
+# Relayed strangers
+
+
+def relayed(strangers: StrangerLimiter, standing: Standing, count: int, now: float, name: str = "peer") -> int:
+    """Have so many peers come; return how many find a place."""
+    admitted = [strangers.admit_relayed(f"{name} {n} {now}", standing, now, lambda: None) for n in range(count)]
+    return sum(one is not None for one in admitted)
+
+
+def test_relayed_strangers_have_the_places_of_what_they_are_to_those_here() -> None:
+    strangers = StrangerLimiter(SETTINGS)
+    unknown, met, known = (RELAYED_PLACES[standing] for standing in Standing)
+    assert relayed(strangers, Standing.UNKNOWN, 90, now=0.0) == unknown
+    assert relayed(strangers, Standing.MET, 90, now=0.0) == met
+    assert relayed(strangers, Standing.KNOWN, 90, now=0.0) == known
+    assert admitted(strangers, ABROAD, 1, now=0.0) == 1
+    assert strangers.relayed_count == unknown + met + known
+    assert [relayed(strangers, standing, 1, now=SILENT_AFTER) for standing in Standing] == [1, 1, 1]
+    assert strangers.relayed_count == unknown + met + known
+
+
+def test_relayed_peers_that_nobody_knows_share_one_rate() -> None:
+    strangers = StrangerLimiter(SETTINGS)
+    for tenth in range(20):
+        relayed(strangers, Standing.UNKNOWN, 100, now=SILENT_AFTER * tenth / 10)
+    assert relayed(strangers, Standing.UNKNOWN, 200, now=2.0 * SILENT_AFTER) <= UNKNOWN_RELAYED_A_SECOND
+    assert relayed(strangers, Standing.MET, 1, now=2.0 * SILENT_AFTER) == 1
+
+
+def test_a_relayed_peer_has_its_newest_place_and_a_rate() -> None:
+    strangers, closed = StrangerLimiter(SETTINGS), list[int]()
+    places = [
+        strangers.admit_relayed("bob", Standing.KNOWN, 0.0, lambda number=number: closed.append(number))  # type: ignore[misc]
+        for number in range(20)
+    ]
+    assert [place is not None for place in places] == [True] * RELAYED_A_SECOND + [False] * (20 - RELAYED_A_SECOND)
+    assert closed == [*range(RELAYED_A_SECOND - 1)]
+    assert strangers.relayed_count == 1
+    last = places[RELAYED_A_SECOND - 1]
+    assert last is not None
+    strangers.release(last)
+    assert strangers.relayed_count == 0

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,13 +29,15 @@ from p2pchat import Link, P2PChatError, TCPPeer
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
+from p2pchat.core.shares import Standing, TokenBucket
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.nats_client import parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
-from p2pchat.runtime.relay import JOINED_BYTES, WINDOW_BYTES, RelayTransport, open_piece
+from p2pchat.runtime.relay import JOINED_BYTES, WINDOW_BYTES, RelayTransport, dial_proof, open_piece, pair_key
 from p2pchat.runtime.relay_engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey
+from p2pchat.runtime.strangers import RELAYED_PLACES, SILENT_AFTER
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
@@ -62,6 +65,7 @@ class End:
             self.identity.peer_id,
             EngineOptions(parse_servers(url), credentials),
             self.identity.derive(NKEY_PURPOSE),
+            self.identity.agree,
             KEY,
             TCPTransport(),
             listens=False,
@@ -209,13 +213,16 @@ async def test_two_processes_with_one_key_do_not_take_each_other_s_pieces(engine
                     writer.write(b"%d" % number)
                     await writer.drain()
                     assert not reader.at_eof()
-            again = await two.transport.dial(one.host, 1, timeout=WAIT)  # both answer; one of them is taken
+            again = await two.transport.dial(one.host, 1, timeout=WAIT)  # the challenge of one of them is answered
             again[1].write(b"z")
-            await until(lambda: one.accepted.qsize() == copy.accepted.qsize() == 1, "both answers")
-            answers = [one.accepted.get_nowait(), copy.accepted.get_nowait()]
+            await until(lambda: one.accepted.qsize() + copy.accepted.qsize() == 1, "one answer")
+            answer = (one if one.accepted.qsize() else copy).accepted.get_nowait()
+            assert await answer[0].readexactly(1) == b"z"
             assert len(two.transport._pipes) == 3
-            assert not two.transport.counted and not one.transport.counted and not copy.transport.counted
-        for _, writer in (also, accepted, again, *answers):
+            ignored = [dict(end.transport.counted) for end in (two, one, copy)]
+            assert ignored[0] == {"relay_stray": 1} and sorted(map(len, ignored[1:])) == [0, 1]
+            assert {"relay_stale": 1} in ignored
+        for _, writer in (also, accepted, again, answer):
             writer.transport.abort()
 
 
@@ -298,7 +305,7 @@ async def test_what_other_clients_publish_opens_nothing_and_breaks_nothing(engin
         at = f"p2pchat.at.{base32(two.identity.peer_id).lower()}"
         pipe = there[1].transport.own
         for reply in ("", "$SYS.REQ", at, "p2pchat.pipe.x.y", "p2pchat.at." + "a" * 52):
-            await client.publish(at, b"O1", reply=reply)  # an answer would go where its sender says
+            await client.publish(at, b"O2", reply=reply)  # an answer would go where its sender says
         for data in (b"", b"O", b"O9", b"D", bytes(1000)):
             await client.publish(at, data, reply=f"p2pchat.pipe.{'a' * 52}.{'0' * 16}.{'0' * 32}")
         for kind in (b"D", b"T", b"E", b"B", b"?"):
@@ -316,36 +323,244 @@ async def test_what_other_clients_publish_opens_nothing_and_breaks_nothing(engin
         await client.close()
 
 
-async def test_opens_without_end_are_refused_like_strangers_of_one_address(engine: NatsServer, tmp_path: Path) -> None:
+class Dials:
+    """A client of the engine that hears everything there, and dials a peer under any id.
+
+    Attributes:
+        answers: What came back for each dial, the newest last.
+    """
+
+    def __init__(self, client: Any, to: TCPPeer) -> None:
+        self._client = client
+        self.to, self.key = _id_of(to), _key_of(to)
+        self.at = f"p2pchat.at.{base32(self.to).lower()}"
+        self.answers: dict[str, list[bytes]] = {}
+
+    async def open(self, peer: str, *, key: bytes | None = None) -> str:
+        """Send the first piece of a dial under this id; return the subject of the pipe."""
+        reply = f"p2pchat.pipe.{base32(peer).lower()}.{'0' * 16}.{len(self.answers):032x}"
+        self.answers[reply] = []
+        await self.publish(open_piece(self.key if key is None else key, self.to, reply), reply)
+        return reply
+
+    async def challenge(self, reply: str) -> bytes:
+        """Wait for the challenge of a dial."""
+        await until(lambda: self.answers[reply], "a challenge")
+        assert self.answers[reply][0][:1] == b"C"
+        return self.answers[reply][0][1:]
+
+    async def dial(self, identity: Identity, claimed: str = "") -> str:
+        """Dial with this key, perhaps under the id of another one; return the subject of the pipe."""
+        reply = await self.open(claimed or identity.peer_id)
+        challenge = await self.challenge(reply)
+        proof = dial_proof(pair_key(self.key, identity.agree(self.to)), self.to, challenge, reply)
+        await self.publish(b"P" + challenge + proof, reply)
+        return reply
+
+    async def publish(self, piece: bytes, reply: str) -> None:
+        await self._client.publish(self.at, piece, reply=reply)
+
+
+@asynccontextmanager
+async def dials(engine: NatsServer, to: TCPPeer) -> AsyncIterator[Dials]:
+    import nats
+
+    client = await nats.connect(engine.url)
+    made = Dials(client, to)
+
+    async def take(message: Any) -> None:
+        if message.subject in made.answers:
+            made.answers[message.subject].append(message.data)
+
+    await client.subscribe("p2pchat.pipe.>", cb=take)
+    try:
+        async with within(2 * WAIT, "the dials"):
+            yield made
+    finally:
+        await client.close()
+
+
+def _relay_of(peer: TCPPeer) -> RelayTransport:
+    assert peer._lifecycle.relay is not None
+    return peer._lifecycle.relay
+
+
+def _key_of(peer: TCPPeer) -> bytes:
+    network = peer._lifecycle.network
+    assert network is not None and network.key is not None
+    return bytes.fromhex(network.key)
+
+
+def test_the_pieces_of_a_dial_are_these() -> None:
+    """The known answer of docs/relay.md."""
+    ada, bob = Identity.from_seed(bytes(range(32))), Identity.from_seed(bytes(range(1, 33)))
+    reply = f"p2pchat.pipe.{base32(bob.peer_id).lower()}.{'0' * 16}.{'1' * 32}"
+    pair = pair_key(KEY, bob.agree(ada.peer_id))
+    assert pair == pair_key(KEY, ada.agree(bob.peer_id))
+    proof = dial_proof(pair, ada.peer_id, bytes(16), reply)
+    shown = (Path(__file__).parents[2] / "docs" / "relay.md").read_text(encoding="utf-8")
+    for value in (open_piece(KEY, ada.peer_id, reply)[2:], pair, proof):
+        assert value.hex() in shown
+
+
+async def test_many_ids_that_nobody_knows_share_few_places(engine: NatsServer, tmp_path: Path) -> None:
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
-        key = bytes.fromhex(ada._lifecycle.network.key)  # type: ignore[union-attr,arg-type]
-        found = await _answers(engine, ada, lambda reply: open_piece(key, _id_of(ada), reply))
-        settings = Settings()
-        assert found.count(b"O1") == settings.max_strangers_an_address  # and the others are ended at once
-        assert found.count(b"B") == 100 - settings.max_strangers_an_address
-        relay = ada._lifecycle.relay
-        assert relay is not None and len(relay._pipes) == settings.max_strangers_an_address
+        relay, most = _relay_of(ada), RELAYED_PLACES[Standing.UNKNOWN]
+        async with dials(engine, ada) as made:
+            begun = time.monotonic()
+            replies = [await made.dial(Identity.generate()) for _ in range(most + 30)]
+            await until(lambda: len(relay._pipes) + relay.counted["relay_refused"] >= most + 30, "all dials")
+            if time.monotonic() - begun < SILENT_AFTER:  # then none of them gave way
+                assert {pipe.far for pipe in relay._pipes.values()} == {*replies[:most]}
+            assert len(relay._pipes) == most
+            assert all(made.answers[reply][-1] != b"B" for reply in replies[-30:])  # they may ask again
+
+
+async def test_one_id_takes_one_place(engine: NatsServer, tmp_path: Path) -> None:
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        relay, eve = _relay_of(ada), Identity.generate()
+        async with dials(engine, ada) as made:
+            first, second = await made.dial(eve), await made.dial(eve)
+            await until(lambda: b"B" in made.answers[first] and b"O2" in made.answers[second], "the second dial")
+            assert [pipe.far for pipe in relay._pipes.values()] == [second]
 
 
 @pytest.mark.parametrize("forged", ["none", "another network's", "another pipe's", "another peer's"])
 async def test_who_lacks_the_network_s_key_takes_no_place(engine: NatsServer, tmp_path: Path, forged: str) -> None:
     """Any client of the engine held the places of all who dial through it."""
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
-        key = bytes.fromhex(ada._lifecycle.network.key)  # type: ignore[union-attr,arg-type]
+        key = _key_of(ada)
         found = await _answers(
             engine,
             ada,
             lambda reply: {
-                "none": b"O1",
+                "none": b"O2",
                 "another network's": open_piece(KEY, _id_of(ada), reply),
                 "another pipe's": open_piece(key, _id_of(ada), reply[:-1] + "f"),
                 "another peer's": open_piece(key, "ab" * 32, reply),
             }[forged],
         )
         assert found.count(b"B") == 100
-        relay = ada._lifecycle.relay
-        assert relay is not None and not relay._pipes
+        relay = _relay_of(ada)
+        assert not relay._pipes and not relay._pair_keys
         assert relay.counted["relay_unproven"] == 100
+
+
+async def test_who_lacks_the_key_of_an_id_takes_no_place_of_it(engine: NatsServer, tmp_path: Path) -> None:
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        relay, bob = _relay_of(ada), Identity.generate()
+        relay.standing = lambda peer: Standing.KNOWN if peer == bob.peer_id else Standing.UNKNOWN
+        async with dials(engine, ada) as made:
+            tries = [await made.dial(Identity.generate(), claimed=bob.peer_id) for _ in range(20)]
+            await until(lambda: all(made.answers[reply][-1] == b"B" for reply in tries), "the refusals")
+            assert relay.counted["relay_unproven"] == 20 and not relay._pipes
+            reply = await made.dial(bob)
+            await until(lambda: b"O2" in made.answers[reply], "the contact")
+            no_key = "01" + 31 * "00"  # anybody agrees with it
+            reply = await made.open(no_key)
+            await made.publish(b"P" + await made.challenge(reply) + bytes(32), reply)
+            await until(lambda: relay.counted["relay_unchecked"] == 1, "the id that is no key")
+            assert len(relay._pipes) == 1
+
+
+async def test_claims_to_be_others_use_up_the_checks_of_unknown_ids_alone(engine: NatsServer, tmp_path: Path) -> None:
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        relay, bob, eve = _relay_of(ada), Identity.generate(), Identity.generate()
+        relay.standing = lambda peer: Standing.KNOWN if peer == bob.peer_id else Standing.UNKNOWN
+        relay._checks = TokenBucket(1e-9, 3, asyncio.get_running_loop().time())
+        async with dials(engine, ada) as made:
+            for _ in range(5):
+                await made.dial(eve, claimed=bob.peer_id)
+                await made.dial(eve, claimed=Identity.generate().peer_id)
+            await until(lambda: relay.counted["relay_unproven"] == 8, "the checked ones")
+            await until(lambda: relay.counted["relay_unchecked"] == 2, "the others")
+            reply = await made.dial(bob)
+            await until(lambda: b"O2" in made.answers[reply], "the contact")
+
+
+async def test_a_recorded_dial_opens_nothing_again_nor_later_nor_elsewhere(
+    engine: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada,
+        TCPPeer(name="cyd", data=tmp_path / "cyd", engine=engine.url, listen=False) as cyd,
+        dials(engine, ada) as made,
+    ):
+        bob, relay, other = Identity.generate(), _relay_of(ada), _relay_of(cyd)
+        reply = await made.open(bob.peer_id)
+        challenge = await made.challenge(reply)
+        piece = b"P" + challenge + dial_proof(pair_key(made.key, bob.agree(made.to)), made.to, challenge, reply)
+        for _ in range(3):
+            await made.publish(piece, reply)
+        await until(lambda: relay.counted["relay_stray"] == 2, "the repetitions")
+        assert len(relay._pipes) == 1
+        made.at = f"p2pchat.at.{base32(_id_of(cyd)).lower()}"
+        await made.publish(piece, reply)
+        await until(lambda: other.counted["relay_stale"] == 1, "the other peer's answer")
+        made.at = f"p2pchat.at.{base32(made.to).lower()}"
+        late = await made.open(bob.peer_id)
+        challenge = await made.challenge(late)
+        monkeypatch.setattr("p2pchat.runtime.relay.CHALLENGE_SECONDS", 0.01)
+        period = relay._period()
+        await until(lambda: relay._period() > period + 1, "two periods")
+        await made.publish(
+            b"P" + challenge + dial_proof(pair_key(made.key, bob.agree(made.to)), made.to, challenge, late), late
+        )
+        await until(lambda: relay.counted["relay_stale"] == 1, "the late one")
+        assert len(relay._pipes) == 1 and not other._pipes
+
+
+async def test_an_open_of_an_earlier_version_is_refused_at_once(engine: NatsServer, tmp_path: Path) -> None:
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        assert await _answers(engine, ada, lambda reply: b"O1" + bytes(32)) == [b"B"] * 100
+        assert not _relay_of(ada)._pipes
+
+
+async def test_a_dial_that_finds_no_place_asks_again(engine: NatsServer, tmp_path: Path) -> None:
+    async with (
+        TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada,
+        End(engine.url) as bob,
+    ):
+        await bob.up()
+        now = asyncio.get_running_loop().time()
+        checks = _relay_of(ada)._checks = TokenBucket(1.0, 1.0, now)
+        assert checks.take(now)
+        bob.transport._network_key = _key_of(ada)
+        _, writer = await bob.transport.dial(ada.endpoint.rpartition(":")[0], 1, timeout=WAIT)
+        writer.transport.abort()
+        assert _relay_of(ada).counted["relay_unchecked"] >= 1
+
+
+async def test_a_dialler_answers_one_challenge_for_each_open(engine: NatsServer) -> None:
+    """Whoever hears its subject could have it compute without end."""
+    import nats
+
+    client = await nats.connect(engine.url)
+    target, opens, proofs = Identity.generate(), asyncio.Queue[Any](), list[bytes]()
+
+    async def take(message: Any) -> None:
+        if message.data[:1] == b"O":
+            opens.put_nowait(message)
+        else:
+            proofs.append(message.data)
+
+    await client.subscribe(f"p2pchat.at.{base32(target.peer_id).lower()}", cb=take)
+    await client.flush()
+    async with End(engine.url) as bob, within(WAIT, "the dial"):
+        await bob.up()
+        dialling = asyncio.create_task(
+            bob.transport.dial(relay_endpoint(target.peer_id).rpartition(":")[0], 1, timeout=WAIT)
+        )
+        reply = (await opens.get()).reply
+        for number in range(100):
+            await client.publish(reply, b"C" + number.to_bytes(16, "big"))
+        await until(lambda: bob.transport.counted["relay_stray"] == 99, "the challenges")
+        again = await opens.get()
+        assert again.reply == reply
+        assert len(proofs) == 1
+        dialling.cancel()
+        await asyncio.wait([dialling])
+    await client.close()
 
 
 def _id_of(peer: TCPPeer) -> str:

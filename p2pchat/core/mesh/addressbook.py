@@ -98,6 +98,10 @@ class AddressBook:
         """Return whether somebody here chose this peer (contacts_and_blocks.py)."""
         return peer in self._contacts
 
+    def has_met(self, peer: PeerId) -> bool:
+        """Return whether this peer was linked here: its key answered somewhere, or it told where it is."""
+        return any(address.verified_at or address.teller == peer for address in self.addresses(peer))
+
     def owner(self, endpoint: str) -> PeerId:
         """Return the peer that last answered at this endpoint, "" for none."""
         verified = [

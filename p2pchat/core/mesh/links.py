@@ -62,6 +62,7 @@ from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.node_context import Context, NetworkCredentials
+from p2pchat.core.shares import Standing
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 
@@ -194,6 +195,15 @@ class Links:
     def on_known(self, link: PeerLink, contact: PeerId | UserId) -> None:
         """Take the news that a link is up to this contact, or to a peer that hosts it."""
         link.known = self.places.take_known(link.peer, contact)
+
+    def standing(self, peer: PeerId) -> Standing:
+        """Return what a peer is to those here, before there is a link with it. One that is blocked is unknown."""
+        link = self.by_peer.get(peer)
+        if peer in self._blocked:
+            return Standing.UNKNOWN
+        if peer in self._contacts or (link is not None and link.known):
+            return Standing.KNOWN
+        return Standing.MET if link is not None or self.book.has_met(peer) else Standing.UNKNOWN
 
     def block(self, peer: PeerId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""

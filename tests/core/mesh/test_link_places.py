@@ -8,6 +8,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.shares import Standing
 from p2pchat.protocol import Bye, Frame, Go, Hello, Peers, Welcome, encode
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes
 
@@ -327,3 +328,27 @@ def test_who_is_blocked_is_answered_like_anybody_whom_a_full_peer_refuses() -> N
     assert not place.come("late", "198.51.100.1")
     sent = [each.frame for each in place.said() if isinstance(each, Send)]
     assert [len(frame.peers) for frame in sent if isinstance(frame, Welcome)] == [3]
+
+
+def test_what_a_peer_is_to_those_here_before_it_is_linked() -> None:
+    place = Place()
+    links = place.ada.links
+    friend, met, guest, blocked, told, new = (
+        Key(name).id for name in ("friend", "met", "guest", "blocked", "told", "new")
+    )
+    place.ada.contacts.keep([friend, blocked])
+    place.ada.blocks.users[blocked] = None
+    for name in ("met", "guest"):
+        place.come(name, "192.0.2.1")
+    links.on_known(links.by_peer[guest], Key("hosted there").id)
+    place.ada.got(links.by_peer[met].id, Peers(port=0, at=[], linked=[(told, ("198.51.100.9:1",))]))
+
+    def standings() -> list[Standing]:
+        return [links.standing(peer) for peer in (friend, met, guest, blocked, told, new)]
+
+    unknown = [Standing.UNKNOWN] * 3
+    assert told in links.book
+    assert standings() == [Standing.KNOWN, Standing.MET, Standing.KNOWN, *unknown]
+    for link in [*links.up]:
+        place.ada.handle(LinkDown(link, "lost"))
+    assert standings() == [Standing.KNOWN, Standing.MET, Standing.MET, *unknown]
