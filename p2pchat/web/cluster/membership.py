@@ -88,7 +88,7 @@ class Cluster:
         self._wake_taking = asyncio.Event()
         self._wake_writing = asyncio.Event()
         self._wake_beat = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, peer: TCPPeer, accounts: Accounts) -> None:
         """Join the cluster with the accounts of a gateway. Raises StorageError, PeerClosed."""
@@ -106,15 +106,18 @@ class Cluster:
         store.on_value, store.on_message = self._on_value, self._on_message
         store.start()
         work = {"taking": self._take_all(), "writing": self._write_all(), "beats": self._beat(), "hosts": self._place()}
-        self._tasks = [asyncio.create_task(one, name=f"p2pchat web cluster {name}") for name, one in work.items()]
+        self._tasks = {
+            name: asyncio.create_task(one, name=f"p2pchat web cluster {name}") for name, one in work.items()
+        }
 
     async def aclose(self) -> None:
         """Leave the cluster: the others take its sessions at once, and soon its users."""
-        if not self._tasks:
+        tasks, self._tasks = self._tasks, {}
+        if not tasks:
             return
+        await cancel([tasks["beats"]])  # a beat after that word would bring it back
         await self.store.send(self._alive(leaves=True))
-        await cancel(self._tasks)
-        self._tasks = []
+        await cancel(tasks.values())
         await self.store.aclose()
 
     @property

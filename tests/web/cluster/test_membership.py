@@ -667,6 +667,20 @@ async def test_a_user_is_hosted_at_home_and_standby_and_where_it_is_in_use(engin
             assert gateway.peer.me.id in cluster_of(gateway).living.all and len(cluster_of(gateway).living.all) == 2
 
 
+async def test_a_gateway_that_left_does_not_live(engine: KeepingServer) -> None:
+    async with doors_of(engine, ClusterTimes(beat_every=0.0, dead_after=10 * WAIT, settled_after=10 * WAIT)) as doors:
+        staying = await doors.open()
+        for _ in range(5):  # each beats again and again until it leaves
+            leaving = await doors.open()
+            id, living = leaving.peer.me.id, cluster_of(staying).living
+            await until(partial(lambda id, living: id in living.all, id, living), "the gateway to be heard")
+            await leaving.aclose()
+            await until(partial(lambda id, living: id not in living.all, id, living), "its last word")
+            late = cluster_of(await doors.open())  # what it had sent comes before what this one says
+            await until(partial(lambda late, living: late.gateway_id in living.all, late, living), "the next one")
+            assert id not in living.all
+
+
 async def test_what_was_said_to_a_user_is_at_its_new_standby_when_its_home_dies(engine: KeepingServer) -> None:
     async with doors_of(engine, TIMES) as doors:
         gateways = [await doors.open() for _ in range(3)]
