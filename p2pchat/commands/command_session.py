@@ -462,6 +462,7 @@ class MessageSender:
 
     async def flush(self) -> None:
         """Send what waits; return when it is accepted, or waits behind files of a program that are copied."""
+        self._raise_defect()
         messages, self._messages = self._messages, []
         if self.is_sending and not self._ctx.interactive:
             self._behind += messages
@@ -486,6 +487,7 @@ class MessageSender:
 
     def begin(self, message: OutgoingMessage) -> None:
         """Send a message in the background, after those that were begun before it."""
+        self._raise_defect()
         self._behind.append(message)
         if not self.is_sending:
             self._begun = asyncio.create_task(self._send_behind())
@@ -513,6 +515,12 @@ class MessageSender:
         """Wait until nothing is sent in the background any more."""
         if self._begun is not None:
             await asyncio.wait([self._begun])
+            self._raise_defect()
+
+    def _raise_defect(self) -> None:
+        """Raise what ended the sending in the background: what waits there was not sent, and nothing may overtake it."""
+        if self._begun is not None and self._begun.done():
+            self._begun.result()
 
     async def stop(self) -> None:
         """Send no more in the background."""

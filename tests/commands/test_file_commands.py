@@ -197,6 +197,29 @@ async def test_commands_of_a_program_go_on_while_a_file_is_copied_and_its_messag
         assert await texts_of(bob, 3) == ["one", "two", "three"]
 
 
+async def test_a_defect_in_the_background_is_raised_and_nothing_overtakes_what_was_not_sent(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(file_commands, "LARGE", len(DATA))
+    (tmp_path / "film").write_bytes(DATA)
+    async with two_peers(tmp_path) as (ada, bob):
+        session, go_on = for_program(ada, shown), threading.Event()
+        ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+        one = {"do": "send", "text": "one", "files": [str(tmp_path / "film")]}
+        assert await session.execute([json.dumps(one).encode(), b'{"do":"send","text":"two"}'])
+        monkeypatch.setattr(session.sender, "add_receipt", fail)
+        go_on.set()
+        await until(lambda: not session.sender.is_sending, "the defect")
+        with pytest.raises(ZeroDivisionError):
+            await session.execute([b'{"do":"send","text":"three"}'])
+        with pytest.raises(ZeroDivisionError):
+            await session.sender.wait_sent()
+        assert await texts_of(bob, 1) == ["one"]
+
+
 async def texts_of(peer: TCPPeer, count: int) -> list[str]:
     """Return the texts of others, once there are so many."""
     async with within(60, f"{count} messages"):
