@@ -97,7 +97,7 @@ class Disk:
         """Sync files: several at once, or with all of the file system if it knows how and they are many."""
         if len(files) >= SYNC_ALL_FROM and self._sync_file_system(files[0]):
             return
-        left, errors = deque(files), list[OSError]()
+        left, errors = deque(files), list[BaseException]()
 
         def sync_next() -> None:
             with suppress(IndexError):  # none is left
@@ -105,11 +105,11 @@ class Disk:
                     file = left.popleft()
                     try:
                         self.sync(file)
-                    except OSError as error:
+                    except BaseException as error:  # whatever it was: this file may not be durable
                         errors.append(error)
 
         threads = list[threading.Thread]()
-        with suppress(RuntimeError):  # the system has no more threads: those that run sync all of them
+        with suppress(RuntimeError, MemoryError):  # the system has no more threads: those that run sync all of them
             for _ in range(min(SYNC_THREADS, len(files)) - 1):
                 thread = threading.Thread(target=sync_next, daemon=True)
                 thread.start()
@@ -337,7 +337,8 @@ class ContentStore:
         files: Disk(directory), or Memory(limit) for a peer without a data directory.
 
     Attributes:
-        awaits_commit: Set when something was written that is whole after the next commit(), or was found written so.
+        awaits_commit: Set when something was written that is whole after the next commit(), or was found so. And
+            by what is done with it until then, so that nobody hears of that before.
     """
 
     def __init__(self, files: Disk | Memory) -> None:
@@ -345,6 +346,7 @@ class ContentStore:
         self._open: OrderedDict[str, PartialContent] = OrderedDict()
         self.awaits_commit: bool = False
         self._written: dict[str, tuple[str, Any]] = {}  # name and open file of what is whole after commit(), by root
+        self._untold: set[str] = set()  # what was written since the last commit(), also if it was deleted meanwhile
         self._used: set[str] | None = None  # kept or asked for since begin_sweep(); None while nothing is swept
         self._judged: tuple[str, bytes | None] = "", None  # the root whose list was asked for last, and that list
         self._made = 0  # contents begun by this machine, for their temporary names
@@ -360,6 +362,7 @@ class ContentStore:
     def commit(self) -> None:
         """Make content of one piece whole that was written since the last commit."""
         written, self._written = self._written, {}
+        self._untold.clear()
         if not written:
             return
         with _translated():
@@ -446,6 +449,7 @@ class ContentStore:
         """Delete what is here of it. Nothing is, if this is not a root: programs may pass any text."""
         if not _is_root(root):
             return
+        self._follow(root)
         with _translated():
             self._close(root)
             if root in self._written:
@@ -554,14 +558,17 @@ class ContentStore:
     def _write_later(self, root: str, name: str, file: Any) -> None:
         """Have the next commit() make this file whole content."""
         self._written[root] = name, file
+        self._untold.add(root)
         self.awaits_commit = True
+
+    def _follow(self, root: str) -> None:
+        """Have the caller wait for the next commit(), if those wait for it who wrote this content."""
+        self.awaits_commit |= root in self._untold
 
     def _is_written(self, root: str) -> bool:
         """Return whether this is whole after the next commit(), which the caller must then wait for."""
-        if root not in self._written:
-            return False
-        self.awaits_commit = True
-        return True
+        self._follow(root)
+        return root in self._written
 
     # ---- partial content
 
@@ -572,6 +579,7 @@ class ContentStore:
             StorageError: Also if the disk has no room for what is missing: then nothing of it need be asked for.
         """
         self._note_use(root)
+        self._follow(root)
         with _translated():
             is_one_piece = count_pieces(size) < 2
             partial = None if is_one_piece else self._partial(root)
@@ -607,13 +615,17 @@ class ContentStore:
         """Check pieces, and keep those that are right. Return the indices of those kept, in order. Content of one piece
         is kept after the next commit().
 
-        A piece that is here already, and one of content whose leaves are not known, is right when its bytes are, and
-        is not written.
+        A piece of whole content is right when its bytes are, and is not written.
+
+        Raises:
+            StorageError: Also if its leaves are not known: it was removed meanwhile, and nobody is to blame.
         """
         with _translated():
             if count_pieces(size) < 2:
                 return [index for index, piece in pieces if self._judge_only_piece(root, size, index, piece)]
             partial = self._partial(root)
+            if partial is None and not self.has_whole(root):
+                raise StorageError("the file does not come any more: it was removed here")
             if partial is None:
                 return [index for index, piece in pieces if self.read(root, index) == piece]
             return [index for index, piece in pieces if self._add_piece(root, partial, index, piece)]

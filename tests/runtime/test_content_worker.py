@@ -18,6 +18,7 @@ from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePiec
 from p2pchat.core.inputs import (
     ContentAnswered,
     ContentFailed,
+    ContentKept,
     ContentOpened,
     Input,
     LeavesStored,
@@ -123,6 +124,31 @@ async def test_small_files_that_wait_together_are_synced_before_anybody_hears_of
     synced = ["sync"] * MAX_FILES + ["rename"] * MAX_FILES + ["sync"]  # the last one of the directory
     assert steps[: len(synced)] == synced and set(steps[len(synced) :]) == {"told"}
     assert all(owner.worker.holds(root_of(1000, leaf_of(data)), 1000) for data in small)
+
+
+async def test_what_is_deleted_before_it_is_synced_is_told_as_kept_before_what_was_asked_later(
+    owner: Owner,
+) -> None:
+    """A download that began again after the deletion would count the piece as its own."""
+    root, free = root_of(4, leaf_of(b"here")), threading.Event()
+    owner.worker.run_soon(lambda store: free.wait(60))
+    owner.worker.store_pieces(StorePieces(1, root, 4, [(0, b"here")]))
+    deletion = asyncio.create_task(owner.worker.delete([root]))
+    await asyncio.sleep(0)  # its job waits
+    owner.worker.open(OpenContent(root, 4))
+    free.set()
+    await deletion
+    await until(lambda: len(owner.inputs) == 3, "all answers")
+    answers = [answer for answer in owner.inputs if not isinstance(answer, ContentKept)]
+    assert answers == [PiecesStored(1, root, [0], []), ContentOpened(root, [0])]
+
+
+async def test_a_piece_of_what_was_removed_is_nobodys_fault(owner: Owner) -> None:
+    owner.worker.store_leaves(StoreLeaves(1, ROOT, SIZE, LEAVES))
+    assert await owner.answer() == LeavesStored(1, ROOT, True, [0, 1, 2])
+    owner.worker.run_soon(lambda store: store.delete(ROOT))
+    owner.worker.store_pieces(StorePieces(2, ROOT, SIZE, [(1, PIECES[1])]))
+    assert await owner.answer() == ContentFailed(ROOT, "the file does not come any more: it was removed here")
 
 
 async def test_jobs_that_wait_leave_few_files_open(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:

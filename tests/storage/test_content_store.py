@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -180,8 +181,22 @@ def _fail_directory(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
     monkeypatch.setattr(content_store, "sync_directory", sync_directory)
 
 
+def _fail_first_sync(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Fail in the thread that syncs first; the others wait for that."""
+    real, calls, failed = os.fsync, count(), threading.Event()
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == 0:
+            failed.set()
+            raise error
+        assert failed.wait(60)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "the disk is broken"), MemoryError()], ids=["disk", "memory"])
-@pytest.mark.parametrize("fail", [_fail_second_rename, _fail_directory])
+@pytest.mark.parametrize("fail", [_fail_first_sync, _fail_second_rename, _fail_directory])
 def test_a_commit_that_failed_halfway_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
