@@ -45,7 +45,7 @@ class ContentRemover:
         settle: Returns once what the core was told is durable (Driver.settle).
         on_defect: Called with an error that no sweep may raise.
     Attributes:
-        unknown: Content that no message named at the start, and that stays: on_committed() needs every commit then.
+        unknown: Content that no message named at the start, and that stays.
     """
 
     def __init__(

@@ -439,8 +439,7 @@ class Driver:
 
     def _commit(self, effect: fx.Commit) -> None:
         self._in_flight.add(effect)
-        if effect.change.pruned or effect.change.deleted or effect.change.relations:
-            self.removal.on_commit(effect.change)
+        self.removal.on_commit(effect.change)
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:
@@ -453,8 +452,7 @@ class Driver:
                 self.recent.note_edited(change.relations)
             if change.pruned:
                 self.recent.skip(self.recent.newest)
-            if change.pruned or change.deleted or change.relations or self.removal.unknown:
-                self.removal.on_committed(change)
+            self.removal.on_committed(change)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
