@@ -518,7 +518,7 @@ class MessageSender:
             self._raise_defect()
 
     def _raise_defect(self) -> None:
-        """Raise what ended the sending in the background: what waits there was not sent, and nothing may overtake it."""
+        """Raise what ended the sending in the background: what waits there was not sent, and is not overtaken."""
         if self._begun is not None and self._begun.done():
             self._begun.result()
 

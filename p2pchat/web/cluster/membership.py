@@ -106,9 +106,7 @@ class Cluster:
         store.on_value, store.on_message = self._on_value, self._on_message
         store.start()
         work = {"taking": self._take_all(), "writing": self._write_all(), "beats": self._beat(), "hosts": self._place()}
-        self._tasks = {
-            name: asyncio.create_task(one, name=f"p2pchat web cluster {name}") for name, one in work.items()
-        }
+        self._tasks = {name: asyncio.create_task(one, name=f"p2pchat web cluster {name}") for name, one in work.items()}
 
     async def aclose(self) -> None:
         """Leave the cluster: the others take its sessions at once, and soon its users."""
