@@ -720,37 +720,43 @@ async def test_what_was_said_to_a_user_is_at_its_new_standby_when_its_home_dies(
 # ---- idempotency keys
 
 
+class HeldWork:
+    """What requests do: each notes its result, and returns it once `may` is set."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.may = asyncio.Event()
+
+    async def make(self, result: str) -> str:
+        self.made.append(result)
+        await self.may.wait()
+        return result
+
+
 async def test_a_request_repeated_at_another_door_is_carried_out_once(engine: KeepingServer) -> None:
     async with doors_of(engine) as doors:
         one, other = await doors.open(), await doors.open()
         await until(
             lambda: len(cluster_of(one).living.all) == len(cluster_of(other).living.all) == 2, "both to be heard"
         )
-        made: list[str] = []
-        may = asyncio.Event()
-
-        async def make(result: str) -> str:
-            made.append(result)
-            await may.wait()
-            return result
-
-        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(make, "first")))
-        await until(lambda: made, "the first request to begin")
-        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(make, "second")))
-        may.set()
-        assert (await first, await second, made) == ("first", "first", ["first"])
-        await one.idempotency.run("ada", "l", "hello", partial(make, "first"))
+        work = HeldWork()
+        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(work.make, "first")))
+        await until(lambda: work.made, "the first request to begin")
+        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(work.make, "second")))
+        work.may.set()
+        assert (await first, await second, work.made) == ("first", "first", ["first"])
+        await one.idempotency.run("ada", "l", "hello", partial(work.make, "first"))
         with pytest.raises(KeyReused):
-            await other.idempotency.run("ada", "l", "another text", partial(make, "third"))
-        assert await other.idempotency.run("bob", "k", "hello", partial(make, "bob's")) == "bob's"
+            await other.idempotency.run("ada", "l", "another text", partial(work.make, "third"))
+        assert await other.idempotency.run("bob", "k", "hello", partial(work.make, "bob's")) == "bob's"
         both = await asyncio.gather(
             *(
-                gateway.idempotency.run("ada", f"{number}", "at once", partial(make, f"{name} {number}"))
+                gateway.idempotency.run("ada", f"{number}", "at once", partial(work.make, f"{name} {number}"))
                 for number in range(20)
                 for name, gateway in (("one", one), ("other", other))
             )
         )
-        assert len(set(both)) == 20 and len(made) == 23
+        assert len(set(both)) == 20 and len(work.made) == 23
 
 
 async def test_results_of_many_requests_are_few_records_and_found_when_their_gateway_is_gone(
@@ -758,49 +764,41 @@ async def test_results_of_many_requests_are_few_records_and_found_when_their_gat
 ) -> None:
     async with doors_of(engine) as doors:
         one, other = await doors.open(), await doors.open()
-        made: list[str] = []
-
-        async def make(result: str) -> str:
-            made.append(result)
-            return result
-
+        work = HeldWork()
+        work.may.set()
         count = RESULTS_A_RECORD + 6
         keys = [f"{number}" for number in range(count)]
         run = one.idempotency.run
-        first = await asyncio.gather(*(run(f"ada {key}", "k", "hello", partial(make, f"first {key}")) for key in keys))
+        first = await asyncio.gather(
+            *(run(f"ada {key}", "k", "hello", partial(work.make, f"first {key}")) for key in keys)
+        )
         await one.aclose()
         async with engine.operator() as js:
             info = await js.stream_info(STREAM.replace("accounts", "requests"))
         assert count + 1 < info.state.messages < 2 * count
         run = other.idempotency.run
         again: list[str] = await asyncio.gather(
-            *(run(f"ada {key}", "k", "hello", partial(make, f"again {key}")) for key in keys)
+            *(run(f"ada {key}", "k", "hello", partial(work.make, f"again {key}")) for key in keys)
         )
-        assert again == first and len(made) == count
+        assert again == first and len(work.made) == count
 
 
 async def test_a_gateway_that_stops_tells_the_result_of_a_request_under_way(engine: KeepingServer) -> None:
     async with doors_of(engine) as doors:
         one, other = await doors.open(), await doors.open()
-        go_on, began = asyncio.Event(), asyncio.Event()
-
-        async def make(name: str) -> str:
-            began.set()
-            await go_on.wait()
-            return name
-
-        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(make, "first")))
-        await began.wait()
+        work = HeldWork()
+        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(work.make, "first")))
+        await until(lambda: work.made, "the first request to begin")
         first.cancel()  # its client is gone
         stopping = asyncio.ensure_future(one.aclose())
-        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(make, "second")))
+        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(work.make, "second")))
         await asyncio.sleep(0)
-        go_on.set()
+        work.may.set()
         async with within(WAIT, "the result of the gateway that stopped"):
             assert await second == "first"
             await stopping
         with pytest.raises(WebError, match="stopping"):
-            await one.idempotency.run("ada", "l", "hello", partial(make, "third"))
+            await one.idempotency.run("ada", "l", "hello", partial(work.make, "third"))
 
 
 async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewhere(engine: KeepingServer) -> None:
@@ -898,16 +896,9 @@ async def test_a_gateway_that_began_just_now_waits_for_the_requests_of_others(
     """It heard nobody yet, and takes nobody for dead."""
     async with doors_of(engine, SILENT) as doors:
         one = await doors.open()
-        made: list[str] = []
-        may = asyncio.Event()
-
-        async def make(result: str) -> str:
-            made.append(result)
-            await may.wait()
-            return result
-
-        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(make, "first")))
-        await until(lambda: made, "the first request to begin")
+        work = HeldWork()
+        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(work.make, "first")))
+        await until(lambda: work.made, "the first request to begin")
         other = await doors.open()
         assert cluster_of(other).living.all == {other.peer.me.id}, "it was to hear nobody"
         store, looks = cluster_of(other).store, [0]
@@ -918,10 +909,10 @@ async def test_a_gateway_that_began_just_now_waits_for_the_requests_of_others(
             return await read(bucket, key)
 
         monkeypatch.setattr(store, "read", count)
-        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(make, "second")))
-        await until(lambda: looks[0] > 1 or len(made) > 1, "the other gateway to look at the claim twice")
-        may.set()
-        assert (await first, await second, made) == ("first", "first", ["first"])
+        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(work.make, "second")))
+        await until(lambda: looks[0] > 1 or len(work.made) > 1, "the other gateway to look at the claim twice")
+        work.may.set()
+        assert (await first, await second, work.made) == ("first", "first", ["first"])
 
 
 async def test_a_gateway_is_heard_as_soon_as_it_has_the_engine(engine: KeepingServer) -> None:
