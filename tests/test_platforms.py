@@ -22,11 +22,11 @@ from types import SimpleNamespace
 import pytest
 from prompt_toolkit.output import DummyOutput
 
-from p2pchat.cli import control_client, control_protocol, control_server, http_server, profiles, streams
+from p2pchat.cli import control_client, control_protocol, control_server, http_server, profiles, standard_input
 from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.process import Shutdown
-from p2pchat.cli.streams import InputKind
+from p2pchat.cli.standard_input import InputKind
 from p2pchat.cli.subcommands import doctor_checks, doctor_network, history_tail_and_delete, send
 from p2pchat.cli.terminal import device
 from p2pchat.cli.terminal.front_end import TerminalFrontEnd
@@ -57,10 +57,10 @@ FORCED = {
     "cli/http_server.py:listen": HERE + "test_a_gateway_on_windows_takes_no_port_of_another",
     "cli/process.py:": DEMO,
     "cli/process.py:allow_descriptors": "tests/cli/test_process.py::test_windows_has_no_limit_of_files",
-    "cli/streams.py:_in_background": "tests/cli/test_streams.py::test_on_windows_nul_is_not_a_console",
-    "cli/streams.py:_is_null": "tests/cli/test_streams.py::test_on_windows_nul_is_not_a_console",
-    "cli/streams.py:ask_hidden": HERE + "test_windows_asks_without_echo_by_getpass",
-    "cli/streams.py:echo_off": HERE + "test_windows_asks_without_echo_by_getpass",
+    "cli/standard_input.py:_in_background": "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console",
+    "cli/standard_input.py:_is_null": "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console",
+    "cli/standard_input.py:ask_hidden": HERE + "test_windows_asks_without_echo_by_getpass",
+    "cli/standard_input.py:echo_off": HERE + "test_windows_asks_without_echo_by_getpass",
     "cli/subcommands/doctor_checks.py:check_machine": DOCTOR,
     "cli/subcommands/doctor_checks.py:check_clock": DOCTOR,
     "cli/subcommands/doctor_checks.py:check_terminal": DOCTOR,
@@ -76,9 +76,10 @@ FORCED = {
     "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
     "cli/terminal/device.py:stop_process": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
     "client.py:": DEMO,
-    "commands/endpoints.py:quoted": "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
-    "commands/output.py:_ready": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
-    "commands/output.py:is_full": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
+    "commands/endpoints_and_qr_codes.py:quoted":
+        "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
+    "commands/standard_output.py:_ready": "tests/commands/test_standard_output.py::test_a_thread_writes_on_windows",
+    "commands/standard_output.py:is_full": "tests/commands/test_standard_output.py::test_a_thread_writes_on_windows",
     "commands/typed_paths.py:": "tests/commands/test_typed_paths.py::test_on_windows_a_backslash_belongs_to_a_path",
     "identity/own_addresses.py:_on_interfaces": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/own_addresses.py:own_addresses": HERE + "test_other_systems_find_addresses_by_their_own_name",
@@ -249,8 +250,8 @@ def test_a_gateway_on_windows_takes_no_port_of_another(monkeypatch: pytest.Monke
 def test_windows_asks_without_echo_by_getpass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", lambda prompt, stream: f"{prompt}secret")
     monkeypatch.setitem(sys.modules, "termios", None)
-    with streams.echo_off():
-        assert streams.ask_hidden("token: ") == "token: secret"
+    with standard_input.echo_off():
+        assert standard_input.ask_hidden("token: ") == "token: secret"
 
 
 @pytest.mark.usefixtures("windows")

@@ -44,7 +44,7 @@ from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
 from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
-from p2pchat.cli.streams import (
+from p2pchat.cli.standard_input import (
     InputEnded,
     InputKind,
     LineReader,
@@ -58,7 +58,7 @@ from p2pchat.cli.streams import (
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
-from p2pchat.commands.endpoints import is_loopback, welcome_screen
+from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -72,7 +72,7 @@ from p2pchat.commands.exit_codes import (
     worst_code,
 )
 from p2pchat.commands.notices import JoinSummary, show_library_logs
-from p2pchat.commands.output import EventLogFile, StdoutWriter, raw_stdout
+from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.front_end import TerminalFrontEnd

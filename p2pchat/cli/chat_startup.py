@@ -40,9 +40,16 @@ from p2pchat.cli.profiles import (
     started_before,
     summarize_profile,
 )
-from p2pchat.cli.streams import InputEnded
+from p2pchat.cli.standard_input import InputEnded
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.endpoints import JOIN_COMMAND, LOOPBACK, command, is_loopback, looks_like_invite, program
+from p2pchat.commands.endpoints_and_qr_codes import (
+    JOIN_COMMAND,
+    LOOPBACK,
+    command,
+    is_loopback,
+    looks_like_invite,
+    program,
+)
 from p2pchat.commands.event_text import format_time
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 

@@ -52,7 +52,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import forget_file, forget_files, send_files, stored_files
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.unknown_names import NAME_GRACE
 
 if TYPE_CHECKING:

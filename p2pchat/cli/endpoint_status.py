@@ -14,7 +14,7 @@ from typing import Self
 from p2pchat import TCPPeer
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
-from p2pchat.commands.endpoints import endpoints_of, program
+from p2pchat.commands.endpoints_and_qr_codes import endpoints_of, program
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line

@@ -20,7 +20,7 @@ from p2pchat.commands.display import CommandResult, Display, is_ignored, without
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.file_fetches import FileFetches
-from p2pchat.commands.output import iso
+from p2pchat.commands.standard_output import iso
 from p2pchat.commands.unknown_names import NamedAddresses
 from p2pchat.commands.unread_and_mentions import MAX_COUNTED, UnreadCounter, is_here
 

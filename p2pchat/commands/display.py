@@ -2,7 +2,7 @@
 
 Standard output carries chat or JSON only. Under --json, warnings, errors and gaps are events like any other; for people
 they go to stderr. A terminal does not repeat typed lines and older messages. Ignored users, and edits that a message
-already shows, are left out. output.py writes the lines, and all events into the log.
+already shows, are left out. standard_output.py writes the lines, and all events into the log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, fo
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.notices import Notifier
-from p2pchat.commands.output import EventLogFile, iso, json_line
+from p2pchat.commands.standard_output import EventLogFile, iso, json_line
 
 
 class CommandResult(NamedTuple):

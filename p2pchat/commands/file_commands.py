@@ -39,7 +39,7 @@ from p2pchat.commands.message_commands import (
     recent_pages,
     resolve_or_all,
 )
-from p2pchat.commands.output import iso
+from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
 from p2pchat.safe_text import safe_line
 

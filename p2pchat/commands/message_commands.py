@@ -28,7 +28,7 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
-from p2pchat.commands.output import iso
+from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import safe_line
 
 LOOKED_BACK = (

@@ -11,10 +11,16 @@ from datetime import datetime
 from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.endpoints import beyond_loopback, endpoints_of, invite_screen, is_loopback, parse_endpoint
+from p2pchat.commands.endpoints_and_qr_codes import (
+    beyond_loopback,
+    endpoints_of,
+    invite_screen,
+    is_loopback,
+    parse_endpoint,
+)
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, quote_name
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.output import iso
+from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import safe_line
 
 MAX_STATUS_CHARACTERS = 512  # limit of the protocol

@@ -34,8 +34,8 @@ from p2pchat.commands.conversation_commands import find, group, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.people_commands import invite_row
+from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import may_invite, sign_in
 from p2pchat.web.catch_up import Post

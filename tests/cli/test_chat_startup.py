@@ -17,9 +17,9 @@ from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageErr
 from p2pchat.cli.chat_startup import ChatOptions, StartupErrors, next_steps, run_setup_wizard
 from p2pchat.cli.profiles import FIRST_PORT, is_free
 from p2pchat.cli.program import program
-from p2pchat.cli.streams import InputEnded
+from p2pchat.cli.standard_input import InputEnded
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
-from p2pchat.commands.endpoints import JOIN_COMMAND
+from p2pchat.commands.endpoints_and_qr_codes import JOIN_COMMAND
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.parsing import parse_chat
 from tests.ports import free_ports

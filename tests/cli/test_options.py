@@ -14,7 +14,7 @@ import pytest
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.options import ProfileChoice, parse_time
 from p2pchat.cli.program import COMMANDS, chat, program, run
-from p2pchat.commands.endpoints import is_loopback, parse_endpoint
+from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_endpoint
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse, parse_chat
 

@@ -10,7 +10,7 @@ from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.standard_output import StdoutWriter
 
 
 class Shown:

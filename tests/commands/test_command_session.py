@@ -11,7 +11,7 @@ from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.notices import Notifier
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, got, open_session
 from tests.deadlines import WAIT, within

@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.output import EventLogFile, StdoutWriter
+from p2pchat.commands.standard_output import EventLogFile, StdoutWriter
 
 AT = "2026-11-20T11:30:00.000000Z"
 

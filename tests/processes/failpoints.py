@@ -258,17 +258,17 @@ def _after_hand_over(count: Count) -> None:
 
 def _mid_line(count: Count) -> None:
     """Half a line is written, to the --log file or to standard output."""
-    from p2pchat.commands import output
+    from p2pchat.commands import standard_output
 
-    write_all = output._write_all
+    write_all = standard_output._write_all
 
-    def halved(raw: output.RawStream, data: bytes) -> None:
+    def halved(raw: standard_output.RawStream, data: bytes) -> None:
         due = count.due()
         write_all(raw, data[: len(data) // 2] if due else data)
         if due:
             die()
 
-    _put(output, "_write_all", halved)
+    _put(standard_output, "_write_all", halved)
 
 
 # ---- files, and the end

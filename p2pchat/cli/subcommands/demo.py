@@ -24,7 +24,7 @@ import click
 from p2pchat.cli.options import Command, complete_file, option
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import free_port
-from p2pchat.commands.endpoints import program
+from p2pchat.commands.endpoints_and_qr_codes import program
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
 from p2pchat.safe_text import safe_line

@@ -22,11 +22,11 @@ from p2pchat.cli.control_client import ControlClient, ask_profile, connect_or_ru
 from p2pchat.cli.control_protocol import MAX_TIMEOUT
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import find_profile
-from p2pchat.cli.streams import Progress
+from p2pchat.cli.standard_input import Progress
 from p2pchat.commands.event_text import EventLine, file_label, format_size, quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageError, print_notice
 from p2pchat.commands.file_fetches import how_far
-from p2pchat.commands.output import json_line
+from p2pchat.commands.standard_output import json_line
 from p2pchat.safe_text import safe_line
 
 MAX_DAYS = 36_500

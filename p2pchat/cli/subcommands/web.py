@@ -13,10 +13,10 @@ from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_profile
 from p2pchat.cli.process import allow_descriptors, make_runner
 from p2pchat.cli.profiles import WebOptions, find_profile, parsed_options
-from p2pchat.commands.endpoints import is_loopback, parse_port
+from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.output import json_line
+from p2pchat.commands.standard_output import json_line
 from p2pchat.web import WebSettings
 
 USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one
@@ -107,7 +107,7 @@ def serve(**values: Any) -> int:
     Each of their users has a key of its own and is an equal of those in a terminal. HTTP_PORT is where the page is;
     HOST:PORT are peers to link with.
     """
-    from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
+    from p2pchat.cli.standard_input import InputEnded, read_invite, stdin_kind
 
     options = web_options(values)
     require_extra()
@@ -124,7 +124,7 @@ def serve(**values: Any) -> int:
 
 def environment_options() -> tuple[WebOptions, str | None]:
     """Return the options that the variables give, for a page on uvicorn's port, and the text of the invite."""
-    from p2pchat.cli.streams import InputKind, read_invite
+    from p2pchat.cli.standard_input import InputKind, read_invite
 
     try:
         options = web_options(serve.make_context("web", [USUAL_HTTP_PORT]).params)

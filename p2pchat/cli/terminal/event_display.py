@@ -41,7 +41,7 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.notices import older_messages
-from p2pchat.commands.output import EventLogFile, json_line
+from p2pchat.commands.standard_output import EventLogFile, json_line
 from p2pchat.commands.unread_and_mentions import is_addressed_to, is_here
 from p2pchat.commands.wrap import Fragment, Row, fold
 

@@ -19,7 +19,7 @@ from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.chat_startup import TERMINAL_DRAIN, ChatOptions
 from p2pchat.cli.endpoint_status import EndpointStatus
 from p2pchat.cli.process import Shutdown
-from p2pchat.cli.streams import echo_off
+from p2pchat.cli.standard_input import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (
     DIM,
@@ -49,7 +49,7 @@ from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.notices import NoticeLogHandler
-from p2pchat.commands.output import EventLogFile
+from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.commands.wrap import Row
 
 STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay the end, or Ctrl-Z

@@ -11,7 +11,7 @@ import pytest
 from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.web_client import ClientOptions, FramePrinter, GatewayAddress, client_options, read_token
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE, UsageError
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.standard_output import StdoutWriter
 from tests.cli.parsing import parse
 
 URL = "ws://localhost:8000/chat"

@@ -13,7 +13,7 @@ from p2pchat.cli.terminal.event_display import TypingNotifier, TypingUsers, is_t
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh
 

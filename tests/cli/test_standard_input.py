@@ -1,4 +1,4 @@
-"""Standard streams: lines as they come, no input, progress on one line of a terminal, sizes as text."""
+"""Standard input: lines as they come, no input, progress on one line of a terminal, sizes as text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2pchat.cli import streams
-from p2pchat.cli.streams import InputKind, LineReader, Progress, read_line, stdin_kind
+from p2pchat.cli import standard_input
+from p2pchat.cli.standard_input import InputKind, LineReader, Progress, read_line, stdin_kind
 from p2pchat.commands.event_text import format_size
 
 
@@ -125,8 +125,8 @@ class Screen(io.StringIO):
 def test_progress_is_one_line_that_is_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(streams, "FIRST_AFTER", 0.0)
-    monkeypatch.setattr(streams, "AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(standard_input, "FIRST_AFTER", 0.0)
+    monkeypatch.setattr(standard_input, "AGAIN_AFTER", 0.0)
     with Progress() as shown:
         shown.entries(1234567)
         assert screen.line == "-- 1,234,567 entries"
@@ -140,7 +140,7 @@ def test_no_progress_is_shown_for_short_work_or_to_a_pipe(monkeypatch: pytest.Mo
         screen = Screen()
         monkeypatch.setattr(sys, "stderr", screen)
         monkeypatch.setattr(screen, "isatty", lambda seen=seen: seen)
-        monkeypatch.setattr(streams, "FIRST_AFTER", first_after)
+        monkeypatch.setattr(standard_input, "FIRST_AFTER", first_after)
         with Progress() as shown:
             shown.entries(5)
         assert screen.getvalue() == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.commands.output import EventLogFile, StdoutWriter
+from p2pchat.commands.standard_output import EventLogFile, StdoutWriter
 
 
 async def test_write_returns_when_the_line_is_out() -> None:

@@ -1,4 +1,4 @@
-"""Lines written: one object as a line of JSON, standard streams, and the file of --log.
+"""Standard output: one object as a line of JSON, written whole without blocking; and the file of --log.
 
 Each line is written whole and flushed, without blocking the loop. A closed pipe is not an error: `closed` is set, and
 the chat shuts down. A standard output that was closed from the start is ignored.

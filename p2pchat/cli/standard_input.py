@@ -1,4 +1,4 @@
-"""Standard streams: the kind of the input and its lines, questions before a chat begins, progress of long work.
+"""Standard input: its kind and its lines, questions before a chat begins; and the progress of long work, on stderr.
 
 /dev/null (NUL on Windows) and closed input count as no input, so a peer under `&`, systemd or cron goes on. So does a
 peer in the background of a terminal, which would be stopped if it read. A thread reads the lines, so that no event loop
@@ -24,7 +24,7 @@ from enum import Enum
 from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
-from p2pchat.commands.endpoints import looks_like_invite
+from p2pchat.commands.endpoints_and_qr_codes import looks_like_invite
 from p2pchat.commands.event_text import format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line

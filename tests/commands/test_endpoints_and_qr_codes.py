@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import InviteError
-from p2pchat.cli.streams import InputKind, read_invite
-from p2pchat.commands.endpoints import (
+from p2pchat.cli.standard_input import InputKind, read_invite
+from p2pchat.commands.endpoints_and_qr_codes import (
     JOIN_COMMAND,
     beyond_loopback,
     command,
@@ -72,15 +72,15 @@ def test_the_endpoints_of_an_invite() -> None:
 
 
 def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
+    monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
     assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
-    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
+    monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", list)
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
 
 
 def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
+    monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", list)
     screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", 8080, qr=True)
     assert "no address that others can reach" in screen and "p2pchat:abc" not in screen
     assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", 8080, qr=False)
