@@ -29,6 +29,7 @@ from p2pchat.web.auth import (
 )
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
+from p2pchat.web.rate_limit import USERS_A_CALL
 from p2pchat.web.schemas import (
     MESSAGE_ID,
     ConversationOut,
@@ -567,7 +568,8 @@ async def readyz(gateway: CurrentGateway) -> HealthOut:
 async def metrics(request: Request, gateway: CurrentGateway) -> Response:
     """Metrics in the text format of Prometheus, for callers on this machine and for accounts."""
     if not is_on_loopback(request):
-        await current_account(request)
+        account = await current_account(request)
+        gateway.limits.charge(account.key, len(gateway.peer.people.known) / USERS_A_CALL)
     text, kind = gateway.metrics.text()
     return Response(text, headers={"Content-Type": kind})
 
