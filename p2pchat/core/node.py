@@ -97,6 +97,7 @@ from p2pchat.protocol import (
     Naming,
     PeerId,
     Piece,
+    Pong,
     Pull,
     RunId,
     TypingFrame,
@@ -105,7 +106,7 @@ from p2pchat.protocol import (
 )
 
 # Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
-NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds)
+NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds, Pong)
 
 
 class Node:

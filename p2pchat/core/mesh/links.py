@@ -331,6 +331,7 @@ class Links:
             self._ctx.emit(Counted("unknown_frame"))
         elif isinstance(frame, Pong):
             link.pongs += 1
+            rest.append(frame)
         else:
             rest.append(frame)
 

@@ -16,7 +16,7 @@ from struct import Struct
 
 from p2pchat.core.changes import ReadMark
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
-from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
+from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.protocol import ConversationId, RunId, UserId
 
 READ_TAG = b"p2pchat/read/1\0"

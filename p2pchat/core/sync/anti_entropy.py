@@ -29,21 +29,15 @@ from p2pchat.core.stored_facts import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
+from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, UserId
 
-FIRST_ID = "0" * 64
-LAST_ID = "f" * 64
 NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
-
-
-def next_id(id: str) -> str:
-    """Return the next id in order; the last id is its own successor."""
-    return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
 
 
 def repeat_at_random(ctx: Context, send_digest: Callable[[], None]) -> None:
@@ -68,6 +62,7 @@ class AntiEntropy:
         before_digest: Callable[[RemoteState], None],
     ) -> None:  # fmt: skip
         self._sync = sync
+        self._pages = MarkPages(sync)
         self._ctx = sync.ctx
         self._fetcher = fetcher
         self._receipts = receipts
@@ -220,15 +215,9 @@ class AntiEntropy:
                 comparison.compared[id] = None
             else:
                 differing.append(id)
-        large = list[ConversationId]()
         for id in sorted(differing, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
             comparison.differing[id] = None
-            if len(here[id].writers) > self._sync.page_size:
-                large.append(id)
-            else:
-                self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
-        if large:  # later, so that what was asked about the others is not behind them at the other end
-            self._sync.after(0.0, partial(self._send_large, remote, comparison.number, large))
+            self._pages.ask(remote, here[id])
         room = self._sync.conversations.room
         if span[0] <= room <= span[1] and room not in comparison.differing:
             self._end_newcomer()  # even without entries, when it is in no sum
@@ -236,18 +225,6 @@ class AntiEntropy:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
             self._end(remote)
-
-    def _send_large(self, remote: RemoteState, number: int, ids: list[ConversationId]) -> None:
-        """Send the marks of conversations with many writers, unless another comparison began.
-
-        The digest is repeated if they cannot be sent now.
-        """
-        for id in ids if remote.comparison.number == number else ():
-            conversation = self._sync.conversations.by_id.get(id)
-            if conversation is None or not self._sync.is_up(remote) or not self._sync.may_list(remote):
-                continue
-            if self._sync.shares(remote, conversation):
-                self.send_marks(remote, conversation, (FIRST_ID, LAST_ID), ask=True)
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str
@@ -287,22 +264,8 @@ class AntiEntropy:
 
     # ---- marks
 
-    def send_marks(
-        self, remote: RemoteState, conversation: ConversationState, span: tuple[UserId, UserId], *, ask: bool
-    ) -> None:
-        """Send all marks of a conversation within a span of users, in pages that together cover the span."""
-        size = self._sync.page_size
-        start, page, count = span[0], dict[UserId, list[Mark]](), 0
-        for user, marks in conversation.marks(span, self._ctx.settings.max_tips).items():
-            if count and count + len(marks) > size:
-                end = max(page)
-                self._sync.send(Have({conversation.id: page}, span=(start, end), ask=ask), remote, conversation.id)
-                self._ctx.emit(Counted("page_boundary"))
-                start, page, count = next_id(end), {}, 0
-            page[user] = marks
-            count += len(marks)
-            self._sync.on_listed(remote, len(marks))
-        self._sync.send(Have({conversation.id: page}, span=(start, span[1]), ask=ask), remote, conversation.id)
+    def on_pong(self, remote: RemoteState) -> None:
+        self._pages.on_pong(remote)
 
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
@@ -369,12 +332,13 @@ class AntiEntropy:
                 remote.acked.pop(key, None)
         # Without an answer the digest is repeated.
         if ask and self._sync.may_list(remote) and self._sync.shares(remote, conversation):
-            self.send_marks(remote, conversation, span, ask=False)
+            self._pages.answer(remote, conversation, span)
         self._advance_pages(remote, conversation.id, span)
 
     def _advance_pages(self, remote: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
         """Note how far pages have come. A conversation is compared when they reach the end."""
         comparison = remote.comparison
+        self._pages.on_page(remote, conversation, span)
         through = comparison.marks_through
         if span[0] == FIRST_ID:
             through[conversation] = span[1]

@@ -7,6 +7,7 @@ fetch). Each machine has a part of its own here; sync_context.py holds the remot
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -70,6 +71,27 @@ class Comparison:
         return self.all_compared or conversation in self.compared
 
 
+@dataclass(slots=True)
+class MarkListing:
+    """The pages of marks of one conversation that are being sent to one remote."""
+
+    comparison: int  # number of the one that it began in
+    span: tuple[UserId, UserId]  # of users, all pages together
+    asks: bool  # for the marks of the remote
+    next: UserId  # where the next page begins
+    ends: deque[UserId]  # of the pages not sent yet
+    heard: UserId = ""  # user up to whom marks of the remote came meanwhile
+
+
+@dataclass(slots=True, eq=False)
+class Listings:
+    """The conversations of which pages of marks are being sent to one remote, kept by MarkPages."""
+
+    by_conversation: dict[ConversationId, MarkListing] = field(default_factory=dict)  # the first one goes on
+    pong: int = 0  # the next page goes after it
+    timer: Timer | None = None  # tries again
+
+
 @dataclass(slots=True, eq=False)
 class OpenWants:
     """The wants that were sent to one remote and have not ended, kept by Fetcher."""
@@ -108,6 +130,7 @@ class RemoteState:
 
     link: PeerLink
     comparison: Comparison = field(default_factory=Comparison)
+    listings: Listings = field(default_factory=Listings)
     wants: OpenWants = field(default_factory=OpenWants)
     serving: Serving = field(default_factory=Serving)
     forks: ForkEvidence = field(default_factory=ForkEvidence)

@@ -71,6 +71,7 @@ from p2pchat.protocol import (
     Lacks,
     MarksFrame,
     Piece,
+    Pong,
     Pull,
     ReadFrame,
     RunId,
@@ -386,6 +387,8 @@ class Replicator:
             self.transfers.on_lacks(remote, frame)
         elif isinstance(frame, Holds):
             self.file_receipts.on_frame(remote, frame)
+        elif isinstance(frame, Pong):
+            self.anti_entropy.on_pong(remote)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None

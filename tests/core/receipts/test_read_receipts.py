@@ -13,7 +13,7 @@ from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts import read_and_taken_marks
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
-from p2pchat.core.sync.anti_entropy import FIRST_ID
+from p2pchat.core.sync.mark_pages import FIRST_ID
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage

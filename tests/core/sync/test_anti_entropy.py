@@ -5,16 +5,24 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.changes import DiskLevel
-from p2pchat.core.inputs import ConversationOpened, DiskLow, LinkFilled, QuotaLifted, UserHosted, WriteRequest
+from p2pchat.core.inputs import (
+    ConversationOpened,
+    DiskLow,
+    LinkDrained,
+    LinkFilled,
+    QuotaLifted,
+    UserHosted,
+    WriteRequest,
+)
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync import sync_context
-from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED
 from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
-from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, RefusedLog, Want
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page, sums
+from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, Ping, Pong, RefusedLog, Want
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page, sums
 
 
 def digest(*authors: Author, ask: bool = False) -> Digest:
@@ -75,28 +83,122 @@ def test_conversations_of_known_users_are_compared_before_the_room() -> None:
     assert far.say(empty) == ["to bob: have dm ada a1:1 all ask", "to bob: have room ada a1:2 all ask"]
 
 
-def test_marks_of_many_writers_go_a_step_later_unless_another_comparison_began() -> None:
-    """At the other end, what is asked about a direct conversation would wait behind them."""
+def room_of(peer: Peer, *names: str) -> Far:
+    """Have a peer and these users write to the room; return the link to bob."""
+    peer.say("hello")
+    far = peer.far("bob")
+    far.say(*(Author(name, name[0] + "1").say("word") for name in names))
+    far.heard.clear()
+    return far
+
+
+def pages_heard(far: Far) -> list[Have]:
+    """Answer pings until no more pages come; return all of them."""
+    pages = list[Have]()
+    while heard := [frame for frame in far.heard if isinstance(frame, Have)]:
+        pages += heard
+        far.heard.clear()
+        far.say(Pong())
+    return pages
+
+
+def marks_heard(far: Far) -> list[str]:
+    """Return what of a comparison a link was sent: the size of each page of marks, whether it asks, and pings."""
+    said = []
+    for frame in far.heard:
+        if isinstance(frame, Have) and frame.span is not None:
+            ((id, users),) = frame.marks.items()
+            said.append(f"{len(users)} of {'room' if id == ROOM else 'dm'}" + frame.ask * " ask")
+        elif isinstance(frame, Ping):
+            said.append("ping")
+    far.heard.clear()
+    return said
+
+
+def test_marks_of_many_writers_go_page_by_page_so_that_nothing_waits_behind_them() -> None:
+    """What is asked about a direct conversation, and what is written there, would wait behind all of them."""
     world = World()
-    ada, authors = world.peer("ada", page_marks=2), [Author(name, name[0] + "1") for name in ("bob", "cyd", "dan")]
-    far = ada.far("bob")
-    far.say(*(author.say("word") for author in authors))
+    ada = world.peer("ada", page_marks=2)
+    far = room_of(ada, "bob", "cyd", "dan", "eve")
     with_bob = ada.open("bob")
     ada.say("psst", to=with_bob)
-    empty = Digest(sums={}, span=ALL)
-    first = "to bob: have dm ada a1:1 all ask"
-    assert far.say(empty) == [first]
-    far.heard.clear()
+    far.say(Digest(sums={}, span=ALL))
+    assert marks_heard(far) == ["1 of dm ask"]
     world.pass_time(0.0)
-    pages = [frame for frame in far.heard if isinstance(frame, Have)]
-    assert [(page.ask, [*page.marks]) for page in pages] == [(True, [ROOM])] * 2
-    assert [len(page.marks[ROOM]) for page in pages] == [2, 1]
-    ada.take()
-    assert far.say(empty) == [first]
+    assert marks_heard(far) == ["2 of room ask", "ping"]
+    world.pass_time(0.5)
+    assert marks_heard(far) == []  # bob has more to do than to read it
+    far.say(Pong())
+    assert marks_heard(far) == ["2 of room ask", "ping"]
+    far.say(Pong())
+    assert marks_heard(far) == ["1 of room ask"]
+
+
+def test_pages_that_go_out_answer_what_is_asked_and_ask_for_nothing_that_came() -> None:
+    """Both ends ask about what differs, and each mark would go over the link twice."""
+    world = World()
+    ada = world.peer("ada", page_marks=2)
+    far = room_of(ada, "bob", "cyd", "dan", "eve")
+    far.say(Digest(sums={}, span=ALL))
+    far.say(Have({ROOM: {}}, span=ALL, ask=True))
+    world.pass_time(0.0)
+    far.say(Pong())
+    far.say(Pong())
+    assert marks_heard(far) == ["2 of room", "ping", "2 of room", "ping", "1 of room"]
+    far.say(Have({ROOM: {}}, span=ALL, ask=True))
+    world.pass_time(0.0)
+    assert marks_heard(far) == ["2 of room", "ping"]  # all were sent, and it asks again
+    whole = sorted(IDS[name] for name in ("ada", "bob", "cyd", "dan", "eve"))
+    far.say(Have({ROOM: {}}, span=(whole[2], whole[3]), ask=True))
+    assert marks_heard(far) == []
+
+
+def test_answers_to_several_pages_follow_each_other() -> None:
+    world = World()
+    ada = world.peer("ada", page_marks=1)
+    far = room_of(ada, "bob", "cyd", "dan", "eve")
+    users = sorted(IDS.values())
+    far.say(Have({ROOM: {}}, span=(FIRST_ID, users[1]), ask=True))
+    far.say(Have({ROOM: {}}, span=(next_id(users[1]), LAST_ID), ask=True))
+    world.pass_time(0.0)
+    spans = [frame.span or ALL for frame in pages_heard(far)]
+    assert [span[0] for span in spans] == [FIRST_ID, *(next_id(span[1]) for span in spans[:-1])]
+    assert [span[1] for span in spans] == [*users[:-1], LAST_ID]
+
+
+def test_another_comparison_begins_the_pages_anew() -> None:
+    world = World()
+    ada = world.peer("ada", page_marks=2)
+    far = room_of(ada, "bob", "cyd", "dan", "eve")
+    far.say(Digest(sums={}, span=ALL))
+    world.pass_time(0.0)
+    far.say(Pong())
+    assert marks_heard(far) == ["2 of room ask", "ping", "2 of room ask", "ping"]
+    far.say(Digest(sums={}, span=ALL))  # the same comparison: bob repeats his digest
     begin_again(ada)
+    far.say(Digest(sums={}, span=ALL))
     far.heard.clear()
+    far.say(Pong())
+    assert marks_heard(far) == ["2 of room ask", "ping"]
+    far.say(Pong())
+    far.say(Pong())
+    assert marks_heard(far) == ["2 of room ask", "ping", "1 of room ask"]
+
+
+def test_pages_wait_for_a_full_link() -> None:
+    world = World()
+    ada = world.peer("ada", page_marks=2)
+    far = room_of(ada, "bob", "cyd")
+    far.say(Digest(sums={}, span=ALL))
     world.pass_time(0.0)
-    assert not any(isinstance(frame, Have) for frame in far.heard)
+    assert marks_heard(far) == ["2 of room ask", "ping"]
+    ada.put(LinkFilled(far.link))
+    far.say(Pong())
+    world.pass_time(1.0)
+    assert marks_heard(far) == []
+    ada.put(LinkDrained(far.link))
+    world.pass_time(1.0)
+    assert "1 of room ask" in marks_heard(far)
 
 
 def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
@@ -186,17 +288,16 @@ def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:
 
 
 def test_marks_come_in_pages_that_together_cover_all_users() -> None:
-    authors = [Author(name, name[0] + "1") for name in ("bob", "cyd", "dan", "eve")]
-    ada = World().peer("ada", page_marks=2)
-    far = ada.far("bob")
-    far.say(*(author.say("word") for author in authors))
-    far.heard.clear()
+    world = World()
+    ada = world.peer("ada", page_marks=2)
+    far = room_of(ada, "bob", "cyd", "dan", "eve")
     far.say(page(ask=True))
-    spans = [frame.span for frame in far.heard if isinstance(frame, Have)]
+    world.pass_time(0.0)
+    frames = pages_heard(far)
+    spans = [frame.span for frame in frames]
     assert [span[0] for span in spans if span] == [FIRST_ID] + [next_id(span[1]) for span in spans[:-1] if span]
     assert spans[-1] is not None and spans[-1][1] == LAST_ID
-    users = [user for frame in far.heard if isinstance(frame, Have) for user in frame.marks[ROOM]]
-    assert users == sorted(author.log.user for author in authors)
+    assert [user for frame in frames for user in frame.marks[ROOM]] == sorted(IDS.values())
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from secrets import token_bytes, token_hex
 import pytest
 
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.sync.anti_entropy import next_id
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.mark_pages import next_id
 from p2pchat.core.sync.waiting_and_quiet_logs import QuietLog, QuietLogs
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Far, Peer, World, have, page, sums
