@@ -33,7 +33,7 @@ class HistoryBoundary:
         """Restore a boundary from `str` of another."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
         self.grew: bool = False  # a new log was added to a writer: logs that build on it are news too
-        self._from_files: KeySet[tuple[UserId, RunId]] = {}  # logs whose marks come from files only
+        self._from_files: dict[UserId, KeySet[RunId]] = {}  # logs whose marks come from files only
         self._count = 0  # marks, or more: not all that are removed are subtracted
         for line in text.split():
             user, *logs = line.split(",")
@@ -78,10 +78,11 @@ class HistoryBoundary:
         A log known from a file but not listed is covered by a listed one, however much of it the file lacked. All of it
         is old, as of any log that was not announced.
         """
-        for log in [log for log in self._from_files if log[0] == user and log[1] not in runs]:
-            del self._from_files[log]
+        from_files = self._from_files.get(user, {})
+        for run in [run for run in from_files if run not in runs]:
+            del from_files[run]
             logs = self.marks.get(user, {})
-            logs.pop(log[1], None)
+            logs.pop(run, None)
             if not logs:
                 self.marks.pop(user, None)
 
@@ -91,10 +92,10 @@ class HistoryBoundary:
         for mark in before:
             if old.get(mark.run) == mark.seq:
                 del old[mark.run]
-        was_announced = log.run in old and (log.user, log.run) not in self._from_files
+        was_announced = log.run in old and log.run not in self._from_files.get(log.user, {})
         self.add_marks(log.user, [Mark(log.run, seq, "")], most)
         if not was_announced and log.run in self.marks.get(log.user, ()):
-            self._from_files[log.user, log.run] = None
+            self._from_files.setdefault(log.user, {})[log.run] = None
 
     def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
         """Take a log that its writer sent unasked, so that it is news from entry `first` on, unless it was announced.

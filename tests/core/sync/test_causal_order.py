@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.log import Ref, first_chain
+from p2pchat.core.log import LogId, Ref, first_chain
 from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
 from p2pchat.protocol import Mark
 from tests.core.scripted_nodes import ROOM, Author, Far, World, have, page
@@ -172,6 +172,30 @@ def test_first_marks_are_limited_in_all() -> None:
     for user in range(400):
         boundary.add_marks(f"{user:064x}", [Mark(f"{run:016x}", 9, "") for run in range(64)], 64)
     assert MAX_OLD_MARKS <= sum(map(len, boundary.marks.values())) < MAX_OLD_MARKS + 64
+
+
+class ComparedUser(str):
+    """A user id that counts what it is compared with."""
+
+    compared = 0
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        self.compared += 1
+        return super().__eq__(other)
+
+
+def test_first_marks_of_a_writer_cost_the_same_after_a_large_import() -> None:
+    """Before, the marks of a room with 3,600 writers, of which a file had brought 700, took 0.4 s more."""
+    boundary = HistoryBoundary()
+    for number in range(100):
+        user = f"{number:064x}"
+        boundary.on_imported(LogId(ROOM, user, "a1" * 8), 1, [], 64)
+    listed = ComparedUser(f"{50:064x}")
+    boundary.on_listed(listed, {"b2" * 8})
+    assert listed not in boundary.marks and len(boundary.marks) == 99
+    assert listed.compared < 10
 
 
 def test_a_gap_names_the_last_holder_of_the_missing_entry() -> None:
