@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,6 +32,7 @@ from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, Disk, Memory
 
 T = TypeVar("T")
 MAX_JOBS = 128  # run before a commit; a guess
+GATHER_SECONDS = 0.0005  # for which answers of jobs behind each other wait for one turn of the loop; a guess
 MAX_WRITTEN = 128  # files above which a commit comes next: so many are open at once, beside the links; a guess
 Progress = Callable[[int, int], object]  # called with the number of bytes that are here, and of all bytes
 
@@ -60,6 +62,7 @@ class ContentWorker(ContentOrders):
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[tuple[Job[Any], Done[Any]] | None] = SimpleQueue()
         self._ended = False  # used in the thread only: it was told to end
+        self._woken_at = 0.0  # used in the thread only: when the loop was woken last
         self._thread: threading.Thread | None = None
         self._waker: LoopWaker
         self._store: ContentStore | None = None  # used in the thread only
@@ -280,15 +283,25 @@ class ContentWorker(ContentOrders):
             store = self._opened()
         except BaseException as error:  # the callers get it
             self._answer(partial(job[1], None, error))
+            self._wake()
             return
         waiting = self._run_jobs(store, self._jobs_from(job, store), self._answer)
         if waiting or store.written:  # also what a job wrote before it failed
+            self._wake()
             self._commit_jobs(store, waiting, self._answer)
+        self._wake()
 
     def _answer(self, answer: Answer) -> None:
-        """In the thread: have this run in the loop."""
+        """In the thread: have this run in the loop, in one turn with what follows at once."""
         self._answers.append(answer)
-        self._waker.wake()
+        if time.monotonic() >= self._woken_at + GATHER_SECONDS:
+            self._wake()
+
+    def _wake(self) -> None:
+        """In the thread: have all answers run in the loop."""
+        if self._answers:
+            self._woken_at = time.monotonic()
+            self._waker.wake()
 
     def _opened(self) -> ContentStore:
         """In the thread: return the store, opened when it is first used."""

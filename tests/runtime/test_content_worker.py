@@ -30,6 +30,7 @@ from p2pchat.errors import PeerClosed
 from p2pchat.protocol import Decoder, Lacks, Piece
 from p2pchat.runtime import content_worker
 from p2pchat.runtime.content_worker import ContentWorker
+from p2pchat.runtime.storage_worker import LoopWaker
 from p2pchat.storage.content_store import ContentStore
 from tests.deadlines import until
 
@@ -149,6 +150,26 @@ async def test_a_piece_of_what_was_removed_is_nobodys_fault(owner: Owner) -> Non
     owner.worker.run_soon(lambda store: store.delete(ROOT))
     owner.worker.store_pieces(StorePieces(2, ROOT, SIZE, [(1, PIECES[1])]))
     assert await owner.answer() == ContentFailed(ROOT, "the file does not come any more: it was removed here")
+
+
+async def test_answers_of_small_jobs_that_wait_together_wake_the_loop_once(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(content_worker, "GATHER_SECONDS", 60.0)  # however slow the machine is
+    wake, woken = LoopWaker.wake, list[str]()
+
+    def noted(waker: LoopWaker) -> None:
+        woken.append("once")
+        wake(waker)
+
+    monkeypatch.setattr(LoopWaker, "wake", noted)
+    free = threading.Event()
+    owner.worker.run_soon(lambda store: free.wait(60))
+    for number in range(100):
+        owner.worker.open(OpenContent(f"{number:064x}", 1000))
+    free.set()
+    await until(lambda: len(owner.inputs) == 100, "all answers")
+    assert woken == ["once", "once"]  # for the job that had them wait, and for all of them
 
 
 async def test_jobs_that_wait_leave_few_files_open(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,7 @@ class PeerLink:
     sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
     takes_files: bool = False  # the other end answers pulls, and understands pieces
     tells_files: bool = False  # it answers which content is there
+    takes_many_pulls: bool = False  # it takes more than 16 pulls at a time
     faulted: bool = False  # it ends because one side broke a rule
 
     @property

@@ -32,7 +32,7 @@ from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.node_context import SLACK, Context, Timer
 from p2pchat.core.shares import RELAY_HOST, address_line
-from p2pchat.protocol import FILES, HOLDS, PeerId, Peers
+from p2pchat.protocol import FILES, HOLDS, PULLS, PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
@@ -182,7 +182,7 @@ class PeerExchange:
         link.sent_change = changes.last
         if not news and link.sent_own == own:
             return
-        can = [] if link.sent_own is not None else [FILES, HOLDS]
+        can = [] if link.sent_own is not None else [FILES, HOLDS, PULLS]
         link.sent_own = own
         linked = [(peer, at) for peer, at in sorted(news.items()) if at is not None]
         gone = sorted(peer for peer, at in news.items() if at is None)
@@ -227,6 +227,7 @@ class PeerExchange:
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
         if frame.can:
             link.takes_files, link.tells_files = FILES in frame.can, HOLDS in frame.can
+            link.takes_many_pulls = PULLS in frame.can
         near = is_loopback(link.host)
         observed = [join_endpoint(link.host, frame.port)] if frame.port and not link.relayed else []
         for endpoint in (*observed, *frame.at):

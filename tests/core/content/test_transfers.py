@@ -161,14 +161,14 @@ def test_only_members_of_the_conversation_are_given_anything() -> None:
     assert done(ada, out.GivePieces) == [out.GivePieces(bob.link, 1, ROOT, SIZE, 0, 1)]
 
 
-def test_a_link_has_16_pulls_open_each_of_64_pieces() -> None:
+def test_a_link_has_128_pulls_open_each_of_64_pieces() -> None:
     ada, log, seq = holder()
     bob = linked(ada, "bob")
     for n in range(transfers.MAX_PULLS_SERVED):
         assert not any("close" in line for line in bob.say(Pull(n, *log, seq, ROOT, 0, transfers.MAX_PULL_PIECES)))
     ada.put(PullAnswered(bob.link, 3))
-    assert not any("close" in line for line in bob.say(Pull(16, *log, seq, ROOT, 0, 1)))
-    bob.say(Pull(17, *log, seq, ROOT, 0, 1))
+    assert not any("close" in line for line in bob.say(Pull(128, *log, seq, ROOT, 0, 1)))
+    bob.say(Pull(129, *log, seq, ROOT, 0, 1))
     assert closed(ada) == ["limit"]
     bob = linked(ada, "bob")
     bob.say(Pull(1, *log, seq, ROOT, 0, transfers.MAX_PULL_PIECES + 1))
@@ -224,6 +224,22 @@ def test_a_near_link_is_asked_for_little_at_a_time_since_texts_wait_behind_it() 
     give(bob, 2, (0, b"x"))
     ada.put(PiecesStored(bob.link, ROOT, [0], []))
     assert pulls(bob) == [(6, 4, 1)]
+
+
+@pytest.mark.parametrize(("can", "most"), [(["files"], 16), (["files", "pulls"], 128)])
+def test_many_small_files_are_asked_for_at_once_where_the_link_takes_so_many_pulls(can: list[str], most: int) -> None:
+    ada, bob_log = asker()
+    bob = ada.far("bob", bob_log)
+    bob.say(Peers(0, [], can=can))
+    bob.heard.clear()
+    files = [FileRef("a", 1024, "", f"{number:064x}") for number in range(200)]
+    for file in files:
+        want(ada, bob_log, file)
+        ada.put(ContentOpened(file.root, [0]))
+    assert [n for n, _, _ in pulls(bob)] == list(range(1, most + 1))
+    give(bob, 1, (0, b"x"))
+    bob.say(Lacks(2))
+    assert [n for n, _, _ in pulls(bob)] == [most + 1, most + 2]
 
 
 def test_what_is_here_already_is_not_asked_for() -> None:

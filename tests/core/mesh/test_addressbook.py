@@ -229,10 +229,11 @@ def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
-    assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"], can=["files", "holds"])]
+    can = ["files", "holds", "pulls"]
+    assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"], can=can)]
     cyd.b.links.handlers[ListeningAt](ListeningAt(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())], can=["files", "holds"])]
+    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())], can=can)]
     at = ("10.0.0.7:7070",)
     assert exchanges(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
     effects = ada.handle(LinkDown(101, "lost"))
