@@ -18,7 +18,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from p2pchat import UnknownName
-from p2pchat.messaging.name_resolution import base32
+from p2pchat.core.names import base32
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.client_session import Frame, SendQueue, as_frame
 from p2pchat.web.rate_limit import ROWS_A_CALL, SITE_PART
@@ -324,7 +324,7 @@ async def test_a_label_is_looked_up_among_the_names_like_it(monkeypatch: pytest.
 async def test_metrics_count_as_the_users_they_look_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take 28 ms with 9,000 users: two cores for what one address may call."""
     monkeypatch.setattr("p2pchat.web.rest.USERS_A_CALL", 1)
-    async with serving(replace(PROXIED, calls=Pace(0.001, 5))) as served:
+    async with serving(replace(PROXIED, calls=Pace(0.001, 8))) as served:
         for name in ("eve", "eva", "ann"):
             await served.register(name)
         async with from_address(served, "eve", EVE) as eve:
