@@ -38,6 +38,9 @@ class Contacts:
     Args:
         meta: What storage holds.
         on_added: Called with the id of each new contact, and who chose it.
+
+    Attributes:
+        own: Those whom the peer's own user chose, as a dict because each batch asks it.
     """
 
     def __init__(
@@ -45,8 +48,8 @@ class Contacts:
     ) -> None:
         self._ctx = ctx
         self._on_added = on_added
-        self._own: dict[UserId | PeerId, None] = {}  # asked about for each batch
-        self._ids: dict[UserId, dict[UserId | PeerId, None]] = {ctx.me: self._own}  # by who chose them
+        self.own: KeySet[UserId | PeerId] = {}
+        self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.me: self.own}  # by who chose them
         self._choosers: Counter[UserId | PeerId] = Counter()
         for name in meta:
             if name.startswith(CONTACT):
@@ -54,7 +57,7 @@ class Contacts:
                 self.load([id], by)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._own
+        return id in self.own
 
     def are_known(self, user: UserId, id: UserId) -> bool:
         """Return whether a user is known to this hosted user."""
@@ -113,21 +116,19 @@ class Blocks:
 
     Attributes:
         users: Those whom the peer's own user blocks, and so the peers whose own user they are.
+        starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
     def __init__(self, ctx: Context, meta: Mapping[str, str]) -> None:
         self._ctx = ctx
         self.users: KeySet[UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.me: self.users}
-        self._starts: Counter[str] = Counter()  # of all their ids, as references name them
+        self.starts: Counter[str] = Counter()
         for name, text in meta.items():
             which, _, by = name.partition(":")
             if which == META_BLOCKED:
                 for user in json.loads(text):
                     self._add(by or ctx.me, user)
-
-    def __bool__(self) -> bool:
-        return bool(self._starts)
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
         """Block a user on behalf of one hosted here, or end that."""
@@ -137,14 +138,14 @@ class Blocks:
             self._add(by, user)
         else:
             del self._by[by][user]
-            self._starts[user[:16]] -= 1
-            if not self._starts[user[:16]]:
-                del self._starts[user[:16]]
+            self.starts[user[:16]] -= 1
+            if not self.starts[user[:16]]:
+                del self.starts[user[:16]]
         self._save(by)
 
     def _add(self, by: UserId, user: UserId) -> None:
         self._by.setdefault(by, {})[user] = None
-        self._starts[user[:16]] += 1
+        self.starts[user[:16]] += 1
 
     def _save(self, by: UserId) -> None:
         self._ctx.change.meta[blocked_key("" if by == self._ctx.me else by)] = json.dumps(sorted(self._by[by]))
@@ -161,10 +162,6 @@ class Blocks:
     def refuses(self, user: UserId, members: Iterable[UserId]) -> bool:
         """Return whether nothing of a user is stored in a direct conversation of `members`, with () in any other."""
         return user in self.users or any(user in self._by.get(member, ()) for member in members)
-
-    def may_refuse(self, start: str) -> bool:
-        """Return whether somebody is blocked whose id begins with these 16 digits."""
-        return start in self._starts
 
 
 def blocked_key(by: UserId) -> str:

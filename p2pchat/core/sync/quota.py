@@ -135,7 +135,7 @@ class Quota:
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
-        return bool(self._blocks) and self._is_blocked(key)
+        return bool(self._blocks.starts) and self._is_blocked(key)
 
     def refuses(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
@@ -198,10 +198,8 @@ class Quota:
 
     def refused_all(self, refs: Iterable[Ref]) -> bool:
         """Return whether all of these entries are of users refused here. Then no entry that follows them waits."""
-        refused, blocks = self._refused, self._blocks
-        return bool(refused or blocks) and all(
-            ref.log[:16] in refused or blocks.may_refuse(ref.log[:16]) for ref in refs
-        )
+        refused, blocked = self._refused, self._blocks.starts
+        return bool(refused or blocked) and all(ref.log[:16] in refused or ref.log[:16] in blocked for ref in refs)
 
     def is_brought_by_contact(self, user: UserId, link: PeerLink | None) -> bool:
         """Return whether a contact answers for what this link brings of an unknown user."""
@@ -309,7 +307,7 @@ class Quota:
             or self._full
             or self._full_conversations
             or self._unknown.any_full
-            or self._blocks
+            or self._blocks.starts
             or self.disk is not DiskLevel.ENOUGH
         )
 

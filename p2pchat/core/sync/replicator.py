@@ -106,7 +106,7 @@ class Replicator:
         self.people: KnownPeople = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
         accounts = QuotaAccounts(ctx, stored.meta)
         self.quota: Quota = Quota(
-            ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts, self._payer,
+            ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts.own, self._payer,
             blocks, self._is_blocked, self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
         self.requests: Requests = Requests(
