@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from p2pchat import Attachment
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, caller_site, current_account
+from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import gateway_of
 from p2pchat.web.rest import MessageId, problems
@@ -42,6 +42,7 @@ SHOWN_TYPES = frozenset(  # by browsers as they are; none of them can hold a scr
     }
 )
 UNSAID_TYPES = frozenset({"", ANY_TYPE, "application/x-www-form-urlencoded"})  # what clients send without thinking
+_LINKS = "links of "  # begins the key of limits and slots for links of an account
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 files_router: APIRouter = APIRouter(tags=["files"])
 
@@ -112,20 +113,24 @@ async def file_reader(
     index: Index,
     ticket: Annotated[str, Query(max_length=256, description="Of a link, instead of a token.")] = "",
 ) -> Account:
-    """Return who wants a file: by the ticket of a link, otherwise as everywhere."""
+    """Return who wants a file: by the ticket of a link, otherwise as everywhere.
+
+    Others may have the link: what they ask for is taken from the calls of links, not from those of the account.
+    """
     if not ticket:
         return await current_account(connection)
     gateway = gateway_of(connection)
     account = gateway.file_links.account_of(ticket, id, index)
     connection.scope[CALLER] = account
-    gateway.limits.call(account.key, caller_site(connection))
+    gateway.limits.calls.take(_LINKS + account.key)
     return account
 
 
 async def _hold_transfer(
-    account: Annotated[Account, Depends(file_reader)], gateway: CurrentGateway
+    connection: HTTPConnection, account: Annotated[Account, Depends(file_reader)], gateway: CurrentGateway
 ) -> AsyncIterator[None]:
-    async with gateway.transfers.hold(account.key):
+    is_link = bool(connection.query_params.get("ticket"))
+    async with gateway.transfers.hold(_LINKS * is_link + account.key):
         yield
 
 

@@ -329,3 +329,19 @@ async def test_metrics_count_as_the_users_they_look_through(monkeypatch: pytest.
             await served.register(name)
         async with from_address(served, "eve", EVE) as eve:
             assert [(await eve.get("/metrics")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+async def test_who_has_a_link_of_an_account_takes_none_of_its_calls() -> None:
+    """Calls with a link counted as calls of the account, from where the link was used."""
+    async with serving(replace(PROXIED, calls=Pace(0.001, 10), max_files_of_account=1)) as served:
+        await served.register("ann")
+        async with from_address(served, "ann", ANN) as ann, served.client() as eve:
+            eve.headers["X-Forwarded-For"] = EVE
+            file = (await ann.post("/files?filename=a", content=b"a")).json()["id"]
+            id = (await ann.post("/messages", json={"to": "room", "files": [file]})).json()["id"]
+            path = (await ann.post(f"/files/{id}/0/link")).json()["path"]
+            statuses = [(await eve.get(f"/{path}")).status_code for _ in range(11)]
+            assert statuses == [200] * 10 + [429]
+            assert (await ann.get(f"/files/{id}/0")).status_code == 200
+        account = served.gateway.accounts.find("ann")
+        assert account is not None and served.gateway.limits.sites[account.key] == ANN
