@@ -12,7 +12,9 @@ memory, until the content is removed from the disk, which gives the writer that 
 removed does not come by itself again.
 
 The same parties share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
-many that never come, or come slowly. While little of the disk is free, only content from contacts comes by itself.
+many that never come, or come slowly. What contacts send beyond these places is put off: of each log the range of its
+messages is kept, and they are read again once there is room. While little of the disk is free, only content from
+contacts comes by itself.
 
 Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
 messages that name the same content, and turns to the next one when nothing comes.
@@ -40,13 +42,18 @@ PREFIX = "fetch:"  # in meta, before a root: what is requested
 CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from: the bytes that came by themselves
 ACCOUNT = "/"  # in a payer, between a peer with its address and an unknown user who is not that peer's own
 CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
+LATER = "later:"  # in meta, before a log of a contact: the range of messages whose content is requested later
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
 MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
 # Fetched without a program of contacts at a time, and as much of others; a file counts as a piece at most, and as
 # LEAST_CHARGE at least: 4 large files, or 256 small ones, which one disk syncs in 80 ms.
 AT_ONCE_BYTES = 4 * PIECE_BYTES
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one network: one may give nothing, or a byte at a time
-MAX_WAITING = 10_000  # of contacts, and of others; beyond that content comes when it is asked for; a guess: 8 MiB
+# Of contacts, and of others; beyond that content of contacts comes later, of others when it is asked for. A guess:
+# 8 MiB.
+MAX_WAITING = 10_000
+MAX_LATER = 1000  # logs of contacts whose content comes later; a guess
+LATER_AT_ONCE = 64  # of their messages, read in one step; a guess
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; others are read again. A guess
 MAX_UNSHOWN_LOGS = 10_000  # with such others; a guess: 2 MiB
@@ -126,6 +133,9 @@ class WaitingRequests:
     def __contains__(self, root: object) -> bool:
         return root in self._places
 
+    def __len__(self) -> int:
+        return len(self._costs)
+
     def put(self, root: str, party: Line, cost: int) -> bool:
         """Have a request wait behind all others of its party. Return False if there is no place for it."""
         if not self._places.make_room(party, self._evict):
@@ -195,6 +205,12 @@ class ContentRequests:
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(self._give_way), False: WaitingRequests(self._give_way)}
         self._ordered: dict[str, None] = {}  # whose commit is under way
+        self._later: dict[LogId, tuple[int, int]] = {}  # the first and last message, by log; who was read last is last
+        for name, line in meta.items():
+            if name.startswith(LATER):
+                first, last = map(int, line.split())
+                self._later[LogId(*name.removeprefix(LATER).split())] = first, last
+        self._reads_later = False  # such messages are being read
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
         # had no place in `_unshown`.
@@ -267,11 +283,14 @@ class ContentRequests:
     def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
         self._request(source, [file for file in files if file.size <= self._most])
 
-    def _request(self, source: Source, files: Iterable[FileRef]) -> None:
-        """Request files of one message."""
+    def _request(self, source: Source, files: Iterable[FileRef], *, late: bool = False) -> None:
+        """Request files of one message; `late` if that was put off."""
         user = source[0].user
         is_charged = user not in self._sync.hosted and not self._sync.quota.is_allowed(user)
         payer = self._payer(user) if is_charged else ""
+        if source[0] in self._later and not late:  # behind those before it
+            self._put_off(source)
+            return
         for file in files:
             if file.root in self._forgotten:
                 continue
@@ -296,8 +315,52 @@ class ContentRequests:
             self._give_way(root)
 
     def _give_way(self, root: str) -> None:
-        self._ctx.emit(Counted("content_quota"))
-        self._forget(root, is_new=self._requests[root].was_begun)
+        request = self._requests[root]
+        is_put_off = request.of_contacts and self._put_off(request.source)  # and charged again then
+        self._forget(root, is_new=request.was_begun and not is_put_off)
+        if not is_put_off:
+            self._ctx.emit(Counted("content_quota"))
+
+    # ---- what is put off
+
+    def _put_off(self, source: Source) -> bool:
+        """Request the files of a message later. Return False if there are too many logs of such messages."""
+        log, seq = source
+        first, last = self._later.get(log, source[1:] * 2)
+        if log not in self._later and len(self._later) >= MAX_LATER:
+            return False
+        self._set_later(log, min(first, seq), max(last, seq))
+        return True
+
+    def _set_later(self, log: LogId, first: int, last: int) -> None:
+        line = None
+        if first <= last:
+            self._later[log] = first, last
+            line = f"{first} {last}"
+        else:
+            del self._later[log]
+        self._ctx.change.meta[LATER + " ".join(log)] = line
+
+    def _read_later(self) -> None:
+        """Read some messages whose files were put off, if there is room for them."""
+        if self._reads_later or not self._later or len(self._turns[True]) >= MAX_WAITING // 2:
+            return
+        self._reads_later = True
+        log, (first, last) = next(iter(self._later.items()))
+        end = min(last + 1, first + LATER_AT_ONCE)
+        for seq in range(first, end):
+            self._sync.lookups.files(log, seq, partial(self._on_later, (log, seq)))
+        self._sync.lookups.files(log, end - 1, lambda files: self._on_read_later(log, first, end))
+
+    def _on_later(self, source: Source, files: tuple[FileRef, ...]) -> None:
+        self._request(source, [file for file in files if file.size <= self._most], late=True)
+
+    def _on_read_later(self, log: LogId, first: int, end: int) -> None:
+        """Go on behind messages that were read; the next ones once these requests are durable."""
+        self._reads_later = False
+        now_first, last = self._later.pop(log)
+        self._later[log] = now_first, last
+        self._set_later(log, end if now_first == first else now_first, last)
 
     # ---- turns
 
@@ -306,6 +369,7 @@ class ContentRequests:
         for of_contacts, turns in self._turns.items():
             while turns and self._has_disk(of_contacts) and (root := turns.take()) is not None:
                 self._look_up(root)
+        self._read_later()
 
     def _has_disk(self, of_contacts: bool) -> bool:
         return self._sync.quota.disk is DiskLevel.ENOUGH or (

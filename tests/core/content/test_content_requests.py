@@ -17,6 +17,7 @@ from p2pchat.core.inputs import (
     ContentWanted,
     DiskLow,
     PiecesStored,
+    QuotaLifted,
 )
 from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
 from p2pchat.protocol import PIECE_BYTES, Lacks, Peers
@@ -325,6 +326,33 @@ def test_the_party_with_most_that_waits_gives_way(monkeypatch: pytest.MonkeyPatc
     stored = [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
     assert len(stored) <= 40 + LARGE_OF_ONE + 1
     assert all(content_requests.PREFIX + file(2000 + index).root in stored for index in range(3))
+
+
+def test_content_of_contacts_without_a_place_comes_later_also_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_requests, "MAX_WAITING", 40)
+    monkeypatch.setattr(content_requests, "LATER_AT_ONCE", 2)
+    ada, bob = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
+    ada.put(QuotaLifted(IDS["bob"]))
+    far = linked(ada, "bob")
+    said_many(bob, far, 300, LARGE)
+
+    def requested() -> list[str]:
+        return [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
+
+    came: set[str] = set()
+    while begun := [root for root in opened(ada) if root not in came]:
+        assert len(requested()) <= 40 + 2 * 20 + LARGE_OF_ONE
+        if len(came) == 90:
+            ada.restart()
+            far = linked(ada, "bob", bob)
+            begun = opened(ada)
+        for root in begun:
+            came.add(root)
+            ada.put(ContentOpened(root, []))
+        ada.take()
+    assert came == {file(index).root for index in range(300)}
+    meta = ada.storage.load([ada.id]).meta
+    assert not [name for name in meta if name.startswith((content_requests.PREFIX, content_requests.LATER))]
 
 
 def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
