@@ -376,15 +376,17 @@ class Links:
     def _may_dial(self, peer: PeerId, endpoint: str) -> bool:
         """Return whether a link with this peer would find a place."""
         host, _ = split_endpoint(endpoint)
-        return self.places.giving_way(peer, host, known=peer in self._contacts) is not None
+        return self.places.giving_way(peer, host, self._ctx.now.mono, known=peer in self._contacts) is not None
 
     def _refusal(self, peer: PeerId, link: PeerLink) -> tuple[str, str]:
         """Return why there is no link with the peer that has just proved itself: a sentence and a word, or ("", "")."""
         if peer in self._blocked:
             return REFUSED_BLOCKED, "blocked"
         known = peer in self._contacts or (link.dialled and self.dialer.is_typed(link.dial))
-        if self.places.giving_way(peer, link.host, known=known) is not None:
+        now = self._ctx.now.mono
+        if self.places.giving_way(peer, link.host, now, known=known) is not None:
             return "", ""
+        self.places.refuse(peer, link.host, now)
         self._warn_full()
         return REFUSED_BUSY, "full"
 
@@ -392,8 +394,10 @@ class Links:
         """Give a link that comes up its place. End it and return False when there is none any more."""
         former = self.by_peer.get(link.peer)
         link.known = link.peer in self._contacts or (former is not None and former.known)
-        gone = self.places.giving_way(link.peer, link.host, known=link.known)
+        now = self._ctx.now.mono
+        gone = self.places.giving_way(link.peer, link.host, now, known=link.known)
         if gone is None:
+            self.places.refuse(link.peer, link.host, now)
             self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BUSY, code="full")
             return False
         for peer in gone:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
+from p2pchat.core.mesh.handshake import ServerSide
+from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_places import MAX_TURNS, TURN_EVERY, TURN_KEPT, TURN_LASTS, TURN_PART, LinkPlaces
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.core.shares import Standing
-from p2pchat.protocol import Bye, Frame, Go, Hello, Peers, Welcome, encode
+from p2pchat.core.shares import RELAY_HOST, Standing
+from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Welcome, encode
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes
 
 SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
@@ -352,3 +357,103 @@ def test_what_a_peer_is_to_those_here_before_it_is_linked() -> None:
     for link in [*links.up]:
         place.ada.handle(LinkDown(link, "lost"))
     assert standings() == [Standing.KNOWN, Standing.MET, Standing.MET, *unknown]
+
+
+class Crowd:
+    """The places of a peer whose links all go through an engine, without anything else of it.
+
+    Who finds no place, or is sent away, comes again after 30 to 300 s. Time passes to whoever comes next.
+    """
+
+    def __init__(self) -> None:
+        self.linked: dict[PeerId, PeerLink] = {}
+        self.places = LinkPlaces(Settings(), self.linked)
+        self.now = 0.0
+        self._comes_at: dict[PeerId, float] = {}
+        self._chance = Random(1)
+
+    def come(self, peer: PeerId, *, known: bool = False) -> bool:
+        """Have a peer dial now. Return whether it is linked then."""
+        gone = self.places.giving_way(peer, RELAY_HOST, self.now, known=known)
+        if gone is None:
+            self.places.refuse(peer, RELAY_HOST, self.now)
+            self._send_away(peer)
+            return False
+        for other in gone:
+            self.places.free(other)
+            del self.linked[other]
+            self._send_away(other)
+        link = PeerLink(0, RELAY_HOST, ServerSide(peer, NetworkCredentials(N, ""), b""), peer=peer, known=known)
+        link.up_at = self.now
+        self.linked[peer] = link
+        self.places.take(link)
+        return True
+
+    def _send_away(self, peer: PeerId) -> None:
+        self._comes_at[peer] = self.now + self._chance.uniform(30.0, 300.0)
+
+    def next(self) -> None:
+        """Go on to whoever comes next."""
+        peer = min(self._comes_at, key=self._comes_at.__getitem__)
+        self.now = self._comes_at.pop(peer)
+        self.come(peer)
+
+
+def test_a_newcomer_of_an_engine_has_a_turn_though_one_party_took_all_places_there() -> None:
+    """300 keys of one invite; before, none of them ever left a place to anybody but a contact."""
+    crowd = Crowd()
+    first = [f"key {number}" for number in range(300) if crowd.come(f"key {number}")]
+    assert len(first) == 192
+    assert all(crowd.come(f"friend {number}", known=True) for number in range(64 + 4))
+    waiting = 300 - len(first) + 4  # the newest of them gave their places to the last friends
+    assert not crowd.come("newcomer")
+    while "newcomer" not in crowd.linked:
+        crowd.next()
+        assert crowd.now < (waiting + 1) * TURN_EVERY + 300.0
+    linked_at = crowd.now
+    while "newcomer" in crowd.linked:
+        crowd.next()
+    assert crowd.now >= linked_at + TURN_LASTS
+    while crowd.now < 10_000.0:
+        crowd.next()
+    assert len(crowd.linked) == 256
+    assert len(crowd.linked.keys() & {*first}) >= len(first) - 4 - 192 // TURN_PART
+    assert all(f"friend {number}" in crowd.linked for number in range(64 + 4))
+
+
+def test_turns_of_relayed_peers_are_in_order_and_take_few_places() -> None:
+    place = Place(Settings(max_links=20, known_links=4))  # 16 for unknown peers, two of them by turn
+    first = [f"first {number}" for number in range(16)]
+    assert all(place.come(name, RELAY_HOST) for name in first)
+    late = [f"late {number}" for number in range(4)]
+    assert not any(place.come(name, RELAY_HOST) for name in late * 2)
+
+    def come(name: str, at: float) -> bool:
+        place.ada.at(at)
+        return place.come(name, RELAY_HOST)
+
+    assert [come("late 1", TURN_EVERY), come("late 0", TURN_EVERY)] == [False, True]
+    assert [come(name, 4 * TURN_EVERY) for name in late[1:]] == [True, False, False]
+    assert place.linked == {*first[:14], "late 0", "late 1"}
+    assert [come("late 2", TURN_EVERY + TURN_LASTS), come("late 3", TURN_EVERY + TURN_LASTS)] == [True, False]
+    assert place.linked == {*first[:14], "late 1", "late 2"}
+    link = place.ada.links.by_peer[Key("late 1").id]
+    place.ada.links.on_known(link, Key("guest").id)  # its place is free for others now, and it stays
+    assert come("late 3", 4 * TURN_EVERY + TURN_LASTS)
+    assert place.linked == {*first[:14], "late 1", "late 2", "late 3"}
+
+
+def test_a_turn_is_forgotten_and_few_are_kept() -> None:
+    place = Place(Settings(max_links=2, known_links=0))
+    places = place.ada.links.places
+    for number in range(MAX_TURNS + 10):
+        places.refuse(f"{number:064x}", RELAY_HOST, 0.0)
+    places.refuse(Key("direct").id, "192.0.2.1", 0.0)
+    assert len(places._turns) == MAX_TURNS
+    last = f"{MAX_TURNS - 1:064x}"
+    assert places._turns[last] == MAX_TURNS * TURN_EVERY
+    places.refuse(last, RELAY_HOST, 0.0)
+    assert places._turns[last] == MAX_TURNS * TURN_EVERY
+    now = MAX_TURNS * TURN_EVERY + TURN_KEPT
+    places.refuse("newest", RELAY_HOST, now)
+    assert places._turns == {"newest": now + TURN_EVERY}
