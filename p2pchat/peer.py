@@ -38,7 +38,7 @@ from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
-from p2pchat.messaging.stored_files import StoredFile, stored_files, unwanted
+from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
 from p2pchat.peer_resources import Options, PathLike
@@ -319,9 +319,10 @@ class TCPPeer(NamedUser):
         if before is not None and before.tzinfo is None:
             raise ValueError("`before` needs a time zone")
         files = await stored_files(self, self._require_running())
+        stay = await only_here(files) if held_only else set()
         if before is None and keep_bytes is None:
-            return [file for file in files if not (held_only and file.is_only_here)]
-        return unwanted(files, before, keep_bytes, held_only=held_only)
+            return [file for file in files if file.root not in stay]
+        return unwanted(files, before, keep_bytes, stay)
 
     async def forget_files(
         self, *, before: datetime | None = None, keep_bytes: int | None = None, held_only: bool = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -57,6 +58,15 @@ class StoredFile:
         return self.is_whole and not self.held_by
 
 
+async def only_here(files: Sequence[StoredFile]) -> set[str]:
+    """Return the roots of those that nobody else is known to have; other work goes on meanwhile."""
+    found: set[str] = set()
+    for at in range(0, len(files), FILES_AT_ONCE):
+        found.update(file.root for file in files[at : at + FILES_AT_ONCE] if file.is_only_here)
+        await asyncio.sleep(0)
+    return found
+
+
 async def stored_files(viewer: Viewer, driver: Driver) -> list[StoredFile]:
     """Return everything in the store of content, the largest first."""
     roots = await driver.content.run(lambda store: store.roots())
@@ -99,14 +109,14 @@ def _age(file: StoredFile) -> tuple[bool, float]:
 
 
 def unwanted(
-    files: Sequence[StoredFile], before: datetime | None, keep_bytes: int | None, *, held_only: bool = False
+    files: Sequence[StoredFile], before: datetime | None, keep_bytes: int | None, stay: Container[str] = ()
 ) -> list[StoredFile]:
     """Return which of these are to go, the largest first: those that came longest ago go first.
 
     Args:
         before: Only what came last before this; what is not shown yet stays then.
         keep_bytes: Only until the rest takes at most so many bytes.
-        held_only: Only what somebody else is known to have too.
+        stay: Roots of what stays all the same.
     """
     left = sum(file.size_bytes for file in files)
     found: list[StoredFile] = []
@@ -115,7 +125,7 @@ def unwanted(
             break
         if before is not None and (file.came_at is None or file.came_at >= before):
             break
-        if not (held_only and file.is_only_here):
+        if file.root not in stay:
             found.append(file)
             left -= file.size_bytes
     return _largest_first(found)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from p2pchat import Sent, StoredFile, TCPPeer
+from p2pchat.commands.file_commands import _sums
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.messaging.stored_files import FILES_AT_ONCE, only_here
 from tests.deadlines import within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
@@ -45,6 +48,26 @@ async def test_many_files_are_read_in_parts(home: Path, monkeypatch: pytest.Monk
         assert found == [("4", 1004, 1), ("3", 1003, 1), ("2", 1002, 1), ("1", 1001, 1), ("0 again", 1000, 2)]
         assert await ada.forget_file((await ada.stored_files())[0].root) == 1004
         assert await ada.forget_file("../identity.pem") == 0 and (home / "ada" / "identity.pem").is_file()
+
+
+@pytest.mark.parametrize("count", [only_here, _sums])
+async def test_other_work_goes_on_while_many_files_are_looked_at(
+    count: Callable[[list[StoredFile]], Awaitable[object]],
+) -> None:
+    files = [StoredFile(f"{index:064x}", 1, True, (), 0, None) for index in range(20 * FILES_AT_ONCE)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(others())
+    found = await count(files)
+    working.cancel()
+    assert turns >= 20
+    assert found in ({file.root for file in files}, {"files": 5000, "size_bytes": 5000, "only_here": 5000})
 
 
 async def test_the_oldest_go_until_the_rest_fits(home: Path) -> None:
