@@ -234,8 +234,10 @@ async def test_a_large_file_of_a_terminal_is_fetched_when_somebody_asks_for_it(s
     get = yan.page.get_by_role("button", name="Get large.bin, 12 MB")
     await get.wait_for()
     await yan.shot("files-away-phone-dark")
-    await yan.do("large", "Get large.bin, 12 MB")
+    await get.focus()
+    await yan.page.keyboard.press("Enter")
     await expect(yan.page.locator("li.message").last).to_contain_text("Download")
+    await expect(yan.page.locator(":focus")).to_have_attribute("aria-label", "Download large.bin, 12 MB")
     await zoe.page.get_by_role("button", name="Download large.bin, 12 MB").wait_for()
     async with yan.page.expect_download() as downloading:
         await yan.do("large", "Download large.bin, 12 MB")

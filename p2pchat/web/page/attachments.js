@@ -142,7 +142,13 @@ class FileView {
   }
 
   _draw() {
-    if (!this.file.here) return this._drawAway();
+    const had = this.element.contains(document.activeElement);
+    if (this.file.here) this._drawHere();
+    else this._drawAway();
+    if (had) this.element.querySelector("button")?.focus();
+  }
+
+  _drawHere() {
     const kind = this._kind;
     if (kind === "") {
       fill(this.element, fileRow(this.file, sizeText(this.file.size), this._button("Download", () => this._save())));
@@ -162,10 +168,8 @@ class FileView {
     const busy = this._asked || this._stored > 0;
     const size = sizeText(this.file.size);
     const said = this._stored ? `${sizeText(this._stored)} of ${size}` : busy ? `${size}. Waiting for somebody who has it` : this.file.forgotten ? `${size}. ${forgottenText(this.file)}` : size;
-    const had = this.element.contains(document.activeElement);
     fill(this.element, fileRow(this.file, said, this._asked ? this._button("Stop", () => this._stop()) : !busy && this._button("Get", () => this._get()),
       busy && h("progress", { max: this.file.size || 1, value: this._stored || null, "aria-label": `Progress of ${this._name}` })));
-    if (had) this.element.querySelector("button")?.focus();
   }
 
   /** @param {string} label @param {() => void} click */
@@ -213,7 +217,7 @@ class FileView {
     if (isHere === false) {
       Object.assign(this, { _asked: true, _failed: false });
       this.file.here = false;
-      this._drawAway();
+      this._draw();
     }
     return isHere !== false;
   }
@@ -235,7 +239,7 @@ class FileView {
 
   async _get() {
     this._asked = true;
-    this._drawAway();
+    this._draw();
     clearInterval(this._timer);
     this._timer = setInterval(() => this._want().catch(() => {}), ASK_AGAIN);
     try {
@@ -259,7 +263,7 @@ class FileView {
     clearInterval(this._timer);
     this._asked = false;
     this._stored = 0;
-    this._drawAway();
+    this._draw();
   }
 
   /** @param {{stored: number, here: boolean}} told */
