@@ -75,7 +75,7 @@ async def backup_profile(
         data: The peer's data directory, or its port.
         to: A directory that does not exist or is empty; only its owner may read it.
         db: The URL of the database, if that is elsewhere; the copy has it at its usual place.
-        files: Whether the files of messages are copied, as far as they are here whole.
+        files: Whether attached files that are complete here are copied.
         progress: Called in a thread, now and then, with the number of bytes copied, and of all.
     Raises:
         P2PChatError: There is no peer, or the copy cannot be made.

@@ -55,7 +55,7 @@ def _author_id(line: Mapping[str, Any]) -> str:
 
 class LineWriter(Protocol):
     async def write(self, text: str) -> None:
-        """Write one or several lines; return when they are out, or surely will be."""
+        """Write one or several lines; return when they are written, or in a queue that will be written."""
 
 
 class Display:

@@ -32,7 +32,7 @@ _STATUS_ORDER = ("online", "idle", "offline", "unknown")
 
 
 async def who(ctx: CommandContext, which: str = "") -> CommandResult:
-    """List known users, online ones first: for people some of very many, with `all` and for programs every one."""
+    """List known users, online ones first. Programs get all of them; people get MAX_LISTED, and all with `all`."""
     if which not in ("", "all"):
         raise UsageError("usage: /who [all]")
     users = sorted(ctx.peer.users(), key=lambda user: _STATUS_ORDER.index(user.status))
@@ -252,7 +252,7 @@ def is_id(text: str) -> bool:
 
 
 async def _user_or_id(ctx: CommandContext, user: str) -> User | str:
-    """Return the user of an address; a full id stays one: nobody of that id may be known."""
+    """Return the user of an address. A full id is returned as it is, because its user may be unknown."""
     return user if is_id(user) else await ctx.resolve_user(user)
 
 

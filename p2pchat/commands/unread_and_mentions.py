@@ -45,7 +45,7 @@ class _UnreadLines:
 class UnreadCounter:
     """Unread messages by conversation id. Messages from before the join (`old`), and deleted ones, do not count.
 
-    Nothing is read behind old messages either, until their conversation is opened.
+    While a conversation has old messages that were not shown, nothing in it is marked as read until it is opened.
 
     Attributes:
         name, id: The own name and id, to recognize mentions; "" recognizes none.
@@ -81,11 +81,11 @@ class UnreadCounter:
         return len(self._unread[id].by) if id in self._unread else 0
 
     def hides(self, id: str) -> bool:
-        """Return whether one of them, or an old message, was not shown yet."""
+        """Return whether an unread or an old message of a conversation was not shown yet."""
         return id in self._old or (id in self._unread and self._unread[id].hidden)
 
     def mentions(self, id: str) -> int:
-        """Return the number of mentions among them."""
+        """Return the number of mentions among the unread messages of a conversation."""
         return len(self._unread[id].mentions) if id in self._unread else 0
 
     @property

@@ -306,7 +306,7 @@ class MemoryStorage:
                 tables.stretches = [kept for each in tables.stretches if (kept := _behind(each, prune)) is not None]
 
     def _add_fork(self, fork: Fork) -> None:
-        """Mark a log as forked. What it covered, and no other log does, is a tip again."""
+        """Mark a log as forked. Logs that only this one covered are tips again."""
         tables = self._tables
         log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
         one = fork.one or log.batch_with(fork.other.last)
@@ -318,7 +318,7 @@ class MemoryStorage:
         kept = {mark for each in logs if not each.forked for mark in each.before}
         for other in logs:
             if other.number > log.number:
-                other.whole = False  # those on it are taken without what it builds on
+                other.whole = False  # logs that build on it are taken without what it builds on
             if other.covered and other.raws and other.mark in log.before and other.mark not in kept:
                 self._uncover(other)
 
@@ -680,14 +680,14 @@ class MemoryTables:
         self.conversations.pop(conversation, None)
 
     def add_attachments(self, batch: Batch) -> None:
-        """Note what messages of a new batch name."""
+        """Note the files that messages of a new batch name."""
         decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
         for seq, entry in enumerate(decoded, batch.first):
             for root in dict.fromkeys(file.root for file in attachments_of(entry)):
                 self.naming.setdefault(root, []).append((batch.log, seq))
 
     def forget_attachments(self, log: LogId, upto: int) -> None:
-        """Forget what these entries of a log name."""
+        """Forget the files that these entries of a log name."""
         if self.naming:
             left = {
                 root: [each for each in some if each[0] != log or each[1] > upto] for root, some in self.naming.items()

@@ -208,7 +208,7 @@ class SharedNames(Protocol):
         """
 
     def announce(self, record: AccountRecord) -> None:
-        """Tell a record that was changed and stored here; it is written as soon as the engine is there."""
+        """Announce a record that was changed and stored here. It is written as soon as the engine is there."""
 
 
 def user_of(secret: bytes) -> str:

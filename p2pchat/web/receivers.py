@@ -136,8 +136,8 @@ class Reservations:
     def surplus(self, by: str) -> str | None:
         """Return the key of the name that gives way to a further one of this account; None while there is room.
 
-        It is the oldest of the account itself if that has as many as it may, and with a full table the oldest of the
-        account that has most: whoever writes to many names loses them, and not those of others.
+        An account that has as many as it may loses its oldest. When the table is full, the account that has most loses
+        its oldest. So an account that writes to many names loses its own, and not those of others.
         """
         counts = Counter(self._by.values())
         counts[by] += 1

@@ -101,7 +101,7 @@ def _parse_search(words: str) -> str:
 def history(**values: Any) -> int:
     """Print what was said, oldest first: in one conversation (room, bob, bob#K7QF2M3P), or without TO in all of them.
 
-    Reads beside a running peer.
+    A running peer may go on meanwhile.
     """
     options = HistoryOptions(**values)
     return asyncio.run(_print(options, str(find_profile(options.profile))))

@@ -61,8 +61,8 @@ def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None, no_fi
     """Write what is stored here, the room, groups and direct conversations, into a file that other peers can import.
 
     A USB stick delivers too. The file holds messages of all their writers as readable text: anyone who has it can read
-    it, and nobody can change it unnoticed. The files of messages come with it, as far as they are here whole. FILE - is
-    standard output. Reads beside a running peer.
+    it, and nobody can change it unnoticed. Attached files that are complete here are included. FILE - is standard
+    output. A running peer may go on meanwhile.
     """
     if file == STREAM and sys.stdout.isatty():
         raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")

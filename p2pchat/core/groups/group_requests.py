@@ -231,16 +231,18 @@ class GroupRequests:
             self.release(id)
 
     def on_answered(self, group: GroupReplica, by: UserId, *, is_talk: bool) -> None:
-        """Free the places of a group in which a hosted user writes. Who talks there knows its owner; who leaves
-        answers nobody.
+        """Free the places of a group in which a hosted user writes.
+
+        A user who writes in the talk knows the owner from then on; a user who leaves does not.
         """
         self.release(group.id)
         if is_talk and group.state is not None and group.state.owner not in self._hosted:
             self._contacts.keep([group.state.owner], by)
 
     def on_contact(self, user: UserId, by: UserId) -> bool:
-        """Free the places of the groups of a user whom a hosted user knows now: this peer's own one for all, another
-        for itself. Return whether any of them waited.
+        """Free the places of the groups of a user who is a contact now. Return whether any of them waited.
+
+        A contact of this peer's own user is known to all hosted users, one of another user to that user alone.
         """
         made = {id for id, group in self._conversations.groups.items() if group.creator == user and id in self.by_id}
         waiting = {id for id, request in self.by_id.items() if request.owner == user}
@@ -292,10 +294,9 @@ def make_room(
 ) -> bool:  # fmt: skip
     """Return whether there is room for one more of a peer that has room for itself, after others gave way if need be.
 
-    At last the oldest gives way whose peer is gone, to a peer that has nothing here yet: otherwise as many keys as
-    places would close the door for good, and a few peers with many conversations would have all others deleted. It is
-    one of the network that has most of those, with the new one: otherwise as many keys as places would have all others
-    deleted.
+    If no other rule makes room, a peer that has nothing here yet takes the oldest place whose peer is not linked any
+    more. Otherwise somebody with enough keys could fill all places for good. The place is taken from the network that
+    has most of them, the newcomer's counted in. Otherwise one network with enough keys could have all others deleted.
     """
     while not places.make_room(line, evict):
         if places.taken[line[:1]]:

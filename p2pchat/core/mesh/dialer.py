@@ -15,15 +15,15 @@ forms, it waits for as long as links come up, because the other peer is busy, bu
 for each known peer. Addresses learned from other peers are dialled a few at a time, and slowly once many addresses from
 one network have failed. Hearsay (addressbook.py) has a pace of its own (hearsay_pace.py), and is forgotten after three
 failures, or after ten minutes without anybody linked who vouches for it. What a contact says of itself about another
-host than its link comes from has the same pace, and is forgotten where the host is silent. So who spreads nonsense, or
-wants someone flooded, gains little, and a mesh forms as fast as it answers.
+host than its link comes from has the same pace, and is forgotten where the host is silent. So a peer that spreads
+made-up addresses, or wants others to flood a host, gains little, and a mesh forms as fast as it answers.
 
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
 takes its place. A relayed address is not dialled while the engine is away, unless a user named it.
 
-A name that only other peers told is resolved first, for each dial anew, and judged and paced as the one address that is
-dialled then: a name may mean any machine, and another one tomorrow.
+A name that only other peers told is resolved before each dial, because it may mean another machine by then. The address
+that is dialled is judged and paced like any other.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class DialAddress:
         tries: Failures since the pauses were last reset.
         due_at: When it may be dialled, monotonic seconds.
         deferred_since: When the other peer was first left to dial us, or NEVER.
-        has_slot: It has its turn among the addresses of a teller of nonsense.
+        has_slot: It has its turn among the addresses of a teller whose addresses fail.
         reported: (state, reason) as last reported to people, ("", "") for nothing.
         resolved: What its name means for the next dial, as an endpoint. "" for a name that must be resolved first, or
             need not be; and for an address.

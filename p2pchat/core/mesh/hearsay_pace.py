@@ -1,8 +1,8 @@
 """Pace of dials to hearsay: few of those that fail in all, and rarely to one host or network.
 
-Two dials a second may fail in all, one host is dialled once in 30 s and one network once in 5 s (config.py). A name is
-no host: to look one up counts like a dial that fails, unless it means an address that may be dialled. On loopback there
-is no pace: only peers of this machine are believed about it. An answer by the right key gives everything back, so an
+At most two dials a second may fail. One host is dialled once in 30 s, one network once in 5 s (config.py). The look-up
+of a name counts as a dial that fails, unless the name means an address that may be dialled. On loopback there is no
+pace: only peers of this machine are believed about it. An answer by the right key gives everything back, so an
 honest mesh forms at once.
 
 A host is silent on the word of one peer or network if dials there have failed for ten minutes on that word, and none

@@ -7,11 +7,12 @@ when somebody asks. A peer has a roster once it hosts others than its own user, 
 Users come and go. Each stay of a user at a peer says from which revision of the roster to which it was hosted there. A
 row says at which revision its mark was announced last, and at which revision a user had left last when it was made:
 a user has what was announced during its stay. When a mark advances after somebody left, the former row is kept, so
-that whoever left keeps what it had, and gets nothing of what its former host holds later. It is kept no longer than
-somebody has something by it alone: whoever returned, or is at another peer too, mostly needs it no more.
+that a user who left keeps what it had, and gets nothing of what its former host holds later. The former row is dropped
+once nobody has anything by it alone, as when all who left have returned or are at other peers too.
 
-A roster of thousands is saved in parts, with the next commits, and rows of its peer after all of it: a row that is
-stored without the end of a stay would count for whoever left. What a crash loses is announced again.
+A roster of thousands is saved in parts, with the next commits. The rows of its peer are saved after the whole roster,
+because a row that is stored without the end of a stay would count for the user who left. Marks that a crash loses are
+announced again.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Then it is released with a gap mark. The first entry of a log waits for the logs
 the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
 durable and acknowledged; only showing them waits.
 
-Whoever sent a missing entry to its followers alone delays them all. So the peer of the waiting entry's writer is soon
-asked for it, as that peer had it (missing_entries.py).
+A user could send an entry to one peer alone, and so delay everything that follows it. So the peer of the waiting
+entry's writer is soon asked for the missing entry, because that peer had it (missing_entries.py).
 
 What waits is found by what it waits for (waiting_and_quiet_logs.py). Entries of unknown users share places to wait, by
 where they come from (shares.py). Those without a place are released at once, with a gap mark.
@@ -184,7 +184,7 @@ class CausalOrder:
         self.retry(conversation)
 
     def on_accepted(self, conversation: ConversationState) -> None:
-        """Release what a conversation held back that waited as a whole, as if all of it had just come."""
+        """Release all entries of a conversation that waited as a whole, as if they had just come."""
         logs = list(conversation.by_ref.values())
         for log in logs:
             log.queue = deque(entry._replace(since=self._ctx.now.mono) for entry in log.queue) or ()
