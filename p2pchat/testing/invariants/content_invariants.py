@@ -20,7 +20,7 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.invariants.entry_invariants import Invariants
     from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.simulated_peer import SimPeer
 

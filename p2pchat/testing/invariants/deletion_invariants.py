@@ -18,7 +18,7 @@ from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.eventlog import Fault
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.invariants.entry_invariants import Invariants
     from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 SAME = ("forked", "delivered", "stays", "reads", "next_place", "users", "consumers", "group_entries")

@@ -21,7 +21,7 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.invariants.entry_invariants import Invariants
     from p2pchat.testing.simulation.simulated_peer import SimPeer
 
 # ---- the expected group, from the entries on one disk

@@ -29,7 +29,7 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.invariants.entry_invariants import Invariants
     from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.simulated_peer import SimPeer
     from p2pchat.testing.simulation.simulated_program import Written
@@ -42,7 +42,7 @@ from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import ConversationId, TakenFrame
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.invariants.entry_invariants import Invariants
     from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.simulated_peer import SimPeer

@@ -30,7 +30,7 @@ from p2pchat.core.shares import RELAY_HOST
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log
-from p2pchat.testing.invariants.promises import Invariants
+from p2pchat.testing.invariants.entry_invariants import Invariants
 from p2pchat.testing.simulation.byzantine import MadeUpUser
 from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser

@@ -1,8 +1,9 @@
-"""The invariants of a simulation: every promise of docs/guarantees.md, checked with a view of all disks.
+"""Invariants of entries, stored and shown at all peers; and all invariants of a simulation, checked together.
 
-Some are checked as things happen: nothing is acknowledged before it is durable, and nothing is stored that its writer
-did not write. The others are checked at rest: every peer has every entry once and in order, all receipts arrived,
-departures were reported, and the traffic is quiet. Byzantine peers are not checked, and nothing they wrote is expected.
+Together they are every promise of docs/guarantees.md, checked with a view of all disks. Some are checked as things
+happen: nothing is acknowledged before it is durable, and nothing is stored that its writer did not write. The others
+are checked at rest: every peer has every entry once and in order, all receipts arrived, departures were reported, and
+the traffic is quiet. Byzantine peers are not checked, and nothing they wrote is expected.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from p2pchat.testing.invariants.group_invariants import GroupInvariants
 from p2pchat.testing.invariants.presence_invariants import PresenceInvariants
 from p2pchat.testing.invariants.protocol_invariants import CrowdInvariants, ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipt_invariants import ReceiptInvariants, TakenInvariants
-from p2pchat.testing.invariants.unknown_and_blocked_users import BlockInvariants, RequestInvariants
+from p2pchat.testing.invariants.unknown_user_invariants import BlockInvariants, RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:
