@@ -48,8 +48,8 @@ class MarkPages:
         listing = remote.listings.by_conversation.get(conversation.id)
         if listing is None:
             self._send(remote, conversation, span, ask=False)
-        elif span[0] == next_id(listing.span[1]):  # the next one of its pages
-            listing.ends.extend(self._ends(conversation, span))
+        elif span[0] == next_id(listing.span[1]) != LAST_ID:  # the next one of its pages
+            listing.ends = self._ends(conversation, (listing.next, span[1]))  # as few as can be, however many it asks
             listing.span = listing.span[0], span[1]
         elif not listing.span[0] <= span[0] <= span[1] <= listing.span[1]:
             self._send_page(remote, conversation, span, ask=False)

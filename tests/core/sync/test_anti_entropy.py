@@ -19,7 +19,7 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED
+from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
 from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, Ping, Pong, RefusedLog, Want
 from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page, sums
@@ -102,6 +102,12 @@ def pages_heard(far: Far) -> list[Have]:
     return pages
 
 
+def remote_of(peer: Peer) -> RemoteState:
+    """Return what a peer keeps of its only link."""
+    (remote,) = peer.node.sync.context.remotes.values()
+    return remote
+
+
 def marks_heard(far: Far) -> list[str]:
     """Return what of a comparison a link was sent: the size of each page of marks, whether it asks, and pings."""
     said = []
@@ -164,6 +170,24 @@ def test_answers_to_several_pages_follow_each_other() -> None:
     spans = [frame.span or ALL for frame in pages_heard(far)]
     assert [span[0] for span in spans] == [FIRST_ID, *(next_id(span[1]) for span in spans[:-1])]
     assert [span[1] for span in spans] == [*users[:-1], LAST_ID]
+
+
+def test_a_peer_that_asks_page_by_page_and_never_answers_takes_no_more_memory() -> None:
+    world = World()
+    ada = world.peer("ada", page_marks=2)
+    far = room_of(ada, "bob", "cyd", "dan", "eve")
+    whole = sorted(IDS.values())
+    far.say(Have({ROOM: {}}, span=(FIRST_ID, whole[2]), ask=True))
+    end = whole[2]
+    for _ in range(50):
+        far.say(Have({ROOM: {}}, span=(next_id(end), next_id(end)), ask=True))
+        end = next_id(end)
+    for _ in range(50):
+        far.say(Have({ROOM: {}}, span=(LAST_ID, LAST_ID), ask=True))
+    world.pass_time(0.0)
+    listing = remote_of(ada).listings.by_conversation[ROOM]
+    assert listing.span == (FIRST_ID, end) and [*listing.ends] == [end]
+    assert marks_heard(far)[-2:] == ["2 of room", "ping"]
 
 
 def test_another_comparison_begins_the_pages_anew() -> None:
