@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from p2pchat.core.log import LogId
 from p2pchat.messaging.messages import post_of
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.attachments import Attachment
     from p2pchat.messaging.history import Viewer
+    from p2pchat.messaging.messages import Post
     from p2pchat.messaging.users import User
     from p2pchat.runtime.driver import Driver
 
@@ -71,32 +73,37 @@ async def stored_files(viewer: Viewer, driver: Driver) -> list[StoredFile]:
     """Return everything in the store of content, the largest first."""
     roots = await driver.content.run(lambda store: store.roots())
     files: list[StoredFile] = []
+    posts: dict[tuple[LogId, int], Post] = {}  # one for all files of a message
     for at in range(0, len(roots), FILES_AT_ONCE):
-        files += await _files_of(viewer, driver, roots[at : at + FILES_AT_ONCE])
+        files += await _files_of(viewer, driver, roots[at : at + FILES_AT_ONCE], posts)
     return _largest_first(files)
 
 
-async def _files_of(viewer: Viewer, driver: Driver, asked: Sequence[str]) -> list[StoredFile]:
-    """Return the content with these roots, as far as it is here."""
+async def _files_of(
+    viewer: Viewer, driver: Driver, asked: Sequence[str], posts: dict[tuple[LogId, int], Post]
+) -> list[StoredFile]:
+    """Return the content with these roots, as far as it is here. `posts`: messages that were read before."""
     taken = await driver.content.run(lambda store: store.sizes(asked))
     storage, roots = driver.disk.storage, list(taken)
 
-    def read() -> dict[str, tuple[int, list[ReleasedEntry]]]:
-        found: dict[str, tuple[int, list[ReleasedEntry]]] = {}
-        for root, naming in storage.referring(roots).items():
-            shown = [storage.entry(*each) for each in naming[-MESSAGES_OF_ONE:]]
-            found[root] = len(naming), [each for each in shown if each is not None]
-        return found
+    def read() -> tuple[dict[str, list[tuple[LogId, int]]], dict[tuple[LogId, int], ReleasedEntry]]:
+        naming = storage.referring(roots)
+        shown = {each for found in naming.values() for each in found[-MESSAGES_OF_ONE:]}
+        entries = {each: storage.entry(*each) for each in shown if each not in posts}
+        return naming, {each: entry for each, entry in entries.items() if entry is not None}
 
-    naming = await driver.disk.read(read)
+    naming, entries = await driver.disk.read(read)
+    posts.update((each, post_of(viewer, entry)) for each, entry in entries.items())
     files: list[StoredFile] = []
     for root in roots:
-        messages, entries = naming.get(root, (0, []))
-        posts = sorted((post_of(viewer, entry) for entry in entries), key=lambda post: post.received_at)
-        attachments = tuple(file for post in posts for file in post.attachments if file.root == root)
+        found = naming.get(root, [])
+        shown = sorted(
+            (posts[each] for each in found[-MESSAGES_OF_ONE:] if each in posts), key=lambda post: post.received_at
+        )
+        attachments = tuple(file for post in shown for file in post.attachments if file.root == root)
         is_whole = any(driver.content.holds(root, size) for size in {file.size for file in attachments})
-        came_at = posts[-1].received_at if posts else None
-        files.append(StoredFile(root, taken[root], is_whole, attachments, messages, came_at))
+        came_at = shown[-1].received_at if shown else None
+        files.append(StoredFile(root, taken[root], is_whole, attachments, len(found), came_at))
     return files
 
 
