@@ -381,9 +381,12 @@ class ControlConnection:
     ) -> CommandResult:
         async def tell(copied: int, size: int) -> None:
             await self._display.show_event({"event": "copy_progress", "ref": ref, "copied": copied, "size": size})
+            if self._output.closed.is_set():  # its user pressed Ctrl-C, or it was killed
+                message.stop()
 
         where = await ctx.resolve(to)
-        receipt = await send_files(ctx, OutgoingMessage(where, text, files=tuple(paths)), tell)
+        message = OutgoingMessage(where, text, files=tuple(paths))
+        receipt = await send_files(ctx, message, tell)
         ctx.on_accepted(where, receipt)
         return CommandResult([{"id": receipt.id}])
 

@@ -115,6 +115,30 @@ async def test_a_client_that_ends_its_output_leaves_no_large_file_unsent(
     assert [post.text for post in await ada.room.history()] == ["film", "behind it"]
 
 
+async def test_a_client_that_is_gone_sends_no_large_file(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", 4_000_000)
+    ada, server = await serve("ada")
+    (home / "film").write_bytes(bytes(16 * 1024 * 1024))
+    go_on = threading.Event()
+    content = ada._lifecycle.require_running().content
+    content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+    try:
+        async with talking(home / "ada") as control:
+            asking = asyncio.create_task(control.ask("send_files", to="room", text="", paths=[str(home / "film")]))
+            await control.ask("who")
+        with pytest.raises(PeerGone):
+            await asking
+        go_on.set()
+        async with within(60, "the end of the connection"):
+            while server._connections:
+                await asyncio.sleep(0.01)  # poll: the server tells nobody
+    finally:
+        go_on.set()
+    assert await ada.room.history() == [] == await content.run(lambda store: store.roots())
+
+
 async def test_an_unexpected_error_is_answered_and_the_connection_goes_on(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
