@@ -9,7 +9,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import h11
@@ -21,6 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.web import WebSettings
+from p2pchat.web.rate_limit import site_of
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
@@ -29,6 +33,9 @@ MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames,
 # for each client that reads slowly, which no limit of a session counts. A guess.
 SEND_BUFFER = 128 * 1024
 TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
+# Of one address, WebSockets aside. A guess: an eighth of the 16,384 open files that operations.md gives a gateway, and
+# more than an office has open at once.
+MAX_CONNECTIONS_OF_ADDRESS = 2048
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
 ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
@@ -180,16 +187,29 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
 
 
 class RequestProtocol(WriteTimeout, H11Protocol):
-    """uvicorn's HTTP, with a timeout for the head of a request; security.py has one for the body."""
+    """uvicorn's HTTP, with a timeout for the head of a request, and so many connections of one address.
+
+    security.py has a timeout for the body. A WebSocket does not count here: the hub has limits of its own.
+    """
 
     head_timeout: float = 10.0  # seconds; make_server says how many
     peer_port = 0  # of the gateway's peer
+    is_exempt: Callable[[str], bool] = bool  # addresses that may have any number of connections
+    connected: Counter[str]  # connections of this server by site, of addresses that are not exempt
+    _site = ""  # where this one is counted
     _has_warned = False  # of TLS, on this server
     _has_begun = False
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        host = self.client[0] if self.client else ""
+        if host and not type(self).is_exempt(host):
+            self._site = site_of(host)
+            self.connected[self._site] += 1
+            if self.connected[self._site] > MAX_CONNECTIONS_OF_ADDRESS:
+                transport.abort()
+                return
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -203,10 +223,19 @@ class RequestProtocol(WriteTimeout, H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._forget()
+        self._uncount()
+
+    def _uncount(self) -> None:
+        site, self._site = self._site, ""
+        if site:
+            self.connected[site] -= 1
+            if not self.connected[site]:
+                del self.connected[site]
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
         super().handle_websocket_upgrade(event)
+        self._uncount()
         early, _ = self.conn.trailing_data
         if early:
             self.transport.get_protocol().data_received(early)  # type: ignore[attr-defined]
@@ -263,7 +292,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:
     """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
-    facts = {"head_timeout": settings.body_timeout, "peer_port": peer_port}
+    facts = {
+        "head_timeout": settings.body_timeout, "peer_port": peer_port, "connected": Counter(),
+        "is_exempt": staticmethod(partial(_is_proxy, settings.trusted_proxies)),
+    }  # fmt: skip
     protocol = type("InTime", (RequestProtocol,), facts)
     config = uvicorn.Config(
         app,
@@ -283,6 +315,21 @@ def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> Page
         backlog=BACKLOG,
     )
     return PageServer(config)
+
+
+def _is_proxy(proxies: Iterable[str], host: str) -> bool:
+    """Return whether many callers may come from an address: a trusted proxy, or any on this machine."""
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback or any(_is_within(address, proxy) for proxy in proxies)
+
+
+def _is_within(address: IPv4Address | IPv6Address, proxy: str) -> bool:
+    try:
+        return address in ip_network(proxy)
+    except ValueError:
+        return proxy == "*"
 
 
 async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> None:

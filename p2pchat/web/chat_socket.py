@@ -530,7 +530,8 @@ def _parse_line(line: str, ref: Ref | None) -> SendRequest:
         return SendRequest(rest.strip(), ref=ref, action=True)
     near = get_close_matches(command.lower(), COMMANDS, n=1)
     hint = f"did you mean /{near[0]}?" if near else "there is /dm NAME TEXT; // begins a text that starts with a slash"
-    raise BadFrame(f"there is no command /{command[:32]}: {hint}", ref, "unknown_command")
+    shown = command[:32].encode(errors="replace").decode()  # lone surrogates cannot be sent
+    raise BadFrame(f"there is no command /{shown}: {hint}", ref, "unknown_command")
 
 
 def _split_name(rest: str) -> tuple[str, str]:

@@ -345,3 +345,12 @@ async def test_who_has_a_link_of_an_account_takes_none_of_its_calls() -> None:
             assert (await ann.get(f"/files/{id}/0")).status_code == 200
         account = served.gateway.accounts.find("ann")
         assert account is not None and served.gateway.limits.sites[account.key] == ANN
+
+
+async def test_an_error_about_half_a_character_can_be_sent() -> None:
+    """The session ended with it, and the operator's log got twenty lines each time."""
+    async with serving() as served:
+        headers = {"Authorization": f"Bearer {await served.register('eve')}"}
+        async with connect(f"{served.ws_url}/chat", additional_headers=headers) as line:
+            await line.send('{"text": "/\\ud800"}')
+            assert json.loads(await line.recv())["text"].startswith("there is no command /?: ")

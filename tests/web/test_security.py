@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ import pytest_asyncio
 from fastapi import FastAPI, Request
 
 from p2pchat import TCPPeer
+from p2pchat.cli import http_server
 from p2pchat.cli.http_server import WriteTimeout, make_server, wait_until_started
+from p2pchat.identity.own_addresses import own_addresses
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.auth import CurrentAccount
 from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
+from tests.deadlines import until
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
 from tests.web.socketio_client import socket as socketio_client
@@ -245,6 +249,44 @@ async def test_a_slow_request_head_is_refused(door: Served) -> None:
             pass  # a busy machine may be late
         server.should_exit = True
         await task
+
+
+async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger at one address took all files that a gateway may open, with connections on which it said nothing."""
+    if not (here := [address for address in own_addresses() if ":" not in address]):
+        pytest.skip("this machine has no address but loopback")
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS_OF_ADDRESS", 3)
+
+    async def answers(*proxies: str) -> list[int]:
+        """Return the answers to two callers at an address that has three silent connections, and then to one less."""
+        settings = replace(QUICK, body_timeout=60.0, trusted_proxies=proxies)
+        with socket.create_server(("0.0.0.0", 0)) as listener:
+            server = make_server(door.app, settings)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            await wait_until_started(server, task)
+            port = listener.getsockname()[1]
+            silent = [await asyncio.open_connection(here[0], port) for _ in range(3)]
+            await until(lambda: len(server.server_state.connections) == 3, "three connections")
+            found = []
+            for address in (here[0], "127.0.0.1"):
+                reader, writer = await asyncio.open_connection(address, port)
+                with suppress(ConnectionError):
+                    writer.write(request("/healthz", host=f"{address}:{port}"))
+                found.append((await read_answer(reader)).status)
+                writer.close()
+            silent.pop()[1].close()
+            await until(lambda: len(server.server_state.connections) == 2, "the end of the others")
+            reader, writer = await asyncio.open_connection(here[0], port)
+            writer.write(request("/healthz", host=f"{here[0]}:{port}"))
+            found.append((await read_answer(reader)).status)
+            for _, one in (*silent, (reader, writer)):
+                one.close()
+            server.should_exit = server.force_exit = True
+            await task
+            return found
+
+    assert await answers() == [0, 200, 200]
+    assert await answers("192.0.2.99", f"{here[0]}/32") == [200, 200, 200]
 
 
 async def test_endless_fragments_close_the_socket() -> None:
