@@ -1,6 +1,6 @@
 """Shares: how places and rates for unknown parties are divided, whatever names a party takes.
 
-Whoever has one invite can make any number of keys and users. So limits count where those come from: each unknown party
+Anybody with one invite can make any number of keys and users. So limits count where those come from: each unknown party
 has a *line* of nodes, from a large part of the Internet down to one peer, and what it takes is counted at every node of
 its line. A *branch* is a node with everything below it. One party may hold a bounded share of each node; and where
 places are few, a newcomer from a light branch takes the place of the newest one of the fullest branch. Rates are
@@ -58,7 +58,7 @@ class Standing(IntEnum):
 
     UNKNOWN = 0
     MET = 1  # not known, and was linked here before
-    KNOWN = 2  # a contact (contacts.py), or linked now and known because it hosts one
+    KNOWN = 2  # a contact (contacts_and_blocks.py), or linked now and known because it hosts one
 
 
 class Shares(Generic[Item]):

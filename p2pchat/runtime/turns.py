@@ -4,8 +4,8 @@ Each link has a queue of its own here, and its inputs stay in order. While littl
 While more waits, frames are handled up to a limit in each turn of the loop: those of one contact after the other, then
 those of one unknown peer after the other. In every second turn, unknown peers of whom little waits go first: a newcomer
 has little to say. They alone have their turn while the driver has something else to do. While much is on its way to the
-disk, links to unknown peers wait, and those to contacts that have frames left from their last turn. So who floods a
-peer waits for itself. A link with frames left is not read until they are handled, so that what waits here is bounded.
+disk, links to unknown peers wait, and those to contacts that have frames left from their last turn. So a peer that
+floods delays itself. A link with frames left is not read until they are handled, so that what waits here is bounded.
 
 The driver of a real peer and that of a simulated one use the same classes.
 """

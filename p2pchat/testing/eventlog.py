@@ -1,7 +1,8 @@
 """Event logs, parsed for the checker: lines, sessions and faults of form.
 
 An event log is the output of `--json` and the file of `--log`: one JSON object a line. The output of `history --json`
-has the same lines, but only `sent` and `message`. This file decides only whether a line is an event.
+has the same lines, but only `sent` and `message`. This file decides whether a line is an event, and whether
+a peer was started on an older copy of its disk.
 """
 
 from __future__ import annotations

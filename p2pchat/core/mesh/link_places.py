@@ -5,11 +5,11 @@ free place takes one of an unknown peer, or else one of the contact that holds m
 takes that of the fullest branch, or is refused (shares.py). So one party with many keys leaves room for others.
 
 Over an engine all unknown peers are one branch, and nothing tells a newcomer from one more key of the party that has
-all places: who takes a place from one takes it from the other, too. So there they take turns. Who was refused has a
-turn, one every few seconds in the order in which they came, and comes by itself when it was sent away for a while. It
-takes one of a few places, from the newest peer at first, later from whoever came by its turn longest ago. The others
-stay. With n keys that wait before it a newcomer waits for n turns, is linked for a minute or more, and hears everything
-meanwhile. More keys than turns are kept for wait as long as they come.
+all places. So relayed peers that find no place take turns. There is a turn every few seconds, in the order in which the
+peers were refused, and each comes again by itself to use its turn. A turn takes one of a few places: at first that of
+the newest peer, later that of the peer whose own turn was longest ago. The other places stay. With n keys that wait
+before it, a newcomer waits for n turns, is linked for a minute or more, and hears everything meanwhile. Turns are kept
+for a limited number of keys; further ones wait for as long as they come.
 """
 
 from __future__ import annotations

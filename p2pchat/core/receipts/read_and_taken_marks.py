@@ -197,7 +197,7 @@ class ReadTracker(AckTracker):
             self.on_mark(Acknowledgement(remote, conversation, user, reader), Mark(run, seq, ""), nothing)
 
     def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
-        """Take the mark of one user of this peer on the log of another, which marks all logs that it builds on."""
+        """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
         if seq > self.position(log, reader) and self._wants(log.user, reader):
             conversation = self._sync.conversations.by_id[log.conversation]
             state = conversation.log(log.user, log.run)
@@ -361,10 +361,10 @@ class ReceiptPrivacy:
 
 # ---- taken marks
 #
-# A user of several gateways has its sessions now at one of them and now at another. What was taken at one of them
-# counts at all. Only peers that host the same user hear of it (mark_exchange.py), and only they are believed: a peer
-# may announce marks of nobody else. A mark only rises. One that another host announced may be ahead of what is here:
-# what comes later was taken there already.
+# A user of several gateways has its sessions now at one of them and now at another. What was taken at one gateway
+# counts at all of them. Only peers that host the same user hear of it (mark_exchange.py), and only they are believed: a
+# peer may announce marks of nobody else. A mark only rises. One that another host announced may be ahead of what is
+# here: what comes later was taken there already.
 
 MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB
 

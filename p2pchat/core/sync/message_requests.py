@@ -9,9 +9,9 @@ forgotten. It is opened again when its peer mentions it while there is room.
 
 The first few conversations of each peer come *straight*: their messages are shown like all others. Further ones *wait*:
 what is written there is stored and acknowledged, and gets no place among what is shown (causal_order.py), so no reader
-sees it. The hosted user decides with `choose` which do. A little of a waiting conversation is taken, then its writer's
-peers are sent `full`. Once the hosted user writes there or accepts it, everything in it is shown, in order, and the
-rest is fetched. What waits for long is deleted.
+sees it. The hosted user decides with `choose` which of them wait. A little of a waiting conversation is taken, then its
+writer's peers are sent `full`. Once the hosted user writes there or accepts it, everything in it is shown, in order,
+and the rest is fetched. What waits for long is deleted.
 
 In both kinds nobody is told what was read, until the hosted user answers or accepts. Groups have rules of their own
 (group_requests.py).
@@ -317,7 +317,7 @@ class Requests:
         return request
 
     def on_answered(self, conversation: ConversationState, by: UserId) -> None:
-        """Know the users of a direct conversation in which a hosted user writes."""
+        """Make the users of a direct conversation contacts of the hosted user who writes there."""
         self._contacts.add(conversation.naming.dm or (), by)
         self.open_for(conversation)
 

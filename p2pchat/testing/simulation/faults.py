@@ -481,7 +481,7 @@ class FaultInjector:
     # ---- groups
     #
     # Peers make groups, change them, write there and leave, during all other faults. Their tickets are negative.
-    # invariants/groups.py checks the groups.
+    # invariants/group_invariants.py checks the groups.
 
     def ask(self, peer: SimPeer, kind: Callable[..., Input], *what: object, **fields: object) -> None:
         """Hand a request to a peer, if it runs."""
