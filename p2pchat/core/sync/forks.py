@@ -43,7 +43,7 @@ from p2pchat.core.stored_facts import ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission
-from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
+from p2pchat.core.sync.remote_state import ForkEvidence, OtherVersions, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
@@ -90,6 +90,9 @@ class Forks:
         deleted = max(log.pruned, self._sync.deletion.get(log.id, 0))
         if 0 < min(log.seq, other.last + 1) <= deleted:
             self._ctx.emit(Counted("fork_unproven"))
+            remote = self._sync.remotes.get(link.id) if link is not None else None
+            if remote is not None:
+                remote.unproven.setdefault(log.id.key, OtherVersions()).runs.add(log.id.run)
             return
         if not self._has_room(link, log.id.key, size_bytes(other.raws)):
             return
@@ -109,6 +112,8 @@ class Forks:
     def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
+        for remote in self._sync.remotes.values():
+            remote.unproven.pop(log.id.key, None)
         self._sync.change_run_if_cloned(log.id)
         if conversation.log(log.id.user, log.id.run) is not log:
             conversation.add(log)

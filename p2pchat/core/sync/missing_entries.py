@@ -24,6 +24,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Have, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
+UNPROVEN_AFTER = 3600.0  # seconds until another version of deleted logs is asked for again; a guess
 PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
@@ -161,6 +162,11 @@ class Fetcher:
         """End want n: the remote has given all it has."""
         key = remote.wants.by_number.pop(n, None)
         request = self.requests.get(key) if key else None
+        if key in remote.unproven:
+            other = remote.unproven[key]
+            if other.ask_at <= self._ctx.now.mono:
+                other.ask_at = self._ctx.now.mono + UNPROVEN_AFTER
+            other.marks = {*remote.ahead.get(key, {}).values()}
         if request is not None and request.source == remote.link.id and request.n == n:
             request.source = None
             request.tried.add(remote.link.id)
@@ -215,6 +221,10 @@ class Fetcher:
             left = {run: mark for run, mark in left.items() if not refusals.find_at(LogId(*key, run), mark.seq)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
+        if key in remote.unproven and all(
+            remote.unproven[key].hides(mark, self._ctx.now.mono) for mark in left.values()
+        ):
+            return False
         return bool(left) and self._may_ask(remote, conversation)
 
     def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:

@@ -124,6 +124,21 @@ class ForkEvidence:
     evidence: Batch | None = None  # the first of two batches that prove a fork, until the second comes
 
 
+@dataclass(slots=True)
+class OtherVersions:
+    """Logs of one writer of which a remote serves another version than the one that was deleted here.
+
+    Nothing is left to prove the forks, so these and what builds on them would be served and dropped again and again.
+    """
+
+    runs: set[RunId] = field(default_factory=set)
+    marks: set[Mark] = field(default_factory=set)  # what it was ahead with after it had served everything
+    ask_at: float = 0.0  # when it is asked for all of this again (monotonic)
+
+    def hides(self, mark: Mark, now: float) -> bool:
+        return now < self.ask_at and (mark.run in self.runs or mark in self.marks)
+
+
 @dataclass(slots=True, eq=False)
 class RemoteState:
     """The state of replication with the remote peer of one link."""
@@ -137,6 +152,7 @@ class RemoteState:
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
     ahead_count: int = 0  # marks in `ahead`
+    unproven: dict[WriterKey, OtherVersions] = field(default_factory=dict)
     # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
     ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
     most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken

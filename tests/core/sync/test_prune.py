@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from p2pchat.core.effects import WriteRefused
@@ -345,6 +346,25 @@ def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None
     sim.settle()
     assert texts(ada, sim.invariants.room) == [] and texts(cyd, sim.invariants.room)[-1] == "after both"
     assert sim.check() == []
+
+
+def test_another_version_of_a_deleted_log_is_served_once_an_hour_until_the_fork_is_proven() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    one, other = Author("bob", "b1"), Author("bob", "b1")
+    yes, no = one.say("yes"), other.say("no")
+    for peer, frames in ((ada, [yes]), (cyd, [no, Author("bob", "b2", before=[other.mark]).say("later")])):
+        bob = peer.far("bob")
+        bob.say(*frames)
+        peer.drop(bob)
+    ada.put(PruneRequest(1, ROOM))
+    world.link(ada, cyd)
+    for hours in (1, 2):
+        world.pass_time(3600.0)
+        assert ada.counted["fork_unproven"] == hours
+    ada.far("eve").say(*(msgspec.structs.replace(frame, fork=True) for frame in (yes, no)))
+    world.pass_time(15.0)  # the next digest
+    assert (ada.texts(), ada.counted["fork_unproven"]) == (["later"], 2)
 
 
 def test_what_builds_on_the_other_version_of_a_log_comes_if_something_of_it_was_left() -> None:
