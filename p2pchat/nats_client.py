@@ -138,7 +138,10 @@ class Connection:
         return self.lost.result() if self.lost.done() else "the connection was lost"
 
     async def _on_error(self, error: Exception) -> None:
-        self._error = error
+        from nats.errors import SlowConsumerError
+
+        if not isinstance(error, SlowConsumerError):  # messages were dropped here; the connection goes on
+            self._error = error
         _log.info("engine %s: %s", shown(self._server), error)
 
     async def _on_closed(self) -> None:

@@ -48,11 +48,13 @@ from p2pchat.server import Server
 
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)
 TAKEN_EVERY_BYTES = WINDOW_BYTES // 4  # passed on; then the far end is told
+MAX_UNREAD_DIALS = 1024  # pieces; a peer under load handles as many in a second, and more would only be too old then
+MAX_UNREAD_PIECES = 1 << 19  # what nats-py has; the bytes of them are bounded, too
 PIECE_BYTES = 128 << 10  # of one piece; NATS takes 1 MiB unless its operator lowered that. A guess
 JOINED_BYTES = 4096  # received pieces are joined up to this while nobody reads: one of two bytes takes 60 of memory
 HEAD_BYTES = 9  # of a piece: its kind and its number
 VERSION = b"2"  # of this protocol, in an open. Version 1, which no release had, did not prove who dials
-ASK_AGAIN_AFTER = 1.0  # seconds until a dial without an answer asks once more; a guess
+ASK_AGAIN_AFTER = 0.5  # seconds until a dial without an answer asks once more; a guess
 CHALLENGE_SECONDS = 10.0  # a challenge is good for one to two times that: as long as a handshake may take
 CHALLENGE_BYTES = 16
 CHECKS_A_SECOND = 500  # keys of pairs with unknown peers; 5 to 10 % of a core
@@ -383,7 +385,7 @@ class RelayTransport:
         self.engine: Engine = Engine(
             options,
             secret,
-            (self._at, f"{self._own_pipes}.*"),
+            {self._at: MAX_UNREAD_DIALS, f"{self._own_pipes}.*": MAX_UNREAD_PIECES},
             ping_after=ping_after,
             on_message=self._on_message,
             on_state=self._on_engine,

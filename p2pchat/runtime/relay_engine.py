@@ -16,7 +16,7 @@ import base64
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +108,7 @@ class Engine:
 
     Args:
         secret: 32 bytes derived from the identity, for the nkey.
-        subjects: What to subscribe to.
+        subjects: What to subscribe to, and how many messages of each may wait here; more are dropped.
         on_message: Called with the subject, the subject to answer to ("" for none), the bytes, and whether the engine
             says that nobody is there for what was published with this subject to answer to.
         on_state: Called with the URL of the server and the reason: "" when the connection is up, else why it is not.
@@ -123,7 +123,7 @@ class Engine:
         self,
         options: EngineOptions,
         secret: bytes,
-        subjects: Sequence[str],
+        subjects: Mapping[str, int],
         *,
         ping_after: float,
         on_message: Callable[[str, str, bytes, bool], None],
@@ -182,8 +182,10 @@ class Engine:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await connection.open(self._sign_in(server), max(1, int(self._ping_after)))
-                    for subject in self._subjects:
-                        await client.subscribe(subject, cb=self._on_msg, pending_bytes_limit=MAX_UNREAD_BYTES)
+                    for subject, most in self._subjects.items():
+                        await client.subscribe(
+                            subject, cb=self._on_msg, pending_msgs_limit=most, pending_bytes_limit=MAX_UNREAD_BYTES
+                        )
                     await client.flush(int(CONNECT_TIMEOUT))
             except Exception as error:  # of whatever kind: it says only that no server is left
                 raise connection.cause(error) from None

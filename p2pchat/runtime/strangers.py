@@ -23,8 +23,9 @@ from p2pchat.protocol import PeerId
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
-RELAYED_PLACES = {Standing.UNKNOWN: 32, Standing.MET: 16, Standing.KNOWN: 32}  # a guess; as on loopback
-RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again once a second
+# A guess. Silent ones hold all places of a kind for a second, so 64 is the rate at which those of floods give way.
+RELAYED_PLACES = {Standing.UNKNOWN: 64, Standing.MET: 16, Standing.KNOWN: 32}
+RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
 UNKNOWN_RELAYED_A_SECOND = 100  # of all unknown peers; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 

@@ -531,6 +531,24 @@ async def test_a_dial_that_finds_no_place_asks_again(engine: NatsServer, tmp_pat
         assert _relay_of(ada).counted["relay_unchecked"] >= 1
 
 
+async def test_dials_that_come_faster_than_they_are_handled_do_not_wait_in_line(
+    engine: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: behind a flood a contact's proof was handled when its challenge was too old."""
+    monkeypatch.setattr("p2pchat.runtime.relay.MAX_UNREAD_DIALS", 10)
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        async with dials(engine, ada) as made:
+            for _ in range(1000):
+                await made.open(Identity.generate().peer_id, key=KEY)
+            reply = ""
+            while not made.answers.get(reply):  # it may be dropped, too
+                reply = await made.open(Identity.generate().peer_id)
+                await asyncio.sleep(0.1)  # poll: as a dialler does
+            assert made.answers[reply][0][:1] == b"C"
+            assert 10 <= _relay_of(ada).counted["relay_unproven"] < 1000
+            assert ada.engine == engine.url
+
+
 async def test_a_dialler_answers_one_challenge_for_each_open(engine: NatsServer) -> None:
     """Whoever hears its subject could have it compute without end."""
     import nats
