@@ -61,7 +61,7 @@ from p2pchat.web.account_records import (
 )
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
-from p2pchat.web.receivers import Reservations
+from p2pchat.web.receivers_and_reserved_names import Reservations
 
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 

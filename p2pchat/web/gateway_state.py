@@ -25,7 +25,7 @@ from p2pchat.web.hub import Envelope, Hub, KeptReceipts
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots, network_of
-from p2pchat.web.receivers import Receivers
+from p2pchat.web.receivers_and_reserved_names import Receivers
 
 _log = logging.getLogger("p2pchat.web")
 

@@ -18,7 +18,7 @@ from p2pchat.web.account_records import REFUSED_NAMES, AccountNameTaken
 from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import TooMany
-from p2pchat.web.receivers import Receivers
+from p2pchat.web.receivers_and_reserved_names import Receivers
 from tests.web.conftest import Served, serving
 
 

@@ -9,7 +9,7 @@ import pytest
 from p2pchat.__main__ import main
 from p2pchat.cli.options import ProfileChoice, has_password
 from p2pchat.cli.program import run
-from p2pchat.cli.subcommands.transfer import _database, _start_with
+from p2pchat.cli.subcommands.export_import_and_backup import _database, _start_with
 from p2pchat.commands.endpoints_and_qr_codes import command
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse
