@@ -32,7 +32,7 @@ from p2pchat.commands.exit_codes import UsageError
 
 # Name -> where the command is below p2pchat.cli.subcommands, and its summary; in the order of --help.
 COMMANDS = {
-    "demo": ("demo:demo", "the tour: real peers, a kill, a restart, receipts"),
+    "demo": ("demo_and_check:demo", "the tour: real peers, a kill, a restart, receipts"),
     "send": ("send:send", "send one message, or each line of a pipe"),
     "get": ("files:get", "save the files of a message"),
     "tail": ("history_tail_and_delete:tail", "follow what is said"),
@@ -41,7 +41,7 @@ COMMANDS = {
     "files": ("files:files", "what files take space here, and remove some"),
     "forget-file": ("files:forget_file", "remove a file from this disk"),
     "users": ("users_and_invite:users", "who is known, and who is here"),
-    "check": ("demo:check", "check event logs: was every promise kept?"),
+    "check": ("demo_and_check:check", "check event logs: was every promise kept?"),
     "invite": ("users_and_invite:invite", "the command for another machine, and the invite"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
     "bench": ("bench:bench", "how fast the connection to a peer is, and this disk"),
