@@ -400,9 +400,8 @@ class Node:
         self.presence.report_link(link, change)
 
     def is_known(self, link: int) -> bool:
-        """Return whether a link is up to a contact, or to a peer that hosts one."""
-        found = self.links.up.get(link)
-        return found is not None and found.known
+        """Return whether a link is one to a contact, or to a peer that hosts one."""
+        return self.links.is_known(link)
 
     def _on_contact(self, id: PeerId | UserId, by: UserId) -> None:
         if by == self.peer:

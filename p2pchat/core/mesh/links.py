@@ -186,6 +186,18 @@ class Links:
             link.faulted = code in FAULTS
             self._end(link, "lost", Bye(code, text), f"closed by this side: {text}")
 
+    def is_known(self, link_id: int) -> bool:
+        """Return whether a link is one to a contact, or to a peer that hosts one.
+
+        A contact is one as soon as it has proved its key, and TLS proves that of the dialled end. So it waits for no
+        flood of others until its link is up.
+        """
+        link = self._links.get(link_id)
+        if link is None or link.up:
+            return link is not None and link.known
+        proved = link.handshake.server if isinstance(link.handshake, ClientSide) else link.peer
+        return proved in self._contacts
+
     def on_contact(self, id: PeerId | UserId) -> None:
         """Take a new contact: a peer, or a user that a linked peer may host."""
         for link in self.up.values():

@@ -15,7 +15,7 @@ from p2pchat.core.mesh.link_places import MAX_TURNS, TURN_EVERY, TURN_KEPT, TURN
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.shares import RELAY_HOST, Standing
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Welcome, encode
-from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes
+from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order
 
 SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
 BUSY = Bye("busy", "no room for more links")
@@ -155,6 +155,32 @@ def test_a_contact_stays_one_while_a_new_link_replaces_its_link() -> None:
     assert place.come("bob", f"{EVIL}.1")
     assert place.ada.links.by_peer[Key("bob").id].known
     assert Key("bob").id not in place.ada.links.places.unknown
+
+
+@pytest.mark.parametrize(("dials", "chosen"), [("ada", True), ("bob", True), ("bob", False)])
+def test_a_contact_is_known_as_soon_as_its_key_is_proved(dials: str, chosen: bool) -> None:
+    """Its handshake would wait for the floods of others, with each frame."""
+    for names in (("ada", "bob"), ("bob", "ada")):  # the decider is the first of them
+        keys = dict(zip(names, peers_in_order("ada", "bob"), strict=True))
+        ada, bob = Post(keys["ada"]), Post(keys["bob"])
+        if chosen:
+            ada.contacts.keep([keys["bob"].id])
+        meeting = Meeting(ada, bob)
+        meeting.mute = True  # so that it goes step by step
+        dialler, listener = (ada, bob) if dials == "ada" else (bob, ada)
+        link = meeting.connect(dialler)
+        steps = [ada.links.is_known(link)]
+        far, effects = listener, meeting.take(listener)
+        while sent := [effect.frame for effect in effects if isinstance(effect, Send)]:
+            far = meeting.far(far)
+            effects = far.got(link, *sent)
+            steps.append(ada.links.is_known(link))
+        assert link in ada.links.up and link in bob.links.up
+        assert steps[-1] is chosen and steps == sorted(steps)
+        if dials == "ada":
+            assert steps == [chosen] * len(steps)  # TLS has proved the key of the end that was dialled
+        elif chosen:
+            assert steps.index(True) == 2  # with bob's answer to the first frame
 
 
 def test_a_contact_with_many_peers_leaves_room_for_others() -> None:
