@@ -158,7 +158,7 @@ COMMANDS = (
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
-        "send", "FILE [TEXT]", "send a file to the current conversation", "/send report.pdf the plan",
+        "send", "FILE [TEXT]", "send a file to the current conversation", "/send plan.pdf the plan",
         named_kinds=("file", ""),
         details=(
             "Tab completes the path; quote blanks, or drop the file onto the terminal",
@@ -253,7 +253,7 @@ COMMANDS = (
     ),
 )  # fmt: skip
 BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
-MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
+MOST_USED = ("msg", "go", "list", "who", "reply", "send", "history", "search", "quit")
 NAMES = tuple(dict.fromkeys([*MOST_USED, *(command.name for command in COMMANDS), *BY_NAME]))  # as they are offered
 HELP_COLUMNS = 78  # width of /help
 
