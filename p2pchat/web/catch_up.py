@@ -13,10 +13,13 @@ run then: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from time import monotonic
 from typing import Any, TypeVar
 
 from p2pchat import HostedUser, Link, Message, Sent, TCPPeer, UnknownName
@@ -31,6 +34,13 @@ REPEATED_UNKNOWN = timedelta(hours=1)  # a message not here, of a log not here: 
 ON_ITS_WAY = 3.0  # seconds for a message named by a client that another gateway sent it; it waits no longer
 MAX_SHARED = 1024  # frames kept while sessions catch up, each of at most MAX_SHARED_TEXT characters: 4 MiB; guesses
 MAX_SHARED_TEXT = 4096
+SHARED_FOR = 5.0  # seconds until the room is read again for sessions that catch up together; a guess
+SHARED_SLACK = timedelta(minutes=2)  # before REPEATED: gateways were parted shortly before; a guess
+MAX_SHARED_ROOM = 4096  # messages of the room, and the characters of their texts; guesses, 6 MiB with all that is kept
+MAX_SHARED_CHARACTERS = 1 << 22
+SHARED_PAGE = 256  # of these messages, read at once
+SENT_AT_ONCE = 64  # messages of MAX_SENT_CHARACTERS in all, until the client has taken them
+MAX_SENT_CHARACTERS = 1 << 16
 MAX_PEERS = 1024  # remembered that are not linked now; those that came first are forgotten first
 MAX_OF_PEER = 32  # separations remembered of one peer; a guess: some 100 bytes each
 LOOKED_BACK = timedelta(seconds=10)  # first, for what was shown last, and then twice as far again and again; a guess
@@ -47,24 +57,26 @@ class CatchUp:
 
     Args:
         send: Sends one message.
-        drained: Waits until there is room for another page of messages.
+        drained: Waits until there is room for more, and is told how many messages were sent since the last time.
+        room: The messages of the room that sessions read together.
         mark: The name of this gateway in `since`.
         is_shared: The user has sessions at other gateways, too.
         separations: When other gateways were not linked.
     """
 
     __slots__ = (
-        "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_send", "_sent_all", "_sent_queued",
-        "_separations", "_shared", "_shown_from", "_user",
+        "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_room", "_send", "_sent_all",
+        "_sent_queued", "_separations", "_shared", "_shown_from", "_user",
     )  # fmt: skip
 
     def __init__(
-        self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[], Awaitable[None]], mark: str,
-        is_shared: bool, separations: Separations,
+        self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[int], Awaitable[None]],
+        room: SharedRoom, mark: str, is_shared: bool, separations: Separations,
     ) -> None:  # fmt: skip
         self._user = user
         self._send = send
         self._drained = drained
+        self._room = room
         self._mark = mark
         self._shared = is_shared
         self._separations = separations
@@ -172,7 +184,7 @@ class CatchUp:
 
     async def after(self, start: Post | datetime) -> int:
         """Send everything shown after a message or from a moment on, then become live; return how many that were."""
-        count, last = 0, start
+        count, last = await self._with_shared_room(start)
         while not self._live:
             self._news = False
             page = await self._user.released(last, limit=PAGE)
@@ -184,8 +196,40 @@ class CatchUp:
                 self._sent_all = max(self._sent_all, last.place)
             self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
             if page:
-                await self._drained()
+                await self._drained(len(page))
         return count
+
+    async def _with_shared_room(self, start: Post | datetime) -> tuple[int, Post | datetime]:
+        """Send what was shown up to the last message that sessions read of the room together, if they did.
+
+        The user's other conversations are read behind it, so they are complete up to that message. Return how many were
+        sent, and where to go on.
+        """
+        before, shared = await self._room.shown_after(self._user, start)
+        if not shared:
+            return 0, start
+        end, rest = shared[-1].place, iter(shared)
+        own, shown = deque[Post](), next(rest, None)
+        read_to: Post | datetime | None = before
+        count = unsent = size = 0
+        while True:
+            if not own and read_to is not None:
+                own.extend(await self._user.released(read_to, kinds=QUEUED_KINDS, limit=PAGE))
+                read_to = own[-1] if own and own[-1].place < end else None  # None: all before the end is read
+            if own and own[0].place <= (end if shown is None else shown.place):
+                post = own.popleft()
+            elif shown is not None:
+                post, shown = shown.seen_by(self._user), next(rest, None)
+            else:
+                break
+            self._send(post)
+            unsent, size = unsent + 1, size + len(post.text)
+            if unsent == SENT_AT_ONCE or size >= MAX_SENT_CHARACTERS:
+                await self._drained(unsent)
+                count, unsent, size = count + unsent, 0, 0
+        await self._drained(unsent)
+        self._sent_all = max(self._sent_all, end)
+        return count + unsent, shared[-1]
 
     async def waiting(self) -> int:
         """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
@@ -199,7 +243,7 @@ class CatchUp:
                     count += 1
             if not count:
                 self._user.hand_on(page[-1], DELIVERY_CONSUMER)
-            await self._drained()
+            await self._drained(len(page))
         if self._first_live is None:
             self._live = True
         else:
@@ -244,6 +288,65 @@ class SharedFrames:
             if len(self._frames) > MAX_SHARED:
                 del self._frames[next(iter(self._frames))]
         return found
+
+
+class SharedRoom:
+    """The room's messages of the last minutes, read from storage once for sessions that catch up at the same time.
+
+    Each is as one of their users sees it (Post.seen_by). They are forgotten a moment later, and when one of them is
+    edited, deleted or reacted to.
+    """
+
+    def __init__(self) -> None:
+        self._posts: list[Post] = []
+        self._shown_by: list[datetime] = []  # of each, the latest moment at which it or one before it was shown
+        self._since = datetime.max.replace(tzinfo=UTC)  # all that was shown since is there, up to the last of them
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+        self._changes = 0
+
+    def on_change(self) -> None:
+        """Forget the messages: one was changed."""
+        self._changes += 1
+        self._read_at = float("-inf")
+
+    async def shown_after(self, user: HostedUser, start: Post | datetime) -> tuple[Post | datetime, Sequence[Post]]:
+        """Return messages of the room shown after a message or from a moment on, without a gap; none if it is too long
+        ago. Before them, the place behind which nothing else was left out.
+
+        They are read for a moment only: who continues behind a message lacks little. Raises StorageError, PeerClosed.
+        """
+        async with self._reading:
+            is_new = monotonic() - self._read_at < SHARED_FOR
+            if not is_new and isinstance(start, datetime) and start >= datetime.now(UTC) - REPEATED - SHARED_SLACK:
+                await self._read(user)
+                is_new = True
+        posts = self._posts
+        if not is_new or not posts:
+            return start, ()
+        if isinstance(start, datetime):
+            first = bisect_left(self._shown_by, start) if start >= self._since else len(posts)
+        else:
+            first = bisect_left(posts, start.place + 1, key=_place_of) if start.place >= posts[0].place else len(posts)
+            return start, posts[first:]
+        return (posts[first - 1] if first else start), posts[first:]
+
+    async def _read(self, user: HostedUser) -> None:
+        since, changes = datetime.now(UTC) - REPEATED - SHARED_SLACK, self._changes
+        posts, size = list[Post](), 0
+        last: Post | datetime = since
+        while page := await user.released(last, kinds=("room",), limit=SHARED_PAGE):
+            posts += page
+            last, size = page[-1], size + sum(len(post.text) for post in page)
+            if len(posts) >= MAX_SHARED_ROOM or size >= MAX_SHARED_CHARACTERS:
+                break
+        self._posts, self._since = posts, since
+        self._shown_by = list(accumulate((post.received_at for post in posts), max))
+        self._read_at = monotonic() if changes == self._changes else float("-inf")
+
+
+def _place_of(post: Post) -> int:
+    return post.place
 
 
 class Separations:

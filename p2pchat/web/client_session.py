@@ -40,6 +40,7 @@ CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing 
 RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark is an event for each message it covers
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
 Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
+Hold = Callable[[bool], None]  # begins and ends to hold frames, which are then written together
 _log = logging.getLogger("p2pchat.web")
 
 
@@ -66,8 +67,8 @@ class ClientSession(ABC):
         self.account: Account = account
         self.user: HostedUser = account.user
         self.catch_up: CatchUp = CatchUp(
-            account.user, self.send_missed, self._page_replayed, gateway.mark, gateway.is_shared(account),
-            gateway.separations,
+            account.user, self.send_missed, self._page_replayed, gateway.shared_room, gateway.mark,
+            gateway.is_shared(account), gateway.separations,
         )  # fmt: skip
         self._drained = drained
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
@@ -116,10 +117,10 @@ class ClientSession(ABC):
         self.gateway.audit_handed_over(self.account, kind, count)
         return count
 
-    async def _page_replayed(self) -> None:
-        """Return when the next page of missed messages may be read. Raises SessionEnded if nobody is there for it."""
+    async def _page_replayed(self, sent: int) -> None:
+        """Return when more missed messages may be read; so many were sent. Raises SessionEnded if nobody is there."""
         await self._drained()
-        await self.gateway.limits.page_replayed(self.account.key, PAGE, self.is_connected)
+        await self.gateway.limits.page_replayed(self.account.key, max(PAGE, sent), self.is_connected)
         if not self.is_connected():
             raise SessionEnded
 
@@ -336,6 +337,7 @@ class DeliveryCursor:
         """Take nothing more: what is written from now on gets no proof."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None  # frames may still be sent
         self._ping = lambda proven: None
         self._sent = None
 
@@ -368,7 +370,8 @@ class SendQueue:
     """
 
     __slots__ = (
-        "_bytes", "_close", "_empty", "_frames", "_on_all_sent", "_on_sent", "_settings", "_wake", "_websocket", "gone",
+        "_bytes", "_close", "_empty", "_frames", "_hold", "_on_all_sent", "_on_sent", "_settings", "_wake",
+        "_websocket", "gone",
     )  # fmt: skip
 
     def __init__(
@@ -387,6 +390,7 @@ class SendQueue:
         self._wake = LightEvent()  # there is something to send, or to close
         self._empty = LightEvent(is_set=True)
         self._close: tuple[int, str] | None = None
+        self._hold: Hold | None = websocket.scope.get("extensions", {}).get("p2pchat.hold")
         self.gone: bool = False
 
     def put(self, frame: Frame, item: Any = None, *, bounded: bool = True) -> None:
@@ -452,12 +456,19 @@ class SendQueue:
 
     async def _send_all(self) -> None:
         frames, send = self._frames, self._websocket.send
-        while frames and frames[0][0]:  # up to a reserved one
-            frame, item = frames.popleft()
-            self._bytes -= frame_size(frame)
-            await send(frame)
-            if item is not None:
-                self._on_sent(item)
+        hold = self._hold if len(frames) > 1 else None  # while a client catches up
+        if hold is not None:
+            hold(True)
+        try:
+            while frames and frames[0][0]:  # up to a reserved one
+                frame, item = frames.popleft()
+                self._bytes -= frame_size(frame)
+                await send(frame)
+                if item is not None:
+                    self._on_sent(item)
+        finally:
+            if hold is not None:
+                hold(False)
         self._on_all_sent()
         self._wake.clear()
         if not frames:

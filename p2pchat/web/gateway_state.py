@@ -12,12 +12,12 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Link, Message, Sent, TCPPeer
+from p2pchat import Deleted, Edited, Link, Message, Reaction, Sent, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, name_of
+from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, SharedRoom, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.error_responses import WebError
@@ -54,6 +54,7 @@ class Gateway:
         write_locks: Locks that keep the messages of one account in order, by user key.
         separations: When other peers were not linked.
         shared_frames: The frames that several sessions are sent as they catch up.
+        shared_room: The messages of the room that they read together.
         is_one_of_several: Its accounts may have sessions at other gateways, too, as those of a cluster.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
@@ -85,9 +86,11 @@ class Gateway:
         self.hub.on_delivered = self.limits.delivered
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
+        self.hub.observers.update(dict.fromkeys((Edited, Deleted, Reaction), lambda _: self.shared_room.on_change()))
         self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
         self.separations: Separations = Separations(peer, REPEATED)
         self.shared_frames: SharedFrames = SharedFrames()
+        self.shared_room: SharedRoom = SharedRoom()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
         self.is_one_of_several: bool = cluster is not None

@@ -15,7 +15,7 @@ import pytest
 from p2pchat import HostedUser, Link
 from p2pchat.core.names import base32
 from p2pchat.web import catch_up
-from p2pchat.web.accounts import DELIVERY_CONSUMER
+from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import Separations, name_of
 from tests.web.chat_client import WITHIN, chatting, drop, opened
 from tests.web.conftest import Served, serving
@@ -96,6 +96,55 @@ async def test_what_was_shown_long_before_is_not_repeated(both: Gateways, monkey
     monkeypatch.setattr(catch_up, "REPEATED", catch_up.REPEATED * 0)
     _, second, _ = await both.write("one", "two", "three")
     assert await heard(both.west, second, 2) == ["two", "three"]
+
+
+async def test_sessions_that_move_together_read_the_room_once_and_their_own_messages_each(
+    both: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room and direct messages come in one order, whatever is written meanwhile, and a change is not missed."""
+    monkeypatch.setattr(catch_up, "SENT_AT_ONCE", 2)
+    monkeypatch.setattr(catch_up, "SHARED_PAGE", 3)
+    read: list[int] = []
+    released = HostedUser.released
+
+    async def counted(user: HostedUser, *args: Any, **kinds: Any) -> Any:
+        read.extend([1] if kinds.get("kinds") == ("room",) else [])
+        return await released(user, *args, **kinds)
+
+    monkeypatch.setattr(HostedUser, "released", counted)
+    west = both.west
+    await west.register("cyd")
+    zoe, cyd, bob = (west.gateway.accounts.find(name) for name in ("zoe", "cyd", "bob"))
+    assert zoe is not None and cyd is not None and bob is not None
+    for number in range(24):
+        to = {3: zoe, 7: cyd, 8: zoe, 21: zoe}.get(number)
+        text = f"{'all' if to is None else to.name} {number}"
+        await (bob.user.broadcast(text) if to is None else bob.user.send(to.name, text))
+    last = (await zoe.user.broadcast("mine")).id
+
+    async def missed(name: str) -> list[str]:
+        async with chatting(west, name, f"?since={last}@elsewhere") as client:
+            count = (await client.next("resumed"))["count"]
+            return [frame["content"] for frame in client.waiting("message")][:count]
+
+    async def shown(account: Account) -> list[str]:
+        long_ago = datetime.fromtimestamp(0, UTC)
+        return [post.text for post in await released(account.user, long_ago)]
+
+    assert await asyncio.gather(*map(missed, ("zoe", "cyd", "zoe"))) == [
+        await shown(zoe),
+        await shown(cyd),
+        await shown(zoe),
+    ]
+    assert (await shown(zoe))[:5] == ["all 0", "all 1", "all 2", "zoe 3", "all 4"] and len(await shown(cyd)) == 22
+    assert len(read) <= 10, "one read for each page, and one that finds no more"
+    await (await bob.user.history("room", limit=4))[0].edit("right one")
+    assert "right one" in await shown(zoe) and await missed("zoe") == await shown(zoe)
+    going_on = asyncio.create_task(both.write(*(f"all late {number}" for number in range(9))))
+    async with chatting(west, "cyd", f"?since={last}@elsewhere") as client:
+        await going_on
+        assert [(await client.message())["content"] for _ in range(31)] == await shown(cyd)
+        assert not client.waiting("message")
 
 
 async def test_a_user_of_one_gateway_is_told_nothing_of_others(served: Served) -> None:
