@@ -454,12 +454,15 @@ async def _write_content(
     named: dict[str, int], content: ReadableContent, read: ReadStorage, target: _ExportTarget, storage: Storage
 ) -> tuple[int, int]:
     """Write what is here of these contents, and named by messages that are not deleted; return how many, and bytes."""
-    roots, count, written = list(named), 0, 0
+    roots, count, written, held = list(named), 0, 0, bytearray()
 
-    async def write(data: bytes) -> None:
-        nonlocal written
-        await _in_daemon_thread(lambda: target.write(data))
+    async def write(data: bytes, most: int = READ_BYTES) -> None:
+        nonlocal written, held
+        held += data
         written += len(data)
+        if len(held) >= most:
+            part, held = bytes(held), bytearray()
+            await _in_daemon_thread(lambda: target.write(part))
 
     for start in range(0, len(roots), ROOTS_AT_ONCE):
         part = roots[start : start + ROOTS_AT_ONCE]
@@ -476,7 +479,7 @@ async def _write_content(
                 await write(piece)
             count += 1
     if count:
-        await write(_header(t=CONTENT_END, count=count))
+        await write(_header(t=CONTENT_END, count=count), most=0)
     return count, written
 
 
