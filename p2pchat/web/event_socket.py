@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -34,13 +34,13 @@ from p2pchat.commands.conversation_commands import find, group, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.people_commands import invite_row
+from p2pchat.commands.people_commands import invite_row, nick
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import may_invite, sign_in
 from p2pchat.web.catch_up import Post
 from p2pchat.web.client_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
-from p2pchat.web.error_responses import Forbidden, WebError
+from p2pchat.web.error_responses import Forbidden, WebError, problem_of
 from p2pchat.web.hub import Envelope, QueueFull
 
 # Commands of terminals that do nothing to the peer or its machine: one with a path would act on the gateway's disk.
@@ -124,6 +124,7 @@ class EventSession(WebSocketSession):
                 "invite": self._invite,
                 "latest": self._latest,
                 "list": self._list,
+                "nick": self._rename,
                 "unread": self._first_unread,
             },
             COMMANDS,
@@ -271,6 +272,13 @@ class EventSession(WebSocketSession):
         with self.gateway.limits.new_group(self.account.key):
             return await group(ctx, name, members)
 
+    async def _rename(self, ctx: CommandContext, name: str) -> CommandResult:
+        try:
+            async with self.gateway.accounts.renaming(self.account, name):  # not while the client takes the answer
+                return await nick(ctx, name)
+        except ValueError as error:
+            raise problem_of(error) from None  # worded as at sign-up
+
     async def _list(self, ctx: CommandContext) -> CommandResult:
         await ctx.count_unread()  # other connections mark messages as read too
         return await list_(ctx)
@@ -294,13 +302,10 @@ class EventSession(WebSocketSession):
 
     async def _write(self, command: JsonCommand) -> None:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
-        async with AsyncExitStack() as checked:
-            await checked.enter_async_context(self.gateway.write_locks[self.account.key])
+        async with self.gateway.write_locks[self.account.key]:
             if command.do == "send":
                 command = self._with_files(command)
                 self._check_receiver(command.fields.get("to", "room"))
-            elif command.do == "nick":
-                await checked.enter_async_context(self.gateway.accounts.renaming(self.account, command.fields["name"]))
             await self._commands.execute_command(command)
 
     def _with_files(self, command: JsonCommand) -> JsonCommand:

@@ -7,8 +7,8 @@ import json
 import socket
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -279,26 +279,49 @@ async def test_sessions_of_an_account_share_what_they_are_sent(monkeypatch: pyte
     assert made.count("hello") == 1
 
 
+@asynccontextmanager
+async def reading_nothing(served: Served, name: str) -> AsyncIterator[tuple[socket.socket, SendQueue]]:
+    """A client of `/lines` that reads nothing: its socket, and the queue of its session."""
+    token = await served.register(name)
+    account = served.gateway.accounts.find(name)
+    assert account is not None
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", served.port))
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+        key = f"Sec-WebSocket-Key: {b64encode(bytes(16)).decode()}"
+        headers = (*upgrade, key, f"Authorization: Bearer {token}")
+        raw.send(request("/lines", *headers, host=f"127.0.0.1:{served.port}"))
+        await until(lambda: account.sessions, "the session")
+        [session] = served.gateway.hub.sessions_of(account)
+        yield raw, session.deliver.__self__.queue  # type: ignore[attr-defined]
+
+
 async def test_little_waits_in_the_system_for_a_client_that_reads_slowly() -> None:
     """Each socket took 4 MiB of the kernel, which no limit counted: 64 of them 245 MB."""
-    async with serving(WebSettings(token_timeout=60.0)) as served:
-        token = await served.register("eva")
-        eva = served.gateway.accounts.find("eva")
-        assert eva is not None
-        with socket.socket() as raw:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            raw.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", served.port))
-            upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
-            key = f"Sec-WebSocket-Key: {b64encode(bytes(16)).decode()}"
-            headers = (*upgrade, key, f"Authorization: Bearer {token}")
-            raw.send(request("/lines", *headers, host=f"127.0.0.1:{served.port}"))
-            await until(lambda: eva.sessions, "the session")
-            [session] = served.gateway.hub.sessions_of(eva)
-            queue: SendQueue = session.deliver.__self__.queue  # type: ignore[attr-defined]
-            for number in range(40):
-                await served.peer.send("eva", f"{number}" + "x" * 32_000)
-            await until(lambda: len(queue._frames) > 20, "frames that wait for the client")
+    async with serving(WebSettings(token_timeout=60.0)) as served, reading_nothing(served, "eva") as (_, queue):
+        for number in range(40):
+            await served.peer.send("eva", f"{number}" + "x" * 32_000)
+        await until(lambda: len(queue._frames) > 20, "frames that wait for the client")
+
+
+async def test_nobody_waits_for_a_client_that_does_not_take_the_answer_to_a_change_of_its_name() -> None:
+    """Until it took it nobody could sign up, rename or delete an account, or write to a new name."""
+    settings = WebSettings(token_timeout=60.0, outbox_bytes=100_000)
+    async with serving(settings) as served, reading_nothing(served, "eve") as (raw, queue):
+        eve, hub = served.gateway.accounts.find("eve"), served.gateway.hub
+        assert eve is not None
+        while queue._has_room():
+            delivered = hub.deliveries
+            await served.peer.send("eve", "x" * 32_000)
+            await until(lambda before=delivered: hub.deliveries > before, "the message")  # type: ignore[misc]
+        nick = json.dumps({"do": "nick", "name": "eve"}).encode()
+        raw.send(bytes([0x81, 0x80 + len(nick)]) + bytes(4) + nick)
+        await until(served.gateway.write_locks[eve.key].locked, "the change of the name")
+        async with within(10.0, "another account"):
+            await served.register("ann")
+        assert served.gateway.write_locks[eve.key].locked()
 
 
 async def test_a_label_is_looked_up_among_the_names_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
