@@ -48,7 +48,7 @@ from p2pchat.server import Server
 
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)
 TAKEN_EVERY_BYTES = WINDOW_BYTES // 4  # passed on; then the far end is told
-MAX_UNREAD_DIALS = 1024  # pieces; a peer under load handles as many in a second, and more would only be too old then
+MAX_UNREAD_DIALS = 128  # pieces; 10 ms of work, so a flood stops nothing else, and none is too old when it is handled
 MAX_UNREAD_PIECES = 1 << 19  # what nats-py has; the bytes of them are bounded, too
 PIECE_BYTES = 128 << 10  # of one piece; NATS takes 1 MiB unless its operator lowered that. A guess
 JOINED_BYTES = 4096  # received pieces are joined up to this while nobody reads: one of two bytes takes 60 of memory
