@@ -265,8 +265,12 @@ async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pyt
             task = asyncio.create_task(server.serve(sockets=[listener]))
             await wait_until_started(server, task)
             port = listener.getsockname()[1]
+            connected = server.server_state.connections
+            answered, chat = await asyncio.open_connection(here[0], port)
+            chat.write(request("/chat", *UPGRADE, host=f"{here[0]}:{port}"))
+            assert (await answered.readline()).startswith(b"HTTP/1.1 101")  # a WebSocket does not count
             silent = [await asyncio.open_connection(here[0], port) for _ in range(3)]
-            await until(lambda: len(server.server_state.connections) == 3, "three connections")
+            await until(lambda: len(connected) == 4, "four connections")
             found = []
             for address in (here[0], "127.0.0.1"):
                 reader, writer = await asyncio.open_connection(address, port)
@@ -275,11 +279,11 @@ async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pyt
                 found.append((await read_answer(reader)).status)
                 writer.close()
             silent.pop()[1].close()
-            await until(lambda: len(server.server_state.connections) == 2, "the end of the others")
+            await until(lambda: len(connected) == 3, "the end of the others")
             reader, writer = await asyncio.open_connection(here[0], port)
             writer.write(request("/healthz", host=f"{here[0]}:{port}"))
             found.append((await read_answer(reader)).status)
-            for _, one in (*silent, (reader, writer)):
+            for _, one in (*silent, (reader, writer), (answered, chat)):
                 one.close()
             server.should_exit = server.force_exit = True
             await task
