@@ -230,6 +230,8 @@ async def read(channel: Channel, data: str, name: str, endpoint: str) -> None:
                 if not left:
                     channel.send(ended=time.time(), cpu=time.process_time() - worked, peak=peak_kib())
                     left, worked = await _wanted(channel), time.process_time()
+                    if not left:  # the end
+                        return
             elif event.attachments and event.attachments[0].size > Settings().auto_fetch_bytes:
                 fetching.append(asyncio.create_task(event.attachments[0].fetch()))
 
