@@ -92,6 +92,8 @@ FORCED = {
     "runtime/storage_worker.py:__init__": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:_on_wake": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:wake": HERE + "test_a_loop_is_woken_without_a_counter",
+    "storage/content_store.py:_sync_file_range": "tests/storage/test_content_store.py::"
+    "test_elsewhere_than_on_linux_no_sync_is_begun_early",
     "storage/content_store.py:_syncfs_of": "tests/storage/test_content_store.py::"
     "test_elsewhere_than_on_linux_much_content_is_synced_file_by_file",
     "storage/dialects/mysql.py:_connect": HERE + "test_on_windows_pymysql_opens_the_socket_itself",

@@ -391,6 +391,41 @@ def test_a_kill_at_any_moment_loses_no_noted_piece_and_makes_nothing_whole_too_e
     assert store.is_whole(made.root, made.size) and read_all(store, made.root, 3) == made.data
 
 
+@pytest.mark.parametrize("is_local", [True, False])
+def test_the_system_writes_large_content_to_the_disk_while_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool
+) -> None:
+    """Else all of it waits for the fsync, and commits of the database wait for that."""
+    _check_begun_syncs(tmp_path, monkeypatch, is_local, 0 if sys.platform == "linux" else -1)
+
+
+def test_elsewhere_than_on_linux_no_sync_is_begun_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    _check_begun_syncs(tmp_path, monkeypatch, True, -1)
+
+
+def _check_begun_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool, answer: int) -> None:
+    """Take content of two MiB and a half, and check what the system answers each time it is to begin a sync."""
+    begun, made, store = list[int](), Content(10 * PIECE_BYTES - 5), opened(Disk(tmp_path / "content", 0))
+    system = content_store._sync_file_range()
+
+    def noted(*args: int) -> int:
+        begun.append(system(*args))
+        return begun[-1]
+
+    monkeypatch.setattr(content_store, "_sync_file_range", lambda: noted)
+    if is_local:
+        local = store.local()
+        local.add(made.data)
+        assert local.finish() == (made.root, made.size)
+    else:
+        store.begin(made.root, made.size, made.leaves)
+        for index in (9, *range(9)):  # the shorter one first
+            assert store.add(made.root, made.size, [(index, made.pieces[index])]) == [index]
+    assert begun == [answer] * 2  # once a MiB
+    assert read_all(store, made.root, 10) == made.data
+
+
 def test_a_damaged_record_costs_the_pieces_and_nothing_else(tmp_path: Path) -> None:
     made, store = Content(2 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
     store.begin(made.root, made.size, made.leaves)
