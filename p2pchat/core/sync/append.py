@@ -211,7 +211,8 @@ class Appender:
     def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
         user = log.id.user
         since, most = self._last_place.get((conversation.id, user), 0), self._ctx.settings.max_after
-        is_first = not log.before and log.seq <= (conversation.members is None)  # in the room behind a profile
+        profiles = int(conversation.members is None)  # in the room each log begins with one, perhaps with nothing else
+        is_first = log.seq <= profiles and all(mark.seq <= profiles for mark in log.before)
         own = _sealed_reference(conversation, log) if is_first else ()
         return (*own, *_newest_references(conversation, user, since, most - len(own)))
 

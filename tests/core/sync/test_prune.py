@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.effects import WriteRefused
-from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, WriteRequest
+from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, UserRenamed, WriteRequest
 from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.conversation_members import dm_id
@@ -322,6 +322,25 @@ def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that() -> None
     ada.say("three")
     (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw]
     assert last.after == (elsewhere.ref(1),)
+
+
+@pytest.mark.parametrize("restarts", [0, 1, 2])
+def test_a_log_behind_profiles_follows_the_sealed_one_below_them(restarts: int) -> None:
+    """A profile follows nothing, and the next log builds on it (seed 1430016)."""
+    ada = World().peer("ada")
+    bob = ada.far("bob")
+    ada.say("one")
+    bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
+    ada.say("two")
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    for n in range(restarts):
+        ada.put(UserRenamed(ada.id, f"ada{n}"))
+        ada.take()
+        ada.restart()
+    ada.say("three")
+    (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw]
+    assert last.after == (Ref(ref_key(ada.id, "a1" * 8), 3),)
 
 
 def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None:
