@@ -284,6 +284,7 @@ class CrowdInvariants:
         self._invariants = invariants
         self._sim = invariants.sim
         self._dialled: dict[tuple[str, int], float] = {}  # (peer, session) -> when it last dialled the third host
+        self._imported: dict[str, set[ConversationId]] = {}  # by peer: what files brought, which its user chose
 
     def dialled(self, peer: SimPeer, endpoint: str) -> None:
         """Check that a host that only the crowd names is dialled rarely."""
@@ -294,6 +295,10 @@ class CrowdInvariants:
         if now - self._dialled.get(key, -inf) < 0.99 * self._sim.settings.told_host_pause:  # clocks drift
             self._invariants.fail("reflected", peer, f"dials a third host again after {now - self._dialled[key]:.1f} s")
         self._dialled[key] = now
+
+    def imports(self, peer: SimPeer, frames: Iterable[Entries]) -> None:
+        """Note that a user imports a file: nobody limits the groups that it brings."""
+        self._imported.setdefault(peer.name, set()).update(frame.c for frame in frames)
 
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """Check that no contact is sent away for the crowd. There are more places than honest peers."""
@@ -322,7 +327,7 @@ class CrowdInvariants:
         wrote = {log.user for log in peer.disk.logs} | {user for each in known for user in each.writers}  # on its way
         yield "links", len(peer.node.links.up), settings.max_links
         yield "open conversations", sum(not each.is_stored for each in direct), settings.max_requests
-        groups = len(begun - {each.id for each in direct})
+        groups = len(begun - {each.id for each in direct} - self._imported.get(peer.name, set()))
         yield "groups", groups, settings.max_requests * (1 + len(peer.guests))
         yield "users", len(peer.node.presence.hosts.keys() & made_up - wrote), settings.max_unwritten_users
         yield "addresses", sum(len(book.addresses(user)) for user in book if user in made_up), settings.max_told

@@ -134,6 +134,7 @@ class SimProgram:
         if frames:
             ticket = self._ticket()
             self._imports[ticket] = reader, frames
+            self._sim.invariants.crowd.imports(self._peer, frames)
             self._peer.put(inputs.ImportRequest(ticket, frames))
 
     def delete(self, conversation: ConversationId, user: UserId, before: int) -> None:
