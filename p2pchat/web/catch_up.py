@@ -36,9 +36,9 @@ MAX_SHARED = 1024  # frames kept while sessions catch up, each of at most MAX_SH
 MAX_SHARED_TEXT = 4096
 SHARED_FOR = 5.0  # seconds until the room is read again for sessions that catch up together; a guess
 SHARED_SLACK = timedelta(minutes=2)  # before REPEATED: gateways were parted shortly before; a guess
-MAX_SHARED_ROOM = 4096  # messages of the room, and the characters of their texts; guesses, 6 MiB with all that is kept
+MAX_SHARED_ROOM = 4096  # messages of the room, and the characters of their texts; guesses: mostly 6 MiB
 MAX_SHARED_CHARACTERS = 1 << 22
-SHARED_PAGE = 256  # of these messages, read at once
+SHARED_PAGE = 32  # of these messages, read at once; the longest take 4 MiB
 SENT_AT_ONCE = 64  # messages of MAX_SENT_CHARACTERS in all, until the client has taken them
 MAX_SENT_CHARACTERS = 1 << 16
 MAX_PEERS = 1024  # remembered that are not linked now; those that came first are forgotten first
@@ -200,14 +200,15 @@ class CatchUp:
         return count
 
     async def _with_shared_room(self, start: Post | datetime) -> tuple[int, Post | datetime]:
-        """Send what was shown up to the last message that sessions read of the room together, if they did.
+        """Send the messages that sessions read of the room together, and those of the user's own conversations up to
+        the last of them, in one order. Return how many were sent, and where to go on.
 
-        The user's other conversations are read behind it, so they are complete up to that message. Return how many were
-        sent, and where to go on.
+        A change of any of them ends this: the rest is read from storage.
         """
         before, shared = await self._room.shown_after(self._user, start)
         if not shared:
             return 0, start
+        changes, last = self._room.changes, start
         end, rest = shared[-1].place, iter(shared)
         own, shown = deque[Post](), next(rest, None)
         read_to: Post | datetime | None = before
@@ -216,20 +217,26 @@ class CatchUp:
             if not own and read_to is not None:
                 own.extend(await self._user.released(read_to, kinds=QUEUED_KINDS, limit=PAGE))
                 read_to = own[-1] if own and own[-1].place < end else None  # None: all before the end is read
+            if self._room.changes != changes:
+                break
             if own and own[0].place <= (end if shown is None else shown.place):
                 post = own.popleft()
             elif shown is not None:
                 post, shown = shown.seen_by(self._user), next(rest, None)
             else:
                 break
+            last = post
+            if self._was_sent(post):
+                continue
             self._send(post)
             unsent, size = unsent + 1, size + len(post.text)
             if unsent == SENT_AT_ONCE or size >= MAX_SENT_CHARACTERS:
                 await self._drained(unsent)
                 count, unsent, size = count + unsent, 0, 0
         await self._drained(unsent)
-        self._sent_all = max(self._sent_all, end)
-        return count + unsent, shared[-1]
+        if isinstance(last, Post):
+            self._sent_all = max(self._sent_all, last.place)
+        return count + unsent, last
 
     async def waiting(self) -> int:
         """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
@@ -294,35 +301,37 @@ class SharedRoom:
     """The room's messages of the last minutes, read from storage once for sessions that catch up at the same time.
 
     Each is as one of their users sees it (Post.seen_by). They are forgotten a moment later, and when one of them is
-    edited, deleted or reacted to.
+    edited, deleted or reacted to. Then they are not read again before that moment is over.
+
+    Attributes:
+        changes: How often messages were forgotten. Who still holds some must not send them any more.
     """
 
     def __init__(self) -> None:
         self._posts: list[Post] = []
-        self._shown_by: list[datetime] = []  # of each, the latest moment at which it or one before it was shown
+        self._shown_by: list[datetime] = []  # when each was shown, or one before it, if that was later: for bisect
         self._since = datetime.max.replace(tzinfo=UTC)  # all that was shown since is there, up to the last of them
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
-        self._changes = 0
+        self.changes: int = 0
 
-    def on_change(self) -> None:
-        """Forget the messages: one was changed."""
-        self._changes += 1
-        self._read_at = float("-inf")
+    def forget(self) -> None:
+        """Forget the messages: one was changed, or they are old."""
+        self.changes += 1
+        self._posts, self._shown_by = [], []
 
     async def shown_after(self, user: HostedUser, start: Post | datetime) -> tuple[Post | datetime, Sequence[Post]]:
-        """Return messages of the room shown after a message or from a moment on, without a gap; none if it is too long
-        ago. Before them, the place behind which nothing else was left out.
+        """Return where to read the user's other conversations from, and the room's messages shown after `start`,
+        without a gap: none if `start` is older than what was read.
 
-        They are read for a moment only: who continues behind a message lacks little. Raises StorageError, PeerClosed.
+        Only a moment causes a read: who continues behind a message lacks little. Raises StorageError, PeerClosed.
         """
-        async with self._reading:
-            is_new = monotonic() - self._read_at < SHARED_FOR
-            if not is_new and isinstance(start, datetime) and start >= datetime.now(UTC) - REPEATED - SHARED_SLACK:
-                await self._read(user)
-                is_new = True
+        if isinstance(start, datetime) and start >= datetime.now(UTC) - REPEATED - SHARED_SLACK:
+            async with self._reading:
+                if monotonic() - self._read_at >= SHARED_FOR:
+                    await self._read(user)
         posts = self._posts
-        if not is_new or not posts:
+        if not posts:
             return start, ()
         if isinstance(start, datetime):
             first = bisect_left(self._shown_by, start) if start >= self._since else len(posts)
@@ -332,7 +341,8 @@ class SharedRoom:
         return (posts[first - 1] if first else start), posts[first:]
 
     async def _read(self, user: HostedUser) -> None:
-        since, changes = datetime.now(UTC) - REPEATED - SHARED_SLACK, self._changes
+        self.forget()
+        since, changes = datetime.now(UTC) - REPEATED - SHARED_SLACK, self.changes
         posts, size = list[Post](), 0
         last: Post | datetime = since
         while page := await user.released(last, kinds=("room",), limit=SHARED_PAGE):
@@ -340,9 +350,15 @@ class SharedRoom:
             last, size = page[-1], size + sum(len(post.text) for post in page)
             if len(posts) >= MAX_SHARED_ROOM or size >= MAX_SHARED_CHARACTERS:
                 break
-        self._posts, self._since = posts, since
-        self._shown_by = list(accumulate((post.received_at for post in posts), max))
-        self._read_at = monotonic() if changes == self._changes else float("-inf")
+        self._read_at = monotonic()
+        if changes == self.changes:
+            self._posts, self._since = posts, since
+            self._shown_by = list(accumulate((post.received_at for post in posts), max))
+            asyncio.get_running_loop().call_later(SHARED_FOR, self._expire, changes)
+
+    def _expire(self, changes: int) -> None:
+        if changes == self.changes:
+            self.forget()
 
 
 def _place_of(post: Post) -> int:

@@ -86,7 +86,7 @@ class Gateway:
         self.hub.on_delivered = self.limits.delivered
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
-        self.hub.observers.update(dict.fromkeys((Edited, Deleted, Reaction), lambda _: self.shared_room.on_change()))
+        self.hub.observers.update(dict.fromkeys((Edited, Deleted, Reaction), self._on_change))
         self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
         self.separations: Separations = Separations(peer, REPEATED)
         self.shared_frames: SharedFrames = SharedFrames()
@@ -130,6 +130,10 @@ class Gateway:
             self.hub.forget(account)
             self.write_locks.pop(account.key, None)
             self.limits.sites.pop(account.key, None)
+
+    def _on_change(self, envelope: Envelope) -> None:
+        if envelope.users is None:  # of the room
+            self.shared_room.forget()
 
     def _on_message(self, envelope: Envelope) -> None:
         """Log a direct or group message, by receiver: sent to the sessions here, or waiting for one."""

@@ -16,7 +16,7 @@ from p2pchat import HostedUser, Link
 from p2pchat.core.names import base32
 from p2pchat.web import catch_up
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
-from p2pchat.web.catch_up import Separations, name_of
+from p2pchat.web.catch_up import CatchUp, Separations, name_of
 from tests.web.chat_client import WITHIN, chatting, drop, opened
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
@@ -145,6 +145,54 @@ async def test_sessions_that_move_together_read_the_room_once_and_their_own_mess
         await going_on
         assert [(await client.message())["content"] for _ in range(31)] == await shown(cyd)
         assert not client.waiting("message")
+
+
+async def test_what_was_deleted_while_a_session_takes_the_shared_room_is_not_sent(
+    both: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "SENT_AT_ONCE", 2)
+    gateway, zoe, bob = both.west.gateway, *(both.west.gateway.accounts.find(name) for name in ("zoe", "bob"))
+    assert zoe is not None and bob is not None
+    for number in range(6):
+        await bob.user.broadcast(str(number))
+    (last,), sent = await bob.user.history("room", limit=1), list[str]()
+
+    async def drained(count: int) -> None:
+        if len(sent) == 2:
+            changes = gateway.shared_room.changes
+            await last.delete()
+            while gateway.shared_room.changes == changes:
+                await asyncio.sleep(0)  # poll: the hub hears of it in a moment
+
+    missed = CatchUp(
+        zoe.user, lambda post: sent.append(post.text), drained, gateway.shared_room, gateway.mark, True,
+        gateway.separations,
+    )  # fmt: skip
+    await missed.after(datetime.now(UTC) - catch_up.REPEATED)
+    assert sent == ["0", "1", "2", "3", "4", ""] and missed.is_live
+
+
+async def test_a_message_that_waited_is_not_sent_again_with_the_shared_room(both: Gateways) -> None:
+    gateway, zoe, bob = both.west.gateway, *(both.west.gateway.accounts.find(name) for name in ("zoe", "bob"))
+    assert zoe is not None and bob is not None
+    sent = list[str]()
+
+    async def drained(count: int) -> None:
+        pass
+
+    missed = CatchUp(
+        zoe.user, lambda post: sent.append(post.text), drained, gateway.shared_room, gateway.mark, True,
+        gateway.separations,
+    )  # fmt: skip
+    await bob.user.broadcast("first live")
+    (first,) = await zoe.user.history("room", limit=1)
+    assert not missed.accepts(first)
+    await bob.user.send("zoe", "waits")
+    await bob.user.broadcast("shared")
+    await zoe.user.message((await bob.user.history("room", limit=1))[0].id)
+    await gateway.shared_room.shown_after(zoe.user, datetime.now(UTC) - catch_up.REPEATED)
+    await missed.waiting()
+    assert sent == ["waits", "first live", "shared"]
 
 
 async def test_a_user_of_one_gateway_is_told_nothing_of_others(served: Served) -> None:
