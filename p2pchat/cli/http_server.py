@@ -24,7 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.web import WebSettings
-from p2pchat.web.rate_limit import site_of
+from p2pchat.web.rate_limit import network_of, site_of
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
@@ -36,6 +36,7 @@ TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, sectio
 # Of one address, WebSockets aside. A guess: an eighth of the 16,384 open files that operations.md gives a gateway, and
 # more than an office has open at once.
 MAX_CONNECTIONS_OF_ADDRESS = 2048
+MAX_CONNECTIONS_OF_NETWORK = 4096  # of a /24 of IPv4 or a /48 of IPv6: one customer may have many addresses; a guess
 MAX_HELD_BYTES = 64 * 1024  # of frames that are written together: as many as a socket takes at once; a guess
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
@@ -210,14 +211,15 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
 class RequestProtocol(WriteTimeout, H11Protocol):
     """uvicorn's HTTP, with a timeout for the head of a request, and so many connections of one address.
 
-    security.py has a timeout for the body. A WebSocket does not count here: the hub has limits of its own.
+    security.py has a timeout for the body. A WebSocket does not count here: a session counts in the hub, and who does
+    not sign in is cut off within seconds, and counts as a caller of its address (rate_limit.py).
     """
 
     head_timeout: float = 10.0  # seconds; make_server says how many
     peer_port = 0  # of the gateway's peer
     is_exempt: Callable[[str], bool] = bool  # addresses that may have any number of connections
-    connected: Counter[str]  # connections of this server by site, of addresses that are not exempt
-    _site = ""  # where this one is counted
+    connected: Counter[str]  # connections of this server by site and by network, of addresses that are not exempt
+    _sites: tuple[str, ...] = ()  # where this one is counted
     _has_warned = False  # of TLS, on this server
     _has_begun = False
     _late: asyncio.TimerHandle | None = None
@@ -226,9 +228,10 @@ class RequestProtocol(WriteTimeout, H11Protocol):
         super().connection_made(transport)
         host = self.client[0] if self.client else ""
         if host and not type(self).is_exempt(host):
-            self._site = site_of(host)
-            self.connected[self._site] += 1
-            if self.connected[self._site] > MAX_CONNECTIONS_OF_ADDRESS:
+            self._sites = site, network = site_of(host), network_of(host)
+            self.connected.update(self._sites)
+            is_over = self.connected[network] > MAX_CONNECTIONS_OF_NETWORK
+            if is_over or self.connected[site] > MAX_CONNECTIONS_OF_ADDRESS:
                 transport.abort()
                 return
         self._watch()
@@ -247,11 +250,11 @@ class RequestProtocol(WriteTimeout, H11Protocol):
         self._uncount()
 
     def _uncount(self) -> None:
-        site, self._site = self._site, ""
-        if site:
-            self.connected[site] -= 1
-            if not self.connected[site]:
-                del self.connected[site]
+        sites, self._sites = self._sites, ()
+        for each in sites:
+            self.connected[each] -= 1
+            if not self.connected[each]:
+                del self.connected[each]
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""

@@ -251,11 +251,12 @@ async def test_a_slow_request_head_is_refused(door: Served) -> None:
         await task
 
 
-async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("of", ["ADDRESS", "NETWORK"])
+async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
     """A stranger at one address took all files that a gateway may open, with connections on which it said nothing."""
     if not (here := [address for address in own_addresses() if ":" not in address]):
         pytest.skip("this machine has no address but loopback")
-    monkeypatch.setattr(http_server, "MAX_CONNECTIONS_OF_ADDRESS", 3)
+    monkeypatch.setattr(http_server, f"MAX_CONNECTIONS_OF_{of}", 3)
 
     async def answers(*proxies: str) -> list[int]:
         """Return the answers to two callers at an address that has three silent connections, and then to one less."""
