@@ -5,11 +5,11 @@ free place takes one of an unknown peer, or else one of the contact that holds m
 takes that of the fullest branch, or is refused (shares.py). So one party with many keys leaves room for others.
 
 Over an engine all unknown peers are one branch, and nothing tells a newcomer from one more key of the party that has
-all places. So relayed peers that find no place take turns. There is a turn every few seconds, in the order in which the
-peers were refused, and each comes again by itself to use its turn. A turn takes one of a few places: at first that of
-the newest peer, later that of the peer whose own turn was longest ago. The other places stay. With n keys that wait
-before it, a newcomer waits for n turns, is linked for a minute or more, and hears everything meanwhile. Turns are kept
-for a limited number of keys; further ones wait for as long as they come.
+all places. So relayed peers that find no place are given turns, one every few seconds. A turn says from when on, and
+until when, a peer may take one of a few places, when it comes again by itself: at first that of the newest peer, later
+that of the peer whose own turn was longest ago. The other places stay. With n keys that were refused before it, a
+newcomer waits for n turns, is linked for a minute or more, and hears everything meanwhile. Turns are kept for a limited
+number of keys: where more come all the time, a newcomer may be given none.
 """
 
 from __future__ import annotations
@@ -60,9 +60,13 @@ class LinkPlaces:
         gone = self.unknown.giving_way(line)
         if gone is None and known:
             gone = self.known.giving_way((peer,))
-        elif gone is None and _is_relayed(line) and now >= self._turns.get(peer, now + 1):
+        elif gone is None and _is_relayed(line) and self._has_turn(peer, now):
             gone = self._ends_for_turn(now)
         return None if gone is None else [gone]
+
+    def _has_turn(self, peer: PeerId, now: float) -> bool:
+        at = self._turns.get(peer)
+        return at is not None and at <= now < at + TURN_KEPT
 
     def _ends_for_turn(self, now: float) -> PeerId | None:
         """Return the relayed peer that gives way to one whose turn it is; None while those before have theirs."""
@@ -88,8 +92,10 @@ class LinkPlaces:
         line = address_line(link.host, link.peer)
         if link.known or not link.relayed:
             self._by_turn.pop(link.peer, None)
-        elif link.up_at >= self._turns.pop(link.peer, link.up_at + 1):
-            self._by_turn[link.peer] = link.up_at
+        else:
+            if self._has_turn(link.peer, link.up_at):
+                self._by_turn[link.peer] = link.up_at
+            self._turns.pop(link.peer, None)
         if link.known or self.unknown.line(link.peer) != line:
             self.unknown.remove(link.peer)
         if link.known and link.peer not in self.known:

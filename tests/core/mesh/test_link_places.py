@@ -469,6 +469,21 @@ def test_turns_of_relayed_peers_are_in_order_and_take_few_places() -> None:
     assert place.linked == {*first[:14], "late 1", "late 2", "late 3"}
 
 
+def test_a_turn_that_was_not_used_in_time_is_over() -> None:
+    """Who keeps a thousand turns would take all places that are free for those who come by theirs."""
+    crowd = Crowd()
+    assert sum(crowd.come(f"key {number}") for number in range(200)) == 192
+    assert not crowd.come("hoarder")
+    begins = crowd.places._turns["hoarder"]
+    found = [
+        crowd.places.giving_way("hoarder", RELAY_HOST, at, known=False) is not None
+        for at in (begins - 1.0, begins, begins + TURN_KEPT - 1.0, begins + TURN_KEPT)
+    ]
+    assert found == [False, True, True, False]
+    crowd.now = begins + TURN_KEPT
+    assert not crowd.come("hoarder") and crowd.places._turns["hoarder"] == crowd.now + TURN_EVERY
+
+
 def test_a_turn_is_forgotten_and_few_are_kept() -> None:
     place = Place(Settings(max_links=2, known_links=0))
     places = place.ada.links.places
