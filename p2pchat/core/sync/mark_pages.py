@@ -7,7 +7,7 @@ marks, and none of our steps is longer than a page takes.
 
 Both ends ask about a conversation whose sums differ. What is asked while the pages of that span go out anyway is
 answered by them, and they do not ask for marks that came meanwhile. So each mark goes over the link once, or little
-more.
+more. What is asked beyond their span widens it, so that this goes page by page, too.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ class MarkPages:
         listing = remote.listings.by_conversation.get(conversation.id)
         if listing is None:
             self._send(remote, conversation, span, ask=False)
-        elif span[0] == next_id(listing.span[1]) != LAST_ID:  # the next one of its pages
-            listing.ends = self._ends(conversation, (listing.next, span[1]))  # as few as can be, however many it asks
-            listing.span = listing.span[0], span[1]
+        elif listing.next <= span[0]:  # its pages are chosen when they go, once for all that was asked until then
+            listing.span = listing.span[0], max(span[1], listing.span[1])
         elif not listing.span[0] <= span[0] <= span[1] <= listing.span[1]:
-            self._send_page(remote, conversation, span, ask=False)
+            # Some of it was sent before, maybe in a former comparison of the remote. Nothing is beyond the new listing,
+            # so however often a remote asks, a listing begins anew only once.
+            self._send(remote, conversation, (FIRST_ID, LAST_ID), ask=listing.asks)
 
     def on_page(self, remote: RemoteState, conversation: ConversationId, span: Span) -> None:
         """Take that the marks of a remote within a span have come."""
@@ -98,10 +99,12 @@ class MarkPages:
             if not remote.accepts_marks:
                 self._try_later(remote, self._ctx.settings.gossip_within)
                 return
+            if not listing.ends:  # the span was widened
+                listing.ends = self._ends(conversation, (listing.next, listing.span[1]))
             page = listing.next, listing.ends.popleft()
             self._send_page(remote, conversation, page, ask=listing.asks and listing.heard < page[1])
             listing.next = next_id(page[1])
-            if not listing.ends:
+            if page[1] == listing.span[1]:
                 del listings.by_conversation[id]
             else:
                 self._ctx.emit(Counted("page_boundary"))

@@ -79,7 +79,7 @@ class MarkListing:
     span: tuple[UserId, UserId]  # of users, all pages together
     asks: bool  # for the marks of the remote
     next: UserId  # where the next page begins
-    ends: deque[UserId]  # of the pages not sent yet
+    ends: deque[UserId]  # of the next pages; when there are none, those of the rest of the span are chosen
     heard: UserId = ""  # user up to whom marks of the remote came meanwhile
 
 
