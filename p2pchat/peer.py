@@ -363,9 +363,10 @@ class TCPPeer(NamedUser):
 
     @property
     def counted(self) -> dict[str, int]:
-        """The counters of the core in this run, and those of links through an engine, for tests and diagnostics."""
-        relay = self._lifecycle.relay
-        return {**self._driver.counted, **({} if relay is None else relay.counted)}
+        """The counters of the core in this run, and those of connections, for tests and diagnostics."""
+        relay, refused = self._lifecycle.relay, self._driver.connections.strangers.refused
+        counted = {**self._driver.counted, **({} if relay is None else relay.counted)}
+        return counted | ({"strangers_refused": refused} if refused else {})
 
     async def round_trip(self) -> None:
         """Pass once through the core and the disk; returns when both have answered.

@@ -7,8 +7,9 @@ with many of the places gives way before it was silent for a while, as it may co
 those of its address are taken, it takes that of a silent one there: behind one address are many people.
 
 Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so what it is to those here
-decides: known peers, peers that were linked here before, and all others have places and rates of their own. A peer
-takes one place, the last one that it asked for. Whoever makes up ids shares the rate and the places of the last kind.
+decides: known peers, peers that were linked here before, and all others have places of their own. A peer has a rate
+and takes one place, the last one that it asked for. All peers of a kind share a rate, too, except known ones, which
+somebody here chose. So whoever makes up ids shares the rate and the places of the last kind.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from p2pchat.protocol import PeerId
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
-# A guess. Silent ones hold all places of a kind for a second, so 64 is the rate at which those of floods give way.
+# Guesses. A silent stranger keeps its place for a second, so 64 places let 64 newcomers a second in beside a flood.
 RELAYED_PLACES = {Standing.UNKNOWN: 64, Standing.MET: 16, Standing.KNOWN: 32}
 RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
-UNKNOWN_RELAYED_A_SECOND = 100  # of all unknown peers; a handshake takes 2 ms
+RELAYED_OF_KIND_A_SECOND = 100  # of all unknown peers, and of all met ones; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 
 
@@ -62,7 +63,7 @@ class StrangerLimiter:
         self._near: Shares[Stranger] = Shares(settings.max_strangers)
         self._far: Shares[Stranger] = Shares(max(0, settings.max_strangers - settings.known_strangers))
         self._relayed: dict[Standing, Shares[Stranger]] = {one: Shares(most) for one, most in RELAYED_PLACES.items()}
-        self._buckets: dict[str, TokenBucket] = {}  # by address, or relayed peer
+        self._buckets: dict[str, TokenBucket] = {}  # by address, relayed peer, or kind of those
         self.knows: Callable[[str], bool] = lambda host: False
         self.refused: int = 0
 
@@ -70,11 +71,6 @@ class StrangerLimiter:
     def count(self) -> int:
         """Number of strangers now."""
         return len(self._near) + len(self._far)
-
-    @property
-    def relayed_count(self) -> int:
-        """Number of relayed strangers now."""
-        return sum(map(len, self._relayed.values()))
 
     def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
         """Count one more stranger, perhaps in place of another one. None: the connection must be closed.
@@ -110,7 +106,8 @@ class StrangerLimiter:
         """
         shares, line = self._relayed[standing], (RELAY_HOST, peer)
         has_token = self._take_token(peer, now, RELAYED_A_SECOND) and (
-            standing is not Standing.UNKNOWN or self._take_token(RELAY_HOST, now, UNKNOWN_RELAYED_A_SECOND)
+            standing is Standing.KNOWN
+            or self._take_token(f"{RELAY_HOST} {standing.name}", now, RELAYED_OF_KIND_A_SECOND)
         )
         own = [one for one in shares if one.line == line] if shares.taken[line] else []
         if not has_token or not (

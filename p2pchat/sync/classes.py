@@ -1704,7 +1704,7 @@ class TCPPeer(NamedUser, Closeable):
 
     @property
     def counted(self) -> dict[str, int]:
-        """The counters of the core in this run, and those of links through an engine, for tests and diagnostics."""
+        """The counters of the core in this run, and those of connections, for tests and diagnostics."""
         return self._get("counted")
 
     def round_trip(self) -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat import server as server_module
 from p2pchat.client import Client, dial
 from p2pchat.config import Settings
@@ -39,10 +41,10 @@ from p2pchat.runtime.connections import (
 )
 from p2pchat.runtime.strangers import (
     RELAYED_A_SECOND,
+    RELAYED_OF_KIND_A_SECOND,
     RELAYED_PLACES,
     SILENT_AFTER,
     SWEEP_ABOVE,
-    UNKNOWN_RELAYED_A_SECOND,
     Stranger,
     StrangerLimiter,
 )
@@ -648,6 +650,16 @@ def test_on_another_system_memory_stays_with_the_c_library(monkeypatch: pytest.M
     _return_memory()
 
 
+async def test_refused_strangers_are_counted() -> None:
+    async with TCPPeer(0, name="ada", db="memory://", settings=Settings(max_strangers_loopback=1)) as ada:
+        host, _, port = ada.endpoint.rpartition(":")
+        assert "strangers_refused" not in ada.counted
+        streams = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        await until(lambda: ada.counted.get("strangers_refused") == 1, "the refusal of the second one")
+        for _, writer in streams:
+            writer.transport.abort()
+
+
 # Relayed strangers
 
 
@@ -657,6 +669,11 @@ def relayed(strangers: StrangerLimiter, standing: Standing, count: int, now: flo
     return sum(one is not None for one in admitted)
 
 
+def taken(strangers: StrangerLimiter) -> int:
+    """Return the number of relayed strangers."""
+    return sum(map(len, strangers._relayed.values()))
+
+
 def test_relayed_strangers_have_the_places_of_what_they_are_to_those_here() -> None:
     strangers = StrangerLimiter(SETTINGS)
     unknown, met, known = (RELAYED_PLACES[standing] for standing in Standing)
@@ -664,17 +681,26 @@ def test_relayed_strangers_have_the_places_of_what_they_are_to_those_here() -> N
     assert relayed(strangers, Standing.MET, 90, now=0.0) == met
     assert relayed(strangers, Standing.KNOWN, 90, now=0.0) == known
     assert admitted(strangers, ABROAD, 1, now=0.0) == 1
-    assert strangers.relayed_count == unknown + met + known
+    assert taken(strangers) == unknown + met + known
     assert [relayed(strangers, standing, 1, now=SILENT_AFTER) for standing in Standing] == [1, 1, 1]
-    assert strangers.relayed_count == unknown + met + known
+    assert taken(strangers) == unknown + met + known
 
 
-def test_relayed_peers_that_nobody_knows_share_one_rate() -> None:
-    strangers = StrangerLimiter(SETTINGS)
+@pytest.mark.parametrize("standing", [Standing.UNKNOWN, Standing.MET])
+def test_relayed_peers_that_nobody_chose_share_the_rate_of_their_kind(standing: Standing) -> None:
+    """Those that leave at once need no place. Before: met peers had no rate together, so 500 came 2,000 times."""
+    strangers, admitted = StrangerLimiter(SETTINGS), Counter[Standing]()
     for tenth in range(20):
-        relayed(strangers, Standing.UNKNOWN, 100, now=SILENT_AFTER * tenth / 10)
-    assert relayed(strangers, Standing.UNKNOWN, 200, now=2.0 * SILENT_AFTER) <= UNKNOWN_RELAYED_A_SECOND
-    assert relayed(strangers, Standing.MET, 1, now=2.0 * SILENT_AFTER) == 1
+        for peer in range(500):
+            for kind in (standing, Standing.KNOWN):
+                one = strangers.admit_relayed(f"{kind} {peer}", kind, tenth / 10, lambda: None)
+                if one is not None:
+                    admitted[kind] += 1
+                    strangers.release(one)
+    assert 2 * RELAYED_OF_KIND_A_SECOND < admitted[standing] <= 3 * RELAYED_OF_KIND_A_SECOND
+    assert admitted[Standing.KNOWN] >= 500 * RELAYED_A_SECOND
+    kinds = {Standing.UNKNOWN, Standing.MET, Standing.KNOWN}
+    assert [relayed(strangers, kind, 1, now=1.9) for kind in sorted(kinds - {standing})] == [1, 1]
 
 
 def test_a_relayed_peer_has_its_newest_place_and_a_rate() -> None:
@@ -685,8 +711,8 @@ def test_a_relayed_peer_has_its_newest_place_and_a_rate() -> None:
     ]
     assert [place is not None for place in places] == [True] * RELAYED_A_SECOND + [False] * (20 - RELAYED_A_SECOND)
     assert closed == [*range(RELAYED_A_SECOND - 1)]
-    assert strangers.relayed_count == 1
+    assert taken(strangers) == 1
     last = places[RELAYED_A_SECOND - 1]
     assert last is not None
     strangers.release(last)
-    assert strangers.relayed_count == 0
+    assert taken(strangers) == 0
