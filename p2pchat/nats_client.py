@@ -11,6 +11,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ CLOSED_WITHIN = 1.0  # seconds; a guess
 CANCELLED_EVERY = 0.2  # seconds; see cancel()
 CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back. A guess
 MAX_OUTSTANDING_PINGS = 2  # unanswered; then the server is gone
+# In the patterns of nats-py's parser: its spaces, and those of the server, to which \v and \f are part of a name
+_SPACES = {rb"[^\s]": rb"[^ \t\r\n]", rb"[^\S\r\n]": b"[ \t]", rb"\s": b"[ \t]"}
 _SCHEMES = ("nats", "tls", "ws", "wss")
 
 _log = logging.getLogger("p2pchat.engine")
@@ -96,16 +99,20 @@ class Connection:
 
     Args:
         explain: Returns for people why there is no connection.
+        on_dropped: Called for each message that nats-py dropped because too many wait here.
     Attributes:
         client: The client of nats-py.
         lost: Done when the connection is lost, with the reason.
     """
 
-    def __init__(self, server: str, explain: Callable[[Exception], str]) -> None:
+    def __init__(
+        self, server: str, explain: Callable[[Exception], str], on_dropped: Callable[[], None] = lambda: None
+    ) -> None:
         self.client: Client = _careful_client(server)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._server = server
         self._explain = explain
+        self._on_dropped = on_dropped
         self._error: Exception | None = None  # the last one that nats-py reported
 
     async def open(self, sign_in: dict[str, Any], ping_every: int) -> None:
@@ -129,8 +136,12 @@ class Connection:
 
     @property
     def is_lost(self) -> bool:
-        """True when the connection is lost. nats-py does not always say so: look every CHECKED_EVERY seconds."""
-        return self.lost.done() or not self.client.is_connected
+        """True when the connection is lost. nats-py does not always say so: look every CHECKED_EVERY seconds.
+
+        It reads no more, and calls itself connected, after a line of the server that it does not understand.
+        """
+        reading = self.client._reading_task
+        return self.lost.done() or not self.client.is_connected or reading is None or reading.done()
 
     @property
     def reason(self) -> str:
@@ -140,8 +151,10 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         from nats.errors import SlowConsumerError
 
-        if not isinstance(error, SlowConsumerError):  # messages were dropped here; the connection goes on
-            self._error = error
+        if isinstance(error, SlowConsumerError):  # once for each message of a flood; the connection goes on
+            self._on_dropped()
+            return
+        self._error = error
         _log.info("engine %s: %s", shown(self._server), error)
 
     async def _on_closed(self) -> None:
@@ -150,20 +163,38 @@ class Connection:
 
 
 def _careful_client(server: str) -> Client:
-    """Return a client of nats-py that signs in at this server over TLS only, if its URL says so.
+    """Return a client of nats-py that signs in at this server over TLS only, if its URL says so, and takes any message.
 
     nats-py uses TLS whenever the server wants it, and without a word none when the server, or whoever is in between,
     offers none: then passwords and who is linked with whom would be there to read.
+
+    Anybody may publish a message that nats-py cannot read: it would read nothing more after it, or disconnect.
     """
     from nats.aio.client import Client as AnyClient
+    from nats.protocol import parser
+
+    for name, pattern in list(vars(parser).items()):  # of the module, for there is nothing smaller to change
+        if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, bytes):
+            setattr(parser, name, _with_spaces_of_server(pattern))
 
     class CarefulClient(AnyClient):
+        async def _process_msg(self, *message: Any) -> None:
+            with suppress(ValueError, IndexError):  # names or status that are no UTF-8, headers without a first line
+                await super()._process_msg(*message)
+
         async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
             if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
                 raise P2PChatError("it offers no TLS, which its URL demands: tls://")
             await super()._process_info(info, initial_connection)
 
     return CarefulClient()
+
+
+def _with_spaces_of_server(pattern: re.Pattern[bytes]) -> re.Pattern[bytes]:
+    text = pattern.pattern
+    for spaces, of_server in _SPACES.items():
+        text = text.replace(spaces, of_server)
+    return re.compile(text, pattern.flags)
 
 
 async def close(client: Client) -> None:

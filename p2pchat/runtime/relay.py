@@ -48,7 +48,9 @@ from p2pchat.server import Server
 
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)
 TAKEN_EVERY_BYTES = WINDOW_BYTES // 4  # passed on; then the far end is told
-MAX_UNREAD_DIALS = 128  # pieces; 10 ms of work, so a flood stops nothing else, and none is too old when it is handled
+# Pieces. MACs of so many take 10 ms, and proofs of unknown peers, an X25519 each, 20 ms: so a flood stops nothing else
+# for long, and none is too old when it is handled.
+MAX_UNREAD_DIALS = 128
 MAX_UNREAD_PIECES = 1 << 19  # what nats-py has; the bytes of them are bounded, too
 PIECE_BYTES = 128 << 10  # of one piece; NATS takes 1 MiB unless its operator lowered that. A guess
 JOINED_BYTES = 4096  # received pieces are joined up to this while nobody reads: one of two bytes takes 60 of memory
@@ -346,7 +348,8 @@ class RelayTransport:
     Attributes:
         engine: The connection to the engine; its owner starts it.
         piece_bytes: The size of a full piece.
-        counted: How often pipes broke, by fault, what came for no pipe, and dials that found no place.
+        counted: How often pipes broke, by fault, what came for no pipe, dials that found no place, and what nats-py
+            dropped because too much waited.
         standing: Returns what a peer is to those here; replaced once there is a node.
     """
 
@@ -389,6 +392,7 @@ class RelayTransport:
             ping_after=ping_after,
             on_message=self._on_message,
             on_state=self._on_engine,
+            on_dropped=lambda: self.counted.update(["relay_dropped"]),
         )
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:

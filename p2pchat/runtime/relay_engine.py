@@ -112,6 +112,7 @@ class Engine:
         on_message: Called with the subject, the subject to answer to ("" for none), the bytes, and whether the engine
             says that nobody is there for what was published with this subject to answer to.
         on_state: Called with the URL of the server and the reason: "" when the connection is up, else why it is not.
+        on_dropped: Called for each message that was dropped because too many wait.
 
     Attributes:
         server: The URL of the server that is connected, without a password; "" while there is none.
@@ -128,12 +129,13 @@ class Engine:
         ping_after: float,
         on_message: Callable[[str, str, bytes, bool], None],
         on_state: Callable[[str, str], None],
+        on_dropped: Callable[[], None],
     ) -> None:
         self._options = options
         self._secret = secret
         self._subjects = subjects
         self._ping_after = ping_after
-        self._on_message, self._on_state = on_message, on_state
+        self._on_message, self._on_state, self._on_dropped = on_message, on_state, on_dropped
         self.server: str = ""
         self.version: str = ""
         self.max_payload_bytes: int = 0
@@ -176,7 +178,7 @@ class Engine:
 
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
-        connection = Connection(server, self._explain)
+        connection = Connection(server, self._explain, self._on_dropped)
         client = connection.client
         try:
             try:

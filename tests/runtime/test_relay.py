@@ -323,6 +323,58 @@ async def test_what_other_clients_publish_opens_nothing_and_breaks_nothing(engin
         await client.close()
 
 
+NO_MESSAGES = {
+    "reply-no-utf8": b"PUB %s p2pchat.\xff 2\r\nO2\r\n",
+    "status-no-utf8": b"HPUB %s 12 12\r\nNATS/1.0 \xff\xff\xff\r\n",
+    "description-no-utf8": b"HPUB %s 18 18\r\nNATS/1.0 503 \xff\r\n\r\n\r\n",
+    "short-headers": b"HPUB %s 4 6\r\nNATSO2\r\n",
+    "headers-without-a-line": b"HPUB %s 8 8\r\nNATS/1.0\r\n",
+    "vertical-tab": b"PUB %s p2pchat.\vx 2\r\nO2\r\n",
+    "form-feed": b"PUB %s p2pchat.\f5 2\r\nO2\r\n",
+    "long-line": b"PUB %s " + b"r" * 3900 + b"\vx 2\r\nO2\r\nPUB p2pchat.x 9000\r\n" + bytes(9000) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", NO_MESSAGES.values(), ids=NO_MESSAGES)
+async def test_a_message_that_nats_py_cannot_read_ends_alone(engine: NatsServer, raw: bytes) -> None:
+    """Before: after one of these a peer heard nothing more from its engine, or was disconnected."""
+    async with connected(engine.url) as (one, two, here, there), within(WAIT, "what is published after it"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+        writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
+        for subject in (f"p2pchat.at.{base32(two.identity.peer_id).lower()}", there[1].transport.own):
+            writer.write(raw % subject.encode())
+        writer.write(b"PING\r\n")
+        assert await reader.readline() and await reader.readline() == b"PONG\r\n"  # INFO, and no error
+        here[1].write(b"alive")
+        assert await there[0].readexactly(5) == b"alive"
+        again = await one.transport.dial(two.host, 1, timeout=WAIT)
+        assert two.states == [(engine.url, "")]
+        for _, ended in (again, await two.accepted.get()):
+            ended.transport.abort()
+        writer.close()
+
+
+async def test_an_engine_that_nats_py_no_longer_reads_is_lost() -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        pings = 0
+        writer.write(b'INFO {"max_payload":1048576,"headers":true}\r\n')
+        while line := await reader.readline():
+            if line == b"PING\r\n":
+                pings += 1
+                writer.write(b"PONG\r\n" if pings == 1 else b"PONG\r\nINFO {\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with End(url) as end:
+            await until(lambda: connections >= 2, "the next connection")
+            assert end.states[:2] == [(url, ""), (url, "the connection was lost")]
+
+
 class Dials:
     """A client of the engine that hears everything there, and dials a peer under any id.
 
@@ -532,10 +584,11 @@ async def test_a_dial_that_finds_no_place_asks_again(engine: NatsServer, tmp_pat
 
 
 async def test_dials_that_come_faster_than_they_are_handled_do_not_wait_in_line(
-    engine: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Before: behind a flood a contact's proof was handled when its challenge was too old."""
     monkeypatch.setattr("p2pchat.runtime.relay.MAX_UNREAD_DIALS", 10)
+    caplog.set_level("INFO", "p2pchat.engine")
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
         async with dials(engine, ada) as made:
             for _ in range(1000):
@@ -546,6 +599,7 @@ async def test_dials_that_come_faster_than_they_are_handled_do_not_wait_in_line(
                 await asyncio.sleep(0.1)  # poll: as a dialler does
             assert made.answers[reply][0][:1] == b"C"
             assert 10 <= _relay_of(ada).counted["relay_unproven"] < 1000
+            assert ada.counted["relay_dropped"] > 0 and "slow consumer" not in caplog.text
             assert ada.engine == engine.url
 
 
