@@ -150,9 +150,9 @@ class Pruner:
         """Seal the logs of which entries were deleted while nobody hosted this user here."""
         for conversation in self._sync.conversations.may_have_entries_of(user) if self._sync.has_deleted else ():
             writer = conversation.writers.get(user)
-            pruned = (
-                {log.id.run: log.last_c for log in writer.logs.values() if log.pruned} if writer is not None else {}
-            )
+            logs = writer.logs.values() if writer is not None else ()
+            # Also where the deletion is on its way to the disk.
+            pruned = {log.id.run: log.last_c for log in logs if log.pruned or log.id in self._sync.deletion}
             if pruned:
                 self._seal(conversation, user, pruned)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from p2pchat.core.changes import Change, Prune
+from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, UserId
@@ -35,11 +36,19 @@ class DeletionInvariants:
         self._invariants = invariants
         self._sim = invariants.sim
         self.any: bool = False
+        self._unprotected: set[tuple[str, Prune]] = set()  # by peer: of users who were not hosted when it was ordered
+
+    def ordered(self, peer: SimPeer, order: Commit) -> None:
+        """Note deletions of users who are not hosted now. They may be before these are stored."""
+        pruned = (prune for prune in order.change.pruned if prune.log.user not in peer.speaks_for)
+        self._unprotected |= {(peer.name, prune) for prune in pruned}
 
     def stored(self, peer: SimPeer, prune: Prune) -> None:
         """Check a deletion that becomes durable: what hosted users wrote is held by another peer."""
         self.any = True
         if peer.byzantine or prune.log.user not in peer.speaks_for or self._invariants.may_fork(prune.log):
+            return
+        if (peer.name, prune) in self._unprotected:
             return
         others = [other for other in self._sim.all_peers if other is not peer]
         is_claimed = any(other.byzantine for other in others)  # it may have lied

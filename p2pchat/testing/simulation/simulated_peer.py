@@ -645,6 +645,7 @@ class SimPeer:
 
     def _commit(self, order: out.Commit) -> None:
         self.sim.invariants.protocol.ordered(self, order)
+        self.sim.invariants.deletions.ordered(self, order)
         self._in_flight.add(order)
         self.disk.commit(order)
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.effects import WriteRefused
-from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, UserRenamed, WriteRequest
+from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, UserRenamed, UserUnhosted, WriteRequest
 from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.conversation_members import dm_id
@@ -322,6 +322,32 @@ def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that() -> None
     ada.say("three")
     (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw]
     assert last.after == (elsewhere.ref(1),)
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_user_who_is_hosted_while_a_deletion_is_under_way_builds_on_nothing_of_it(is_durable: bool) -> None:
+    """Seed 1405010 with --files: nobody else had what was deleted."""
+    ada, cyd = World().peer("ada"), IDENTITIES["cyd"]
+    hosted = UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign))
+    ada.put(hosted)
+    ada.put(WriteRequest(1, cyd.peer_id, ROOM, "text", ["one"]))
+    ada.take()
+    ada.put(UserUnhosted(cyd.peer_id))
+    ada.take()
+    ada.holding = True
+    ada.put(PruneRequest(1, ROOM, user=cyd.peer_id))
+    ada.take()
+    ada.commit()  # what comes before the deletion
+    assert [order.change.pruned[0].log.user for order in ada.held] == [cyd.peer_id]
+    if is_durable:
+        ada.commit()
+    ada.put(hosted)
+    ada.holding = False
+    ada.commit()
+    ada.put(WriteRequest(2, cyd.peer_id, ROOM, "text", ["two"]))
+    ada.take()
+    first = next(decode_entry(one.raw) for one in ada.storage.places(0, 10) if one.log.user == cyd.peer_id)
+    assert (first.k, first.before) == ("profile", ())
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 2])
