@@ -242,6 +242,7 @@ class Invariants:
         yield from self._unlinked(honest)
         yield from self._relayed(honest)
         yield from self._unequal(honest)
+        yield from self._comparing(honest)
         newest: Counter[LogId] = Counter()
         for peer in honest:
             if peer.disk.busy:
@@ -300,6 +301,15 @@ class Invariants:
                     if self._lacks_evidence(one, other):
                         continue
                     yield Fault("digest", f"holds other entries than {other.name}", one.name)
+
+    def _comparing(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """Check that nobody sends further pages of marks: each waits for the answer to the one before."""
+        for one in honest:
+            remotes = one.node.sync.context.remotes.values() if one.node is not None else ()
+            for remote in remotes:
+                other = one.other_end(remote.link.id)
+                if other in honest and other.up and remote.listings.by_conversation:
+                    yield Fault("pages", f"still sends pages of marks to {other.name}", one.name)
 
     def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
         """Return the byzantine users for whom a peer has reached its limit of evidence of forks."""
