@@ -33,7 +33,7 @@ REFUSED = {  # times the least free disk space, and what is refused below it
 
 
 class StorageState:
-    """Whether storage accepts commits, and how much disk space is left. People are warned of each change.
+    """State of storage: if it accepts commits, and how much disk space is left. People are warned of each change.
 
     Attributes:
         works: The last commit did not fail, or storage was loaded again since.

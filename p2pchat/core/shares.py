@@ -54,7 +54,7 @@ def address_line(host: str, peer: PeerId) -> Line:
 
 
 class Standing(IntEnum):
-    """What a peer is to those here, for places and rates where its address says nothing."""
+    """Standing of a peer with those here, for places and rates where its address says nothing."""
 
     UNKNOWN = 0
     MET = 1  # not known, and was linked here before

@@ -326,7 +326,7 @@ class ContentRequests:
     def _put_off(self, source: Source) -> bool:
         """Request the files of a message later. Return False if there are too many logs of such messages."""
         log, seq = source
-        first, last = self._later.get(log, source[1:] * 2)
+        first, last = self._later.get(log, (seq, seq))
         if log not in self._later and len(self._later) >= MAX_LATER:
             return False
         self._set_later(log, min(first, seq), max(last, seq))
@@ -338,7 +338,7 @@ class ContentRequests:
             self._later[log] = first, last
             line = f"{first} {last}"
         else:
-            del self._later[log]
+            self._later.pop(log, None)
         self._ctx.change.meta[LATER + " ".join(log)] = line
 
     def _read_later(self) -> None:
@@ -358,8 +358,7 @@ class ContentRequests:
     def _on_read_later(self, log: LogId, first: int, end: int) -> None:
         """Go on behind messages that were read; the next ones once these requests are durable."""
         self._reads_later = False
-        now_first, last = self._later.pop(log)
-        self._later[log] = now_first, last
+        now_first, last = self._later.pop(log)  # it comes behind the other logs
         self._set_later(log, end if now_first == first else now_first, last)
 
     # ---- turns
