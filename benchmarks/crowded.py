@@ -84,7 +84,7 @@ async def make(
 
 def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
     """Fill a profile: room messages of these users, direct messages to its user, groups, addresses."""
-    from p2pchat.core.changes import Address, Change, KnownUser
+    from p2pchat.core.durable_changes import Address, Change, KnownUser
     from p2pchat.core.log import Entry
     from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
     from p2pchat.protocol import Naming
@@ -113,7 +113,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
 
 def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
     """Return a change that stores one entry in its own log."""
-    from p2pchat.core.changes import Change, KnownConversation, NewLog
+    from p2pchat.core.durable_changes import Change, KnownConversation, NewLog
     from p2pchat.core.log import Batch, LogId, encode_entry, extend_chain, first_chain, head_message
 
     log = LogId(conversation, writer.id, RUN)
@@ -126,7 +126,7 @@ def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any
 
 def _shown(change: Any, place: int) -> Any:
     """Return the change with a place for its entry in the history of a profile."""
-    from p2pchat.core.changes import Stretch
+    from p2pchat.core.durable_changes import Stretch
 
     batch = change.batches[0]
     change.stretches[:] = [Stretch(place, batch.log, 1, 1, batch.entries[0].at, False, False)]

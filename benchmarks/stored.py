@@ -76,7 +76,7 @@ class LogWriter:
 
     def write(self, count: int, at: int, place: int, signed: bool) -> Any:
         """Return the change that stores `count` more entries, the first of them with that time and place."""
-        from p2pchat.core.changes import Change, KnownConversation, KnownUser, NewLog, Stretch
+        from p2pchat.core.durable_changes import Change, KnownConversation, KnownUser, NewLog, Stretch
         from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, head_message
         from p2pchat.protocol import Naming
 

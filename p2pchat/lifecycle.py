@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import META_ABOUT, META_NAME, Change, StoredUser
+from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, StoredUser
 from p2pchat.core.effects import LinkChanged, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged, UserRenamed
 from p2pchat.core.log import message_id

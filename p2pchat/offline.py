@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import META_NAME
+from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry, ref_key
@@ -37,7 +37,7 @@ from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.sql import SqlStorage
 
 if TYPE_CHECKING:
-    from p2pchat.core.changes import Address, FormerName
+    from p2pchat.core.durable_changes import Address, FormerName
 
 T = TypeVar("T")
 

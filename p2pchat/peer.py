@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from p2pchat import __version__
 from p2pchat.config import Settings
-from p2pchat.core.changes import META_ABOUT, META_NAME, META_TRIED, Change
+from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.core.inputs import Connect, Forget, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name

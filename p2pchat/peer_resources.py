@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import META_NETWORK
+from p2pchat.core.durable_changes import META_NETWORK
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.keys import Identity

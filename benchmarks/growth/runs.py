@@ -25,7 +25,7 @@ STEPS = (1, 10, 100, 1_000, 10_000)
 async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
     """Run as a worker: create both profiles with all their data; report the id of the last entry."""
     from p2pchat import TCPPeer
-    from p2pchat.core.changes import DeliveredMark
+    from p2pchat.core.durable_changes import DeliveredMark
     from p2pchat.core.log import message_id
     from p2pchat.identity.profile import Profile
     from p2pchat.storage.dialects.sqlite import sqlite_url
@@ -70,7 +70,7 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
 
 def _kept(batch: Any, place: int) -> Any:
     """Return the change that stores a run, shown from that place on."""
-    from p2pchat.core.changes import Change, NewLog, Stretch
+    from p2pchat.core.durable_changes import Change, NewLog, Stretch
 
     (mark,) = batch.entries[0].before
     change = Change(batches=[batch], logs=[NewLog(batch.log, (mark,), True)])

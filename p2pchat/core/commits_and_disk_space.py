@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR
-from p2pchat.core.changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Reload, WarningIssued, WriteRefused
 from p2pchat.core.inputs import ConsumerAcked
 from p2pchat.core.mesh.links import Links

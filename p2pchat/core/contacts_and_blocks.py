@@ -21,7 +21,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from p2pchat.core.changes import META_BLOCKED
+from p2pchat.core.durable_changes import META_BLOCKED
 from p2pchat.core.node_context import Context, KeySet
 from p2pchat.protocol import PeerId, UserId
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat.core.changes import Relation
+from p2pchat.core.durable_changes import Relation
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 

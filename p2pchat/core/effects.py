@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from p2pchat.core.changes import Change, Record, Stretch
+from p2pchat.core.durable_changes import Change, Record, Stretch
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.stored_facts import LogKey, PruneKey, ShownKey, Start
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId

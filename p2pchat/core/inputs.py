@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from p2pchat.core.changes import DeliveredMark, DiskLevel, ReadMark, Record
+from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Record
 from p2pchat.core.log import Batch, FileRef, LogId, Ref
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.stored_facts import LogFacts, LogKey, Position, PruneKey, PrunePlan, ShownKey, Stored

@@ -22,7 +22,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
-from p2pchat.core.changes import FormerName, KnownUser
+from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.node_context import Context, HostedIdentity, KeySet

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import META_NETWORK, Change, DiskLevel
 from p2pchat.core.commits_and_disk_space import CommitWatchdog, ConsumerPositions, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.durable_changes import META_NETWORK, Change, DiskLevel
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Change
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Effect, WakeAt
 from p2pchat.protocol import Cert, PeerId, UserId
 

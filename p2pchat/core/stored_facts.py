@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from p2pchat.core.changes import (
+from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
     Cite,

@@ -11,8 +11,8 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from p2pchat.core.changes import META_IGNORED, Change
 from p2pchat.core.contacts_and_blocks import MAX_BLOCKED, blocked_key
+from p2pchat.core.durable_changes import META_IGNORED, Change
 from p2pchat.core.groups.group_requests import CHOICES
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (

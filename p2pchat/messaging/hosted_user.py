@@ -22,7 +22,7 @@ from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from p2pchat.core.changes import Change, StoredUser, Token
+from p2pchat.core.durable_changes import Change, StoredUser, Token
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton

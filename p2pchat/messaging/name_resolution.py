@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from p2pchat.core.changes import META_BLOCKED, META_IGNORED
+from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
 from p2pchat.core.stored_facts import Stored

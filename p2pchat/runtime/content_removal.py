@@ -27,7 +27,7 @@ from p2pchat.core.inputs import ContentKept, ContentRemoved, Input
 from p2pchat.errors import PeerClosed, StorageError
 
 if TYPE_CHECKING:
-    from p2pchat.core.changes import Change
+    from p2pchat.core.durable_changes import Change
     from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.storage_worker import StorageWorker
     from p2pchat.storage.content_store import ContentStore

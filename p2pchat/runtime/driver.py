@@ -24,7 +24,7 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
-from p2pchat.core.changes import Change
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from p2pchat.core.changes import Relation, Stretch
+from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry
 from p2pchat.protocol import ConversationId
 

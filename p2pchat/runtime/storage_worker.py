@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
-from p2pchat.core.changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node

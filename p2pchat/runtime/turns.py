@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Change
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
 from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Holds, MarksFrame, Peers, TypingFrame, Unknown, Want

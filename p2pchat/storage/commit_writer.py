@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import (
+from p2pchat.core.durable_changes import (
     EVERYTHING,
     FORGOTTEN,
     Change,

@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import EVERYTHING, Cite, Prune, Stay
+from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune, Stay
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, size_bytes, verify
 from p2pchat.core.stored_facts import (
     ForkStart,

@@ -15,7 +15,7 @@ from itertools import islice
 from operator import itemgetter
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import (
+from p2pchat.core.durable_changes import (
     EVERYTHING,
     FORGOTTEN,
     Address,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from p2pchat.core.changes import Relation
+from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import Candidate, Edits, edits_of
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId

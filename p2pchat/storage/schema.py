@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.changes import Relation
+from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import relation_of
 from p2pchat.core.log import Batch, Entry, LogId, attachments_of, decode_entry
 from p2pchat.errors import LogError, StorageError

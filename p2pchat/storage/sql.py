@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from p2pchat.config import MIB, Settings
-from p2pchat.core.changes import Change
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.log import Batch
 from p2pchat.core.stored_facts import Position, Start
 from p2pchat.errors import StorageError

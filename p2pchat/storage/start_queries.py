@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from p2pchat.core.changes import (
+from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
     DeliveredMark,

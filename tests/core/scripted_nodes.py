@@ -17,7 +17,7 @@ from hashlib import sha256, shake_256
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.changes import Change
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.inputs import (
     Committed,
     Connect,

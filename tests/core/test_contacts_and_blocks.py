@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.changes import DiskLevel
 from p2pchat.core.contacts_and_blocks import CONTACT
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
     CommitFailed,
     ConversationOpened,

@@ -8,9 +8,9 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
-from p2pchat.core.changes import Address, Change, DiskLevel
 from p2pchat.core.commits_and_disk_space import FEW_PEERS, LazyCommit
 from p2pchat.core.contacts_and_blocks import CONTACT
+from p2pchat.core.durable_changes import Address, Change, DiskLevel
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
     CommitFailed,

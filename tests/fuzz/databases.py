@@ -18,7 +18,7 @@ from time import thread_time
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Address, Change, DeliveredMark, Fork, KnownConversation, KnownUser
+from p2pchat.core.durable_changes import Address, Change, DeliveredMark, Fork, KnownConversation, KnownUser
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import LogId, decode_entry, extend_chain
 from p2pchat.core.node import Node

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import DiskLevel
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
     ConsumerAcked,
     DiskLow,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
-from p2pchat.core.changes import Change, KnownConversation, KnownUser
+from p2pchat.core.durable_changes import Change, KnownConversation, KnownUser
 from p2pchat.identity.profile import Profile
 from p2pchat.messaging import search
 from p2pchat.protocol import Naming

@@ -20,7 +20,7 @@ import pytest
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
 from p2pchat.config import MIB, Settings
-from p2pchat.core.changes import Change, DiskLevel, Stretch
+from p2pchat.core.durable_changes import Change, DiskLevel, Stretch
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.changes import EVERYTHING, Change, Cite, DeliveredMark, KnownConversation, Relation, Stretch
+from p2pchat.core.durable_changes import EVERYTHING, Change, Cite, DeliveredMark, KnownConversation, Relation, Stretch
 from p2pchat.core.log import Ref
 from p2pchat.core.stored_facts import LogKey, PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
 from p2pchat.protocol import Mark, Naming

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.changes import (
+from p2pchat.core.durable_changes import (
     Address,
     Change,
     DeliveredMark,

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from p2pchat.backup import copy_rows
-from p2pchat.core.changes import Address, Change, FormerName, KnownConversation, KnownUser
+from p2pchat.core.durable_changes import Address, Change, FormerName, KnownConversation, KnownUser
 from p2pchat.core.stored_facts import PruneKey, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming

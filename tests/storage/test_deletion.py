@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.changes import Change, DeliveredMark, Fork, KnownConversation
+from p2pchat.core.durable_changes import Change, DeliveredMark, Fork, KnownConversation
 from p2pchat.core.stored_facts import (
     ForkStart,
     LogFacts,

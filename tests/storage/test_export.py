@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from p2pchat.core.changes import Change, Fork, KnownConversation
+from p2pchat.core.durable_changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.export_file import MOST_HELD, file_pages
 from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pchat.core.changes import Change, Fork
+from p2pchat.core.durable_changes import Change, Fork
 from p2pchat.core.log import Batch
 from p2pchat.core.stored_facts import Start, TailStart, WantStart
 from p2pchat.protocol import Mark

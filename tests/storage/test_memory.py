@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from p2pchat.core.changes import Change, KnownUser
+from p2pchat.core.durable_changes import Change, KnownUser
 from p2pchat.core.stored_facts import WantStart
 from p2pchat.storage.memory import MemoryStorage
 from tests.storage.conftest import SMALL

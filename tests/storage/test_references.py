@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.changes import EVERYTHING, Change, NewLog, Relation
+from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.storage.contract import Storage
 from p2pchat.storage.database_connection import Database, dialect_of

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.changes import Change, Relation, Stretch
+from p2pchat.core.durable_changes import Change, Relation, Stretch
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.errors import StorageError
 from p2pchat.storage.contract import ReleasedEntry

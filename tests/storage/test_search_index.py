@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.changes import EVERYTHING, Change
+from p2pchat.core.durable_changes import EVERYTHING, Change
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.storage import search_index
 from p2pchat.storage.dialects.sqlite import sqlite_url

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Change, DeliveredMark, Holder, NamedContent, NewLog, ReadMark, Stay
+from p2pchat.core.durable_changes import Change, DeliveredMark, Holder, NamedContent, NewLog, ReadMark, Stay
 from p2pchat.core.log import Batch, FileRef, LogId, extend_chain, first_chain
 from p2pchat.core.stored_facts import Start, TailStart, WantStart
 from p2pchat.errors import StorageError

@@ -8,7 +8,7 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from p2pchat.core.changes import Change, NewLog, Stretch
+from p2pchat.core.durable_changes import Change, NewLog, Stretch
 from p2pchat.core.log import (
     Batch,
     Entry,

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.shares import Line, Shares

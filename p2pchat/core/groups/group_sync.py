@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from p2pchat.core.changes import EVERYTHING
+from p2pchat.core.durable_changes import EVERYTHING
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation

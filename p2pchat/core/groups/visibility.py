@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from p2pchat.core.changes import Cite
+from p2pchat.core.durable_changes import Cite
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import VisibilityRule
 from p2pchat.core.log import Entry

@@ -22,7 +22,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Address
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import Context
 from p2pchat.core.shares import RELAY_HOST, Line, Shares, address_line

@@ -32,7 +32,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from p2pchat.core.changes import Address
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
 from p2pchat.core.mesh.addressbook import (
     AddressBook,

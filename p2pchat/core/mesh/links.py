@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import Any, TypeVar
 
-from p2pchat.core.changes import Address
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
     Connect,

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain, starmap
 from typing import NamedTuple
 
-from p2pchat.core.changes import DeliveredMark, Stay
+from p2pchat.core.durable_changes import DeliveredMark, Stay
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink

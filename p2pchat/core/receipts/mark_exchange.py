@@ -22,7 +22,7 @@ from functools import partial
 from itertools import islice
 from typing import Generic, Self, TypeVar
 
-from p2pchat.core.changes import ReadMark
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key

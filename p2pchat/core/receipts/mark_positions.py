@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from struct import Struct
 
-from p2pchat.core.changes import ReadMark
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.protocol import ConversationId, RunId, UserId

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import starmap
 
-from p2pchat.core.changes import ReadMark
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen
 from p2pchat.core.log import LogId, ref_key

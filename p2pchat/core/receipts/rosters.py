@@ -26,7 +26,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from p2pchat.core.changes import FORGOTTEN, DeliveredMark, Stay
+from p2pchat.core.durable_changes import FORGOTTEN, DeliveredMark, Stay
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.protocol import PeerId, UserId

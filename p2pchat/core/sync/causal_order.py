@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 
-from p2pchat.core.changes import Relation, Stretch
+from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from p2pchat.core.changes import Fork
+from p2pchat.core.durable_changes import Fork
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import groupby
 
-from p2pchat.core.changes import Change, NewLog
+from p2pchat.core.durable_changes import Change, NewLog
 from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync

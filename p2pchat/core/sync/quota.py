@@ -23,8 +23,8 @@ from enum import Enum
 from functools import partial
 from sys import intern
 
-from p2pchat.core.changes import DiskLevel
 from p2pchat.core.contacts_and_blocks import Blocks
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink

@@ -15,9 +15,9 @@ from functools import partial
 from itertools import permutations
 from sys import intern
 
-from p2pchat.core.changes import Change, DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
+from p2pchat.core.durable_changes import Change, DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.effects import (
     Counted,
     DeliveryReceipt,

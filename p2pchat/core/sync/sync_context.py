@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.changes import KnownConversation
+from p2pchat.core.durable_changes import KnownConversation
 from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import LogId, WriterKey

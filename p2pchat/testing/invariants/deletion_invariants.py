@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from p2pchat.core.changes import Change, Prune
+from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.changes import ReadMark
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,

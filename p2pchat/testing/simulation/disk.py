@@ -12,7 +12,7 @@ from collections.abc import Callable
 from random import Random
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Change, Prune
+from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.changes import META_BLOCKED, DiskLevel
+from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint

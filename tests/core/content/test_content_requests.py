@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core import effects as out
-from p2pchat.core.changes import DiskLevel
 from p2pchat.core.content import content_requests, transfers
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
     CommitFailed,
     ContentAnswered,

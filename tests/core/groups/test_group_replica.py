@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.changes import Cite
+from p2pchat.core.durable_changes import Cite
 from p2pchat.core.groups.group_replica import MAX_EARLY, GroupReplica
 from p2pchat.core.groups.group_state import (
     MAX_LEAVES,

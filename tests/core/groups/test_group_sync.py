@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.changes import DiskLevel
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import Ref, decode_entry, ref_key

@@ -11,8 +11,8 @@ from hashlib import sha256, shake_256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Address
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.mesh.link import PeerLink

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Address, Change
+from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint

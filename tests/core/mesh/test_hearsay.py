@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Address
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
 from p2pchat.core.mesh.dialer import MANY_AT_ONE_HOST

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Address
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Dial, Effect
 from p2pchat.core.inputs import DialFailed, PeerSighted, Stop
 from tests.core.mesh.linked_peers import START, Meeting, Post, peers_in_order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.changes import Address
+from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, LinkChanged, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, RelayChanged
 from p2pchat.core.mesh.addressbook import relay_endpoint

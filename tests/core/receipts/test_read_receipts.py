@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pchat.core.changes import ReadMark
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.changes import Change, DeliveredMark, Stay
+from p2pchat.core.durable_changes import Change, DeliveredMark, Stay
 from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.changes import DiskLevel
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
     ConversationOpened,
     DiskLow,

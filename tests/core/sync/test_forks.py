@@ -7,7 +7,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Change, NewLog, Stretch
+from p2pchat.core.durable_changes import Change, NewLog, Stretch
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.changes import DiskLevel
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused

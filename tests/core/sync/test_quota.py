@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted
 from p2pchat.core.log import Entry, encode_entry, size_bytes

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from p2pchat.core.changes import Address, Change
+from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, ImportRequest
