@@ -95,7 +95,7 @@ def memory() -> int:
     from p2pchat.core.log import LogId
     from p2pchat.core.node import Node
     from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
-    from p2pchat.core.stored_facts import Stored
+    from p2pchat.core.storage_answers import Stored
 
     def name(kind: str, number: int) -> str:
         return (kind + f"{number:x}").rjust(64, "0")

@@ -219,7 +219,7 @@ def test_texts_have_the_goal_size_and_figures_three_digits() -> None:
 def test_a_history_written_one_by_one_has_valid_heads(tmp_path: Path) -> None:
     """The heads of each of its writers verify, and a fetch returns everything in whole batches."""
     from p2pchat.core.log import extend_chain, first_chain, head_message, verify
-    from p2pchat.core.stored_facts import WantStart
+    from p2pchat.core.storage_answers import WantStart
     from p2pchat.identity.keys import Identity
     from p2pchat.storage.sql import SqlStorage
 

@@ -1,7 +1,7 @@
 """Changes: all that one step of the core can make durable, and the records in it.
 
 A Change is one step of the core. Storage applies changes in order and whole, many in one transaction. What storage
-answers is in stored_facts.py.
+answers is in storage_answers.py.
 """
 
 from __future__ import annotations

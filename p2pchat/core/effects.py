@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from p2pchat.core.durable_changes import Change, Record, Stretch
 from p2pchat.core.log import FileRef, LogId
-from p2pchat.core.stored_facts import LogKey, PruneKey, ShownKey, Start
+from p2pchat.core.storage_answers import LogKey, PruneKey, ShownKey, Start
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 # ---- links

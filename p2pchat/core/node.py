@@ -83,7 +83,7 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.node_context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.shares import RateLimit, address_line
-from p2pchat.core.stored_facts import Stored
+from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction

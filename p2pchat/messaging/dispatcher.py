@@ -16,7 +16,7 @@ from weakref import WeakSet
 from p2pchat.core import effects as fx
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.names import base32
-from p2pchat.core.stored_facts import Stored
+from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of

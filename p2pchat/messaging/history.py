@@ -17,7 +17,7 @@ from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, referred_id
-from p2pchat.core.stored_facts import LogKey
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy

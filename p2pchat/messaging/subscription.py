@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from p2pchat.core.log import LogId, Ref, decode_entry
-from p2pchat.core.stored_facts import LogKey, Stored
+from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
 from p2pchat.messaging.event_builder import EventBuilder, Made

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import MarkedRead
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.stored_facts import LogFacts
+from p2pchat.core.storage_answers import LogFacts
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Message, Post, Sent, ShownEntry
 from p2pchat.protocol import ConversationId, UserId

@@ -16,7 +16,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, KnownConversation, StoredUser, Token
 from p2pchat.core.edits import Edits
 from p2pchat.core.log import Batch, Entry, FileRef, LogId, attachments_of, decode_entry, is_one_batch
-from p2pchat.core.stored_facts import (
+from p2pchat.core.storage_answers import (
     LogFacts,
     LogKey,
     Position,

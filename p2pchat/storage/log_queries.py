@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune, Stay
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, size_bytes, verify
-from p2pchat.core.stored_facts import (
+from p2pchat.core.storage_answers import (
     ForkStart,
     LogFacts,
     LogKey,

@@ -53,7 +53,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.receipts.rosters import guests_having
-from p2pchat.core.stored_facts import (
+from p2pchat.core.storage_answers import (
     ForkStart,
     GroupEntry,
     LogFacts,

@@ -24,7 +24,7 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
-from p2pchat.core.stored_facts import GroupEntry, LogFacts, Stored, UnreleasedEntry
+from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import StoredConversation, recent_logs

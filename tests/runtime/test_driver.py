@@ -24,7 +24,7 @@ from p2pchat.core.durable_changes import Change, DiskLevel, Stretch
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
-from p2pchat.core.stored_facts import Position, Start
+from p2pchat.core.storage_answers import Position, Start
 from p2pchat.identity.keys import Identity
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2pchat.core.durable_changes import EVERYTHING, Change, Cite, DeliveredMark, KnownConversation, Relation, Stretch
 from p2pchat.core.log import Ref
-from p2pchat.core.stored_facts import LogKey, PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
+from p2pchat.core.storage_answers import LogKey, PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url

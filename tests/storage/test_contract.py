@@ -23,7 +23,7 @@ from p2pchat.core.durable_changes import (
     Token,
 )
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, extend_chain, first_chain
-from p2pchat.core.stored_facts import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
+from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.protocol import Naming
 from p2pchat.storage.contract import Storage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user

@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat.backup import copy_rows
 from p2pchat.core.durable_changes import Address, Change, FormerName, KnownConversation, KnownUser
-from p2pchat.core.stored_facts import PruneKey, Stored
+from p2pchat.core.storage_answers import PruneKey, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.core.durable_changes import Change, DeliveredMark, Fork, KnownConversation
-from p2pchat.core.stored_facts import (
+from p2pchat.core.storage_answers import (
     ForkStart,
     LogFacts,
     LogKey,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from p2pchat.core.durable_changes import Change, KnownUser
-from p2pchat.core.stored_facts import WantStart
+from p2pchat.core.storage_answers import WantStart
 from p2pchat.storage.memory import MemoryStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, released, user

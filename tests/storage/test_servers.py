@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.stored_facts import WantStart
+from p2pchat.core.storage_answers import WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage.database_connection import parse_url
 from p2pchat.storage.dialects.dialect import DatabaseURL

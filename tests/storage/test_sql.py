@@ -17,7 +17,7 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, DeliveredMark, Holder, NamedContent, NewLog, ReadMark, Stay
 from p2pchat.core.log import Batch, FileRef, LogId, extend_chain, first_chain
-from p2pchat.core.stored_facts import Start, TailStart, WantStart
+from p2pchat.core.storage_answers import Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database_connection import Database, dialect_of

@@ -23,7 +23,7 @@ from p2pchat.core.log import (
     verify,
     with_files,
 )
-from p2pchat.core.stored_facts import LogKey
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 ROOM: ConversationId = "c0" * 32

@@ -31,7 +31,7 @@ from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.shares import Line, Shares
-from p2pchat.core.stored_facts import LogFacts
+from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.quota import OF_CONTACT, line_of
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES, UserId

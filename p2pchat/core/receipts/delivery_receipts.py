@@ -29,7 +29,7 @@ from p2pchat.core.receipts.rosters import (
     host_holder,
 )
 from p2pchat.core.shares import RateLimit, Shares, address_line
-from p2pchat.core.stored_facts import LogFacts, LogKey
+from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext, Transaction

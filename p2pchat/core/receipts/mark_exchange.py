@@ -27,7 +27,7 @@ from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey, read_sum
-from p2pchat.core.stored_facts import LogFacts, LogKey, ShownKey
+from p2pchat.core.storage_answers import LogFacts, LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.core.sync.remote_state import RemoteState

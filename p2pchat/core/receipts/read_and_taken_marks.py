@@ -32,7 +32,7 @@ from p2pchat.core.receipts.delivery_receipts import (
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
-from p2pchat.core.stored_facts import LogFacts, LogKey
+from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

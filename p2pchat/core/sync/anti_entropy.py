@@ -25,7 +25,7 @@ from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
 from p2pchat.core.node_context import Context
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
-from p2pchat.core.stored_facts import LogFacts, LogKey
+from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of

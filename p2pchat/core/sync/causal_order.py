@@ -28,7 +28,7 @@ from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.shares import Shares
-from p2pchat.core.stored_facts import LogFacts, LogKey, UnreleasedEntry
+from p2pchat.core.storage_answers import LogFacts, LogKey, UnreleasedEntry
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.missing_entries import Fetcher

@@ -27,7 +27,7 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.stored_facts import LogFacts, LogKey
+from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.log_index import ConversationState, LogState

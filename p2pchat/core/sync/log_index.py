@@ -29,7 +29,7 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
-from p2pchat.core.stored_facts import LogFacts
+from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.history_boundary import HistoryBoundary
 from p2pchat.core.sync.waiting_and_quiet_logs import QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key

@@ -26,7 +26,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.stored_facts import LogFacts, LogKey
+from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.missing_entries import Fetcher

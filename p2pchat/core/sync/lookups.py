@@ -13,7 +13,7 @@ from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import FileRef, LogId, WriterKey
 from p2pchat.core.node_context import Context
-from p2pchat.core.stored_facts import LogFacts, LogKey, PruneKey, PrunePlan, ShownKey, Start
+from p2pchat.core.storage_answers import LogFacts, LogKey, PruneKey, PrunePlan, ShownKey, Start
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 SizeKey = tuple[UserId, ConversationId]  # "" for all conversations

@@ -28,7 +28,7 @@ from functools import partial
 from p2pchat.config import MIB
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
-from p2pchat.core.stored_facts import PruneKey, PrunePlan
+from p2pchat.core.storage_answers import PruneKey, PrunePlan
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId

@@ -15,7 +15,7 @@ from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
 from p2pchat.core.shares import TokenBucket
-from p2pchat.core.stored_facts import Start
+from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
 
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB

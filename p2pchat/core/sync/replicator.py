@@ -40,7 +40,7 @@ from p2pchat.core.node_context import Context, HostedIdentities
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_and_taken_marks import ReadReceipts, TakenMarks
-from p2pchat.core.stored_facts import LogFacts, LogKey, Stored
+from p2pchat.core.storage_answers import LogFacts, LogKey, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder

@@ -18,7 +18,7 @@ from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.node_context import Context, HostedIdentities, Timer
 from p2pchat.core.shares import RateLimit, address_line
-from p2pchat.core.stored_facts import LogFacts, LogKey, PrunePlan
+from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversation_members import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.lookups import Lookups

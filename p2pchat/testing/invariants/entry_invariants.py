@@ -29,7 +29,7 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.stored_facts import Stored, StoredStart
+from p2pchat.core.storage_answers import Stored, StoredStart
 from p2pchat.core.sync.conversation_members import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry

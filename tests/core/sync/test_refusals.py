@@ -11,7 +11,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Entry, encode_entry, ref_key
-from p2pchat.core.stored_facts import LogKey
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync import refusals
 from p2pchat.core.sync.refusals import COST, MAX_REFUSED_OF_WRITER
 from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, UserId, Want, encode

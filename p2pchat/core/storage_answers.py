@@ -1,4 +1,4 @@
-"""Facts about what is stored: what the core asks of storage, and what it gets, on a start and later.
+"""Answers of storage: what the core asks, and what it gets, on a start and later.
 
 Stored is what a starting node gets: tips and small records, never the entries.
 """
