@@ -27,7 +27,7 @@ from p2pchat.core.effects import (
     LinkChanged,
     WriteRefused,
 )
-from p2pchat.core.groups.group_replica import GroupView
+from p2pchat.core.groups.known_operations import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,

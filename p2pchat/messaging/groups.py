@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.effects import GroupUpdate
-from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_state import LEAVE, OPERATION
 from p2pchat.core.groups.group_sync import group_updates
+from p2pchat.core.groups.known_operations import GroupReplica, GroupView
 from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import validate_name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from p2pchat.backup import Backup, Copied
     from p2pchat.config import Settings
-    from p2pchat.core.groups.group_replica import GroupView
+    from p2pchat.core.groups.known_operations import GroupView
     from p2pchat.core.log import LogId, Ref
     from p2pchat.export_file import Exported, Imported, Place
     from p2pchat.messaging.attachments import FileToSend, KeptFile

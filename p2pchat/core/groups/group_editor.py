@@ -8,7 +8,6 @@ from typing import Any
 
 from p2pchat.core.contacts_and_blocks import Contacts
 from p2pchat.core.effects import Counted, WriteRefused
-from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import (
     LEAVE,
     MAX_MEMBERS,
@@ -22,6 +21,7 @@ from p2pchat.core.groups.group_state import (
     leave_body,
     operation_hash,
 )
+from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
 from p2pchat.core.log import Entry, LogId, encode_entry, next_c
 from p2pchat.core.names import name_fault

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 
 from p2pchat.config import Settings
 from p2pchat.core.contacts_and_blocks import Contacts
-from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import GroupOperation
+from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import RequestLeft
 from p2pchat.core.node_context import Context
 from p2pchat.core.shares import Line, Shares

@@ -17,8 +17,8 @@ from functools import partial
 
 from p2pchat.core.durable_changes import EVERYTHING
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group_replica import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation
+from p2pchat.core.groups.known_operations import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.shares import address_line

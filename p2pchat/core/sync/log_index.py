@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
-from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
+from p2pchat.core.groups.known_operations import NO_USERS, GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,

@@ -29,8 +29,8 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.groups.group_editor import GroupEditor
-from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
+from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink

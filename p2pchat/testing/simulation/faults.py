@@ -13,7 +13,7 @@ from random import Random
 from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.groups.group_replica import GroupView
+from p2pchat.core.groups.known_operations import GroupView
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import is_decider

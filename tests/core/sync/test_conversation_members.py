@@ -7,8 +7,8 @@ import weakref
 from collections.abc import Iterator
 from typing import NoReturn
 
-from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, operation_hash
+from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.core.sync.conversation_members import Conversations
 from p2pchat.protocol import ConversationId, Naming
