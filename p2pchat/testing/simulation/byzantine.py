@@ -40,7 +40,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.testing.simulation.attached_files import curious
-from p2pchat.testing.simulation.environment import signer
+from p2pchat.testing.simulation.virtual_time_and_settings import signer
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.network import WireEnd

@@ -19,7 +19,7 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node_context import Timer
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.memory import MemoryStorage
-from p2pchat.testing.simulation.environment import Schedule
+from p2pchat.testing.simulation.virtual_time_and_settings import Schedule
 
 Answer = Callable[[Committed | CommitFailed], None]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.log import LogId
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
-from p2pchat.testing.simulation.environment import signer
+from p2pchat.testing.simulation.virtual_time_and_settings import signer
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulated_peer import SimPeer

@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core.inputs import Faulted, Got, Input, LinkDown, LinkDrained, LinkFilled, Paused
 from p2pchat.core.node_context import Timer
 from p2pchat.protocol import Decoder
-from p2pchat.testing.simulation.environment import Schedule
+from p2pchat.testing.simulation.virtual_time_and_settings import Schedule
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulated_peer import SimPeer

@@ -28,7 +28,12 @@ from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.presence_invariants import Chatter
 from p2pchat.testing.invariants.unknown_user_invariants import accept_some
 from p2pchat.testing.simulation.attached_files import FileActions
-from p2pchat.testing.simulation.environment import (
+from p2pchat.testing.simulation.faults import FaultInjector
+from p2pchat.testing.simulation.hosted_users import HostedUsers
+from p2pchat.testing.simulation.relay_network import EngineFaults
+from p2pchat.testing.simulation.simulated_peer import SimPeer
+from p2pchat.testing.simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
+from p2pchat.testing.simulation.virtual_time_and_settings import (
     cached_signatures,
     draw_settings,
     with_few_links,
@@ -39,11 +44,6 @@ from p2pchat.testing.simulation.environment import (
     with_requests,
     with_short_turns,
 )
-from p2pchat.testing.simulation.faults import FaultInjector
-from p2pchat.testing.simulation.hosted_users import HostedUsers
-from p2pchat.testing.simulation.relay_network import EngineFaults
-from p2pchat.testing.simulation.simulated_peer import SimPeer
-from p2pchat.testing.simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
 
 Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps to play; the first two are always played

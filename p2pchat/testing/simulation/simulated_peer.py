@@ -30,9 +30,9 @@ from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.attached_files import SimContent, SimFiles
 from p2pchat.testing.simulation.disk import SimDisk
-from p2pchat.testing.simulation.environment import LocalClock, signer, strict
 from p2pchat.testing.simulation.network import SimWire, WireEnd
 from p2pchat.testing.simulation.simulated_program import SimProgram, Written, shown_id
+from p2pchat.testing.simulation.virtual_time_and_settings import LocalClock, signer, strict
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.byzantine import ByzantinePeer, OddWriter

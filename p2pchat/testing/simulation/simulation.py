@@ -9,7 +9,7 @@
     assert sim.check() == []
 
 The nodes are production code; the execution of their effects is simulated (simulated_peer.py, disk.py, network.py,
-environment.py). The calls need no event loop, so a notebook can use them. All chance comes from the seed, so a seed
+virtual_time_and_settings.py). The calls need no event loop, so a notebook can use them. All chance comes from the seed, so a seed
 replays exactly on every system. invariants/ checks the promises; faults.py injects faults.
 """
 
@@ -32,11 +32,11 @@ from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log
 from p2pchat.testing.invariants.entry_invariants import Invariants
 from p2pchat.testing.simulation.byzantine import MadeUpUser
-from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.network import SimWire
 from p2pchat.testing.simulation.relay_network import SimEngine
 from p2pchat.testing.simulation.simulated_peer import SimPeer
+from p2pchat.testing.simulation.virtual_time_and_settings import SMALL, Schedule
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most

@@ -16,7 +16,7 @@ from p2pchat.core.sync.quota import PREFIX, QuotaAccount
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.environment import SMALL
+from p2pchat.testing.simulation.virtual_time_and_settings import SMALL
 from tests.amounts import sample
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want

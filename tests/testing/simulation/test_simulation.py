@@ -20,12 +20,12 @@ from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.byzantine import THIRD_HOST, MadeUpUser
-from p2pchat.testing.simulation.environment import SMALL, LocalClock, Schedule
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.scenario import check_history, play
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulated_program import Written
 from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
+from p2pchat.testing.simulation.virtual_time_and_settings import SMALL, LocalClock, Schedule
 
 # With files, and with deletions where two conversations wait at a start.
 FINGERPRINTS = """
