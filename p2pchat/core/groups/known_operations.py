@@ -1,8 +1,8 @@
-"""Replica of one group: its known entries, few of users not known to own it, their state, and what each changed in it.
+"""Known operations and leaves of one group: how many are kept of users not known to own it, and what each changed.
 
 Entries come as they are stored, in any order of logs. Each call returns who was added, removed or left, and a new name
-or owner. Entries are never removed: a user
-that was named once stays named.
+or owner. Entries are never removed: a user that was named once stays named. The state follows from the set of them
+(group_state.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
 on it. AckTracker keeps the positions of their holders; read_and_taken_marks.py uses it too. A holder is a member, and
-in the room a peer, for all users on its roster (rosters.py). A lost acknowledgement is repeated by anti_entropy.py.
+in the room a peer, for all users on its roster (receipts_of_hosted_users.py). A lost acknowledgement is repeated by
+anti_entropy.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from p2pchat.core.durable_changes import DeliveredMark, Stay
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.receipts.rosters import (
+from p2pchat.core.receipts.receipts_of_hosted_users import (
     HOST,
     STAYS_A_COMMIT,
     Audience,

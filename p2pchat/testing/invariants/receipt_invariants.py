@@ -21,7 +21,7 @@ from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.rosters import guests_having
+from p2pchat.core.receipts.receipts_of_hosted_users import guests_having
 from p2pchat.core.storage_answers import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry

@@ -9,7 +9,7 @@ from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.receipts.rosters import MAX_STAYS, guests_having
+from p2pchat.core.receipts.receipts_of_hosted_users import MAX_STAYS, guests_having
 from p2pchat.protocol import Here, Hosted
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway

@@ -1,4 +1,4 @@
-"""Rosters: which users each peer hosts, and hosted before, for receipts of the room.
+"""Receipts of hosted users: rosters say which users each peer hosts, and hosted before, and who has what of the room.
 
 A gateway hosts thousands of users, and what it holds they all have. So a mark in the room counts for the peer that
 announced it: one row for each log and peer (HostRow), however many users are hosted there. Who has an entry is computed
