@@ -79,6 +79,8 @@ class ProtocolInvariants:
             for conversation, users in frame.marks.items():
                 self._marked_at.update({(end, conversation, user): self._sim.now for end in ends for user in users})
         elif isinstance(frame, Want):
+            if not ends:  # the link asked has ended, which the core is not told yet: it may go back to the former one
+                self._wants.pop((peer.name, peer.lives, frame.c, frame.u), None)
             for end in ends:
                 self._wanted(peer, frame, end)
                 for mark in frame.tips:  # it claims to have these, perhaps not durable yet
