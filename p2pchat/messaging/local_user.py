@@ -42,7 +42,7 @@ from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import UserCursors
-from p2pchat.messaging.users import User, is_of_ignored
+from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -557,7 +557,7 @@ class LocalUser(Viewer):
         lifecycle.dispatcher.add_reader(reader)
         if lifecycle.driver is not None:
             lifecycle.feed.begin(reader, self._cursors.first)
-        return Events(reader, None if ignored else is_of_ignored, consumer)
+        return Events(reader, skips_ignored=not ignored, consumer=consumer)
 
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None

@@ -3,7 +3,7 @@
 A cursor is one number, the place of the last event that was returned and acknowledged; the database keeps it under the
 consumer's name. Messages are made when they are asked for, from memory or from storage, so a slow or stopped program
 costs no memory. Live events (Joined, Left, Link, Presence, Delivered ...) wait here, only the newest of each subject,
-each behind the messages that were there when it happened.
+each behind the messages that were there when it happened. Events of ignored users are left out here.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from p2pchat.messaging.receipts import (
     expected_recipients,
     look_up_receipt,
 )
+from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent_entries import RecentEntries
@@ -358,11 +359,9 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
     A program that drops the iterator stops reading.
     """
 
-    def __init__(
-        self, reader: Subscription, is_skipped: Callable[[Any], bool] | None = None, consumer: str | None = None
-    ) -> None:
+    def __init__(self, reader: Subscription, *, skips_ignored: bool = False, consumer: str | None = None) -> None:
         self._reader = reader
-        self._is_skipped = is_skipped
+        self._skips_ignored = skips_ignored
         self._name = consumer
 
     @property
@@ -375,11 +374,10 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
 
     def __anext__(self) -> Coroutine[Any, Any, T_co]:
         """Return the next event; acknowledges the one before."""
-        return self._reader.next() if self._is_skipped is None else self._next_shown()
+        return self._next_shown() if self._skips_ignored else self._reader.next()
 
     async def _next_shown(self) -> Any:
-        assert self._is_skipped is not None
-        while self._is_skipped(event := await self._reader.next()):
+        while is_of_ignored(event := await self._reader.next()):
             pass
         return event
 
@@ -412,6 +410,28 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<Events of {self.consumer!a} at place {self._reader.place}>"
+
+
+# ---- ignored users
+#
+# Ignoring affects only what programs show: entries of ignored users are stored, passed on and acknowledged as all
+# others. What is stored of blocked users is hidden in the same way. The ids are stored in the database, so that another
+# name makes no difference.
+
+
+def is_of_ignored(event: Any) -> bool:
+    """Return whether an event shows what an ignored user wrote or did, or their presence.
+
+    Receipts of one's own messages do not count. Of changes of a group only those count that
+    concern the ignored user alone: as a new or leaving member.
+    """
+    if event.event in ("delivered", "read"):
+        return False
+    for name in ("target",) if event.event == "group" else ("sender", "by", "user"):
+        who = getattr(event, name, None)
+        if isinstance(who, User):
+            return who.ignored
+    return False
 
 
 # ---- the source of messages, and the places of consumers

@@ -1,11 +1,11 @@
-"""The class of users, facts about a user, and ignored users. Labels and names are in name_resolution.py."""
+"""The class of users, and facts about a user. Labels and names are in name_resolution.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from p2pchat.core.names import base32
 from p2pchat.core.node import Node
@@ -178,25 +178,3 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
     link = node.links.by_peer.get(peer)
     address = "" if link is None else link.host
     return HostPeer(base32(peer), link is not None, address, tuple(one.endpoint for one in known))
-
-
-# ---- ignored users
-#
-# Ignoring affects only what programs show: entries of ignored users are stored, passed on and acknowledged as all
-# others. What is stored of blocked users is hidden in the same way. The ids are stored in the database, so that another
-# name makes no difference.
-
-
-def is_of_ignored(event: Any) -> bool:
-    """Return whether an event shows what an ignored user wrote or did, or their presence.
-
-    Receipts of one's own messages do not count. Of changes of a group only those count that
-    concern the ignored user alone: as a new or leaving member.
-    """
-    if event.event in ("delivered", "read"):
-        return False
-    for name in ("target",) if event.event == "group" else ("sender", "by", "user"):
-        who = getattr(event, name, None)
-        if isinstance(who, User):
-            return who.ignored
-    return False

@@ -19,6 +19,7 @@ from p2pchat import (
     Link,
     Message,
     PeerClosed,
+    Presence,
     Sent,
     Stopped,
     TCPPeer,
@@ -47,6 +48,26 @@ async def test_events_return_messages_of_others_and_ones_own(net: Mesh) -> None:
         if isinstance(event, Message):
             break
     assert heard == [("sent", "mine", "7"), ("message", "yours", None)]
+
+
+async def test_events_of_ignored_users_are_returned_unless_skipped(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await ada.ignore("bob")
+    async with ada.events(consumer=None) as all_, ada.events(consumer=None, ignored=False) as shown:
+        receipt = await bob.broadcast("look at me")
+        await bob.send("ada", "look at me!")
+        bob.set_presence("idle", "sulking")
+        await cyd.broadcast("hello")
+        await receipt.delivered(timeout=60)  # stored and acknowledged
+        async with asyncio.timeout(60):
+            while not isinstance(await anext(all_), Presence):
+                pass
+            first = await anext(shown)
+    assert isinstance(first, Message) and (first.sender.name, first.text) == ("cyd", "hello")
+    assert [(post.text, post.sender.ignored) for post in await ada.history("room")] == [
+        ("look at me", True),
+        ("hello", False),
+    ]
 
 
 async def test_events_keep_the_types_of_their_classes(net: Mesh) -> None:

@@ -10,7 +10,6 @@ import pytest
 from p2pchat import (
     Left,
     Message,
-    Presence,
     Renamed,
     Settings,
     TCPPeer,
@@ -137,26 +136,6 @@ async def restarted(net: Mesh, peer: TCPPeer) -> TCPPeer:
     peer = await net.restart(peer)
     await net.settle()
     return peer
-
-
-async def test_events_of_ignored_users_are_returned_unless_skipped(net: Mesh) -> None:
-    ada, bob, cyd = net.peers
-    await ada.ignore("bob")
-    async with ada.events(consumer=None) as all_, ada.events(consumer=None, ignored=False) as shown:
-        receipt = await bob.broadcast("look at me")
-        await bob.send("ada", "look at me!")
-        bob.set_presence("idle", "sulking")
-        await cyd.broadcast("hello")
-        await receipt.delivered(timeout=60)  # stored and acknowledged
-        async with asyncio.timeout(60):
-            while not isinstance(await anext(all_), Presence):
-                pass
-            first = await anext(shown)
-    assert isinstance(first, Message) and (first.sender.name, first.text) == ("cyd", "hello")
-    assert [(post.text, post.sender.ignored) for post in await ada.history("room")] == [
-        ("look at me", True),
-        ("hello", False),
-    ]
 
 
 async def test_a_user_is_ignored_by_key_over_renames_and_restarts(tmp_path: Path) -> None:
