@@ -35,6 +35,7 @@ from p2pchat import (
 from p2pchat.cli.chat_startup import (
     TERMINAL_DRAIN,
     ChatOptions,
+    JoinSummary,
     StartupErrors,
     chat_options,
     next_steps,
@@ -71,7 +72,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.notices import JoinSummary, show_library_logs
+from p2pchat.commands.notices import show_library_logs
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 
 if TYPE_CHECKING:

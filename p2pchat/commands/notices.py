@@ -1,4 +1,4 @@
-"""Status notices on stderr: deliveries, recipients who are offline, older messages, the network joined; no warnings.
+"""Status notices on stderr: deliveries, recipients who are offline, older messages; no warnings.
 
 Notices are combined: everything within a moment is one line, and a state that lasts is announced once.
 """
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from p2pchat import Conversation, Link, Receipt, Receipts, TCPPeer, User, parse_invite
+from p2pchat import Conversation, Receipt, Receipts, User
 from p2pchat.commands.event_text import excerpt, quote_conversation, quote_name
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line, safe_text
@@ -178,73 +178,6 @@ def is_delivered(receipt: Receipt | Receipts) -> bool:
 def last_receipt(receipt: Receipt | Receipts) -> Receipt:
     """Return the last receipt of a call; it implies those before."""
     return receipt if isinstance(receipt, Receipt) else receipt[-1]
-
-
-# ---- joining a network
-
-
-JOINS_SETTLE_AFTER = 0.5  # seconds without news: a guess at what people gladly wait
-JOIN_SUMMARY_WITHIN = 3.0  # seconds after the first link, for networks where users come and go all the time
-INVITER_KNOWN_WITHIN = 15.0  # seconds after the first link, for a busy machine that says late who is there; a guess
-
-
-class JoinSummary:
-    """One line about the network joined with an invite, once it is known who is there.
-
-    Links come up and users appear one after the other; the summary waits until no more do, and for the inviter.
-
-    Args:
-        invite: Its text; "": none was given.
-        dials: Whether this start dials anyone.
-    Attributes:
-        in_progress: True from the first outgoing link until the summary: users who appear then are not new.
-        finished: No summary will follow.
-    """
-
-    def __init__(self, invite: str, *, dials: bool, notify: Callable[[str], None] = print_notice) -> None:
-        self._inviter = parse_invite(invite).peer_id if invite else ""
-        self._notify = notify
-        self._endpoint = ""  # of the first link
-        self._peer: TCPPeer | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
-        self.finished: bool = not dials
-        self.in_progress: bool = False
-
-    def begin(self, peer: TCPPeer) -> None:
-        self._peer = peer
-
-    def on_event(self, event: Any) -> None:
-        """Handle any event of the peer."""
-        is_outgoing = isinstance(event, Link) and event.state == "up" and event.endpoint
-        if self.finished or not (self.in_progress or is_outgoing):
-            return
-        loop = asyncio.get_running_loop()
-        if not self.in_progress:
-            self.in_progress, self._endpoint, self._deadline = True, event.endpoint, loop.time() + JOIN_SUMMARY_WITHIN
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(min(loop.time() + JOINS_SETTLE_AFTER, self._deadline), self._finish)
-
-    def close(self) -> None:
-        """Print nothing any more."""
-        self.in_progress, self.finished = False, True
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _finish(self) -> None:
-        loop, users = asyncio.get_running_loop(), [] if self._peer is None else self._peer.users()
-        is_known = not self._inviter or any(user.key == self._inviter for user in users)
-        if not is_known and loop.time() < self._deadline - JOIN_SUMMARY_WITHIN + INVITER_KNOWN_WITHIN:
-            self._timer = loop.call_later(JOINS_SETTLE_AFTER, self._finish)
-            return
-        self.in_progress, self.finished = False, True
-        if not self._inviter or self._peer is None:
-            return
-        whose = next((f" of {quote_name(user.label)}" for user in users if user.key == self._inviter), "")
-        online = sum(user.is_me or user.status in ("online", "idle") for user in users)
-        now = "all online" if online == len(users) else f"{online} of them online"
-        self._notify(f"-- joined the network{whose} at {safe_line(self._endpoint)}: {len(users)} people, {now}")
 
 
 # ---- log records

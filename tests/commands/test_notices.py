@@ -1,17 +1,16 @@
-"""Status notices: deliveries, offline recipients, older messages, joins, log records."""
+"""Status notices: deliveries, offline recipients, older messages, log records."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 
-from p2pchat import Conversation, Delivered, Link, Message, Receipt, Sent, TCPPeer
+from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
-from p2pchat.commands.notices import JoinSummary, NoticeLogHandler, Notifier, show_library_logs
+from p2pchat.commands.notices import NoticeLogHandler, Notifier, show_library_logs
 from p2pchat.testing import mesh
 
 
@@ -129,79 +128,6 @@ async def test_older_messages_are_counted_again_if_more_come(
     notifier.close()  # close() prints what was delayed
     assert await recorder.next() == "-- 1,044 older messages: p2pchat history --port 8080 shows them"
     assert recorder.lines.empty()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path
-
-
-async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
-    """Start a peer and pass on its events until the join is finished."""
-    events = peer.events(consumer=None)
-    await peer.start()
-    arrival.begin(peer)
-    async with asyncio.timeout(60):
-        while not arrival.finished:
-            waiting = asyncio.ensure_future(anext(events))
-            await asyncio.wait({waiting}, timeout=0.1)
-            if waiting.done():
-                arrival.on_event(waiting.result())
-            else:
-                waiting.cancel()
-    arrival.close()
-    await peer.aclose()
-
-
-async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None:
-    told: list[str] = []
-    async with TCPPeer(data=home / "ada", name="Ada L") as ada:
-        async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
-            await ada.wait_user("cyd", timeout=60)
-            await (await cyd.broadcast("I was here")).delivered(timeout=60)
-        while ada.user("cyd").status != "offline":
-            await asyncio.sleep(0.01)  # poll: the event may have come before
-        arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
-        await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
-        assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
-
-
-async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.notices.JOINS_SETTLE_AFTER", 0.0)
-    told: list[str] = []
-    async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
-        arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
-        arrival.begin(bob)
-        arrival.on_event(Link(endpoint=ada.endpoint, state="up", reason=""))  # linked, and ada has said nothing yet
-        await bob.connect(ada.endpoint)
-        await bob.wait_user("ada", timeout=60)
-        async with asyncio.timeout(60):
-            while not told:
-                await asyncio.sleep(0)  # poll: the summary is a callback
-        arrival.close()
-        assert told == [f"-- joined the network of ada at {ada.endpoint}: 2 people, all online"]
-
-
-async def test_a_join_without_an_invite_is_not_announced(home: Path) -> None:
-    told: list[str] = []
-    async with TCPPeer(temporary=True, name="ada") as ada:
-        await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", dials=True, notify=told.append))
-    assert told == []
-
-
-async def test_without_dialling_there_is_no_join() -> None:
-    assert JoinSummary("", dials=False).finished
-
-
-async def test_an_incoming_link_is_no_join() -> None:
-    arrival = JoinSummary("", dials=True)
-    arrival.on_event(Link(endpoint="", state="up", reason=""))
-    assert not arrival.in_progress and not arrival.finished
-    arrival.on_event(Link(endpoint="127.0.0.1:8080", state="up", reason=""))
-    assert arrival.in_progress
-    arrival.close()
-    assert arrival.finished and not arrival.in_progress
 
 
 @pytest.fixture
