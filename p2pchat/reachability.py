@@ -2,7 +2,8 @@
 
 A probe is the beginning of a real link: it dials, does the handshake, says goodbye and closes. It uses an identity made
 for this one probe, so that no existing link is replaced. The identity is chosen so that the far end waits for the
-probe's `go` (core/mesh/link.py), which it never sends; so no peer is reported as joining and leaving.
+probe's `go` (core/mesh/link_state_and_keepalive.py), which it never sends; so no peer is reported as joining and
+leaving.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from p2pchat.client import Client, dial
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
-from p2pchat.core.mesh.link import quoted
+from p2pchat.core.mesh.link_state_and_keepalive import quoted
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import HandshakeError

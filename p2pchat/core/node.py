@@ -77,7 +77,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import LogId
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.node_context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now

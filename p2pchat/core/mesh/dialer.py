@@ -46,7 +46,7 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.hearsay_pace import HearsayPace, network_and_host
-from p2pchat.core.mesh.link import REFUSALS, PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, Context, KeySet, Timer
 from p2pchat.core.shares import address_line
 from p2pchat.protocol import PeerId

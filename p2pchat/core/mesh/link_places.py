@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from p2pchat.config import Settings
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.shares import RELAY_HOST, Line, Shares, address_line
 from p2pchat.protocol import PeerId, UserId
 

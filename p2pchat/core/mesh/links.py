@@ -47,7 +47,8 @@ from p2pchat.core.mesh.election import (
     is_decider,
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
-from p2pchat.core.mesh.link import (
+from p2pchat.core.mesh.link_places import LinkPlaces
+from p2pchat.core.mesh.link_state_and_keepalive import (
     FAULTS,
     NOT_THE_ONE_KNOWN,
     REFUSALS,
@@ -58,7 +59,6 @@ from p2pchat.core.mesh.link import (
     farewell,
     quoted,
 )
-from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.node_context import Context, NetworkCredentials

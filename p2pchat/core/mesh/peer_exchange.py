@@ -29,7 +29,7 @@ from p2pchat.core.mesh.addressbook import (
     split_endpoint,
 )
 from p2pchat.core.mesh.dialer import Dialer
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.node_context import SLACK, Context, Timer
 from p2pchat.core.shares import RELAY_HOST, address_line
 from p2pchat.protocol import FILES, HOLDS, PULLS, PeerId, Peers

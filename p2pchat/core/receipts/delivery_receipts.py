@@ -18,7 +18,7 @@ from typing import NamedTuple
 from p2pchat.core.durable_changes import DeliveredMark, Stay
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.receipts.receipts_of_hosted_users import (
     HOST,
     STAYS_A_COMMIT,

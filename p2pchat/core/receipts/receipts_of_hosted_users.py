@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from p2pchat.core.durable_changes import FORGOTTEN, DeliveredMark, Stay
 from p2pchat.core.log import LogId
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.protocol import PeerId, UserId
 
 HOST = "@"  # before the id of a peer: the holder of a position that all of its users share

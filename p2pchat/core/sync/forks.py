@@ -36,7 +36,7 @@ from p2pchat.core.log import (
     size_bytes,
     verify,
 )
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
 from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart, LogFacts, LogKey

@@ -25,7 +25,7 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, decode_entry, frame_of, ref_key
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import Context
 from p2pchat.core.shares import Shares

@@ -33,7 +33,7 @@ from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
-from p2pchat.core.mesh.link import PeerLink
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import Context, HostedIdentities

@@ -19,7 +19,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
-from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
+from p2pchat.core.mesh.link_state_and_keepalive import NOT_THE_ONE_KNOWN
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.shares import RELAY_HOST
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown

@@ -15,7 +15,7 @@ from p2pchat.core.mesh.handshake import (
     host_message,
     make_cert,
 )
-from p2pchat.core.mesh.link import PeerLink, Phase
+from p2pchat.core.mesh.link_state_and_keepalive import PeerLink, Phase
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
 from p2pchat.core.node_context import Context, HostedIdentity, NetworkCredentials, Now
