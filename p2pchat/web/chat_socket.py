@@ -57,7 +57,6 @@ from p2pchat import (
 )
 from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, refuse, sign_in
 from p2pchat.web.catch_up import Post
 from p2pchat.web.client_session import (
     RECEIPTS,
@@ -72,6 +71,7 @@ from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.rate_limit import written_bytes
 from p2pchat.web.schemas import iso, message_json
+from p2pchat.web.sign_up_and_authentication import AUTHENTICATED, CurrentAccount, refuse, sign_in
 
 MAX_UNACCEPTED = 256  # messages of one socket that are not accepted yet; reading pauses at this number
 POSTS = (Message, Sent)

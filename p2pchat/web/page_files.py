@@ -22,8 +22,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from p2pchat.web.auth import CurrentAccount, CurrentGateway
 from p2pchat.web.error_responses import WebError
+from p2pchat.web.sign_up_and_authentication import CurrentAccount, CurrentGateway
 
 router: APIRouter = APIRouter()
 

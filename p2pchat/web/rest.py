@@ -1,7 +1,7 @@
 """REST: routes of messages, conversations, people, groups, sign-up and operations, as in `/openapi.json`.
 
 Every call but those for operations is below `/v1`, and also has its path without `/v1`, which the first clients knew.
-auth.py authenticates callers, security.py admits requests.
+sign_up_and_authentication.py authenticates callers, security.py admits requests.
 """
 
 from __future__ import annotations
@@ -18,15 +18,6 @@ from starlette.responses import Response
 from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
 from p2pchat.commands.message_commands import history_page, receipt_row, search_page
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import (
-    AUTHENTICATED,
-    CurrentAccount,
-    CurrentGateway,
-    check_sign_up,
-    current_account,
-    may_name_itself,
-    token_of,
-)
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.rate_limit import USERS_A_CALL
@@ -54,6 +45,15 @@ from p2pchat.web.schemas import (
     iso,
 )
 from p2pchat.web.security import address_of, is_on_loopback
+from p2pchat.web.sign_up_and_authentication import (
+    AUTHENTICATED,
+    CurrentAccount,
+    CurrentGateway,
+    check_sign_up,
+    current_account,
+    may_name_itself,
+    token_of,
+)
 
 _DESCRIPTIONS = {
     400: "The request is invalid.",

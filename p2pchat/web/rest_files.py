@@ -22,12 +22,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from p2pchat import Attachment
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import gateway_of
 from p2pchat.web.rest import MessageId, problems
 from p2pchat.web.schemas import FetchOut, LinkOut, UploadOut
 from p2pchat.web.security import CALLER
+from p2pchat.web.sign_up_and_authentication import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account
 
 PIECE_BYTES = 256 * 1024  # of an answer, read and sent at once
 READ_TIMEOUT = 30.0  # seconds for a piece: content that was removed meanwhile would be fetched anew; a guess

@@ -19,9 +19,9 @@ from p2pchat.cli import http_server
 from p2pchat.cli.http_server import WriteTimeout, make_server, wait_until_started
 from p2pchat.identity.own_addresses import own_addresses
 from p2pchat.web import Pace, WebSettings, create_app
-from p2pchat.web.auth import CurrentAccount
 from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
+from p2pchat.web.sign_up_and_authentication import CurrentAccount
 from tests.deadlines import until
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request

@@ -155,7 +155,7 @@ async def describe_authentication(
         ),
     ] = None,
 ) -> None:
-    """Describe the authentication of a call, for OpenAPI only; auth.py checks it."""
+    """Describe the authentication of a call, for OpenAPI only; sign_up_and_authentication.py checks it."""
 
 
 AUTHENTICATED = [Depends(describe_authentication)]
