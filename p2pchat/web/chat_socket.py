@@ -56,9 +56,7 @@ from p2pchat import (
     User,
 )
 from p2pchat.commands.json_commands import is_unicode
-from p2pchat.web.accounts import Account
-from p2pchat.web.catch_up import Post
-from p2pchat.web.client_session import (
+from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
     LightEvent,
@@ -67,6 +65,8 @@ from p2pchat.web.client_session import (
     as_frame,
     read_object,
 )
+from p2pchat.web.accounts import Account
+from p2pchat.web.catch_up import Post
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.rate_limit import written_bytes

@@ -36,9 +36,9 @@ from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.people_commands import invite_row, nick
 from p2pchat.commands.standard_output import StdoutWriter
+from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
-from p2pchat.web.client_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.error_responses import Forbidden, WebError, problem_of
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.sign_up_and_authentication import may_invite, sign_in

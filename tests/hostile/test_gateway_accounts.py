@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection
 from p2pchat import UnknownName
 from p2pchat.core.names import base32
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.client_session import Frame, SendQueue, as_frame
+from p2pchat.web.account_session import Frame, SendQueue, as_frame
 from p2pchat.web.rate_limit import ROWS_A_CALL, SITE_PART
 from p2pchat.web.socketio.engineio import MAX_POSTED
 from tests.deadlines import POLL_EVERY, WAIT, until, within

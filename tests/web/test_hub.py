@@ -12,8 +12,8 @@ import pytest
 from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.core.log import LogId
 from p2pchat.web import Gateway, WebSettings
+from p2pchat.web.account_session import LightEvent
 from p2pchat.web.accounts import Account
-from p2pchat.web.client_session import LightEvent
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import Envelope, QueueFull, _cause_of
 

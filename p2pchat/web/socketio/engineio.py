@@ -24,8 +24,8 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, DISCONNECT, EVENT
 
 from p2pchat.web import WebSettings
+from p2pchat.web.account_session import PING_EVERY, LightEvent
 from p2pchat.web.catch_up import Post
-from p2pchat.web.client_session import PING_EVERY, LightEvent
 from p2pchat.web.hub import QueueFull
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from p2pchat import (
     Typing,
     User,
 )
+from p2pchat.web.account_session import ClientSession, SessionEnded
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
-from p2pchat.web.client_session import ClientSession, SessionEnded
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull

@@ -11,9 +11,9 @@ import pytest
 from starlette.websockets import WebSocket
 
 from p2pchat.web import WebSettings
+from p2pchat.web.account_session import SendQueue, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.chat_socket import ChatSession
-from p2pchat.web.client_session import SendQueue, WebSocketSession, as_frame
 from p2pchat.web.event_socket import EventSession
 from p2pchat.web.hub import Ending, Kind, QueueFull
 from tests.web.chat_client import chatting
