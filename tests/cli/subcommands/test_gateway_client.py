@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from p2pchat.__main__ import main
-from p2pchat.cli.subcommands.web_client import ClientOptions, FramePrinter, GatewayAddress, client_options, read_token
+from p2pchat.cli.subcommands.gateway_client import (
+    ClientOptions,
+    FramePrinter,
+    GatewayAddress,
+    client_options,
+    read_token,
+)
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE, UsageError
 from p2pchat.commands.standard_output import StdoutWriter
 from tests.cli.parsing import parse
