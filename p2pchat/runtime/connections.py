@@ -4,7 +4,7 @@ ConnectionManager numbers each connection, does its TLS handshake, and reports w
 core's effects on links end here. Streams come from a Transport: TCP sockets here, pipes in memory in p2pchat.testing.
 Which peer is at the other end, and which connection is worth keeping, is decided in core/.
 
-An accepted connection that has not finished its handshake is a *stranger*; strangers.py limits their number.
+An accepted connection that has not finished its handshake is a *stranger*; pending_handshakes.py limits their number.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from p2pchat.core.log import forget_keys
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.protocol import AnyFrame
+from p2pchat.runtime.pending_handshakes import Stranger, StrangerLimiter
 from p2pchat.runtime.relay_engine import EngineAway
-from p2pchat.runtime.strangers import Stranger, StrangerLimiter
 from p2pchat.server import Server
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ Each end takes at most a window of bytes that it has not passed on. Every piece 
 engine answers at once when nobody listens at the other one, and pieces from elsewhere do not count.
 
 Whoever may publish on the engine can dial every peer that it knows the id of, and nothing that the engine says about
-who does so is believed. So a dial proves itself before it takes a place (strangers.py), the cheap things first:
+who does so is believed. So a dial proves itself before it takes a place (pending_handshakes.py), the cheap things
+first:
 
     dialler -> peer      O   a MAC with the network's key: who lacks that costs one hash
     peer -> dialler      C   a challenge, which the peer need not remember: an old dial, or one to another peer, is none
@@ -187,7 +188,7 @@ class Pipe(BufferedTransport):
     """One end of a pipe: the transport under a StreamReader and a StreamWriter.
 
     Args:
-        dialler: At the end that was dialled, who dialled, as strangers.py takes it; else None.
+        dialler: At the end that was dialled, who dialled, as pending_handshakes.py takes it; else None.
 
     Attributes:
         target: At the end that dials, the peer that is dialled; "" at the other one.

@@ -24,7 +24,7 @@ from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
-from p2pchat.runtime.strangers import SILENT_AFTER
+from p2pchat.runtime.pending_handshakes import SILENT_AFTER
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.processes.peers import Cluster

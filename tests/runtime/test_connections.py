@@ -39,7 +39,7 @@ from p2pchat.runtime.connections import (
     _return_memory,
     gc_paused,
 )
-from p2pchat.runtime.strangers import (
+from p2pchat.runtime.pending_handshakes import (
     RELAYED_A_SECOND,
     RELAYED_OF_KIND_A_SECOND,
     RELAYED_PLACES,

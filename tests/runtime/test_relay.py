@@ -35,9 +35,9 @@ from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.nats_client import parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
+from p2pchat.runtime.pending_handshakes import RELAYED_PLACES, SILENT_AFTER
 from p2pchat.runtime.relay import JOINED_BYTES, WINDOW_BYTES, RelayTransport, dial_proof, open_piece, pair_key
 from p2pchat.runtime.relay_engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey
-from p2pchat.runtime.strangers import RELAYED_PLACES, SILENT_AFTER
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
