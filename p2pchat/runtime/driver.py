@@ -2,8 +2,8 @@
 
 The driver is the only code that touches the core. It has one pump, and no task or queue to wait on. Whatever happens is
 put into the inbox, and the next turn of the loop gives the inbox to the core and executes what the core returns. Only
-what links received waits for the turn of its link (turns.py). The driver waits for nobody: commits and reads run in
-threads (storage_worker.py), links take bytes without waiting (connections.py), programs get futures
+what links received waits for the turn of its link (frame_queue.py). The driver waits for nobody: commits and reads run
+in threads (storage_worker.py), links take bytes without waiting (connections.py), programs get futures
 (write_requests.py). The results of all that return as inputs.
 
 Three things make it fast. Texts written while an own commit is under way go in as one input, so that one signature and
@@ -49,9 +49,7 @@ from p2pchat.protocol import encode
 from p2pchat.runtime.connections import RETURNED_AFTER, ConnectionManager, gc_paused, return_memory_soon
 from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
-from p2pchat.runtime.recent_entries import RecentEntries, spans_of
-from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
-from p2pchat.runtime.turns import (
+from p2pchat.runtime.frame_queue import (
     TURN_SECONDS,
     UNKNOWN_PARTS,
     UNKNOWN_TURN_SECONDS,
@@ -62,6 +60,8 @@ from p2pchat.runtime.turns import (
     parts_of,
     split_users,
 )
+from p2pchat.runtime.recent_entries import RecentEntries, spans_of
+from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.contract import ReleasedEntry, Storage

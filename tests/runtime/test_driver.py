@@ -30,9 +30,9 @@ from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.runtime.connections import Transport
 from p2pchat.runtime.driver import OutgoingFrames
+from p2pchat.runtime.frame_queue import CommitsInFlight
 from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, READ_BYTES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
-from p2pchat.runtime.turns import CommitsInFlight
 from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh

@@ -25,7 +25,7 @@ from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
-from p2pchat.runtime.turns import CommitsInFlight, LinkInput, Turns, parts_of
+from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.attached_files import SimContent, SimFiles

@@ -14,7 +14,7 @@ from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
 from p2pchat.core.node_context import Now
 from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Holds, Hosted, Mark, Peers, Ping, Pong, Want
 from p2pchat.runtime import driver as driver_module
-from p2pchat.runtime.turns import LinkInput, Turns, parts_of, split_users, units_of
+from p2pchat.runtime.frame_queue import LinkInput, Turns, parts_of, split_users, units_of
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, FRIEND, SECOND, THIRD = 1, 2, 3, 4, 5
