@@ -1,6 +1,6 @@
 """Registered Socket.IO clients of a gateway, and what they share: presence and message statuses.
 
-A client is a session like those of `/chat` and `/lines` (client_session.py). While its user is active, messages are
+A client is a session like those of `/chat` and `/lines` (account_session.py). While its user is active, messages are
 read once it is proved that they have arrived (engineio.py); otherwise when the user becomes active again.
 """
 
