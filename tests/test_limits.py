@@ -109,7 +109,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "max_uncommitted_flood_units": ("runtime/driver: while_the_disk_is_behind_floods_wait",),
     "new_logs_a_second": ("core/sync/ingest: a_link_to_nobody_known_pauses_when_more_logs_came_than_may_begin",
                           "core/sync/ingest: a_contact_passes_on_any_number_of_logs"),
-    "new_logs_burst": ("core/shares: a_rate_counts_at_every_node_and_says_how_long_to_wait",),
+    "new_logs_burst": ("core/limits_by_origin: a_rate_counts_at_every_node_and_says_how_long_to_wait",),
     "max_endpoint_bytes": ("protocol: an_endpoint_has_100_bytes",),
     "superseded_runs": ("limits: as_many_superseded_runs_are_remembered_as_the_setting_says",),
     "clone_replacements": ("core/mesh/links: two_processes_with_one_key_are_noticed_and_the_first_stays_linked",),

@@ -2,8 +2,8 @@
 
 StrangerLimiter caps strangers, in total and per address, and the rate of new ones. A connection above a cap is closed
 before a byte is read. This bounds what strangers cost. When all places are taken, a newcomer takes that of a silent
-stranger of the fullest network (core/shares.py), so a few addresses with silent connections keep nobody out. A network
-with many of the places gives way before it was silent for a while, as it may come again before that. When
+stranger of the fullest network (core/limits_by_origin.py), so a few addresses with silent connections keep nobody out.
+A network with many of the places gives way before it was silent for a while, as it may come again before that. When
 those of its address are taken, it takes that of a silent one there: behind one address are many people.
 
 Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so what it is to those here
@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, Standing, TokenBucket, address_line
 from p2pchat.core.mesh.addressbook import is_loopback, is_private
-from p2pchat.core.shares import RELAY_HOST, Line, Shares, Standing, TokenBucket, address_line
 from p2pchat.protocol import PeerId
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten

@@ -39,9 +39,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from p2pchat.client import STREAM_LIMIT_BYTES, Streams
+from p2pchat.core.limits_by_origin import RELAY_HOST, Standing, TokenBucket
 from p2pchat.core.mesh.addressbook import RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
-from p2pchat.core.shares import RELAY_HOST, Standing, TokenBucket
 from p2pchat.protocol import PeerId
 from p2pchat.runtime.connections import Transport
 from p2pchat.runtime.relay_engine import Engine, EngineAway, EngineOptions

@@ -23,8 +23,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.mesh.addressbook import RELAY_PORT
-from p2pchat.core.shares import RELAY_HOST
 from p2pchat.testing.eventlog import Line as Line
 from p2pchat.testing.eventlog import Log
 from p2pchat.testing.eventlog_checker import causes, check

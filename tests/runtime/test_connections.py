@@ -24,8 +24,8 @@ from p2pchat.client import Client, dial
 from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
+from p2pchat.core.limits_by_origin import Standing
 from p2pchat.core.mesh.addressbook import is_loopback
-from p2pchat.core.shares import Standing
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import Peers, Ping, Pong, encode

@@ -29,8 +29,8 @@ from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
+from p2pchat.core.limits_by_origin import Line, Shares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.shares import Line, Shares
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.quota import OF_CONTACT, line_of
 from p2pchat.core.sync.sync_context import SyncContext

@@ -20,8 +20,8 @@ from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation
 from p2pchat.core.groups.known_operations import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
+from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
-from p2pchat.core.shares import address_line
 from p2pchat.core.storage_answers import GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs

@@ -3,11 +3,11 @@
 An address is *verified* once that peer's key answered there. Addresses learned from other peers are unverified until
 then, and bounded: per peer they belong to, and in the number of peers. Those that only somebody's word supports are
 *hearsay*: what third peers tell, and what an unknown peer tells of itself about other hosts than the one its link comes
-from. Hearsay may name anybody, so it is bounded in all and along lines of its tellers (core/shares.py), never stored,
-and dialled slowly. What a peer says of its own host is a *claim* once it is gone, unless it answered there or is a
-contact: anybody can make keys that say so, come once and leave. Claims are stored, since a mesh that restarts may need
-them, and share half of the book. dialer.py decides when an address is dialled. Changes worth storing go to ctx.change.
-Host names are not resolved here.
+from. Hearsay may name anybody, so it is bounded in all and along lines of its tellers (core/limits_by_origin.py), never
+stored, and dialled slowly. What a peer says of its own host is a *claim* once it is gone, unless it answered there or
+is a contact: anybody can make keys that say so, come once and leave. Claims are stored, since a mesh that restarts may
+need them, and share half of the book. dialer.py decides when an address is dialled. Changes worth storing go to
+ctx.change. Host names are not resolved here.
 
 A peer that an engine makes reachable (runtime/relay.py) is at `ID.relay:1` too, with its id in base32: a *relayed*
 endpoint. It names its peer, so it counts for that peer only, whoever tells it.
@@ -23,9 +23,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, address_line
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import Context
-from p2pchat.core.shares import RELAY_HOST, Line, Shares, address_line
 from p2pchat.protocol import PeerId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day

@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
+from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -48,7 +49,6 @@ from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.hearsay_pace import HearsayPace, network_and_host
 from p2pchat.core.mesh.link_state_and_keepalive import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, Context, KeySet, Timer
-from p2pchat.core.shares import address_line
 from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from p2pchat.core.limits_by_origin import TokenBucket, address_line
 from p2pchat.core.mesh.addressbook import is_loopback, split_endpoint
 from p2pchat.core.node_context import Context
-from p2pchat.core.shares import TokenBucket, address_line
 
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 

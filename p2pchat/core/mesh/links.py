@@ -35,6 +35,7 @@ from p2pchat.core.inputs import (
     Resolved,
     Stop,
 )
+from p2pchat.core.limits_by_origin import Standing
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer, split_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
@@ -62,7 +63,6 @@ from p2pchat.core.mesh.link_state_and_keepalive import (
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.node_context import Context, NetworkCredentials
-from p2pchat.core.shares import Standing
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from p2pchat.core.effects import Counted, Send
+from p2pchat.core.limits_by_origin import RELAY_HOST, address_line
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -31,7 +32,6 @@ from p2pchat.core.mesh.addressbook import (
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.node_context import SLACK, Context, Timer
-from p2pchat.core.shares import RELAY_HOST, address_line
 from p2pchat.protocol import FILES, HOLDS, PULLS, PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion

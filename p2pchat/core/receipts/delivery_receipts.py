@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from p2pchat.core.durable_changes import DeliveredMark, Stay
 from p2pchat.core.effects import Counted, DeliveryReceipt
+from p2pchat.core.limits_by_origin import RateLimit, Shares, address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.receipts.receipts_of_hosted_users import (
@@ -29,7 +30,6 @@ from p2pchat.core.receipts.receipts_of_hosted_users import (
     SharedGuests,
     host_holder,
 )
-from p2pchat.core.shares import RateLimit, Shares, address_line
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState

@@ -23,9 +23,9 @@ from itertools import islice
 from p2pchat.core.durable_changes import Holder, NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
+from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.receipts.receipts_of_hosted_users import Rosters
-from p2pchat.core.shares import Line, RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.remote_state import RemoteState

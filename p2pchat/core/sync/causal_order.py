@@ -25,9 +25,9 @@ from itertools import islice
 from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
+from p2pchat.core.limits_by_origin import Shares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.shares import Shares
 from p2pchat.core.storage_answers import LogFacts, LogKey, UnreleasedEntry
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry

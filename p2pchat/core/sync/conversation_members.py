@@ -17,7 +17,7 @@ from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.groups.known_operations import GroupReplica
-from p2pchat.core.shares import Shares
+from p2pchat.core.limits_by_origin import Shares
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 

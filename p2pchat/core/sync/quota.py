@@ -26,11 +26,11 @@ from sys import intern
 from p2pchat.core.contacts_and_blocks import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.limits_by_origin import Line, Shares, address_line
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import Context
-from p2pchat.core.shares import Line, Shares, address_line
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
-from p2pchat.core.shares import TokenBucket
 from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
 

@@ -11,9 +11,9 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 from p2pchat.core.effects import Counted, Send, TypingChanged
+from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
-from p2pchat.core.shares import TokenBucket
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

@@ -24,9 +24,9 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
+from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.mesh.addressbook import is_relayed
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.core.shares import RELAY_HOST
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog import Fault, Line, Log

@@ -7,8 +7,8 @@ import pytest
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, LinkChanged, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, RelayChanged
+from p2pchat.core.limits_by_origin import RELAY_HOST, address_line
 from p2pchat.core.mesh.addressbook import relay_endpoint
-from p2pchat.core.shares import RELAY_HOST, address_line
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import START, Key, Meeting, Post, link_changes, peers_in_order
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from p2pchat.core.shares import LINES_CACHED, Line, RateLimit, Shares, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import LINES_CACHED, Line, RateLimit, Shares, TokenBucket, address_line
 
 
 @pytest.mark.parametrize(
