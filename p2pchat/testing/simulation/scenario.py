@@ -27,8 +27,8 @@ from p2pchat.config import Settings
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.presence_invariants import Chatter
 from p2pchat.testing.invariants.unknown_user_invariants import accept_some
+from p2pchat.testing.simulation.actions_and_faults import FaultInjector
 from p2pchat.testing.simulation.attached_files import FileActions
-from p2pchat.testing.simulation.faults import FaultInjector
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.relay_network import EngineFaults
 from p2pchat.testing.simulation.simulated_peer import SimPeer

@@ -10,7 +10,7 @@
 
 The nodes are production code; the execution of their effects is simulated (simulated_peer.py, disk.py, network.py,
 virtual_time_and_settings.py). The calls need no event loop, so a notebook can use them. All chance comes from the seed,
-so a seed replays exactly on every system. invariants/ checks the promises; faults.py injects faults.
+so a seed replays exactly on every system. invariants/ checks the promises; actions_and_faults.py injects faults.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ def with_files(drawn: Settings, chance: Random) -> Settings:
 
 
 def strict(drawn: Settings) -> Settings:
-    """Return the settings of a peer that refuses odd texts (faults.py). All other texts of a history are shorter."""
+    """Return the settings of a peer that refuses odd texts (actions_and_faults.py). All others are shorter."""
     return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)
 
 

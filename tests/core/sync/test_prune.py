@@ -12,7 +12,7 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import Entries, Have
 from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.faults import ODD_TEXT
+from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, World, have
 from tests.core.sync.test_quota import FULL

@@ -16,8 +16,8 @@ from p2pchat.core.sync import refusals
 from p2pchat.core.sync.refusals import COST, MAX_REFUSED_OF_WRITER
 from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, UserId, Want, encode
 from p2pchat.testing import Simulation
+from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
 from p2pchat.testing.simulation.byzantine import OddWriter
-from p2pchat.testing.simulation.faults import ODD_TEXT
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.core.groups.test_group_sync import SimulatedGroup
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page, sums
