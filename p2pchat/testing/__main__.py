@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import fields
 from itertools import count
 
-from p2pchat.testing.simulation.scenario import (
+from p2pchat.testing.simulation.random_histories import (
     NOTHING,
     PlayResult,
     Steps,

@@ -15,7 +15,7 @@ from operator import attrgetter
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.simulation.scenario import NOTHING, PlayResult, Wanted, play_many
+from p2pchat.testing.simulation.random_histories import NOTHING, PlayResult, Wanted, play_many
 from tests.amounts import HISTORIES, HISTORIES_WITH_FILES, HISTORY_JOBS, RELAYED_HISTORIES
 from tests.conftest import Tell
 

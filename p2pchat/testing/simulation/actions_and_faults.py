@@ -1,7 +1,7 @@
 """The actions of a history: messages, and faults of networks, disks, machines and people.
 
-Each is a method without arguments that draws its peers from the chance of its step (scenario.py). It does nothing where
-it cannot happen. Export files carry entries from one peer to another: whole, old, cut or damaged.
+Each is a method without arguments that draws its peers from the chance of its step (random_histories.py). It does
+nothing where it cannot happen. Export files carry entries from one peer to another: whole, old, cut or damaged.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.byzantine import THIRD_HOST, MadeUpUser
 from p2pchat.testing.simulation.network import WireEnd
-from p2pchat.testing.simulation.scenario import check_history, play
+from p2pchat.testing.simulation.random_histories import check_history, play
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulated_program import Written
 from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
@@ -29,7 +29,7 @@ from p2pchat.testing.simulation.virtual_time_and_settings import SMALL, LocalClo
 
 # With files, and with deletions where two conversations wait at a start.
 FINGERPRINTS = """
-from p2pchat.testing.simulation.scenario import Wanted, play
+from p2pchat.testing.simulation.random_histories import Wanted, play
 for seed, wanted in ((7, Wanted()), (11, Wanted(files=True)), (1354010, Wanted(deletions=True))):
     print(play(seed, wanted=wanted)[0].fingerprint())
 """

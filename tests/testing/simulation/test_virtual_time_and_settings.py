@@ -6,7 +6,7 @@ from random import Random
 
 from p2pchat.core.log import verify
 from p2pchat.identity.keys import Identity
-from p2pchat.testing.simulation.scenario import Scenario
+from p2pchat.testing.simulation.random_histories import Scenario
 from p2pchat.testing.simulation.virtual_time_and_settings import cached_signatures, draw_settings, signer
 
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from p2pchat.testing.__main__ import main, replay
-from p2pchat.testing.simulation.scenario import OF_RULES, Scenario, Steps, Wanted, fewest, play, shrink
+from p2pchat.testing.simulation.random_histories import OF_RULES, Scenario, Steps, Wanted, fewest, play, shrink
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.amounts import RULES_DIFFER
 
