@@ -4,8 +4,8 @@
 
 The pytest fixture `p2pchat_mesh` (pytest_plugin.py) returns a factory: `net = await p2pchat_mesh("ada", "bob")`. The
 page docs/testing.md has examples. meshes.py runs real peers over in-memory pipes; process_mesh.py runs them as
-processes; eventlog_checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and
-invariants/ checks them. Names are loaded on first use. No module here has the name of a public function, because
+processes; eventlog_checker.py and eventlog_parser.py check event logs; simulation/ runs whole cores in virtual time,
+and invariants/ checks them. Names are loaded on first use. No module here has the name of a public function, because
 importing it would hide that function.
 """
 
@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from p2pchat.testing.eventlog import Fault, Log
     from p2pchat.testing.eventlog_checker import causes, check
+    from p2pchat.testing.eventlog_parser import Fault, Log
     from p2pchat.testing.meshes import Mesh, mesh
     from p2pchat.testing.process_mesh import Child, ChildFailed, ProcessMesh, processes
     from p2pchat.testing.simulation.simulation import Simulation

@@ -25,9 +25,9 @@ from typing import Any
 
 from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.mesh.addressbook import RELAY_PORT
-from p2pchat.testing.eventlog import Line as Line
-from p2pchat.testing.eventlog import Log
 from p2pchat.testing.eventlog_checker import causes, check
+from p2pchat.testing.eventlog_parser import Line as Line
+from p2pchat.testing.eventlog_parser import Log
 
 PATIENCE = 60.0  # seconds for one thing to happen on a busy machine
 LOOP_VARIABLE = "P2PCHAT_LOOP"  # the only P2PCHAT_ variable that a process takes over: which event loop it uses

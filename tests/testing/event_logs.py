@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from p2pchat.testing.eventlog import Line, Log
 from p2pchat.testing.eventlog_checker import check
+from p2pchat.testing.eventlog_parser import Line, Log
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

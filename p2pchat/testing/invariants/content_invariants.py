@@ -16,7 +16,7 @@ from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
 from p2pchat.core.log import Batch, FileRef, LogId, Ref, attachments_of, decode_entry, ref_key
 from p2pchat.protocol import Frame, Holds, Pull
 from p2pchat.storage.contract import files_of
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:

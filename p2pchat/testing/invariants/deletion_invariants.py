@@ -16,7 +16,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.memory import MemoryStorage
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.entry_invariants import Invariants

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Digest, Have, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:

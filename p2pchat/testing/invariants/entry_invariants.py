@@ -33,8 +33,8 @@ from p2pchat.core.storage_answers import Stored, StoredStart
 from p2pchat.core.sync.conversation_members import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.eventlog_checker import check
+from p2pchat.testing.eventlog_parser import Fault, Log
 from p2pchat.testing.invariants.content_invariants import OF_FILES, ContentInvariants
 from p2pchat.testing.invariants.deletion_invariants import DeletionInvariants
 from p2pchat.testing.invariants.display_invariants import DisplayInvariants, view_faults

@@ -17,7 +17,7 @@ from p2pchat.core.effects import DeliveryRevoked, GroupUpdate
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
-from p2pchat.testing.eventlog import Fault, Log
+from p2pchat.testing.eventlog_parser import Fault, Log
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.entry_invariants import Invariants

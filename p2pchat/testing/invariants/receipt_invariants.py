@@ -25,7 +25,7 @@ from p2pchat.core.receipts.receipts_of_hosted_users import guests_having
 from p2pchat.core.storage_answers import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.message_requests import stored_requests
 from p2pchat.protocol import Bye, ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:

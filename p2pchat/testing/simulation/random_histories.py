@@ -24,7 +24,7 @@ from itertools import islice
 from random import Random
 
 from p2pchat.config import Settings
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.presence_invariants import Chatter
 from p2pchat.testing.invariants.unknown_user_invariants import accept_some
 from p2pchat.testing.simulation.actions_and_faults import FaultInjector

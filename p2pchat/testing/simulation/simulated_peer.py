@@ -27,7 +27,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.storage.contract import files_of
-from p2pchat.testing.eventlog import Line
+from p2pchat.testing.eventlog_parser import Line
 from p2pchat.testing.simulation.attached_files import SimContent, SimFiles
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.network import SimWire, WireEnd

@@ -21,7 +21,7 @@ from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
 from p2pchat.protocol import ConversationId, Entries, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.testing.eventlog import Line
+from p2pchat.testing.eventlog_parser import Line
 from p2pchat.testing.simulation.virtual_time_and_settings import EPOCH_UTC
 
 if TYPE_CHECKING:

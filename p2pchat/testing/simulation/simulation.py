@@ -29,7 +29,7 @@ from p2pchat.core.mesh.addressbook import is_relayed
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
-from p2pchat.testing.eventlog import Fault, Line, Log
+from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from p2pchat.testing.invariants.entry_invariants import Invariants
 from p2pchat.testing.simulation.byzantine import MadeUpUser
 from p2pchat.testing.simulation.hosted_users import SimHostedUser

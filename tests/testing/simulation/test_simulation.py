@@ -18,7 +18,7 @@ from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, ImportRe
 from p2pchat.core.log import Batch, LogId, Ref, ref_key
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.simulation.byzantine import THIRD_HOST, MadeUpUser
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.random_histories import check_history, play

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from p2pchat.testing.eventlog import Log
 from p2pchat.testing.eventlog_checker import check
+from p2pchat.testing.eventlog_parser import Log
 from tests.testing.event_logs import Writer, ada, bob, iso, rules
 
 
