@@ -31,7 +31,7 @@ import pytest_asyncio
 from filelock import FileLock
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
-from p2pchat.cli.process import allow_descriptors
+from p2pchat.cli.process_and_signals import allow_descriptors
 from tests.amounts import GENERATED, LONG
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database

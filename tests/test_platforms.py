@@ -25,7 +25,7 @@ from prompt_toolkit.output import DummyOutput
 from p2pchat.cli import control_client, control_protocol, control_server, http_server, profiles, standard_input
 from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
-from p2pchat.cli.process import Shutdown
+from p2pchat.cli.process_and_signals import Shutdown
 from p2pchat.cli.standard_input import InputKind
 from p2pchat.cli.subcommands import doctor_checks, doctor_network, history_tail_and_delete, send
 from p2pchat.cli.terminal import device
@@ -55,27 +55,24 @@ FORCED = {
     "cli/control_protocol.py:bind_socket": HERE + "test_windows_has_no_control_socket",
     "cli/profiles.py:listen_error": HERE + "test_a_taken_port_is_found_without_posix",
     "cli/http_server.py:listen": HERE + "test_a_gateway_on_windows_takes_no_port_of_another",
-    "cli/process.py:": DEMO,
-    "cli/process.py:allow_descriptors": "tests/cli/test_process.py::test_windows_has_no_limit_of_files",
-    "cli/standard_input.py:_in_background": "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console",
-    "cli/standard_input.py:_is_null": "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console",
-    "cli/standard_input.py:ask_hidden": HERE + "test_windows_asks_without_echo_by_getpass",
-    "cli/standard_input.py:echo_off": HERE + "test_windows_asks_without_echo_by_getpass",
-    "cli/subcommands/doctor_checks.py:check_machine": DOCTOR,
-    "cli/subcommands/doctor_checks.py:check_clock": DOCTOR,
-    "cli/subcommands/doctor_checks.py:check_terminal": DOCTOR,
-    "cli/subcommands/doctor_checks.py:utf8_mend": DOCTOR,
-    "cli/subcommands/doctor_network.py:_active": HERE + "test_the_firewall_of_each_system",
-    "cli/subcommands/doctor_network.py:_windows_is_on": HERE + "test_the_firewall_of_each_system",
-    "cli/subcommands/doctor_network.py:find_command": DOCTOR,
-    "cli/subcommands/doctor_network.py:kill_command": DOCTOR,
-    "cli/subcommands/history_tail_and_delete.py:_pipe": HERE + "test_windows_does_not_watch_a_pipe",
-    "cli/subcommands/send.py:_from_shell": HERE + "test_windows_gives_arguments_as_text",
-    "cli/terminal/front_end.py:__init__": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
-    "cli/terminal/front_end.py:_suspend": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
-    "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
-    "cli/terminal/device.py:stop_process": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
-    "client.py:": DEMO,
+    "cli/process_and_signals.py:": DEMO,
+    "cli/process_and_signals.py:allow_descriptors":
+    "tests/cli/test_process_and_signals.py::test_windows_has_no_limit_of_files", "cli/standard_input.py:_in_background":
+    "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console", "cli/standard_input.py:_is_null":
+    "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console", "cli/standard_input.py:ask_hidden": HERE +
+    "test_windows_asks_without_echo_by_getpass", "cli/standard_input.py:echo_off": HERE +
+    "test_windows_asks_without_echo_by_getpass", "cli/subcommands/doctor_checks.py:check_machine": DOCTOR,
+    "cli/subcommands/doctor_checks.py:check_clock": DOCTOR, "cli/subcommands/doctor_checks.py:check_terminal": DOCTOR,
+    "cli/subcommands/doctor_checks.py:utf8_mend": DOCTOR, "cli/subcommands/doctor_network.py:_active": HERE +
+    "test_the_firewall_of_each_system", "cli/subcommands/doctor_network.py:_windows_is_on": HERE +
+    "test_the_firewall_of_each_system", "cli/subcommands/doctor_network.py:find_command": DOCTOR,
+    "cli/subcommands/doctor_network.py:kill_command": DOCTOR, "cli/subcommands/history_tail_and_delete.py:_pipe": HERE +
+    "test_windows_does_not_watch_a_pipe", "cli/subcommands/send.py:_from_shell": HERE +
+    "test_windows_gives_arguments_as_text", "cli/terminal/front_end.py:__init__": HERE +
+    "test_the_terminal_of_windows_has_no_stream_and_does_not_stop", "cli/terminal/front_end.py:_suspend": HERE +
+    "test_the_terminal_of_windows_has_no_stream_and_does_not_stop", "cli/terminal/device.py:on_continued": HERE +
+    "test_a_process_on_windows_is_never_stopped_nor_continued", "cli/terminal/device.py:stop_process": HERE +
+    "test_a_process_on_windows_is_never_stopped_nor_continued", "client.py:": DEMO,
     "commands/endpoints_and_qr_codes.py:quoted":
         "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/standard_output.py:_ready": "tests/commands/test_standard_output.py::test_a_thread_writes_on_windows",

@@ -43,7 +43,7 @@ from p2pchat.cli.chat_startup import (
 )
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
-from p2pchat.cli.process import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
+from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.standard_input import (
     InputEnded,

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from p2pchat import TCPPeer
-from p2pchat.cli.process import Shutdown
+from p2pchat.cli.process_and_signals import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.commands.endpoints_and_qr_codes import endpoints_of, program
 from p2pchat.commands.event_text import quote_name

@@ -27,7 +27,7 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import NoReturn
 
-from p2pchat.cli.process import allow_descriptors
+from p2pchat.cli.process_and_signals import allow_descriptors
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import MAX_FILES, Entry, FileRef, encode_entry
 from p2pchat.core.mesh.handshake import make_cert

@@ -20,7 +20,7 @@ import click
 
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, probe, profile_invite
 from p2pchat.cli.options import ENDPOINT, SECONDS, Command, ProfileChoice, json_option, number, option, profile_options
-from p2pchat.cli.process import run_until_signal
+from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import find_profile, profile_exists
 from p2pchat.cli.standard_input import Progress
 from p2pchat.cli.subcommands.doctor_network import check_remote, user_label

@@ -31,7 +31,7 @@ from p2pchat.cli.options import (
     option,
     profile_options,
 )
-from p2pchat.cli.process import run_until_signal
+from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import InputKind, LineReader, Progress, copy_stdin, is_binary, raw_stdin, stdin_kind
 from p2pchat.commands.event_text import quote_names

@@ -18,7 +18,7 @@ from prompt_toolkit.application import run_in_terminal
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.chat_startup import TERMINAL_DRAIN, ChatOptions
 from p2pchat.cli.endpoint_status import EndpointStatus
-from p2pchat.cli.process import Shutdown
+from p2pchat.cli.process_and_signals import Shutdown
 from p2pchat.cli.standard_input import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (

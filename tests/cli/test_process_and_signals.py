@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from p2pchat.cli.process import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.process_and_signals import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
 from tests.deadlines import WAIT
 
 
@@ -60,7 +60,7 @@ async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -
 # In a process of its own: a second signal may end it.
 TWO_SIGNALS = """
 import asyncio, signal, sys, types
-from p2pchat.cli import process
+from p2pchat.cli import process_and_signals
 process.time = types.SimpleNamespace(monotonic=iter(map(float, sys.argv[1:])).__next__)
 async def main():
     shutdown = process.Shutdown()
@@ -101,7 +101,7 @@ async def test_ignored_signals_stay_ignored() -> None:
 # In a process of its own: a lowered hard limit cannot be raised again.
 LIMITED = """
 import resource, sys
-from p2pchat.cli.process import allow_descriptors
+from p2pchat.cli.process_and_signals import allow_descriptors
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 allow_descriptors(400)
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
