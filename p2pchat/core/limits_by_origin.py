@@ -1,4 +1,4 @@
-"""Shares: how places and rates for unknown parties are divided, whatever names a party takes.
+"""Limits by origin: how places and rates are divided among unknown parties, whatever names a party takes.
 
 Anybody with one invite can make any number of keys and users. So limits count where those come from: each unknown party
 has a *line* of nodes, from a large part of the Internet down to one peer, and what it takes is counted at every node of

@@ -2,7 +2,8 @@
 
 Some places are kept for contacts, and unknown peers share the others by where they come from. A contact that finds no
 free place takes one of an unknown peer, or else one of the contact that holds most. An unknown peer that finds none
-takes that of the fullest branch, or is refused (shares.py). So one party with many keys leaves room for others.
+takes that of the fullest branch, or is refused (limits_by_origin.py). So one party with many keys leaves room for
+others.
 
 Over an engine all unknown peers are one branch, and nothing tells a newcomer from one more key of the party that has
 all places. So relayed peers that find no place are given turns, one every few seconds. A turn says from when on, and

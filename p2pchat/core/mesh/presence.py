@@ -8,9 +8,9 @@ peer, the users of the former link stay until the new one has listed its own, fo
 
 Anybody can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
 that tell it, and a moment longer for a peer's own user. All such users told by unknown peers share a number of places
-(shares.py), also while a link is replaced: when they are taken, the newest user of the fullest branch is left out.
-Their arrivals, departures and statuses are reported one by one up to a rate, and beyond it as a count; so are links of
-their peers. Unknown users who wrote have such a rate, too, since to write something once costs little.
+(limits_by_origin.py), also while a link is replaced: when they are taken, the newest user of the fullest branch is left
+out. Their arrivals, departures and statuses are reported one by one up to a rate, and beyond it as a count; so are
+links of their peers. Unknown users who wrote have such a rate, too, since to write something once costs little.
 
 The users hosted here are announced by presence_announcer.py.
 """

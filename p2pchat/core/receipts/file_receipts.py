@@ -9,7 +9,8 @@ asked, and storage is asked whether a message of a shared conversation names it,
 goes from the disk is told as gone before it goes.
 
 Who has what is kept on disk, for the content of the newest messages, by peers. All users of a peer have what it has.
-The number of contents is bounded, by where unknown writers come from (shares.py), and so is what unknown peers say.
+The number of contents is bounded, by where unknown writers come from (limits_by_origin.py), and so is what unknown
+peers say.
 
 Source: docs/protocol-attachments.md, "Who has it".
 """

@@ -10,7 +10,7 @@ A user could send an entry to one peer alone, and so delay everything that follo
 entry's writer is soon asked for the missing entry, because that peer had it (missing_entries.py).
 
 What waits is found by what it waits for (waiting_and_quiet_logs.py). Entries of unknown users share places to wait, by
-where they come from (shares.py). Those without a place are released at once, with a gap mark.
+where they come from (limits_by_origin.py). Those without a place are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
 """

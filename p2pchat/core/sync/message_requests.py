@@ -2,10 +2,10 @@
 
 An unknown user is one whom the hosted user did not choose (contacts_and_blocks.py). Anybody can make up any number of
 users, so places for their conversations are few: each hosted user has a number of them, shared by the peers that bring
-them (shares.py). They never count against the hosted user. A newcomer takes the place of the newest conversation of the
-peer that holds most places, or else of the oldest one whose peer is not linked any more, of the network from which most
-of those came: so one party with many keys takes the places of its own (make_room). A conversation without a place is
-forgotten. It is opened again when its peer mentions it while there is room.
+them (limits_by_origin.py). They never count against the hosted user. A newcomer takes the place of the newest
+conversation of the peer that holds most places, or else of the oldest one whose peer is not linked any more, of the
+network from which most of those came: so one party with many keys takes the places of its own (make_room). A
+conversation without a place is forgotten. It is opened again when its peer mentions it while there is room.
 
 The first few conversations of each peer come *straight*: their messages are shown like all others. Further ones *wait*:
 what is written there is stored and acknowledged, and gets no place among what is shown (causal_order.py), so no reader

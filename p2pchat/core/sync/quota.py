@@ -463,7 +463,7 @@ class QuotaAccounts:
 
 
 class UnknownBytes:
-    """The bytes of unknown users, counted where those come from (shares.py).
+    """The bytes of unknown users, counted where those come from (limits_by_origin.py).
 
     A user is counted at the peer that hosts it, or else at the one that brings its entries: at that peer, its address
     and its network. What contacts and files bring of unknown users is in no branch. Whoever becomes known is counted

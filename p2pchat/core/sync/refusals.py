@@ -10,7 +10,7 @@ here. `Refusals` is told to each peer before any mark or sum. The writer's peers
 
 A refusal is one line of `meta`, with the rules it was made under. With other rules the log is taken again. If a later
 log builds on it, the line stays until the missing entries have come: nobody else would announce them. Refused logs of
-unknown users take at most half of the places, and those that come from one branch a quarter (shares.py).
+unknown users take at most half of the places, and those that come from one branch a quarter (limits_by_origin.py).
 
 Source: docs/protocol.md, "Refused entries".
 """
