@@ -50,7 +50,7 @@ COMMANDS = {
     "backup": ("export_import_and_backup:backup", "copy a peer, key and history, also while it runs"),
     "db": ("export_import_and_backup:db", "move what is stored to another database"),
     "web": ("web:web", "a page, REST, WebSocket and Socket.IO for others"),
-    "client": ("web_client:client", "chat through a gateway, without a peer of your own"),
+    "client": ("gateway_client:client", "chat through a gateway, without a peer of your own"),
     "completion": ("completion:completion", "completion for bash, zsh or fish"),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.web import chat_socket, client_session
+from p2pchat.web import account_session, chat_socket
 from tests.web.chat_client import WITHIN, chatting
 from tests.web.conftest import Served
 from tests.web.test_rest import people, refused, write
@@ -137,7 +137,7 @@ async def test_what_waits_is_streamed_again_until_the_caller_names_it(people: Se
 async def test_a_streamed_message_is_delivered_once_the_caller_names_it(
     people: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_session, "CONFIRMED_AFTER", 0.0)  # for connections that cannot answer a ping
+    monkeypatch.setattr(account_session, "CONFIRMED_AFTER", 0.0)  # for connections that cannot answer a ping
     async with people.client("ada") as ada:
         async with streaming(people, "bob") as events:
             await events.next("resumed")
