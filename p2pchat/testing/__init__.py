@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulation import Simulation
 
 _HOME = {
-    "Fault": "eventlog",
-    "Log": "eventlog",
+    "Fault": "eventlog_parser",
+    "Log": "eventlog_parser",
     "causes": "eventlog_checker",
     "check": "eventlog_checker",
     "Mesh": "meshes",
