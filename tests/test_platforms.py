@@ -164,7 +164,9 @@ def test_the_demo_passes_as_on_another_system(system: str, tmp_path: Path) -> No
     (tmp_path / "sitecustomize.py").write_text(PRETENCE, "utf-8")
     pretended = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PRETENDED_PLATFORM": system}
     facts = "import sys; from p2pchat import client; from p2pchat.cli import process_and_signals, control_protocol; "
-    facts += "print(sys.platform, client._BaseProtocol.__name__, process_and_signals.FASTER, control_protocol.HAS_SOCKETS)"
+    facts += (
+        "print(sys.platform, client._BaseProtocol.__name__, process_and_signals.FASTER, control_protocol.HAS_SOCKETS)"
+    )
     told, shown = (
         subprocess.run(
             [sys.executable, *words], env=environment(tmp_path) | pretended, cwd=tmp_path, input="", check=False,

@@ -20,9 +20,9 @@ from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
 from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options
 from p2pchat.cli.standard_input import InputEnded, read_invite, stdin_kind
+from p2pchat.commands.delivery_notices import NoticeLogHandler
 from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
-from p2pchat.commands.notices import NoticeLogHandler
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 
 Serve = Callable[[TCPPeer], Coroutine[Any, Any, None]]

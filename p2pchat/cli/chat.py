@@ -58,6 +58,7 @@ from p2pchat.cli.standard_input import (
 )
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
 from p2pchat.commands.command_session import Session
+from p2pchat.commands.delivery_notices import show_library_logs
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
 from p2pchat.commands.event_text import quote_names
@@ -72,7 +73,6 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.notices import show_library_logs
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
+from p2pchat.commands.delivery_notices import is_delivered, last_receipt
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, file_label, quote_conversation, quote_name, quote_place
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
@@ -53,7 +54,6 @@ from p2pchat.commands.json_commands import (
     parse_json_command,
 )
 from p2pchat.commands.message_commands import OutgoingMessage, SendStopped
-from p2pchat.commands.notices import is_delivered, last_receipt
 from p2pchat.commands.typed_commands import (
     CommandInput,
     TextInput,

@@ -26,7 +26,9 @@ ADVICE = (
 )
 
 
-LATE = "import uvicorn; from p2pchat.web import account_session; account_session.CONFIRMED_AFTER = 3600.0; uvicorn.main()"
+LATE = (
+    "import uvicorn; from p2pchat.web import account_session; account_session.CONFIRMED_AFTER = 3600.0; uvicorn.main()"
+)
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
+from p2pchat.commands.delivery_notices import NoticeLogHandler, Notifier, show_library_logs
 from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
-from p2pchat.commands.notices import NoticeLogHandler, Notifier, show_library_logs
 from p2pchat.testing import mesh
 
 

@@ -1,4 +1,4 @@
-"""Status notices on stderr: deliveries, recipients who are offline, older messages; no warnings.
+"""Notices of delivery on stderr: deliveries, recipients who are offline, older messages; and logs of libraries.
 
 Notices are combined: everything within a moment is one line, and a state that lasts is announced once.
 """
