@@ -31,7 +31,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.history_boundary import HistoryBoundary
-from p2pchat.core.sync.waiting_and_quiet_logs import QuietLog, QuietLogs, WaitingLogs
+from p2pchat.core.sync.waiting_and_quiet_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 
@@ -332,11 +332,12 @@ class Writers:
         by_ref: The logs of open writers, as references name them.
     """
 
-    __slots__ = ("_conversation", "_pack_above", "by_ref", "open", "quiet")
+    __slots__ = ("_conversation", "_order", "_pack_above", "by_ref", "open", "quiet")
 
     def __init__(self, conversation: ConversationId) -> None:
         self._conversation = conversation
         self._pack_above: int = 0
+        self._order: KeyOrder | None = None  # of many open writers, once somebody asked for a span
         self.by_ref: dict[str, LogState] = {}
         self.open: dict[UserId, WriterLogs] = {}
         self.quiet: QuietLogs = QuietLogs()
@@ -378,6 +379,16 @@ class Writers:
         found = self.open.get(user)
         return [] if found is None else found.marks(most)
 
+    def within(self, span: tuple[UserId, UserId]) -> list[UserId]:
+        """Return the writers within a span of user ids, in order."""
+        if len(self.open) <= FEW_WRITERS:
+            users = [user for user in self.open if span[0] <= user <= span[1]]
+        else:
+            if self._order is None:
+                self._order = KeyOrder(self.open)
+            users = self._order.between(*span)
+        return sorted(users + self.quiet.users_within(span)) if self.quiet else sorted(users)
+
     def tip_ids(self) -> Iterator[LogId]:
         """Yield the logs that are tips, those of quiet writers last."""
         for writer in reversed(self.open.values()):
@@ -403,6 +414,7 @@ class Writers:
         for user, writer in [*self.open.items()]:
             quiet = writer.quiet_log
             if quiet is not None and self.quiet.add(quiet):
+                self._order = None
                 del self.open[user], self.by_ref[ref_key(user, quiet.run)]
         self._pack_above = 2 * len(self.open) if len(self.open) > FEW_WRITERS else 0
 
@@ -567,10 +579,8 @@ class ConversationState:
 
     def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
-        quiet = [(user, [mark]) for user, mark in self.writers.quiet.marks(span) if self.may_write(user)]
-        users = [user for user in self.writers.open if span[0] <= user <= span[1] and self.may_write(user)]
-        others = [(user, marks) for user in users if (marks := self.writers.marks(user, most))]
-        return dict(sorted(quiet + others))
+        users = [user for user in self.writers.within(span) if self.may_write(user)]
+        return {user: marks for user in users if (marks := self.writers.marks(user, most))}
 
     def on_shown(self, place: int, log: LogState, first: int, seq: int, keep: int) -> None:
         """Keep the newest shown entry of each of the last few logs; first..seq are new. Profiles do not count."""

@@ -82,7 +82,7 @@ class MarkPages:
         size = self._sync.page_size
         if len(conversation.writers) <= size:  # thousands of them are compared at once
             return deque([span[1]])
-        users = sorted(user for user in conversation.writers if span[0] <= user <= span[1])
+        users = conversation.writers.within(span)
         return deque([*users[size - 1 : -1 : size], span[1]])
 
     def _send_next(self, remote: RemoteState) -> None:

@@ -10,9 +10,11 @@ log_index.py decides which logs are quiet, and makes objects of a row whenever s
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.node_context import KeySet
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from p2pchat.core.sync.log_index import LogState
 
 PREFIX = 16  # digits of a user id by which rows are found, as references name it
+FEW_KEYS = 64  # new keys that are put in their places rather than sorted with all others; a guess
 MOST = 255  # marks and profiles of one row: their numbers are bytes
 _HEAD = Struct(">24s8sQ32sQQ?BB")  # the rest of the user id, run, seq, chain, last_c, pruned, may_have_stored, counts
 _MARK = Struct(">8sQ8s")
@@ -119,13 +122,45 @@ class QuietLog(NamedTuple):
     profiles: tuple[int, ...]
 
 
+class KeyOrder:
+    """The order of a dict's keys. They are sorted when somebody asks, and new ones are added when somebody asks again.
+
+    Whoever takes a key out of the dict calls remove(), too.
+    """
+
+    __slots__ = ("_keys", "_sorted")
+
+    def __init__(self, keys: dict[str, Any]) -> None:
+        self._keys = keys
+        self._sorted: list[str] = []
+
+    def between(self, first: str, last: str) -> list[str]:
+        """Return the keys from `first` to `last`, in order."""
+        new = len(self._keys) - len(self._sorted)
+        added = islice(reversed(self._keys), new)  # a dict has the newest at its end
+        if new > FEW_KEYS:
+            self._sorted += added
+            self._sorted.sort()
+        else:
+            for key in added:
+                insort(self._sorted, key)
+        return self._sorted[bisect_left(self._sorted, first) : bisect_right(self._sorted, last)]
+
+    def remove(self, key: str) -> None:
+        """Forget a key that the dict holds no more."""
+        at = bisect_left(self._sorted, key)
+        if at < len(self._sorted) and self._sorted[at] == key:
+            del self._sorted[at]
+
+
 class QuietLogs:
     """The quiet logs of one conversation, one for each user."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_order", "_rows")
 
     def __init__(self) -> None:
         self._rows: dict[str, bytes] = {}  # by the beginning of the user id
+        self._order: KeyOrder | None = None  # of many rows, once somebody asked for a span
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -141,12 +176,13 @@ class QuietLogs:
         for prefix, row in self._rows.items():
             yield prefix + row[_ID].hex(), row[_RUN].hex(), int.from_bytes(row[_LAST], "big")
 
-    def marks(self, span: tuple[UserId, UserId]) -> Iterator[tuple[UserId, Mark]]:
-        """Yield the marks of all users within a span of ids, each with its user."""
-        first, last = span[0][:PREFIX], span[1][:PREFIX]
-        for prefix, row in self._rows.items():
-            if first <= prefix <= last and span[0] <= (user := prefix + row[_ID].hex()) <= span[1]:
-                yield user, _mark(row)
+    def users_within(self, span: tuple[UserId, UserId]) -> list[UserId]:
+        """Return the users within a span of ids, in order."""
+        if self._order is None:
+            self._order = KeyOrder(self._rows)
+        prefixes = self._order.between(span[0][:PREFIX], span[1][:PREFIX]) if self._rows else []
+        users = [prefix + self._rows[prefix][_ID].hex() for prefix in prefixes]
+        return [user for user in users if span[0] <= user <= span[1]]
 
     def add(self, log: QuietLog) -> bool:
         """Add a log. Return False if it has no row: the id of another user begins alike, or it is too large."""
@@ -164,6 +200,8 @@ class QuietLogs:
         """Remove and return the log of a user, None if it is not here."""
         if self._row(user) is None:
             return None
+        if self._order is not None:
+            self._order.remove(user[:PREFIX])
         return _unpack(user[:PREFIX], self._rows.pop(user[:PREFIX]))
 
     def user_of(self, ref: str) -> UserId | None:

@@ -14,10 +14,12 @@ from p2pchat.core.inputs import (
     UserHosted,
     WriteRequest,
 )
+from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync import sync_context
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.remote_state import MAX_AHEAD_UNKNOWN, MAX_ALIKE, MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import MAX_LOOKUPS_UNKNOWN
@@ -213,6 +215,26 @@ def test_to_widen_the_span_of_pages_that_go_out_takes_as_long_as_to_ask_within_i
     spans = [frame.span or ALL for frame in frames]
     assert [span[0] for span in spans] == [whole[0], *(next_id(span[1]) for span in spans[:-1])]
     assert spans[-1][1] == LAST_ID
+
+
+@pytest.mark.parametrize("most_open", [10_000, 0])
+def test_a_small_span_takes_as_long_however_many_write(most_open: int) -> None:
+    """All writers were looked through for each ask: 10 ms with 30,000."""
+    ada = World().peer("ada", page_marks=100)
+    far, here = room_of(ada, "bob"), ada.node.sync.conversations.by_id[ROOM]
+
+    def ask(writers: int) -> int:
+        for number in range(len(here.writers), writers):
+            log = LogState(LogId(ROOM, f"{number:064x}", "f1" * 8), chain=bytes(32))
+            log.seq = log.durable_seq = log.released = 1
+            here.refresh_sum(here.add(log))
+        here.writers.pack(most_open)
+        span = (IDS["bob"], IDS["bob"])
+        far.say(Have({ROOM: {}}, span=span, ask=True))  # brings them in order
+        return count_steps(lambda: far.say(Have({ROOM: {}}, span=span, ask=True)))
+
+    assert ask(2_000) < 2 * ask(200)
+    assert marks_heard(far) == ["1 of room"] * 4
 
 
 def test_what_is_asked_beyond_pages_that_go_out_goes_page_by_page() -> None:

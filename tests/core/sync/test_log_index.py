@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from random import Random
+
+import pytest
 
 from p2pchat.core.log import LogId, mark_hash
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.waiting_and_quiet_logs import FEW_KEYS
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 
@@ -105,3 +109,23 @@ def test_a_log_of_which_nothing_waits_is_small() -> None:
     finally:
         tracemalloc.stop()
     assert size < 1000  # bytes, its writer included: 640; an empty queue for each would add 750
+
+
+@pytest.mark.parametrize("most_open", [10_000, 0])
+def test_writers_within_a_span_are_found_in_order_while_they_come_and_go(most_open: int) -> None:
+    """All of them are objects, or most of them rows."""
+    here, random, expected = room(), Random(most_open), list[str]()
+    for _ in range(40):
+        for _ in range(random.choice((1, 3, 2 * FEW_KEYS))):
+            user = f"{random.getrandbits(256):064x}"
+            log = LogState(LogId(ROOM, user, "a1" * 8), chain=bytes(32))
+            log.seq = log.durable_seq = log.released = 1
+            here.refresh_sum(here.add(log))
+            expected.append(user)
+        expected.sort()
+        here.writers.pack(most_open)
+        for user in random.sample(expected, min(3, len(expected))):
+            here.writers.get(user)  # makes an object of a row
+        first, last = sorted((random.choice(expected), f"{random.getrandbits(256):064x}"))
+        assert here.writers.within((first, last)) == [user for user in expected if first <= user <= last]
+    assert [list(here.marks(ALL)), len(here.writers.quiet) > 0] == [expected, most_open == 0]

@@ -45,7 +45,7 @@ def test_a_row_keeps_all_of_a_log() -> None:
     mark = Mark(LOG.run, LOG.seq, LOG.chain[:8].hex())
     assert [LOG.user in logs, len(logs), logs.mark(BOB), [*logs.users()]] == [True, 1, mark, [BOB]]
     spans = [("00" * 32, "ff" * 32), (BOB, BOB), (next_id(BOB), "ff" * 32), ("00" * 32, BOB[:63])]
-    assert [[*logs.marks(span)] for span in spans] == [[(BOB, mark)], [(BOB, mark)], [], []]
+    assert [logs.users_within(span) for span in spans] == [[BOB], [BOB], [], []]
     assert [*logs.ends()] == [(BOB, LOG.run, LOG.seq)]
     assert [logs.take(BOB), logs.take(BOB), len(logs)] == [LOG, None, 0]
 
