@@ -11,8 +11,10 @@ for the new one, and reject redials of the living one as superseded until the de
 this case.)
 
 Rules without a decider fail. "Keep the link that the lower id dialled" lets a dead link block every redial after a
-half-open failure. "The newest wins at both ends" can close both links, again and again. tests/core/mesh/
-test_go_model.py walks all states of two peers with these functions, and with those two rules to see them fail.
+half-open failure. "The newest wins at both ends" can close both links, again and again. Nor may D spare a link in use
+one that crosses it: the link in use may have died while its go was under way, and then D would refuse the other, which
+works. So two dials that cross cost a handshake. tests/core/mesh/test_go_model.py walks all states of two peers with
+these functions, and with those rules to see them fail.
 """
 
 from __future__ import annotations

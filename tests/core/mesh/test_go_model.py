@@ -11,7 +11,7 @@ The tests prove two properties of core/mesh/link_state_and_keepalive.py in every
   faults has no cycle, and no dead end except these states);
 - a dead link never blocks a redial: if a connection on a working line is under way, a link comes up at both ends before
   the dead link is noticed.
-Three simpler rules are checked too and must fail, which shows that the model can find a wrong rule.
+Four other rules are checked too and must fail, which shows that the model can find a wrong rule.
 """
 
 from __future__ import annotations
@@ -164,8 +164,18 @@ def f_keeps_what_d_dialled(world: World, connection: Connection, run: int, n: in
     return newest_at_f(world, connection, run, n)
 
 
+def d_keeps_what_came_up(world: World, connection: Connection) -> World:
+    """A wrong rule that spares a link in use one that crosses it: of two that were under way at once, the first one to
+    come up stays.
+    """
+    if world.decided.link is not None and connection.id < world.decided.link:
+        return close(world, "D", connection.id)
+    return d_numbers_it(world, connection)
+
+
 DECIDER = Rule(d_numbers_it, f_takes_the_go)
 NO_BEGINNINGS = Rule(d_numbers_it, f_forgets_when_links_began)
+FIRST_UP = Rule(d_keeps_what_came_up, f_takes_the_go)
 LOWER_DIALLED = Rule(d_keeps_its_own, f_keeps_what_d_dialled)
 
 
@@ -430,3 +440,17 @@ def test_superseded_runs_alone_let_a_late_go_block_the_running_process() -> None
     graph = walk(NO_BEGINNINGS, FEWER)
     sure = surely_settled(graph, FAULTS | {"noticed"})
     assert [world for world in redials(graph) if world not in sure]
+
+
+def test_keeping_the_first_link_to_come_up_lets_a_dead_link_block_one_that_crosses_it() -> None:
+    """It may have died while its `go` was under way. Then the other one would have been the working link."""
+    graph = walk(FIRST_UP, FEWER)
+    sure = surely_settled(graph, FAULTS | {"noticed"})
+    assert any(crossed(world) for world in redials(graph) if world not in sure)
+    assert not set(graph.worlds) - surely_settled(graph, FAULTS)  # it costs time, and no more
+
+
+def crossed(world: World) -> bool:
+    """Return True if a link that is dead is up at D, and a connection that began before it works."""
+    dead = [c.id for c in world.connections if c.d == UP and c.is_dead("D")]
+    return any(not c.cut and c.d == PROVING and c.id < max(dead, default=0) for c in world.connections)
