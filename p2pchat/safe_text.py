@@ -1,4 +1,4 @@
-"""Safe display of text from others: it cannot move the cursor, hide, or pass for another speaker.
+"""Safe display of text and names from others: they cannot move the cursor, hide, or pass for another speaker.
 
 Harmful characters are shown as `\\u{..}`: controls (C0 except newline, DEL, C1), bidi controls, zero-width characters,
 tags, and others that break lines or displays; also all but the first few marks on one letter, which would be drawn over
@@ -16,7 +16,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p2pchat import Conversation
 
 CONTINUED = "    | "  # before each further line of a text; no line of the program begins so
 TAB = "    "  # for a tab, whose width would depend on where it stands
@@ -91,3 +95,68 @@ def _json_escape(character: str) -> str:
         return f"\\u{code:04x}"
     code -= 0x10000
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+# ---- names
+#
+# A name that could be taken for more than a name, by its characters or by what they look like, is quoted. So no line
+# can pass for one of another speaker, or of the program.
+
+_NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of the program's lines, and their beginnings
+_NOT_A_NAME = re.compile(rf"{_NOT_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
+_NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # brackets enclose it before a line
+# Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, Lisu, visargas of India and Burma.
+_LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
+_END_OF_GREEK_AND_CYRILLIC = "\u0530"
+_EMOJI = ("\U0001f000", "\U0001faff")
+_IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
+MAX_NAMES = 8  # in one line; programs get all
+
+
+def quote_name(label: str) -> str:
+    """Return a name for use within a sentence of the program."""
+    return _quote_if_ambiguous(label, _NOT_A_NAME)
+
+
+def quote_speaker(label: str) -> str:
+    """Return a name for use before a colon at the beginning of a line, where blanks are harmless."""
+    return _quote_if_ambiguous(label, _NOT_A_SPEAKER)
+
+
+def quote_conversation(name: str, kind: str) -> str:
+    """Return the name of a conversation for use within a sentence: `room`, `bob`, `#ops`."""
+    return f"#{_quote_if_ambiguous(name, _NOT_A_PLACE)}" if kind == "group" else quote_name(name)
+
+
+def quote_place(where: Conversation) -> str:
+    """Return a conversation for use within a sentence: `the room`, else as quote_conversation."""
+    return "the room" if where.kind == "room" else quote_conversation(where.name, where.kind)
+
+
+def quote_names(names: Sequence[str]) -> str:
+    """Return names for use within a sentence: the first MAX_NAMES, and how many more."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(quote_name, names[:MAX_NAMES])) + more
+
+
+def _quote_if_ambiguous(label: str, more: re.Pattern[str]) -> str:
+    safe = safe_line(label)
+    in_quotes = not safe or more.search(safe) or _resembles_markup(safe)
+    return '"' + safe.replace('"', "'") + '"' if in_quotes else safe
+
+
+def _resembles_markup(name: str) -> bool:
+    """Return whether a name contains something like a colon, dash or arrow of another script.
+
+    Other than ASCII, a name should have only letters, digits, emoji, and marks on letters.
+    """
+    return not name.isascii() and any(map(_resembles_mark, " " + name, name, name[1:] + "x"))
+
+
+def _resembles_mark(before: str, character: str, after: str) -> bool:
+    if character in _LIKE_A_COLON:
+        return before < _END_OF_GREEK_AND_CYRILLIC or after.isspace()
+    if character.isascii() or character.isalnum() or character in _IN_NAMES or _EMOJI[0] <= character <= _EMOJI[1]:
+        return False
+    is_mark = unicodedata.category(character).startswith("M")
+    return not is_mark or (before.isascii() and not before.isalnum())  # dots above a blank look like a colon

@@ -1,4 +1,4 @@
-"""Safe display of text from others."""
+"""Safe display of text and names from others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
+from p2pchat.safe_text import CONTINUED, quote_name, quote_speaker, safe_json, safe_line, safe_text
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,40 @@ def test_excess_marks_are_escaped_in_json() -> None:
     line = safe_json(json.dumps({"text": text}, ensure_ascii=False))
     assert json.loads(line) == {"text": text}
     assert line.count("\u0301") == 4
+
+
+COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("ada", "ada"),
+        ("|trey|", "|trey|"),
+        ("ada#K7QF2M3P", "ada#K7QF2M3P"),
+        ('a"b', '"a\'b"'),
+        ("12:00 x", '"12:00 x"'),
+    ],
+)
+def test_ambiguous_names_are_quoted(label: str, shown: str) -> None:
+    assert quote_name(label) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"bob{colon} I agree" for colon in COLONS),
+        *(f"bob{colon}yes" for colon in COLONS),
+        *("bob \u0307\u0323 I agree", "bob.\u0307 I agree", "အောင်း yes", "\u2500\u2500 now", "\u2013- bob left"),
+        *("bob \u2192 ada", "\uff0a bob", "\u201cbob\u201d", "\u2713 delivered", "\u2502 x"),
+    ],
+)
+def test_names_with_lookalike_marks_are_quoted(name: str) -> None:
+    assert quote_speaker(name) == f'"{name}"'
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë", "Anna Maria", "अनन्या शर्मा", "မောင်း", "O’Brien", "ジョン・スミス", "ada 🦊", "Đặng", "bob#K7QF2M3P"]
+)
+def test_names_of_any_script_are_not_quoted(name: str) -> None:
+    assert quote_speaker(name) == name

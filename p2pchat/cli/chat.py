@@ -61,7 +61,6 @@ from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import show_library_logs
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
-from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -74,6 +73,7 @@ from p2pchat.commands.exit_codes import (
     worst_code,
 )
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
+from p2pchat.safe_text import quote_names
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.front_end import TerminalFrontEnd

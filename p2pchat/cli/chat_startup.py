@@ -53,9 +53,9 @@ from p2pchat.commands.endpoints_and_qr_codes import (
     looks_like_invite,
     program,
 )
-from p2pchat.commands.event_text import format_time, quote_name
+from p2pchat.commands.event_text import format_time
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, safe_line
 
 # ---- options
 

@@ -15,9 +15,8 @@ from p2pchat import TCPPeer
 from p2pchat.cli.process_and_signals import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.commands.endpoints_and_qr_codes import endpoints_of, program
-from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import print_notice
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, safe_line
 
 ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does
 MAX_LISTED = 3  # of the peers that do not

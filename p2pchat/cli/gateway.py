@@ -31,7 +31,7 @@ from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, freeze_start
 from p2pchat.cli.profiles import WebOptions, make_peer
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.endpoints_and_qr_codes import command, is_loopback, own_addresses, welcome_screen
-from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine, quote_name
+from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -49,7 +49,7 @@ from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, iso, js
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_nats
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster_key import ClusterKey, read_key_file

@@ -42,7 +42,7 @@ from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
 from p2pchat.commands.display import CommandResult, Display
-from p2pchat.commands.event_text import EventLine, file_label, quote_conversation, quote_name, quote_place
+from p2pchat.commands.event_text import EventLine, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.json_commands import (
     JSON_COMMANDS,
@@ -64,6 +64,7 @@ from p2pchat.commands.typed_commands import (
     without_invisible,
 )
 from p2pchat.commands.typed_paths import dropped_files
+from p2pchat.safe_text import quote_conversation, quote_name, quote_place
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:

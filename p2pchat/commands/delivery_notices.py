@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pchat import Conversation, Receipt, Receipts, User
-from p2pchat.commands.event_text import excerpt, quote_conversation, quote_name
+from p2pchat.commands.event_text import excerpt
 from p2pchat.commands.exit_codes import print_notice
-from p2pchat.safe_text import safe_line, safe_text
+from p2pchat.safe_text import quote_conversation, quote_name, safe_line, safe_text
 
 NOTICE_DELAY = 0.3  # seconds: receipts within it are one line, and a recipient who answered within it is online
 _ROOM = ""  # key of the room, where others have a user's or a group's id

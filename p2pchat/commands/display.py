@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
 from p2pchat.commands.delivery_notices import Notifier
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_place
+from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.standard_output import EventLogFile, iso, json_line
+from p2pchat.safe_text import quote_place
 
 
 class CommandResult(NamedTuple):

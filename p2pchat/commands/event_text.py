@@ -1,8 +1,7 @@
 """Event lines as text for people. The input is the objects of --json, so that a log reads like a chat too.
 
-Every line of a message begins with its time, or with CONTINUED. A name that could be taken for more than a name, by its
-characters or by what they look like, is quoted. So no line can pass for another speaker's. A warning is worded where it
-arises, mostly in the core, and shown here as it is.
+Every line of a message begins with its time, or with CONTINUED. Names are quoted where they could pass for more
+(safe_text.py). A warning is worded where it arises, mostly in the core, and shown here as it is.
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
     12:04 [#ops] bob: text     12:05 -- ada added carol to #ops     12:05 bob (edited; first sent 12:04): text
@@ -12,29 +11,27 @@ arises, mostly in the core, and shown here as it is.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from p2pchat import Conversation, DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
+from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
-from p2pchat.safe_text import JOINERS, safe_line, safe_text
+from p2pchat.safe_text import (
+    JOINERS,
+    MAX_NAMES,
+    quote_conversation,
+    quote_name,
+    quote_names,
+    quote_speaker,
+    safe_line,
+    safe_text,
+)
 
 EventLine = dict[str, Any]  # an event as one line of --json: its fields are in docs/cli.md
 Line = Mapping[str, Any]  # an event line or a row, which is only read
-_NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of the program's lines, and their beginnings
-_NOT_A_NAME = re.compile(rf"{_NOT_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
-_NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # brackets enclose it before a line
-# Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, Lisu, visargas of India and Burma.
-_LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
-_END_OF_GREEK_AND_CYRILLIC = "\u0530"
-_EMOJI = ("\U0001f000", "\U0001faff")
-_IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
-MAX_NAMES = 8  # in one line; programs get all
 EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
 AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
@@ -45,55 +42,6 @@ _REASONS = {
     "lost": "left: connection lost",
     "timeout": "left: timed out",
 }
-
-
-def quote_name(label: str) -> str:
-    """Return a name for use within a sentence of the program."""
-    return _quote_if_ambiguous(label, _NOT_A_NAME)
-
-
-def quote_speaker(label: str) -> str:
-    """Return a name for use before a colon at the beginning of a line, where blanks are harmless."""
-    return _quote_if_ambiguous(label, _NOT_A_SPEAKER)
-
-
-def quote_conversation(name: str, kind: str) -> str:
-    """Return the name of a conversation for use within a sentence: `room`, `bob`, `#ops`."""
-    return f"#{_quote_if_ambiguous(name, _NOT_A_PLACE)}" if kind == "group" else quote_name(name)
-
-
-def quote_place(where: Conversation) -> str:
-    """Return a conversation for use within a sentence: `the room`, else as quote_conversation."""
-    return "the room" if where.kind == "room" else quote_conversation(where.name, where.kind)
-
-
-def quote_names(names: Sequence[str]) -> str:
-    """Return names for use within a sentence: the first MAX_NAMES, and how many more."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(map(quote_name, names[:MAX_NAMES])) + more
-
-
-def _quote_if_ambiguous(label: str, more: re.Pattern[str]) -> str:
-    safe = safe_line(label)
-    in_quotes = not safe or more.search(safe) or _resembles_markup(safe)
-    return '"' + safe.replace('"', "'") + '"' if in_quotes else safe
-
-
-def _resembles_markup(name: str) -> bool:
-    """Return whether a name contains something like a colon, dash or arrow of another script.
-
-    Other than ASCII, a name should have only letters, digits, emoji, and marks on letters.
-    """
-    return not name.isascii() and any(map(_resembles_mark, " " + name, name, name[1:] + "x"))
-
-
-def _resembles_mark(before: str, character: str, after: str) -> bool:
-    if character in _LIKE_A_COLON:
-        return before < _END_OF_GREEK_AND_CYRILLIC or after.isspace()
-    if character.isascii() or character.isalnum() or character in _IN_NAMES or _EMOJI[0] <= character <= _EMOJI[1]:
-        return False
-    is_mark = unicodedata.category(character).startswith("M")
-    return not is_mark or (before.isascii() and not before.isalnum())  # dots above a blank look like a colon
 
 
 def excerpt(text: str, most: int = QUOTED_CHARACTERS) -> str:

@@ -21,15 +21,7 @@ from pathlib import Path
 from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, P2PChatError, Receipt, StoredFile
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import (
-    EventLine,
-    file_label,
-    format_size,
-    format_time,
-    holders_text,
-    quote_name,
-    quote_place,
-)
+from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.message_commands import (
     OutgoingMessage,
@@ -41,7 +33,7 @@ from p2pchat.commands.message_commands import (
 )
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, quote_place, safe_line
 
 FILES = 10  # of /files
 STOP = "stop"  # behind /get and /send

@@ -23,13 +23,12 @@ from p2pchat.commands.event_text import (
     format_receipt,
     format_time,
     found_line,
-    quote_place,
     said,
     with_gap,
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import iso
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_place, safe_line
 
 LOOKED_BACK = (
     200  # messages searched for one that may have been sent before (programs retry soon), or for the newest of a user

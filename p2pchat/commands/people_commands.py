@@ -18,10 +18,10 @@ from p2pchat.commands.endpoints_and_qr_codes import (
     is_loopback,
     parse_endpoint,
 )
-from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, quote_name
+from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.standard_output import iso
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, safe_line
 
 MAX_STATUS_CHARACTERS = 512  # limit of the protocol
 NOTHING = "-"  # typed to clear the /about text

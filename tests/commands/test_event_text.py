@@ -7,15 +7,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.event_text import (
-    format_event,
-    format_message,
-    format_notice,
-    format_receipt,
-    format_time,
-    quote_name,
-    quote_speaker,
-)
+from p2pchat.commands.event_text import format_event, format_message, format_notice, format_receipt, format_time
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -75,20 +67,6 @@ def test_warnings_and_errors_are_notices() -> None:
     assert format_notice({"event": "message"}) is None
 
 
-@pytest.mark.parametrize(
-    ("label", "shown"),
-    [
-        ("ada", "ada"),
-        ("|trey|", "|trey|"),
-        ("ada#K7QF2M3P", "ada#K7QF2M3P"),
-        ('a"b', '"a\'b"'),
-        ("12:00 x", '"12:00 x"'),
-    ],
-)
-def test_ambiguous_names_are_quoted(label: str, shown: str) -> None:
-    assert quote_name(label) == shown
-
-
 def test_a_late_answer_says_both() -> None:
     late = said(came="2026-11-20T11:58:00.000000Z")
     assert format_message(late, "me", NOW, said(sender="bob")) == '11:30 ada (came 11:58, to bob: "hi"): hi'
@@ -145,26 +123,3 @@ def test_a_receipt_counts_only_its_recipients_and_names_those_at_a_gateway() -> 
         '-- 11:30 "hi": delivered 1 of 2, read 1 of 2; '
         "bob has read it, a gateway keeps it for zoe, yan, seen or not, cyd does not have it yet"
     )
-
-
-COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(f"bob{colon} I agree" for colon in COLONS),
-        *(f"bob{colon}yes" for colon in COLONS),
-        *("bob \u0307\u0323 I agree", "bob.\u0307 I agree", "အောင်း yes", "\u2500\u2500 now", "\u2013- bob left"),
-        *("bob \u2192 ada", "\uff0a bob", "\u201cbob\u201d", "\u2713 delivered", "\u2502 x"),
-    ],
-)
-def test_names_with_lookalike_marks_are_quoted(name: str) -> None:
-    assert quote_speaker(name) == f'"{name}"'
-
-
-@pytest.mark.parametrize(
-    "name", ["Zoë", "Anna Maria", "अनन्या शर्मा", "မောင်း", "O’Brien", "ジョン・スミス", "ada 🦊", "Đặng", "bob#K7QF2M3P"]
-)
-def test_names_of_any_script_are_not_quoted(name: str) -> None:
-    assert quote_speaker(name) == name

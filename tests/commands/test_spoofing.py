@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from p2pchat import safe_text
 from p2pchat.commands import event_text
-from p2pchat.commands.event_text import quote_name, quote_speaker
-from p2pchat.safe_text import CONTINUED
+from p2pchat.safe_text import CONTINUED, quote_name, quote_speaker
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 
@@ -89,14 +89,14 @@ def test_a_message_names_its_real_sender(
     event["conversation"] = me  # of a group: chosen by a user too
     asked = None if answered is None else {"sender": answered[0], "text": answered[1]}
     first, *others = lines_of(event_text.format_message(event, me, NOW, asked))
-    show = event_text.quote_name if action else event_text.quote_speaker
+    show = safe_text.quote_name if action else safe_text.quote_speaker
     found = (DONE if action else SAID).fullmatch(first)
     assert found is not None
     assert found["sender"] == show(sender)
-    assert found["place"] == (event_text.quote_conversation(me, "group")[1:] if kind == "group" else None)
+    assert found["place"] == (safe_text.quote_conversation(me, "group")[1:] if kind == "group" else None)
     assert found["to"] == (show(me) if kind == "dm" else None)
     if answered is not None:
-        assert found["asked"] == event_text.quote_name(answered[0])
+        assert found["asked"] == safe_text.quote_name(answered[0])
     assert all(line.startswith(CONTINUED) for line in others)
 
 
@@ -112,9 +112,9 @@ def test_an_edit_names_its_real_author(
     if mended is not None:
         of = {"event": "message", "sender": mended[0], "text": mended[1], "action": action, "sent_at": AT}
     action = action and of is not None
-    at = "11:30" + (f" [{event_text.quote_conversation(me, 'group')}]" if kind == "group" else "")
-    who = (event_text.quote_name if action else event_text.quote_speaker)(by)
-    to = f" -> {(event_text.quote_name if action else event_text.quote_speaker)(me)}" if kind == "dm" else ""
+    at = "11:30" + (f" [{safe_text.quote_conversation(me, 'group')}]" if kind == "group" else "")
+    who = (safe_text.quote_name if action else safe_text.quote_speaker)(by)
+    to = f" -> {(safe_text.quote_name if action else safe_text.quote_speaker)(me)}" if kind == "dm" else ""
     edited = "(edited)" if of is None else "(edited; first sent 11:30)"
     first, *others = lines_of(event_text.format_edit({**event, "event": "edited"}, me, NOW, of))
     assert first.startswith(f"{at} * {who}{to} {edited} " if action else f"{at} {who}{to} {edited}: ")
@@ -122,13 +122,13 @@ def test_an_edit_names_its_real_author(
     when = "" if of is None else " sent 11:30"
     told = event_text.format_edit({**event, "event": "deleted"}, me, NOW, of)
     what = f"{event_text.excerpt(mended[1])}," if mended is not None and mended[1] else "a message"
-    assert lines_of(told) == [f"{at} -- {event_text.quote_name(by)} deleted {what}{when}"]
+    assert lines_of(told) == [f"{at} -- {safe_text.quote_name(by)} deleted {what}{when}"]
     [line] = lines_of(event_text.format_edit({**event, "event": "reaction"}, me, NOW, of))
-    what = f"reacted {event_text.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
-    whose = "" if mended is None else f" to {event_text.quote_name(mended[0])}: "
-    assert line.startswith(f"{at} -- {event_text.quote_name(by)} {what}{whose}")
+    what = f"reacted {safe_text.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
+    whose = "" if mended is None else f" to {safe_text.quote_name(mended[0])}: "
+    assert line.startswith(f"{at} -- {safe_text.quote_name(by)} {what}{whose}")
     if mended is not None:
-        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {event_text.quote_name(by)} {what}{whose}"))
+        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {safe_text.quote_name(by)} {what}{whose}"))
 
 
 @settings(deadline=None)
@@ -153,7 +153,7 @@ def test_joined_and_left_are_one_line(user: str, reason: str, address: str) -> N
     for event in events:
         [line] = lines_of(event_text.format_event(event, "me", NOW) or "")
         found = CAME.match(line)
-        assert found is not None and found["sender"] == event_text.quote_name(user)
+        assert found is not None and found["sender"] == safe_text.quote_name(user)
 
 
 @settings(deadline=None)
@@ -162,12 +162,12 @@ def test_renamed_is_one_line(user: str, before: str) -> None:
     [line] = lines_of(
         event_text.format_event({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
     )
-    assert line == f"11:30 -- {event_text.quote_name(before)} is now known as {event_text.quote_name(user)}"
+    assert line == f"11:30 -- {safe_text.quote_name(before)} is now known as {safe_text.quote_name(user)}"
 
 
 def other(name: str) -> str:
     """Return the name of another user, where "you" is oneself."""
-    return '"you"' if event_text.quote_name(name).lower() == "you" else event_text.quote_name(name)
+    return '"you"' if safe_text.quote_name(name).lower() == "you" else safe_text.quote_name(name)
 
 
 @settings(deadline=None)
@@ -177,7 +177,7 @@ def other(name: str) -> str:
 def test_group_changes_are_one_line(by: str, target: str, name: str, change: str) -> None:
     event = {"event": "group", "at": AT, "group": name, "change": change, "by": by, "target": target}
     [line] = lines_of(event_text.format_event({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
-    place = event_text.quote_conversation(name, "group")
+    place = safe_text.quote_conversation(name, "group")
     who, whom = ("you" if one == "me" else other(one) for one in (by, target))
     assert line in {
         f"11:30 -- {who} {told}"

@@ -24,9 +24,9 @@ from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import find_profile, profile_exists
 from p2pchat.cli.standard_input import Progress
 from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
-from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import json_line
+from p2pchat.safe_text import quote_name
 
 DEFAULT_SECONDS = 2.0
 MAX_WRITE = 100_000  # messages, 30 MB there

@@ -22,7 +22,7 @@ from p2pchat import KnownAddress, Link, P2PChatError, Probed, TCPPeer, open_hist
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
 from p2pchat.commands.endpoints_and_qr_codes import command, host_port, is_loopback
-from p2pchat.commands.event_text import quote_name, quote_names
+from p2pchat.safe_text import quote_name, quote_names
 
 ENGINE_TIMEOUT = 10.0  # seconds for the engine to answer; a connection has 5
 ENGINE_MEND = "start nats-server there, or compare the address: nats://HOST:4222"

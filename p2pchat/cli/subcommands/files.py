@@ -23,11 +23,11 @@ from p2pchat.cli.control_protocol import MAX_TIMEOUT
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.standard_input import Progress
-from p2pchat.commands.event_text import EventLine, file_label, format_size, quote_name
+from p2pchat.commands.event_text import EventLine, file_label, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageError, print_notice
 from p2pchat.commands.file_fetches import how_far
 from p2pchat.commands.standard_output import json_line
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, safe_line
 
 MAX_DAYS = 36_500
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4,

@@ -26,7 +26,7 @@ from p2pchat.cli import options as cli
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.standard_input import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback
-from p2pchat.commands.event_text import format_message, message_text, quote_conversation, quote_name, quote_speaker
+from p2pchat.commands.event_text import format_message, message_text
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -41,7 +41,7 @@ from p2pchat.commands.exit_codes import (
 from p2pchat.commands.json_commands import decode_line
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.wrap import plain_text
-from p2pchat.safe_text import safe_line, safe_text
+from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

@@ -37,13 +37,11 @@ from p2pchat.commands.event_text import (
     format_notice,
     found_line,
     message_row,
-    quote_name,
-    quote_place,
     with_gap,
 )
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
 from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
-from p2pchat.safe_text import safe_line
+from p2pchat.safe_text import quote_name, quote_place, safe_line
 
 # ---- history
 

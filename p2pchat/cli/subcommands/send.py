@@ -34,7 +34,6 @@ from p2pchat.cli.options import (
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import InputKind, LineReader, Progress, copy_stdin, is_binary, raw_stdin, stdin_kind
-from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -49,6 +48,7 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.file_fetches import how_far
 from p2pchat.commands.json_commands import decode_line
+from p2pchat.safe_text import quote_names
 
 STREAM = "-"  # as a file: standard input
 READ_BYTES = 64 * 1024

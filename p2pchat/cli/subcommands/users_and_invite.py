@@ -14,11 +14,12 @@ from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import Command, ProfileChoice, advertise_option, db_option, json_option, profile_options
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.endpoints_and_qr_codes import command, invite_screen, own_endpoints
-from p2pchat.commands.event_text import EventLine, format_user, quote_name
+from p2pchat.commands.event_text import EventLine, format_user
 from p2pchat.commands.exit_codes import DONE, UsageError, print_notice
 from p2pchat.commands.people_commands import user_row
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.wrap import fold, terminal_width
+from p2pchat.safe_text import quote_name
 
 # ---- users
 

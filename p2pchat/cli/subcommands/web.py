@@ -14,9 +14,10 @@ from p2pchat.cli.control_client import ask_profile
 from p2pchat.cli.process_and_signals import allow_descriptors, make_runner
 from p2pchat.cli.profiles import WebOptions, find_profile, parsed_options
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_port
-from p2pchat.commands.event_text import EventLine, quote_name
+from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.standard_output import json_line
+from p2pchat.safe_text import quote_name
 from p2pchat.web import WebSettings
 
 USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one

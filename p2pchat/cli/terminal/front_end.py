@@ -47,10 +47,10 @@ from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.delivery_notices import NoticeLogHandler
-from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.commands.wrap import Row
+from p2pchat.safe_text import quote_name
 
 STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay the end, or Ctrl-Z
 
