@@ -1,9 +1,9 @@
-"""One link to another peer: the race of a host's addresses, the TLS handshake, frames in both directions, and its end.
+"""One link to another peer: the TLS handshake, frames in both directions, and its end.
 
-`dial()` connects. `Client` takes a connected pair of asyncio streams, dialled or accepted. The streams may belong to
-anything whose transport can write, close, abort, change its protocol, report the size of its buffer and keep limits on
-it. TLS runs on top of them (identity/tls.py). A Client moves bytes and cuts them into frames. What a frame means, who
-may be at the far end, and when to give up on it are decided in core/.
+`Client` takes a connected pair of asyncio streams, dialled or accepted. The streams may belong to anything whose
+transport can write, close, abort, change its protocol, report the size of its buffer and keep limits on it. TLS runs on
+top of them (identity/tls.py). A Client moves bytes and cuts them into frames. What a frame means, who may be at the far
+end, and when to give up on it are decided in core/.
 
 Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted and decoded
 at once, and passed on as one list. Bytes of a link whose owner defers them wait for decode() instead. After the TLS
@@ -25,19 +25,14 @@ A started link ends once. on_down then gets one of these reasons:
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
-import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterable
-from itertools import chain, zip_longest
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.own_addresses import address_towards
 from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 
@@ -51,8 +46,6 @@ else:
 if TYPE_CHECKING:
     from p2pchat.trace import LinkTrace
 
-CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
-MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
 # A StreamReader, used during the TLS handshake, pauses its socket above twice its limit. One read of the socket brings
 # at most 256 KiB, so the stream holds less than 512 KiB, and one read of that much empties it.
 STREAM_LIMIT_BYTES = 128 * 1024
@@ -64,116 +57,6 @@ STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed 
 WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: Windows' ETIMEDOUT for an overlapped read, not a TimeoutError in Python
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def dial(host: str, port: int, *, timeout: float) -> Streams:
-    """Connect over TCP. Client does the TLS handshake.
-
-    Args:
-        host: An address, or a name. The addresses of a name race each other.
-        timeout: Seconds for everything, name resolution included.
-    Raises:
-        OSError: No connection. With several addresses it is the error that says most, see _ConnectRace.
-        TimeoutError: No answer within `timeout` (also an OSError).
-    """
-    async with asyncio.timeout(timeout):
-        if _is_address(host):
-            return await _connect(host, port)
-        return await _ConnectRace(port).run(await _resolve(host, port))
-
-
-async def resolve(host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
-    """Return the addresses of a name, best first, each with the address of this machine towards it.
-
-    That is "" where there is no way. Of more than MAX_RESOLVED addresses the others are left out.
-
-    Raises:
-        OSError: No such name.
-        TimeoutError: No answer within `timeout` (also an OSError).
-    """
-    async with asyncio.timeout(timeout):
-        addresses = await _resolve(host, port)
-    return [(address, address_towards(address)) for address in addresses[:MAX_RESOLVED]]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a name, best first, alternating IPv6 and IPv4: one of the two may lead nowhere."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    families: dict[int, list[str]] = {}
-    for family, _, _, _, sockaddr in found:
-        scope = sockaddr[3] if len(sockaddr) == 4 else 0  # the network card of a link-local address
-        families.setdefault(family, []).append(f"{sockaddr[0]}%{scope}" if scope else str(sockaddr[0]))
-    alternating = chain.from_iterable(zip_longest(*families.values()))
-    return list(dict.fromkeys(address for address in alternating if address is not None))
-
-
-async def _connect(address: str, port: int) -> Streams:
-    return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
-
-
-class _ConnectRace:
-    """A race of several addresses for one connection ("Happy Eyeballs", RFC 8305).
-
-    Each attempt starts CONNECT_STAGGER after the one before it, or as soon as that failed. The first connection wins.
-    However the race ends, the winner's connection is the only one left open.
-
-    asyncio has such a race too (happy_eyeballs_delay), which leaks sockets when it is cancelled: CPython 3.11's
-    asyncio/staggered.py returns the connection as the result of a task that no code reads any more, and its wait_for
-    may swallow the cancellation. Here a connection is stored as soon as it exists, and a cancelled race closes it.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._attempts: list[asyncio.Task[None]] = []
-        self._errors: list[OSError] = []
-        self._winner: Streams | None = None
-
-    async def run(self, addresses: Iterable[str]) -> Streams:
-        """Return the first connection.
-
-        Raises:
-            OSError: No address could be connected to.
-        """
-        try:
-            async with asyncio.TaskGroup() as group:  # waits for all attempts, also when it is cancelled
-                for address in addresses:
-                    self._attempts.append(group.create_task(self._attempt(address)))
-                    await asyncio.wait(self._attempts[-1:], timeout=CONNECT_STAGGER)
-                    if self._winner is not None:
-                        break
-        except BaseException:  # also when cancelled: do not leak the connection
-            if self._winner is not None:
-                self._winner[1].transport.abort()
-            raise
-        if self._winner is None:
-            raise self._most_telling_error()
-        if self._winner[1].transport.is_closing():  # cut while the other attempts were cancelled
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return self._winner
-
-    async def _attempt(self, address: str) -> None:
-        try:
-            streams = await _connect(address, self._port)
-        except OSError as error:
-            self._errors.append(error)
-            return
-        self._winner = streams
-        for other in self._attempts:
-            if other is not asyncio.current_task():
-                other.cancel()  # an attempt that has just connected closes its connection
-
-    def _most_telling_error(self) -> OSError:
-        """Return a refusal, which proves that the machine is there, or else the first error."""
-        refused = (error for error in self._errors if isinstance(error, ConnectionRefusedError))
-        return next(refused, self._errors[0])
 
 
 _ciphertext = ThreadBuffer()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
 
-from p2pchat.client import Client, dial
+from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
@@ -31,6 +31,7 @@ from p2pchat.identity.network_and_invites import load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, Welcome, encode
+from p2pchat.runtime.connections import dial
 
 Verdict = Literal[
     "reached",  # a peer of the same network

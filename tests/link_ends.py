@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from p2pchat.client import Client, dial
+from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import AnyFrame
+from p2pchat.runtime.connections import dial
 from p2pchat.server import Server
 from tests.deadlines import WAIT, within
 

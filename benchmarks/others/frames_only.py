@@ -63,7 +63,7 @@ class Participant(End):
         self.taken.add(sum(len(frame.e) for frame in frames))
 
     async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
-        from p2pchat.client import dial as dialled
+        from p2pchat.runtime.connections import dial as dialled
 
         for other in dial:
             await self._link(*await dialled("127.0.0.1", other["port"], timeout=10), server=False)

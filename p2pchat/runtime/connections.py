@@ -1,4 +1,4 @@
-"""Connections of one peer as the core orders them, from the plain stream to the last byte; no choice of whom to dial.
+"""Connections of one peer: the race of a host's addresses, and links from the plain stream to the last byte.
 
 ConnectionManager numbers each connection, does its TLS handshake, and reports what happens as inputs of the core. The
 core's effects on links end here. Streams come from a Transport: TCP sockets here, pipes in memory in p2pchat.testing.
@@ -13,16 +13,18 @@ import asyncio
 import ctypes
 import errno
 import gc
+import ipaddress
+import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
-from p2pchat.client import Client, Streams, resolve
-from p2pchat.client import dial as dial_tcp
+from p2pchat.client import STREAM_LIMIT_BYTES, Client, Streams
 from p2pchat.config import Settings
 from p2pchat.core.inputs import (
     DialFailed,
@@ -40,6 +42,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import forget_keys
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
+from p2pchat.identity.own_addresses import address_towards
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.pending_handshakes import Stranger, StrangerLimiter
 from p2pchat.runtime.relay_engine import EngineAway
@@ -48,6 +51,8 @@ from p2pchat.server import Server
 if TYPE_CHECKING:
     from p2pchat.trace import FrameTrace
 
+CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
+MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
 MANY_LINK_ENDS = 64  # some 3,000 objects
@@ -81,10 +86,120 @@ class TCPTransport:
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
         if relay_peer(host):
             raise P2PChatError("that peer is reached through an engine: start with --engine")
-        return await dial_tcp(host, port, timeout=timeout)
+        return await dial(host, port, timeout=timeout)
 
     async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
         return await resolve(host, port, timeout=timeout)
+
+
+async def dial(host: str, port: int, *, timeout: float) -> Streams:
+    """Connect over TCP. Client does the TLS handshake.
+
+    Args:
+        host: An address, or a name. The addresses of a name race each other.
+        timeout: Seconds for everything, name resolution included.
+    Raises:
+        OSError: No connection. With several addresses it is the error that says most, see _ConnectRace.
+        TimeoutError: No answer within `timeout` (also an OSError).
+    """
+    async with asyncio.timeout(timeout):
+        if _is_address(host):
+            return await _connect(host, port)
+        return await _ConnectRace(port).run(await _resolve(host, port))
+
+
+async def resolve(host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
+    """Return the addresses of a name, best first, each with the address of this machine towards it.
+
+    That is "" where there is no way. Of more than MAX_RESOLVED addresses the others are left out.
+
+    Raises:
+        OSError: No such name.
+        TimeoutError: No answer within `timeout` (also an OSError).
+    """
+    async with asyncio.timeout(timeout):
+        addresses = await _resolve(host, port)
+    return [(address, address_towards(address)) for address in addresses[:MAX_RESOLVED]]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a name, best first, alternating IPv6 and IPv4: one of the two may lead nowhere."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    families: dict[int, list[str]] = {}
+    for family, _, _, _, sockaddr in found:
+        scope = sockaddr[3] if len(sockaddr) == 4 else 0  # the network card of a link-local address
+        families.setdefault(family, []).append(f"{sockaddr[0]}%{scope}" if scope else str(sockaddr[0]))
+    alternating = chain.from_iterable(zip_longest(*families.values()))
+    return list(dict.fromkeys(address for address in alternating if address is not None))
+
+
+async def _connect(address: str, port: int) -> Streams:
+    return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
+
+
+class _ConnectRace:
+    """A race of several addresses for one connection ("Happy Eyeballs", RFC 8305).
+
+    Each attempt starts CONNECT_STAGGER after the one before it, or as soon as that failed. The first connection wins.
+    However the race ends, the winner's connection is the only one left open.
+
+    asyncio has such a race too (happy_eyeballs_delay), which leaks sockets when it is cancelled: CPython 3.11's
+    asyncio/staggered.py returns the connection as the result of a task that no code reads any more, and its wait_for
+    may swallow the cancellation. Here a connection is stored as soon as it exists, and a cancelled race closes it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._attempts: list[asyncio.Task[None]] = []
+        self._errors: list[OSError] = []
+        self._winner: Streams | None = None
+
+    async def run(self, addresses: Iterable[str]) -> Streams:
+        """Return the first connection.
+
+        Raises:
+            OSError: No address could be connected to.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:  # waits for all attempts, also when it is cancelled
+                for address in addresses:
+                    self._attempts.append(group.create_task(self._attempt(address)))
+                    await asyncio.wait(self._attempts[-1:], timeout=CONNECT_STAGGER)
+                    if self._winner is not None:
+                        break
+        except BaseException:  # also when cancelled: do not leak the connection
+            if self._winner is not None:
+                self._winner[1].transport.abort()
+            raise
+        if self._winner is None:
+            raise self._most_telling_error()
+        if self._winner[1].transport.is_closing():  # cut while the other attempts were cancelled
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return self._winner
+
+    async def _attempt(self, address: str) -> None:
+        try:
+            streams = await _connect(address, self._port)
+        except OSError as error:
+            self._errors.append(error)
+            return
+        self._winner = streams
+        for other in self._attempts:
+            if other is not asyncio.current_task():
+                other.cancel()  # an attempt that has just connected closes its connection
+
+    def _most_telling_error(self) -> OSError:
+        """Return a refusal, which proves that the machine is there, or else the first error."""
+        refused = (error for error in self._errors if isinstance(error, ConnectionRefusedError))
+        return next(refused, self._errors[0])
 
 
 class ConnectionManager:

@@ -20,7 +20,7 @@ import pytest
 
 from p2pchat import TCPPeer
 from p2pchat import server as server_module
-from p2pchat.client import Client, dial
+from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
@@ -37,6 +37,7 @@ from p2pchat.runtime.connections import (
     LinkEndCounter,
     TCPTransport,
     _return_memory,
+    dial,
     gc_paused,
 )
 from p2pchat.runtime.pending_handshakes import (
