@@ -12,9 +12,10 @@ memory, until the content is removed from the disk, which gives the writer that 
 removed does not come by itself again.
 
 The same parties share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
-many that never come, or come slowly. What contacts send beyond these places is put off: of each log the range of its
-messages is kept, and they are read again once there is room. While little of the disk is free, only content from
-contacts comes by itself.
+many that never come, or come slowly. What contacts send beyond these places is put off: of each log the ranges of its
+messages are kept, and they are read again once there is room. Contacts share the number of such logs too. What somebody
+asked for is marked so in `meta`, needs no place, and is never put off. While little of the disk is free, only content
+from contacts comes by itself.
 
 Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
 messages that name the same content, and turns to the next one when nothing comes.
@@ -42,7 +43,8 @@ PREFIX = "fetch:"  # in meta, before a root: what is requested
 CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from: the bytes that came by themselves
 ACCOUNT = "/"  # in a payer, between a peer with its address and an unknown user who is not that peer's own
 CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
-LATER = "later:"  # in meta, before a log of a contact: the range of messages whose content is requested later
+LATER = "later:"  # in meta, before a log of a contact: the ranges of messages whose content is requested later
+ASKED = "asked"  # at the end of the line of a request that a program or a person made
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
 MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
 # Fetched without a program of contacts at a time, and as much of others; a file counts as a piece at most, and as
@@ -53,6 +55,7 @@ OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one network: one ma
 # 8 MiB.
 MAX_WAITING = 10_000
 MAX_LATER = 1000  # logs of contacts whose content comes later; a guess
+MAX_RANGES = 8  # of the messages of one of them; then the two with the fewest messages between them become one; a guess
 LATER_AT_ONCE = 64  # of their messages, read in one step; a guess
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; others are read again. A guess
@@ -67,6 +70,7 @@ class ContentRequest:
 
     Attributes:
         others: Further messages that name it, the next one first.
+        is_asked: A program or a person asked for it.
         was_begun: Some of it may be here.
         cost: What it takes of AT_ONCE_BYTES; of a file whose size is not known as much as of a large one.
     """
@@ -75,18 +79,21 @@ class ContentRequest:
     payer: str = ""
     charged: int = 0
     others: list[Source] = field(default_factory=list)
+    is_asked: bool = False
     was_begun: bool = False
     cost: int = PIECE_BYTES
 
     @property
     def party(self) -> Line:
-        """The party that has its turn: a contact, or where an unknown user comes from; "" for programs."""
+        """The party that has its turn: a contact, where an unknown user comes from, who asked, or "" for nobody."""
+        if self.is_asked:
+            return (ASKED,)
         return (self.payer,) if self.of_contacts else line_of(_place_of(self.payer))
 
     @property
     def of_contacts(self) -> bool:
         """Return whether it has its turn with the content of contacts."""
-        return not self.payer or is_user(self.payer)
+        return self.is_asked or not self.payer or is_user(self.payer)
 
     def add_message(self, source: Source) -> None:
         """Remember a further message that names it."""
@@ -101,15 +108,17 @@ class ContentRequest:
 
     @classmethod
     def parse(cls, line: str) -> ContentRequest:
-        conversation, user, run, seq, *charge = line.split()
-        source = LogId(conversation, user, run), int(seq)
-        if not charge:
-            return cls(source)
-        return cls(source, charge[0], int(charge[1]), was_begun=True, cost=min(int(charge[1]), PIECE_BYTES))
+        conversation, user, run, seq, *rest = line.split()
+        request = cls((LogId(conversation, user, run), int(seq)), is_asked=rest[-1:] == [ASKED])
+        if len(rest) > 1:
+            request.payer, request.charged, request.was_begun = rest[0], int(rest[1]), True
+            request.cost = min(request.charged, PIECE_BYTES)
+        return request
 
     def __str__(self) -> str:
         log, seq = self.source
-        return " ".join([*log, str(seq), *([self.payer, str(self.charged)] if self.payer else [])])
+        charge = [self.payer, str(self.charged)] if self.payer else []
+        return " ".join([*log, str(seq), *charge, *([ASKED] if self.is_asked else [])])
 
 
 class WaitingRequests:
@@ -123,26 +132,33 @@ class WaitingRequests:
         self.active: dict[str, tuple[Line, int]] = {}  # party and cost, by root, of those that have their turn
         self._evict = evict
         self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
-        self._costs: dict[str, int] = {}  # of those that wait
+        self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
         self._places: Shares[str] = Shares(MAX_WAITING)
         self._parties: dict[Line, dict[str, None]] = {}  # who was served longest ago first; never empty
 
     def __bool__(self) -> bool:
-        return bool(self._parties)
+        return bool(self._waiting)
 
     def __contains__(self, root: object) -> bool:
-        return root in self._places
+        return root in self._waiting
 
-    def __len__(self) -> int:
-        return len(self._costs)
+    @property
+    def places(self) -> int:
+        """The number of places that are taken."""
+        return len(self._places)
 
-    def put(self, root: str, party: Line, cost: int) -> bool:
-        """Have a request wait behind all others of its party. Return False if there is no place for it."""
-        if not self._places.make_room(party, self._evict):
-            return False
-        self._places.add(root, party)
+    def put(self, root: str, party: Line, cost: int, *, had_turn: bool = False) -> bool:
+        """Have a request wait behind all others of its party. Return False if there is no place for it.
+
+        One that somebody asked for needs no place. One that had its turn has a place in any case: there are never more
+        of these above MAX_WAITING than have their turn at a time.
+        """
+        if party != (ASKED,):
+            if not had_turn and not self._places.make_room(party, self._evict):
+                return False
+            self._places.add(root, party)
+        self._waiting[root] = party, cost
         self._parties.setdefault(party, {})[root] = None
-        self._costs[root] = cost
         return True
 
     def remove(self, root: str) -> None:
@@ -150,9 +166,8 @@ class WaitingRequests:
         if root in self.active:
             party, cost = self.active.pop(root)
             self._take(party, -cost)
-        if root in self._places:
-            del self._costs[root]
-            party = self._places.line(root)
+        if root in self._waiting:
+            party, _ = self._waiting.pop(root)
             self._places.remove(root)
             del self._parties[party][root]
             if not self._parties[party]:
@@ -166,7 +181,7 @@ class WaitingRequests:
         if party is None:
             return None
         root = next(iter(self._parties[party]))
-        cost = self._costs[root]
+        _, cost = self._waiting[root]
         self.remove(root)
         if party in self._parties:
             self._parties[party] = self._parties.pop(party)
@@ -205,12 +220,15 @@ class ContentRequests:
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(self._give_way), False: WaitingRequests(self._give_way)}
         self._ordered: dict[str, None] = {}  # whose commit is under way
-        self._later: dict[LogId, tuple[int, int]] = {}  # the first and last message, by log; who was read last is last
+        # Ranges of messages that go upwards, by log; who was read last is last.
+        self._later: dict[LogId, list[tuple[int, int]]] = {}
+        self._later_logs: Shares[LogId] = Shares(MAX_LATER)
         for name, line in meta.items():
             if name.startswith(LATER):
-                first, last = map(int, line.split())
-                self._later[LogId(*name.removeprefix(LATER).split())] = first, last
-        self._reads_later = False  # such messages are being read
+                log, ends = LogId(*name.removeprefix(LATER).split()), [int(end) for end in line.split()]
+                self._later[log] = list(zip(ends[::2], ends[1::2], strict=True))
+                self._later_logs.add(log, (log.user,))
+        self._read: tuple[LogId, int, int] | None = None  # the range that is being read, in no list
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
         # had no place in `_unshown`.
@@ -308,10 +326,10 @@ class ContentRequests:
             self._keep(file.root, request)
             self._ordered[file.root] = None
 
-    def _wait(self, root: str) -> None:
+    def _wait(self, root: str, *, had_turn: bool = False) -> None:
         """Have a request wait for its turn, or forget it without a place."""
         request = self._requests[root]
-        if not self._turns[request.of_contacts].put(root, request.party, request.cost):
+        if not self._turns[request.of_contacts].put(root, request.party, request.cost, had_turn=had_turn):
             self._give_way(root)
 
     def _give_way(self, root: str) -> None:
@@ -324,42 +342,58 @@ class ContentRequests:
     # ---- what is put off
 
     def _put_off(self, source: Source) -> bool:
-        """Request the files of a message later. Return False if there are too many logs of such messages."""
+        """Request the files of a message later. Return False if there are too many logs of such messages.
+
+        Their contacts share the number of logs (core/limits_by_origin.py).
+        """
         log, seq = source
-        first, last = self._later.get(log, (seq, seq))
-        if log not in self._later and len(self._later) >= MAX_LATER:
-            return False
-        self._set_later(log, min(first, seq), max(last, seq))
+        if log not in self._later:
+            if not self._later_logs.make_room((log.user,), self._drop_later):
+                return False
+            self._later[log] = []
+            self._later_logs.add(log, (log.user,))
+        _add_to(self._later[log], seq)
+        self._keep_later(log)
         return True
 
-    def _set_later(self, log: LogId, first: int, last: int) -> None:
-        line = None
-        if first <= last:
-            self._later[log] = first, last
-            line = f"{first} {last}"
-        else:
-            self._later.pop(log, None)
-        self._ctx.change.meta[LATER + " ".join(log)] = line
+    def _drop_later(self, log: LogId) -> None:
+        """Request what was put off of one log only when it is asked for."""
+        self._later[log].clear()
+        self._keep_later(log)
+        self._ctx.emit(Counted("content_quota"))
+
+    def _keep_later(self, log: LogId) -> None:
+        """Store the ranges of a log. What is being read counts until its requests are stored."""
+        ranges = self._later[log]
+        if not ranges:
+            del self._later[log]
+            self._later_logs.remove(log)
+        if self._read is not None and self._read[0] == log:
+            ranges = [self._read[1:], *ranges]
+        self._ctx.change.meta[LATER + " ".join(log)] = " ".join(f"{first} {last}" for first, last in ranges) or None
 
     def _read_later(self) -> None:
         """Read some messages whose files were put off, if there is room for them."""
-        if self._reads_later or not self._later or len(self._turns[True]) >= MAX_WAITING // 2:
+        if self._read is not None or not self._later or self._turns[True].places >= MAX_WAITING // 2:
             return
-        self._reads_later = True
-        log, (first, last) = next(iter(self._later.items()))
-        end = min(last + 1, first + LATER_AT_ONCE)
-        for seq in range(first, end):
+        log, ranges = next(iter(self._later.items()))
+        first, last = ranges.pop(0)
+        end = min(last, first + LATER_AT_ONCE - 1)
+        if end < last:
+            ranges.insert(0, (end + 1, last))
+        self._read = log, first, end
+        for seq in range(first, end + 1):
             self._sync.lookups.files(log, seq, partial(self._on_later, (log, seq)))
-        self._sync.lookups.files(log, end - 1, lambda files: self._on_read_later(log, first, end))
+        self._sync.lookups.files(log, end, lambda files: self._on_read_later(log))
 
     def _on_later(self, source: Source, files: tuple[FileRef, ...]) -> None:
         self._request(source, [file for file in files if file.size <= self._most], late=True)
 
-    def _on_read_later(self, log: LogId, first: int, end: int) -> None:
+    def _on_read_later(self, log: LogId) -> None:
         """Go on behind messages that were read; the next ones once these requests are durable."""
-        self._reads_later = False
-        now_first, last = self._later.pop(log)  # it comes behind the other logs
-        self._set_later(log, end if now_first == first else now_first, last)
+        self._read = None
+        self._later[log] = self._later.pop(log, [])  # it comes behind the other logs
+        self._keep_later(log)
 
     # ---- turns
 
@@ -401,7 +435,7 @@ class ContentRequests:
         if request.others:
             request.turn_to(request.others[0])
             self._keep(root, request)
-        self._wait(root)
+        self._wait(root, had_turn=True)
         self.begin_next()
 
     def is_forgotten(self, root: str) -> bool:
@@ -419,12 +453,13 @@ class ContentRequests:
         self._remember(root)
         request = self._requests.get(root)
         if request is None:
-            self._keep(root, ContentRequest(source))
+            self._keep(root, ContentRequest(source, is_asked=True))
             return
         turns = self._turns[request.of_contacts]
         if root in turns:
             turns.remove(root)
         self._ordered.pop(root, None)
+        request.is_asked = True
         request.turn_to(source)
         self._keep(root, request)
 
@@ -525,6 +560,20 @@ class ContentRequests:
             self._of_unknown.add(payer, line_of(_place_of(payer)), more)
         else:
             self._of_unknown.reduce(payer, -more)
+
+
+def _add_to(ranges: list[tuple[int, int]], seq: int) -> None:
+    """Add a message to ranges that go upwards. What was not put off stays between them, as far as they are few."""
+    if any(first <= seq <= last for first, last in ranges):
+        return
+    ranges.append((seq, seq))
+    ranges.sort()
+    while len(ranges) > 1:
+        place = min(range(1, len(ranges)), key=lambda place: ranges[place][0] - ranges[place - 1][1])
+        (first, before), (behind, last) = ranges[place - 1 : place + 1]
+        if behind > before + 1 and len(ranges) <= MAX_RANGES:
+            return
+        ranges[place - 1 : place + 1] = [(first, last)]
 
 
 def is_user(payer: str) -> bool:

@@ -355,6 +355,90 @@ def test_content_of_contacts_without_a_place_comes_later_also_after_a_restart(mo
     assert not [name for name in meta if name.startswith((content_requests.PREFIX, content_requests.LATER))]
 
 
+def requested(ada: Peer) -> set[str]:
+    """Return the roots of what would be fetched after a kill."""
+    prefix = content_requests.PREFIX
+    return {name.removeprefix(prefix) for name in ada.storage.load([ada.id]).meta if name.startswith(prefix)}
+
+
+def test_what_somebody_asked_for_is_never_put_off_or_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
+    world = World()
+    ada, bob, eve = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
+    ada.put(QuotaLifted(IDS["bob"]))
+    ada.node.contacts.add([IDS["eve"]])
+    fars = [linked(ada, "bob"), linked(ada, "eve", host="45.66.66.1")]
+    said_many(bob, fars[0], 40, SMALL + 1)
+    said(eve, fars[1], *(file(100 + index) for index in range(5)))
+    asked = [(bob, 1 + index // 10, file(index, SMALL + 1)) for index in range(40)]
+    asked += [(eve, 1, file(100 + index)) for index in range(5)]  # which came by themselves too, at eve's cost
+    for author, seq, one in asked:
+        ada.put(ContentWanted(author.log, seq, one))
+    said(eve, fars[1], *(file(200 + index, SMALL) for index in range(10)))
+    wanted = {one.root for _, _, one in asked}
+    for _ in range(2):
+        ada.effects.clear()
+        ada.restart()
+        ada.put(QuotaLifted(IDS["bob"]))
+        ada.take()
+        assert wanted <= requested(ada)
+    came: set[str] = set()
+    for _ in range(40):
+        for root in {*opened(ada)} - came:
+            came.add(root)
+            ada.put(ContentOpened(root, []))
+        world.pass_time(transfers.CHECK_EVERY)
+    assert wanted <= came and not wanted & requested(ada)
+
+
+def test_a_file_that_gave_way_does_not_have_those_behind_it_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_requests, "MAX_WAITING", 20)
+    world = World()
+    ada, bob, cyd = world.peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1"), Author("cyd", "c1")
+    ada.node.contacts.add([IDS["bob"], IDS["cyd"]])
+    far, other = linked(ada, "bob"), linked(ada, "cyd")
+    for index in range(60):
+        said(bob, far, file(index, LARGE))
+    for root in opened(ada):
+        ada.put(ContentOpened(root, [0]))
+    for _ in range(round(transfers.STALLED_AFTER) + 2):
+        world.pass_time(transfers.CHECK_EVERY)
+    said(cyd, other, *(file(100 + index, LARGE) for index in range(6)))  # whose files are fewer than bob's
+    came: list[str] = []
+    late = file(0).root  # nobody gives it
+    for _ in range(30):
+        for root in opened(ada):
+            ada.put(ContentOpened(root, [0] if root == late else []))
+        came += [effect.file.root for effect in done(ada, out.ContentArrived)]
+        world.pass_time(transfers.CHECK_EVERY)
+    assert len(came) == len({*came}) and {*came} == {file(index).root for index in (*range(1, 60), *range(100, 106))}
+    assert requested(ada) == {late}
+
+
+def test_one_contact_takes_no_place_of_others_among_those_whose_files_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
+    monkeypatch.setattr(content_requests, "MAX_LATER", 6)
+    ada = World().peer("ada", auto_fetch_bytes=LARGE)
+    ada.node.contacts.add([IDS["eve"], IDS["bob"]])
+    logs = [Author("eve", f"{number:02x}") for number in range(8)]
+    far = linked(ada, "eve")
+    for number, eve in enumerate(logs):
+        said_many(eve, far, 20, LARGE) if not number else said(eve, far, file(1000 + number, LARGE))
+    bob = Author("bob", "b1")
+    said(bob, linked(ada, "bob"), *(file(2000 + index, LARGE) for index in range(10)))
+
+    def put_off() -> list[str]:
+        prefix = content_requests.LATER
+        meta = ada.storage.load([ada.id]).meta
+        return sorted(name.removeprefix(prefix).split()[1] for name in meta if name.startswith(prefix))
+
+    assert put_off() == sorted([IDS["bob"], *[IDS["eve"]] * 5])
+    ada.restart()
+    assert put_off() == sorted([IDS["bob"], *[IDS["eve"]] * 5])
+
+
 def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
     """The quota of a branch, and not that of all together, is taken by users that one peer makes up."""
     ada = World().peer("ada", branch_bytes=9_000, auto_fetch_bytes=SMALL)
