@@ -17,6 +17,7 @@ from p2pchat.testing.conformance.scripted_member import pieces_of
 
 KEY, TRANSFER = "protocol-attachments.md#the-key", "protocol-attachments.md#transfer"
 SIZE = 2 * PIECE_BYTES + 1000  # three pieces, the last one shorter
+MAX_PULLS, MAX_PULLS_WHERE_SAID = 16, 128  # open at a time
 GOOD = {"name": "a.txt", "size": 5, "type": "text/plain", "root": "ab" * 32}
 FORMS: tuple[object, ...] = ([GOOD], [], "a.txt", {"0": GOOD}, [1], [{**GOOD, "size": "5"}], [{"name": "a.txt"}],
                              [GOOD] * 11, [GOOD, {**GOOD, "size": 6}], [{**GOOD, "later": [None]}])  # fmt: skip
@@ -52,10 +53,13 @@ def drawn(kit: Kit, size: int) -> SampleContent:
     return SampleContent(f"{kit.draw('file', 4).hex()}.txt", size)
 
 
-async def join_with_files(kit: Kit, name: str) -> ScriptedLink:
-    """Return a link of a new member that gives and takes content. Raises RuleSkipped if the candidate does not."""
+async def join_with_files(kit: Kit, name: str, *further: str) -> ScriptedLink:
+    """Return a link of a new member that gives and takes content, and can do these further things.
+
+    Raises RuleSkipped if the candidate does not give and take content.
+    """
     member = kit.member(name, decides=False)
-    member.can = (wire.FILES,)
+    member.can = (wire.FILES, *further)
     link = await kit.link(member)
     peers = await link.next(wire.Peers)
     if wire.FILES not in peers.can:
@@ -152,6 +156,64 @@ async def a_pull_is_answered_with_pieces(kit: Kit) -> None:
     check(leaves == content.leaves, "the list of leaves is not that of the content")
     came = await pulled(link, entry, content.root, 1, 2) + await pulled(link, entry, content.root, 0, 1)
     check(came == content.data[PIECE_BYTES:] + content.data[:PIECE_BYTES], "the pieces are not those of the content")
+
+
+@rule("full", TRANSFER, "At most 16 pulls may be open on a link, 128 where its other end said `pulls` in `can`")
+async def no_more_pulls_are_open_than_the_other_end_takes(kit: Kit) -> None:
+    for name, further, most in (("ada", (), MAX_PULLS), ("bob", (wire.PULLS,), MAX_PULLS_WHERE_SAID)):
+        link = await join_with_files(kit, name, *further)
+        link.member.answers.discard("pull")
+        contents = [drawn(kit, 1000) for _ in range(most + 14)]
+        link.member.contents.update({content.root: content.data for content in contents})
+        said = []
+        for first in range(0, len(contents), 10):
+            items = [content.item for content in contents[first : first + 10]]
+            log, batch = link.member.say(link.member.dm(), "/fetch", files=items)
+            said.append((log.id.conversation, log.ref()))
+            link.send(batch)
+        await answer_one_by_one(link, len(contents), most)
+        for conversation, ref in said:
+            await link.answer(conversation, DONE, ref)
+
+
+async def answer_one_by_one(link: ScriptedLink, count: int, most: int) -> None:
+    """Answer so many pulls, each after a round trip, of which at most `most` may be open at a time."""
+
+    def asked() -> list[wire.Pull]:
+        return [frame for frame in link.frames if isinstance(frame, wire.Pull)]
+
+    for given in range(count):
+        await link.until(lambda: len(asked()) > given, "`pull` of the rest of the files")  # noqa: B023 - it ends with this turn
+        await link.round_trip()
+        is_open = len(asked()) - given
+        check(is_open <= most, f"{is_open} pulls are open, and {link.member.name} takes {most}")
+        link.member.give(link, asked()[given])
+
+
+@rule("full", TRANSFER, "128 where its other end said `pulls` in `can`")
+async def as_many_pulls_are_answered_as_the_candidate_takes(kit: Kit) -> None:
+    link = await join_with_files(kit, "ada")
+    most = MAX_PULLS_WHERE_SAID if wire.PULLS in (await link.next(wire.Peers)).can else MAX_PULLS
+    content = drawn(kit, 1000)
+    entry = await attached(kit, link, content)
+    numbers = range(1, most + 1)
+    link.send(*(wire.Pull(number, *entry, content.root, 0, 1) for number in numbers))
+
+    def came() -> list[wire.Piece]:
+        return [frame for frame in link.frames if isinstance(frame, wire.Piece)]
+
+    await link.until(lambda: len(came()) == most, f"{most} pieces, one for each of as many pulls")
+    check({piece.n for piece in came()} == {*numbers}, "some pull has two answers")
+    check({piece.data for piece in came()} == {content.data}, "a piece is not that of the content")
+
+
+@rule("full", TRANSFER, "each of at most 64 pieces (`limit`)")
+async def a_pull_of_too_many_pieces_ends_the_link(kit: Kit) -> None:
+    link = await join_with_files(kit, "ada")
+    content = drawn(kit, SIZE)
+    entry = await attached(kit, link, content)
+    link.send(wire.Pull(1, *entry, content.root, 0, 65))
+    await link.ended("limit")
 
 
 @rule("full", TRANSFER, "in a conversation that is shared with the link")

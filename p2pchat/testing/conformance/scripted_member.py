@@ -101,7 +101,7 @@ def pieces_of(data: bytes) -> list[bytes]:
     return [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
 
 
-ALL_ANSWERS = frozenset({"pong", "digest", "have", "want", "ack"})
+ALL_ANSWERS = frozenset({"pong", "digest", "have", "want", "ack", "pull"})
 
 
 @dataclass(eq=False)
@@ -253,7 +253,7 @@ class ScriptedMember:
             self.serve(link, frame)
         elif isinstance(frame, wire.Entries) and "ack" in self.answers and not frame.fork:
             self._on_entries(link, frame)
-        elif isinstance(frame, wire.Pull):
+        elif isinstance(frame, wire.Pull) and "pull" in self.answers:
             self.give(link, frame)
 
     def _on_digest(self, link: ScriptedLink, frame: wire.Digest) -> None:
