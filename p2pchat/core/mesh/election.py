@@ -1,4 +1,4 @@
-"""Election of one link per pair of peers, as pure functions.
+"""Election of one link per pair of peers, as pure functions; and two processes that replace each other's links.
 
 The decider D is the peer with the smaller id, the follower F the other one. At D a link is current from the moment
 its handshake is done. D numbers its links to F and sends `go{run, n}` on each. F takes the go with the larger n of
@@ -19,9 +19,16 @@ these functions, and with those rules to see them fail.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
+from p2pchat.core.effects import WarningIssued
+from p2pchat.core.node_context import Context
 from p2pchat.protocol import PeerId, RunId
+
+MAX_UNKNOWN_WARNED = 16  # unknown peers of which a run warns that two processes use their key, as anybody may pretend
+SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
 
 def is_decider(me: PeerId, other: PeerId) -> bool:
@@ -83,3 +90,91 @@ def follower_link_down(state: FollowerState, link: int) -> FollowerState:
 def decider_link_down(state: DeciderState, link: int) -> DeciderState:
     """Forget a link that is gone, if it was D's current one."""
     return state._replace(link=None) if state.link == link else state
+
+
+# ---- two processes with one key
+
+
+class DuplicateKeyDetector:
+    """Detection of two processes that run with one key, by how links are replaced.
+
+    Such processes (a copied machine, a profile that two containers share) take each other's links again and again. That
+    cannot be resolved here. People are warned, and for a while the link that is up stays. The peer that detects it
+    tells both processes (PeerExchange.send_copy_notice), because the one that keeps its link would not notice the
+    other.
+
+    Args:
+        pause: Dial a peer not before this many seconds.
+        name_of: Return the name of a peer's own user, "" when it has none.
+        contacts: A live view of the peers that somebody here chose. Warnings about others are few.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        pause: Callable[[PeerId, float], None],
+        name_of: Callable[[PeerId], str],
+        contacts: Container[PeerId],
+    ) -> None:
+        self._ctx = ctx
+        self._pause = pause
+        self._name_of = name_of
+        self._contacts = contacts
+        self._unknown_warned = 0
+        self._replaced_at: dict[PeerId, deque[float]] = {}
+        self._patient_until: dict[PeerId, float] = {}
+        self._reported_at = float("-inf")
+
+    def lasted(self, up_at: float) -> bool:
+        """Return whether a link has been up for long enough that its replacement means something."""
+        return self._ctx.now.mono - up_at >= SETTLED_AFTER
+
+    def is_patient(self, peer: PeerId) -> bool:
+        """Return whether the link that is up to this peer stays for now."""
+        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
+
+    def on_reported(self) -> None:
+        """Warn that another process has our key: a peer has met it, or is patient with it.
+
+        People are warned once in clone_window, however many peers report it.
+        """
+        now = self._ctx.now.mono
+        if now - self._reported_at >= self._ctx.settings.clone_window:
+            self._reported_at = now
+            self._warn(self._ctx.me)
+
+    def on_replaced(self, peer: PeerId, whose: PeerId) -> bool:
+        """Note that a link to this peer was replaced as if two processes had the key of `whose`.
+
+        The third time within a minute warns the user. Then nothing is dialled for half a minute, and the link that is
+        up stays: no longer than it takes to notice a dead link. Return True for the third time: then both processes
+        should be notified.
+        """
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        self._patient_until = {peer: until for peer, until in self._patient_until.items() if now < until}
+        last = now - settings.clone_window
+        self._replaced_at = {peer: times for peer, times in self._replaced_at.items() if times and times[-1] >= last}
+        times = self._replaced_at.setdefault(peer, deque(maxlen=settings.clone_replacements))
+        times.append(now)
+        if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
+            return False
+        times.clear()
+        was_patient = self.is_patient(peer)  # then all were told less than clone_patience ago
+        self._patient_until[peer] = now + settings.clone_patience
+        self._pause(peer, settings.clone_patience)
+        if was_patient:
+            return False
+        if whose == self._ctx.me:
+            self.on_reported()
+        else:
+            self._warn(whose)
+        return True
+
+    def _warn(self, whose: PeerId) -> None:
+        if whose != self._ctx.me and whose not in self._contacts:
+            self._unknown_warned += 1
+            if self._unknown_warned > MAX_UNKNOWN_WARNED:
+                return
+        name = self._name_of(whose)
+        key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
+        self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -11,8 +11,7 @@ acknowledgement before a goodbye counts. So the caller of `on_frames` calls `set
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
@@ -40,6 +39,7 @@ from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer,
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
     DeciderState,
+    DuplicateKeyDetector,
     FollowerState,
     decider_link_down,
     decider_link_proved,
@@ -70,8 +70,6 @@ FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
 REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
-MAX_UNKNOWN_WARNED = 16  # unknown peers of which a run warns that two processes use their key, as anybody may pretend
-SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 State = TypeVar("State", DeciderState, FollowerState)
 
 
@@ -118,7 +116,7 @@ class Links:
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
         self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
-        self._duplicates = DuplicateKeyDetector(ctx, self.dialer, listener.name_of, contacts)
+        self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
         self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
         self._handshakes = HandshakeRunner(
@@ -356,7 +354,7 @@ class Links:
         link.faulted = bye.code in FAULTS
         if bye.code == "replaced" and current and not self._may_go_direct(link):
             # This process did not dial again, so another process with our key did.
-            if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link):
+            if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link.up_at):
                 self._duplicates.on_replaced(link.peer, self._ctx.me)
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
         if bye.code == "busy":
@@ -449,7 +447,7 @@ class Links:
         is_copy = (
             former is not None
             and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
-            and self._duplicates.lasted(former)
+            and self._duplicates.lasted(former.up_at)
             and self._duplicates.on_replaced(link.peer, link.peer)
         )
         if former is not None and is_copy:
@@ -698,83 +696,3 @@ class HandshakeRunner:
         self._ctx.emit(Counted(f"handshake_{error.code}"))
         code = error.code if error.code in REFUSALS else "failed"
         self._end(link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), code=code)
-
-
-class DuplicateKeyDetector:
-    """Detection of two processes that run with one key, by how links are replaced.
-
-    Such processes (a copied machine, a profile that two containers share) take each other's links again and again. That
-    cannot be resolved here. People are warned, and for a while the link that is up stays. The peer that detects it
-    tells both processes (PeerExchange.send_copy_notice), because the one that keeps its link would not notice the
-    other.
-
-    Args:
-        name_of: Return the name of a peer's own user, "" when it has none.
-        contacts: A live view of the peers that somebody here chose. Warnings about others are few.
-    """
-
-    def __init__(
-        self, ctx: Context, dialer: Dialer, name_of: Callable[[PeerId], str], contacts: Container[PeerId]
-    ) -> None:
-        self._ctx = ctx
-        self._dialer = dialer
-        self._name_of = name_of
-        self._contacts = contacts
-        self._unknown_warned = 0
-        self._replaced_at: dict[PeerId, deque[float]] = {}
-        self._patient_until: dict[PeerId, float] = {}
-        self._reported_at = float("-inf")
-
-    def lasted(self, link: PeerLink) -> bool:
-        """Return whether a link was up long enough for its replacement to mean something."""
-        return self._ctx.now.mono - link.up_at >= SETTLED_AFTER
-
-    def is_patient(self, peer: PeerId) -> bool:
-        """Return whether the link that is up to this peer stays for now."""
-        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
-
-    def on_reported(self) -> None:
-        """Warn that another process has our key: a peer has met it, or is patient with it.
-
-        People are warned once in clone_window, however many peers report it.
-        """
-        now = self._ctx.now.mono
-        if now - self._reported_at >= self._ctx.settings.clone_window:
-            self._reported_at = now
-            self._warn(self._ctx.me)
-
-    def on_replaced(self, peer: PeerId, whose: PeerId) -> bool:
-        """Note that a link to this peer was replaced as if two processes had the key of `whose`.
-
-        The third time within a minute warns the user. Then nothing is dialled for half a minute, and the link that is
-        up stays: no longer than it takes to notice a dead link. Return True for the third time: then both processes
-        should be notified.
-        """
-        settings, now = self._ctx.settings, self._ctx.now.mono
-        self._patient_until = {peer: until for peer, until in self._patient_until.items() if now < until}
-        last = now - settings.clone_window
-        self._replaced_at = {peer: times for peer, times in self._replaced_at.items() if times and times[-1] >= last}
-        times = self._replaced_at.setdefault(peer, deque(maxlen=settings.clone_replacements))
-        times.append(now)
-        if len(times) < settings.clone_replacements or now - times[0] > settings.clone_window:
-            return False
-        times.clear()
-        was_patient = self.is_patient(peer)  # then all were told less than clone_patience ago
-        self._patient_until[peer] = now + settings.clone_patience
-        self._dialer.pause(peer, settings.clone_patience)
-        if was_patient:
-            return False
-        if whose == self._ctx.me:
-            self.on_reported()
-        else:
-            self._warn(whose)
-        return True
-
-    def _warn(self, whose: PeerId) -> None:
-        if whose != self._ctx.me and whose not in self._contacts:
-            self._unknown_warned += 1
-            if self._unknown_warned > MAX_UNKNOWN_WARNED:
-                return
-        name = self._name_of(whose)
-        key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
-        self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -16,8 +16,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.groups.known_operations import GroupView
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import decode_entry
-from p2pchat.core.mesh.election import is_decider
-from p2pchat.core.mesh.links import SETTLED_AFTER
+from p2pchat.core.mesh.election import SETTLED_AFTER, is_decider
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode
