@@ -46,6 +46,7 @@ from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcem
 from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.standard_input import (
+    NAME_GRACE,
     InputEnded,
     InputKind,
     LineReader,
@@ -159,8 +160,9 @@ class Chat:
         self._init_display(peer)
         self._join_summary.begin(peer)
         self._session = session = Session(
-            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
-        )
+            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json,
+            name_grace=0.0 if self._front.interactive else NAME_GRACE,
+        )  # fmt: skip
         session.local_files = True
         control.activity = session.activity
         session.on_dial = self._endpoints.add

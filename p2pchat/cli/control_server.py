@@ -42,6 +42,7 @@ from p2pchat.cli.control_protocol import (
     socket_path_fits,
     write_address,
 )
+from p2pchat.cli.standard_input import NAME_GRACE
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_session import Session
@@ -53,7 +54,6 @@ from p2pchat.commands.file_commands import forget_file, forget_files, send_files
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.standard_output import StdoutWriter
-from p2pchat.commands.unknown_names import NAME_GRACE
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -274,7 +274,10 @@ class ControlConnection:
         self._output = ControlOutput(writer)
         self._display = Display(self._output, None, as_json=True, echo=True)
         self._display.me = peer.me.label
-        self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
+        self._session = Session(
+            peer, self._display, interactive=False, as_json=True, activity=activity,
+            name_grace=NAME_GRACE if fresh else 0.0,
+        )  # fmt: skip
         self._session.on_bug = lambda error: _log.error("a command failed with an unexpected error", exc_info=error)
         self._session.only_json = True
         self._session.local_files = True
@@ -293,8 +296,6 @@ class ControlConnection:
             },
             {**JSON_COMMANDS, **REQUESTS},
         )
-        if not fresh:
-            self._session.stop_waiting_for_names()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self.tail: asyncio.Task[None] | None = None
         self._asked = 0  # lines

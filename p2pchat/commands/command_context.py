@@ -1,18 +1,28 @@
-"""The context of a command: settings, the current conversation, unread messages, and what was shown."""
+"""The context of a command: settings, the current conversation, unread messages, and what was shown.
+
+Users, conversations and messages that a command names are looked up here, and waited for while they are not known yet
+if the input is one that waits. A person sees the error and can try again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import closing
 from datetime import datetime
+from typing import Any, TypeVar
 
 from p2pchat import (
     Conversation,
+    GroupChanged,
     HostedUser,
     Message,
     P2PChatError,
     Receipt,
     Settings,
     TCPPeer,
+    UnknownName,
+    User,
 )
 from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
@@ -21,18 +31,22 @@ from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, form
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
-from p2pchat.commands.unknown_names import NamedAddresses
 from p2pchat.commands.unread_and_mentions import MAX_COUNTED, UnreadCounter, is_here
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
 Unread = Sequence[Message]
+T = TypeVar("T")
 
 
-class CommandContext(NamedAddresses):
+class CommandContext:
     """The surroundings of one session.
 
+    Args:
+        name_grace: Seconds from now on in which names and messages that are not known yet are waited for.
     Attributes:
+        peer: The user of the session: a peer's own user, or a user it hosts.
+        interactive: A person types and sees errors.
         for_people: Output is lines for people, without those of ignored users.
         target: Where texts go; None: the room, whose id may not be known yet.
         activity: Whether the user is active, and which conversation is open.
@@ -47,9 +61,12 @@ class CommandContext(NamedAddresses):
 
     def __init__(
         self, peer: TCPPeer | HostedUser, display: Display, settings: ChatSettings, *, interactive: bool,
-        for_people: bool, activity: ActivityTracker | None = None,
+        for_people: bool, activity: ActivityTracker | None = None, name_grace: float = 0.0,
     ) -> None:  # fmt: skip
-        super().__init__(peer, interactive=interactive)
+        self.peer = peer
+        self.interactive = interactive
+        self._names_deadline = asyncio.get_running_loop().time() + name_grace
+        self._names_stopped = asyncio.Event()
         self.display = display
         self.settings = settings
         self.for_people = for_people
@@ -228,6 +245,63 @@ class CommandContext(NamedAddresses):
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error; `ref` is that of the command that failed."""
+
+    # What a command names
+
+    async def flush(self) -> None:
+        """Send the messages of earlier lines, which do not wait for the name in a later one."""
+
+    def stop_waiting_for_names(self) -> None:
+        """Fail at once on what is not known from now on, also on what is waited for."""
+        self._names_deadline = 0.0
+        self._names_stopped.set()
+
+    async def resolve(self, address: str) -> Conversation:
+        """Return the conversation of an address; waits for an unknown name, for at most name_grace."""
+        return await self.wait_for_name(address, lambda: self.peer.find(address))
+
+    async def resolve_user(self, address: str) -> User:
+        """Return the user of an address; waits like resolve."""
+        return await self.wait_for_name(address, lambda: self.peer.user(address))
+
+    async def wait_for_name(self, address: str, find: Callable[[], T]) -> T:
+        """Return what `find` returns for this address; raises what it raises, waits like resolve."""
+        while True:
+            try:
+                return find()
+            except UnknownName:
+                await self.flush()
+                if not self._grace:
+                    raise
+                await self._wait_for_any(
+                    self.peer.wait_for(GroupChanged), self.peer.wait_user(address.removeprefix("@"))
+                )
+
+    async def wait_for_message(self, find: Callable[[], Awaitable[str]]) -> str:
+        """Return the message id that `find` returns; while that is "", wait for messages like resolve."""
+        with closing(self.peer.events(Message, consumer=None)) as arriving:  # also between a search and a wait
+            while not (found := await find()):
+                await self.flush()
+                if not self._grace:
+                    break
+                await self._wait_for_any(anext(arriving))
+            return found
+
+    @property
+    def _grace(self) -> float:
+        """Seconds that are left to wait for what is not known yet."""
+        return max(0.0, self._names_deadline - asyncio.get_running_loop().time())
+
+    async def _wait_for_any(self, *arrivals: Coroutine[Any, Any, object]) -> None:
+        """Wait until one of these is done, the grace has passed, or nothing is waited for any longer."""
+        tasks = [asyncio.create_task(one) for one in (*arrivals, self._names_stopped.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        if all(one.cancelled() or one.exception() is not None for one in done):
+            self.stop_waiting_for_names()
 
 
 Handler = Callable[..., Awaitable[CommandResult]]

@@ -115,7 +115,6 @@ class EventSession(WebSocketSession):
             activity=ActivityTracker(self._on_presence, idle_after=None),
         )
         self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
-        self._commands.stop_waiting_for_names()
         self._commands.add_commands(
             {
                 "active": self._set_active,

@@ -103,7 +103,6 @@ async def test_a_mistyped_line_is_never_sent(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, _ = net.peers
         session = open_session(ada, shown)
-        session.stop_waiting_for_names()
         await session.execute([b"/msg bbo psst", b"/go bbo", b'{"do":"send","to":"bbo","text":"psst","ref":"7"}'])
         assert [(line["code"], line["ref"]) for line in shown.lines] == [("unknown_name", None)] * 2 + [
             ("unknown_name", "7")
@@ -230,7 +229,6 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
 async def test_mistakes_in_a_pipe_set_the_exit_code(shown: Shown, line: str, code: int, expected: str) -> None:
     async with mesh("ada") as net:
         session = open_session(net.peers[0], shown)
-        session.stop_waiting_for_names()
         await session.execute([line.encode(), b"after it"])
         assert session.exit_code == code
         assert [expected in error["text"] for error in shown.lines] == [True]

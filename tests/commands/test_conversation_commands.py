@@ -155,7 +155,6 @@ async def test_only_go_accepts_a_bare_group_name(shown: Shown) -> None:
         ada = net.peers[0]
         ops, bob = await ada.create_group("ops"), await ada.create_group("night")
         session = open_session(ada, shown)
-        session.stop_waiting_for_names()
         await session.execute([b"/go night"])
         assert session.current == bob
         await session.execute([b"/go ops"])

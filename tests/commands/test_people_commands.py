@@ -244,7 +244,6 @@ async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp
 async def test_errors_of_people_commands(shown: Shown, line: str, expected: str) -> None:
     async with mesh("ada", "bob") as net:
         session = open_session(net.peers[0], shown)
-        session.stop_waiting_for_names()
         await session.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(expected)
 

@@ -50,7 +50,6 @@ class SessionPeer:
             show = Display(StdoutWriter(kept), None, as_json=True, echo=True)
             show.me = peer.me.label
             session = Session(peer, show, interactive=False, as_json=as_json)
-            session.stop_waiting_for_names()
             await session.execute(lines)
             kept.seek(0)
             return kept.read().decode()

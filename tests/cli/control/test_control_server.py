@@ -306,9 +306,9 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
 async def test_a_peer_that_has_run_for_a_while_refuses_unknown_names_at_once(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 0.0)
-    monkeypatch.setattr("p2pchat.commands.unknown_names.NAME_GRACE", 2 * WAIT)
-    await serve("ada")
+    monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 2 * WAIT)
+    _, server = await serve("ada")
+    server._started_at -= 3 * WAIT
     async with talking(home / "ada") as control, asyncio.timeout(WAIT):
         with pytest.raises(RequestRefused, match="nobody here is called 'bbo'") as refused:
             await control.ask("find", to="bbo")
