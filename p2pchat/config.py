@@ -118,9 +118,7 @@ class Settings:
 
     # storage
     user_quota_bytes: int = GIB  # stored for one user
-    branch_bytes: int = (
-        256 * MIB
-    )  # stored for unknown users of one peer, one address, one network (core/limits_by_origin.py)
+    branch_bytes: int = 256 * MIB  # stored for unknown users of one peer, address or network (core/limits_by_origin.py)
     branch_bytes_of_user: int = MIB  # of them, of a user who is not the peer's own, as one of a gateway; a guess
     # Such a user may have more: this part of what is left, 15 MiB at first, of bytes and of places for groups; a guess.
     branch_part_of_user: int = 16
