@@ -42,6 +42,7 @@ PACKAGE = ROOT / "p2pchat"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems take their own branches")
 
 HERE = "tests/test_platforms.py::"
+PROCESS = "tests/cli/test_process_and_signals.py::"
 DEMO = HERE + "test_the_demo_passes_as_on_another_system"
 MODES = "tests/identity/test_keys.py::test_without_file_modes_the_key_file_is_read_unchecked"
 DOCTOR = HERE + "test_what_doctor_says_on_each_system"
@@ -56,23 +57,26 @@ FORCED = {
     "cli/profiles.py:listen_error": HERE + "test_a_taken_port_is_found_without_posix",
     "cli/http_server.py:listen": HERE + "test_a_gateway_on_windows_takes_no_port_of_another",
     "cli/process_and_signals.py:": DEMO,
-    "cli/process_and_signals.py:allow_descriptors":
-    "tests/cli/test_process_and_signals.py::test_windows_has_no_limit_of_files", "cli/standard_input.py:_in_background":
-    "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console", "cli/standard_input.py:_is_null":
-    "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console", "cli/standard_input.py:ask_hidden": HERE +
-    "test_windows_asks_without_echo_by_getpass", "cli/standard_input.py:echo_off": HERE +
-    "test_windows_asks_without_echo_by_getpass", "cli/subcommands/doctor_checks.py:check_machine": DOCTOR,
-    "cli/subcommands/doctor_checks.py:check_clock": DOCTOR, "cli/subcommands/doctor_checks.py:check_terminal": DOCTOR,
-    "cli/subcommands/doctor_checks.py:utf8_mend": DOCTOR, "cli/subcommands/doctor_network.py:_active": HERE +
-    "test_the_firewall_of_each_system", "cli/subcommands/doctor_network.py:_windows_is_on": HERE +
-    "test_the_firewall_of_each_system", "cli/subcommands/doctor_network.py:find_command": DOCTOR,
-    "cli/subcommands/doctor_network.py:kill_command": DOCTOR, "cli/subcommands/history_tail_and_delete.py:_pipe": HERE +
-    "test_windows_does_not_watch_a_pipe", "cli/subcommands/send.py:_from_shell": HERE +
-    "test_windows_gives_arguments_as_text", "cli/terminal/front_end.py:__init__": HERE +
-    "test_the_terminal_of_windows_has_no_stream_and_does_not_stop", "cli/terminal/front_end.py:_suspend": HERE +
-    "test_the_terminal_of_windows_has_no_stream_and_does_not_stop", "cli/terminal/device.py:on_continued": HERE +
-    "test_a_process_on_windows_is_never_stopped_nor_continued", "cli/terminal/device.py:stop_process": HERE +
-    "test_a_process_on_windows_is_never_stopped_nor_continued", "client.py:": DEMO,
+    "cli/process_and_signals.py:allow_descriptors": PROCESS + "test_windows_has_no_limit_of_files",
+    "cli/standard_input.py:_in_background": "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console",
+    "cli/standard_input.py:_is_null": "tests/cli/test_standard_input.py::test_on_windows_nul_is_not_a_console",
+    "cli/standard_input.py:ask_hidden": HERE + "test_windows_asks_without_echo_by_getpass",
+    "cli/standard_input.py:echo_off": HERE + "test_windows_asks_without_echo_by_getpass",
+    "cli/subcommands/doctor_checks.py:check_machine": DOCTOR,
+    "cli/subcommands/doctor_checks.py:check_clock": DOCTOR,
+    "cli/subcommands/doctor_checks.py:check_terminal": DOCTOR,
+    "cli/subcommands/doctor_checks.py:utf8_mend": DOCTOR,
+    "cli/subcommands/doctor_network.py:_active": HERE + "test_the_firewall_of_each_system",
+    "cli/subcommands/doctor_network.py:_windows_is_on": HERE + "test_the_firewall_of_each_system",
+    "cli/subcommands/doctor_network.py:find_command": DOCTOR,
+    "cli/subcommands/doctor_network.py:kill_command": DOCTOR,
+    "cli/subcommands/history_tail_and_delete.py:_pipe": HERE + "test_windows_does_not_watch_a_pipe",
+    "cli/subcommands/send.py:_from_shell": HERE + "test_windows_gives_arguments_as_text",
+    "cli/terminal/front_end.py:__init__": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
+    "cli/terminal/front_end.py:_suspend": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
+    "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
+    "cli/terminal/device.py:stop_process": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
+    "client.py:": DEMO,
     "commands/endpoints_and_qr_codes.py:quoted":
         "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/standard_output.py:_ready": "tests/commands/test_standard_output.py::test_a_thread_writes_on_windows",
