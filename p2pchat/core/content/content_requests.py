@@ -23,7 +23,7 @@ messages that name the same content, and turns to the next one when nothing come
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -134,7 +134,8 @@ class WaitingRequests:
         self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
         self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
         self._places: Shares[str] = Shares(MAX_WAITING)
-        self._parties: dict[Line, dict[str, None]] = {}  # who was served longest ago first; never empty
+        # Who was served longest ago first; never empty. The first of a dict from which many were taken takes long.
+        self._parties: dict[Line, OrderedDict[str, None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -158,7 +159,7 @@ class WaitingRequests:
                 return False
             self._places.add(root, party)
         self._waiting[root] = party, cost
-        self._parties.setdefault(party, {})[root] = None
+        self._parties.setdefault(party, OrderedDict())[root] = None
         return True
 
     def remove(self, root: str) -> None:

@@ -15,7 +15,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,9 +79,9 @@ LEAVES = -1  # in place of the index of a piece
 
 @dataclass(slots=True, eq=False)
 class OpenPull:
-    """A pull that was sent, and the pieces still to come. Without a download, they are dropped when they come."""
+    """A pull that was sent, and the pieces still to come. Once the download ended, they are dropped when they come."""
 
-    download: Download | None
+    download: Download | None  # None: others were asked meanwhile
     missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
     heard_at: float
     asked_at: float
@@ -99,22 +99,16 @@ class LinkTransfers:
     served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
     allowed: dict[tuple[Source, str], int] = field(default_factory=dict)  # what it may pull, with the size
 
+    asked: int = 0  # bytes that were asked for, and did not come yet
     latency: float = inf  # the least seconds from a pull to its first piece
-
-    @property
-    def asked(self) -> int:
-        """The bytes that were asked for, and did not come yet."""
-        return sum(len(pull.missing) * pull.piece_bytes for pull in self.pulls.values())
-
-    @property
-    def window(self) -> int:
-        """The number of pieces that are asked for at a time."""
-        return int(max(NEAR_PIECES, min(LINK_PIECES, self.latency * PIECES_A_SECOND)))
+    window: int = LINK_PIECES  # pieces that are asked for at a time
 
     def on_answer(self, pull: OpenPull, now: float) -> None:
         """Note when a frame of bytes came."""
-        if pull.heard_at == pull.asked_at:
-            self.latency = min(self.latency, now - pull.asked_at)
+        self.asked -= pull.piece_bytes
+        if pull.heard_at == pull.asked_at and now - pull.asked_at < self.latency:
+            self.latency = now - pull.asked_at
+            self.window = int(max(NEAR_PIECES, min(LINK_PIECES, self.latency * PIECES_A_SECOND)))
         pull.heard_at = now
 
 
@@ -131,7 +125,7 @@ class Download:
     stored: int = 0  # bytes
     missing: set[int] | None = None  # pieces that are not stored; None until the store has answered
     faulty: set[PeerId] = field(default_factory=set)  # peers that gave a wrong piece of it
-    stalled: Counter[str] = field(default_factory=Counter)  # pulls that came to nothing, by nodes of their links
+    stalled: dict[str, int] = field(default_factory=dict)  # pulls that came to nothing, by nodes of their links
     held: dict[int, bytearray] = field(default_factory=dict)  # links that lacked some: a byte for each piece they have
     lacking: dict[int, float] = field(default_factory=dict)  # links that have nothing needed, until when they rest
     pauses: dict[int, float] = field(default_factory=dict)  # for how long they rest the next time
@@ -194,7 +188,6 @@ class Transfers:
     def _drop(self, download: Download) -> None:
         del self._downloads[download.file.root]
         self._waiting.pop(download.file.root, None)
-        self._forget_pulls(download)
 
     # ---- the store
 
@@ -219,11 +212,12 @@ class Transfers:
             # Each member gets other pieces first, to give them to the rest.
             download.needed.rotate(int(self._ctx.me[:8], 16) % max(1, len(missing)))
         download.stored = size - sum(piece_size(size, index) for index in missing)
-        if missing:
-            self._report(download)
-            self._ask(download)
-        else:
+        if not missing:
             self._finish(download)
+            return
+        if download.asked or download.stored:
+            self._report(download)
+        self._ask(download)
 
     def on_leaves_stored(self, input: LeavesStored) -> None:
         download = self._downloads.get(input.root)
@@ -288,7 +282,7 @@ class Transfers:
         self._ctx.emit(Counted("wrong_content"))
         if remote is not None:
             download.faulty.add(remote.link.peer)
-            download.stalled.update(_line_of(remote))
+            _count_stall(download, remote)
             self._sync.fail(remote, LogError("content that its writer did not sign", code="content"))
 
     # ---- links
@@ -306,8 +300,8 @@ class Transfers:
 
     def _return(self, pull: OpenPull) -> None:
         """Put the rest of a pull back, so that another link is asked for it."""
-        download, pull.download = pull.download, None
-        if download is None or self._downloads.get(download.file.root) is not download:
+        download, pull.download = self._download_of(pull), None
+        if download is None:
             return
         if pull.missing and pull.missing[0] == LEAVES:
             download.under_way -= 1
@@ -316,12 +310,10 @@ class Transfers:
             download.under_way -= len(pull.missing)
             download.needed.extendleft(reversed(pull.missing))
 
-    def _forget_pulls(self, download: Download) -> None:
-        """Drop the pieces that still come for a download that ended."""
-        for transfers in self._links.values():
-            for pull in transfers.pulls.values():
-                if pull.download is download:
-                    pull.download = None
+    def _download_of(self, pull: OpenPull) -> Download | None:
+        """Return the download that still waits for a pull."""
+        download = pull.download
+        return download if download is not None and self._downloads.get(download.file.root) is download else None
 
     def _ask(self, download: Download) -> None:
         """Ask links for pieces, as many of each link as may be under way there."""
@@ -329,7 +321,7 @@ class Transfers:
         self._waiting.pop(download.file.root, None)
         sharing = self._sharing(download)
         for remote in self._givers(download, sharing):
-            transfers = self._links.setdefault(remote.link.id, LinkTransfers())
+            transfers = self._transfers(remote)
             is_writer = download.source[0].user in remote.link.users
             spared = is_writer and self._is_shared(download, sharing)
             while download.needed and download.under_way < MAX_UNDER_WAY:
@@ -341,6 +333,12 @@ class Transfers:
             if not download.needed:
                 self._waiting.pop(download.file.root, None)
                 return
+
+    def _transfers(self, remote: RemoteState) -> LinkTransfers:
+        transfers = self._links.get(remote.link.id)
+        if transfers is None:
+            transfers = self._links[remote.link.id] = LinkTransfers()
+        return transfers
 
     def _has_room(
         self, download: Download, remote: RemoteState, transfers: LinkTransfers, *, spared: bool
@@ -355,8 +353,9 @@ class Transfers:
 
     def _is_shared(self, download: Download, sharing: list[RemoteState]) -> bool:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
-        getting = sum(download.pauses.get(remote.link.id, 0.0) <= LACK_PAUSE for remote in sharing)
-        return getting > FEW_GIVERS and count_pieces(download.file.size) > NEAR_PIECES
+        if len(sharing) <= FEW_GIVERS or count_pieces(download.file.size) <= NEAR_PIECES:
+            return False
+        return sum(download.pauses.get(remote.link.id, 0.0) <= LACK_PAUSE for remote in sharing) > FEW_GIVERS
 
     def _ask_waiting(self, remote: RemoteState, transfers: LinkTransfers) -> None:
         """Ask for what waits for room on a link, now that a pull on this one has ended."""
@@ -397,7 +396,7 @@ class Transfers:
         download.lacking[link] = self._ctx.now.mono + pause
 
     def _stalls(self, download: Download, remote: RemoteState) -> tuple[int, ...]:
-        return tuple(download.stalled[node] for node in _line_of(remote))
+        return tuple(download.stalled.get(node, 0) for node in _line_of(remote))
 
     def _pull(self, download: Download, remote: RemoteState, transfers: LinkTransfers, *, spared: bool) -> bool:
         """Send one pull: for the list of leaves, or for consecutive pieces. Return False if the link has none.
@@ -422,6 +421,7 @@ class Transfers:
         n, transfers.next = transfers.next, transfers.next + 1
         now, size = self._ctx.now.mono, min(file.size, PIECE_BYTES)
         transfers.pulls[n] = OpenPull(download, missing, now, now, size, was_said=link in download.held)
+        transfers.asked += len(missing) * size
         self._ctx.emit(Send(Pull(n, *log, seq, file.root, first, count), [link]))
         return True
 
@@ -450,7 +450,7 @@ class Transfers:
         if transfers is None or pull is None:
             return LogError("a piece that nobody asked for", code="order")
         index = pull.missing.popleft()
-        download, is_leaves = pull.download, index == LEAVES
+        download, is_leaves = self._download_of(pull), index == LEAVES
         transfers.on_answer(pull, self._ctx.now.mono)
         if not pull.missing:
             del transfers.pulls[piece.n]
@@ -480,8 +480,9 @@ class Transfers:
         pull = transfers.pulls.pop(frame.n, None) if transfers is not None else None
         if transfers is None or pull is None:
             return
-        if pull.download is not None:
-            self._take_lacks(remote, frame, pull, pull.download)
+        transfers.asked -= len(pull.missing) * pull.piece_bytes
+        if (download := self._download_of(pull)) is not None:
+            self._take_lacks(remote, frame, pull, download)
         self._ask_waiting(remote, transfers)
 
     def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: Download) -> None:
@@ -491,7 +492,7 @@ class Transfers:
             download.held.pop(remote.link.id, None)
             self._rest(download, remote.link.id, has_some=False)
             if pull.was_said:  # it has not what it said
-                download.stalled.update(_line_of(remote))
+                _count_stall(download, remote)
                 pause = LACK_PAUSE * (1 + self._stalls(download, remote)[0])
                 download.lacking[remote.link.id] = self._ctx.now.mono + pause
         self._return(pull)
@@ -510,11 +511,11 @@ class Transfers:
         late = self._ctx.now.mono - STALLED_AFTER
         for id, transfers in self._links.items():
             for pull in transfers.pulls.values():
-                if pull.download is not None and pull.heard_at <= late:
+                if pull.heard_at <= late and (download := self._download_of(pull)) is not None:
                     self._ctx.emit(Counted("pull_stalled"))
-                    pull.download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
+                    download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
                     if (remote := self._sync.remotes.get(id)) is not None:
-                        pull.download.stalled.update(_line_of(remote))
+                        _count_stall(download, remote)
                     self._return(pull)
         for root, download in list(self._downloads.items()):
             idles = not download.under_way and download.heard_at <= late
@@ -539,7 +540,7 @@ class Transfers:
 
     def on_pull(self, remote: RemoteState, frame: Pull) -> LogError | None:
         """Answer a pull if the link may have the content. Return a fault if it has too many pulls open."""
-        transfers = self._links.setdefault(remote.link.id, LinkTransfers())
+        transfers = self._transfers(remote)
         if len(transfers.served) >= MAX_PULLS_SERVED or frame.count > MAX_PULL_PIECES or frame.n in transfers.served:
             return LogError("more pulls than may be open at once", code="limit")
         transfers.served[frame.n] = None
@@ -612,6 +613,11 @@ def _take_rare(download: Download) -> int:
 def _most_pulls(remote: RemoteState) -> int:
     """Return how many pulls may be open towards a link."""
     return MAX_PULLS_SERVED if remote.link.takes_many_pulls else MAX_PULLS
+
+
+def _count_stall(download: Download, remote: RemoteState) -> None:
+    for node in _line_of(remote):
+        download.stalled[node] = download.stalled.get(node, 0) + 1
 
 
 def _line_of(remote: RemoteState) -> Line:
