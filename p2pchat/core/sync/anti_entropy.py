@@ -272,7 +272,7 @@ class AntiEntropy:
         self._sync.learn_namings(remote, frame.names)
         if frame.refused:
             self.on_logs_refused(remote, frame.refused)
-        self._sync.limit_marks(remote, frame.marks)
+        self._sync.mark_limits.set_most(remote, frame.marks)
         for id, users in frame.marks.items():
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:
@@ -295,7 +295,7 @@ class AntiEntropy:
         self, remote: RemoteState, refused: dict[ConversationId, dict[UserId, list[RefusedLog]]]
     ) -> None:
         """Take that a remote refuses logs. Its users have no receipts for entries which it does not take."""
-        self._sync.limit_marks(remote, refused)
+        self._sync.mark_limits.set_most(remote, refused)
         for id, users in refused.items():
             conversation = self._sync.find_conversation(remote, id)
             remote.comparison.equal.pop(id, None)

@@ -1,4 +1,4 @@
-"""Refused logs: logs with an entry that this peer cannot take although its author signed it.
+"""Refused logs, with an entry that this peer cannot take although its author signed it; and distrusted peers.
 
 Two programs, or two versions of one, may differ in which entries are valid. Whoever passes such an entry on is not at
 fault, so the link stays: this peer takes no more of that log, and tells everyone with whom it shares the conversation.
@@ -11,6 +11,8 @@ here. `Refusals` is told to each peer before any mark or sum. The writer's peers
 A refusal is one line of `meta`, with the rules it was made under. With other rules the log is taken again. If a later
 log builds on it, the line stays until the missing entries have come: nobody else would announce them. Refused logs of
 unknown users take at most half of the places, and those that come from one branch a quarter (limits_by_origin.py).
+
+A peer that sent a wrong head made it up itself: little is accepted from it for a time (`DistrustedPeers`).
 
 Source: docs/protocol.md, "Refused entries".
 """
@@ -30,7 +32,7 @@ from p2pchat.core.node_context import Context
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.errors import LogError
-from p2pchat.protocol import MAX_FRAME_BYTES, ConversationId, Decoder, Entries, RefusedLog, UserId, encode
+from p2pchat.protocol import MAX_FRAME_BYTES, ConversationId, Decoder, Entries, PeerId, RefusedLog, UserId, encode
 
 EVIDENCE = "refused batch:"  # in meta, before a log: the batch with its entry, as a frame
 RULES = 1  # raised by a version that takes entries which its predecessors refused
@@ -308,3 +310,28 @@ def _parsed(line: str) -> Iterator[tuple[UserId, int]]:
     for word in line.split() if line != NOBODY else ():
         member, _, held = word.partition(":")
         yield member, int(held)
+
+
+# ---- distrusted peers
+
+
+class DistrustedPeers:
+    """Peers that sent a wrong head. For an hour, only what their own users write is accepted from them.
+
+    Attributes:
+        until: The end of that for each (monotonic). Empty at nearly all peers, so that nothing else need be asked.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.until: dict[PeerId, float] = {}
+
+    def add(self, peer: PeerId) -> None:
+        """Distrust a peer from now on."""
+        now = self._ctx.now.mono
+        self.until = {each: until for each, until in self.until.items() if until > now}
+        self.until[peer] = now + self._ctx.settings.wrong_head_ban
+
+    def may_bring(self, link: PeerLink, user: UserId) -> bool:
+        """Return whether entries of this user are accepted from the peer of this link."""
+        return self.until.get(link.peer, 0.0) <= self._ctx.now.mono or user in link.users

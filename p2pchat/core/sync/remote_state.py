@@ -2,14 +2,16 @@
 
 Marks, cursors and wants belong to a link and end with it. To save memory, the marks a peer announced are kept only
 where they are needed: of writers hosted here (for receipts and for pushing), and where they are ahead of this node (to
-fetch). Each machine has a part of its own here; sync_context.py holds the remotes.
+fetch). Each machine has a part of its own here; sync_context.py holds the remotes. How many marks of all unknown peers
+together are kept and looked up is limited here (MarkLimits).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sized
 from dataclasses import dataclass, field
+from functools import partial
 
 from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
@@ -19,6 +21,8 @@ from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
 
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB
+MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
+MAX_LOOKUPS_UNKNOWN = 1_000  # the same, of marks looked up: the lookups of others wait for them; a guess
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
 QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
@@ -263,3 +267,49 @@ class RemoteState:
 
     def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
         return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})
+
+
+class MarkLimits:
+    """The limits on marks that links may have remembered and looked up here. Links to unknown peers share one.
+
+    Args:
+        remotes: A live view of all links.
+    """
+
+    def __init__(self, remotes: Mapping[int, RemoteState]) -> None:
+        self._remotes = remotes
+        self._unknown_lookups = 0  # marks of links to unknown peers that storage is looking up
+
+    def set_most(self, remote: RemoteState, *claims: Mapping[ConversationId, Mapping[UserId, Sized]]) -> None:
+        """Set how many marks of a link may be kept, before these are taken.
+
+        All links to unknown peers share a number of them; when that is used up, each may have an equal part. So many
+        links of one member take little memory.
+        """
+        if remote.link.known:
+            remote.most_remembered = 3 * MAX_REMEMBERED
+            return
+        equal_part = MAX_REMEMBERED_UNKNOWN // max(1, len(self._remotes))
+        more = sum(len(marks) for claim in claims for users in claim.values() for marks in users.values())
+        remote.most_remembered = equal_part
+        if remote.remembered + more > equal_part:  # otherwise it need not be known what others have
+            others = sum(one.remembered for one in self._remotes.values() if one is not remote and not one.link.known)
+            remote.most_remembered = max(equal_part, MAX_REMEMBERED_UNKNOWN - others)
+
+    def begin_lookup(self, remote: RemoteState) -> Callable[[], None] | None:
+        """Count a mark that storage looks up; return what ends that. None: too many of this remote are looked up."""
+        counted = not remote.link.known
+        if remote.lookups_pending >= self._max_lookups(remote):
+            return None
+        remote.lookups_pending += 1
+        self._unknown_lookups += counted
+        return partial(self._end_lookup, remote, counted)
+
+    def _max_lookups(self, remote: RemoteState) -> int:
+        if remote.link.known or self._unknown_lookups < MAX_LOOKUPS_UNKNOWN:
+            return MAX_REMEMBERED
+        return MAX_LOOKUPS_UNKNOWN // len(self._remotes)
+
+    def _end_lookup(self, remote: RemoteState, counted: bool) -> None:
+        remote.lookups_pending -= 1
+        self._unknown_lookups -= counted

@@ -241,7 +241,7 @@ class Replicator:
 
     def on_link_up(self, link: PeerLink) -> None:
         remote = self.context.remotes[link.id] = RemoteState(link)
-        self.context.limit_marks(remote)
+        self.context.mark_limits.set_most(remote)
 
     def on_link_down(self, link: PeerLink) -> None:
         remote = self.context.remotes.pop(link.id, None)
@@ -327,7 +327,7 @@ class Replicator:
         self.quota.take_over(former.quota)
         self.file_receipts.take_over(former.file_receipts)
         self.requests.take_over(former.requests)
-        self.context.banned = former.context.banned
+        self.context.distrusted = former.context.distrusted
         for id, conversation in former.conversations.by_id.items():
             if id not in former.conversations.provisional and conversation.group is None:
                 self.conversations.open(conversation.naming)

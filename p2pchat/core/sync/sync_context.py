@@ -1,15 +1,14 @@
 """The context of all machines of synchronisation: remotes, who shares a conversation, limits on new logs, owed marks.
 
-It holds the remotes (remote_state.py), says with which of them a conversation is shared, bounds what links to unknown
-peers may have remembered and looked up, and sends the marks that a step owes.
+It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the marks that a
+step owes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from p2pchat.core.durable_changes import KnownConversation
 from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Send
@@ -24,8 +23,8 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import Quota
-from p2pchat.core.sync.refusals import Refusals, Refusers
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.sync.refusals import DistrustedPeers, Refusals, Refusers
+from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
@@ -35,7 +34,6 @@ from p2pchat.protocol import (
     Marks,
     MarksFrame,
     Naming,
-    PeerId,
     RefusedLog,
     RunId,
     TypingFrame,
@@ -45,8 +43,6 @@ from p2pchat.protocol import (
 
 NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
-MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
-MAX_LOOKUPS_UNKNOWN = 1_000  # the same, of marks looked up: the lookups of others wait for them; a guess
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
 NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
 
@@ -100,7 +96,7 @@ class SyncContext:
         self.presence = presence
         self.hosted = hosted
         self.remotes: dict[int, RemoteState] = {}
-        self._unknown_lookups = 0  # marks of links to unknown peers that storage is looking up
+        self.mark_limits: MarkLimits = MarkLimits(self.remotes)
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self._new_logs: dict[int, int] = {}  # by link: logs that came by it in this step
         self._new_log_rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
@@ -110,7 +106,7 @@ class SyncContext:
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
         self.proven_forks: set[LogId] = set()  # storage looks up the held parts
-        self.banned: dict[PeerId, float] = {}  # peers that sent a wrong head -> until when (monotonic)
+        self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.link.id) is remote
@@ -132,56 +128,24 @@ class SyncContext:
         if remote is None:
             self.lookups.log(key, then)
             return True
-        counted = not remote.link.known
-        if remote.lookups_pending >= self._max_lookups(remote):
+        end = self.mark_limits.begin_lookup(remote)
+        if end is None:
             return False
-        remote.lookups_pending += 1
-        self._unknown_lookups += counted
-        self.lookups.log(key, partial(self._on_log_found, remote, then, counted))
+
+        def on_found(facts: LogFacts | None) -> None:
+            end()
+            then(facts)
+
+        self.lookups.log(key, on_found)
         return True
-
-    def _max_lookups(self, remote: RemoteState) -> int:
-        if remote.link.known or self._unknown_lookups < MAX_LOOKUPS_UNKNOWN:
-            return MAX_REMEMBERED
-        return MAX_LOOKUPS_UNKNOWN // len(self.remotes)
-
-    def _on_log_found(
-        self, remote: RemoteState, then: Callable[[LogFacts | None], None], counted: bool, facts: LogFacts | None
-    ) -> None:  # fmt: skip
-        remote.lookups_pending -= 1
-        self._unknown_lookups -= counted
-        then(facts)
-
-    def limit_marks(self, remote: RemoteState, *claims: Mapping[ConversationId, Mapping[UserId, Sized]]) -> None:
-        """Set how many marks of a link may be kept, before these are taken.
-
-        All links to unknown peers share a number of them; when that is used up, each may have an equal part. So many
-        links of one member take little memory.
-        """
-        if remote.link.known:
-            remote.most_remembered = 3 * MAX_REMEMBERED
-            return
-        equal_part = MAX_REMEMBERED_UNKNOWN // max(1, len(self.remotes))
-        more = sum(len(marks) for claim in claims for users in claim.values() for marks in users.values())
-        remote.most_remembered = equal_part
-        if remote.remembered + more > equal_part:  # otherwise it need not be known what others have
-            others = sum(one.remembered for one in self.remotes.values() if one is not remote and not one.link.known)
-            remote.most_remembered = max(equal_part, MAX_REMEMBERED_UNKNOWN - others)
 
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
 
-    def ban(self, peer: PeerId) -> None:
-        """Distrust a peer that sent a wrong head: for an hour, accept only what its own users write."""
-        now = self.ctx.now.mono
-        self.banned = {each: until for each, until in self.banned.items() if until > now}
-        self.banned[peer] = now + self.ctx.settings.wrong_head_ban
-
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from that peer."""
-        until = self.banned.get(remote.link.peer, 0.0) if self.banned else 0.0
-        return until <= self.ctx.now.mono or user in remote.link.users
+        """Return whether entries of this user are accepted from that peer; see DistrustedPeers."""
+        return not self.distrusted.until or self.distrusted.may_bring(remote.link, user)
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
