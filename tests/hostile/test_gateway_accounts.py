@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from p2pchat import UnknownName
 from p2pchat.core.names import base32
@@ -50,6 +51,26 @@ async def test_a_post_has_so_many_packets() -> None:
     async with serving() as served, polling(served) as stranger:
         assert await stranger.post("\x1e".join(["3"] * (MAX_POSTED + 1))) == 400
         assert '"malformed"' in await stranger.until('42["error"')
+
+
+async def test_a_polling_client_has_one_websocket_which_it_uses_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger with one Engine.IO id opened 270 WebSockets a second, and kept each as long as it answered pings."""
+    async with serving() as served, polling(served) as stranger:
+        url = served.ws_url + stranger.url.replace("transport=polling", "transport=websocket")
+        monkeypatch.setattr("p2pchat.web.socketio.socketio_server.UPGRADE_TIMEOUT", 0.2)
+        async with connect(url) as first:
+            with pytest.raises(InvalidStatus):
+                await connect(url)
+            async with within(WAIT, "the end of the first"):
+                await first.wait_closed()
+        monkeypatch.setattr("p2pchat.web.socketio.socketio_server.UPGRADE_TIMEOUT", seconds := 2.0)
+        over = asyncio.get_running_loop().time() + 1.5 * seconds
+        async with connect(url) as second:
+            for packet in ("2probe", "5"):
+                await second.send(packet)
+            while asyncio.get_running_loop().time() < over:  # it is not for those who have changed
+                await asyncio.sleep(POLL_EVERY)  # poll: a connection that lives on has no event
+                await (await second.ping())
 
 
 EVE, ANN = "203.0.113.9", "198.51.100.7"  # the addresses of callers

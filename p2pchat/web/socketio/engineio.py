@@ -85,6 +85,7 @@ class EngineConnection:
         held: Events that came before `register`, as packets; they are handled after it.
         lock: Held while a request is carried out, for a message until it is on its way to disk, to keep their order.
         is_posting: The packets of a POST are being taken. A client has one POST at a time.
+        is_upgrading: A WebSocket is open to which a polling client changes, or has changed. It has one at a time.
         sent_away: The server is about to close it; nothing more is taken from it.
         ended: Nothing more is sent or received.
         close: Closes the WebSocket below; None while it is polling.
@@ -93,7 +94,8 @@ class EngineConnection:
     __slots__ = (
         "_awaits_pong", "_bytes", "_has_room", "_max_bytes", "_max_frames", "_next_ping", "_ping_timer", "_pinged",
         "_poller", "_pong_timer", "_proof", "_queue", "_queued", "_socket", "_unanswered", "_written", "client",
-        "close", "deadline", "ended", "held", "host", "is_posting", "lock", "scope", "sent_away", "sid", "taken",
+        "close", "deadline", "ended", "held", "host", "is_posting", "is_upgrading", "lock", "scope", "sent_away", "sid",
+        "taken",
     )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
@@ -128,6 +130,7 @@ class EngineConnection:
         self._unanswered: list[LightEvent | EnginePacket] = []  # requests, and statuses that wait for their answers
         self.lock: asyncio.Lock = asyncio.Lock()
         self.is_posting: bool = False
+        self.is_upgrading: bool = False
         self.sent_away: bool = False
         self.ended: bool = False
 
@@ -271,6 +274,26 @@ class EngineConnection:
             self._unanswered.append(packet)
         else:
             self.put(packet, bounded=False)
+
+    # ---- change to a WebSocket
+
+    def begin_upgrade(self) -> bool:
+        """Return whether the client may change to one more WebSocket; end_upgrade() must follow if so."""
+        if self.is_upgrading or self.ended or self.sent_away:
+            return False
+        self.is_upgrading = True
+        return True
+
+    @property
+    def is_upgraded(self) -> bool:
+        """True once the client has changed."""
+        return bool(self._socket.upgraded)
+
+    def end_upgrade(self) -> None:
+        """Let the client poll on if it has not changed: the library would answer each poll with nothing, at once."""
+        self.is_upgrading = False
+        if not self._socket.upgraded:
+            self._socket.upgrading = False
 
     async def wait_handled(self) -> None:
         """Wait until the requests that came so far were carried out."""

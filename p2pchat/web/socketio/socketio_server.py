@@ -48,6 +48,7 @@ MAX_BEFORE_REGISTER = 1024  # packets of one of them, each counted as one more f
 MAX_HELD = 64  # events of one of them that wait for `register`; a guess
 MAX_HELD_CHARACTERS = 64 * 1024  # in these events: two of the longest texts
 HELD_FOR = 0.5  # of the time to register: how long they wait
+UPGRADE_TIMEOUT = 10.0  # seconds in which a polling client changes to its WebSocket; a guess
 SWEEP_INTERVAL = 5.0  # seconds between checks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
 _logger = logging.getLogger("p2pchat.web.socketio")
@@ -161,11 +162,28 @@ class SocketIOServer:
             self._send_away(connection, problem, again=True)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        slot = _ConnectionSlot(self._connections.get(_engine_id(scope)))
+        """Serve a WebSocket. One to which a polling client changes is the only one, and has to be used in time: the
+        library waits for its packets for ever.
+        """
+        polling = self._connections.get(_engine_id(scope))
+        if polling is not None and not polling.begin_upgrade():
+            await send({"type": "websocket.close"})
+            return
+        slot = _ConnectionSlot(polling)
         scope["p2pchat.connection"] = slot
+        deadline = asyncio.get_running_loop().time() + UPGRADE_TIMEOUT
+
+        async def receive_in_time() -> Message:
+            if polling is None or polling.is_upgraded:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await receive()
+            except TimeoutError:
+                return {"type": "websocket.disconnect", "code": 1008}
 
         async def receive_checked() -> Message:
-            message = await receive()
+            message = await receive_in_time()
             connection = slot.connection
             if message["type"] == "websocket.receive":
                 text = message.get("text")
@@ -183,7 +201,11 @@ class SocketIOServer:
         if slot.connection is not None:
             slot.connection.close = lambda: send({"type": "websocket.close", "code": 1000})
         slot.send = send
-        await self._inner(scope, receive_checked, send_noted)
+        try:
+            await self._inner(scope, receive_checked, send_noted)
+        finally:
+            if polling is not None:
+                polling.end_upgrade()
 
     # ---- Engine.IO
 
