@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections import Counter
@@ -41,6 +42,11 @@ MAX_HELD_BYTES = 64 * 1024  # of frames that are written together: as many as a 
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
 ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
+# Lines of uvicorn, by their beginnings, that a client causes as often as it likes: gigabytes a day.
+LINES_OF_CLIENTS = (
+    "Invalid HTTP request received", "Unsupported upgrade request", "Invalid UTF-8 sequence received",
+    "ASGI callable returned without completing handshake",
+)  # fmt: skip
 PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
 
 
@@ -321,6 +327,7 @@ def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> Page
         "is_exempt": staticmethod(partial(_is_proxy, settings.trusted_proxies)),
     }  # fmt: skip
     protocol = type("InTime", (RequestProtocol,), facts)
+    logging.getLogger("uvicorn.error").addFilter(_is_of_gateway)  # a second time does nothing
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -339,6 +346,11 @@ def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> Page
         backlog=BACKLOG,
     )
     return PageServer(config)
+
+
+def _is_of_gateway(record: logging.LogRecord) -> bool:
+    """Return whether a line of the log is about the gateway, and not about what a client sent."""
+    return not str(record.msg).startswith(LINES_OF_CLIENTS)
 
 
 def _is_proxy(proxies: Iterable[str], host: str) -> bool:

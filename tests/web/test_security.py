@@ -294,6 +294,22 @@ async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pyt
     assert await answers("192.0.2.99", f"{here[0]}/32") == [200, 200, 200]
 
 
+async def test_what_clients_send_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A stranger wrote 470 bytes to the log with each WebSocket, as often as it liked."""
+    frame = b"\x81\x81\0\0\0\0\xff"  # a text that is no UTF-8
+    async with by_the_command() as port:
+        chat, other = (request(path, *UPGRADE, host=f"127.0.0.1:{port}") for path in ("/chat?user=eve", "/other"))
+        statuses = [(await ask(port, data)).status for data in (b"nonsense\r\n\r\n", other)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(chat)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        writer.write(frame)
+        while await reader.read(1024):
+            pass
+        writer.close()
+    assert (statuses, [record.getMessage() for record in caplog.records]) == ([400, 403], [])
+
+
 async def test_endless_fragments_close_the_socket() -> None:
     async with by_the_command() as port:
         async with connect(f"ws://127.0.0.1:{port}/chat?user=eve") as socket:
