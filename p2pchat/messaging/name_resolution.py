@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
 from p2pchat.core.groups.known_operations import GroupView
-from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
+from p2pchat.core.names import (
+    MAX_TYPED_CHARACTERS,
+    ROOM_SKELETON,
+    base32,
+    full_label,
+    skeleton,
+    split_label,
+    suffix,
+)
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
@@ -213,7 +221,7 @@ class UserDirectory:
 
     def find(self, text: str) -> User:
         """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""
-        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
+        name, tail = _split_typed(text, "@")
         if not tail:
             by_id = self._by_id(name.upper())
             if by_id is not None:
@@ -333,7 +341,7 @@ class GroupDirectory:
     def find(self, text: str) -> ConversationId:
         """Return the id of the messages of the group that an address names; see LocalUser.group."""
         names = self._index.names
-        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
+        name, tail = _split_typed(text, "#")
         alike = self._alike(skeleton(name))
         if len(alike) == 1 and not tail:  # a name that only looks like it is another one
             fitting = [talk for talk in alike if names[talk].casefold() == name.casefold()]
@@ -377,6 +385,13 @@ class NameIndex:
         self.names[id] = name
         self.looks[id] = look = skeleton(name)
         self.alike.setdefault(look, set()).add(id)
+
+
+def _split_typed(text: str, sign: str) -> tuple[str, str]:
+    """Return the name, in normal form, and the suffix of an address; "" for both if it is longer than any."""
+    if len(text) > MAX_TYPED_CHARACTERS:
+        return "", ""
+    return split_label(unicodedata.normalize("NFC", text.strip()).removeprefix(sign))
 
 
 def _quoted(name: str) -> str:

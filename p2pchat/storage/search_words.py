@@ -23,6 +23,7 @@ from p2pchat.core.log import Entry
 from p2pchat.storage.contract import ReleasedEntry, current_body
 
 MOST_WORDS = 64  # of one search; more are not typed, and expressions of FTS5 are limited
+MOST_TYPED = 4096  # characters of one search, many times what is typed: splitting 250,000 takes half a second
 _PART = re.compile(
     r'from:(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
     r'|"(?P<phrase>[^"]*)(?:"(?P<open>\*)?|$)'
@@ -54,11 +55,10 @@ class Query:
 
     def matches(self, text: str) -> bool:
         """Return whether a text has all terms."""
-        if text.isascii():  # ten times as quick as splitting it
-            lower = text.lower()
-            if not all(word in lower for term in self.terms for word in term.words):
-                return False
-        text_words = words(text)
+        plain = fold(text)  # ten times as quick as splitting it
+        if not all(word in plain for term in self.terms for word in term.words):
+            return False
+        text_words = words_of(plain)
         return all(any(term.is_at(text_words, begin) for begin in range(len(text_words))) for term in self.terms)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -78,8 +78,10 @@ def parse_query(text: str) -> Query:
     """Return the query for a search as typed.
 
     Raises:
-        ValueError: There is no word, or there are more than MOST_WORDS.
+        ValueError: There is no word, or there are more than MOST_WORDS or MOST_TYPED characters.
     """
+    if len(text) > MOST_TYPED:
+        raise ValueError(f"a search has at most {MOST_TYPED} characters")
     terms: dict[Term, None] = {}
     sender = ""
     for part in _PART.finditer(text):
@@ -112,7 +114,7 @@ def where_found(words: str, text: str) -> list[tuple[int, int]]:
     """Return where the words of a search are in a text, as (start, end), in order and without overlaps.
 
     Raises:
-        ValueError: There is no word, or there are more than MOST_WORDS.
+        ValueError: There is no word, or there are more than MOST_WORDS or MOST_TYPED characters.
     """
     return parse_query(words).spans(text)
 
@@ -140,6 +142,7 @@ def text_of(body: Any) -> str:
 # characters, and so are emoji; a search finds any row of characters there. Punctuation, blanks and underscores end
 # words. The index and the plain search both split texts by these functions.
 
+MOST_MARKS = 64  # on one letter, that count twice at most; no script has ten
 MOST_CHARACTERS = 64  # of a word that count; longer words are keys and base64, which differ earlier
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
@@ -174,9 +177,14 @@ class TextWord(NamedTuple):
 
 def words(text: str) -> list[str]:
     """Return the words of a text in order, folded."""
-    if text.isascii():
-        return [word[:MOST_CHARACTERS] for word in _ASCII_WORD.findall(text.lower())]
-    return [found.word for found in _cut(fold(text))]
+    return words_of(fold(text))
+
+
+def words_of(plain: str) -> list[str]:
+    """Return the words of a folded text in order."""
+    if plain.isascii():
+        return [word[:MOST_CHARACTERS] for word in _ASCII_WORD.findall(plain)]
+    return [found.word for found in _cut(plain)]
 
 
 def words_in_place(text: str) -> list[TextWord]:
@@ -204,8 +212,22 @@ def fold(text: str) -> str:
     """Return a text in the form in which texts are compared."""
     if text.isascii():
         return text.lower()
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", _with_few_marks(text)).casefold())
     return unicodedata.normalize("NFC", _REMOVED.sub("", plain)).translate(_STROKES)
+
+
+def _with_few_marks(text: str) -> str:
+    """Return a text without most of the marks that follow each other for long: Python sorts them by pairs, so that
+    32 KiB of them took 0.2 s.
+    """
+    parts = [text[at : at + MOST_MARKS] for at in range(0, len(text), MOST_MARKS)]
+    return "".join(part for part in parts if len(part) < MOST_MARKS or not all(map(_is_mark, part)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_mark(character: str) -> bool:
+    """Return whether a character begins with a mark that may change its place."""
+    return unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) > 0
 
 
 def is_alone(word: str) -> bool:

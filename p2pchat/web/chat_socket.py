@@ -528,9 +528,10 @@ def _parse_line(line: str, ref: Ref | None) -> SendRequest:
         return SendRequest(text, name, ref=ref)
     if command.lower() == "me" and rest.strip():
         return SendRequest(rest.strip(), ref=ref, action=True)
+    command = command[:32]
     near = get_close_matches(command.lower(), COMMANDS, n=1)
     hint = f"did you mean /{near[0]}?" if near else "there is /dm NAME TEXT; // begins a text that starts with a slash"
-    shown = command[:32].encode(errors="replace").decode()  # lone surrogates cannot be sent
+    shown = command.encode(errors="replace").decode()  # lone surrogates cannot be sent
     raise BadFrame(f"there is no command /{shown}: {hint}", ref, "unknown_command")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -81,6 +82,22 @@ def test_a_bad_name_is_refused_with_its_reason(name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         validate_name(name)
     assert not is_valid_name(name)
+
+
+MARKS = "a" + "\u0301\u0316" * 15_000  # as many as fit into an entry; their normal form takes 0.7 s
+
+
+def test_a_text_that_is_far_too_long_is_no_name_at_once() -> None:
+    """A member stopped each peer of the network for 0.7 s with each profile entry of 62 KB."""
+    profile = Entry("profile", 1, 1, b={"name": MARKS})
+    people = KnownPeople(Context(Settings(), ADA, bytes), [], [], [])
+    began = time.thread_time()
+    people.on_profile(ADA, profile)
+    people.on_announced_name(ADA, MARKS)
+    assert not is_valid_name(MARKS[:1000])
+    with pytest.raises(ValueError, match="at most 32 characters, this has 30001"):
+        validate_name(MARKS)
+    assert (people.names, time.thread_time() - began < 0.2) == ({}, True)
 
 
 def test_a_name_is_stored_and_counted_in_composed_form() -> None:

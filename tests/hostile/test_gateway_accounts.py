@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -71,6 +72,31 @@ async def test_a_polling_client_has_one_websocket_which_it_uses_in_time(monkeypa
             while asyncio.get_running_loop().time() < over:  # it is not for those who have changed
                 await asyncio.sleep(POLL_EVERY)  # poll: a connection that lives on has no event
                 await (await second.ping())
+
+
+async def test_a_frame_of_marks_stops_nobody() -> None:
+    """Their normal form took 12 s of the loop for each frame: as a name, as a search, as a command."""
+    marks = "a" + "\u0301\u0316" * 60_000
+    async with serving() as served:
+        headers = {"Authorization": f"Bearer {await served.register('eve')}"}
+        async with (
+            connect(f"{served.ws_url}/lines", additional_headers=headers) as lines,
+            connect(f"{served.ws_url}/chat", additional_headers=headers) as chat,
+        ):
+            began = time.thread_time()
+            commands = [
+                {"do": "search", "words": marks}, {"do": "find", "to": marks}, {"do": "find", "to": "#" + marks},
+                {"do": "whois", "user": marks}, {"do": "nick", "name": marks}, {"do": "group", "name": marks},
+            ]  # fmt: skip
+            for number, command in enumerate(commands):
+                await lines.send(json.dumps({**command, "ref": str(number)}, ensure_ascii=False))
+            while (line := json.loads(await lines.recv())).get("ref") != str(len(commands) - 1):
+                pass
+            assert line["event"] == "error"
+            for frame in ({"text": "x", "to": marks}, {"text": "x", "group": marks}, {"text": "/" + marks}):
+                await chat.send(json.dumps(frame, ensure_ascii=False))
+                assert json.loads(await chat.recv())["status"] == "error"
+            assert time.thread_time() - began < 2.0
 
 
 EVE, ANN = "203.0.113.9", "198.51.100.7"  # the addresses of callers

@@ -20,6 +20,7 @@ LEAF_BYTES = 32
 PIECE_TAG = b"p2pchat/piece/1\0"
 CONTENT_TAG = b"p2pchat/content/1\0"
 
+MAX_PART_CHARACTERS = 512  # that count at the beginning and at the end of a name; a guess: twice what is kept
 MAX_DISK_NAME_BYTES = 200  # of UTF-8. File systems take 255; room is left for an addition such as " (12)" or ".part"
 MAX_SUFFIX_BYTES = 20  # of a long name, kept whole: longer than ".tar.gz" or ".crdownload"
 NO_NAME = "file"  # when nothing of a name is left
@@ -63,7 +64,10 @@ def disk_name(name: str) -> str:
     The name is a single part of a path. It is visible, no device, no option of a command, at most 200 bytes of UTF-8,
     and reads the same in both directions of writing. The disk name of a disk name is the same again.
     """
-    said = unicodedata.normalize("NFC", re.split(r"[/\\]", name.rstrip("/\\"))[-1])
+    said = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+    if len(said) > 2 * MAX_PART_CHARACTERS:  # the normal form of thousands of marks takes a hundredth of a second
+        said = said[:MAX_PART_CHARACTERS] + said[-MAX_PART_CHARACTERS:]
+    said = unicodedata.normalize("NFC", said)
     kept = "".join(" " if each.isspace() else each for each in said if unicodedata.category(each) not in _LEFT_OUT)
     plain = _shortened(_trimmed(_REFUSED.sub("_", kept)))
     return f"_{plain}" if _DEVICE.match(plain) else plain or NO_NAME
