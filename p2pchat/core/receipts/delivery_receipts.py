@@ -506,7 +506,9 @@ class DeliveryReceipts(AckTracker):
         for_many = len(acks) > 1 or any(ack.member.startswith(HOST) for ack in acks)
         for mark in dict.fromkeys(marks):
             if for_many and self._must_look_up(conversation, user, mark):
-                self._look_up_once(remote, conversation, user, mark)
+                log = LogId(conversation.id, user, mark.run)
+                if any(self._settled((log, ack.member)) < mark.seq for ack in acks):
+                    self._look_up_once(remote, conversation, user, mark)
             else:
                 for ack in acks:
                     self.on_mark(ack, mark, nothing)

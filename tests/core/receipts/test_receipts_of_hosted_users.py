@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.durable_changes import Change, DeliveredMark, Stay
-from p2pchat.core.effects import DeliveryReceipt
+from p2pchat.core.effects import DeliveryReceipt, Lookup
 from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
@@ -294,6 +294,20 @@ def test_a_mark_that_was_looked_up_for_a_replaced_link_reports_nothing_twice() -
     ada.far("bob", compared=False, listed=False)  # the users of the replaced link stay until this one lists its own
     assert [line for line in ada.answer_lookups() if line.startswith("delivered")] == ["delivered a1:3..3 to bob"]
     assert heard(ada, gateway(ada, "bob", "cyd"), 3) == [(3, 3, ["cyd"])]
+
+
+def test_a_mark_that_was_counted_for_all_users_of_a_peer_is_not_looked_up_again() -> None:
+    ada = World().peer("ada")
+    ada.say("one", "two")
+    ada.restart()  # the chain at entry 2 is known to storage only
+    bob, lookups = gateway(ada, "bob", "cyd"), list[int]()
+    for _ in range(2):
+        before = len(ada.effects)
+        announce(bob, own(ada, 2))
+        lookups.append(sum(isinstance(effect, Lookup) for effect in ada.effects[before:]))
+    come(bob, "dan")
+    announce(bob, own(ada, 2))
+    assert (lookups, positions(ada, "bob", "cyd", "dan")) == ([1, 0], [2, 2, 2])
 
 
 def test_a_peer_that_hosts_others_during_a_lookup_is_reported_once() -> None:
