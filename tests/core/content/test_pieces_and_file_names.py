@@ -43,7 +43,7 @@ def test_a_name_becomes_harmless(name: str, plain: str) -> None:
 
 def test_a_long_name_is_cut_and_keeps_its_ending() -> None:
     assert disk_name("ü" * 2048 + ".png").endswith("ü.png")
-    assert disk_name("a" + "\u0301\u0316" * 2047 + "ü.png").endswith("ü.png")
+    assert disk_name("a" + "\u0301\u0316" * 2047 + ".png").endswith(".png")
     assert disk_name("x." + "y" * 2048).startswith("x.yyy")
     for name in ("ü" * 2048 + ".png", "x." + "y" * 2048, "nul." + "y" * 2048, "😀" * 2048):
         assert MAX_DISK_NAME_BYTES - 8 < len(disk_name(name).encode()) <= MAX_DISK_NAME_BYTES
