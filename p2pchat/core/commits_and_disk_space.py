@@ -1,7 +1,7 @@
-"""Commits and disk space: what may wait for the next commit; slow disks, failed commits and full disks.
+"""Commits and disk space: the one commit of a step, what may wait for the next one; slow, failing and full disks.
 
-Node orders at most one commit for each input. Gossip and the positions of consumers wait for the next one, for a
-limited time (LazyCommit, ConsumerPositions). When a commit is under way for long, people are warned (CommitWatchdog).
+Each step of a node orders at most one commit (Commits). Gossip and the positions of consumers wait for the next one,
+for a limited time (LazyCommit, ConsumerPositions). When one is under way for long, people are warned (CommitWatchdog).
 After a commit that failed nothing is accepted until storage was loaded again; when free disk space is short, less and
 less is accepted (StorageState). Threads and transactions are in runtime/storage_worker.py.
 """
@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR
 from p2pchat.core.durable_changes import Change, DiskLevel
-from p2pchat.core.effects import Reload, WarningIssued, WriteRefused
+from p2pchat.core.effects import Commit, Reload, WarningIssued, WriteRefused
 from p2pchat.core.inputs import ConsumerAcked
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.node_context import SLACK, Context
+from p2pchat.protocol import Holds, Lacks, Piece, Pong, Pull, TypingFrame, Want
+
+if TYPE_CHECKING:
+    from p2pchat.core.sync.replicator import Replicator
 
 # Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
 SUSPENDED_AFTER = 1.0
+
+# Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
+NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds, Pong)
 
 REFUSED = {  # times the least free disk space, and what is refused below it
     DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
@@ -237,3 +244,46 @@ class ConsumerPositions:
     def restore(self, earlier: dict[str, int]) -> None:
         """Let positions wait again that a failed commit held, unless newer ones wait."""
         self._places = {**earlier, **self._places}
+
+
+# ---- the commit of a step
+
+
+class Commits:
+    """The commits of one node: at most one for each step.
+
+    Attributes:
+        storage: The state of storage.
+        lazy: Decides which changes wait for a later commit.
+        positions: Positions of consumers that wait for one.
+        watchdog: Warns of commits that take long.
+    """
+
+    def __init__(self, ctx: Context, book: Sized) -> None:
+        self._ctx = ctx
+        self.storage: StorageState = StorageState(ctx)
+        self.lazy: LazyCommit = LazyCommit(ctx, book)
+        self.positions: ConsumerPositions = ConsumerPositions(ctx)
+        self.watchdog: CommitWatchdog = CommitWatchdog(ctx)
+
+    def order(self, sync: Replicator) -> None:
+        """Order one commit for everything this step makes durable, and for what waited, unless all of it may wait."""
+        if self.lazy.may_defer(self._ctx.change):
+            return
+        if self.storage.works:
+            self._order(sync)
+        self._ctx.change = Change()
+
+    def _order(self, sync: Replicator) -> None:
+        change = self._ctx.change
+        delivered, stays = sync.delivery_receipts.take_unsaved_marks()
+        change.delivered.extend(delivered)
+        change.stays.extend(stays)
+        if sync.read_receipts.unsaved:
+            change.reads.extend(sync.read_receipts.take_unsaved())
+        change.consumers.update(self.positions.take())
+        sync.transfers.requests.on_commit(change)
+        ticket, transaction = self._ctx.next_ticket(), sync.context.transaction
+        sync.on_commit_ordered(ticket, change, transaction)
+        self.watchdog.on_ordered(ticket)
+        self._ctx.emit(Commit(ticket, self.storage.epoch, transaction.own, change))

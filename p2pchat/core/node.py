@@ -2,7 +2,7 @@
 
 A node decides for one peer. It knows no clock, socket, disk or randomness of its own: the same inputs give the same
 effects. handshake.py, links.py and presence.py decide which peers and users are connected; replicator.py decides what
-is stored and sent. This file dispatches inputs and orders one commit for everything that a step makes durable.
+is stored and sent, and commits_and_disk_space.py puts together the commit of a step. This file dispatches inputs.
 
 All effects of one input are carried out before the next input. Nothing uncommitted is sent: marks and entries leave
 only after Committed.
@@ -15,11 +15,10 @@ from functools import partial
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.commits_and_disk_space import CommitWatchdog, ConsumerPositions, LazyCommit, StorageState, fields_of
+from p2pchat.core.commits_and_disk_space import NEEDS_NO_DISK, Commits, fields_of
 from p2pchat.core.contacts_and_blocks import Blocks, Contacts
 from p2pchat.core.durable_changes import META_NETWORK, Change, DiskLevel
 from p2pchat.core.effects import (
-    Commit,
     ContentStopped,
     Counted,
     Effect,
@@ -92,21 +91,11 @@ from p2pchat.protocol import (
     ConversationId,
     Frame,
     Here,
-    Holds,
-    Lacks,
     Naming,
     PeerId,
-    Piece,
-    Pong,
-    Pull,
     RunId,
-    TypingFrame,
     UserId,
-    Want,
 )
-
-# Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
-NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds, Pong)
 
 
 class Node:
@@ -149,10 +138,8 @@ class Node:
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks
         )
         self.sync: Replicator = self._replicator(stored, self.run)
-        self._storage = StorageState(self._ctx)
-        self._watchdog = CommitWatchdog(self._ctx)
-        self._lazy_commit = LazyCommit(self._ctx, self.links.book)
-        self._positions = ConsumerPositions(self._ctx)
+        self._commits = Commits(self._ctx, self.links.book)
+        self._storage = self._commits.storage
         self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
         self._handlers = self._connect_handlers()
 
@@ -199,7 +186,7 @@ class Node:
             RequestAccepted: sync.requests.accept,
             RequestLeft: sync.requests.groups.leave,
             RequestsChosen: sync.requests.choose,
-            ConsumerAcked: self._positions.on_acked,
+            ConsumerAcked: self._commits.positions.on_acked,
             ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
             ContentRemoved: self._on_content_removed,
@@ -252,28 +239,10 @@ class Node:
         if context.lookups.waiting:
             context.lookups.flush()
         self.sync.conversations.pack_quiet(self.settings.max_open_writers)
-        if any(fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
-            self._commit()
-            self._ctx.change = Change()
+        if any(fields_of(self._ctx.change)):
+            self._commits.order(self.sync)
         self._ctx.emit_wake()
         return self._ctx.out
-
-    def _commit(self) -> None:
-        """Order one commit for everything this step makes durable, and for what waited for the next commit."""
-        change, sync = self._ctx.change, self.sync
-        if not self._storage.works:
-            return
-        delivered, stays = sync.delivery_receipts.take_unsaved_marks()
-        change.delivered.extend(delivered)
-        change.stays.extend(stays)
-        if sync.read_receipts.unsaved:
-            change.reads.extend(sync.read_receipts.take_unsaved())
-        change.consumers.update(self._positions.take())
-        sync.transfers.requests.on_commit(change)
-        ticket = self._ctx.next_ticket()
-        sync.on_commit_ordered(ticket, change, sync.context.transaction)
-        self._watchdog.on_ordered(ticket)
-        self._ctx.emit(Commit(ticket, self._storage.epoch, sync.context.transaction.own, change))
 
     # ---- read by the outside
 
@@ -382,7 +351,7 @@ class Node:
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
-        self._lazy_commit.force()
+        self._commits.lazy.force()
         self.links.forget(input)
 
     def link_up(self, link: PeerLink) -> None:
@@ -444,14 +413,14 @@ class Node:
 
     def _on_committed(self, input: Committed) -> None:
         self.sync.on_committed(input.tickets)
-        self._watchdog.on_committed(input.tickets)
+        self._commits.watchdog.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
         if failed.epoch != self._storage.epoch:
             return
-        self._watchdog.on_failed()
-        self._positions.restore(self.sync.fail_all(failed.reason))
+        self._commits.watchdog.on_failed()
+        self._commits.positions.restore(self.sync.fail_all(failed.reason))
         self._ctx.change = Change()
         self._storage.on_failed(failed.reason)
 
@@ -466,7 +435,7 @@ class Node:
         self.sync.start()
         self.sync.take_over(former)
         self.sync.set_disk(self._storage.disk)
-        self._positions.save()
+        self._commits.positions.save()
         self._storage.on_loaded(self.links)
 
     def _on_disk_low(self, input: DiskLow) -> None:
@@ -569,15 +538,15 @@ class Node:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return
         if input.ticket:
-            self._positions.save()
+            self._commits.positions.save()
         marks.on_marked(input)
 
     def _on_stop(self, input: Stop) -> None:
         """Save what programs have taken, and all of the rosters, since there is no later commit."""
-        self._positions.save()
+        self._commits.positions.save()
         if self.sync.delivery_receipts.rosters.unsaved:
             self._ctx.change.delivered, self._ctx.change.stays = self.sync.delivery_receipts.take_unsaved_marks(None)
-        self._lazy_commit.force()
+        self._commits.lazy.force()
         self.sync.read_receipts.on_stop()
         self.sync.taken_marks.on_stop()
         self.links.stop(input)
