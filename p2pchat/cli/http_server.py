@@ -11,9 +11,8 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import h11
@@ -25,7 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.web import WebSettings
-from p2pchat.web.rate_limit import network_of, site_of
+from p2pchat.web.rate_limit import network_of, networks_of, site_of
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
@@ -324,7 +323,7 @@ def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> Page
     """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
     facts = {
         "head_timeout": settings.body_timeout, "peer_port": peer_port, "connected": Counter(),
-        "is_exempt": staticmethod(partial(_is_proxy, settings.trusted_proxies)),
+        "is_exempt": staticmethod(_exemption(settings.trusted_proxies)),
     }  # fmt: skip
     protocol = type("InTime", (RequestProtocol,), facts)
     logging.getLogger("uvicorn.error").addFilter(_is_of_gateway)  # a second time does nothing
@@ -353,19 +352,19 @@ def _is_of_gateway(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(LINES_OF_CLIENTS)
 
 
-def _is_proxy(proxies: Iterable[str], host: str) -> bool:
-    """Return whether many callers may come from an address: a trusted proxy, or any on this machine."""
-    address = ip_address(host.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback or any(_is_within(address, proxy) for proxy in proxies)
+def _exemption(proxies: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return a function that says whether many callers may come from an address: a trusted proxy, or any on this
+    machine.
+    """
+    networks = networks_of(proxies)
 
+    def is_exempt(host: str) -> bool:
+        address = ip_address(host.partition("%")[0])
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return address.is_loopback or "*" in proxies or any(address in network for network in networks)
 
-def _is_within(address: IPv4Address | IPv6Address, proxy: str) -> bool:
-    try:
-        return address in ip_network(proxy)
-    except ValueError:
-        return proxy == "*"
+    return is_exempt
 
 
 async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> None:

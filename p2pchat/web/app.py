@@ -17,6 +17,7 @@ from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.metrics import Metrics
+from p2pchat.web.rate_limit import networks_of
 from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.socketio_server import SocketIOServer
@@ -66,7 +67,8 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Clus
     app.routes.extend(_PAGE)  # last: it answers at "/"
     app.add_middleware(SecurityMiddleware, gateway=gateway)
     if settings.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+        trusted = [*settings.trusted_proxies, *map(str, networks_of(settings.trusted_proxies))]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     return app
 
 

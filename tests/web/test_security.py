@@ -292,6 +292,31 @@ async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pyt
 
     assert await answers() == [0, 200, 200]
     assert await answers("192.0.2.99", f"{here[0]}/32") == [200, 200, 200]
+    assert await answers(f"::ffff:{here[0]}") == [200, 200, 200]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="IPv6 sockets take no IPv4 here")
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "127.0.0.0/8", "::ffff:127.0.0.1", "::ffff:127.0.0.0/104"])
+async def test_a_proxy_is_trusted_however_its_address_is_written(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """On a socket for both kinds of addresses it comes from ::ffff:127.0.0.1."""
+    monkeypatch.setattr("p2pchat.web.socketio.socketio_server.MAX_UNREGISTERED_OF_ADDRESS", 1)
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        settings = WebSettings(trusted_proxies=(proxy,))
+        app = create_app(peer, settings)
+        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+            server = make_server(app, settings)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            await wait_until_started(server, task)
+            port, found = listener.getsockname()[1], list[int]()
+            for address in ("203.0.113.9", "203.0.113.9", "203.0.113.8"):
+                call = request(
+                    "/socket.io/?EIO=4&transport=polling", f"X-Forwarded-For: {address}", host=f"127.0.0.1:{port}"
+                )
+                found.append((await ask(port, call)).status)
+            server.should_exit = server.force_exit = True
+            await task
+        await app.state.gateway.aclose()
+    assert found == [200, 401, 200]
 
 
 async def test_what_clients_send_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
