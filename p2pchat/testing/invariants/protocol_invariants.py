@@ -2,7 +2,7 @@
 
 A peer announces only entries on its disk, sends only entries that the receiver can append, and requests no entries that
 another peer is already sending. New entries are announced to every link that can use them within seconds. A peer whose
-disk fails or is full requests nothing.
+disk fails or is full requests nothing. A goodbye blames no honest peer, and tells nobody of a block.
 """
 
 from __future__ import annotations
@@ -165,9 +165,11 @@ class ProtocolInvariants:
             del self._wants[key]
 
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
-        """Check that honest peers blame each other for nothing. Note for how long others' entries are refused."""
+        """Check that honest peers blame each other for nothing, and that nobody is told of being blocked."""
         other = end.other.owner
         self._invariants.crowd.said_bye(peer, end, bye)
+        if "block" in f"{bye.code} {bye.text}":
+            self._invariants.fail("told", peer, f"tells {other.name} that it is blocked: {bye.code}")
         if bye.code in BLAMES and not (peer.byzantine or other.byzantine):
             self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
         if bye.code == "head" and not peer.byzantine:

@@ -1,7 +1,7 @@
 """Invariants of unknown and of blocked users.
 
 Nothing that waits is shown of a conversation that an unknown user began, and little of it is stored. Nothing of a user
-who is blocked is stored or shown, and nobody is told of the block.
+who is blocked is stored or shown. That no goodbye tells of the block is checked in protocol_invariants.py.
 
 In a fifth of the histories few of them come straight, or none, and hosted users accept some at random times. Nobody
 unknown hears what was read. Only what waits is deleted as a whole. At rest all users are known to each other, so that
@@ -22,7 +22,7 @@ from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.message_requests import stored_requests
-from p2pchat.protocol import Bye, ConversationId, Frame, ReadFrame, UserId
+from p2pchat.protocol import ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.protocol_invariants import log_name
@@ -126,7 +126,7 @@ def accept_some(sim: Simulation, chance: Random) -> None:
 
 
 class BlockInvariants:
-    """The invariants of blocks: nothing comes of a blocked user, nobody is told, and all others stay as they were.
+    """The invariants of blocks: nothing comes of a blocked user, and all others stay as they were.
 
     Attributes:
         any: True once somebody was blocked in this history.
@@ -166,11 +166,6 @@ class BlockInvariants:
                     self._invariants.fail("blocked", peer, f"shows {self._name(effect.user)}, who is blocked")
             elif isinstance(effect, LinkChanged) and effect.state == "up" and effect.peer in self._blocked_by(peer):
                 self._invariants.fail("blocked", peer, f"links with {self._name(effect.peer)}, who is blocked")
-
-    def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
-        """Check that a goodbye does not say that somebody is blocked."""
-        if "block" in f"{bye.code} {bye.text}":
-            self._invariants.fail("told", peer, f"tells {end.other.owner.name} that it is blocked: {bye.code}")
 
     def may_hide(self, peer: SimPeer, other: SimPeer, log: LogId) -> bool:
         """Return whether a conversation may be kept from a peer that hosts the blocked one of its two users.

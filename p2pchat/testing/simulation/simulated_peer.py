@@ -596,7 +596,6 @@ class SimPeer:
         if end is not None:
             if order.bye is not None:
                 self.sim.invariants.protocol.said_bye(self, end, order.bye)
-                self.sim.invariants.blocks.said_bye(self, end, order.bye)
             if order.bye is not None and order.bye.code == "replaced":
                 self.sim.counts["link_replaced"] += 1
                 if end.wire.relayed and self._has_direct_link(end.other.owner):
