@@ -177,7 +177,8 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
 _KEYS = Entry.__struct_encode_fields__
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _encoder = msgspec.json.Encoder()
 _decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_any = msgspec.json.Decoder().decode

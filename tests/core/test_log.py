@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -137,6 +139,17 @@ def test_hidden_nesting_is_malformed_however_deep_the_caller_is(key: str, levels
     for calls in (0, 100):  # 900 levels and 100 calls are more than Python 3.11 takes
         with pytest.raises(LogError, match="deeper than 16"):
             decode(calls)
+
+
+@pytest.mark.parametrize(
+    "beginning, end", [("[" * 17 + '"', ""), ("[" * 17 + '"', "\\"), ('{"a":[[[[[[[[[[[[[[[["', '"')]
+)
+def test_a_text_without_an_end_is_refused_at_once(beginning: str, end: str) -> None:
+    """A member stopped each peer it was linked with for 14 s with each entry of 64 KB."""
+    began = time.thread_time()
+    with pytest.raises(LogError) as refused:
+        decode_entry(beginning + '\\"' * 32_000 + end)
+    assert (refused.value.code, time.thread_time() - began < 0.5) == ("malformed", True)
 
 
 def test_no_repr_shows_a_text() -> None:
