@@ -26,7 +26,7 @@ from p2pchat.core.inputs import (
     UserRenamed,
 )
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
-from p2pchat.core.sync.append import check_text
+from p2pchat.core.sync.own_entries import check_text
 from p2pchat.messaging.conversations import MessageRequest
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, whois

@@ -25,7 +25,7 @@ from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
 from p2pchat.core.log import Entry, LogId, encode_entry, next_c
 from p2pchat.core.names import name_fault
-from p2pchat.core.sync.append import Appender
+from p2pchat.core.sync.own_entries import Appender
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, Naming, UserId
 

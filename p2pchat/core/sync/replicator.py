@@ -42,7 +42,6 @@ from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_and_taken_marks import ReadReceipts, TakenMarks
 from p2pchat.core.storage_answers import LogFacts, LogKey, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
-from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.conversation_members import Conversations
@@ -54,6 +53,7 @@ from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.missing_entries import Fetcher
+from p2pchat.core.sync.own_entries import Appender
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.inputs import UserRenamed, WriteRequest
 from p2pchat.core.log import Entry, decode_entry, encode_entry, is_plausible, next_c
-from p2pchat.core.sync.append import text_fault
+from p2pchat.core.sync.own_entries import text_fault
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
