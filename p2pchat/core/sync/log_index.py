@@ -5,8 +5,8 @@ it. `durable_seq` is the last durable entry; only entries up to it are sent or a
 the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
 of the room of whom nothing is under way are kept as rows (waiting_and_quiet_logs.py).
 
-This file holds the data. ingest.py and own_entries.py decide what is added. lookups.py asks storage about the logs that
-are not in memory.
+This file holds the data. ingest.py and own_entries.py decide what is added. storage_lookups.py asks storage about the
+logs that are not in memory.
 """
 
 from __future__ import annotations

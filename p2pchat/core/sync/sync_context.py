@@ -20,11 +20,11 @@ from p2pchat.core.node_context import Context, HostedIdentities, Timer
 from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversation_members import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.refusals import DistrustedPeers, Refusals, Refusers
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
+from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
