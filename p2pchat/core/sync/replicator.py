@@ -43,7 +43,6 @@ from p2pchat.core.receipts.read_and_taken_marks import ReadReceipts, TakenMarks
 from p2pchat.core.storage_answers import LogFacts, LogKey, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
-from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.conversation_members import Conversations
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
@@ -61,6 +60,7 @@ from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
+from p2pchat.core.sync.users_from_other_peers import ComparedUsers
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     Digest,
