@@ -85,7 +85,7 @@ from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
-from p2pchat.core.sync.sync_context import Transaction
+from p2pchat.core.sync.sharing_and_owed_marks import Transaction
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
     ConversationId,

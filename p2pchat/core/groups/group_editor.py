@@ -26,7 +26,7 @@ from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLea
 from p2pchat.core.log import Entry, LogId, encode_entry, next_c
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.own_entries import Appender
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import Mark, Naming, UserId
 
 MAX_REDONE = 16  # operations at once; the rest follows a moment later

@@ -28,7 +28,7 @@ from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, Wr
 from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 

@@ -30,7 +30,7 @@ from p2pchat.core.receipts.receipts_of_hosted_users import Rosters
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import ConversationId, Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks

@@ -35,7 +35,7 @@ from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, MarksByReader, R
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, TakenFrame, UserId
 
 MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB

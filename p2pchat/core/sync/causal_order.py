@@ -34,7 +34,7 @@ from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, Wa
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own

@@ -44,7 +44,7 @@ from p2pchat.core.sync.log_validation import (
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 

@@ -20,7 +20,7 @@ from p2pchat.core.log import LogId, Ref, WriterKey
 from p2pchat.core.node_context import Timer
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import Entries, Have, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute

@@ -32,7 +32,7 @@ from p2pchat.core.log import (
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
 

@@ -2,8 +2,8 @@
 
 Marks, cursors and wants belong to a link and end with it. To save memory, the marks a peer announced are kept only
 where they are needed: of writers hosted here (for receipts and for pushing), and where they are ahead of this node (to
-fetch). Each machine has a part of its own here; sync_context.py holds the remotes. How many marks of all unknown peers
-together are kept and looked up is limited here (MarkLimits).
+fetch). Each machine has a part of its own here; sharing_and_owed_marks.py holds the remotes. How many marks of all
+unknown peers together are kept and looked up is limited here (MarkLimits).
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccoun
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
+from p2pchat.core.sync.sharing_and_owed_marks import SyncContext, Transaction
 from p2pchat.core.sync.storage_lookups import Lookups
-from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.core.sync.users_from_other_peers import ComparedUsers
 from p2pchat.errors import LogError
