@@ -23,7 +23,7 @@ from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
 from p2pchat.core.mesh.link_state_and_keepalive import quoted
 from p2pchat.core.names import base32
-from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.node_context_and_timers import NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network_and_invites import FILE_NAME as NETWORK_NAME

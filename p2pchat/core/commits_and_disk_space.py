@@ -17,7 +17,7 @@ from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Reload, WarningIssued, WriteRefused
 from p2pchat.core.inputs import ConsumerAcked
 from p2pchat.core.mesh.links import Links
-from p2pchat.core.node_context import SLACK, Context
+from p2pchat.core.node_context_and_timers import SLACK, Context
 from p2pchat.protocol import Holds, Lacks, Piece, Pong, Pull, TypingFrame, Want
 
 if TYPE_CHECKING:

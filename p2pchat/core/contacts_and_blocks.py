@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pchat.core.durable_changes import META_BLOCKED
-from p2pchat.core.node_context import Context, KeySet
+from p2pchat.core.node_context_and_timers import Context, KeySet
 from p2pchat.protocol import PeerId, UserId
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own

@@ -80,7 +80,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.node_context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context_and_timers import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random

@@ -17,7 +17,7 @@ from p2pchat.core.inputs import (
     UserHosted,
     WriteRequest,
 )
-from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, Author, Peer, World, dm, have
 

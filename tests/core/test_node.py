@@ -24,7 +24,7 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.node_context import Context, Now
+from p2pchat.core.node_context_and_timers import Context, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage

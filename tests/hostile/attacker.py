@@ -15,7 +15,7 @@ from typing import TypeVar
 from p2pchat import protocol as wire
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.mesh.handshake import ClientSide
-from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
+from p2pchat.core.node_context_and_timers import NetworkCredentials as CoreNetwork
 from p2pchat.core.sync.conversation_members import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network

@@ -20,7 +20,7 @@ import pytest
 
 from p2pchat.config import MIB, Settings
 from p2pchat.core.mesh.handshake import ClientSide
-from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.node_context_and_timers import NetworkCredentials
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode

@@ -25,7 +25,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, address_line
 from p2pchat.core.names import base32
-from p2pchat.core.node_context import Context
+from p2pchat.core.node_context_and_timers import Context
 from p2pchat.protocol import PeerId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day

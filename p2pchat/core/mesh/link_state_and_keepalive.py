@@ -16,7 +16,7 @@ from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
 from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
-from p2pchat.core.node_context import SLACK, Context, KeySet, Timer
+from p2pchat.core.node_context_and_timers import SLACK, Context, KeySet, Timer
 from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Piece, Ping, Pull, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early

@@ -62,7 +62,7 @@ from p2pchat.core.mesh.link_state_and_keepalive import (
 )
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
-from p2pchat.core.node_context import Context, NetworkCredentials
+from p2pchat.core.node_context_and_timers import Context, NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 

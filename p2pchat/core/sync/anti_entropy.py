@@ -23,7 +23,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
-from p2pchat.core.node_context import Context
+from p2pchat.core.node_context_and_timers import Context
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.forks import Forks

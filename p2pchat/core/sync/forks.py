@@ -38,7 +38,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
-from p2pchat.core.node_context import KeySet
+from p2pchat.core.node_context_and_timers import KeySet
 from p2pchat.core.storage_answers import ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState

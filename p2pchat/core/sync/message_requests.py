@@ -30,7 +30,7 @@ from p2pchat.core.effects import Counted, RequestBegun
 from p2pchat.core.groups.group_requests import FEW, KNOWN, GroupRequests, make_room, source_line
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.limits_by_origin import Shares, TokenBucket
-from p2pchat.core.node_context import Context, HostedIdentities
+from p2pchat.core.node_context_and_timers import Context, HostedIdentities
 from p2pchat.core.sync.conversation_members import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId

@@ -17,7 +17,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, Ref, WriterKey
-from p2pchat.core.node_context import Timer
+from p2pchat.core.node_context_and_timers import Timer
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext

@@ -30,7 +30,7 @@ from p2pchat.core.limits_by_origin import Line, Shares, address_line
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.node_context import Context
+from p2pchat.core.node_context_and_timers import Context
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 

@@ -16,7 +16,7 @@ from functools import partial
 from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.node_context import KeySet, Timer
+from p2pchat.core.node_context_and_timers import KeySet, Timer
 from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
 

@@ -36,7 +36,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.node_context import Context, HostedIdentities
+from p2pchat.core.node_context_and_timers import Context, HostedIdentities
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_and_taken_marks import ReadReceipts, TakenMarks

@@ -16,7 +16,7 @@ from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.limits_by_origin import RateLimit, address_line
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.node_context import Context, HostedIdentities, Timer
+from p2pchat.core.node_context_and_timers import Context, HostedIdentities, Timer
 from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversation_members import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState

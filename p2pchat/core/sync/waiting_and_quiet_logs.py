@@ -17,7 +17,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2pchat.core.log import LogId, Ref
-from p2pchat.core.node_context import KeySet
+from p2pchat.core.node_context_and_timers import KeySet
 from p2pchat.protocol import Mark, RunId, UserId
 
 if TYPE_CHECKING:

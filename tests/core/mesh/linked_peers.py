@@ -17,7 +17,7 @@ from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.links import Links
-from p2pchat.core.node_context import Context, NetworkCredentials, Now
+from p2pchat.core.node_context_and_timers import Context, NetworkCredentials, Now
 from p2pchat.protocol import Bye, Frame, PeerId
 
 N, K = "0a" * 16, "0b" * 32

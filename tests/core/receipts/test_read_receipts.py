@@ -10,7 +10,7 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.receipts import read_and_taken_marks
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
 from p2pchat.core.sync.mark_pages import FIRST_ID

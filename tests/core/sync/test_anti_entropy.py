@@ -16,7 +16,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.sync import remote_state
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.core.sync.log_index import LogState

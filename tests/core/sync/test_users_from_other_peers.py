@@ -7,7 +7,7 @@ import pytest
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import ComparisonAwaited, ConversationOpened, DiskLow, UserHosted, UserUnhosted, WriteRequest
 from p2pchat.core.log import mark_hash
-from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
