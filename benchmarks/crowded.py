@@ -246,7 +246,7 @@ async def _add_and_remove(group: Any) -> Timing:
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Timing]]:
     """Return a function that runs a typed command and measures until its answer is written."""
     from p2pchat.commands.command_session import Session
-    from p2pchat.commands.display import Display
+    from p2pchat.commands.json_and_text_display import Display
 
     show = Display(NullOutput(), None, as_json=False, echo=False)
     session = Session(peer, show, interactive=False, as_json=False)

@@ -60,7 +60,6 @@ from p2pchat.cli.standard_input import (
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import show_library_logs
-from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -73,6 +72,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
+from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.safe_text import quote_names
 

@@ -41,9 +41,9 @@ from p2pchat.commands.activity import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
-from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
+from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import (
     JSON_COMMANDS,
     MAX_LINE_BYTES,

@@ -26,7 +26,6 @@ from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import Progress
-from p2pchat.commands.display import is_ignored, without_ignored
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     DeletedLines,
@@ -40,6 +39,7 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
+from p2pchat.commands.json_and_text_display import is_ignored, without_ignored
 from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
 from p2pchat.safe_text import quote_name, quote_place, safe_line
 

@@ -27,8 +27,8 @@ from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import older_messages
-from p2pchat.commands.display import Display, without_ignored
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, file_label, format_gap, message_row, with_gap
+from p2pchat.commands.json_and_text_display import Display, without_ignored
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.standard_output import EventLogFile, json_line
 from p2pchat.commands.unread_and_mentions import is_addressed_to, is_here

@@ -12,7 +12,7 @@ from p2pchat.cli.terminal.chat_lines import DateRule, rule_line
 from p2pchat.cli.terminal.terminal_display import TypingNotifier, TypingUsers, is_text
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.display import Display
+from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter
 
 AT = "2026-11-20T11:30:00.000000Z"
