@@ -27,8 +27,8 @@ from p2pchat.nats_client import cancel
 from p2pchat.web.account_records import RELEASED, RENAMED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
+from p2pchat.web.cluster.known_records import Directory
 from p2pchat.web.cluster.placement import REMEMBERED, ClusterTimes, LivingGateways, Visits, hosts_of
 from p2pchat.web.error_responses import WebError
 

@@ -25,8 +25,8 @@ from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecor
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster import shared_idempotency
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.directory import Directory
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
+from p2pchat.web.cluster.known_records import Directory
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.placement import ClusterTimes, hosts_of
 from p2pchat.web.cluster.shared_idempotency import RESULTS_A_RECORD

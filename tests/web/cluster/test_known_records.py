@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from p2pchat.web.account_records import REVOKED, AccountRecord, join
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.directory import Directory
+from p2pchat.web.cluster.known_records import Directory
 from tests.web.cluster.records import RECORDS, record
 
 KEY = ClusterKey(b"k" * 32, "team")
