@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         FileProgress,
         FileReceipt,
         Gap,
+        GroupChanged,
         Joined,
         Left,
         Link,
@@ -61,9 +62,10 @@ if TYPE_CHECKING:
         Requested,
         Stopped,
         Typing,
+        Undelivered,
         Warned,
     )
-    from p2pchat.messaging.groups import Group, GroupChanged, Undelivered
+    from p2pchat.messaging.groups import Group
     from p2pchat.messaging.hosted_user import HostedUser
     from p2pchat.messaging.messages import Deleted, Edited, Message, Reaction, Sent
     from p2pchat.messaging.receipts import Receipt, Receipts
@@ -100,13 +102,15 @@ _MODULES = {
             "FileProgress",
             "FileReceipt",
             "Gap",
+            "GroupChanged",
             "Joined",
             "Left",
             "Link",
         ),
-        *("Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped", "Typing", "Warned"),
+        *("Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped", "Typing", "Undelivered"),
+        "Warned",
     ),
-    "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
+    "messaging.groups": ("Group",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network_and_invites": ("Invite", "parse_invite"),

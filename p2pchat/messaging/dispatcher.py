@@ -20,8 +20,9 @@ from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
+from p2pchat.messaging.event_builder import group_changed
 from p2pchat.messaging.events import aware
-from p2pchat.messaging.groups import Group, Undelivered, group_changed
+from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import NOT_SHOWN, users_with
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
@@ -330,7 +331,7 @@ class EventDispatcher:
         def undelivered(viewer: Viewer) -> ev.Event:
             group = viewer.conversation(effect.log.conversation)
             assert isinstance(group, Group)
-            return Undelivered(group=group, ids=ids)
+            return ev.Undelivered(group=group, ids=ids)
 
         self._emit(None, undelivered, (effect.log.user,))
 

@@ -6,14 +6,19 @@ a page of storage at a time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2pchat.core.edits import RELATION_KINDS, Edits
+from p2pchat.core.effects import GroupUpdate
+from p2pchat.core.groups.group_state import LEAVE, OPERATION
+from p2pchat.core.groups.group_sync import group_updates
+from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.events import aware
-from p2pchat.messaging.groups import GROUP_KINDS, GroupChanged, earlier_changes
+from p2pchat.messaging.events import GroupChanged, aware, now_micros
+from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
@@ -26,6 +31,8 @@ from p2pchat.messaging.messages import (
     Sent,
     post_of,
 )
+from p2pchat.messaging.users import by_label
+from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.contract import ReleasedEntry
 
@@ -214,3 +221,64 @@ def _steps_of(run: EntrySpan, read: int) -> list[Step]:
         for i, entry in enumerate(run.entries)
         if i >= skip
     ]
+
+
+# ---- changes of groups
+
+
+def group_changed(viewer: Viewer, effect: GroupUpdate, former: str, at: datetime | None = None) -> GroupChanged:
+    """Return the event of a change that the core reported; `former` is the name of the group before it."""
+    people, group = viewer.people, viewer.conversation(effect.talk)
+    assert isinstance(group, Group)
+    return GroupChanged(
+        at=at or aware(now_micros()),
+        group=group,
+        change=effect.change,
+        by=people.user(effect.by),
+        target=people.user(effect.target) if effect.target else None,
+        members=by_label(map(people.user, effect.members)),
+        name=effect.name,
+        former=former if effect.change == "renamed" else "",
+        log=effect.log,
+        seq=effect.seq,
+    )
+
+
+# ---- changes in earlier runs
+#
+# In the run in which a group changes, the core reports it. For earlier runs the changes are derived again, from
+# everything written to the group in the order in which it arrived, and returned at their places among the messages.
+
+
+GROUP_KINDS = frozenset({OPERATION, LEAVE})
+ReadGroup = Callable[[ConversationId], Awaitable[list[ReleasedEntry]]]  # reads everything written to a group
+
+
+async def earlier_changes(
+    viewer: Viewer, read: ReadGroup, named: Iterable[tuple[int, LogId]]
+) -> dict[int, list[GroupChanged]]:
+    """Return the changes that these operations and leaves, given by place and log, made when they arrived; by place."""
+    wanted: dict[ConversationId, set[int]] = {}
+    for place, log in named:
+        wanted.setdefault(log.conversation, set()).add(place)
+    found: dict[int, list[GroupChanged]] = {}
+    for group, places in wanted.items():
+        changes = _replay(viewer, group, await read(group))
+        found |= {place: events for place, events in changes.items() if place in places}
+    return dict(sorted(found.items()))
+
+
+def _replay(
+    viewer: Viewer, group: ConversationId, written: Iterable[ReleasedEntry]
+) -> Mapping[int, list[GroupChanged]]:
+    state, former = GroupReplica(group), ""
+    found: dict[int, list[GroupChanged]] = {}
+    for shown in sorted(written, key=lambda one: one.place):
+        log, seq = shown.log, shown.seq
+        differences = state.add(log, seq, shown.raw, decode_entry(shown.raw))
+        updates = group_updates(state, differences, log, seq)
+        if updates:
+            at = aware(shown.received_at)
+            found[shown.place] = [group_changed(viewer, update, former, at) for update in updates]
+        former = state.state.name if state.state is not None else former
+    return found

@@ -1,7 +1,7 @@
 """Live events and their times: one read-only class for each event, with `to_json()` for its event line (docs/cli.md).
 
-Live events go to the iterators that are open when they happen. Messages and what happens to them are in messages.py,
-changes of groups in groups.py. Times are aware datetimes in UTC; ids are base32.
+Live events go to the iterators that are open when they happen. Messages and what happens to them are in messages.py.
+Times are aware datetimes in UTC; ids are base32.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.log import LogId, message_id
 from p2pchat.core.names import base32
-from p2pchat.protocol import MAX_INT, PeerId
+from p2pchat.protocol import MAX_INT, PeerId, UserId
 
 if TYPE_CHECKING:
     from p2pchat.messaging.conversations import Conversation
+    from p2pchat.messaging.groups import Group
     from p2pchat.messaging.users import User
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
@@ -426,6 +427,84 @@ class Gap(Event):
 
     def _fields(self) -> dict[str, Any]:
         return {"code": "gap", "text": self.text, **super(Gap, self)._fields()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupChanged(Event):
+    """A group changed.
+
+    Attributes:
+        group: The group in its present state.
+        change: created, added, removed, left, renamed, owner. For a new member the first one is created.
+        by: The user who did it.
+        target: The user added, removed or leaving, or the new owner; None for created and renamed.
+        members: Those of the group after the change.
+        name: That of the group after the change.
+        former: The name before renamed; "" for other changes.
+        log: The log of the entry that did it, in the conversation of the group's operations.
+        seq: The number of that entry in the log.
+    """
+
+    event: ClassVar[Literal["group"]] = "group"
+    group: Group
+    change: str
+    by: User
+    target: User | None
+    members: tuple[User, ...]
+    name: str = field(repr=False)
+    former: str = field(default="", repr=False)
+    log: LogId
+    seq: int
+
+    @property
+    def audience(self) -> tuple[UserId, ...]:
+        """The ids of the users concerned: the members, the one who did it, and the target."""
+        users = (*self.members, self.by, *(() if self.target is None else (self.target,)))
+        return tuple(user.key for user in users)
+
+    @property
+    def entry_id(self) -> str:
+        """The id of the entry that did it."""
+        return message_id(self.log, self.seq)
+
+    def _fields(self) -> dict[str, Any]:
+        renamed = {"former": self.former} if self.former else {}
+        return {
+            "conversation_id": self.group.id, "group": self.name, "change": self.change,
+            **json_fields(self.by, "by"), "members": [user.label for user in self.members],
+            "member_ids": [user.id for user in self.members],
+            "target": None if self.target is None else self.target.label,
+            "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id, **renamed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered(Event):
+    """Entries of the own user that no member of a group gets, since the owner had removed the own user before.
+
+    Attributes:
+        code: "undelivered".
+        group: The group.
+        ids: The ids of messages, edits, deletions and reactions, in the order written.
+    """
+
+    event: ClassVar[Literal["warning"]] = "warning"
+    code: ClassVar[str] = "undelivered"
+    group: Group
+    ids: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The warning as a sentence."""
+        several = f"{len(self.ids)} messages, edits, deletions or reactions"
+        what = "one message, edit, deletion or reaction" if len(self.ids) == 1 else several
+        return f"{what} to #{self.group.name} reached nobody: you had been removed from the group"
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "code": self.code, "text": self.text, "about": self.ids[0], "conversation_id": self.group.id,
+            "undelivered": list(self.ids),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,7 @@ from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
 from p2pchat.messaging.event_builder import EventBuilder, Made
-from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent
-from p2pchat.messaging.groups import GroupChanged
+from p2pchat.messaging.events import Delivered, Event, GroupChanged, Read, ReceiptEvent
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,

@@ -819,7 +819,7 @@ class GroupChanged(Event):
     """A group changed."""
 
     __slots__ = ()
-    _of = "p2pchat.messaging.groups"
+    _of = "p2pchat.messaging.events"
     event = "group"
     group: Group
     change: str
@@ -1312,7 +1312,7 @@ class Undelivered(Event):
     """Entries of the own user that no member of a group gets, since the owner had removed the own user before."""
 
     __slots__ = ()
-    _of = "p2pchat.messaging.groups"
+    _of = "p2pchat.messaging.events"
     event = "warning"
     code = "undelivered"
     group: Group
