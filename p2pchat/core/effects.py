@@ -127,14 +127,14 @@ class Fetch(Record, frozen=True):
 
 
 class OpenContent(Record, frozen=True):
-    """Find out what is here of some content. Answered by ContentOpened."""
+    """Order to find out what is here of some content. Answered by ContentOpened."""
 
     root: str
     size: int
 
 
 class StoreLeaves(Record, frozen=True):
-    """Judge the list of leaves that a link gave, and keep it. Answered by LeavesStored."""
+    """Order to judge the list of leaves that a link gave, and keep it. Answered by LeavesStored."""
 
     link: int
     root: str
@@ -143,12 +143,21 @@ class StoreLeaves(Record, frozen=True):
 
 
 class StorePieces(Record, frozen=True):
-    """Judge pieces that a link gave, and keep those that are right. Answered by PiecesStored."""
+    """Order to judge pieces that a link gave, and keep those that are right. Answered by PiecesStored."""
 
     link: int
     root: str
     size: int
     pieces: list[tuple[int, bytes]]
+
+
+ContentOrder = OpenContent | StoreLeaves | StorePieces
+
+
+class OrderContent(Record, frozen=True):
+    """The orders of one step for the store of content, which carries them out in order and answers them together."""
+
+    orders: list[ContentOrder]
 
 
 class GivePieces(Record, frozen=True):
@@ -476,7 +485,7 @@ class NodeStopped(Record, frozen=True):
 Effect = (
     Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
     | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | RequestBegun
-    | ComparisonEnded | DeliveryReceipt | ReadReceipt | OpenContent | StoreLeaves | StorePieces | GivePieces
+    | ComparisonEnded | DeliveryReceipt | ReadReceipt | OrderContent | GivePieces
     | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
     | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
     | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped

@@ -24,6 +24,7 @@ from p2pchat.core.effects import (
     Effect,
     ImportResult,
     LinkChanged,
+    OrderContent,
     WriteRefused,
 )
 from p2pchat.core.groups.known_operations import GroupView
@@ -239,6 +240,9 @@ class Node:
         if context.lookups.waiting:
             context.lookups.flush()
         self.sync.conversations.pack_quiet(self.settings.max_open_writers)
+        if self._ctx.orders:
+            self._ctx.emit(OrderContent(self._ctx.orders))
+            self._ctx.orders = []
         if any(fields_of(self._ctx.change)):
             self._commits.order(self.sync)
         self._ctx.emit_wake()

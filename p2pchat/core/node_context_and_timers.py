@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.effects import Effect, WakeAt
+from p2pchat.core.effects import ContentOrder, Effect, WakeAt
 from p2pchat.protocol import Cert, PeerId, UserId
 
 
@@ -33,6 +33,7 @@ class Context:
         self.now: Now = Now(0.0, 0)
         self.out: list[Effect] = []
         self.change: Change = Change()  # what this step makes durable; the node commits it when it is not empty
+        self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.timers: Timers = Timers()
         self._ticket = 0
 

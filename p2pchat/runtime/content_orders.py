@@ -14,12 +14,12 @@ p2pchat.testing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, piece_size
-from p2pchat.core.effects import FindHeld, GivePieces, OpenContent, StoreLeaves, StorePieces
+from p2pchat.core.effects import ContentOrder, FindHeld, GivePieces, OpenContent, OrderContent, StorePieces
 from p2pchat.core.inputs import (
     ContentAnswer,
     ContentAnswered,
@@ -121,30 +121,21 @@ class ContentOrders:
 
     # ---- the store
 
-    def open(self, effect: OpenContent) -> None:
-        """Find out what is here of some content."""
-        root, size = effect.root, effect.size
-        self._order(root, lambda store: ContentOpened(root, store.missing(root, size)))
+    def order(self, effect: OrderContent) -> None:
+        """Carry out orders, one after the other, and answer them together."""
+        orders = effect.orders
 
-    def store_leaves(self, effect: StoreLeaves) -> None:
-        """Check a list of leaves, and keep it if it is right."""
-        root, size, leaves = effect.root, effect.size, effect.leaves
+        def done(answers: Sequence[ContentAnswer | BaseException | None] | None, error: BaseException | None) -> None:
+            for order, answer in zip(orders, answers or [error] * len(orders), strict=True):
+                if isinstance(answer, P2PChatError):  # the disk is full, or cannot be used
+                    self._tell(ContentFailed(order.root, str(answer)))
+                elif answer is None or isinstance(answer, BaseException):
+                    self._on_defect(answer)
+                    self._tell(ContentFailed(order.root, "p2pchat has failed inside: restart it, and report it"))
+                else:
+                    self._tell(answer)
 
-        def store(store: ContentStore) -> ContentAnswer:
-            right = store.begin(root, size, leaves)
-            return LeavesStored(effect.link, root, right, (store.missing(root, size) or ()) if right else ())
-
-        self._order(root, store)
-
-    def store_pieces(self, effect: StorePieces) -> None:
-        """Check pieces, and keep those that are right."""
-
-        def store(store: ContentStore) -> ContentAnswer:
-            right = store.add(effect.root, effect.size, effect.pieces)
-            wrong = [index for index, _ in effect.pieces if index not in right]
-            return PiecesStored(effect.link, effect.root, right, wrong)
-
-        self._order(effect.root, store)
+        self._run_then(lambda store: [_carry_out(order, store) for order in orders], done)
 
     def find(self, effect: FindHeld) -> None:
         """Find out which contents are whole."""
@@ -155,18 +146,6 @@ class ContentOrders:
             self._tell(HeldFound(effect.ticket, held or frozenset()))  # what cannot be read is not here
 
         self._run_then(lambda store: frozenset(filter(store.has_whole, effect.roots)), done)
-
-    def _order(self, root: str, job: Job[ContentAnswer]) -> None:
-        def done(answer: ContentAnswer | None, error: BaseException | None) -> None:
-            if answer is not None:
-                self._tell(answer)
-            elif isinstance(error, P2PChatError):  # the disk is full, or cannot be used
-                self._tell(ContentFailed(root, str(error)))
-            else:
-                self._on_defect(error)
-                self._tell(ContentFailed(root, "p2pchat has failed inside: restart it, and report it"))
-
-        self._run_then(job, done)
 
     # ---- giving
 
@@ -236,6 +215,21 @@ class ContentOrders:
         if not waiting:
             del self._given[link]
         self._give_next(link)
+
+
+def _carry_out(order: ContentOrder, store: ContentStore) -> ContentAnswer | BaseException:
+    """In the thread: carry out an order. Return the answer, or the error."""
+    root, size = order.root, order.size
+    try:
+        if isinstance(order, OpenContent):
+            return ContentOpened(root, store.missing(root, size))
+        if isinstance(order, StorePieces):
+            right = store.add(root, size, order.pieces)
+            return PiecesStored(order.link, root, right, [index for index, _ in order.pieces if index not in right])
+        is_right = store.begin(root, size, order.leaves)
+        return LeavesStored(order.link, root, is_right, (store.missing(root, size) or ()) if is_right else ())
+    except BaseException as error:  # the orders behind it are carried out
+        return error
 
 
 def _first_of(waiting: Iterable[GivePieces]) -> list[GivePieces]:

@@ -33,7 +33,8 @@ from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, Disk, Memory
 T = TypeVar("T")
 MAX_JOBS = 128  # run before a commit; a guess
 GATHER_SECONDS = 0.0005  # for which answers of jobs behind each other wait for one turn of the loop; a guess
-MAX_WRITTEN = 128  # files above which a commit comes next: so many are open at once, beside the links; a guess
+# Files from which on a commit comes next. So many, and those of one job, are open at once, beside the links. A guess.
+MAX_WRITTEN = 128
 Progress = Callable[[int, int], object]  # called with the number of bytes that are here, and of all bytes
 
 

@@ -91,7 +91,7 @@ QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not conc
 REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
             out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
             out.TypingChanged, out.ComparisonEnded)  # fmt: skip
-CONTENT = (out.OpenContent, out.StoreLeaves, out.StorePieces, out.GivePieces, out.ContentProgress, out.ContentArrived,
+CONTENT = (out.GivePieces, out.ContentProgress, out.ContentArrived,
            out.ContentStopped, out.FindHeld, out.FileHeld)  # fmt: skip
 EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.ManyChanged)
 
@@ -314,7 +314,7 @@ class Peer:
         self._lookups: list[out.Lookup | FetchResult] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
-        self.effects: list[out.Effect] = []  # the effects that the lines describe
+        self.effects: list[out.Effect | out.ContentOrder] = []  # the effects that the lines describe
         self.events: list[out.Effect] = []  # who comes and goes, as programs are told it
         self.links: dict[int, Far | tuple[Peer, int]] = {}
         self.wake_at = 1e9
@@ -454,6 +454,8 @@ class Peer:
                 self.counted[effect.what] += effect.n
             elif isinstance(effect, CONTENT):
                 self.effects.append(effect)
+            elif isinstance(effect, out.OrderContent):
+                self.effects += effect.orders
             elif isinstance(effect, EVENTS):
                 self.events.append(effect)
             elif isinstance(effect, out.WakeAt):

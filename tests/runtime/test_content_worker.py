@@ -14,7 +14,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
-from p2pchat.core.effects import GivePieces, OpenContent, StoreLeaves, StorePieces
+from p2pchat.core.effects import GivePieces, OpenContent, OrderContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import (
     ContentAnswered,
     ContentFailed,
@@ -88,15 +88,15 @@ async def keep(owner: Owner) -> None:
 
 
 async def test_content_is_opened_judged_and_stored(owner: Owner) -> None:
-    owner.worker.open(OpenContent(ROOT, SIZE))
+    owner.worker.order(OrderContent([OpenContent(ROOT, SIZE)]))
     assert await owner.answer() == ContentOpened(ROOT, None)
-    owner.worker.store_leaves(StoreLeaves(1, ROOT, SIZE, LEAVES[::-1]))
+    owner.worker.order(OrderContent([StoreLeaves(1, ROOT, SIZE, LEAVES[::-1])]))
     assert await owner.answer() == LeavesStored(1, ROOT, False)
-    owner.worker.store_leaves(StoreLeaves(1, ROOT, SIZE, LEAVES))
+    owner.worker.order(OrderContent([StoreLeaves(1, ROOT, SIZE, LEAVES)]))
     assert await owner.answer() == LeavesStored(1, ROOT, True, [0, 1, 2])
-    owner.worker.store_pieces(StorePieces(2, ROOT, SIZE, [(1, PIECES[1]), (0, PIECES[1])]))
+    owner.worker.order(OrderContent([StorePieces(2, ROOT, SIZE, [(1, PIECES[1]), (0, PIECES[1])])]))
     assert await owner.answer() == PiecesStored(2, ROOT, [1], [0])
-    owner.worker.open(OpenContent(ROOT, SIZE))
+    owner.worker.order(OrderContent([OpenContent(ROOT, SIZE)]))
     assert await owner.answer() == ContentOpened(ROOT, [0, 2])
 
 
@@ -119,7 +119,7 @@ async def test_small_files_that_wait_together_are_synced_before_anybody_hears_of
     owner.worker.run_soon(lambda store: free.wait(60))
     small = [bytes([number]) * 1000 for number in range(MAX_FILES)]
     for data in small:
-        owner.worker.store_pieces(StorePieces(1, root_of(1000, leaf_of(data)), 1000, [(0, data)]))
+        owner.worker.order(OrderContent([StorePieces(1, root_of(1000, leaf_of(data)), 1000, [(0, data)])]))
     free.set()
     await until(lambda: len(owner.inputs) == MAX_FILES, "all answers")
     synced = ["sync"] * MAX_FILES + ["rename"] * MAX_FILES + ["sync"]  # the last one of the directory
@@ -133,10 +133,10 @@ async def test_what_is_deleted_before_it_is_synced_is_told_as_kept_before_what_w
     """A download that began again after the deletion would count the piece as its own."""
     root, free = root_of(4, leaf_of(b"here")), threading.Event()
     owner.worker.run_soon(lambda store: free.wait(60))
-    owner.worker.store_pieces(StorePieces(1, root, 4, [(0, b"here")]))
+    owner.worker.order(OrderContent([StorePieces(1, root, 4, [(0, b"here")])]))
     deletion = asyncio.create_task(owner.worker.delete([root]))
     await asyncio.sleep(0)  # its job waits
-    owner.worker.open(OpenContent(root, 4))
+    owner.worker.order(OrderContent([OpenContent(root, 4)]))
     free.set()
     await deletion
     await until(lambda: len(owner.inputs) == 3, "all answers")
@@ -145,10 +145,10 @@ async def test_what_is_deleted_before_it_is_synced_is_told_as_kept_before_what_w
 
 
 async def test_a_piece_of_what_was_removed_is_nobodys_fault(owner: Owner) -> None:
-    owner.worker.store_leaves(StoreLeaves(1, ROOT, SIZE, LEAVES))
+    owner.worker.order(OrderContent([StoreLeaves(1, ROOT, SIZE, LEAVES)]))
     assert await owner.answer() == LeavesStored(1, ROOT, True, [0, 1, 2])
     owner.worker.run_soon(lambda store: store.delete(ROOT))
-    owner.worker.store_pieces(StorePieces(2, ROOT, SIZE, [(1, PIECES[1])]))
+    owner.worker.order(OrderContent([StorePieces(2, ROOT, SIZE, [(1, PIECES[1])])]))
     assert await owner.answer() == ContentFailed(ROOT, "the file does not come any more: it was removed here")
 
 
@@ -166,7 +166,7 @@ async def test_answers_of_small_jobs_that_wait_together_wake_the_loop_once(
     free = threading.Event()
     owner.worker.run_soon(lambda store: free.wait(60))
     for number in range(100):
-        owner.worker.open(OpenContent(f"{number:064x}", 1000))
+        owner.worker.order(OrderContent([OpenContent(f"{number:064x}", 1000)]))
     free.set()
     await until(lambda: len(owner.inputs) == 100, "all answers")
     assert woken == ["once", "once"]  # for the job that had them wait, and for all of them
@@ -201,7 +201,7 @@ async def test_who_waits_for_a_sync_that_fails_is_told(owner: Owner, monkeypatch
 
     await owner.worker.run(lambda store: None)
     monkeypatch.setattr(os, "fsync", fail)
-    owner.worker.store_pieces(StorePieces(1, root_of(4, leaf_of(b"here")), 4, [(0, b"here")]))
+    owner.worker.order(OrderContent([StorePieces(1, root_of(4, leaf_of(b"here")), 4, [(0, b"here")])]))
     assert await owner.answer() == ContentFailed(
         root_of(4, leaf_of(b"here")), "files cannot be kept: the disk is broken"
     )
@@ -224,7 +224,7 @@ async def test_what_a_job_wrote_before_it_failed_is_committed_and_can_be_swept(o
 async def test_a_disk_that_fails_ends_the_download(tmp_path: Path) -> None:
     (tmp_path / "content").write_text("no directory")
     owner = Owner(tmp_path / "content" / "below")
-    owner.worker.open(OpenContent(ROOT, SIZE))
+    owner.worker.order(OrderContent([OpenContent(ROOT, SIZE)]))
     failed = await owner.answer()
     assert isinstance(failed, ContentFailed) and "cannot use the directory" in failed.text
     await owner.worker.close()
@@ -291,6 +291,6 @@ async def test_a_closed_worker_takes_nothing_more(owner: Owner) -> None:
     await owner.worker.close()
     with pytest.raises(PeerClosed):
         await owner.worker.read(ROOT, 0)
-    owner.worker.open(OpenContent(ROOT, SIZE))
+    owner.worker.order(OrderContent([OpenContent(ROOT, SIZE)]))
     owner.worker.give(GivePieces(2, 1, ROOT, SIZE, 0, 3))
     assert owner.inputs == []

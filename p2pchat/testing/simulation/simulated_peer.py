@@ -125,9 +125,7 @@ class SimPeer:
             out.Established: self._established, out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at,
             out.Commit: self._commit, out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
             out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped,
-            out.OpenContent: lambda order: self._store().open(order),
-            out.StoreLeaves: lambda order: self._store().store_leaves(order),
-            out.StorePieces: lambda order: self._store().store_pieces(order),
+            out.OrderContent: lambda effect: self._store().order(effect),
             out.GivePieces: lambda order: self._store().give(order),
             out.FindHeld: lambda order: self._store().find(order), **self.program.handlers,
         }  # fmt: skip

@@ -29,7 +29,7 @@ from p2pchat.protocol import Lacks, Peers, Piece, Pull
 from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
-E = TypeVar("E", bound=out.Effect)
+E = TypeVar("E", bound=out.Effect | out.ContentOrder)
 ROOT, SIZE = "ab" * 32, 20 * PIECE_BYTES
 FILE = FileRef("a.png", SIZE, "image/png", ROOT)
 
