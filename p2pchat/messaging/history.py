@@ -310,8 +310,9 @@ class Viewer:
             PeerClosed: The peer is not running.
         """
         disk, key = self._disk, None if conversation is None else self.find(conversation).key
+        keys = None if self._access.is_all else self._keys()
         request = search_request(
-            words, key, self.people, sender=sender, before=before, since=since, limit=limit, access=self._access
+            words, key, keys, self.people, sender=sender, before=before, since=since, limit=limit, access=self._access
         )
         if request is None:
             return []

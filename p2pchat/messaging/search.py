@@ -14,9 +14,9 @@ import asyncio
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,9 @@ class SearchRequest:
     """One search.
 
     Attributes:
-        conversation: Search this one; None for all.
+        conversation: Search this one; None for all of `within`.
+        within: The conversations that may be read; None for all there are. The index is asked about these only: how
+            long an answer takes must not depend on what others wrote to each other.
         writer: Search messages of this user; None for all.
         high, since: Search below this position, and from this clock on; None for no limit.
         limit: The maximum number of messages.
@@ -67,6 +69,7 @@ class SearchRequest:
 
     query: Query
     conversation: ConversationId | None
+    within: Collection[ConversationId] | None = field(repr=False)
     writer: UserId | None
     high: SortKey | None
     since: int | None
@@ -86,6 +89,7 @@ class SearchRequest:
 def search_request(
     words: str,
     conversation: ConversationId | None,
+    within: Collection[ConversationId] | None,
     people: UserDirectory,
     *,
     sender: User | str | None,
@@ -104,7 +108,7 @@ def search_request(
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
     writer = next(iter(senders), None)
-    return SearchRequest(query, conversation, writer, high, since_c, limit, None if access.is_all else access)
+    return SearchRequest(query, conversation, within, writer, high, since_c, limit, None if access.is_all else access)
 
 
 async def search_messages(
@@ -235,8 +239,9 @@ class SearchIndexer:
 
     async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit] | None:
         """Return the newest hits with ids between these two; None when the index cannot be used."""
-        query, conversation, writer = request.query, request.conversation, request.writer
-        return await self._run(lambda: self._opened()[0].find(query, conversation, writer, below, above, limit), None)
+        query, writer = request.query, request.writer
+        within = request.within if request.conversation is None else (request.conversation,)
+        return await self._run(lambda: self._opened()[0].find(query, within, writer, below, above, limit), None)
 
     async def check_deleted(self) -> None:
         """Clear the index if it has words of entries that were deleted."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FILE_NAME = "search.db"
 VERSION = 1  # of the tables and of what a word is; an index of another version is made again
 MOST_NAMES = 4_000  # logs, conversations and users whose number is in memory; about 1 MiB
+MOST_MARKS = 500  # conversations in one expression: a user of a gateway may have thousands; a guess
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
 TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
 BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
@@ -237,7 +238,7 @@ class SearchIndex:
     def find(
         self,
         query: Query,
-        conversation: ConversationId | None,
+        conversations: Collection[ConversationId] | None,
         writer: UserId | None,
         below: int,
         above: int,
@@ -246,13 +247,25 @@ class SearchIndex:
         """Return entries that once matched a query, newest first.
 
         Args:
-            conversation, writer: Search only there, only what this user wrote; None for all.
+            conversations, writer: Search only there, only what this user wrote; None for all.
             below, above: Ids (see first_id): hits are below the first and not below the second.
         """
-        of = {"c": conversation, "u": writer}
-        marks = [f"{kind}{self._known_number(name) or 0}" for kind, name in of.items() if name]
-        rows = self._db.execute(FIND, (_expression(query, marks), below, above, limit)).fetchall()
-        return [IndexHit(id, self._log(entry >> SEQ_BITS), entry % SEQS) for id, entry in rows]
+        whose = () if writer is None else (f"u{self._known_number(writer) or 0}",)
+        where: list[Sequence[str]] = [()]
+        if conversations is not None:
+            names = list(conversations)
+            numbers = [n for at in range(0, len(names), MOST_MARKS) for n in self._numbers(names[at : at + MOST_MARKS])]
+            where = [[f"c{n}" for n in numbers[at : at + MOST_MARKS]] for at in range(0, len(numbers), MOST_MARKS)]
+        rows: list[tuple[int, int]] = []
+        for marks in where:
+            rows += self._db.execute(FIND, (_expression(query, marks, whose), below, above, limit))
+        newest = sorted(rows, reverse=True)[:limit]
+        return [IndexHit(id, self._log(entry >> SEQ_BITS), entry % SEQS) for id, entry in newest]
+
+    def _numbers(self, names: Sequence[str]) -> list[int]:
+        """Return the numbers of those of these conversations that have one."""
+        places = ", ".join("?" * len(names))
+        return [number for (number,) in self._db.execute(f"select number from numbers where name in ({places})", names)]
 
     def _log(self, number: int) -> LogId:
         if number not in self._logs:
@@ -298,11 +311,18 @@ def place_of(shown: ReleasedEntry) -> IndexPlace:
     return IndexPlace(shown.place, shown.log, shown.seq, shown.received_at)
 
 
-def _expression(query: Query, marks: Sequence[str]) -> str:
-    """Return a query in the language of FTS5. Words have only letters and digits, so quotes are enough."""
+def _expression(query: Query, *marks: Sequence[str]) -> str:
+    """Return a query in the language of FTS5. Words have only letters and digits, so quotes are enough.
+
+    Args:
+        marks: A text has one of each of these, unless they are none.
+    """
     terms = " AND ".join(_phrase(term) for term in query.terms)
     parts = [f"said : ({terms})"] if terms else []
-    return " AND ".join([*parts, *(f'whose : "{mark}"' for mark in marks)])
+    for any in marks:
+        if any:
+            parts.append("whose : (" + " OR ".join(f'"{one}"' for one in any) + ")")
+    return " AND ".join(parts)
 
 
 def _phrase(term: Term) -> str:

@@ -37,7 +37,8 @@ def index(tmp_path: Path) -> Iterator[SearchIndex]:
 
 def found(index: SearchIndex, asked: str, conversation: str | None = None, writer: str | None = None) -> list[str]:
     """Return the hits, newest first, as writer, log and seq."""
-    hits = index.find(parse_query(asked), conversation, writer and user(writer), LAST, 0, 100)
+    conversations = None if conversation is None else (conversation,)
+    hits = index.find(parse_query(asked), conversations, writer and user(writer), LAST, 0, 100)
     return [_name(hit) for hit in hits]
 
 
@@ -57,6 +58,10 @@ def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: Sq
     assert found(index, "tea", conversation=ROOM) == ["ada1.2", "ada1.1", "bob1.1"]
     assert found(index, "tea", writer="bob") == ["bob1.1"] and found(index, "tea", DM, "bob") == []
     assert [clock_of(hit.id) - MORNING for hit in index.find(parse_query("tea"), None, None, LAST, 0, 2)] == [11, 11]
+    several = index.find(parse_query("tea"), (*map("{:064x}".format, range(1200)), DM, ROOM), None, LAST, 0, 3)
+    assert [_name(hit) for hit in several] == ["ada2.1", "ada1.2", "ada1.1"]
+    assert index.find(parse_query("tea"), ("00" * 32,), None, LAST, 0, 3) == []
+    assert index.find(parse_query("tea"), (), None, LAST, 0, 3) == []
     index.forget(storage)
     assert index.position() == NOWHERE and found(index, "tea") == []
 
