@@ -18,7 +18,7 @@ A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
     lost      the connection broke, or ended without that word
     timeout   the system gave up on it (ETIMEDOUT)
-    slow      it neither took bytes nor sent a frame for Settings.stuck_after
+    slow      give_up() was called: it stood still (StuckLinks in runtime/connections.py)
     local     close() or abort() was called here
 """
 
@@ -53,7 +53,6 @@ STREAM_READ_BYTES = 4 * STREAM_LIMIT_BYTES
 LOW_BUFFER_PART = 4  # a link has room, and a full one counts as drained, up to this part of its limit: a few batches
 # Read at once of a link whose frames wait to be decoded: 2,000 of the smallest take 20 ms.
 LITTLE_READ_BYTES = 64 * 1024
-STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
 WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: Windows' ETIMEDOUT for an overlapped read, not a TimeoutError in Python
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -70,14 +69,16 @@ class Client(_BaseProtocol):
     Attributes:
         full: The buffer rose above its limit and has not drained since.
         has_room: The buffer is below a quarter of its limit.
+        heard_at: When bytes came last, on the clock of the loop.
+        stuck_check: The timer of StuckLinks (runtime/connections.py) while bytes are unsent; it ends with the link.
     """
 
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
         *("_defers", "_reads_little", "_undecoded"),
-        *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at", "_trace"),
-        *("_written_bytes", "full", "has_room", "_stuck_timer", "_taken_bytes", "_taken_at"),
+        *("_on_unsent", "_started", "_reading", "_early_plaintext", "_faulted", "heard_at", "_trace"),
+        *("_written_bytes", "full", "has_room", "stuck_check"),
         *("_closing", "_reason", "_ended"),
     )
 
@@ -95,6 +96,7 @@ class Client(_BaseProtocol):
         on_down: Callable[[int, str], None],
         on_full: Callable[[int], None],
         on_drained: Callable[[int, bool], None],
+        on_unsent: Callable[[Client], None] = lambda client: None,
         defers: Callable[[int], bool] = lambda link: False,
         trace: LinkTrace | None = None,
     ) -> None:
@@ -108,6 +110,7 @@ class Client(_BaseProtocol):
             on_down: Called once after start(), as the last callback, with the reason.
             on_full: Called when the buffer has risen above its limit, from within send().
             on_drained: Called when the buffer has come down to a quarter of its limit, and whether it was full.
+            on_unsent: Called with this link when the system has not taken all bytes and `stuck_check` is None.
             trace: Gets every frame, and the end.
         """
         self.link_id = link_id
@@ -119,7 +122,7 @@ class Client(_BaseProtocol):
         self._tls = TlsPipe(tls_context, server_side=server_side)
         self._decoder = Decoder(settings)
         self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
-        self._on_full, self._on_drained = on_full, on_drained
+        self._on_full, self._on_drained, self._on_unsent = on_full, on_drained, on_unsent
         self._defers = defers
         self._reads_little = False  # because what came last had to wait
         self._undecoded = b""  # received, waiting for decode()
@@ -130,13 +133,11 @@ class Client(_BaseProtocol):
         self._reading = True  # False while reading is paused
         self._early_plaintext = b""  # received before start()
         self._faulted = False
-        self._heard_at = self._loop.time()
+        self.heard_at: float = self._loop.time()
         self._written_bytes = 0  # ever given to the transport
         self.full: bool = False
         self.has_room: bool = True
-        self._stuck_timer: asyncio.TimerHandle | None = None
-        self._taken_bytes = 0  # part of _written_bytes that the system had taken at the last check
-        self._taken_at = 0.0
+        self.stuck_check: asyncio.TimerHandle | None = None
         self._closing = False
         self._reason = ""  # of the end; "" before it
         self._ended: asyncio.Future[None] | None = None  # exists while close() waits for the end
@@ -188,7 +189,7 @@ class Client(_BaseProtocol):
                 self._early_plaintext = self._tls.receive(ciphertext)
             finally:
                 self._write(self._tls.outgoing())
-        self._heard_at = self._loop.time()
+        self.heard_at = self._loop.time()
         self._replace_protocol()
 
     def _replace_protocol(self) -> None:
@@ -269,7 +270,7 @@ class Client(_BaseProtocol):
             return  # read and drop: closing a socket with unread bytes would destroy the bye on its way out
         frames = self._decoder.feed(plaintext) if plaintext else []
         if frames:
-            self._heard_at = self._loop.time()
+            self.heard_at = self._loop.time()
         self._on_frames(self.link_id, frames)
         fault = self._decoder.fault
         if fault is not None:
@@ -287,7 +288,7 @@ class Client(_BaseProtocol):
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()
-        self._heard_at = self._loop.time()  # silence during the pause does not count
+        self.heard_at = self._loop.time()  # silence during the pause does not count
 
     def raise_limit(self) -> None:
         """Accept frames of the full size: this link has its `go`."""
@@ -300,6 +301,16 @@ class Client(_BaseProtocol):
     def buffered(self) -> int:
         """The number of bytes that the system has not taken yet."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def taken_bytes(self) -> int:
+        """The number of bytes that the system has taken so far."""
+        return self._written_bytes - self._transport.get_write_buffer_size()
+
+    @property
+    def reads(self) -> bool:
+        """False while reading is paused."""
+        return self._reading
 
     def send(self, data: bytes) -> None:
         """Write encoded frames. Dropped when the link is closing."""
@@ -322,9 +333,8 @@ class Client(_BaseProtocol):
         buffered = self._transport.get_write_buffer_size()
         if not self.has_room:
             self._check_full(buffered)
-        if buffered and self._stuck_timer is None:
-            self._taken_bytes, self._taken_at = self._written_bytes - buffered, self._loop.time()
-            self._schedule_stuck_check()
+        if buffered and self.stuck_check is None:
+            self._on_unsent(self)
 
     def pause_writing(self) -> None:
         self.has_room = False
@@ -340,27 +350,6 @@ class Client(_BaseProtocol):
         was_full, self.full, self.has_room = self.full, False, True
         if not self._closing:
             self._on_drained(self.link_id, was_full)
-
-    # Stuck links
-
-    def _schedule_stuck_check(self) -> None:
-        self._stuck_timer = self._loop.call_later(self._settings.stuck_after / STUCK_CHECKS, self._check_stuck)
-
-    def _check_stuck(self) -> None:
-        """End a link that took no byte and sent no frame for stuck_after."""
-        self._stuck_timer = None
-        buffered = self._transport.get_write_buffer_size()
-        if not buffered or self._reason:
-            return
-        now, taken = self._loop.time(), self._written_bytes - buffered
-        if taken > self._taken_bytes:
-            self._taken_bytes, self._taken_at = taken, now
-        if not self._reading:
-            self._heard_at = now  # it may well be talking
-        if now - max(self._taken_at, self._heard_at) >= self._settings.stuck_after:
-            self._end("slow")
-        else:
-            self._schedule_stuck_check()
 
     # End
 
@@ -403,15 +392,19 @@ class Client(_BaseProtocol):
             self._undecoded = b""
             self._loop.call_soon(self._on_down, self.link_id, self._reason)
 
+    def give_up(self) -> None:
+        """End a link that stands still, as `slow`."""
+        self._end("slow")
+
     def _end(self, reason: str, *, later: bool = False) -> None:
         if self._reason:
             return
         self._reason = "local" if self._closing else reason
         if self._trace is not None:
             self._trace.on_end(self._reason)
-        if self._stuck_timer is not None:
-            self._stuck_timer.cancel()
-            self._stuck_timer = None
+        if self.stuck_check is not None:
+            self.stuck_check.cancel()
+            self.stuck_check = None
         self._close_transport(at_once=later)
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)

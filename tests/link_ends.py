@@ -10,15 +10,28 @@ from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.protocol import AnyFrame
-from p2pchat.runtime.connections import dial
+from p2pchat.protocol import AnyFrame, Bye, Ping, encode
+from p2pchat.runtime.connections import StuckLinks, dial
 from p2pchat.server import Server
 from tests.deadlines import WAIT, within
 
 ADA, EVE = Identity.from_seed(b"a" * 32), Identity.from_seed(b"e" * 32)
 SERVER, CLIENT = server_context(ADA), client_context()
 SETTINGS = Settings()
+PING = encode(Ping())
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def frame_of(size: int, fill: str = "x") -> bytes:
+    """A well-formed frame of `size` bytes, its length included."""
+    empty = len(encode(Bye("", "")))
+    return encode(Bye("", fill * (size - empty)))
+
+
+async def fill(link_end: Client) -> None:
+    while not link_end.full:
+        link_end.send(frame_of(100_000))
+        await asyncio.sleep(0)  # lets the transport send
 
 
 class Recorder:
@@ -76,6 +89,7 @@ def make_client(streams: Streams, recorder: Recorder, *, server_side: bool, sett
         on_down=recorder.on_down,
         on_full=recorder.on_full,
         on_drained=recorder.on_drained,
+        on_unsent=StuckLinks(settings).watch,
     )
 
 

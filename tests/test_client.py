@@ -8,25 +8,31 @@ import random
 import socket
 import ssl
 import tracemalloc
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from p2pchat.client import Client
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, client_context, server_context
 from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, TypingFrame, encode
-from tests.link_ends import ADA, CLIENT, EVE, SETTINGS, Recorder, Relay, Streams, linked, listener, make_client
+from tests.link_ends import (
+    ADA,
+    CLIENT,
+    EVE,
+    PING,
+    SETTINGS,
+    Recorder,
+    Relay,
+    Streams,
+    fill,
+    frame_of,
+    linked,
+    listener,
+    make_client,
+)
 
-PING, PONG, LEFT = encode(Ping()), encode(Pong()), encode(Bye("left"))
-
-
-def frame_of(size: int, fill: str = "x") -> bytes:
-    """A well-formed frame of `size` bytes, its length included."""
-    empty = len(encode(Bye("", "")))
-    return encode(Bye("", fill * (size - empty)))
+PONG, LEFT = encode(Pong()), encode(Bye("left"))
 
 
 # Frames both ways
@@ -189,96 +195,6 @@ async def test_below_the_limit_a_link_is_never_full() -> None:
         link.bob.send(frame_of(SETTINGS.max_frame_bytes))
         await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
         assert (link.to_bob.filled, link.to_bob.drained, link.bob.full) == (0, 0, False)
-
-
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock can be advanced."""
-
-    skipped = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.skipped
-
-
-def run_with_skipping(story: Callable[[SkippingLoop], Coroutine[Any, Any, None]]) -> None:
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, SkippingLoop)
-        runner.run(story(loop))
-
-
-async def skip(loop: SkippingLoop, seconds: float) -> None:
-    """Let time pass, one second a turn, as timers would see it."""
-    for _ in range(int(seconds)):
-        loop.skipped += 1
-        await asyncio.sleep(0)  # timers run in the first turn, their effects in the second
-        await asyncio.sleep(0)
-
-
-async def fill(link_end: Client) -> None:
-    while not link_end.full:
-        link_end.send(frame_of(100_000))
-        await asyncio.sleep(0)  # lets the transport send
-
-
-def test_a_far_end_that_reads_nothing_and_sends_nothing_is_slow() -> None:
-    async def story(loop: SkippingLoop) -> None:
-        async with linked() as link:
-            link.ada.pause_reading()
-            await fill(link.bob)
-            await skip(loop, SETTINGS.stuck_after - 1)
-            assert link.to_bob.reason == ""
-            await skip(loop, SETTINGS.stuck_after / 4)
-            assert link.to_bob.reason == "slow" and repr(link.bob) == "<Client 1 dialled slow>"
-
-    run_with_skipping(story)
-
-
-def test_a_far_end_that_reads_nothing_but_sends_is_not_slow() -> None:
-    async def story(loop: SkippingLoop) -> None:
-        async with linked() as link:
-            link.ada.pause_reading()
-            await fill(link.bob)
-            for n in range(1, 6):
-                link.ada.send(PING)
-                await link.to_bob.until(lambda n=n: len(link.to_bob.frames) == n)  # type: ignore[misc]
-                await skip(loop, SETTINGS.stuck_after * 0.7)
-                assert link.to_bob.reason == ""
-
-    run_with_skipping(story)
-
-
-def test_a_far_end_that_reads_a_little_is_not_slow() -> None:
-    async def story(loop: SkippingLoop) -> None:
-        async with linked() as link:
-            link.ada.raise_limit()
-            link.ada.pause_reading()
-            await fill(link.bob)
-            for _ in range(4):
-                had = link.to_bob.drained
-                link.ada.resume_reading()
-                await link.to_bob.until(lambda had=had: link.to_bob.drained > had)  # type: ignore[misc]
-                link.ada.pause_reading()
-                await fill(link.bob)
-                await skip(loop, SETTINGS.stuck_after * 0.7)
-                assert link.to_bob.reason == ""
-
-    run_with_skipping(story)
-
-
-def test_silence_while_reading_is_paused_is_not_slow() -> None:
-    async def story(loop: SkippingLoop) -> None:
-        async with linked() as link:
-            link.ada.pause_reading()
-            await fill(link.bob)
-            link.bob.pause_reading()
-            await skip(loop, SETTINGS.stuck_after * 3)
-            assert link.to_bob.reason == ""
-            link.bob.resume_reading()
-            await skip(loop, SETTINGS.stuck_after * 1.5)
-            assert link.to_bob.reason == "slow"
-
-    run_with_skipping(story)
 
 
 # The end

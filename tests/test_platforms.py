@@ -88,7 +88,7 @@ FORCED = {
     "identity/private_files.py:_refuse_shared": MODES,
     "identity/private_files.py:sync_file": "tests/identity/test_private_files.py::"
     "test_the_disk_itself_writes_a_file_where_the_system_can_ask_for_that",
-    "runtime/connections.py:_return_memory": "tests/runtime/test_connections.py::"
+    "runtime/garbage_collection.py:_return_memory": "tests/runtime/test_garbage_collection.py::"
     "test_on_another_system_memory_stays_with_the_c_library",
     "runtime/storage_worker.py:__init__": HERE + "test_a_loop_is_woken_without_a_counter",
     "runtime/storage_worker.py:_on_wake": HERE + "test_a_loop_is_woken_without_a_counter",

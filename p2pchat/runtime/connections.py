@@ -1,4 +1,4 @@
-"""Connections of one peer: the race of a host's addresses, and links from the plain stream to the last byte.
+"""Connections of one peer: the race of a host's addresses, links from the plain stream to the last byte, stuck links.
 
 ConnectionManager numbers each connection, does its TLS handshake, and reports what happens as inputs of the core. The
 core's effects on links end here. Streams come from a Transport: TCP sockets here, pipes in memory in p2pchat.testing.
@@ -10,16 +10,12 @@ An accepted connection that has not finished its handshake is a *stranger*; pend
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
-import gc
 import ipaddress
 import os
 import socket
 import ssl
-import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,11 +35,11 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
-from p2pchat.core.log import forget_keys
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.identity.own_addresses import address_towards
 from p2pchat.protocol import AnyFrame
+from p2pchat.runtime.garbage_collection import link_ends
 from p2pchat.runtime.pending_handshakes import Stranger, StrangerLimiter
 from p2pchat.runtime.relay_engine import EngineAway
 from p2pchat.server import Server
@@ -53,12 +49,8 @@ if TYPE_CHECKING:
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
 MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
+STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
-MANY_LINK_ENDS = 64  # some 3,000 objects
-SOME_LINK_ENDS = 8  # hold half a MiB outside of Python
-RETURNED_AFTER = 3.0  # seconds after many links have ended, or after the start; a guess. It takes 1 ms
-RETURNED_AGAIN_AFTER = 20.0  # seconds: the other peers fetch meanwhile what was stored; a guess
 
 
 class Transport(Protocol):
@@ -240,6 +232,7 @@ class ConnectionManager:
             on_down=self._on_down,
             on_full=lambda link: self.put(LinkFilled(link)),
             on_drained=self._on_drained,
+            on_unsent=StuckLinks(settings).watch,
             defers=lambda link: self.defers(link),
         )
         self.defers: Callable[[int], bool] = lambda link: False
@@ -355,7 +348,7 @@ class ConnectionManager:
 
     def _start(self, client: Client, input: Input) -> None:
         self._clients[client.link_id] = client
-        _link_ends.add()
+        link_ends.add()
         self.put(input)
         if self._all_paused:
             client.pause_reading()
@@ -368,7 +361,7 @@ class ConnectionManager:
         self.put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
 
     def _on_down(self, link: int, reason: str) -> None:
-        if self._clients.pop(link, None) is not None and _link_ends.remove():
+        if self._clients.pop(link, None) is not None and link_ends.remove():
             self.on_many_ended()
         self._held.discard(link)
         self._undecoded.discard(link)
@@ -500,6 +493,40 @@ class ConnectionManager:
         await asyncio.sleep(0)  # aborted clients call on_down in the next turn
 
 
+class StuckLinks:
+    """Links that have not taken all bytes. One that neither takes a byte nor sends a frame for stuck_after is ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def watch(self, client: Client) -> None:
+        """Check a link from now on, until it has taken everything."""
+        self._check_later(client, client.taken_bytes, asyncio.get_running_loop().time())
+
+    def _check_later(self, client: Client, taken: int, taken_at: float) -> None:
+        after = self._settings.stuck_after / STUCK_CHECKS
+        client.stuck_check = asyncio.get_running_loop().call_later(after, self._check, client, taken, taken_at)
+
+    def _check(self, client: Client, taken: int, taken_at: float) -> None:
+        """End a link that stands still.
+
+        Args:
+            taken: The bytes that it had taken at the last check; `taken_at` is when it took the last of them.
+        """
+        client.stuck_check = None
+        if not client.buffered:
+            return
+        now = asyncio.get_running_loop().time()
+        if client.taken_bytes > taken:
+            taken, taken_at = client.taken_bytes, now
+        if not client.reads:
+            client.heard_at = now  # it may well be talking
+        if now - max(taken_at, client.heard_at) >= self._settings.stuck_after:
+            client.give_up()
+        else:
+            self._check_later(client, taken, taken_at)
+
+
 def _dial_failure(error: Exception) -> tuple[str, str]:
     """Return why a dial failed: a reason for people, and a stable word for programs."""
     if isinstance(error, TimeoutError):
@@ -517,85 +544,3 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
     if isinstance(error, HandshakeError):
         return "what answers there is no p2pchat peer", "no_peer"
     return str(error) or type(error).__name__, "failed"
-
-
-# Garbage collection. The collector looks at all objects again and again while their number grows. Nothing that a peer
-# loads at its start is garbage, and with 5,000 users and 10,000 conversations the search takes as long as everything
-# else. Links live long too, and each is dozens of objects. While many peers of one process link with each other, the
-# collector would look at all of them each time their number has grown by a quarter.
-#
-# The C library keeps what is freed for itself unless it lies at the end of its heap. Encryption, frames and databases
-# take much of it for a while: 8 to 12 MiB were free after 190 links had ended, and 8 after a start with 6,000 users.
-
-
-@contextmanager
-def gc_paused() -> Iterator[None]:
-    """Pause the garbage collector, and restore its state at the end.
-
-    If many objects were made they count as old afterwards. Otherwise the next search of young objects would visit all
-    of them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            if gc.get_count()[0] > MANY_OBJECTS:
-                _age_all_objects()
-            gc.enable()
-
-
-class LinkEndCounter:
-    """Number of open link ends. When it exceeds the former maximum by far, all objects count as old. Whenever half of
-    many have ended, free memory is given back.
-
-    Links that come and go do not raise the maximum, because their memory may be garbage.
-    """
-
-    def __init__(self) -> None:
-        self._open = 0
-        self._aged_at = 0  # open ends when all objects were last made old
-        self._most = 0  # open ends since memory was last given back
-
-    def add(self) -> None:
-        """Count one more end."""
-        self._open += 1
-        self._most = max(self._most, self._open)
-        if self._open >= self._aged_at + MANY_LINK_ENDS:
-            self._aged_at = self._open
-            _age_all_objects()
-
-    def remove(self) -> bool:
-        """Count one end less. Return whether memory is given back soon."""
-        self._open -= 1
-        if self._most < SOME_LINK_ENDS or self._open > self._most // 2:
-            return False
-        self._most = self._open
-        return_memory_soon()
-        return True
-
-
-_link_ends = LinkEndCounter()  # of all peers in this process: they share one collector
-
-
-def _age_all_objects() -> None:
-    """Move all objects to the oldest generation, which is searched seldom."""
-    if not gc.get_freeze_count():  # else objects that a program has frozen would thaw; this call visits all objects too
-        gc.freeze()
-        gc.unfreeze()
-
-
-def return_memory_soon() -> None:
-    """Give free memory back to the system a little later, when what is over now has been freed, and once more then."""
-    for wait in (RETURNED_AFTER, RETURNED_AGAIN_AFTER):
-        asyncio.get_running_loop().call_later(wait, _return_memory)
-
-
-def _return_memory() -> None:
-    """Give free memory of the C library back, where it is known how: glibc does it when it is told to."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            forget_keys()
-            trim(0)

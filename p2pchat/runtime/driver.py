@@ -46,7 +46,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context_and_timers import Now
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
-from p2pchat.runtime.connections import RETURNED_AFTER, ConnectionManager, gc_paused, return_memory_soon
+from p2pchat.runtime.connections import ConnectionManager
 from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.frame_queue import (
@@ -60,6 +60,7 @@ from p2pchat.runtime.frame_queue import (
     parts_of,
     split_users,
 )
+from p2pchat.runtime.garbage_collection import RETURNED_AFTER, gc_paused, return_memory_soon
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher

@@ -1,19 +1,13 @@
-"""Connections at the moment they begin, the cost of strangers, and pauses of the garbage collector."""
+"""Connections at the moment they begin, the cost of strangers, and links that stand still."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
-import gc
-import os
 import socket
-import sys
-import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,15 +24,9 @@ from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import Peers, Ping, Pong, encode
 from p2pchat.runtime.connections import (
-    MANY_LINK_ENDS,
-    MANY_OBJECTS,
-    SOME_LINK_ENDS,
     ConnectionManager,
-    LinkEndCounter,
     TCPTransport,
-    _return_memory,
     dial,
-    gc_paused,
 )
 from p2pchat.runtime.pending_handshakes import (
     RELAYED_A_SECOND,
@@ -51,7 +39,7 @@ from p2pchat.runtime.pending_handshakes import (
 )
 from tests.core.mesh.linked_peers import Key, Meeting, Post
 from tests.deadlines import WAIT, until, within
-from tests.link_ends import CLIENT, SERVER, SETTINGS, Recorder, Streams, make_client
+from tests.link_ends import CLIENT, PING, SERVER, SETTINGS, Recorder, Streams, fill, linked, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
 HOME, ABROAD, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.7"
@@ -515,140 +503,94 @@ async def test_a_place_is_given_back_once() -> None:
     assert host.strangers.count == 0
 
 
-# Pauses of the garbage collector during bulk allocation
+# Stuck links
 
 
-def test_garbage_collection_resumes_also_after_an_error() -> None:
-    seen: list[bool] = []
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock can be advanced."""
 
-    def load() -> None:
-        with gc_paused():
-            seen.append(gc.isenabled())
-            raise ValueError("torn")
+    skipped = 0.0
 
-    with pytest.raises(ValueError, match="torn"):
-        load()
-    assert [*seen, gc.isenabled()] == [False, True]
+    def time(self) -> float:
+        return super().time() + self.skipped
 
 
-def test_new_objects_are_not_searched_at_once_and_are_collected_later() -> None:
-    gc.unfreeze()  # what the test run has frozen
-
-    class Made:
-        def __init__(self) -> None:
-            self.itself = self
-
-    with gc_paused():
-        one, *others = [Made() for _ in range(2 * MANY_OBJECTS)]
-    assert any(each is one for each in gc.get_objects(generation=2))
-    gone = weakref.ref(one)
-    del one, others
-    gc.collect()
-    gc.freeze()  # as it was
-    assert gone() is None
+def run_with_skipping(story: Callable[[SkippingLoop], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SkippingLoop)
+        runner.run(story(loop))
 
 
-def test_frozen_objects_of_a_program_stay_frozen() -> None:
-    gc.freeze()
-    with gc_paused():
-        made: list[list[int]] = [[] for _ in range(2 * MANY_OBJECTS)]
-    assert made and gc.get_freeze_count()
+async def skip(loop: SkippingLoop, seconds: float) -> None:
+    """Let time pass, one second a turn, as timers would see it."""
+    for _ in range(int(seconds)):
+        loop.skipped += 1
+        await asyncio.sleep(0)  # timers run in the first turn, their effects in the second
+        await asyncio.sleep(0)
 
 
-def test_nested_pauses_end_with_the_outer_one() -> None:
-    with gc_paused():
-        with gc_paused():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
+def test_a_far_end_that_reads_nothing_and_sends_nothing_is_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.pause_reading()
+            await fill(link.bob)
+            await skip(loop, SETTINGS.stuck_after - 1)
+            assert link.to_bob.reason == ""
+            await skip(loop, SETTINGS.stuck_after / 4)
+            assert link.to_bob.reason == "slow" and repr(link.bob) == "<Client 1 dialled slow>"
+
+    run_with_skipping(story)
 
 
-def test_a_disabled_collector_stays_disabled() -> None:
-    gc.disable()
-    try:
-        with gc_paused():
-            pass
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
+def test_a_far_end_that_reads_nothing_but_sends_is_not_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.pause_reading()
+            await fill(link.bob)
+            for n in range(1, 6):
+                link.ada.send(PING)
+                await link.to_bob.until(lambda n=n: len(link.to_bob.frames) == n)  # type: ignore[misc]
+                await skip(loop, SETTINGS.stuck_after * 0.7)
+                assert link.to_bob.reason == ""
+
+    run_with_skipping(story)
 
 
-class Kept:
-    """A reference cycle, which only the collector frees."""
+def test_a_far_end_that_reads_a_little_is_not_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.raise_limit()
+            link.ada.pause_reading()
+            await fill(link.bob)
+            for _ in range(4):
+                had = link.to_bob.drained
+                link.ada.resume_reading()
+                await link.to_bob.until(lambda had=had: link.to_bob.drained > had)  # type: ignore[misc]
+                link.ada.pause_reading()
+                await fill(link.bob)
+                await skip(loop, SETTINGS.stuck_after * 0.7)
+                assert link.to_bob.reason == ""
 
-    def __init__(self) -> None:
-        self.itself = self
-
-
-def is_old(one: object) -> bool:
-    return any(each is one for each in gc.get_objects(generation=2))
-
-
-def test_all_objects_age_when_there_are_many_more_links_than_ever() -> None:
-    gc.unfreeze()  # what the test run has frozen
-    gc.disable()  # only counted objects become old
-    try:
-        link_ends = LinkEndCounter()
-        kept = Kept()
-        for _ in range(MANY_LINK_ENDS - 1):
-            link_ends.add()
-        assert not is_old(kept)
-        link_ends.add()
-        assert is_old(kept)
-    finally:
-        gc.enable()
-        gc.freeze()  # as it was
+    run_with_skipping(story)
 
 
-def test_links_that_come_and_go_keep_nothing_from_being_looked_through() -> None:
-    gc.unfreeze()
-    gc.disable()
-    try:
-        link_ends = LinkEndCounter()
-        for _ in range(MANY_LINK_ENDS):
-            link_ends.add()
-        kept = Kept()
-        for _ in range(3 * MANY_LINK_ENDS):
-            link_ends.remove()
-            link_ends.add()
-        assert not is_old(kept)
-    finally:
-        gc.enable()
-        gc.freeze()
+def test_silence_while_reading_is_paused_is_not_slow() -> None:
+    async def story(loop: SkippingLoop) -> None:
+        async with linked() as link:
+            link.ada.pause_reading()
+            await fill(link.bob)
+            link.bob.pause_reading()
+            await skip(loop, SETTINGS.stuck_after * 3)
+            assert link.to_bob.reason == ""
+            link.bob.resume_reading()
+            await skip(loop, SETTINGS.stuck_after * 1.5)
+            assert link.to_bob.reason == "slow"
+
+    run_with_skipping(story)
 
 
-# Memory that goes back to the system
-
-
-def resident() -> int:
-    """Return the bytes of memory that this process has (Linux)."""
-    if sys.platform != "linux":
-        raise NotImplementedError("there is no /proc")
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc gives memory back"
-)
-async def test_when_half_of_the_links_have_ended_free_memory_goes_back() -> None:
-    link_ends = LinkEndCounter()
-    for _ in range(SOME_LINK_ENDS):
-        link_ends.add()
-    held = [bytes(100_000) for _ in range(1000)]  # small enough for the heap
-    last = bytes(1000)  # above them, so that the heap does not end where they do
-    most = resident()
-    held.clear()
-    assert [link_ends.remove() for _ in range(SOME_LINK_ENDS // 2)] == [False] * (SOME_LINK_ENDS // 2 - 1) + [True]
-    async with within(WAIT, "free memory to go back"):
-        while resident() > most - 50_000_000:
-            await asyncio.sleep(0.1)  # poll: memory of this process
-    assert last
-
-
-def test_on_another_system_memory_stays_with_the_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(ctypes, "CDLL", None)  # may not be asked
-    _return_memory()
+# Strangers
 
 
 async def test_refused_strangers_are_counted() -> None:
