@@ -42,7 +42,7 @@ from p2pchat.testing.invariants.group_invariants import GroupInvariants
 from p2pchat.testing.invariants.presence_invariants import PresenceInvariants
 from p2pchat.testing.invariants.protocol_invariants import CrowdInvariants, ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipt_invariants import ReceiptInvariants, TakenInvariants
-from p2pchat.testing.invariants.unknown_user_invariants import BlockInvariants, RequestInvariants
+from p2pchat.testing.invariants.unknown_and_blocked_user_invariants import BlockInvariants, RequestInvariants
 from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:

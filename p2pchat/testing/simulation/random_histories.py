@@ -26,7 +26,7 @@ from random import Random
 from p2pchat.config import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from p2pchat.testing.invariants.presence_invariants import Chatter
-from p2pchat.testing.invariants.unknown_user_invariants import accept_some
+from p2pchat.testing.invariants.unknown_and_blocked_user_invariants import accept_some
 from p2pchat.testing.simulation.actions_and_faults import FaultInjector
 from p2pchat.testing.simulation.attached_files import FileActions
 from p2pchat.testing.simulation.hosted_users import HostedUsers
