@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
-from p2pchat.testing.conformance.candidate_link import RuleSkipped, ScriptedLink, check
+from p2pchat.testing.conformance.awaited_frames import RuleSkipped, ScriptedLink, check
 from p2pchat.testing.conformance.group_rules import DONE, ordered
 from p2pchat.testing.conformance.runner import Kit, rule
 from p2pchat.testing.conformance.scripted_member import pieces_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.candidate_link import (
+from p2pchat.testing.conformance.awaited_frames import (
     HIGHEST,
     LOWEST,
     SPAN,

@@ -6,7 +6,7 @@ The candidate answers a direct message with its text, and a text `echo X` in the
 from __future__ import annotations
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.candidate_link import (
+from p2pchat.testing.conformance.awaited_frames import (
     RuleBroken,
     ScriptedLink,
     check,

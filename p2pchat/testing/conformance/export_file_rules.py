@@ -12,7 +12,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId, batch_of, head_message, verify
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import Mark
-from p2pchat.testing.conformance.candidate_link import RuleSkipped, ScriptedLink, check, framed, mentioned
+from p2pchat.testing.conformance.awaited_frames import RuleSkipped, ScriptedLink, check, framed, mentioned
 from p2pchat.testing.conformance.group_rules import order, ordered
 from p2pchat.testing.conformance.runner import Kit, rule
 from p2pchat.testing.conformance.scripted_member import ScriptedLog

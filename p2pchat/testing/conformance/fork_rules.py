@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import batch_of, contradict
-from p2pchat.testing.conformance.candidate_link import RuleSkipped, ScriptedLink, check
+from p2pchat.testing.conformance.awaited_frames import RuleSkipped, ScriptedLink, check
 from p2pchat.testing.conformance.runner import Kit, rule
 from p2pchat.testing.conformance.scripted_member import ScriptedLog
 from p2pchat.testing.conformance.serving_rules import FORKS, numbers, sent, served

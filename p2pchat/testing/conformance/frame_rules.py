@@ -6,7 +6,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import host_message
 from p2pchat.core.names import name_fault
-from p2pchat.testing.conformance.candidate_link import (
+from p2pchat.testing.conformance.awaited_frames import (
     HIGHEST,
     LOWEST,
     RuleBroken,

@@ -15,7 +15,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import operation_hash, talk_id
 from p2pchat.core.log import LogId
 from p2pchat.protocol import UserId
-from p2pchat.testing.conformance.candidate_link import ScriptedLink, check
+from p2pchat.testing.conformance.awaited_frames import ScriptedLink, check
 from p2pchat.testing.conformance.runner import Kit, rule
 from p2pchat.testing.conformance.scripted_member import ScriptedLog, ScriptedMember, group_namings
 from p2pchat.testing.conformance.serving_rules import numbers, served

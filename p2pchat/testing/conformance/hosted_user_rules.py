@@ -8,7 +8,7 @@ from __future__ import annotations
 from p2pchat import protocol as wire
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.handshake import host_message
-from p2pchat.testing.conformance.candidate_link import ScriptedLink, check, mentioned, now_us
+from p2pchat.testing.conformance.awaited_frames import ScriptedLink, check, mentioned, now_us
 from p2pchat.testing.conformance.group_rules import ordered
 from p2pchat.testing.conformance.runner import Kit, rule
 

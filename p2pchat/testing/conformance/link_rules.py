@@ -13,7 +13,7 @@ from p2pchat.core.log import verify
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, server_context
-from p2pchat.testing.conformance.candidate_link import (
+from p2pchat.testing.conformance.awaited_frames import (
     RuleBroken,
     RuleSkipped,
     check,

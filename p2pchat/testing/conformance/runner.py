@@ -26,7 +26,7 @@ from p2pchat.core.sync.conversation_members import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Invite, Network, encode_invite
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.testing.conformance.candidate_link import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
+from p2pchat.testing.conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
 from p2pchat.testing.conformance.scripted_member import ScriptedLog, ScriptedMember
 from p2pchat.testing.conformance.sent_frame_rules import WATCHERS, FrameWatch
 

@@ -16,7 +16,7 @@ from p2pchat.core.log import LogId, batch_of, decode_entry, first_chain, head_me
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.errors import LogError
-from p2pchat.testing.conformance.candidate_link import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
+from p2pchat.testing.conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
 WATCHERS: dict[str, tuple[str, str, str, Watcher]] = {}  # by name: level, section, sentence, function

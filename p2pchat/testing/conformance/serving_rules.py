@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.candidate_link import ScriptedLink, check, now_us
+from p2pchat.testing.conformance.awaited_frames import ScriptedLink, check, now_us
 from p2pchat.testing.conformance.runner import Kit, rule
 from p2pchat.testing.conformance.scripted_member import ScriptedLog
 
