@@ -1,4 +1,4 @@
-"""One connection between a scripted member and the candidate: what is sent, what came, and waiting for it.
+"""Frames to and from the candidate on one connection of a scripted member, and waiting for those that must come.
 
 Each wait has a deadline and names what it waits for, so that a candidate that does not answer is told what was awaited.
 Everything sent and received goes to the `record` of the kit, and each frame of the candidate to its `watch`.
