@@ -450,6 +450,9 @@ class ContentStore:
             leaves = _read_leaves(self._files, root, size)
             if leaves is None:  # content of one piece, or a record that was damaged
                 leaves = b"".join(leaf_of(piece) for piece in self._pieces(root, size))
+                if size > PIECE_BYTES and root_of(size, leaves) == root:  # reading all takes seconds: do it once
+                    with suppress(OSError):
+                        self._write_record(root, size, leaves, bytes([SYNCED]) * count_pieces(size))
             self._judged = root, leaves if root_of(size, leaves) == root else None
             return self._judged[1]
 

@@ -563,5 +563,7 @@ def test_a_list_of_leaves_is_judged_once_for_all_its_parts(tmp_path: Path, monke
 
     monkeypatch.setattr(store, "read", read_and_count)
     assert [store.leaves(made.root) for _ in range(3)] == 3 * [made.leaves] and read == [0, 1, 2]
+    store.leaves(kept(store, Content(2 * PIECE_BYTES).data)[0])
+    assert store.leaves(made.root) == made.leaves and read == [0, 1, 2]  # the record is right again
     store.delete(made.root)
     assert store.leaves(made.root) is None
