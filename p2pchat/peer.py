@@ -334,7 +334,8 @@ class TCPPeer(NamedUser):
 
         Args:
             before: Remove what came here last before this.
-            keep_bytes: Remove only until the rest takes at most so many bytes; 0 removes all. One of the two is needed.
+            keep_bytes: Remove only until the rest takes at most so many bytes, what takes more by itself before
+                anything else; 0 removes all. One of the two is needed.
             held_only: Remove only what somebody else is known to have too (StoredFile.held_by).
         Raises:
             ValueError: Neither is given, or `before` has no time zone.

@@ -337,7 +337,8 @@ def _usual_directory() -> Path:
 def _shown(path: Path) -> str:
     """Return a path for people: from `~` on, if it is in the home directory."""
     try:
-        return safe_line(f"~/{path.relative_to(Path.home())}")
+        inside = path.relative_to(Path.home())
+        return safe_line(f"~/{inside}" if inside.parts else "~")
     except (RuntimeError, ValueError):
         return safe_line(str(path))
 

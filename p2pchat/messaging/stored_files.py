@@ -120,6 +120,8 @@ def unwanted(
 ) -> list[StoredFile]:
     """Return which of these are to go, the largest first: those that came longest ago go first.
 
+    With `keep_bytes`, what takes more by itself goes before these: no older file makes room for it.
+
     Args:
         before: Only what came last before this; what is not shown yet stays then.
         keep_bytes: Only until the rest takes at most so many bytes.
@@ -127,11 +129,11 @@ def unwanted(
     """
     left = sum(file.size_bytes for file in files)
     found: list[StoredFile] = []
-    for file in sorted(files, key=_age):
+    for file in sorted(files, key=lambda file: (keep_bytes is None or file.size_bytes <= keep_bytes, _age(file))):
         if keep_bytes is not None and left <= keep_bytes:
             break
         if before is not None and (file.came_at is None or file.came_at >= before):
-            break
+            continue
         if file.root not in stay:
             found.append(file)
             left -= file.size_bytes

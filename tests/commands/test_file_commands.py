@@ -80,6 +80,11 @@ async def test_a_person_sends_lists_and_saves(
         assert first.startswith("1 my plan.pdf, 700.0 kB (from ada, ") and "; not here yet" in first
         assert second.startswith("2 empty, 0 bytes (from ada, ")
         assert last == "-- /get 2 saves the last one in ~/Downloads"
+        (tmp_path / "Downloads").rename(tmp_path / "Other")
+        monkeypatch.chdir(tmp_path)
+        await reader.execute([b"/files"])
+        assert shown.new[-1] == "-- /get 2 saves the last one in ~"
+        (tmp_path / "Other").rename(tmp_path / "Downloads")
         await reader.execute([b"/get 1"])
         assert "getting my plan.pdf: 700.0 kB, waiting for somebody who has it (/get stop)" in reader.fetches.row
         async with within(60, "the file"):

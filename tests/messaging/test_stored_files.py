@@ -89,6 +89,14 @@ async def test_the_oldest_go_until_the_rest_fits(home: Path) -> None:
             await ada.forget_files(before=datetime(2026, 1, 1))
 
 
+async def test_no_older_file_goes_for_one_that_does_not_fit_by_itself(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        for name, size in (("old", 1000), ("middle", 1500), ("large", 9000), ("new", 2000)):
+            await ada.send(ada.room, "", files=[(name, name.encode() * (size // len(name)))])
+        assert [file.name for file in await ada.forget_files(keep_bytes=5000)] == ["large"]
+        assert [file.name for file in await ada.forget_files(keep_bytes=3999)] == ["old"]
+
+
 async def test_a_forgotten_file_comes_again_when_it_is_asked_for_and_not_by_itself(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         async with TCPPeer(data=home / "bob", name="bob") as bob:

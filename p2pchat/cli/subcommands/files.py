@@ -100,7 +100,8 @@ class FilesOptions:
 def files(**values: Any) -> int:
     """Show which files take space here, the largest first; with --older-than or --keep, remove some.
 
-    With both, what is older goes until the rest fits. Works beside a running peer, and on a profile at rest.
+    With both, what is older goes until the rest fits. A file larger than SIZE goes before any older one. Works
+    beside a running peer, and on a profile at rest.
     """
     options = FilesOptions(**values)
     options.yes |= options.force
