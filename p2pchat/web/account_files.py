@@ -1,7 +1,8 @@
 """Files of accounts at a gateway: uploads until they are sent, fetches from other peers, and links to files.
 
 Only the account that uploaded a file can send it, by its id: who knows nothing but the hash of some content gets none
-of it. An upload is forgotten after an hour, or with the gateway; its content stays if a message names it.
+of it. An upload is forgotten after an hour, with the last message that it was sent with, or with the gateway; its
+content stays if a message names it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, time
 
-from p2pchat import MAX_FILES, Attachment, KeptFile, P2PChatError, StorageError
+from p2pchat import MAX_FILES, Attachment, KeptFile, Message, P2PChatError, Sent, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Unauthorized, WebError
@@ -27,11 +28,12 @@ MAX_KEPT = 100  # uploads of one account; the oldest is forgotten; a guess: ten 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that an account uploaded: its id, until when it can be sent, and what is kept."""
+    """A file that an account uploaded: its id, until when it can be sent, what is kept, and ids of its messages."""
 
     id: str
     until: float
     file: KeptFile
+    messages: set[str] = field(default_factory=set)
 
 
 class Uploads:
@@ -68,6 +70,7 @@ class Uploads:
         kept[upload.id] = upload
         if len(kept) > MAX_KEPT:
             kept.popitem(last=False)[1].file.discard()
+        asyncio.get_running_loop().call_later(KEPT_FOR + 1, self._forget_old)  # also if nobody uploads any more
         return upload
 
     async def _counted(self, account: Account, body: AsyncIterator[bytes], is_charged: bool) -> AsyncIterator[bytes]:
@@ -102,6 +105,21 @@ class Uploads:
             )
             raise WebError(404, "unknown_upload", text)
         return tuple(kept[id].file for id in ids)
+
+    def on_message(self, key: str, message: Message | Sent) -> None:
+        """Note with which message an upload of an account was sent. `key`: of the user who wrote it."""
+        if (kept := self._by_account.get(key)) and (roots := {file.root for file in message.attachments}):
+            for upload in kept.values():
+                if upload.file.root in roots:
+                    upload.messages.add(message.id)
+
+    def on_deleted(self, key: str, id: str) -> None:
+        """Forget what was sent with no other message than this one: who deletes it wants its files to go."""
+        kept = self._by_account.get(key) or OrderedDict()
+        for upload in [upload for upload in kept.values() if id in upload.messages]:
+            upload.messages.discard(id)
+            if not upload.messages:
+                kept.pop(upload.id).file.discard()
 
     def _forget_old(self) -> None:
         now = self._clock()

@@ -132,12 +132,15 @@ class Gateway:
             self.limits.sites.pop(account.key, None)
 
     def _on_change(self, envelope: Envelope) -> None:
+        if isinstance(envelope.event, Deleted):
+            self.uploads.on_deleted(envelope.event.by.key, envelope.event.message.id)
         if envelope.users is None:  # of the room
             self.shared_room.forget()
 
     def _on_message(self, envelope: Envelope) -> None:
-        """Log a direct or group message, by receiver: sent to the sessions here, or waiting for one."""
+        """Note its files, and log a direct or group message, by receiver: sent to sessions here, or waiting for one."""
         post = envelope.event
+        self.uploads.on_message(post.log.user, post)
         if envelope.users is None or self.audit_log.write is None:
             return
         for account in filter(None, map(self.accounts.of, envelope.users)):

@@ -20,7 +20,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import FilePayload, expect
 
-from tests.web.browser import CHROMIUM, GatewayProcess, Scene, Visitor, opened, started
+from tests.web.browser import CHROMIUM, GatewayProcess, Scene, Visitor, becomes, opened, started
 from tests.web.test_page import AXE
 
 pytestmark = [
@@ -288,6 +288,36 @@ async def test_a_file_that_was_removed_at_the_gateway_says_who_has_it(scene: Sce
         await one.shot(f"files-forgotten-{name}")
     await yan.do("kept", "Get kept.txt, 7 bytes")
     await expect(zoe.page.get_by_role("button", name="Download kept.txt, 7 bytes")).to_be_visible()
+
+
+async def test_a_message_that_is_deleted_from_the_page_takes_its_files_from_every_disk(scene: Scene) -> None:
+    zoe, yan, terry, gateway = scene.zoe, scene.yan, scene.terry, scene.gateway
+    line = await sent(scene, ("gone.png", "image/png", png(240, 130)), text="too much")
+    [file] = line["files"]
+    await terry.next("file_arrived", root=file["root"])
+    copies = [home / "content" / file["root"] for home in (terry.home / "t", gateway.home / "g")]
+    assert [copy.is_file() for copy in copies] == [True, True]
+    await yan.until_of(last(yan, ".picture img"), "(img) => img.complete && img.naturalWidth === 240")
+    message = await yan.sees("too much")
+    await message.hover()  # its actions appear, and it may move
+    await message.locator(".picture").click()  # he looks at it while it is deleted
+    await yan.page.get_by_role("heading", name="gone.png").wait_for()
+    await zoe.do("too much", "Delete")
+    await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await terry.next("deleted", id=line["id"])
+    await yan.page.keyboard.press("Escape")
+    await yan.closed()
+    for one, name in ((zoe, "light"), (yan, "phone-dark")):
+        await expect(one.page.locator("li.message").last).to_contain_text("deleted")
+        await expect(one.page.locator("li.message").last.locator(".picture, .file-name")).to_have_count(0)
+        await one.shot(f"files-deleted-{name}")
+
+    async def left() -> list[bool]:
+        return [copy.is_file() for copy in copies]
+
+    await becomes(left, [False, False])
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        assert (await http.get(f"{yan.url}files/{line['id']}/0", headers=zoe.bearer)).status_code == 404
 
 
 async def history(gateway: GatewayProcess) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat import Message, Settings, TCPPeer
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
-from p2pchat.web import Pace, WebSettings, create_app
+from p2pchat.web import Pace, WebSettings, account_files, create_app
 from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
 from p2pchat.web.event_socket import COMMANDS
 from p2pchat.web.rest_files import disposition, range_of
@@ -260,6 +260,39 @@ async def test_uploads_are_forgotten_after_an_hour_and_beyond_a_hundred(people: 
     now = KEPT_FOR
     with pytest.raises(Exception, match=r"the gateway that took it keeps it .* upload the file again to this one"):
         uploads.find(account, [newest])
+
+
+async def test_an_upload_is_forgotten_after_an_hour_though_nobody_calls(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_files, "KEPT_FOR", 0.1)
+    async with TCPPeer(data=home / "gate", name="gate") as peer:
+        app = create_app(peer, WebSettings(trust_loopback=True))
+        async with listening(app) as port:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+                assert (await http.post("/files", params={"filename": "a", "as": "ada"}, content=b"x")).is_success
+            async with within(60, "the end of what nobody sent"):
+                while list((home / "gate" / "content").iterdir()):
+                    await asyncio.sleep(0.01)  # poll: the directory tells nobody
+        await app.state.gateway.aclose()
+
+
+async def test_a_deleted_message_takes_its_upload_along_unless_another_one_has_it(people: Served) -> None:
+    assert people.peer.data is not None
+    content = people.peer.data / "content"
+    async with people.client("ada") as ada:
+        kept = (await ada.post("/files", params={"filename": "a.png"}, content=DATA)).json()
+        said = {"to": "bob", "files": [kept["id"]]}
+        first, second = [(await ada.post("/messages", json=said)).json()["id"] for _ in range(2)]
+        assert (await ada.delete(f"/messages/{first}")).is_success
+        third = (await ada.post("/messages", json=said)).json()["id"]  # it can still be sent
+        for id in (second, third):
+            assert (content / kept["root"]).is_file()
+            assert (await ada.delete(f"/messages/{id}")).is_success
+        async with within(60, "the end of content that no message names"):
+            while (content / kept["root"]).exists():
+                await asyncio.sleep(0.01)  # poll: the directory tells nobody
+        assert refused(await ada.post("/messages", json=said)) == (404, "unknown_upload")
 
 
 async def test_a_file_that_is_not_here_is_fetched_when_it_is_wanted(home: Path) -> None:
