@@ -661,13 +661,13 @@ class ReceiptTracker:
         deliveries = self._in_room(log)
         if deliveries is None:
             return self._advance(log, first, last, (*others, member), "delivered")
-        away = [one for one in (*others, member) if one not in self._hosted]
-        if not away:
+        away = next((one for one in (member, *reversed(others)) if one not in self._hosted), None)
+        if away is None:
             return []
         positions = self._of(log).delivered
         if positions.waiting:
             positions.wake(first, last, {*others, member}, partial(self._holding, log))
-        return self._updates(log, first, last, [away[-1]], "delivered") if is_reported else []
+        return self._updates(log, first, last, [away], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""

@@ -673,7 +673,7 @@ class DeliveryReceipts(AckTracker):
             return  # it held more before, which counts for whoever comes once it holds that again
         holders = self._positions.get(log, NO_POSITIONS).keys() & roster.guests.keys()  # of one of their own
         if holders or log.user in roster.guests:
-            alike = tuple(user for user in alike if user not in holders and user != log.user)
+            alike = _without({*holders, log.user}, alike)
         together = list[tuple[SharedGuests, int]]()
         if row is None or seq > row.seq:
             together, apart = self._by_position(log, roster.shared, {*holders, *roster.returned})
@@ -688,7 +688,7 @@ class DeliveryReceipts(AckTracker):
         if seq > known and alike:
             self._on_advance_of_all(log, known + 1, seq, alike)
         for group, before in together:
-            if seq > before and (users := tuple(one for one in group.users if one not in had and one != log.user)):
+            if seq > before and (users := _without({*had, log.user}, group.users)):
                 self._on_advance_of_all(log, before + 1, seq, users)
         for user, before in had.items():
             if (now := self.position(log, user)) > before:
@@ -734,44 +734,63 @@ class DeliveryReceipts(AckTracker):
                 self._on_delivered(log, first, members)
 
 
+def _without(some: set[UserId], users: tuple[UserId, ...]) -> tuple[UserId, ...]:
+    """Return users without some of them, mostly none: a thousand are compared with each mark in the room."""
+    return users if some.isdisjoint(users) else tuple(one for one in users if one not in some)
+
+
 # ---- acknowledgements of this peer
 
 
 class Acknowledgements:
-    """The marks that tell other peers what is on disk here, as `have`: to the source of the entries and the peers of
-    their writers at the next step, and within `gossip_within` to peers that are not linked with all of those.
+    """The marks that tell other peers what is on disk here, as `have`.
+
+    They go at the next step to the source of the entries, and to the peers of their writers if none of those is the
+    source. Within `gossip_within` they go to the other peers of their writers, many in one frame, and to peers that are
+    not linked with all of these.
     """
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
-        self._gossip: set[WriterKey] = set()
+        self._gossip: dict[WriterKey, set[int]] = {}  # links that were sent the newest marks already
 
     def on_durable(self, transaction: Transaction) -> None:
-        """Acknowledge the entries of a commit that is durable: `have` goes to their source and their writers' peers."""
+        """Acknowledge the entries of a commit that is durable."""
+        told: dict[WriterKey, set[int]] = {}
         for link, keys in transaction.sources.items():
             remote = self._sync.remotes.get(link)
             if remote is not None:
                 self._sync.owe_marks(remote, keys)
             for key in keys:
-                for host in self._sync.presence.hosts.get(key[1], ()):
-                    if host in self._sync.remotes:
-                        self._sync.owe_marks(self._sync.remotes[host], (key,))
-                self._schedule_gossip(key)
+                told.setdefault(key, set()).update([link] if remote is not None else [])
+        for key, links in told.items():
+            hosts = self._sync.presence.hosts.get(key[1], ())
+            if links.isdisjoint(hosts):
+                self._owe_to(hosts, key)
+                links.update(hosts)
+            self._schedule_gossip(key, links)
 
-    def _schedule_gossip(self, key: WriterKey) -> None:
+    def _owe_to(self, links: Iterable[int], key: WriterKey) -> None:
+        for link in links:
+            if link in self._sync.remotes:
+                self._sync.owe_marks(self._sync.remotes[link], (key,))
+
+    def _schedule_gossip(self, key: WriterKey, told: set[int]) -> None:
         if not self._gossip:
             wait = self._sync.ctx.settings.gossip_within * (0.5 + self._sync.ctx.random() / 2)
             self._sync.after(wait, self._send_gossip)
-        self._gossip.add(key)
+        self._gossip[key] = told
 
     def _send_gossip(self) -> None:
-        """Send marks to links that may not hear them from the writer's own peers."""
-        keys, self._gossip = sorted(self._gossip), set()
+        """Send marks to the other peers of their writers, and to links that may not hear them from these."""
+        gossip, self._gossip = self._gossip, {}
         alike: dict[tuple[ConversationId, frozenset[PeerId]], list[WriterKey]] = {}  # a flood has one source
-        for key in keys:
+        for key in sorted(gossip):
             links = self._sync.presence.hosts.get(key[1], ())
             hosts = frozenset(self._sync.remotes[id].link.peer for id in links if id in self._sync.remotes)
             alike.setdefault((key[0], hosts), []).append(key)
+            if key[0] in self._sync.conversations.by_id:
+                self._owe_to(sorted({*links} - gossip[key]), key)
         for (id, hosts), told in alike.items():
             conversation = self._sync.conversations.by_id.get(id)
             if conversation is None:

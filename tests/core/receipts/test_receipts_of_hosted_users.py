@@ -10,8 +10,8 @@ from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.receipts.receipts_of_hosted_users import MAX_STAYS, guests_having
-from p2pchat.protocol import Here, Hosted
-from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Far, Peer, World
+from p2pchat.protocol import Here, Hosted, Peers
+from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Author, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
@@ -139,6 +139,20 @@ def test_a_user_of_two_hosts_is_reported_once() -> None:
     assert heard(ada, bob, 3) == [(3, 3, ["bob", "cyd"])]
     leave(eve, "dan")
     assert positions(ada, "dan") == [3]
+
+
+def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_second() -> None:
+    ada = World().peer("ada")
+    bob, eve, dan, pen = gateway(ada, "bob", "cyd"), gateway(ada, "eve", "cyd"), ada.far("dan"), Author("cyd", "c1")
+    for far in (bob, eve, dan):
+        far.say(Peers(0, [], linked=[(IDS[other], ()) for other in ("bob", "dan", "eve")]))
+    told = [bob.say(pen.say(text))[1:] for text in ("one", "two")]
+    ada.world.pass_time(1.0)
+    told += [[line for line in ada.take() if line.startswith("to eve: have")]]
+    told += [dan.say(pen.say("three"))[1:]]  # no peer of its writer brought it: each may wait for it
+    first, second, third = (f"have room cyd c1:{seq}" for seq in (1, 2, 3))
+    all_of_them = [f"to dan: {third}", f"to bob eve: {third}"]
+    assert told == [[f"to bob: {first}"], [f"to bob: {second}"], [f"to eve: {second}"], all_of_them]
 
 
 def test_users_of_the_same_hosts_are_reported_together_but_for_those_who_came_since() -> None:
