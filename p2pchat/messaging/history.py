@@ -470,11 +470,8 @@ def _read_page(
     limit: int,
 ) -> list[ReleasedEntry]:
     """Return entries of these conversations in one order; of all with None."""
-    read = partial(storage.history, after=after, before=before, since=since, limit=limit)
-    if keys is None or len(keys) == 1:
-        return read(None if keys is None else keys[0])
-    found = sorted((one for key in keys for one in read(key)), key=key_of)
-    return found[:limit] if after is not None else found[-limit:]
+    one = keys[0] if keys is not None and len(keys) == 1 else None
+    return storage.history(one, after=after, before=before, since=since, limit=limit, within=keys)
 
 
 async def _with_present(

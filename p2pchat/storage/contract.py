@@ -7,7 +7,7 @@ StorageError, with a sentence for people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
@@ -173,13 +173,14 @@ class Storage(Protocol):
         after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
+        within: Collection[ConversationId] | None = None,
     ) -> list[ReleasedEntry]:
         """Return released entries sorted by (c, user, run, seq), oldest first.
 
         Entries that Change.visible has hidden are left out.
 
         Args:
-            conversation: None means all.
+            conversation: None means all, or all of `within`.
             before: Return the newest entries below this key; also the default, with no key.
             after: Return the oldest entries above this key instead.
             since: The lowest c.

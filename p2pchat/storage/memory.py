@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import merge
 from itertools import islice
@@ -514,10 +514,13 @@ class MemoryStorage:
         after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
+        within: Collection[ConversationId] | None = None,
     ) -> list[ReleasedEntry]:
         with self._lock:
             newest_first = after is None
-            logs = [log for log in self._tables.logs.values() if conversation in (None, log.id.conversation)]
+            these = within if conversation is None else (conversation,)
+            wanted = None if these is None else set(these)
+            logs = [log for log in self._tables.logs.values() if wanted is None or log.id.conversation in wanted]
             between = [log.keys_between(before, after, since, newest_first) for log in logs]
             keys = list(islice(merge(*between, key=itemgetter(0), reverse=newest_first), limit or None))
             chosen = keys[::-1] if newest_first else keys

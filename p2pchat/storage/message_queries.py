@@ -7,7 +7,7 @@ log from programs.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ class MessageQueries(LogQueries):
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
         return self.db.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
 
-    def _numbers(self, conversations: Sequence[ConversationId]) -> str:
+    def _numbers(self, conversations: Collection[ConversationId]) -> str:
         """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
         numbers = {self.db.number("conversations", each) for each in conversations}
         return f"({', '.join(map(str, sorted(numbers))) or 0})"
@@ -142,15 +142,17 @@ class MessageQueries(LogQueries):
         after: SortKey | None = None,
         since: int | None = None,
         limit: int = 100,
+        within: Collection[ConversationId] | None = None,
     ) -> list[ReleasedEntry]:
         bounds, newest_first = _bounds(before, after, since), after is None
+        these = "" if within is None else self._numbers(within)
         if conversation is not None:
             number = self.db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
         elif limit:
-            rows = self._merged(bounds, newest_first, limit)
+            rows = self._merged(bounds, newest_first, limit, these)
         else:
-            rows = self._sorted([("1 = 1", ())], bounds, newest_first, limit)
+            rows = self._sorted([(f"e.conversation in {these}" if these else "1 = 1", ())], bounds, newest_first, limit)
         return self._with_edits([row[:5] for row in (reversed(rows) if newest_first else rows)])
 
     @property
@@ -165,24 +167,28 @@ class MessageQueries(LogQueries):
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
         return self.db.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
-    def _merged(self, bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        """Return rows of SHOWN_BY_CLOCK of all conversations.
+    def _merged(self, bounds: Bounds, newest_first: bool, limit: int, these: str) -> Sequence[Any]:
+        """Return rows of SHOWN_BY_CLOCK of these conversations, "" for all.
 
         There is no index on the clock alone. So conversations are read in the order of their newest (oldest) entry
-        within the bounds, until the page is full and that entry is beyond its end.
+        within the bounds, until the page is full and that entry is beyond its end. Of each further one only what may be
+        on the page is read: a user may have written to many in turn.
         """
         where, values = joined([("e.conversation = c.number", ()), *bounds.clock])
         order = "desc" if newest_first else "asc"
         edges = self.db.all(
             f"select number, (select e.c from entries e where {where} order by e.c {order} limit 1) edge "
-            f"from conversations c order by edge {order}",
+            f"from conversations c {f'where c.number in {these}' if these else ''} order by edge {order}",
             *values,
         )
         rows: list[Any] = []
         for number, clock in edges:
+            of: list[Condition] = [("e.conversation = ?", (number,))]
             if clock is None or (len(rows) == limit and _beyond(clock, rows[-1][5], newest_first)):
                 continue
-            rows += self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
+            if len(rows) == limit:
+                of.append((f"e.c {'>=' if newest_first else '<='} ?", (rows[-1][5],)))
+            rows += self._sorted(of, bounds, newest_first, limit)
             rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
         return rows
 

@@ -23,6 +23,7 @@ from websockets.exceptions import InvalidStatus
 from p2pchat import UnknownName
 from p2pchat.core.names import base32
 from p2pchat.messaging.search import SearchIndexer
+from p2pchat.storage.message_queries import MessageQueries
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.account_session import Frame, SendQueue, as_frame
 from p2pchat.web.rate_limit import ROWS_A_CALL, SITE_PART
@@ -126,6 +127,31 @@ async def test_a_search_takes_no_time_for_what_others_wrote_to_each_other(
             async with served.client(name) as http:
                 found.append(len((await http.get("/search?q=secret")).json()))
     assert (found, hits[0], sum(hits[1:]) > 0) == ([0, 50], 0, True)
+
+
+async def test_a_page_of_many_conversations_costs_as_much_as_one_of_few(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who had written 50 messages each to 200 users kept the one reader of all busy for 2 s with each request."""
+    rows = 0
+    read = MessageQueries._sorted
+
+    def counted(self: MessageQueries, *asked: Any) -> Any:
+        nonlocal rows
+        rows += len(found := read(self, *asked))
+        return found
+
+    monkeypatch.setattr(MessageQueries, "_sorted", counted)
+    async with serving(data=tmp_path) as served:
+        await served.register("eve")
+        eve = served.gateway.accounts.find("eve")
+        assert eve is not None
+        talks = [eve.user.find((await served.peer.host(f"user of {number}")).me) for number in range(20)]
+        for number in range(30):
+            await asyncio.gather(*(eve.user.send(talk, str(number)) for talk in talks))
+        async with served.client("eve") as http:
+            assert len((await http.get("/messages?limit=40")).json()) == 40
+        assert rows < 200  # of 600
 
 
 EVE, ANN = "203.0.113.9", "198.51.100.7"  # the addresses of callers

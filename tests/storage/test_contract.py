@@ -22,7 +22,7 @@ from p2pchat.core.durable_changes import (
     Stretch,
     Token,
 )
-from p2pchat.core.log import Batch, FileRef, LogId, contradict, extend_chain, first_chain
+from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain
 from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.protocol import Naming
 from p2pchat.storage.contract import Storage
@@ -261,6 +261,26 @@ def test_history_is_sorted_by_clock_then_user_then_run(storage: Storage) -> None
 
 def key_of(log: LogId, c: int, seq: int) -> tuple[int, str, str, int]:
     return (c, log.user, log.run, seq)
+
+
+def test_a_history_of_several_conversations_is_that_of_each_in_one_order(storage: Storage) -> None:
+    conversations = [ROOM, *(f"{number:064x}" for number in range(1, 6))]
+    clocks = [5, 3, 3, 9, 1, 7, 7, 2, 8, 4, 6, 5, 3, 1, 9]
+    place = 1
+    for number, conversation in enumerate(conversations):
+        for run in (1, 2):
+            author = Author("ada", 2 * number + run, conversation)
+            storage.commit([released(author.begins(*many(14), c=100 + 10 * clocks[2 * number + run]), place)])
+            place += 15
+    within = [*conversations[:2], *conversations[3:5], "ab" * 32]
+    wanted = [one for key in within for one in storage.history(key, limit=0)]
+    clock = {(one.log, one.seq): decode_entry(one.raw).c for one in wanted}
+    wanted.sort(key=lambda one: key_of(one.log, clock[one.log, one.seq], one.seq))
+    keys = [key_of(one.log, clock[one.log, one.seq], one.seq) for one in wanted]
+    assert storage.history(None, limit=0, within=within) == wanted and storage.history(None, within=()) == []
+    for at in range(0, len(keys), 7):
+        assert storage.history(None, before=keys[at], limit=9, within=within) == wanted[max(0, at - 9) : at]
+        assert storage.history(None, after=keys[at], limit=9, within=within) == wanted[at + 1 : at + 10]
 
 
 def test_history_can_be_paged_in_both_directions(storage: Storage) -> None:
