@@ -43,7 +43,14 @@ from p2pchat.cli.chat_startup import (
 )
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
-from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, allow_descriptors, freeze_started, make_runner
+from p2pchat.cli.process_and_signals import (
+    STOP_REASONS,
+    Shutdown,
+    allow_descriptors,
+    freeze_started,
+    make_runner,
+    show_library_logs,
+)
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.standard_input import (
     NAME_GRACE,
@@ -59,7 +66,6 @@ from p2pchat.cli.standard_input import (
 )
 from p2pchat.commands.chat_settings import LastStart, migrate_ignored
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.delivery_notices import show_library_logs
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
 from p2pchat.commands.exit_codes import (
     DONE,

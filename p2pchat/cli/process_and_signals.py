@@ -1,4 +1,4 @@
-"""The process of a command: its event loop, its open files, the signals that end it, and how to start another one.
+"""The process of a command: its event loop, open files, logs, the signals that end it, and how to start another one.
 
 The loop is uvloop's or winloop's where installed (extra `fast`), else asyncio's own. The library itself runs in its
 caller's loop.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -23,7 +24,8 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, TypeVar
 
-from p2pchat.commands.exit_codes import INTERRUPTED
+from p2pchat.commands.exit_codes import INTERRUPTED, print_notice
+from p2pchat.safe_text import safe_line, safe_text
 
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"
@@ -230,3 +232,33 @@ def allow_descriptors(wanted: int = WANTED_DESCRIPTORS) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     except (OSError, ValueError):  # macOS refuses values above its own maximum
         pass
+
+
+# ---- logs of the library
+
+
+class NoticeLogHandler(logging.Handler):
+    """Prints log records as notices, above a prompt and not across it: one line each, tracebacks in several."""
+
+    def __init__(self, line: str = "%(asctime)s %(name)s %(levelname)s %(message)s") -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(line))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:  # from formatting an argument; logging's own handlers catch it too
+            self.handleError(record)
+            return
+        print_notice(safe_text(text) if record.exc_info else safe_line(text))
+
+
+def show_library_logs(level: str = "", *, verbose: bool = False) -> None:
+    """Print what the library logs as notices.
+
+    Args:
+        level: The lowest level printed, as `info`; "" means errors, and everything when `verbose` (-v).
+    """
+    logger = logging.getLogger("p2pchat")
+    logger.addHandler(NoticeLogHandler())
+    logger.setLevel((level or ("debug" if verbose else "error")).upper())

@@ -1,4 +1,4 @@
-"""Notices of delivery on stderr: deliveries, recipients who are offline, older messages; and logs of libraries.
+"""Notices of delivery on stderr: deliveries, recipients who are offline, older messages.
 
 Notices are combined: everything within a moment is one line, and a state that lasts is announced once.
 """
@@ -6,7 +6,6 @@ Notices are combined: everything within a moment is one line, and a state that l
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from p2pchat import Conversation, Receipt, Receipts, User
 from p2pchat.commands.event_text import excerpt
 from p2pchat.commands.exit_codes import print_notice
-from p2pchat.safe_text import quote_conversation, quote_name, safe_line, safe_text
+from p2pchat.safe_text import quote_conversation, quote_name
 
 NOTICE_DELAY = 0.3  # seconds: receipts within it are one line, and a recipient who answered within it is online
 _ROOM = ""  # key of the room, where others have a user's or a group's id
@@ -178,33 +177,3 @@ def is_delivered(receipt: Receipt | Receipts) -> bool:
 def last_receipt(receipt: Receipt | Receipts) -> Receipt:
     """Return the last receipt of a call; it implies those before."""
     return receipt if isinstance(receipt, Receipt) else receipt[-1]
-
-
-# ---- log records
-
-
-class NoticeLogHandler(logging.Handler):
-    """Prints log records as notices, above a prompt and not across it: one line each, tracebacks in several."""
-
-    def __init__(self, line: str = "%(asctime)s %(name)s %(levelname)s %(message)s") -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter(line))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = self.format(record)
-        except Exception:  # from formatting an argument; logging's own handlers catch it too
-            self.handleError(record)
-            return
-        print_notice(safe_text(text) if record.exc_info else safe_line(text))
-
-
-def show_library_logs(level: str = "", *, verbose: bool = False) -> None:
-    """Print what the library logs as notices.
-
-    Args:
-        level: The lowest level printed, as `info`; "" means errors, and everything when `verbose` (-v).
-    """
-    logger = logging.getLogger("p2pchat")
-    logger.addHandler(NoticeLogHandler())
-    logger.setLevel((level or ("debug" if verbose else "error")).upper())

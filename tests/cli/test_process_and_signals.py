@@ -1,16 +1,28 @@
-"""The event loop of the commands, the signals that end them, and their limit of open files."""
+"""The event loop of the commands, the signals that end them, their limit of open files, and their logs."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from p2pchat.cli.process_and_signals import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.process_and_signals import (
+    FASTER,
+    SIGNALS,
+    VARIABLE,
+    NoticeLogHandler,
+    Shutdown,
+    allow_descriptors,
+    make_runner,
+    show_library_logs,
+)
+from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
 from tests.deadlines import WAIT
 
 
@@ -61,9 +73,9 @@ async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -
 TWO_SIGNALS = """
 import asyncio, signal, sys, types
 from p2pchat.cli import process_and_signals
-process.time = types.SimpleNamespace(monotonic=iter(map(float, sys.argv[1:])).__next__)
+process_and_signals.time = types.SimpleNamespace(monotonic=iter(map(float, sys.argv[1:])).__next__)
 async def main():
-    shutdown = process.Shutdown()
+    shutdown = process_and_signals.Shutdown()
     with shutdown.on_signals():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
@@ -123,3 +135,66 @@ def test_windows_has_no_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "resource", None)  # Windows has no such module
     allow_descriptors()
+
+
+# ---- logs of the library
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    notices: list[str] = []
+    redirect_notices(notices.append)
+    yield notices
+    redirect_notices(None)
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("p2pchat.test_diagnostics")
+    handler = NoticeLogHandler()
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG)  # whatever a command set in this process for all of p2pchat
+    yield logger
+    logger.removeHandler(handler)
+
+
+def test_notices_can_be_redirected_and_restored(notices: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    print_notice("-- bob is away")
+    print_error("no\nsuch name")
+    redirect_notices(None)
+    print_notice("-- on stderr")
+    assert notices == ["-- bob is away", "p2pchat: no\\u{a}such name"]
+    assert capsys.readouterr() == ("", "-- on stderr\n")
+
+
+def test_a_log_record_is_one_safe_line(notices: list[str], logger: logging.Logger) -> None:
+    logger.warning("a link to %s broke", "eve\x1b[2J\n12:00 bob: hi")
+    assert len(notices) == 1 and notices[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi broke")
+
+
+@pytest.mark.parametrize(
+    ("level", "verbose", "shown"),
+    [("", False, ["ERROR"]), ("info", False, ["INFO", "ERROR"]), ("", True, ["DEBUG", "INFO", "ERROR"])],
+)
+def test_library_logs_are_shown_from_a_level_on(
+    notices: list[str], level: str, verbose: bool, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("p2pchat")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    show_library_logs(level, verbose=verbose)
+    for each in (logging.DEBUG, logging.INFO, logging.ERROR):
+        logging.getLogger("p2pchat.peer").log(each, "a line")
+    logger.setLevel(logging.NOTSET)  # forgets which levels were enabled
+    assert [notice.split()[-3] for notice in notices] == shown
+
+
+def test_a_traceback_keeps_its_lines_marked(notices: list[str], logger: logging.Logger) -> None:
+    try:
+        raise RuntimeError("\x1b[2J")
+    except RuntimeError:
+        logger.exception("it failed")
+    lines = notices[0].split("\n")
+    assert "it failed" in lines[0] and all(line.startswith("    | ") for line in lines[1:])
+    assert lines[-1] == "    | RuntimeError: \\u{1b}[2J"

@@ -1,16 +1,14 @@
-"""Status notices: deliveries, offline recipients, older messages, log records."""
+"""Status notices: deliveries, offline recipients, older messages."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 
 from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
-from p2pchat.commands.delivery_notices import NoticeLogHandler, Notifier, show_library_logs
-from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
+from p2pchat.commands.delivery_notices import Notifier
 from p2pchat.testing import mesh
 
 
@@ -128,63 +126,3 @@ async def test_older_messages_are_counted_again_if_more_come(
     notifier.close()  # close() prints what was delayed
     assert await recorder.next() == "-- 1,044 older messages: p2pchat history --port 8080 shows them"
     assert recorder.lines.empty()
-
-
-@pytest.fixture
-def notices() -> Iterator[list[str]]:
-    notices: list[str] = []
-    redirect_notices(notices.append)
-    yield notices
-    redirect_notices(None)
-
-
-@pytest.fixture
-def logger() -> Iterator[logging.Logger]:
-    logger = logging.getLogger("p2pchat.test_diagnostics")
-    handler = NoticeLogHandler()
-    logger.addHandler(handler)
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG)  # whatever a command set in this process for all of p2pchat
-    yield logger
-    logger.removeHandler(handler)
-
-
-def test_notices_can_be_redirected_and_restored(notices: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    print_notice("-- bob is away")
-    print_error("no\nsuch name")
-    redirect_notices(None)
-    print_notice("-- on stderr")
-    assert notices == ["-- bob is away", "p2pchat: no\\u{a}such name"]
-    assert capsys.readouterr() == ("", "-- on stderr\n")
-
-
-def test_a_log_record_is_one_safe_line(notices: list[str], logger: logging.Logger) -> None:
-    logger.warning("a link to %s broke", "eve\x1b[2J\n12:00 bob: hi")
-    assert len(notices) == 1 and notices[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi broke")
-
-
-@pytest.mark.parametrize(
-    ("level", "verbose", "shown"),
-    [("", False, ["ERROR"]), ("info", False, ["INFO", "ERROR"]), ("", True, ["DEBUG", "INFO", "ERROR"])],
-)
-def test_library_logs_are_shown_from_a_level_on(
-    notices: list[str], level: str, verbose: bool, shown: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logger = logging.getLogger("p2pchat")
-    monkeypatch.setattr(logger, "handlers", [])
-    monkeypatch.setattr(logger, "level", logger.level)
-    show_library_logs(level, verbose=verbose)
-    for each in (logging.DEBUG, logging.INFO, logging.ERROR):
-        logging.getLogger("p2pchat.peer").log(each, "a line")
-    logger.setLevel(logging.NOTSET)  # forgets which levels were enabled
-    assert [notice.split()[-3] for notice in notices] == shown
-
-
-def test_a_traceback_keeps_its_lines_marked(notices: list[str], logger: logging.Logger) -> None:
-    try:
-        raise RuntimeError("\x1b[2J")
-    except RuntimeError:
-        logger.exception("it failed")
-    lines = notices[0].split("\n")
-    assert "it failed" in lines[0] and all(line.startswith("    | ") for line in lines[1:])
-    assert lines[-1] == "    | RuntimeError: \\u{1b}[2J"

@@ -136,7 +136,7 @@ def environment_options() -> tuple[WebOptions, str | None]:
 
 
 def _prepare_process(options: WebOptions) -> None:
-    from p2pchat.commands.delivery_notices import show_library_logs
+    from p2pchat.cli.process_and_signals import show_library_logs
 
     show_library_logs(options.log_level, verbose=options.verbose)
     allow_descriptors(MAX_DESCRIPTORS)
