@@ -1,4 +1,4 @@
-"""Turns of links: whose frames the core handles next and for how long, and how much waits for the disk.
+"""Queues of received frames, and turns of links: whose frames the core handles next, and how much waits for the disk.
 
 Each link has a queue of its own here, and its inputs stay in order. While little waits, all of it is handled at once.
 While more waits, frames are handled up to a limit in each turn of the loop: those of one contact after the other, then
