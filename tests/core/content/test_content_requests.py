@@ -96,8 +96,8 @@ def test_few_come_at_a_time_and_those_of_which_nothing_comes_let_others_pass() -
 def test_many_small_files_come_at_a_time_and_the_next_ones_with_the_commit_of_those_that_came() -> None:
     ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
     far = linked(ada, "bob")
-    said_many(bob, far, 300, SMALL)
-    many = content_requests.OF_ONE_BYTES // content_requests.LEAST_CHARGE
+    said_many(bob, far, 400, SMALL)
+    many = content_requests.OF_ONE_BYTES // content_requests.LEAST_COST
     begun = opened(ada)
     assert begun == [file(index).root for index in range(many)]
     for root in begun:
