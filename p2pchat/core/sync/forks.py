@@ -2,7 +2,7 @@
 
 Two batches prove a fork: both heads are the author's, and they give one seq two chains. From then on nothing of that
 log is announced, fetched or served. What was stored stays, and later logs of its writer are accepted. A mark, a batch
-or a want of such a log is answered with the two batches, once per link.
+or a want of such a log is answered with the two batches, at most once an hour per link.
 
 Peers that host the writer receive the evidence unasked, before any mark or sum. A later log is accepted over either
 version of a forked one, so its mark would count there as a receipt of everything it builds on.
@@ -48,6 +48,7 @@ from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
 
+AGAIN_AFTER = 3600.0  # seconds until a link that still shows other marks is sent evidence again; a guess
 MAX_UNKNOWN_WARNED = 16  # forks of unknown users in one run that cause a warning: they may be made up. A guess
 
 
@@ -99,7 +100,7 @@ class Forks:
         self._mark_forked(conversation, log, Fork(log.id, None, other))
 
     def _has_room(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> bool:
-        """Return whether evidence is kept, and charge its writer for it. It is sent once, so it never waits."""
+        """Return whether evidence is kept, and charge its writer for it. It never waits: it is sent again later."""
         quota = self._sync.quota
         if quota.is_blocked(key):
             return True
@@ -220,11 +221,11 @@ class Forks:
             self.send_to_hosts(remote)
 
     def send_evidence(self, remote: RemoteState, log: LogState) -> None:
-        """Send the evidence of one forked log, once per link."""
+        """Send the evidence of one forked log, at most once an hour: there may have been no room for it."""
         if log.id in self._awaiting_commit:
             self._awaiting_commit[log.id].add(remote)
-        elif log.id not in remote.forks.sent and not remote.link.full:
-            remote.forks.sent[log.id] = None
+        elif self._ctx.now.mono >= remote.forks.sent.get(log.id, -AGAIN_AFTER) + AGAIN_AFTER and not remote.link.full:
+            remote.forks.sent[log.id] = self._ctx.now.mono
             then = partial(self._send_batches, remote, log.id)
             self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then, first=True)
 

@@ -123,7 +123,7 @@ class Serving:
 class ForkEvidence:
     """The evidence of forks exchanged with one remote, or brought by files; kept by Forks."""
 
-    sent: KeySet[LogId] = field(default_factory=dict)  # forked logs
+    sent: dict[LogId, float] = field(default_factory=dict)  # forked logs, and when it was sent (monotonic)
     owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; it goes before any mark
     evidence: Batch | None = None  # the first of two batches that prove a fork, until the second comes
 

@@ -317,12 +317,13 @@ class Invariants:
         return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
 
     def _lacks_evidence(self, one: SimPeer, other: SimPeer) -> bool:
-        """Return whether one of two peers had no room for what proves that a log of a byzantine user forked.
+        """Return whether one of two peers had no room for what proves that a log forked.
 
-        That log stays there as it was.
+        That log stays there as it was, until the evidence is sent again an hour later.
         """
         apart = {*self._forked(one)} ^ {*self._forked(other)}
-        return not self.without_room.isdisjoint((one.user, other.user)) and any(map(self._is_byzantine, apart))
+        may_fork = any(self._is_byzantine(log) or self.may_fork(log) for log in apart)
+        return may_fork and not self.without_room.isdisjoint((one.user, other.user))
 
     def may_fork(self, log: LogId) -> bool:
         return (log.user, log.run) in self.copied
