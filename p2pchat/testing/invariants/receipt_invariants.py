@@ -339,7 +339,8 @@ class TakenInvariants:
     ) -> Iterator[Fault]:
         """Yield the marks that are expected at a peer which has others, and for which none of these stands."""
         for mark in expected:
-            is_here = peer.disk.has(mark.log, 1) and not self._is_unsure(peer, mark.log)
+            # The writer may have been set back to an older disk, which never wrote the entry marked.
+            is_here = peer.disk.has(mark.log, mark.seq) and not self._is_unsure(peer, mark.log)
             if is_here and not self._covers(peer, marks, mark):
                 yield Fault("taken", f"{what} {self._text(guest, mark)}", peer.name)
 
