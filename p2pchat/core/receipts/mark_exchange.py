@@ -16,7 +16,8 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -26,7 +27,7 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey, read_sum
+from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
 from p2pchat.core.storage_answers import LogFacts, LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
@@ -106,8 +107,8 @@ class MarkExchange(ABC, Generic[F, M]):
         """Return whether a remote hears of marks in this conversation."""
 
     @abstractmethod
-    def _marks_for(self, remote: RemoteState) -> MarksByReader:
-        """Return all durable marks for a link."""
+    def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
+        """Return the writers on whose logs a link is told all marks; those of its own readers it is told anyway."""
 
     @abstractmethod
     def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
@@ -379,8 +380,23 @@ class MarkExchange(ABC, Generic[F, M]):
 
     def sum_for(self, remote: RemoteState) -> str:
         """Return the sum of all marks for this link; "" if there are none."""
-        marks = self._marks_for(remote)
-        return read_sum(marks) if marks else ""
+        return self._positions.sum_for(*self._told_to(remote))
+
+    def _marks_for(self, remote: RemoteState) -> MarksByReader:
+        """Return all durable marks for a link."""
+        return self._positions.marks_for(*self._told_to(remote))
+
+    def _told_to(
+        self, remote: RemoteState
+    ) -> tuple[AbstractSet[UserId], AbstractSet[UserId], Callable[[ConversationId], bool]]:
+        """Return whose marks a link is told, of readers and on logs of writers, and in which conversations."""
+        every, users = self._sync.conversations.by_id, remote.link.users.keys()
+
+        def is_told(id: ConversationId) -> bool:
+            conversation = every.get(id)
+            return conversation is not None and self._tells(remote, conversation)
+
+        return users, self._told_writers(remote), is_told
 
     def announced_sum(self, peer: PeerId) -> str:
         """Return the sum of the marks that a peer announced; "" when nothing is known of it."""

@@ -8,7 +8,7 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from hashlib import blake2b
@@ -34,8 +34,15 @@ def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int)
 
 def read_sum(marks: MarksByReader) -> str:
     """Return the sum of read marks as a `read` frame carries it."""
-    hashes = (_read_hash(*pair, ref, seq) for pair, refs in marks.items() for ref, seq in refs.items())
-    return f"{sum(hashes) % SUM_MODULUS:064x}"
+    return _text_of(sum(_sum_of(pair, refs) for pair, refs in marks.items()))
+
+
+def _sum_of(pair: ReaderKey, refs: Mapping[str, int]) -> int:
+    return sum(_read_hash(*pair, ref, seq) for ref, seq in refs.items())
+
+
+def _text_of(total: int) -> str:
+    return f"{total % SUM_MODULUS:064x}"
 
 
 class MarkPositions:
@@ -47,6 +54,7 @@ class MarkPositions:
 
     def __init__(self, stored: Iterable[ReadMark]) -> None:
         self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
+        self._sums: dict[ReaderKey, int] = {}  # over all durable marks of a reader, of those that did not change since
         self._changing: dict[tuple[LogId, UserId], list[int]] = {}  # durable position (0: none), then those ordered
         self.load(stored)
 
@@ -64,6 +72,7 @@ class MarkPositions:
     def forget(self, reader: UserId) -> None:
         """Forget a reader who is let go, but for marks on their way to the disk."""
         self._marks = {pair: marks for pair, marks in self._marks.items() if pair[1] != reader}
+        self._sums = {pair: total for pair, total in self._sums.items() if pair[1] != reader}
 
     def all(self) -> Iterator[ReadMark]:
         """Yield all marks."""
@@ -78,6 +87,7 @@ class MarkPositions:
         """Return the marks that are not durable yet, and take them for durable."""
         taken = [ReadMark(log, reader, seqs[-1]) for (log, reader), seqs in self._changing.items()]
         self._changing.clear()
+        self._sums.clear()
         return taken
 
     def durable(self, log: LogId, reader: UserId) -> int:
@@ -91,11 +101,13 @@ class MarkPositions:
         if seqs is None or seqs[1] != mark.seq:  # a mark of a reader elsewhere, or taken for durable
             return False
         del seqs[0]
+        self._sums.pop((mark.log.conversation, mark.reader), None)
         if len(seqs) == 1:
             del self._changing[mark.log, mark.reader]
         return True
 
     def _change(self, log: LogId, reader: UserId, former: int, seq: int) -> None:
+        self._sums.pop((log.conversation, reader), None)
         self._changing.setdefault((log, reader), [former]).append(seq)
 
     def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
@@ -125,6 +137,7 @@ class MarkPositions:
         if not seq:
             del seqs[log.run]
         self._marks.setdefault((log.conversation, reader), {})[log.user] = _row(seqs)
+        self._sums.pop((log.conversation, reader), None)
 
     def seqs(self, conversation: ConversationId, reader: UserId, writer: UserId) -> dict[RunId, int]:
         """Return the marks on the logs of one writer, by run."""
@@ -135,21 +148,44 @@ class MarkPositions:
         self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
     ) -> MarksByReader:
         """Return the durable marks by these readers, and those on logs of these writers, where it is shared."""
-        marks: dict[ReaderKey, dict[str, int]] = {}
+        found = self._marked(readers, writers, is_shared)
+        marks = {pair: self._durable_seqs(pair, marked) for pair, marked, _ in found}
+        return {pair: refs for pair, refs in marks.items() if refs}
+
+    def sum_for(
+        self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
+    ) -> str:
+        """Return the sum over marks_for(); "" if there are none."""
+        total, sums = 0, self._sums
+        for pair, marked, is_all in self._marked(readers, writers, is_shared):
+            known = sums.get(pair) if is_all else None
+            if known is None:  # most readers marked nothing since the last time
+                known = _sum_of(pair, self._durable_seqs(pair, marked))
+                if is_all:
+                    sums[pair] = known
+            total += known
+        return _text_of(total) if total else ""
+
+    def _marked(
+        self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
+    ) -> Iterator[tuple[ReaderKey, Collection[UserId], bool]]:
+        """Yield each of these readers with the writers that it marked, and whether they are all."""
         for pair, rows in self._marks.items():
-            marked = rows.keys() if pair[1] in readers else sorted(rows.keys() & writers)
-            if not marked or not is_shared(pair[0]):
-                continue
-            refs = dict[str, int]()
-            for writer in marked:
-                for run, seq in _seqs_of(rows[writer]).items():
-                    if self._changing:  # mostly none; as durable(), which would look up each position
-                        seq = min(self._changing.get((LogId(pair[0], writer, run), pair[1]), (seq,)))
-                    if seq:
-                        refs[ref_key(writer, run)] = seq
-            if refs:
-                marks[pair] = refs
-        return marks
+            is_all = pair[1] in readers
+            marked = rows.keys() if is_all else sorted(rows.keys() & writers)
+            if marked and is_shared(pair[0]):
+                yield pair, marked, is_all
+
+    def _durable_seqs(self, pair: ReaderKey, writers: Iterable[UserId]) -> dict[str, int]:
+        """Return a reader's durable marks on logs of these writers, by reference key of a log."""
+        refs, rows = dict[str, int](), self._marks[pair]
+        for writer in writers:
+            for run, seq in _seqs_of(rows[writer]).items():
+                if self._changing:  # mostly none; as durable(), which would look up each position
+                    seq = min(self._changing.get((LogId(pair[0], writer, run), pair[1]), (seq,)))
+                if seq:
+                    refs[ref_key(writer, run)] = seq
+        return refs
 
     def of_readers(self, readers: AbstractSet[UserId]) -> list[tuple[LogId, UserId]]:
         """Return the logs with marks of these readers."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import starmap
 
@@ -31,7 +32,7 @@ from p2pchat.core.receipts.delivery_receipts import (
     nothing,
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, MarksByReader, ReaderKey
+from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
@@ -114,10 +115,8 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
                 return False
         return self._sync.shares(remote, conversation)
 
-    def _marks_for(self, remote: RemoteState) -> MarksByReader:
-        every = self._sync.conversations.by_id
-        users = remote.link.users.keys()
-        return self._positions.marks_for(users, users, lambda id: id in every and self._tells(remote, every[id]))
+    def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
+        return remote.link.users.keys()
 
     def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Tell what was read of a user who was unknown until now."""
@@ -391,12 +390,8 @@ class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
     def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
         return self._sync.shares(remote, conversation)
 
-    def _marks_for(self, remote: RemoteState) -> MarksByReader:
-        every = self._sync.conversations.by_id
-        readers = remote.link.users.keys()
-        return self._positions.marks_for(
-            readers, frozenset(), lambda id: id in every and self._tells(remote, every[id])
-        )
+    def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
+        return frozenset()
 
     def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
         return (mark for mark in self._positions.all() if mark.reader in remote.link.users)

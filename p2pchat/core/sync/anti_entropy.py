@@ -171,7 +171,7 @@ class AntiEntropy:
             self._send_sums(remote, shared)
             return
         remote.clear_ahead()
-        for conversation in shared:
+        for conversation in self._newly_equal(remote, shared):
             self._on_equal(remote, conversation)
         remote.comparison.differing.clear()
         self._end(remote)
@@ -187,7 +187,7 @@ class AntiEntropy:
             page = shared[index : index + size]
             last = index + size >= len(shared)
             end = LAST_ID if last else page[-1].id
-            sums = {conversation.id: sum_of([conversation]) for conversation in page}
+            sums = {conversation.id: conversation.sum_text for conversation in page}
             self._sync.send(Digest(sums=sums, span=(start, end)), remote, *sums)
             if not last:
                 self._ctx.emit(Counted("page_boundary"))
@@ -206,15 +206,17 @@ class AntiEntropy:
                 _note_group(remote, found)
                 if self._sync.shares(remote, found):
                     here[id] = found
-        differing = list[ConversationId]()
+        differing, equal = list[ConversationId](), list[ConversationState]()
         for id in sorted(here):
-            if self._group_differs(here, theirs, id):
+            if here[id].group is not None and self._group_differs(here, theirs, id):
                 comparison.differing[id] = None  # the group first: visibility in its talk depends on it
-            elif sum_of([here[id]]) == theirs.get(id, NO_SUM):
-                self._on_equal(remote, here[id])
+            elif here[id].sum_text == theirs.get(id, NO_SUM):
+                equal.append(here[id])
                 comparison.compared[id] = None
             else:
                 differing.append(id)
+        for conversation in self._newly_equal(remote, equal):
+            self._on_equal(remote, conversation)
         for id in sorted(differing, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
             comparison.differing[id] = None
             self._pages.ask(remote, here[id])
@@ -233,16 +235,19 @@ class AntiEntropy:
         group = here[id].group
         if group is None or not here[id].is_talk or group.id not in here:
             return False
-        return sum_of([here[group.id]]) != theirs.get(group.id, sum_of([]))
+        return here[group.id].sum_text != theirs.get(group.id, NO_SUM)
+
+    def _newly_equal(self, remote: RemoteState, equal: list[ConversationState]) -> list[ConversationState]:
+        """Return those of equal sums that were not equal before, of which there are mostly few among thousands."""
+        former = remote.comparison.equal
+        return [item for item in equal if former.get(item.id) != item.sum or not self._is_remembered(item)]
+
+    def _is_remembered(self, conversation: ConversationState) -> bool:
+        """Return whether an equal sum says nothing if the same was equal before."""
+        return bool(conversation.naming.dm) and not self._sync.refusals.by_ref
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
-        """Take an equal sum, which acknowledges everything held here.
-
-        Thousands of direct conversations are compared at once, and mostly the same sum was equal before.
-        """
-        equal, is_remembered = remote.comparison.equal, conversation.naming.dm and not self._sync.refusals.by_ref
-        if is_remembered and equal.get(conversation.id) == conversation.sum:
-            return
+        """Take an equal sum, which acknowledges everything held here."""
         _note_group(remote, conversation)
         writers, hosted = conversation.writers, self._sync.hosted
         few, many = (writers, hosted) if len(writers) < len(hosted) else (hosted, writers)
@@ -259,8 +264,8 @@ class AntiEntropy:
                 if remote.takes(each.log, each.needed) and self._sync.trusts(remote, each.log.user):
                     remote.add_ahead(each.log.key, Mark(each.log.run, each.needed, ""))
                     self._fetcher.request(each.log.key, urgent=False)
-        if is_remembered:
-            equal[conversation.id] = conversation.sum
+        if self._is_remembered(conversation):
+            remote.comparison.equal[conversation.id] = conversation.sum
 
     # ---- marks
 

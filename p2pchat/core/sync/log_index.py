@@ -558,6 +558,11 @@ class ConversationState:
         log.shown_hash = now
 
     @property
+    def sum_text(self) -> str:
+        """The sum as a digest carries it."""
+        return f"{self.sum:064x}"
+
+    @property
     def is_operations(self) -> bool:
         """True for a group's own conversation, of operations. Those are accepted from anyone."""
         return self.group is not None and not self.is_talk

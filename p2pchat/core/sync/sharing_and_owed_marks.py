@@ -232,7 +232,9 @@ class SyncContext:
         An operation that named the remote's users may be in a forked log, and unknown here. So a remote that announced
         such a group is one of those who hear of it.
         """
-        users = remote.link.users
+        users, dm = remote.link.users, conversation.naming.dm
+        if dm is not None:  # thousands
+            return conversation.concerns_us and (dm[0] in users or dm[1] in users)
         is_announced = conversation.id in remote.groups_announced
         if not conversation.shared_with(users):
             group = conversation.group if conversation.is_operations and conversation.concerns_us else None

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Send
 from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context_and_timers import HostedIdentity
+from p2pchat.core.receipts.mark_positions import MarkPositions, read_sum
 from p2pchat.core.sync.conversation_members import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
@@ -281,3 +287,38 @@ def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_i
     far.say(log.say("one"))
     gate.world.pass_time(1.0)
     assert taken(gate) == {"b1": 1}
+
+
+# ---- the sum of all marks
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> None:
+    """Sums of readers are kept until a mark of theirs changes, is ordered, becomes durable or goes."""
+    chance, positions = random.Random(seed), MarkPositions(())
+    users, conversations = [f"{number:064x}" for number in range(4)], [f"{number:064x}" for number in range(10, 13)]
+    ordered: list[ReadMark] = []
+    for _ in range(200):
+        log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
+        reader, seq = chance.choice(users), chance.randrange(1, 50)
+        match chance.randrange(8):
+            case 0 | 1 | 2:
+                if positions.advance_to(log, reader, seq):
+                    ordered.append(ReadMark(log, reader, seq))
+            case 3 | 4:
+                if ordered:
+                    positions.on_durable(ordered.pop(0))
+            case 5:
+                removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
+                ordered += [ReadMark(each, reader, 0) for each in removed]
+            case 6:
+                if chance.random() < 0.5:
+                    positions.forget(reader)
+                positions.load([ReadMark(log, reader, seq)], reader)
+            case _:
+                positions.take_undurable()
+        for readers, writers in ((set(users[:2]), set[str]()), (set(users[:1]), set(users[2:]))):
+            told = positions.marks_for(readers, writers, lambda id: id != conversations[2])
+            assert positions.sum_for(readers, writers, lambda id: id != conversations[2]) == (
+                read_sum(told) if told else ""
+            )
