@@ -9,8 +9,8 @@ lacks (missing_entries.py).
 A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
 So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.
 
-Users who come during a comparison share the next one, which begins when it ends, or in time if it never does. So a
-thousand users who come one after the other cost a few comparisons of everything.
+Users who come during a comparison share the next one, which begins a moment after it ends, or in time if it never does.
+So a thousand users who come one after the other cost a few comparisons of everything.
 
 Source: docs/protocol.md, "Compare". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
 Functions", 2003). It protects against accidents; heads prove the entries.
@@ -37,6 +37,7 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, Use
 
 NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
+NEXT_AFTER = 0.3  # times gossip_within, from the end of one comparison to the next: users come one by one. A guess
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
@@ -72,16 +73,22 @@ class AntiEntropy:
     # ---- digests
 
     def begin_next(self, remote: RemoteState, *, ask: bool = False) -> int:
-        """Start a comparison since users came at either end, once the present one is over. Return its number."""
+        """Start a comparison since users came at either end, not during another or just after. Return its number."""
         comparison = remote.comparison
-        if comparison.all_compared or comparison.number < 2:  # the first one may be of nobody but the peer's own user
+        is_over = comparison.all_compared
+        wait = self._until_next(remote) if is_over else NEXT_WITHIN * self._ctx.settings.gossip_within
+        if wait <= 0.0 or comparison.number < 2:  # the first one may be of nobody but the peer's own user
             self._begin(remote, ask=ask)
             return comparison.number
+        comparison.all_compared = False  # theirs are not
         if comparison.next_timer is None:
-            wait = NEXT_WITHIN * self._ctx.settings.gossip_within
             comparison.next_timer = self._sync.after(wait, partial(self._on_next_due, remote))
         self._on_users_changed(remote)
         return comparison.number + 1
+
+    def _until_next(self, remote: RemoteState) -> float:
+        """Return in how many seconds the next comparison may begin, when one has ended."""
+        return remote.comparison.ended_at + NEXT_AFTER * self._ctx.settings.gossip_within - self._ctx.now.mono
 
     def _on_next_due(self, remote: RemoteState) -> None:
         if self._sync.is_up(remote):
@@ -116,11 +123,13 @@ class AntiEntropy:
     def _end(self, remote: RemoteState) -> None:
         """Note that everything is compared, but for users who wait for the next comparison."""
         comparison = remote.comparison
-        comparison.ended = comparison.number
+        if comparison.ended < comparison.number:
+            comparison.ended, comparison.ended_at = comparison.number, self._ctx.now.mono
         comparison.all_compared = comparison.next_timer is None
         if comparison.next_timer is not None:
             comparison.next_timer.cancel()
-            comparison.next_timer = self._sync.after(0.0, partial(self._on_next_due, remote))
+            wait = max(0.0, self._until_next(remote))
+            comparison.next_timer = self._sync.after(wait, partial(self._on_next_due, remote))
 
     def _repeat_digest(self, remote: RemoteState, wait: float, ask: bool) -> None:
         """Send the digest, and repeat it less and less often until everything is compared."""

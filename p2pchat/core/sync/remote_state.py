@@ -58,6 +58,7 @@ class Comparison:
     begun: bool = False
     number: int = 0  # of the present or last one, counted from 1
     ended: int = 0  # number of the last one that ended; one that gave way to the next never does
+    ended_at: float = float("-inf")  # monotonic: when it did
     next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
     known_users: KeySet[UserId] = field(default_factory=dict)  # its users when the comparison began, and fresh ones
     digest_sent: bool = False  # since the comparison began

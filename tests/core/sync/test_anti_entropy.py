@@ -18,6 +18,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.sync import remote_state
+from p2pchat.core.sync.anti_entropy import NEXT_AFTER
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
@@ -365,7 +366,28 @@ def test_users_who_come_during_a_comparison_get_the_next_one() -> None:
         cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
         assert "to bob: digest ask" not in far.say(Here([Hosted(IDS[name], name, "online", cert=cert)]))
     far.say(sums(), page())
-    world.pass_time(0.2)
+    world.pass_time(0.5 * NEXT_AFTER)
+    assert ada.take() == []
+    world.pass_time(0.6 * NEXT_AFTER)
+    assert ada.take() == ["to bob: digest ask"]
+    far.say(sums(), page())
+    world.pass_time(20.0)
+    assert ada.take() == []
+
+
+def test_users_who_come_just_after_a_comparison_share_the_next_one() -> None:
+    world = World()
+    ada = world.peer("ada", digest_every=1000.0)
+    ada.open("cyd"), ada.open("dan")
+    far = ada.far("bob")
+    begin_again(ada)
+    far.say(sums(), page())
+    for name in ("cyd", "dan"):
+        cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
+        assert "to bob: digest" not in far.say(Here([Hosted(IDS[name], name, "online", cert=cert)]))
+        world.pass_time(0.4 * NEXT_AFTER)
+    ada.take()
+    world.pass_time(0.3 * NEXT_AFTER)
     assert ada.take() == ["to bob: digest ask"]
     far.say(sums(), page())
     world.pass_time(20.0)
