@@ -122,6 +122,25 @@ def test_another_member_gives_a_file_whose_writer_is_gone(tmp_path: Path) -> Non
     assert content.read_bytes() == file.read_bytes()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process in /proc")
+def test_a_large_file_takes_little_memory_on_both_sides(tmp_path: Path) -> None:
+    file, (one, other) = tmp_path / "file", free_ports(2)
+    with file.open("wb") as large:
+        large.truncate(440 * PIECE_BYTES)
+    bob = ("fetch", tmp_path / "bob", other, f"127.0.0.1:{one}", tmp_path / "bob.trace")
+    with running("send", tmp_path / "ada", one, file) as ada, running(*bob) as process:
+        assert line(ada) == "ready"
+        assert arrives(process)
+        peaks = [peak(ada), peak(process)]
+    assert max(peaks) < file.stat().st_size, "all of it was in memory at once"
+
+
+def peak(process: subprocess.Popen[str]) -> int:
+    """Return the most bytes of memory that a process has had."""
+    status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 async def test_texts_are_delivered_while_a_large_file_moves(cluster: Cluster, links: str) -> None:
     """The network is slow, so an order of events says it: no time is measured."""
     proxy = Proxy(slow=0.01)  # 6 MiB a second
