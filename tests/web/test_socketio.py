@@ -430,6 +430,9 @@ MALFORMED = [
     "42{",
     "42" + "[" * 100_000,
     '42/other,["x"]',
+    '42["connect",{}]',  # these are handlers of the server
+    '42["disconnect","x"]',
+    '42["*","x",{}]',
     "441",
     "47",
     "4",

@@ -402,6 +402,7 @@ class EngineConnection:
 
 _ENGINE_WORDS = frozenset({CLOSE, "2probe", PONG, "5", "6"})  # close, probe, pong, upgrade, noop: all but messages
 _MESSAGES = ("40", "41", "42", "43")
+_HANDLERS_OF_SERVER = frozenset({"connect", "disconnect", "*"})  # the library would call them with what a client sends
 
 
 class StrictPacket(Packet):
@@ -422,6 +423,8 @@ class StrictPacket(Packet):
             raise ValueError("the only namespace is /")
         if self.packet_type == EVENT and not (isinstance(data, list) and data and isinstance(data[0], str)):
             raise ValueError("an event is a list that begins with its name")
+        if self.packet_type == EVENT and data[0] in _HANDLERS_OF_SERVER:
+            raise ValueError("this name is no event of a client")
         if self.packet_type == ACK and not isinstance(data, list):
             raise ValueError("an acknowledgement is a list")
         return 0
