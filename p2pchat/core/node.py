@@ -229,8 +229,8 @@ class Node:
             self._close_for(remote.link, error)
         context.faults.clear()
         context.send_owed_marks()
-        if context.has_new_logs:
-            context.limit_new_logs()
+        if context.new_logs.by_link:
+            context.new_logs.limit(context.remotes)
         if reads.is_due:
             reads.send_pending()
         if taken.is_due:

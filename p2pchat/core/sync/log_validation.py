@@ -421,7 +421,7 @@ class LinkSource(EntrySource):
 
     def on_log_begun(self) -> None:
         if not self.remote.link.known:
-            self._sync.count_new_log(self.remote)
+            self._sync.new_logs.count(self.remote.link)
 
     def on_fault(self, error: LogError) -> None:
         self._sync.fail(self.remote, error)

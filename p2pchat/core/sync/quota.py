@@ -1,4 +1,4 @@
-"""Quotas: how much is stored of each user, of unknown users together, and of anybody on a nearly full disk.
+"""Quotas: how much is stored of each user, of unknown users together, on a nearly full disk; and the rate of new logs.
 
 Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch. The sum of a user's
 bytes is requested from storage only when it matters: not while everything stored here, of all users together, leaves
@@ -25,8 +25,8 @@ from sys import intern
 
 from p2pchat.core.contacts_and_blocks import Blocks
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.effects import Counted, WarningIssued
-from p2pchat.core.limits_by_origin import Line, Shares, address_line
+from p2pchat.core.effects import Counted, PauseReading, WarningIssued
+from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, address_line
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.names import describe_user
@@ -570,3 +570,34 @@ def line_of(payer: str) -> Line:
     """Return the line of a payer, () for one in no branch."""
     peer, _, host = payer.partition("@")
     return () if payer == IN_NO_BRANCH else address_line(host.replace("_", ":"), peer) if host else (peer,)
+
+
+# ---- new logs
+
+
+class NewLogs:
+    """Logs that came by links of unknown peers. Links by which more came than their branches may begin are paused.
+
+    Attributes:
+        by_link: The links by which some came in this step, each with their number.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
+        self.by_link: dict[PeerLink, int] = {}
+
+    def count(self, link: PeerLink) -> None:
+        """Count a log."""
+        self.by_link[link] = self.by_link.get(link, 0) + 1
+
+    def limit(self, up: Container[int]) -> None:
+        """Order the pauses of links that are up, at the end of a step."""
+        counted, self.by_link = self.by_link, {}
+        for link, count in counted.items():
+            if link.id not in up:
+                continue
+            wait = self._rate.charge(address_line(link.host, link.peer), count, self._ctx.now.mono)
+            if wait > 0:
+                self._ctx.emit(Counted("new_logs"))
+                self._ctx.emit(PauseReading(link.id, wait))

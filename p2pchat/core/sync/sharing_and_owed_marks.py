@@ -1,4 +1,4 @@
-"""The context of all machines of synchronisation: remotes, who shares a conversation, limits on new logs, owed marks.
+"""The context of all machines of synchronisation: remotes, who shares a conversation, owed marks.
 
 It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the marks that a
 step owes.
@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import KnownConversation
-from p2pchat.core.effects import Counted, Effect, PauseReading, RequestBegun, Send
+from p2pchat.core.effects import Counted, Effect, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
-from p2pchat.core.limits_by_origin import RateLimit, address_line
+from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.node_context_and_timers import Context, HostedIdentities, Timer
@@ -21,7 +21,7 @@ from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversation_members import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Requests
-from p2pchat.core.sync.quota import Quota
+from p2pchat.core.sync.quota import NewLogs, Quota
 from p2pchat.core.sync.refusals import DistrustedPeers, Refusals, Refusers
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.core.sync.storage_lookups import Lookups
@@ -98,8 +98,7 @@ class SyncContext:
         self.remotes: dict[int, RemoteState] = {}
         self.mark_limits: MarkLimits = MarkLimits(self.remotes)
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
-        self._new_logs: dict[int, int] = {}  # by link: logs that came by it in this step
-        self._new_log_rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
+        self.new_logs: NewLogs = NewLogs(ctx)
         self.transaction: Transaction = Transaction()
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
@@ -342,26 +341,6 @@ class SyncContext:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
         self._owing[remote.link.id] = remote
-
-    @property
-    def has_new_logs(self) -> bool:
-        """True if a log came in this step by the link of an unknown peer."""
-        return bool(self._new_logs)
-
-    def count_new_log(self, remote: RemoteState) -> None:
-        """Count a log that came by the link of an unknown peer."""
-        self._new_logs[remote.link.id] = self._new_logs.get(remote.link.id, 0) + 1
-
-    def limit_new_logs(self) -> None:
-        """Order pauses of links by which more logs came than their branches may begin."""
-        counted, self._new_logs = self._new_logs, {}
-        for id, count in counted.items():
-            if id in self.remotes:
-                link = self.remotes[id].link
-                wait = self._new_log_rate.charge(address_line(link.host, link.peer), count, self.ctx.now.mono)
-                if wait > 0:
-                    self.ctx.emit(Counted("new_logs"))
-                    self.ctx.emit(PauseReading(id, wait))
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""
