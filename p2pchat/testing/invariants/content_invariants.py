@@ -116,7 +116,8 @@ class ContentInvariants:
             self._fail("member", peer, f"gives {other.name} some of {order.root[:8]}, which no message there names")
 
     def _may_have(self, peer: SimPeer, other: SimPeer, log: LogId, seq: int) -> bool:
-        return self._is_member(peer, other, log) and bool(files_of(peer.disk.storage.entry(log, seq)))
+        is_named = bool(files_of(peer.disk.storage.entry(log, seq))) or peer.disk.owes_deletion(log, seq)
+        return is_named and self._is_member(peer, other, log)
 
     def _is_member(self, peer: SimPeer, other: SimPeer, log: LogId) -> bool:
         groups = self._invariants.groups

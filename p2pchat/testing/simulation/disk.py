@@ -15,7 +15,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.node_context_and_timers import Timer
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.memory import MemoryStorage
@@ -73,6 +73,15 @@ class SimDisk:
     def owes_a_mark(self) -> bool:
         """True if entries of others are durable and not yet reported to the node."""
         return any(not order.own and order.change.batches for order in self._unreported)
+
+    def owes_deletion(self, log: LogId, seq: int) -> bool:
+        """Return whether a deletion of this entry by its writer is durable and not yet reported to the node."""
+        return any(
+            '"k":"delete"' in raw and decode_entry(raw).re == Ref(ref_key(log.user, log.run), seq)
+            for order in self._unreported
+            for batch in order.change.batches if batch.log.conversation == log.conversation
+            for raw in batch.raws
+        )  # fmt: skip
 
     def __len__(self) -> int:
         """Return the number of durable changes, the unit of restore()."""
