@@ -502,18 +502,26 @@ class DeliveryReceipts(AckTracker):
         if conversation.is_operations:
             return
         acks = [Acknowledgement(remote, conversation, user, one) for one in self._holders(remote, conversation, user)]
-        together = self._combined = {} if acks else None
+        news = [mark for mark in dict.fromkeys(marks) if self._is_news(conversation, user, mark, acks)]
+        if not news:
+            return  # as mostly for the hundreds of marks of a comparison
+        together = self._combined = {}
         for_many = len(acks) > 1 or any(ack.member.startswith(HOST) for ack in acks)
-        for mark in dict.fromkeys(marks):
+        for mark in news:
             if for_many and self._must_look_up(conversation, user, mark):
-                log = LogId(conversation.id, user, mark.run)
-                if any(self._settled((log, ack.member)) < mark.seq for ack in acks):
-                    self._look_up_once(remote, conversation, user, mark)
+                self._look_up_once(remote, conversation, user, mark)
             else:
                 for ack in acks:
                     self.on_mark(ack, mark, nothing)
         self._combined = None
-        self._emit(together or {})
+        self._emit(together)
+
+    def _is_news(
+        self, conversation: ConversationState, user: UserId, mark: Mark, acks: Iterable[Acknowledgement]
+    ) -> bool:
+        """Return whether a mark says of a holder what was not counted before."""
+        log = LogId(conversation.id, user, mark.run)
+        return any(self._settled((log, ack.member)) < mark.seq for ack in acks)
 
     def _must_look_up(self, conversation: ConversationState, user: UserId, mark: Mark) -> bool:
         """Return whether only storage can tell if a mark counts."""
