@@ -60,7 +60,12 @@ from p2pchat.runtime.frame_queue import (
     parts_of,
     split_users,
 )
-from p2pchat.runtime.garbage_collection import RETURNED_AFTER, gc_paused, return_memory_soon
+from p2pchat.runtime.garbage_collection import (
+    RETURNED_AFTER,
+    RETURNED_AGAIN_AFTER,
+    gc_paused,
+    return_memory_soon,
+)
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
@@ -151,7 +156,7 @@ class Driver:
             connections.send,
         )  # fmt: skip
         connections.on_drained = self.content.on_drained
-        connections.on_many_ended = lambda: self._loop.call_later(RETURNED_AFTER, self.disk.release_memory)
+        connections.on_many_ended = self._on_many_ended
         self.content.is_forgotten = lambda root: node.sync.transfers.requests.is_forgotten(root)
         self.removal: ContentRemover = ContentRemover(
             self.content, self.disk, self.put, self.settle, self._on_sweep_defect
@@ -481,6 +486,11 @@ class Driver:
                 for span in spans:
                     self.recent.add(span)
         self._emit(effect)
+
+    def _on_many_ended(self) -> None:
+        """Have storage release memory after many links have ended: now, and when the others have fetched what came."""
+        for wait in (RETURNED_AFTER, RETURNED_AGAIN_AFTER):
+            self._loop.call_later(wait, self.disk.release_memory)
 
     def _on_quiet(self) -> None:
         """Give memory back after much was stored. Programs that follow have read the newest entries, or read them from

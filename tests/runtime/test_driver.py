@@ -570,6 +570,17 @@ async def test_memory_is_released_when_it_is_asked_for_also_while_much_is_commit
     assert calls == ["storage 1", "quiet"]
 
 
+async def test_memory_is_released_soon_after_many_links_ended_and_again_when_the_others_have_fetched(
+    bob: TCPPeer, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.runtime.driver.RETURNED_AFTER", 0.0)
+    monkeypatch.setattr("p2pchat.runtime.driver.RETURNED_AGAIN_AFTER", 0.0)
+    released = list[int]()
+    monkeypatch.setattr(storage, "release_memory", lambda: released.append(len(storage.commits)))
+    bob._driver.connections.on_many_ended()
+    await until(lambda: len(released) == 2, "memory to be released twice")
+
+
 async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
     inputs = Inputs()
     disk = StorageWorker(storage, Settings(), None, inputs.append)
