@@ -44,6 +44,7 @@ from p2pchat.core.mesh.addressbook import RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.protocol import PeerId
 from p2pchat.runtime.connections import Transport
+from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND
 from p2pchat.runtime.relay_engine import Engine, EngineAway, EngineOptions
 from p2pchat.server import Server
 
@@ -60,6 +61,8 @@ VERSION = b"2"  # of this protocol, in an open. Version 1, which no release had,
 ASK_AGAIN_AFTER = 0.5  # seconds until a dial without an answer asks once more; a guess
 CHALLENGE_SECONDS = 10.0  # a challenge is good for one to two times that: as long as a handshake may take
 CHALLENGE_BYTES = 16
+MAX_ANSWERS = 1024  # to dials that wait to be published, 300 KiB; a guess
+MAX_BUCKETS = 1024  # peers whose dials are counted; above this number those with full buckets are forgotten
 CHECKS_A_SECOND = 500  # keys of pairs with unknown peers; 5 to 10 % of a core
 MAX_PAIR_KEYS = 16384  # kept; more than peers that anybody has met, 4 MiB
 
@@ -381,6 +384,7 @@ class RelayTransport:
         self.standing: Callable[[PeerId], Standing] = lambda peer: Standing.UNKNOWN
         self._pair_keys: dict[PeerId, bytes] = {}  # of peers that are not unknown
         self._checks = TokenBucket(CHECKS_A_SECOND, CHECKS_A_SECOND, 0.0)
+        self._dials: dict[PeerId, TokenBucket] = {}  # proven ones, by peer
         self._challenge_key = secrets.token_bytes(32)
         self._accepted: tuple[int, set[str], set[str]] = (0, set(), set())  # a period; who dialled in it, and before
         self._at = _at(self._id)
@@ -487,15 +491,22 @@ class RelayTransport:
         else:
             self.counted["relay_malformed"] += 1
             if data[:1] == OPEN:  # of another version: it learns at once that this one does not understand it
-                self.publish(reply, BREAK, "")
+                self._answer(reply, BREAK)
+
+    def _answer(self, reply: str, piece: bytes) -> None:
+        """Answer somebody who dials, unless the engine takes less than comes: then they ask again."""
+        if self.engine.waiting < MAX_ANSWERS:
+            self.publish(reply, piece, "")
+        else:
+            self.counted["relay_unanswered"] += 1
 
     def _on_open(self, reply: str, data: bytes) -> None:
         """Give a challenge to somebody with the network's key, who may be a member."""
         if hmac.compare_digest(data, open_piece(self._network_key, self._me, reply)):
-            self.publish(reply, CHALLENGE + self._challenge(reply, self._period()), "")
+            self._answer(reply, CHALLENGE + self._challenge(reply, self._period()))
         else:
             self.counted["relay_unproven"] += 1
-            self.publish(reply, BREAK, "")
+            self._answer(reply, BREAK)
 
     def _on_proof(self, far: re.Match[str], challenge: bytes, proof: bytes) -> None:
         """Take a connection if the dialler has its id, once for each pipe, and if there is a place for it.
@@ -514,11 +525,14 @@ class RelayTransport:
             return
         if not hmac.compare_digest(proof, dial_proof(key, self._me, challenge, reply)):
             self.counted["relay_unproven"] += 1
-            self.publish(reply, BREAK, "")
+            self._answer(reply, BREAK)
             return
         accepted, former = self._accepted_in(period)
         if reply in accepted or reply in former:
             self.counted["relay_stray"] += 1
+            return
+        if not self._may_dial(dialler):
+            self.counted["relay_refused"] += 1
             return
         for pipe in [pipe for pipe in self._pipes.values() if pipe.far.startswith(reply[: far.end(1) + 1])]:
             pipe.probe()
@@ -530,6 +544,19 @@ class RelayTransport:
             return
         accepted.add(reply)
         pipe.say_open(reply)
+
+    def _may_dial(self, peer: PeerId) -> bool:
+        """Return whether a peer that has proved its id may have another place, and take a token of its rate.
+
+        Places have the same rate. This one comes before what a dial costs here and at its former pipes.
+        """
+        now = self._loop_time()
+        bucket = self._dials.get(peer)
+        if bucket is None:
+            if len(self._dials) >= MAX_BUCKETS:
+                self._dials = {other: one for other, one in self._dials.items() if not one.is_full(now)}
+            bucket = self._dials[peer] = TokenBucket(RELAYED_A_SECOND, RELAYED_A_SECOND, now)
+        return bucket.take(now)
 
     def _pair_key(self, peer: PeerId, standing: Standing) -> bytes | None:
         """Return the key of the pair of this peer and another one; None if there is none, or it costs too much now."""

@@ -176,6 +176,11 @@ class Engine:
             self._idle.clear()
             self._wake.set()
 
+    @property
+    def waiting(self) -> int:
+        """Number of messages that wait to be published."""
+        return len(self._outbox)
+
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
         connection = Connection(server, self._explain, self._on_dropped)

@@ -35,8 +35,16 @@ from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.nats_client import parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
-from p2pchat.runtime.pending_handshakes import RELAYED_PLACES, SILENT_AFTER
-from p2pchat.runtime.relay import JOINED_BYTES, WINDOW_BYTES, RelayTransport, dial_proof, open_piece, pair_key
+from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND, RELAYED_PLACES, SILENT_AFTER
+from p2pchat.runtime.relay import (
+    JOINED_BYTES,
+    MAX_ANSWERS,
+    WINDOW_BYTES,
+    RelayTransport,
+    dial_proof,
+    open_piece,
+    pair_key,
+)
 from p2pchat.runtime.relay_engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session
@@ -581,6 +589,35 @@ async def test_a_dial_that_finds_no_place_asks_again(engine: NatsServer, tmp_pat
         _, writer = await bob.transport.dial(ada.endpoint.rpartition(":")[0], 1, timeout=WAIT)
         writer.transport.abort()
         assert _relay_of(ada).counted["relay_unchecked"] >= 1
+
+
+async def test_a_contact_that_dials_all_the_time_has_a_few_dials_handled(engine: NatsServer, tmp_path: Path) -> None:
+    """For each of them a connection was made, and its former pipes were asked whether they are alive."""
+
+    def most(begun: float) -> float:
+        return RELAYED_A_SECOND * (1 + time.monotonic() - begun)
+
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        relay, bob = _relay_of(ada), Identity.generate()
+        relay.standing = lambda peer: Standing.KNOWN
+        async with dials(engine, ada) as made:
+            begun = time.monotonic()
+            for _ in range(100):
+                await made.dial(bob)
+            await until(lambda: relay.counted["relay_refused"] >= 100 - most(begun), "all dials")
+            assert ada._driver.connections.strangers.refused <= most(begun)
+
+
+async def test_answers_wait_for_a_slow_engine_in_bounded_number(engine: NatsServer, tmp_path: Path) -> None:
+    async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
+        relay, ids = _relay_of(ada), [Identity.generate().peer_id for _ in range(3)]
+        for number in range(1000):  # without a turn of the loop, in which the engine would take some
+            for id, key in zip(ids, (_key_of(ada), KEY, b""), strict=True):
+                reply = f"p2pchat.pipe.{base32(id).lower()}.{'0' * 16}.{number:032x}"
+                relay._on_message(relay._at, reply, open_piece(key, _id_of(ada), reply) if key else b"O1", False)
+        assert relay.engine.waiting == MAX_ANSWERS
+        assert relay.counted["relay_unanswered"] == 3000 - MAX_ANSWERS
+        await until(lambda: not relay.engine.waiting, "the engine to take them")
 
 
 async def test_dials_that_come_faster_than_they_are_handled_do_not_wait_in_line(
