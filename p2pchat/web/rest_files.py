@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -27,7 +27,13 @@ from p2pchat.web.gateway_state import gateway_of
 from p2pchat.web.rest import MessageId, problems
 from p2pchat.web.schemas import FetchOut, LinkOut, UploadOut
 from p2pchat.web.security import CALLER
-from p2pchat.web.sign_up_and_authentication import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account
+from p2pchat.web.sign_up_and_authentication import (
+    AUTHENTICATED,
+    CurrentAccount,
+    CurrentGateway,
+    caller_site,
+    current_account,
+)
 
 PIECE_BYTES = 256 * 1024  # of an answer, read and sent at once
 READ_TIMEOUT = 30.0  # seconds for a piece: content that was removed meanwhile would be fetched anew; a guess
@@ -178,7 +184,9 @@ async def download(
         if not await attachment.is_here():
             said = FetchOut(stored=stored, size=attachment.size)
             return JSONResponse(said.model_dump(), 202, {"Retry-After": "2"})
-    return _serve(request, attachment)
+    key = _LINKS * bool(request.query_params.get("ticket")) + account.key
+    site = caller_site(request)
+    return _serve(request, attachment, lambda: gateway.limits.part_served(key, site))
 
 
 @files_router.delete("/files/{id}/{index}", responses=problems(404), status_code=204, dependencies=AUTHENTICATED)
@@ -197,8 +205,8 @@ async def link(id: MessageId, index: Index, account: CurrentAccount, gateway: Cu
     return LinkOut(path=f"files/{id}/{index}?ticket={gateway.file_links.ticket(account, id, index)}")
 
 
-def _serve(request: Request, attachment: Attachment) -> Response:
-    """Return the answer with the content of a file that is here, or with a part of it."""
+def _serve(request: Request, attachment: Attachment, charge: Callable[[], Awaitable[None]]) -> Response:
+    """Return the answer with the content of a file that is here, or with a part of it; `charge` is for each piece."""
     size, tag = attachment.size, f'"{attachment.root}"'
     kind = attachment.type.partition(";")[0].strip().lower()
     is_shown = kind in SHOWN_TYPES
@@ -222,7 +230,7 @@ def _serve(request: Request, attachment: Attachment) -> Response:
     headers["Content-Length"] = str(end - start)
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    body = _nothing() if request.method == "HEAD" else _pieces(attachment, start, end)
+    body = _nothing() if request.method == "HEAD" else _pieces(attachment, start, end, charge)
     return StreamingResponse(body, 200 if part is None else 206, headers)
 
 
@@ -232,9 +240,12 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield b""
 
 
-async def _pieces(attachment: Attachment, start: int, end: int) -> AsyncIterator[bytes]:
+async def _pieces(
+    attachment: Attachment, start: int, end: int, charge: Callable[[], Awaitable[None]]
+) -> AsyncIterator[bytes]:
     """Yield these bytes of a file, up to the ends of its pieces."""
     while start < end:
+        await charge()
         stop = min(end, (start // PIECE_BYTES + 1) * PIECE_BYTES)
         async with asyncio.timeout(READ_TIMEOUT):
             part = await attachment.read(start, stop)

@@ -230,6 +230,31 @@ async def test_uploads_have_limits(serve: Callable[..., Any], home: Path) -> Non
         assert form.status_code == 415 and "curl -T" in form.json()["text"]
 
 
+@pytest.mark.parametrize("of", ["account", "link", "address"])
+async def test_what_is_downloaded_counts_as_calls(serve: Callable[..., Any], of: str) -> None:
+    """An account took the whole gateway's time with downloads, each of which counted as one call."""
+    few = Pace(1e-9, 20)
+    limited = {"addresses": few, "trusted_proxies": ("127.0.0.1",)} if of == "address" else {"calls": few}
+    served: Served = await serve(WebSettings(**limited))
+    for name in ("ada", "bob"):
+        await served.register(name)
+    id = await sent(served, ("a.bin", "", bytes(40 * PIECE_BYTES)))
+    limits, account = served.gateway.limits, served.gateway.accounts.find("bob")
+    assert account is not None
+    async with served.client("bob") as bob:
+        path, headers = f"/files/{id}/0", {"X-Forwarded-For": "203.0.113.9"} if of == "address" else {}
+        if of == "link":
+            path = "/" + (await bob.post(f"{path}/link")).json()["path"]
+        assert len((await bob.get(path, headers=headers)).content) == 40 * PIECE_BYTES
+    limiter, key, counted = {
+        "account": (limits.calls, account.key, 8),
+        "link": (limits.calls, f"links of {account.key}", 8),
+        "address": (limits.addresses, "203.0.113.9", 4),
+    }[of]
+    assert limiter.wait(key, 20 - counted)  # seconds, until it has as many as without this and its own call
+    assert not limiter.wait(key, 20 - counted - 2)
+
+
 async def test_a_full_disk_is_told_and_nothing_stays(home: Path) -> None:
     full = Settings(min_free_disk_bytes=1 << 60)
     async with TCPPeer(data=home / "full", name="gate", settings=full) as peer:
