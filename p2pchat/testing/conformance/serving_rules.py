@@ -312,7 +312,8 @@ async def an_entry_waits_for_what_its_writer_had_seen(kit: Kit) -> None:
 @rule(
     "peer",
     "protocol.md#acknowledge",
-    "Within 1 s of a commit they also go to every link whose peer is not known, from `peers`, to be linked",
+    "Within 1 s of a commit they also go to the other peers that host a writer, many in one frame, and to every link "
+    "whose peer is not known, from `peers`, to be linked with every peer known to host the writer.",
 )
 async def marks_reach_those_who_miss_the_writer(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
