@@ -148,6 +148,25 @@ def test_a_peer_with_other_rules_fetches_what_was_refused() -> None:
     assert marks.marks == {ROOM: {IDS["bob"]: [later.mark, bob.mark]}}
 
 
+def test_what_was_refused_is_asked_for_after_the_logs_below_it() -> None:
+    """The peer asked may have deleted those, and could serve nothing to one that seems to lack them."""
+    ada, first = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
+    far = ada.far("eve")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    third = Author("bob", "b3", before=[second.mark])
+    far.say(long(third))
+    fourth = Author("bob", "b4", before=[third.mark])
+    far.say(fourth.say("again"))
+    assert ada.texts() == ["one", "two", "again"]
+    ada.settings = Settings()
+    ada.restart()
+    far = ada.far("eve")
+    far.say(page(fourth))
+    assert [want.tips for want in wants(far)] == [[second.mark]]
+
+
 def test_the_warning_is_given_once_for_each_log_and_to_few_users() -> None:
     ada = World().peer("ada")
     far = ada.far("eve")
