@@ -6,6 +6,7 @@ Two honest peers keep delivering messages during each attack.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ import pytest
 from p2pchat import Warned
 from p2pchat import protocol as wire
 from p2pchat.commands.standard_output import json_line
+from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.safe_text import safe_line, safe_text
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
@@ -543,3 +545,26 @@ async def test_a_link_that_wants_everything_and_reads_nothing_is_cut_off(meet: M
 
     async with asyncio.timeout(60):
         assert 0 < await honest.while_chatting(cut()) < 3 * 1024 * 1024  # of 15 MB
+
+
+MARKS = "a" + "\u0301\u0316" * 15_000
+SLOW = {
+    "a name of marks": encode_entry(Entry("profile", NOW, NOW, b={"name": MARKS})),
+    "a text of marks": encode_entry(Entry("text", NOW, NOW, b=MARKS[:16_000])),
+    "a string without an end": "[" * 17 + '"' + '\\"' * 31_000,
+    "many numbers": '{"k":"odd","at":1,"c":1,"b":[' + ",".join(["1"] * 31_000) + "]}",
+    "many keys": '{"k":"odd","at":1,"c":1,' + ",".join(f'"{number}":{{}}' for number in range(6000)) + "}",
+    "many brackets": '{"k":"odd","at":1,"c":1,"b":[' + ",".join(["[]"] * 20_000) + "]}",
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+async def test_no_entry_takes_long_to_read(meet: Meet, what: str) -> None:
+    """One of 64 KB took 14 s of the core of each peer it came to."""
+    honest = await meet()
+    eve = await honest.eve()
+    began = time.thread_time()
+    for number in range(5):
+        eve.say(LogWriter(invented_identity(f"eve {number}"), eve.room).write(SLOW[what]))
+    await honest.chat()
+    assert time.thread_time() - began < 1.5
