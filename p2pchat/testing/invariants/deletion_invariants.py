@@ -93,7 +93,8 @@ class DeletionInvariants:
         before = decode_entry(one.disk.logs[log][0]).before if not held else ()
         below = {log._replace(run=mark.run): mark.seq for mark in before}
         return all(
-            len(peer.disk.logs.get(each, ())) >= seq and not self._hides_fork(peer, each) for each, seq in below.items()
+            len(peer.disk.logs.get(each, ())) >= seq and not any(self._hides_fork(at, each) for at in (one, peer))
+            for each, seq in below.items()
         )
 
     def hides_fork(self, log: LogId, *peers: SimPeer) -> bool:
