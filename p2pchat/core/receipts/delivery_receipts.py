@@ -760,7 +760,7 @@ class Acknowledgements:
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
-        self._gossip: dict[WriterKey, set[int]] = {}  # links that were sent the newest marks already
+        self._gossip: dict[WriterKey, set[int]] = {}  # links of writers' peers that are sent the newest marks later
 
     def on_durable(self, transaction: Transaction) -> None:
         """Acknowledge the entries of a commit that is durable."""
@@ -776,18 +776,18 @@ class Acknowledgements:
             if links.isdisjoint(hosts):
                 self._owe_to(hosts, key)
                 links.update(hosts)
-            self._schedule_gossip(key, links)
+            self._schedule_gossip(key, {*hosts} - links)  # with a link that comes up later all is compared
 
     def _owe_to(self, links: Iterable[int], key: WriterKey) -> None:
         for link in links:
             if link in self._sync.remotes:
                 self._sync.owe_marks(self._sync.remotes[link], (key,))
 
-    def _schedule_gossip(self, key: WriterKey, told: set[int]) -> None:
+    def _schedule_gossip(self, key: WriterKey, later: set[int]) -> None:
         if not self._gossip:
             wait = self._sync.ctx.settings.gossip_within * (0.5 + self._sync.ctx.random() / 2)
             self._sync.after(wait, self._send_gossip)
-        self._gossip[key] = told
+        self._gossip[key] = later
 
     def _send_gossip(self) -> None:
         """Send marks to the other peers of their writers, and to links that may not hear them from these."""
@@ -798,7 +798,7 @@ class Acknowledgements:
             hosts = frozenset(self._sync.remotes[id].link.peer for id in links if id in self._sync.remotes)
             alike.setdefault((key[0], hosts), []).append(key)
             if key[0] in self._sync.conversations.by_id:
-                self._owe_to(sorted({*links} - gossip[key]), key)
+                self._owe_to(sorted(gossip[key].intersection(links)), key)
         for (id, hosts), told in alike.items():
             conversation = self._sync.conversations.by_id.get(id)
             if conversation is None:
