@@ -1,11 +1,16 @@
-"""Rules of level bot about entries: the room and direct conversations, heads, and which entries are valid.
+"""Rules of level bot about entries: the room and direct conversations, heads, which entries are valid, and what the
+candidate writes in its own.
 
 The candidate answers a direct message with its text, and a text `echo X` in the room with `X` (docs/conformance.md).
 """
 
 from __future__ import annotations
 
+import json
+
 from p2pchat import protocol as wire
+from p2pchat.core.log import decode_entry
+from p2pchat.errors import LogError
 from p2pchat.testing.conformance.awaited_frames import (
     RuleBroken,
     ScriptedLink,
@@ -13,6 +18,7 @@ from p2pchat.testing.conformance.awaited_frames import (
     now_us,
 )
 from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat.testing.conformance.sent_frame_rules import as_object, entries_in, watch
 
 HOUR_US = 3_600_000_000
 HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
@@ -354,3 +360,55 @@ async def a_fault_of_an_entry_ends_its_log_only(kit: Kit) -> None:
         except RuleBroken as broken:
             raise RuleBroken(f"{broken}, after an entry {odd[:60]}") from None
         del link.member.held[log.id]
+
+
+# ---- entries that the candidate writes, on every link
+
+
+@watch(
+    "bot", "protocol.md#entries", "An author MUST leave out a key whose value is empty, and MUST NOT write a key twice."
+)
+def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    for _, raw in entries_in(frame, link):
+        top = json.loads(raw, object_pairs_hook=list)
+        keys = [key for key, _ in top]
+        if len(keys) != len(set(keys)):
+            return f"a key twice: {raw[:100]}"
+        if any(value is None or value == [] for key, value in top if key != "b"):
+            return f"an empty key: {raw[:100]}"
+    return ""
+
+
+@watch("bot", "protocol-entries.md#which-entries-are-valid", "what they give a code for MUST be refused")
+def entries_are_valid(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    for seq, raw in entries_in(frame, link):
+        try:
+            entry = decode_entry(raw)
+        except LogError as error:
+            return f"{error}: {raw[:100]}"
+        if entry.k in ("text", "action", "edit", "reaction") and (not isinstance(entry.b, str) or "\0" in entry.b):
+            return f"`b` is no text: {raw[:100]}"
+        if (entry.before and seq > 1) or len(entry.before) > 8 or len(entry.after) > 2:
+            return f"`before` or `after`: {raw[:160]}"
+    return ""
+
+
+@watch("bot", "protocol.md#entries", "Inside a log it rises with each entry, across batches too.")
+def clocks_rise(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    clocks = link.memory.setdefault("clocks", {})
+    for seq, raw in entries_in(frame, link):
+        assert isinstance(frame, wire.Entries)
+        c = as_object(raw).get("c", 0)
+        before = clocks.get((frame.c, frame.u, frame.r, seq - 1), 0)
+        clocks[frame.c, frame.u, frame.r, seq] = c
+        if not isinstance(c, int) or c <= before:
+            return f"entry {seq} has c {c}, the one before it {before}"
+    return ""
+
+
+@watch("bot", "protocol.md#entries", "An author MUST begin each log in the room with one")
+def profile_begins_a_room_log(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    if not isinstance(frame, wire.Entries) or frame.c != link.kit.room:
+        return ""
+    first = next((raw for seq, raw in entries_in(frame, link) if seq == 1), None)
+    return f"entry 1 is {first[:80]}" if first is not None and as_object(first).get("k") != "profile" else ""

@@ -1,4 +1,5 @@
-"""Rules of the frames that a candidate sends: each must keep them, on every link of the kit.
+"""Rules of the frames that a candidate sends: each must keep them, on every link of the kit. Those of the entries in
+them are in entry_rules.py.
 
 Each is a function that gets a link, a frame and its JSON, and returns what is wrong with it, or "". What it must
 remember of earlier frames is in `link.memory`. The rules are judged at the end of a run, over all frames that came.
@@ -12,10 +13,9 @@ from collections.abc import Callable, Iterator
 
 from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import LogId, batch_of, decode_entry, first_chain, head_message, verify
+from p2pchat.core.log import LogId, batch_of, first_chain, head_message, verify
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.conversation_members import dm_id
-from p2pchat.errors import LogError
 from p2pchat.testing.conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
@@ -147,55 +147,6 @@ def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str)
 def only_shared_conversations(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     foreign = [id for id in mentioned(frame) if link.member.naming(id) is None]
     return f"{foreign[0][:8]}… is not shared with {link.label}: {text[:60]}" if foreign else ""
-
-
-@watch(
-    "bot", "protocol.md#entries", "An author MUST leave out a key whose value is empty, and MUST NOT write a key twice."
-)
-def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
-    for _, raw in entries_in(frame, link):
-        top = json.loads(raw, object_pairs_hook=list)
-        keys = [key for key, _ in top]
-        if len(keys) != len(set(keys)):
-            return f"a key twice: {raw[:100]}"
-        if any(value is None or value == [] for key, value in top if key != "b"):
-            return f"an empty key: {raw[:100]}"
-    return ""
-
-
-@watch("bot", "protocol-entries.md#which-entries-are-valid", "what they give a code for MUST be refused")
-def entries_are_valid(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
-    for seq, raw in entries_in(frame, link):
-        try:
-            entry = decode_entry(raw)
-        except LogError as error:
-            return f"{error}: {raw[:100]}"
-        if entry.k in ("text", "action", "edit", "reaction") and (not isinstance(entry.b, str) or "\0" in entry.b):
-            return f"`b` is no text: {raw[:100]}"
-        if (entry.before and seq > 1) or len(entry.before) > 8 or len(entry.after) > 2:
-            return f"`before` or `after`: {raw[:160]}"
-    return ""
-
-
-@watch("bot", "protocol.md#entries", "Inside a log it rises with each entry, across batches too.")
-def clocks_rise(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
-    clocks = link.memory.setdefault("clocks", {})
-    for seq, raw in entries_in(frame, link):
-        assert isinstance(frame, wire.Entries)
-        c = as_object(raw).get("c", 0)
-        before = clocks.get((frame.c, frame.u, frame.r, seq - 1), 0)
-        clocks[frame.c, frame.u, frame.r, seq] = c
-        if not isinstance(c, int) or c <= before:
-            return f"entry {seq} has c {c}, the one before it {before}"
-    return ""
-
-
-@watch("bot", "protocol.md#entries", "An author MUST begin each log in the room with one")
-def profile_begins_a_room_log(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
-    if not isinstance(frame, wire.Entries) or frame.c != link.kit.room:
-        return ""
-    first = next((raw for seq, raw in entries_in(frame, link) if seq == 1), None)
-    return f"entry 1 is {first[:80]}" if first is not None and as_object(first).get("k") != "profile" else ""
 
 
 @watch("bot", "protocol.md#heads", "A batch on the wire MUST end on an entry with a head.")
