@@ -434,12 +434,17 @@ class ContentRequests:
     def postpone(self, root: str) -> None:
         """Let others have the turn of something of which nothing comes."""
         request = self._requests[root]
-        self._turns[request.of_contacts].remove(root)
+        self._end_turn(root)
         if request.others:
             request.turn_to(request.others[0])
             self._keep(root, request)
         self._wait(root, had_turn=True)
         self.begin_next()
+
+    def _end_turn(self, root: str) -> None:
+        """Have something neither wait nor have a turn; what was asked for may have one among files of unknown users."""
+        for turns in self._turns.values():
+            turns.remove(root)
 
     def is_forgotten(self, root: str) -> bool:
         """Return whether a program has removed this, and none has asked for it since."""
@@ -486,7 +491,7 @@ class ContentRequests:
     def _forget(self, root: str, *, is_new: bool) -> None:
         request = self._requests.pop(root)
         self._ordered.pop(root, None)
-        self._turns[request.of_contacts].remove(root)
+        self._end_turn(root)
         self._ctx.change.meta[PREFIX + root] = None
         if request.payer and is_new:
             self._ctx.change.meta[CHARGE + root] = f"{request.payer} {request.charged}"
@@ -515,7 +520,7 @@ class ContentRequests:
 
     def stop(self, root: str) -> None:
         """Try something that cannot be kept now again later: the disk may have room then."""
-        self._turns[self._requests[root].of_contacts].remove(root)
+        self._end_turn(root)
         self._sync.after(RETRY_AFTER, partial(self._retry, root))
         self.begin_next()
 
@@ -576,7 +581,7 @@ def _add_to(ranges: list[tuple[int, int]], seq: int) -> None:
         (first, before), (behind, last) = ranges[place - 1 : place + 1]
         if behind > before + 1 and len(ranges) <= MAX_RANGES:
             return
-        ranges[place - 1 : place + 1] = [(first, last)]
+        ranges[place - 1 : place + 1] = [(first, max(before, last))]  # one that was being read may have the other in it
 
 
 def is_user(payer: str) -> bool:

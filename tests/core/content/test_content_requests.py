@@ -391,6 +391,37 @@ def test_what_somebody_asked_for_is_never_put_off_or_forgotten(monkeypatch: pyte
     assert wanted <= came and not wanted & requested(ada)
 
 
+def test_what_somebody_asked_for_once_it_had_begun_gives_its_turn_to_others() -> None:
+    ada, eve = World().peer("ada", auto_fetch_bytes=LARGE), Author("eve", "e1")
+    said_many(eve, linked(ada, "eve", host="45.66.66.1"), 10, LARGE)
+    assert opened(ada) == [file(index).root for index in range(LARGE_OF_ONE)]
+    for index in range(LARGE_OF_ONE):
+        ada.put(ContentWanted(eve.log, 1, file(index, LARGE)))
+    ada.put(ContentOpened(file(0).root, []))
+    ada.put(ContentFailed(file(1).root, "no room"))
+    ada.take()
+    assert opened(ada) == [file(index).root for index in (3, 4)]
+
+
+def test_what_was_asked_for_once_it_had_begun_is_tried_again_after_a_failure() -> None:
+    world = World()
+    ada, eve = world.peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1")
+    said(eve, linked(ada, "eve", host="45.66.66.1"), file(1))
+    ada.put(ContentWanted(eve.log, 1, file(1)))
+    assert opened(ada) == [file(1).root]
+    ada.put(ContentFailed(file(1).root, "no room"))
+    ada.take()
+    world.pass_time(content_requests.RETRY_AFTER + 1)
+    ada.take()
+    assert opened(ada) == [file(1).root]
+
+
+def test_of_what_is_put_off_nothing_is_left_out_where_one_range_has_another_in_it() -> None:
+    ranges = [(1, 64), (10, 10)]  # as stored by a kill while 1 to 64 were read, and a file of 10 gave its place away
+    content_requests._add_to(ranges, 70)
+    assert ranges == [(1, 64), (70, 70)]
+
+
 def test_a_file_that_gave_way_does_not_have_those_behind_it_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_requests, "MAX_WAITING", 20)
     world = World()
