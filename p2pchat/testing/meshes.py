@@ -164,6 +164,8 @@ class Mesh:
                 yield f"{name} is busy"
             if node.sync.read_receipts.has_unsent:
                 yield f"{name} has unsent read marks"
+            if node.sync.acknowledgements.has_unsent:
+                yield f"{name} has unsent marks of what it stored"
         if not self.network.quiet:
             yield "bytes are in flight"
         for (one, here, node), (other, there, far) in combinations(running, 2):

@@ -789,6 +789,11 @@ class Acknowledgements:
             self._sync.after(wait, self._send_gossip)
         self._gossip[key] = later
 
+    @property
+    def has_unsent(self) -> bool:
+        """Return whether peers of a writer will be sent a mark later."""
+        return any(self._gossip.values())
+
     def _send_gossip(self) -> None:
         """Send marks to the other peers of their writers, and to links that may not hear them from these."""
         gossip, self._gossip = self._gossip, {}
