@@ -206,7 +206,11 @@ async def link(id: MessageId, index: Index, account: CurrentAccount, gateway: Cu
 
 
 def _serve(request: Request, attachment: Attachment, charge: Callable[[], Awaitable[None]]) -> Response:
-    """Return the answer with the content of a file that is here, or with a part of it; `charge` is for each piece."""
+    """Return the answer with the content of a file that is here, or with a part of it.
+
+    Args:
+        charge: Called before each piece but the first, which the call itself pays for.
+    """
     size, tag = attachment.size, f'"{attachment.root}"'
     kind = attachment.type.partition(";")[0].strip().lower()
     is_shown = kind in SHOWN_TYPES
@@ -244,8 +248,10 @@ async def _pieces(
     attachment: Attachment, start: int, end: int, charge: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[bytes]:
     """Yield these bytes of a file, up to the ends of its pieces."""
+    first = start
     while start < end:
-        await charge()
+        if start > first:
+            await charge()
         stop = min(end, (start // PIECE_BYTES + 1) * PIECE_BYTES)
         async with asyncio.timeout(READ_TIMEOUT):
             part = await attachment.read(start, stop)
