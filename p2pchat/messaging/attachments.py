@@ -251,6 +251,8 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
         turns = asyncio.Lock()  # of iterators: several may read one stream, one after the other
 
         async def keep(file: FileToSend) -> FileRef:
+            if isinstance(file, KeptFile):  # before the look: it may be discarded, and a sweep come, behind that
+                holds.enter_context(content.held(file.root, kept=True))
             is_iterator = isinstance(file, tuple) and not isinstance(file[1], bytes)
             async with turns if is_iterator else nullcontext():
                 kept = await _keep(content, file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.messaging.attachments import FileToSend
 from p2pchat.testing import Mesh
 from p2pchat.web.schemas import message_json
-from tests.deadlines import until, within
+from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 
@@ -301,3 +302,22 @@ async def test_what_was_kept_stays_until_it_is_discarded(home: Path) -> None:
         assert (content / kept.root).read_bytes() == b"a"
         with pytest.raises(ValueError, match="not here any more"):
             await ada.send(ada.room, "", files=[also])
+
+
+async def test_what_is_discarded_while_it_is_sent_stays(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        kept = await ada.keep_file(("a.bin", b"a"))
+        content = ada._lifecycle.started_driver.content
+        gate = threading.Event()
+        content.run_soon(lambda store: gate.wait(WAIT))
+        sent = asyncio.create_task(ada.send(ada.room, "", files=[kept]))
+        kept.discard()
+        for _ in range(2):  # the store is asked whether it is here, behind the gate, and it is let go
+            await asyncio.sleep(0)
+        left = content.without_held([kept.root])
+        swept = asyncio.create_task(content.run(lambda store: store.sweep(left)))  # what a sweep does last
+        await asyncio.sleep(0)
+        gate.set()
+        await swept
+        await sent
+        assert (home / "ada" / "content" / kept.root).read_bytes() == b"a"
