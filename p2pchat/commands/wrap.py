@@ -18,27 +18,27 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
-from operator import itemgetter
+from itertools import accumulate
 from typing import Protocol
 
 from p2pchat.safe_text import CONTINUED
 
 Fragment = tuple[str, str]  # a style, and a text in it
 Row = list[Fragment]
-_Cell = tuple[str, str, int]  # a style, a character, and its columns
 FOUND = "bold underline"  # style of search hits. Without colour: readable on every terminal, and NO_COLOR keeps it
 
 USUAL_WIDTH = 80  # columns, when the terminal does not say
 NARROW = 24  # columns; below, CONTINUED would take too much of a row
 CONTINUED_NARROW = " | "
 _EMOJI = "\ufe0f"  # makes the character before it as wide as an emoji, in some terminals
-_UNIT = re.compile(  # what is not broken: an address, a character with those joined to it, a character
+_UNIT = re.compile(  # what is not broken: an address, a character with those joined to it
     r"\b(?P<address>(?:[a-zA-Z][a-zA-Z0-9+.-]{1,20}://|p2pchat:)[!-;=?-~]+)"
-    r"|.(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d.){1,8}|.",
+    r"|.(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d.){1,8}",
     re.DOTALL,
 )
+_BLANKS = re.compile(r" +(?![\ufe0f\U0001f3fb-\U0001f3ff]|\u200d.)", re.DOTALL)  # with nothing joined to the last
 _TWO_COLUMNS = re.compile(r" {2}\S+(?: \S+)* {2,}(?=\S)")  # "  --name NAME    my name": wraps below "my name"
 _TO_BE_COPIED = re.compile(r" {4}(?!\| )")  # a command or an invite
 
@@ -110,8 +110,8 @@ def fold_row(
         if _surely_fits(line, width):
             rows.append(list(line))
         else:
-            rows += _fold_long_line(line, max(width, len(mark) + 2), [(style, character, 1) for character in mark])
-    if tail and _columns(_cells(rows[-1])) + 2 + len(tail) <= width:
+            rows += _fold_long_line(line, max(width, len(mark) + 2), (style, mark))
+    if tail and _columns(rows[-1]) + 2 + len(tail) <= width:
         rows[-1].append((style, f"  {tail}"))
     elif tail:
         rows += fold_row([(style, mark + tail)], width, hang=hang, style=style)
@@ -120,21 +120,27 @@ def fold_row(
 
 def cut_row(row: Row, width: int) -> list[Row]:
     """Return a row as the terminal wraps it, `width` columns each."""
-    rows: list[list[_Cell]] = [[]]
-    for cell in _cells(row):
-        if _columns(rows[-1]) + cell[2] > width:
-            rows.append([])
-        rows[-1].append(cell)
-    return list(map(_joined, rows))
+    widths, offsets = _widths(plain_text(row)), list(accumulate((len(text) for _, text in row), initial=0))
+    rows: list[Row] = []
+    start = 0
+    while not rows or start < offsets[-1]:
+        end = max(start + 1, bisect_right(widths, widths[start] + width, start) - 1)
+        rows.append(_part(row, offsets, start, min(end, offsets[-1]), []))
+        start = end
+    return rows
 
 
 def is_wide(row: Row, width: int) -> bool:
     """Return whether a row of fold_row() ends with an address that the terminal has to wrap."""
-    return any("://" in text or "p2pchat:" in text for _, text in row) and _columns(_cells(row)) > width
+    return any("://" in text or "p2pchat:" in text for _, text in row) and _columns(row) > width
 
 
 def plain_text(row: Row) -> str:
     return "".join(text for _, text in row)
+
+
+def _columns(row: Row) -> int:
+    return _widths(plain_text(row))[-1]
 
 
 def _surely_fits(fragments: Sequence[Fragment], width: int) -> bool:
@@ -159,64 +165,81 @@ def split_rows(fragments: Sequence[Fragment]) -> Iterator[Row]:
     yield line
 
 
-def _cells(row: Row) -> list[_Cell]:
-    """Return the characters of a row, each with the most columns that any terminal takes for it."""
+def _widths(text: str) -> Sequence[int]:
+    """Return the columns of each beginning of a text, each character with the most that any terminal takes for it."""
+    if text.isascii() and text.isprintable():
+        return range(len(text) + 1)
     from prompt_toolkit.utils import get_cwidth  # imported late: commands for programs need no prompt_toolkit
 
-    cells = [(style, character, get_cwidth(character)) for style, text in row for character in text]
+    columns = list(map(get_cwidth, text))
+    at = text.find(_EMOJI, 1)
+    while at > 0:
+        columns[at - 1] = 2 if columns[at - 1] == 1 else columns[at - 1]
+        at = text.find(_EMOJI, at + 1)
+    return list(accumulate(columns, initial=0))
+
+
+def _units(text: str, widths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Return what is not broken, beside single characters; of what is wider than `room` only addresses."""
+    if text.isascii() and "://" not in text and "p2pchat:" not in text:
+        return []
     return [
-        (style, character, 2 if columns == 1 and after[1] == _EMOJI else columns)
-        for (style, character, columns), after in pairwise([*cells, ("", "", 0)])
+        found.span()
+        for found in _UNIT.finditer(text)
+        if found["address"] or widths[found.end()] - widths[found.start()] <= room
     ]
 
 
-def _units(cells: Sequence[_Cell], room: int) -> Iterator[Sequence[_Cell]]:
-    """Yield what is not broken; of the parts wider than `room` only addresses."""
-    for found in _UNIT.finditer("".join(character for _, character, _ in cells)):
-        unit = cells[found.start() : found.end()]
-        if found["address"] or _columns(unit) <= room:
-            yield unit
-        else:
-            yield from ([cell] for cell in unit)
+def _fold_long_line(line: Row, width: int, mark: Fragment) -> list[Row]:
+    """Break one line, before the word that does not fit; a word that fills a row is broken where the row ends.
+
+    The work is done for each row, not for each character: anybody can send a text of thousands of rows.
+    """
+    text = plain_text(line)
+    widths, indent = _widths(text), len(mark[1])
+    room = width - indent
+    units = _units(text, widths, room)
+    unit_starts = [first for first, _ in units]
+    offsets = list(accumulate((len(part) for _, part in line), initial=0))
+    rows: list[Row] = []
+    start = 0
+    while True:
+        before = [mark] if rows else []
+        end = bisect_right(widths, widths[start] + (room if rows else width), start) - 1
+        next_columns = 2  # of what does not fit
+        unit = bisect_right(unit_starts, end) - 1
+        if unit >= 0 and end < units[unit][1]:
+            first, last = units[unit]
+            next_columns = widths[last] - widths[first]
+            end = first if next_columns <= room else last  # a wider one is an address: it ends its row
+        elif end < len(text):
+            next_columns = widths[end + 1] - widths[end]
+        blanks = _BLANKS.match(text, end)
+        if end == len(text) or (blanks is not None and blanks.end() == len(text)):
+            return [*rows, _part(line, offsets, start, end, before)]
+        cut, next_start = end, end if blanks is None else blanks.end()
+        if blanks is None and text[end - 1] != " ":
+            blank = text.rfind(" ", start, end)
+            carried = indent + widths[end] - widths[blank + 1] + next_columns
+            if blank > start and carried <= width and text[start:blank].strip(" "):  # else it fits behind no mark
+                cut, next_start = blank, blank + 1
+        rows.append(_part(line, offsets, start, cut - 1 if text[cut - 1] == " " else cut, before))
+        start = next_start
 
 
-def _fold_long_line(line: Row, width: int, mark: list[_Cell]) -> list[Row]:
-    """Break one line, before the word that does not fit; a word that fills a row is broken where the row ends."""
-    rows: list[list[_Cell]] = []
-    row: list[_Cell] = []
-    used, full, before = 0, False, ""
-    room = width - len(mark)
-    for unit in _units(_cells(line), room):
-        columns = _columns(unit)
-        full = full or (used + columns > width and (columns <= room or used > width))
-        if full and len(unit) == 1 and unit[0][1] == " ":
-            before = " "
-            continue  # the row ends here anyway
-        if full:
-            at = len(row) if before == " " else _last_blank(row, len(mark) if rows else 0)
-            if at is None or len(mark) + _columns(row[at + 1 :]) + columns > width:
-                at = len(row)  # the word does not fit behind the mark either
-            rows.append(row[:at] if row[at - 1][1] != " " else row[: at - 1])
-            row = [*mark, *row[at + 1 :]]
-            used, full = _columns(row), False
-        row += unit
-        used += columns
-        before = unit[-1][1]
-    return list(map(_joined, [*rows, row]))
-
-
-def _joined(cells: Sequence[_Cell]) -> Row:
-    return [(style, "".join(cell[1] for cell in group)) for style, group in groupby(cells, itemgetter(0))]
-
-
-def _last_blank(row: Sequence[_Cell], start: int) -> int | None:
-    """Return the index of the last blank behind the first word, which begins at `start` or later."""
-    first = next((i for i in range(start, len(row)) if row[i][1] != " "), len(row))
-    return next((i for i in range(len(row) - 1, first, -1) if row[i][1] == " "), None)
-
-
-def _columns(cells: Sequence[_Cell]) -> int:
-    return sum(columns for _, _, columns in cells)
+def _part(line: Row, offsets: Sequence[int], start: int, end: int, before: Row) -> Row:
+    """Return a part of a line behind other fragments; `offsets` says where its fragments begin."""
+    row = list(before)
+    at = bisect_right(offsets, start) - 1
+    while start < end:
+        style, text = line[at]
+        part = text[start - offsets[at] : end - offsets[at]]
+        if part and row and row[-1][0] == style:
+            row[-1] = style, row[-1][1] + part
+        elif part:
+            row.append((style, part))
+        start, at = offsets[at + 1], at + 1
+    return row
 
 
 def as_escapes(row: Sequence[Fragment]) -> str:
