@@ -117,7 +117,7 @@ class CommandParameter:
 _TRUE = frozenset(("yes", "y", "true", "on", "1"))
 _FALSE = frozenset(("no", "n", "false", "off", "0"))
 _TYPES = (str, int, float, bool, User)
-_WORD = re.compile(r'["“„](?P<quoted>[^"“”]*)["”“]|(?P<plain>\S+)')
+_WORD = re.compile(r'["“„](?P<quoted>[^"“”„]*)["”“]|(?P<plain>\S+)')  # a quote that nothing ends: read up to the next
 
 
 class BotCommand:
