@@ -62,11 +62,20 @@ function blocksOf(lines) {
       blocks.push(...listsOf(lines.slice(from, at), 1));
     } else {
       while (at < lines.length && !FENCE.test(lines[at]) && !ITEM.test(lines[at])) at += 1;
-      const said = lines.slice(from, at).join("\n").replace(/^\n+|\n+$/gu, "");
-      if (said) blocks.push(h("p", { dir: "auto" }, inline(said)));
+      const said = withoutEmpty(lines.slice(from, at));
+      if (said.length) blocks.push(h("p", { dir: "auto" }, inline(said.join("\n"))));
     }
   }
   return blocks;
+}
+
+/**
+ * Remove empty lines at both ends. A regular expression would look from each of thousands of empty lines to the last.
+ * @param {string[]} lines
+ */
+function withoutEmpty(lines) {
+  const from = lines.findIndex(Boolean);
+  return from < 0 ? [] : lines.slice(from, lines.findLastIndex(Boolean) + 1);
 }
 
 /**
