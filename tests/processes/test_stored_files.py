@@ -1,14 +1,22 @@
-"""`p2pchat files` and `p2pchat forget-file`, beside a running peer and at rest."""
+"""`p2pchat files` and `p2pchat forget-file`, beside a running peer and at rest; files with every kind of database."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from p2pchat import TCPPeer
+from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.testing.process_mesh import Child
+from tests.deadlines import until
 from tests.processes.commands import Ran, environment, one_loop
 from tests.processes.peers import Cluster
+from tests.processes.proxy import Proxy
+from tests.processes.test_files import noted
 
 pytestmark = one_loop
 
@@ -84,3 +92,56 @@ async def test_files_are_shown_and_removed_beside_a_running_chat(quick: Cluster,
     await chat.start()
     await use(quick, root, two)
     assert await chat.leave() == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb", "postgresql"])
+async def test_files_survive_kills_of_both_sides_with_every_database(
+    quick: Cluster, new_database: Callable[[str], str], tmp_path: Path, kind: str
+) -> None:
+    """The network is slow, so that the kills come before the end of the larger file."""
+    urls = {
+        name: sqlite_url(tmp_path / f"{name}.db") if kind == "sqlite" else new_database(kind) for name in ("ada", "bob")
+    }
+    small, large = tmp_path / "plan.txt", tmp_path / "film.bin"
+    small.write_text("the plan")
+    large.write_bytes(random.Random(24).randbytes(20 * PIECE_BYTES + 5))
+    proxy = Proxy(slow=0.01)  # 6 MiB a second
+    endpoint = await proxy.listen()
+
+    async def start(port: int = 0) -> tuple[Child, Child]:
+        ada = quick.child("ada", "--db", urls["ada"], port=port)
+        await ada.start()
+        proxy.to("127.0.0.1", ada.listening["port"])
+        bob = quick.child("bob", endpoint, "--db", urls["bob"])
+        await bob.start()
+        return ada, bob
+
+    ada, bob = await start()
+    await ada.event("joined", user="bob")
+    await ada.do(do="send", to="room", text="look", files=[str(small), str(large)])
+    id = (await ada.event("sent"))["id"]
+    await bob.event("message", text="look")
+    content = quick.home / "bob" / "content"
+    await until(lambda: len(noted(content)) > 2, "some pieces of the larger file")
+    for peer in (ada, bob):
+        peer.kill()
+    for peer in (ada, bob):
+        await peer.ended()
+    assert len(noted(content)) < 21, "all of it was there before the kills"
+    ada, bob = await start(ada.listening["port"])
+    await ada.event("file_receipt", user="bob", id=id, name="film.bin", has=True, count=1, of=1)
+    assert {path.read_bytes() for path in contents(quick.home / "bob")} == {small.read_bytes(), large.read_bytes()}
+
+    at = ("--data", str(quick.home / "ada"), "--db", urls["ada"])
+    taken = sum(path.stat().st_size for path in (quick.home / "ada" / "content").iterdir())
+    gone = await run(quick, "forget-file", id, *at, "--json")
+    assert gone.code == 0 and gone.events[0] == {"files": 2, "size_bytes": taken, "only_here": 0}, gone.err
+    assert [*(quick.home / "ada" / "content").iterdir()] == []
+    await ada.do(do="history", to="room", ref="shown")
+    row = (await ada.event("answer", ref="shown"))["rows"][-1]
+    shown = [{name: file.get(name) for name in ("name", "here", "forgotten", "held_by")} for file in row["files"]]
+    left = {"here": False, "forgotten": True, "held_by": 1}
+    assert (row["text"], shown) == ("look", [{"name": "plan.txt", **left}, {"name": "film.bin", **left}])
+    for peer in (bob, ada):
+        assert await peer.leave() == 0
+    await proxy.close()
