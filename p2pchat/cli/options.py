@@ -204,7 +204,7 @@ def number(lowest: int, highest: int | None = None) -> ParsedType:
             found = int(text)
             if lowest <= found and (highest is None or found <= highest):
                 return found
-        raise ValueError(f"{text!r} is not a number {limits}")
+        raise ValueError(f"{text!r} is not a whole number {limits}")
 
     return ParsedType("number", parse)
 
