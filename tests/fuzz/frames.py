@@ -18,13 +18,18 @@ from p2pchat.protocol import (
     LENGTH,
     MAX_FRAME_BYTES,
     MAX_INT,
+    MAX_PIECE_FRAME_BYTES,
+    PIECE_BYTES,
     AnyFrame,
     Decoder,
     Frame,
+    Go,
     Hello,
+    Piece,
     Unknown,
     Welcome,
     encode,
+    encode_piece,
 )
 from tests.core.mesh.linked_peers import Key
 from tests.fuzz.choices import Supply
@@ -48,6 +53,7 @@ WORDS = [
     b"\\ud800", b"\\udc00\\ud800", b"\\u0000", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"[" * 17,
     b'{"":' * 17, b"]" * 17, b"}" * 17,
     b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x00\x04\x00\x01", b"00" * 8, b"00" * 32, b"0" * 128, b"\n",
+    b"\x80\x00\x00\x07", b"\x80\x00\x00\x08", b"\x80\x04\x00\x08", b"\x80\x04\x00\x09",  # lengths of frames of bytes
 ]  # fmt: skip
 
 
@@ -60,31 +66,40 @@ def vector_frames() -> list[bytes]:
 # ---- the decoder
 
 
-def decoded(data: bytes, cuts: bytes, limits: Settings, most: int | None) -> tuple[list[AnyFrame], FrameError | None]:
+def decoded(
+    data: bytes, cuts: bytes, limits: Settings, most: int | None, takes_pieces: bool
+) -> tuple[list[AnyFrame], FrameError | None]:
     """Return the frames of bytes that arrive in pieces of these sizes, repeatedly; b"" means in one piece."""
     decoder = Decoder(limits, max_frame_bytes=most)
+    decoder.takes_pieces = takes_pieces
     frames: list[AnyFrame] = []
     at = turn = 0
     while at < len(data):
         size = 1 + cuts[turn % len(cuts)] % 61 if cuts else len(data)
         frames += decoder.feed(memoryview(data)[at : at + size])
         if decoder.fault is None:
-            hold(len(decoder._rest) < 4 + decoder.max_frame_bytes, "more is kept than a frame may have")
+            most_bytes = MAX_PIECE_FRAME_BYTES if decoder.takes_pieces else decoder.max_frame_bytes
+            hold(len(decoder._rest) < 4 + most_bytes, "more is kept than a frame may have")
         at, turn = at + size, turn + 1
     hold(not (decoder.fault and decoder.feed(b'\0\0\0\x0c{"t":"ping"}')), "something is read after a fault")
     return frames, decoder.fault
 
 
 def decode_bytes(data: bytes) -> None:
-    """Decode bytes. The first byte chooses the limits, and lines without lengths or raw bytes; then come the cuts."""
+    """Decode bytes.
+
+    The first byte chooses the limits, lines without lengths or raw bytes, and whether frames of bytes are read from the
+    first frame on; then come the cuts.
+    """
     supply = Supply(data)
     way, cuts = supply.take(1) or b"\0", supply.take(3)
     limits, most = (SMALL, Settings())[way[0] & 1], (None, MAX_FRAME_BYTES)[way[0] >> 1 & 1]
     stream = supply.rest()
     if way[0] & 4:
         stream = b"".join(LENGTH.pack(len(line)) + line for line in stream.split(b"\n"))
-    whole, fault = decoded(stream, b"", limits, most)
-    pieces, other = decoded(stream, cuts or b"\0", limits, most)
+    takes_pieces = bool(way[0] & 8)
+    whole, fault = decoded(stream, b"", limits, most, takes_pieces)
+    pieces, other = decoded(stream, cuts or b"\0", limits, most, takes_pieces)
     hold(whole == pieces, "what comes out depends on how the bytes were cut")
     hold(str(fault) == str(other), "the fault depends on how the bytes were cut")
     if fault is not None:
@@ -99,9 +114,13 @@ def stands(frame: AnyFrame) -> None:
     repr(frame)
     if isinstance(frame, Unknown):
         return
-    again = encode(frame)
+    again = encode_piece(frame) if isinstance(frame, Piece) else encode(frame)
     decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+    decoder.takes_pieces = True
     hold(decoder.feed(again) == [frame] and decoder.fault is None, "a frame that is another one when written and read")
+    if isinstance(frame, Piece):
+        hold(len(frame.data) <= PIECE_BYTES, "more bytes than a piece has")
+        return
     said = json.loads(again[4:])
     hold(said["t"] == type(frame).__struct_config__.tag, "a frame of another type")
     hold(within(said), "an integer that not every reader holds")
@@ -120,7 +139,12 @@ def decode_seeds() -> list[bytes]:
     frames = vector_frames()
     whole = [b"\x03\x05\x11\x40" + frame for frame in frames]
     lines = [b"\x07\x07\x03\x09" + b"\n".join(frame[4:] for frame in frames[at : at + 2]) for at in range(len(frames))]
-    return [*whole, *lines, b"\x02\x01\x01\x01" + b"".join(frames[:6])]
+    given = [
+        encode_piece(Piece(n, index, bytes(size))) for n, index, size in ((1, 0, 40), (2**32 - 1, 7, 0), (9, 3, 700))
+    ]
+    after_go = [b"\x02\x05\x11\x40" + encode(Go("ab" * 8, 1)) + piece for piece in given]
+    taken = [b"\x0a\x05\x11\x40" + piece + frame for piece, frame in zip(given, frames, strict=False)]
+    return [*whole, *lines, *after_go, *taken, b"\x02\x01\x01\x01" + b"".join(frames[:6])]
 
 
 # ---- the handshake
