@@ -4,7 +4,7 @@ Pieces are hashed, read and written in this thread, one job after the other; res
 takes all jobs that wait, and syncs the small files that they wrote together. A peer without a data directory has the
 same thread, and a store in memory.
 
-The jobs that the core orders are in content_orders.py.
+The jobs that the core orders are in content_orders_and_pulls.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from p2pchat.core.effects import ContentArrived, ContentProgress, ContentStopped
 from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.runtime.content_orders import Answer, ContentOrders, Done, Job
+from p2pchat.runtime.content_orders_and_pulls import Answer, ContentOrders, Done, Job
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
 from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, Disk, Memory
 
