@@ -48,7 +48,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.limits_by_origin import Line, address_line
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.sync.log_index import TalkLog
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull

@@ -26,8 +26,8 @@ from p2pchat.core.storage_answers import GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId

@@ -32,7 +32,7 @@ from p2pchat.core.receipts.receipts_of_hosted_users import (
 )
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext, Transaction
 from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 

@@ -31,7 +31,7 @@ from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, 
 from p2pchat.core.storage_answers import LogFacts, LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, PeerId, ReadFrame, TakenFrame, UserId

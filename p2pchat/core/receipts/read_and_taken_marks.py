@@ -35,7 +35,7 @@ from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, TakenFrame, UserId
 

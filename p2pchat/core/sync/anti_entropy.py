@@ -30,8 +30,8 @@ from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, UserId
 

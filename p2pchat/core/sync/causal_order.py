@@ -31,9 +31,9 @@ from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.storage_answers import LogFacts, LogKey, UnreleasedEntry
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 

@@ -41,9 +41,9 @@ from p2pchat.core.sync.log_validation import (
     count_tips_with,
     decode_checked,
 )
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import Admission
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries

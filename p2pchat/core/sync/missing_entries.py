@@ -21,7 +21,7 @@ from p2pchat.core.log import LogId, Ref, WriterKey
 from p2pchat.core.node_context_and_timers import Timer
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import Entries, Have, Mark, RunId, Want
 

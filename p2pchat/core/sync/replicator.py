@@ -49,13 +49,13 @@ from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.own_entries import Appender
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext, Transaction
 from p2pchat.core.sync.storage_lookups import Lookups

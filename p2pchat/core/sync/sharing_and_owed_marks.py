@@ -1,7 +1,7 @@
 """The context of all machines of synchronisation: remotes, who shares a conversation, owed marks.
 
-It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the marks that a
-step owes.
+It holds the remotes (marks_and_wants_of_links.py), says with which of them a conversation is shared, and sends the
+marks that a step owes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from p2pchat.core.node_context_and_timers import Context, HostedIdentities, Time
 from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.conversation_members import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import NewLogs, Quota
 from p2pchat.core.sync.refusals import DistrustedPeers, Refusals, Refusers
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.errors import LogError
 from p2pchat.protocol import (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.effects import ComparisonEnded, Send
 from p2pchat.core.inputs import ComparisonAwaited
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.protocol import Ping, UserId
 

@@ -14,7 +14,7 @@ from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.receipts import read_and_taken_marks
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
 from p2pchat.core.sync.mark_pages import FIRST_ID
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED
+from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
