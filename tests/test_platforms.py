@@ -22,7 +22,14 @@ from types import SimpleNamespace
 import pytest
 from prompt_toolkit.output import DummyOutput
 
-from p2pchat.cli import control_client, control_protocol, control_server, http_server, profiles, standard_input
+from p2pchat.cli import (
+    control_client_or_own_peer,
+    control_protocol,
+    control_server,
+    http_server,
+    profiles,
+    standard_input,
+)
 from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.process_and_signals import Shutdown
@@ -49,7 +56,7 @@ DOCTOR = HERE + "test_what_doctor_says_on_each_system"
 # Every function that asks which system this is, and the test that forces its other branches; "" is a module's own code.
 FORCED = {
     "cli/chat.py:wants_terminal": HERE + "test_a_console_of_windows_needs_no_term",
-    "cli/control_client.py:_open": HERE + "test_windows_has_no_control_socket",
+    "cli/control_client_or_own_peer.py:_open": HERE + "test_windows_has_no_control_socket",
     "cli/control_server.py:_is_same_login": HERE + "test_only_linux_says_who_is_at_the_other_end_of_a_socket",
     "cli/control_server.py:_listen": DEMO,
     "cli/control_protocol.py:": DEMO,
@@ -216,7 +223,7 @@ def test_other_systems_find_addresses_by_their_own_name(monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("windows")
 def test_windows_has_no_control_socket(tmp_path: Path) -> None:
     (tmp_path / control_protocol.SOCKET_NAME).touch()
-    assert asyncio.run(control_client.connect(tmp_path)) is None
+    assert asyncio.run(control_client_or_own_peer.connect(tmp_path)) is None
     with pytest.raises(OSError, match="no Unix sockets"):
         control_protocol.bind_socket(tmp_path)
 

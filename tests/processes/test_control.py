@@ -401,7 +401,8 @@ async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Comman
     await bob.event("message", text="before")
     assert [await ada.leave(), await bob.leave()] == [0, 0]
     patient = (
-        "from p2pchat.__main__ import main; from p2pchat.cli import control_client as c; c.MEET_TIMEOUT = 3600.0; "
+        "from p2pchat.__main__ import main; from p2pchat.cli import control_client_or_own_peer as c; "
+        "c.MEET_TIMEOUT = 3600.0; "
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", f"{patient}raise SystemExit(main(['tail', '-n', '1']))"),

@@ -15,7 +15,7 @@ import click
 
 from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, inspect_profile, open_history
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
+from p2pchat.cli.control_client_or_own_peer import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import InputKind, Progress, copy_stdin, raw_stdin, stdin_kind

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ControlClient, ask_profile, connect_or_run
+from p2pchat.cli.control_client_or_own_peer import ControlClient, ask_profile, connect_or_run
 from p2pchat.cli.control_protocol import MAX_TIMEOUT
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import find_profile

@@ -21,7 +21,7 @@ import click
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, ask_profile, connect_or_run
+from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, RequestRefused, ask_profile, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile

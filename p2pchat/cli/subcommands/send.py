@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from p2pchat import MAX_FILES, Settings
-from p2pchat.cli.control_client import ControlClient, PeerGone, ask_running_peer, connect_or_run
+from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, ask_running_peer, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
     SECONDS,

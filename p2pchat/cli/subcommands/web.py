@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.control_client_or_own_peer import ask_profile
 from p2pchat.cli.process_and_signals import allow_descriptors, make_runner
 from p2pchat.cli.profiles import WebOptions, find_profile, parsed_options
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_port

@@ -19,7 +19,7 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.cli import control_protocol
-from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
+from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_protocol import REQUESTS, encode
 from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
 from p2pchat.commands import file_commands
@@ -362,7 +362,7 @@ async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, mo
     await serve("ada")
     held = [control for _ in range(MAX_CONNECTIONS) if (control := await connect(home / "ada"))]
     with monkeypatch.context() as patch:
-        patch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 2.0)
+        patch.setattr("p2pchat.cli.control_client_or_own_peer.CONNECT_TIMEOUT", 2.0)
         with pytest.raises(RequestRefused, match="16 commands are connected to this peer"):
             await connect(home / "ada")
     waiting = asyncio.create_task(connect(home / "ada"))
@@ -395,7 +395,7 @@ async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: P
 
 @posix
 async def test_a_hanging_peer_is_an_error_after_a_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("p2pchat.cli.control_client_or_own_peer.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
     with control_protocol.bind_socket(home) as made:
         made.listen()  # the system accepts, and no program answers

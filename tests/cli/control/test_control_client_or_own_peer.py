@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, open_history
-from p2pchat.cli import control_client as reaching
-from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
+from p2pchat.cli import control_client_or_own_peer as reaching
+from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, connect_or_run
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.control.conftest import Serve
