@@ -26,13 +26,16 @@ KEPT_FOR = 3600.0  # seconds in which an upload can be sent; a guess: somebody s
 MAX_KEPT = 100  # uploads of one account; the oldest is forgotten; a guess: ten messages with ten files each
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Upload:
-    """A file that an account uploaded: its id, until when it can be sent, what is kept, and ids of its messages."""
+    """A file that an account uploaded: its id, until when it can be sent, what is kept, whether it was to be sent once,
+    and ids of its messages.
+    """
 
     id: str
     until: float
     file: KeptFile
+    is_used: bool = False
     messages: set[str] = field(default_factory=set)
 
 
@@ -92,7 +95,7 @@ class Uploads:
         self._limits.store(account.key, size)
 
     def find(self, account: Account, ids: Sequence[str]) -> tuple[KeptFile, ...]:
-        """Return what an account uploaded, by id. Raises WebError."""
+        """Return what an account uploaded, to be sent now, by id. Raises WebError."""
         if len(ids) > MAX_FILES:
             raise WebError(400, "malformed", f"a message has at most {MAX_FILES} files")
         self._forget_old()
@@ -104,13 +107,15 @@ class Uploads:
                 "or until it stops; upload the file again to this one, and give the id of the answer"
             )
             raise WebError(404, "unknown_upload", text)
+        for id in ids:
+            kept[id].is_used = True
         return tuple(kept[id].file for id in ids)
 
     def on_message(self, key: str, message: Message | Sent) -> None:
         """Note with which message an upload of an account was sent. `key`: of the user who wrote it."""
         if (kept := self._by_account.get(key)) and (roots := {file.root for file in message.attachments}):
             for upload in kept.values():
-                if upload.file.root in roots:
+                if upload.is_used and upload.file.root in roots:  # another with the same bytes may be sent yet
                     upload.messages.add(message.id)
 
     def on_deleted(self, key: str, id: str) -> None:

@@ -320,6 +320,22 @@ async def test_a_deleted_message_takes_its_upload_along_unless_another_one_has_i
         assert refused(await ada.post("/messages", json=said)) == (404, "unknown_upload")
 
 
+async def test_a_deleted_message_leaves_an_upload_of_the_same_bytes_that_was_not_sent(people: Served) -> None:
+    async with people.client("ada") as ada:
+        one, other = [
+            (await ada.post("/files", params={"filename": "a.png"}, content=DATA)).json()["id"] for _ in range(2)
+        ]
+        id = (await ada.post("/messages", json={"to": "bob", "files": [one]})).json()["id"]
+        assert (await ada.delete(f"/messages/{id}")).is_success
+        account = people.gateway.accounts.find("ada")
+        assert account is not None
+        async with within(60, "the end of the upload that was sent"):
+            with pytest.raises(Exception, match="you have no upload"):  # noqa: PT012
+                while people.gateway.uploads.find(account, [one]):
+                    await asyncio.sleep(0.01)  # poll: an upload tells nobody
+        assert (await ada.post("/messages", json={"to": "bob", "files": [other]})).is_success
+
+
 async def test_a_file_that_is_not_here_is_fetched_when_it_is_wanted(home: Path) -> None:
     by_hand = Settings(auto_fetch_bytes=0)
     async with serving(WebSettings(max_file_bytes=len(DATA)), peer_settings=by_hand) as served:
