@@ -111,10 +111,12 @@ class Conversations:
         self._add(ConversationState(named[0], naming, named[1]))
         self.provisional.add(named[0])
 
-    def count_direct(self, user: UserId, most: int, counts: Callable[[UserId], bool]) -> int:
-        """Return the number of direct conversations of a user. Above `most`, only those whose users count."""
+    def count_direct(self, user: UserId, most: int, counts: Callable[[UserId], bool] | None) -> int:
+        """Return the number of direct conversations of a user. Above `most`, only those whose users count; None: all
+        do.
+        """
         direct = self._dms.get(user, {})
-        if len(direct) < most:
+        if len(direct) < most or counts is None:
             return len(direct)
         return sum(all(map(counts, self.by_id[id].naming.dm or ())) for id in direct)
 

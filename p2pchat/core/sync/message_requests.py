@@ -219,7 +219,7 @@ class Requests:
         host = self._addressee(naming)
         if host is None or not peer:
             most = self._ctx.settings.max_conversations_a_user
-            counts = self.is_known if host is None else lambda _: True
+            counts = self.is_known if host is None else None
             if any(self._conversations.count_direct(user, most, counts) >= most for user in naming.dm):
                 return False
             self._conversations.open_provisional(naming)
