@@ -75,7 +75,7 @@ class LinkEndCounter:
         return True
 
 
-link_ends = LinkEndCounter()  # of all peers in this process: they share one collector
+link_ends: LinkEndCounter = LinkEndCounter()  # of all peers in this process: they share one collector
 
 
 def _age_all_objects() -> None:
