@@ -353,6 +353,7 @@ async def test_a_click_on_a_row_that_changes_meanwhile_is_not_lost(scene: Scene)
     await zoe.page.locator("#talk-name").filter(has_text="terry").wait_for()
     await zoe.sees("under the pointer")
     await zoe.row("terry").get_by_text("under the pointer").wait_for()
+    await zoe.row("terry").get_by_text("unread").wait_for(state="detached")  # read a moment after it is shown
     await zoe.go("Room")
 
 
