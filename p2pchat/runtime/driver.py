@@ -60,12 +60,7 @@ from p2pchat.runtime.frame_queue import (
     parts_of,
     split_users,
 )
-from p2pchat.runtime.garbage_collection import (
-    RETURNED_AFTER,
-    RETURNED_AGAIN_AFTER,
-    gc_paused,
-    return_memory_soon,
-)
+from p2pchat.runtime.garbage_collection import call_soon_and_again, gc_paused, return_memory_soon
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
@@ -489,8 +484,7 @@ class Driver:
 
     def _on_many_ended(self) -> None:
         """Have storage release memory after many links have ended: now, and when the others have fetched what came."""
-        for wait in (RETURNED_AFTER, RETURNED_AGAIN_AFTER):
-            self._loop.call_later(wait, self.disk.release_memory)
+        call_soon_and_again(self.disk.release_memory)
 
     def _on_quiet(self) -> None:
         """Give memory back after much was stored. Programs that follow have read the newest entries, or read them from

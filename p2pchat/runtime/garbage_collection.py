@@ -15,7 +15,7 @@ import asyncio
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from p2pchat.core.log import forget_keys
@@ -87,8 +87,13 @@ def _age_all_objects() -> None:
 
 def return_memory_soon() -> None:
     """Give free memory back to the system a little later, when what is over now has been freed, and once more then."""
+    call_soon_and_again(_return_memory)
+
+
+def call_soon_and_again(release: Callable[[], object]) -> None:
+    """Call a function in a moment, and again when the other peers have fetched what was stored."""
     for wait in (RETURNED_AFTER, RETURNED_AGAIN_AFTER):
-        asyncio.get_running_loop().call_later(wait, _return_memory)
+        asyncio.get_running_loop().call_later(wait, release)
 
 
 def _return_memory() -> None:

@@ -573,8 +573,8 @@ async def test_memory_is_released_when_it_is_asked_for_also_while_much_is_commit
 async def test_memory_is_released_soon_after_many_links_ended_and_again_when_the_others_have_fetched(
     bob: TCPPeer, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.runtime.driver.RETURNED_AFTER", 0.0)
-    monkeypatch.setattr("p2pchat.runtime.driver.RETURNED_AGAIN_AFTER", 0.0)
+    monkeypatch.setattr("p2pchat.runtime.garbage_collection.RETURNED_AFTER", 0.0)
+    monkeypatch.setattr("p2pchat.runtime.garbage_collection.RETURNED_AGAIN_AFTER", 0.0)
     released = list[int]()
     monkeypatch.setattr(storage, "release_memory", lambda: released.append(len(storage.commits)))
     bob._driver.connections.on_many_ended()
