@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FILE_NAME = "search.db"
 VERSION = 1  # of the tables and of what a word is; an index of another version is made again
 MOST_NAMES = 4_000  # logs, conversations and users whose number is in memory; about 1 MiB
-MOST_MARKS = 500  # conversations in one expression: a user of a gateway may have thousands; a guess
+MOST_CONVERSATIONS = 500  # in one expression: a user of a gateway may have thousands; a guess
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
 TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
 BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
@@ -251,21 +251,19 @@ class SearchIndex:
             below, above: Ids (see first_id): hits are below the first and not below the second.
         """
         whose = () if writer is None else (f"u{self._known_number(writer) or 0}",)
-        where: list[Sequence[str]] = [()]
-        if conversations is not None:
-            names = list(conversations)
-            numbers = [n for at in range(0, len(names), MOST_MARKS) for n in self._numbers(names[at : at + MOST_MARKS])]
-            where = [[f"c{n}" for n in numbers[at : at + MOST_MARKS]] for at in range(0, len(numbers), MOST_MARKS)]
         rows: list[tuple[int, int]] = []
-        for marks in where:
-            rows += self._db.execute(FIND, (_expression(query, marks, whose), below, above, limit))
+        for where in [()] if conversations is None else self._marks(list(conversations)):
+            rows += self._db.execute(FIND, (_expression(query, where, whose), below, above, limit))
         newest = sorted(rows, reverse=True)[:limit]
         return [IndexHit(id, self._log(entry >> SEQ_BITS), entry % SEQS) for id, entry in newest]
 
-    def _numbers(self, names: Sequence[str]) -> list[int]:
-        """Return the numbers of those of these conversations that have one."""
-        places = ", ".join("?" * len(names))
-        return [number for (number,) in self._db.execute(f"select number from numbers where name in ({places})", names)]
+    def _marks(self, conversations: Sequence[ConversationId]) -> Iterator[list[str]]:
+        """Yield the marks of those of these conversations that have texts here, for some of them at a time."""
+        for at in range(0, len(conversations), MOST_CONVERSATIONS):
+            names = conversations[at : at + MOST_CONVERSATIONS]
+            known = f"select number from numbers where name in ({', '.join('?' * len(names))})"
+            if marks := [f"c{number}" for (number,) in self._db.execute(known, names)]:
+                yield marks
 
     def _log(self, number: int) -> LogId:
         if number not in self._logs:
@@ -319,9 +317,7 @@ def _expression(query: Query, *marks: Sequence[str]) -> str:
     """
     terms = " AND ".join(_phrase(term) for term in query.terms)
     parts = [f"said : ({terms})"] if terms else []
-    for any in marks:
-        if any:
-            parts.append("whose : (" + " OR ".join(f'"{one}"' for one in any) + ")")
+    parts += ["whose : (" + " OR ".join(f'"{one}"' for one in group) + ")" for group in marks if group]
     return " AND ".join(parts)
 
 
