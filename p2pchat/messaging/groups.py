@@ -111,6 +111,3 @@ class Group(Conversation):
 
     def __repr__(self) -> str:
         return f"<Group {self.name!a} of {len(self.members)}>"
-
-
-# ---- events

@@ -336,7 +336,9 @@ class Fetcher:
                 logs = [log for log in logs if log.id == each.log or not writer.may_build_on(log, each.log.run)]
                 older = []
         tips = [log.tail_mark for log in logs]
-        tips += [mark for mark in self._whole_tips(key, stored) if mark.run not in {log.id.run for log in logs}]
+        if stored:
+            in_memory = {log.id.run for log in logs}
+            tips += [mark for mark in self._whole_tips(key, stored) if mark.run not in in_memory]
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
         self._sync.send(want, remote, key[0])
 
@@ -354,9 +356,8 @@ class Fetcher:
         ]:
             whole.update((facts.log.run, facts) for facts in found)
             left = [facts for facts in left if facts.log.run not in whole]
-        covered = {
-            mark.run for facts in whole.values() for mark in facts.before if mark.seq >= whole[mark.run].seq
-        }  # fmt: skip
+        builds_on = [mark for facts in whole.values() for mark in facts.before]
+        covered = {mark.run for mark in builds_on if mark.seq >= whole[mark.run].seq}
         return [
             Mark(run, facts.seq, facts.chain[:8].hex())
             for run, facts in whole.items()

@@ -356,6 +356,12 @@ def test_announcing_users_repeatedly_keeps_one_digest_timer() -> None:
     assert ada.take() == ["to bob: digest ask"]
 
 
+def arrived(name: str) -> Here:
+    """A user comes to bob, with a certificate."""
+    cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
+    return Here([Hosted(IDS[name], name, "online", cert=cert)])
+
+
 def test_users_who_come_during_a_comparison_get_the_next_one() -> None:
     world = World()
     ada = world.peer("ada", digest_every=1000.0)
@@ -363,8 +369,7 @@ def test_users_who_come_during_a_comparison_get_the_next_one() -> None:
     far = ada.far("bob")
     begin_again(ada)
     for name in ("cyd", "dan"):
-        cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
-        assert "to bob: digest ask" not in far.say(Here([Hosted(IDS[name], name, "online", cert=cert)]))
+        assert "to bob: digest ask" not in far.say(arrived(name))
     far.say(sums(), page())
     world.pass_time(0.5 * NEXT_AFTER)
     assert ada.take() == []
@@ -383,8 +388,7 @@ def test_users_who_come_just_after_a_comparison_share_the_next_one() -> None:
     begin_again(ada)
     far.say(sums(), page())
     for name in ("cyd", "dan"):
-        cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
-        assert "to bob: digest" not in far.say(Here([Hosted(IDS[name], name, "online", cert=cert)]))
+        assert "to bob: digest" not in far.say(arrived(name))
         world.pass_time(0.4 * NEXT_AFTER)
     ada.take()
     world.pass_time(0.3 * NEXT_AFTER)
