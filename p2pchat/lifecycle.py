@@ -38,13 +38,13 @@ from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirect
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.messaging.subscription import Feed
+from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import Options, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
 from p2pchat.runtime.relay import RelayTransport
-from p2pchat.runtime.relay_engine import NKEY_PURPOSE
 
 _log = logging.getLogger("p2pchat.peer")
 

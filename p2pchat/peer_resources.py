@@ -22,9 +22,8 @@ from p2pchat.identity.network_and_invites import Invite, Network, encode_invite,
 from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
-from p2pchat.nats_client import parse_servers
+from p2pchat.nats_client import EngineOptions, parse_servers
 from p2pchat.nats_client import require as require_engine
-from p2pchat.runtime.relay_engine import EngineOptions
 from p2pchat.storage.contract import Storage
 
 MEMORY_URL = "memory://"

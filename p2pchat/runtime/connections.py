@@ -38,10 +38,10 @@ from p2pchat.core.inputs import (
 from p2pchat.core.mesh.addressbook import relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.identity.own_addresses import address_towards
+from p2pchat.nats_client import EngineAway
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.garbage_collection import link_ends
 from p2pchat.runtime.pending_handshakes import Stranger, StrangerLimiter
-from p2pchat.runtime.relay_engine import EngineAway
 from p2pchat.server import Server
 
 if TYPE_CHECKING:

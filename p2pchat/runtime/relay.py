@@ -1,6 +1,6 @@
 """Links through an engine: pipes over pairs of NATS subjects, beside sockets and beneath everything else.
 
-A peer behind a router can dial and cannot be dialled. With an engine (relay_engine.py) it is at the endpoint
+A peer behind a router can dial and cannot be dialled. With an engine (nats_client.py) it is at the endpoint
 `ID.relay:1`: it listens at one subject, which names its id. A dial opens two more subjects, one for each direction,
 whose names are random and told to nobody else. Over them go the bytes that a socket would carry: TLS 1.3 from end to
 end, with the key pinned, then frames. So the engine sees who has a link with whom, when, and how much goes over it, and
@@ -42,10 +42,10 @@ from p2pchat.client import STREAM_LIMIT_BYTES, Streams
 from p2pchat.core.limits_by_origin import RELAY_HOST, Standing, TokenBucket
 from p2pchat.core.mesh.addressbook import RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
+from p2pchat.nats_client import Engine, EngineAway, EngineOptions
 from p2pchat.protocol import PeerId
 from p2pchat.runtime.connections import Transport
 from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND
-from p2pchat.runtime.relay_engine import Engine, EngineAway, EngineOptions
 from p2pchat.server import Server
 
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)

@@ -31,7 +31,7 @@ from p2pchat.protocol import (
     Unknown,
     encode,
 )
-from p2pchat.runtime.content_orders_and_pulls import _carry_out
+from p2pchat.runtime.content_worker import _carry_out
 from p2pchat.storage.content_store import ContentStore, Memory
 from tests.core.scripted_nodes import START, Author, World
 from tests.fuzz.checked_node import CheckedNode

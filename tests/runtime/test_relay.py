@@ -32,7 +32,7 @@ from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.nats_client import parse_servers
+from p2pchat.nats_client import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey, parse_servers
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
 from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND, RELAYED_PLACES, SILENT_AFTER
@@ -45,7 +45,6 @@ from p2pchat.runtime.relay import (
     open_piece,
     pair_key,
 )
-from p2pchat.runtime.relay_engine import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey
 from p2pchat.server import Server
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within

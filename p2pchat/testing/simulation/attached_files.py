@@ -24,7 +24,7 @@ from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, Co
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
-from p2pchat.runtime.content_orders_and_pulls import Answer, ContentOrders, Done, Job
+from p2pchat.runtime.content_worker import Answer, ContentOrders, Done, Job
 from p2pchat.storage.content_store import ContentStore, Memory, MemoryFile
 from p2pchat.storage.contract import files_of
 
