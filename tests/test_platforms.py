@@ -59,8 +59,8 @@ FORCED = {
     "cli/control_client_or_own_peer.py:_open": HERE + "test_windows_has_no_control_socket",
     "cli/control_server.py:_is_same_login": HERE + "test_only_linux_says_who_is_at_the_other_end_of_a_socket",
     "cli/control_server.py:_listen": DEMO,
-    "cli/control_protocol.py:": DEMO,
-    "cli/control_protocol.py:bind_socket": HERE + "test_windows_has_no_control_socket",
+    "cli/control_server.py:": DEMO,
+    "cli/control_server.py:bind_socket": HERE + "test_windows_has_no_control_socket",
     "cli/profiles.py:listen_error": HERE + "test_a_taken_port_is_found_without_posix",
     "cli/http_server.py:listen": HERE + "test_a_gateway_on_windows_takes_no_port_of_another",
     "cli/process_and_signals.py:": DEMO,
@@ -174,9 +174,9 @@ if sys.platform == "win32":
 def test_the_demo_passes_as_on_another_system(system: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRETENCE, "utf-8")
     pretended = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PRETENDED_PLATFORM": system}
-    facts = "import sys; from p2pchat import client; from p2pchat.cli import process_and_signals, control_protocol; "
+    facts = "import sys; from p2pchat import client; from p2pchat.cli import process_and_signals, control_server; "
     facts += (
-        "print(sys.platform, client._BaseProtocol.__name__, process_and_signals.FASTER, control_protocol.HAS_SOCKETS)"
+        "print(sys.platform, client._BaseProtocol.__name__, process_and_signals.FASTER, control_server.HAS_SOCKETS)"
     )
     told, shown = (
         subprocess.run(
@@ -225,7 +225,7 @@ def test_windows_has_no_control_socket(tmp_path: Path) -> None:
     (tmp_path / control_protocol.SOCKET_NAME).touch()
     assert asyncio.run(control_client_or_own_peer.connect(tmp_path)) is None
     with pytest.raises(OSError, match="no Unix sockets"):
-        control_protocol.bind_socket(tmp_path)
+        control_server.bind_socket(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")

@@ -10,28 +10,22 @@ On loopback every user of this machine can connect, and can listen on a port tha
 first prove that they can read the file: the client sends `token`, and the server sends `answer`. Both are new random
 values at every start.
 
-Only the process that has locked the profile creates these files. Any that it finds are stale, and are replaced.
+control_server.py creates both files.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import socket
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.json_commands import CommandFields
 
 SOCKET_NAME = "control.sock"
 FILE_NAME = "control.json"
 LOOPBACK = "127.0.0.1"
-HAS_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"  # asyncio has none on Windows; tests force both
-MAX_PATH_BYTES = 103  # sun_path holds 104 bytes on macOS and the BSDs, 108 on Linux, its NUL included
 SECRET_BYTES = 32  # 256 bits cannot be guessed
 MAX_FILE_BYTES = 4096  # a larger file is not a control.json
 READ_BYTES = 64 * 1024  # of one read, and asyncio's buffer for each connection
@@ -59,41 +53,6 @@ def _equal(expected: str, received: object) -> bool:
     return isinstance(received, str) and secrets.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
 
 
-def socket_path_fits(directory: Path) -> bool:
-    """Return whether a Unix socket can be bound in `directory` (absolute)."""
-    return HAS_SOCKETS and len(os.fsencode(directory / SOCKET_NAME)) <= MAX_PATH_BYTES
-
-
-def bind_socket(directory: Path) -> socket.socket:
-    """Return a Unix socket bound in `directory`, which only the owner can connect to.
-
-    Raises:
-        OSError: The file system does not support or allow sockets.
-    """
-    if sys.platform == "win32":
-        raise OSError("no Unix sockets here")
-    path = directory / SOCKET_NAME
-    path.unlink(missing_ok=True)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        made.bind(os.fspath(path))
-        os.chmod(path, 0o600)  # in time: connecting is impossible before listen(), which the caller calls
-    except BaseException:  # also when interrupted: do not leak the socket
-        made.close()
-        raise
-    return made
-
-
-def write_address(directory: Path, address: SocketAddress) -> None:
-    """Write control.json.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    found = {"host": address.host, "port": address.port, "token": address.token, "answer": address.answer}
-    write_private(directory / FILE_NAME, json.dumps(found) + "\n")
-
-
 def read_address(directory: Path) -> SocketAddress | None:
     """Return the address in control.json; None when the file is missing or invalid."""
     try:
@@ -104,15 +63,6 @@ def read_address(directory: Path) -> SocketAddress | None:
         return None
     texts = (address.host, address.token, address.answer)
     return address if type(address.port) is int and all(isinstance(text, str) for text in texts) else None
-
-
-def remove_files(directory: Path) -> None:
-    """Remove both files. The caller must have locked the profile."""
-    for name in (SOCKET_NAME, FILE_NAME):
-        try:
-            (directory / name).unlink(missing_ok=True)
-        except OSError:
-            pass  # harmless: nothing listens there any more
 
 
 def encode(line: dict[str, Any]) -> bytes:

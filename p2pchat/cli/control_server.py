@@ -30,20 +30,19 @@ from p2pchat.cli.control_protocol import (
     BUSY,
     DEFAULT_LAST,
     DEFAULT_TIMEOUT,
+    FILE_NAME,
     LOOPBACK,
     MAX_LAST,
     MAX_TIMEOUT,
     READ_BYTES,
     REQUESTS,
+    SOCKET_NAME,
     SocketAddress,
-    bind_socket,
     encode,
-    remove_files,
-    socket_path_fits,
-    write_address,
 )
 from p2pchat.cli.standard_input import NAME_GRACE
 from p2pchat.commands.activity import ActivityTracker
+from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import find
@@ -58,7 +57,8 @@ from p2pchat.commands.standard_output import StdoutWriter
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
 
-
+HAS_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"  # asyncio has none on Windows; tests force both
+MAX_PATH_BYTES = 103  # sun_path holds 104 bytes on macOS and the BSDs, 108 on Linux, its NUL included
 MAX_CONNECTIONS = 16
 # Loopback connections that have not sent the token yet. One more ends the oldest: other users of this machine can
 # connect there, and a command sends its token at once. More than twice what asyncio accepts at a time (100).
@@ -499,3 +499,50 @@ def _row(account: Account) -> EventLine:
         "user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions,
         "used": account.used.isoformat(),
     }  # fmt: skip
+
+
+# ---- the files in the directory of the profile
+
+
+def socket_path_fits(directory: Path) -> bool:
+    """Return whether a Unix socket can be bound in `directory` (absolute)."""
+    return HAS_SOCKETS and len(os.fsencode(directory / SOCKET_NAME)) <= MAX_PATH_BYTES
+
+
+def bind_socket(directory: Path) -> socket.socket:
+    """Return a Unix socket bound in `directory`, which only the owner can connect to.
+
+    Raises:
+        OSError: The file system does not support or allow sockets.
+    """
+    if sys.platform == "win32":
+        raise OSError("no Unix sockets here")
+    path = directory / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.bind(os.fspath(path))
+        os.chmod(path, 0o600)  # in time: connecting is impossible before listen(), which the caller calls
+    except BaseException:  # also when interrupted: do not leak the socket
+        made.close()
+        raise
+    return made
+
+
+def write_address(directory: Path, address: SocketAddress) -> None:
+    """Write control.json.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    found = {"host": address.host, "port": address.port, "token": address.token, "answer": address.answer}
+    write_private(directory / FILE_NAME, json.dumps(found) + "\n")
+
+
+def remove_files(directory: Path) -> None:
+    """Remove both files. The caller must have locked the profile."""
+    for name in (SOCKET_NAME, FILE_NAME):
+        try:
+            (directory / name).unlink(missing_ok=True)
+        except OSError:
+            pass  # harmless: nothing listens there any more

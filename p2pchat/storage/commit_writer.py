@@ -14,6 +14,7 @@ a lost connection, the same row says whether the commit that was under way is st
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ from p2pchat.storage.schema import (
     waiting,
 )
 
+AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
@@ -139,6 +141,39 @@ class CommitWriter:
             self.fence.on_committed()
         if len(self.logs) > MOST_LOGS:
             self.logs.clear()
+
+    def commit_on_server(self, changes: Sequence[Change], patience: float) -> None:
+        """Commit; if only the connection was lost, commit once more unless the server has kept it.
+
+        Args:
+            patience: Seconds for which a new connection is tried if the commit may have been kept.
+        """
+        assert self.fence is not None
+        self.reconnect()
+        try:
+            self.commit(changes)
+        except self._db.dialect.errors:
+            self._db.mark_suspect()
+            if not self._has_reconnected(patience if self.fence.is_under_way else 0.0):
+                raise
+            if not self.fence.was_kept():
+                self.commit(changes)
+
+    def reconnect(self) -> None:
+        """Connect to a server again if needed; StorageError if another peer has written meanwhile."""
+        if self._db.reconnect() and self.fence is not None:
+            self.fence.was_kept()
+
+    def _has_reconnected(self, patience: float) -> bool:
+        """Return whether there is a new connection, for which it is waited a moment."""
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                return self._db.reconnect()
+            except self._db.dialect.errors:
+                if time.monotonic() >= give_up:
+                    return False
+            time.sleep(AGAIN_AFTER)
 
     def release_memory(self) -> None:
         """Forget what is read again when it is needed."""

@@ -9,7 +9,6 @@ commit is made again.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from p2pchat.core.storage_answers import Position, Start
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
-from p2pchat.storage.commit_writer import CommitWriter, WriterFence
+from p2pchat.storage.commit_writer import CommitWriter
 from p2pchat.storage.database_connection import SUSPECT_IN_COMMITS, Database, dialect_of, translate_errors
 from p2pchat.storage.log_queries import BatchQueries
 from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
@@ -44,7 +43,6 @@ T = TypeVar("T")
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
 TIDIED_EVERY = 128  # commits of 5 to 7 pages each; SQLite itself tidies up after 1,000 pages
-AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 
 
 def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concatenate[SqlStorage, P], T]:
@@ -119,35 +117,7 @@ class SqlStorage:
             if writer.fence is None:
                 writer.commit(changes)
             else:
-                self._commit_on_server(writer, writer.fence, changes)
-
-    def _commit_on_server(self, writer: CommitWriter, fence: WriterFence, changes: Sequence[Change]) -> None:
-        """Commit; if only the connection was lost, commit once more unless the server has kept it."""
-        self._reconnect_writer(fence)
-        try:
-            writer.commit(changes)
-        except self._failures:
-            self._write.mark_suspect()
-            if not self._has_reconnected(fence.is_under_way):
-                raise
-            if not fence.was_kept():
-                writer.commit(changes)
-
-    def _reconnect_writer(self, fence: WriterFence) -> None:
-        """Connect again if needed; StorageError if another peer has written meanwhile."""
-        if self._write.reconnect():
-            fence.was_kept()
-
-    def _has_reconnected(self, is_under_way: bool) -> bool:
-        """Return whether there is a new connection; wait a moment for it if a commit may have been kept."""
-        give_up = time.monotonic() + (self._busy_timeout if is_under_way else 0.0)
-        while True:
-            try:
-                return self._write.reconnect()
-            except self._failures:
-                if time.monotonic() >= give_up:
-                    return False
-            time.sleep(AGAIN_AFTER)
+                writer.commit_on_server(changes, self._busy_timeout)
 
     def _writing(self) -> CommitWriter:
         if self._writer is None:
@@ -190,7 +160,7 @@ class SqlStorage:
         writer = self._writing()
         with translate_errors(self._dialect):
             if writer.fence is not None:
-                self._reconnect_writer(writer.fence)
+                writer.reconnect()
             try:
                 self._dialect.check_writable(self._write, TRIED_OUT_BYTES)
                 if writer.fence is not None:

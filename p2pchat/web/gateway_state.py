@@ -19,10 +19,9 @@ from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, SharedRoom, name_of
 from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.cluster.shared_idempotency import SharedIdempotency
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import Envelope, Hub, KeptReceipts
-from p2pchat.web.idempotency import IdempotencyCache
+from p2pchat.web.idempotency import IdempotencyCache, SharedIdempotency
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots, network_of
 from p2pchat.web.receivers_and_reserved_names import Receivers

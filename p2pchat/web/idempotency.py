@@ -2,19 +2,34 @@
 
 Results are kept in memory, for a limited time and number. After a restart of the gateway a client that repeats a
 request finds out by `?since=` whether its message was written, or writes it twice.
+
+In a cluster a request repeated at another gateway is carried out once, too. A gateway claims a key in the engine before
+it carries a request out, and writes the result there afterwards; the engine keeps both for a quarter of an hour. The
+results of a moment are one record: a record costs three servers and a gateway some 2 ms of CPU, and few are ever read.
+Another gateway with the same key looks through the results that the first one wrote after the claim, and waits for its
+own. If the first one dies before, another takes over, and the message may be written twice: nobody knows whether the
+dead one wrote it. While the engine is away, keys are known to one gateway, as without a cluster. A claim whose answer
+was lost may be in the engine, so its result is written too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from p2pchat import PeerClosed
+from p2pchat.nats_client import cancel
+from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
+from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.error_responses import WebError
 
 T = TypeVar("T")
@@ -148,3 +163,204 @@ def _consume_exception(task: asyncio.Task[Any]) -> None:
     """Retrieve the exception so that asyncio does not log it; perhaps no caller is left."""
     if not task.cancelled():
         task.exception()
+
+
+LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway
+# Seconds for requests under way when the gateway stops, and then for their results. Later, others may carry them out
+# again. Guesses: a busy disk takes seconds, and whoever stops gateways gives them half a minute in all.
+COMPLETED_WITHIN = 10.0
+TOLD_WITHIN = 5.0
+PATIENCE = 10.0  # seconds for that result; then the client is told to try again
+RESULTS_EVERY = (
+    0.2  # seconds between two records of results; what a gateway killed meanwhile wrote may be written twice
+)
+RESULTS_A_RECORD = 64  # 5 KiB: a place and the id of a message each
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The record of one request in the engine.
+
+    Attributes:
+        content: The hash of what it asks for; "" from an earlier version if it failed, and anyone may carry it out.
+        gateway: Who carries it out.
+        run: Of the process of that gateway.
+    """
+
+    content: str
+    gateway: str
+    run: int
+
+
+class SharedIdempotency(IdempotencyCache):
+    """Requests by account and key, for all gateways of a cluster; their results are texts."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self._key = cluster.key
+        self._cluster = cluster
+        self._working: set[asyncio.Future[Any]] = set()  # requests; others have to know of them when the gateway stops
+        self._under_way: set[str] = set()  # places of claims that are carried out here
+        self._results: dict[str, str] = {}  # by place, which the engine has to get yet; "" for a request that failed
+        self._records = 0  # of results that were written
+        self._writing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._closed = False  # nothing is told any more
+        self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def _store(self) -> EngineStore:
+        return self._cluster.store
+
+    async def _carry_out(self, account: str, key: str, content: bytes, make: Callable[[], Awaitable[Any]]) -> Any:
+        order = self._orders.setdefault(account, asyncio.Lock())
+        place, is_claimed = self._key.name(f"request {account} {key}") if key else "", False
+        async with order:  # messages of an account are written in the order in which they came, with a key or without
+            if key:
+                try:
+                    if result := await self._claim(place, content.hex()):
+                        return result
+                    is_claimed = True
+                except AnswerLost:
+                    is_claimed = True  # perhaps
+                except ClusterAway:
+                    pass
+                if self._closing.is_set():
+                    raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
+            if is_claimed:
+                self._under_way.add(place)
+            working = asyncio.ensure_future(self._complete(make(), place if is_claimed else ""))
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        # A caller that is gone does not end it: the message may be on its way to the disk.
+        await asyncio.wait([working])
+        return working.result()
+
+    async def _complete(self, made: Awaitable[Any], place: str) -> Any:
+        try:
+            result = await made
+        except asyncio.CancelledError:  # the program ends, and nobody knows whether the message was written
+            self._under_way.discard(place)
+            raise
+        except BaseException:  # whatever it is: other gateways wait for the result, and may try now
+            self._tell(place, "")
+            raise
+        self._tell(place, result)
+        return result
+
+    def _tell(self, place: str, result: str) -> None:
+        """Have the other gateways told what became of a claim; "" if it failed."""
+        if place:
+            self._under_way.discard(place)
+            self._results[place] = result
+            if not self._closed and (self._writing is None or self._writing.done()):
+                self._writing = asyncio.create_task(self._write_results(), name="p2pchat web results")
+
+    async def _write_results(self) -> None:
+        """Write the results of the last moments as one record, until none is left."""
+        while self._results:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESULTS_EVERY):
+                    await self._closing.wait()
+            part = dict(islice(self._results.items(), RESULTS_A_RECORD))
+            place = f"{self._results_of(self._cluster.gateway_id, self._cluster.run)}.{self._records}"
+            self._records += 1
+            sealed = self._key.seal(REQUESTS, place, json.dumps(part).encode())
+            while not await self._is_written(place, sealed):
+                await asyncio.sleep(RESULTS_EVERY)  # until the engine is back
+            for key, result in part.items():
+                if self._results[key] == result:
+                    del self._results[key]
+
+    async def _is_written(self, place: str, sealed: bytes) -> bool:
+        try:
+            await self._store.write(REQUESTS, place, sealed, 0)
+        except OtherRevision:  # nobody else writes there: it was written, and the answer was lost
+            return True
+        except ClusterAway:
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMPLETED_WITHIN):
+                while self._working:
+                    await asyncio.wait(self._working)
+        self._closed = True
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=TOLD_WITHIN)
+            await cancel([self._writing])
+
+    async def _claim(self, place: str, content: str) -> str:
+        """Return the result of another gateway; "" once this one has the claim. Raises KeyReused, WebError."""
+        mine = _Claim(content, self._cluster.gateway_id, self._cluster.run)
+        result, expected = "", 0
+        while not result:
+            with suppress(OtherRevision):
+                await self._store.write(REQUESTS, place, self._sealed(place, mine), expected)
+                return ""
+            result, expected = await self._wait_for(place, content)
+        return result
+
+    async def _wait_for(self, place: str, content: str) -> tuple[str, int]:
+        """Return the result of a claimed request, or "" and the number of a claim that nobody carries out."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            data, number = await self._store.read(REQUESTS, place)
+            there = self._opened(place, data)
+            if there is None or not there.content:
+                return "", number
+            if there.content != content:
+                raise KeyReused
+            is_alive = self._is_alive(there, place)  # what it wrote before its end is found below
+            result = await self._result(there, place, number)
+            if result and there.gateway != self._cluster.gateway_id:
+                self._cluster.on_written_elsewhere(result, there.gateway)
+            if result is not None or not is_alive:
+                return result or "", number
+            if asyncio.get_running_loop().time() > deadline:
+                text = "another gateway is writing this message: try again"
+                raise WebError(503, "cluster", text, {"Retry-After": "1"})
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _is_alive(self, claim: _Claim, place: str) -> bool:
+        """Return whether a process carries a request out, or has a result of it to tell."""
+        if claim.gateway != self._cluster.gateway_id:
+            return self._cluster.is_running(claim.gateway, claim.run)
+        return claim.run == self._cluster.run and (place in self._under_way or place in self._results)
+
+    async def _result(self, claim: _Claim, place: str, number: int) -> str | None:
+        """Return what became of a claim with this number: "" if it failed, None if its gateway has not told anything.
+
+        Raises ClusterAway.
+        """
+        told = None
+        while True:
+            key, data, number = await self._store.read_next(
+                REQUESTS, self._results_of(claim.gateway, claim.run), number
+            )
+            if not number:
+                return told
+            with suppress(ValueError, AttributeError):  # nobody with the key wrote it
+                result = json.loads(self._key.open(REQUESTS, key, data)).get(place)
+                if result:
+                    return str(result)
+                told = told if result is None else ""  # it may have been tried again under the same claim
+
+    def _results_of(self, gateway: str, run: int) -> str:
+        """Return the part of the store where a process writes results."""
+        return self._key.name(f"results {gateway} {run}")
+
+    def _sealed(self, place: str, claim: _Claim) -> bytes:
+        fields = {"content": claim.content, "gateway": claim.gateway, "run": claim.run}
+        return self._key.seal(REQUESTS, place, json.dumps(fields).encode())
+
+    def _opened(self, place: str, data: bytes) -> _Claim | None:
+        """Return a claim; None for anything that nobody with the key wrote."""
+        try:
+            return _Claim(**json.loads(self._key.open(REQUESTS, place, data)))
+        except (ValueError, TypeError):
+            return None

@@ -40,7 +40,7 @@ from p2pchat.core.mesh.election import (
 from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context_and_timers import NetworkCredentials
-from p2pchat.core.receipts.mark_positions import read_sum
+from p2pchat.core.receipts.mark_positions_and_sums import read_sum
 from p2pchat.core.sync.conversation_members import dm_id, room_id
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.log_validation import decode_checked

@@ -27,7 +27,7 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
+from p2pchat.core.receipts.mark_positions_and_sums import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
 from p2pchat.core.storage_answers import LogFacts, LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID

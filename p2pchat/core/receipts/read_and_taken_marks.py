@@ -32,7 +32,7 @@ from p2pchat.core.receipts.delivery_receipts import (
     nothing,
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey
+from p2pchat.core.receipts.mark_positions_and_sums import MAX_ANNOUNCED, ReaderKey
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED, RemoteState

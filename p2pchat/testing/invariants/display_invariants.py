@@ -1,4 +1,4 @@
-"""Invariants of the events that programs get: old entries, the entries a message follows, and edits.
+"""Invariants of what programs and people see: one history at all peers, old entries, what a message follows, edits.
 
 For a newcomer, entries up to the first marks it received are old, and later ones are not. An entry names the newest
 entry that its writer had seen.
@@ -154,6 +154,33 @@ MOST_CHARACTERS = 8  # of a reaction
 def named(one: ReleasedEntry) -> tuple[ConversationId, Ref]:
     """Return the conversation of an entry and the reference by which other entries name it."""
     return one.log.conversation, Ref(ref_key(one.log.user, one.log.run), one.seq)
+
+
+def history_faults(invariants: Invariants) -> Iterator[Fault]:
+    """Check that all peers have the same history in the same order."""
+    sim = invariants.sim
+    byzantines = {peer.user for peer in sim.all_peers if peer.byzantine} | sim.made_up.keys()
+    first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
+    for peer in sim.honest_up:
+        everywhere = {
+            log.conversation
+            for log in peer.disk.logs
+            if invariants.concerns(peer, log) and not invariants.groups.is_group(peer, log.conversation)
+        }
+        for conversation in sorted(everywhere):
+            shown = [
+                (one.log, one.seq, one.raw)
+                for one in peer.disk.storage.history(conversation, limit=0)
+                if one.log.user not in byzantines
+                and not (invariants.may_fork(one.log) or invariants.is_odd_writer(one.log.user))
+            ]
+            other, known = first.setdefault(conversation, (peer, shown))
+            if byzantines or invariants.deletions.any:  # they may release withheld entries at any moment
+                both = {*shown} & {*known}
+                shown, known = [one for one in shown if one in both], [one for one in known if one in both]
+            apart = conversation != invariants.room and peer is not other and not sim.can_link(peer, other)
+            if shown != known and other.up and not apart:
+                yield Fault("history", f"another history of {conversation[:8]} than {other.name}", peer.name)
 
 
 class _Relation(NamedTuple):

@@ -37,7 +37,7 @@ from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log
 from p2pchat.testing.invariants.content_invariants import OF_FILES, ContentInvariants
 from p2pchat.testing.invariants.deletion_invariants import DeletionInvariants
-from p2pchat.testing.invariants.display_invariants import DisplayInvariants, view_faults
+from p2pchat.testing.invariants.display_invariants import DisplayInvariants, history_faults, view_faults
 from p2pchat.testing.invariants.group_invariants import GroupInvariants
 from p2pchat.testing.invariants.presence_invariants import PresenceInvariants
 from p2pchat.testing.invariants.protocol_invariants import CrowdInvariants, ProtocolInvariants, log_name
@@ -436,7 +436,7 @@ class Invariants:
             found += self.presence.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
-            found += self._history_faults()
+            found += history_faults(self)
         found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.byzantine], timely=False)
         return found
 
@@ -530,29 +530,6 @@ class Invariants:
             yield Ref(ref_key(one.log.user, one.log.run), one.seq - 1)
         for mark in entry.before if one.seq == 1 else ():
             yield Ref(ref_key(one.log.user, mark.run), mark.seq)
-
-    def _history_faults(self) -> Iterator[Fault]:
-        """Check that all peers have the same history in the same order."""
-        byzantines = {peer.user for peer in self._sim.all_peers if peer.byzantine} | self._sim.made_up.keys()
-        first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
-        for peer in self._sim.honest_up:
-            everywhere = {
-                log.conversation
-                for log in peer.disk.logs
-                if self.concerns(peer, log) and not self.groups.is_group(peer, log.conversation)
-            }
-            for conversation in sorted(everywhere):
-                shown = [
-                    (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
-                    if not (one.log.user in byzantines or self.may_fork(one.log) or self.is_odd_writer(one.log.user))
-                ]  # fmt: skip
-                other, known = first.setdefault(conversation, (peer, shown))
-                if byzantines or self.deletions.any:  # they may release withheld entries at any moment
-                    both = {*shown} & {*known}
-                    shown, known = [one for one in shown if one in both], [one for one in known if one in both]
-                apart = conversation != self.room and peer is not other and not self._sim.can_link(peer, other)
-                if shown != known and other.up and not apart:
-                    yield Fault("history", f"another history of {conversation[:8]} than {other.name}", peer.name)
 
     def _name(self, log: LogId) -> str:
         return f"{self._sim.person(log.user).name}'s {log_name(log)}"

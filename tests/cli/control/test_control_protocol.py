@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli import control_protocol
-from p2pchat.cli.control_protocol import (
-    SocketAddress,
-    bind_socket,
-    encode,
-    read_address,
-    remove_files,
-    socket_path_fits,
-    write_address,
-)
+from p2pchat.cli import control_server
+from p2pchat.cli.control_protocol import SocketAddress, encode, read_address
+from p2pchat.cli.control_server import bind_socket, remove_files, socket_path_fits, write_address
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
@@ -49,7 +42,7 @@ def test_a_stale_socket_is_replaced(home: Path) -> None:
 
 @posix
 def test_a_path_too_long_for_a_socket_is_detected(home: Path) -> None:
-    spare = control_protocol.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
+    spare = control_server.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
     fits = home / ("x" * (spare + 1))
     fits.mkdir(parents=True)
     assert socket_path_fits(fits) and not socket_path_fits(fits.with_name(fits.name + "x"))
@@ -57,7 +50,7 @@ def test_a_path_too_long_for_a_socket_is_detected(home: Path) -> None:
 
 
 def test_without_unix_sockets_no_path_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_protocol, "HAS_SOCKETS", False)
+    monkeypatch.setattr(control_server, "HAS_SOCKETS", False)
     assert not socket_path_fits(Path("/x"))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.cli import control_protocol
+from p2pchat.cli import control_protocol, control_server
 from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_protocol import REQUESTS, encode
 from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
@@ -397,7 +397,7 @@ async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: P
 async def test_a_hanging_peer_is_an_error_after_a_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.cli.control_client_or_own_peer.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
-    with control_protocol.bind_socket(home) as made:
+    with control_server.bind_socket(home) as made:
         made.listen()  # the system accepts, and no program answers
         with pytest.raises(CommandError, match="the running peer does not answer"):
             await connect(home)
@@ -448,9 +448,9 @@ async def test_a_broken_connection_is_an_error(serve: Serve, home: Path) -> None
 async def test_files_of_a_killed_peer_are_ignored_and_replaced(serve: Serve, home: Path) -> None:
     directory = home / "ada"
     directory.mkdir(parents=True)
-    control_protocol.write_address(directory, control_protocol.SocketAddress(9))  # the port of a peer that is gone
+    control_server.write_address(directory, control_protocol.SocketAddress(9))  # the port of a peer that is gone
     if sys.platform != "win32":
-        control_protocol.bind_socket(directory).close()
+        control_server.bind_socket(directory).close()
     assert await connect(directory) is None
     await serve("ada")
     async with talking(directory) as control:
@@ -473,7 +473,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
 
 @pytest.fixture
 def on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_protocol, "HAS_SOCKETS", False)
+    monkeypatch.setattr(control_server, "HAS_SOCKETS", False)
 
 
 @pytest.mark.usefixtures("on_loopback")
@@ -561,7 +561,7 @@ async def test_a_program_on_the_port_of_a_killed_peer_gets_no_commands(answer: b
     server = await asyncio.start_server(somebody, "127.0.0.1", 0)
     directory = home / "ada"
     directory.mkdir(parents=True)
-    control_protocol.write_address(directory, control_protocol.SocketAddress(server.sockets[0].getsockname()[1]))
+    control_server.write_address(directory, control_protocol.SocketAddress(server.sockets[0].getsockname()[1]))
     assert await connect(directory) is None
     assert b"do" not in await asyncio.wait_for(heard.get(), WAIT)
     server.close()
@@ -581,7 +581,7 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         door = control_protocol.SocketAddress(server.sockets[0].getsockname()[1])
-        control_protocol.write_address(tmp_path, door)
+        control_server.write_address(tmp_path, door)
         connecting = asyncio.ensure_future(connect(tmp_path))
         loop.interrupt(step, connecting.cancel)
         await asyncio.wait([connecting])

@@ -12,7 +12,7 @@ from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, M
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.receipts import read_and_taken_marks
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
+from p2pchat.core.receipts.mark_positions_and_sums import MAX_ANNOUNCED, AnnouncedMarks, read_sum
 from p2pchat.core.sync.mark_pages import FIRST_ID
 from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId

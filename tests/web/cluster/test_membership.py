@@ -20,19 +20,17 @@ from p2pchat import TCPPeer, UnknownName
 from p2pchat.cli.control_server import run_account_request
 from p2pchat.config import Settings
 from p2pchat.nats_client import cancel
-from p2pchat.web import Gateway, WebSettings, create_app
+from p2pchat.web import Gateway, WebSettings, create_app, idempotency
 from p2pchat.web.account_records import RELEASED, AccountNameTaken, AccountRecord, first_record
 from p2pchat.web.accounts import Account
-from p2pchat.web.cluster import shared_idempotency
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
 from p2pchat.web.cluster.known_records import Directory
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.placement import ClusterTimes, hosts_of
-from p2pchat.web.cluster.shared_idempotency import RESULTS_A_RECORD
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import HubSession
-from p2pchat.web.idempotency import KeyReused
+from p2pchat.web.idempotency import RESULTS_A_RECORD, KeyReused
 from tests.amounts import CLAIMS
 from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, Message, NatsServer, missing
@@ -926,7 +924,7 @@ def test_a_gateway_that_ends_in_the_middle_of_a_request_leaves_no_task(
     engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of the program cancels the request, and nobody knows whether its message was written."""
-    monkeypatch.setattr(shared_idempotency, "COMPLETED_WITHIN", 0.1)
+    monkeypatch.setattr(idempotency, "COMPLETED_WITHIN", 0.1)
     problems: list[str] = []
 
     async def run() -> None:
