@@ -88,6 +88,7 @@ class Cluster:
         self._wake_taking = asyncio.Event()
         self._wake_writing = asyncio.Event()
         self._wake_beat = asyncio.Event()
+        self._is_leaving = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, peer: TCPPeer, accounts: Accounts) -> None:
@@ -113,8 +114,9 @@ class Cluster:
         tasks, self._tasks = self._tasks, {}
         if not tasks:
             return
-        await cancel([tasks["beats"]])  # a beat after that word would bring it back
-        await self.store.send(self._alive(leaves=True))
+        self._is_leaving = True
+        self._wake_beat.set()
+        await asyncio.wait([tasks["beats"]])
         await cancel(tasks.values())
         await self.store.aclose()
 
@@ -328,12 +330,18 @@ class Cluster:
             self._note(self.directory.on_written(place, record, number))
 
     async def _beat(self) -> None:
-        while True:
+        """Say again and again that this gateway lives, and at the end that it leaves.
+
+        A beat after that last word would bring it back, and nats-py loses its connection over a pong that nobody
+        waits for any more: so the last word follows the beat that is under way, which is not cancelled.
+        """
+        while not self._is_leaving:
             self._wake_beat.clear()
             await self.store.send(self._alive(leaves=False))
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.times.beat_every):
                     await self._wake_beat.wait()
+        await self.store.send(self._alive(leaves=True))
 
     def _alive(self, *, leaves: bool) -> bytes:
         said = {"gateway": self._me, "run": self.run, "number": time_ns(), "leaves": leaves}
