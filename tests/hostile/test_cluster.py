@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.nats_client import cancel
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import REQUESTS, StoreOptions
@@ -189,3 +190,38 @@ async def test_one_invented_number_makes_nobody_list_the_bucket_for_ever(server:
         before = looks
         await until(lambda: looks > before + 5, "five more looks")
         assert loads <= 2
+
+
+async def test_a_repeated_record_with_invented_numbers_hides_no_revocation(server: KeepingServer) -> None:
+    """Anybody who may publish repeats what the bucket holds, under numbers that it does not have yet.
+
+    A gateway wrote its revocation in place of those, in vain for as long as five a second came. The others took what
+    came with a lower number for overtaken, and the revoked token let in there.
+    """
+    async with doors_of(server) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        await until_held(server, ada.record)
+        async with server.operator() as operator:
+            place = cluster_of(one).directory.place_of("ada")
+            current = await operator.get_last_msg(STREAM, f"$KV.p2pchat-team-accounts.{place}")
+            repeated = 0
+
+            async def repeat() -> None:
+                nonlocal repeated
+                while True:
+                    repeated += 1
+                    headers = {"Nats-Sequence": str(10**9 + repeated)}
+                    await operator._nc.publish(f"p2pchat.cluster.team.accounts.{place}", current.data, headers=headers)
+                    await operator._nc.flush()
+
+            repeating = asyncio.create_task(repeat())
+            await until(lambda: cluster_of(other).directory.revision(place) > 10**9, "the invented numbers")
+            await one.accounts.revoke("ada")
+            await until_held(server, ada.record)
+            await until(lambda: there.state == "revoked", "the end of the token at the other door")
+            assert await other.accounts.by_token(token) is None
+            await cancel([repeating])

@@ -102,12 +102,13 @@ class Directory:
 
         Args:
             asked: It answered just now, so a revision that fell shows that it was rolled back. Otherwise one that is
-                not higher was overtaken.
+                not higher was overtaken: it does not say what the engine holds, but its record may count. Anybody who
+                may publish can repeat a record with a number that another one will have.
         """
         found = self._places.get(place)
-        if found is not None and revision <= found.revision and not asked:
-            return None
         record = self._opened(place, data)
+        if found is not None and revision <= found.revision and not asked:
+            return None if record is None else self._take(place, record)
         if found is None and record is None:  # nobody can fill the memory with entries that mean nothing
             return None
         found = self._places.setdefault(place, _Place())

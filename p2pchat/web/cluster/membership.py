@@ -315,19 +315,27 @@ class Cluster:
             await self._wake_writing.wait()
 
     async def _write(self, place: str) -> None:
-        record = self.directory.at(place)
-        assert record is not None  # it would not be owed
+        """Write one record, in place of what the engine says it holds: a number that was heard may be invented."""
         sealed, expected = self.directory.sealed(place)
-        try:
-            number = await self.store.write(ACCOUNTS, place, sealed, expected)
-        except OtherRevision:
-            with suppress(ClusterAway):
-                data, number = await self.store.read(ACCOUNTS, place)
-                self._note(self.directory.on_entry(place, data, number, asked=True))
-        except ClusterAway:
-            pass  # it stays owed
-        else:
-            self._note(self.directory.on_written(place, record, number))
+        for _ in range(MAX_TRIES):
+            record = self.directory.at(place)
+            assert record is not None  # it would not be owed
+            try:
+                number = await self.store.write(ACCOUNTS, place, sealed, expected)
+            except OtherRevision:
+                try:
+                    data, expected = await self.store.read(ACCOUNTS, place)
+                except ClusterAway:
+                    return
+                self._note(self.directory.on_entry(place, data, expected, asked=True))
+                if place not in self.directory.owed:
+                    return
+                sealed, _ = self.directory.sealed(place)
+            except ClusterAway:
+                return  # it stays owed
+            else:
+                self._note(self.directory.on_written(place, record, number))
+                return
 
     async def _beat(self) -> None:
         """Say again and again that this gateway lives, and at the end that it leaves.

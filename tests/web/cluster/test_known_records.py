@@ -195,3 +195,13 @@ def test_an_entry_that_is_told_late_changes_nothing() -> None:
     assert directory.on_entry(place, directory.seal(place, newer), 8) == newer
     assert directory.on_entry(place, directory.seal(place, older), 7) is None
     assert directory.revision(place) == 8 and not directory.owed
+
+
+def test_a_newer_record_that_is_told_late_counts() -> None:
+    """Anybody who may publish repeats what the engine holds, with the number that another record is about to have."""
+    directory, place = Directory(KEY), Directory(KEY).place_of("ada")
+    before, revoked = record(version=1), record(version=2, word=REVOKED)
+    assert directory.on_entry(place, directory.seal(place, before), 8) == before
+    assert directory.on_entry(place, directory.seal(place, revoked), 8) == revoked
+    assert directory.on_entry(place, b"x" * 100, 8) is None
+    assert directory.at(place) == revoked and list(directory.owed) == [place]
