@@ -56,7 +56,8 @@ class WebSettings:
         max_file_bytes: Largest file that an account uploads, or has fetched from others to the disk of the gateway.
         max_files_of_account: Uploads of one account at once, and downloads; others wait. A guess: more than the
             connections that a browser opens.
-        max_answer_bytes: Texts in one answer, in bytes: a page of messages ends there, though more were wanted.
+        max_answer_bytes: Texts in one answer, in bytes: a page of messages ends there, though more were wanted. So does
+            a page of groups, in which each member counts 100.
         max_answers_of_account: Answers made for one account at once, or waiting until a client takes them; a guess:
             as many as the page asks for together, and one that lies with a device that fell asleep.
         max_header_bytes: Size of all header lines of a request together.

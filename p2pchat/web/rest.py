@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -83,6 +84,7 @@ def problems(*more: int) -> dict[int | str, dict[str, Any]]:
 
 
 MAX_ROWS = 1000
+MEMBER_BYTES = 100  # of an answer, for each member of a group: the longest names have a little more
 messages_router: APIRouter = APIRouter(tags=["messages"], dependencies=AUTHENTICATED)
 people_router: APIRouter = APIRouter(tags=["people"], dependencies=AUTHENTICATED)
 groups_router: APIRouter = APIRouter(tags=["groups"], dependencies=AUTHENTICATED)
@@ -367,12 +369,32 @@ async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGate
 Named = Annotated[str, Path(max_length=64, description="The name of a group, or its name with its id (`#` as `%23`).")]
 
 
-@groups_router.get("/groups", responses=problems(), response_model=list[GroupOut], dependencies=LONG)
-async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group]:
-    """Return the groups of which the caller is a member."""
+@groups_router.get("/groups", responses={**_PAGED, **problems(404)}, response_model=list[GroupOut], dependencies=LONG)
+async def groups(
+    request: Request,
+    response: Response,
+    account: CurrentAccount,
+    gateway: CurrentGateway,
+    after: Annotated[str | None, Query(max_length=64, description="Only groups after this one, by its id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
+) -> list[Group]:
+    """Return the groups of which the caller is a member, sorted by name.
+
+    Where groups have many members, a page has fewer than `limit`; the header Link says whether there are more.
+    """
     found = [group for group in account.user.groups() if group.is_member]
-    gateway.limits.answered(account.key, sum(len(group.members) for group in found))
-    return found
+    if after is not None:
+        ids = [group.key for group in found]
+        if after not in ids:
+            raise UnknownName(after, "begin with the first page")
+        found = found[ids.index(after) + 1 :]
+    ends = accumulate(len(group.members) * MEMBER_BYTES for group in found)
+    page = [group for group, end in zip(found[:limit], ends, strict=False) if end <= gateway.settings.max_answer_bytes]
+    page = page or found[:1]
+    if len(page) < len(found):
+        _link_next(request, response, after=page[-1].key)
+    gateway.limits.answered(account.key, sum(len(group.members) for group in page))
+    return page
 
 
 @groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model_exclude_unset=True)

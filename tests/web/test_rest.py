@@ -137,6 +137,29 @@ async def test_a_page_ends_where_its_texts_are_too_long(serve: Callable[..., Any
         assert (await follow(ada, "/v1/search?q=line"))[0] == [texts[3:], texts[1:3], texts[:1]]
 
 
+async def test_groups_come_in_pages(serve: Callable[..., Any]) -> None:
+    """A thousand groups with 256 members each were one answer of 20 MiB."""
+    served = await serve(WebSettings(max_answer_bytes=400))
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with served.client("ada") as ada:
+        for name, members in (("a", []), ("b", ["bob"]), ("c", ["bob", "bobby", "cyd", "dan"]), ("d", []), ("e", [])):
+            made = await ada.post("/groups", json={"name": name, "members": members})
+            assert made.status_code == 201
+
+        async def names(url: str) -> list[list[str]]:
+            pages = list[list[str]]()
+            while url:
+                answer = await ada.get(url)
+                pages.append([group["name"] for group in answer.json()])
+                url = str(answer.url.join(answer.links["next"]["url"])) if "next" in answer.links else ""
+            return pages
+
+        assert await names("/v1/groups") == [["a", "b"], ["c"], ["d", "e"]]  # the third is alone, since it has five
+        assert await names("/v1/groups?limit=1") == [["a"], ["b"], ["c"], ["d"], ["e"]]
+        assert (await ada.get("/v1/groups?after=nothing")).status_code == 404
+
+
 async def test_an_account_waits_until_its_own_answers_are_taken(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(max_answers_of_account=1, max_answer_bytes=10**6))
     for name in ("ada", "bob"):
