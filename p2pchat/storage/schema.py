@@ -390,23 +390,8 @@ def add_relations(database: Database) -> None:
         after = rows[-1][0]
 
 
-def add_hosted(database: Database) -> None:
-    """Migrate to version 3, which has tables for hosted users and their tokens."""
-    database.dialect.make_tables(database)
-
-
-def add_pruned(database: Database) -> None:
-    """Migrate to version 4, which has a table for what was deleted."""
-    database.dialect.make_tables(database)
-
-
-def add_host_marks(database: Database) -> None:
-    """Migrate to version 5, which keeps what all users of a peer have as one row. What is in `heard` stays there."""
-    database.dialect.make_tables(database)
-
-
-def add_taken_marks(database: Database) -> None:
-    """Migrate to version 6, which has a table for what programs of hosted users have taken."""
+def add_tables(database: Database) -> None:
+    """Migrate to a version with more tables. What was kept elsewhere until then stays there."""
     database.dialect.make_tables(database)
 
 
@@ -427,20 +412,15 @@ def add_attachments(database: Database) -> None:
         after = rows[-1][0]
 
 
-def add_holders(database: Database) -> None:
-    """Migrate to version 8, which has a table of which peers have which content."""
-    database.dialect.make_tables(database)
-
-
 # MIGRATIONS[n - 1] turns version n into n + 1
 MIGRATIONS: Sequence[Migration] = (
     add_relations,
-    add_hosted,
-    add_pruned,
-    add_host_marks,
-    add_taken_marks,
+    add_tables,  # for hosted users and their tokens
+    add_tables,  # for what was deleted
+    add_tables,  # for what all users of a peer have, as one row
+    add_tables,  # for what programs of hosted users have taken
     add_attachments,
-    add_holders,
+    add_tables,  # for which peers have which content
 )
 
 
