@@ -11,73 +11,96 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from p2pchat.backup import Backup, Copied, backup_profile, copy_database
-    from p2pchat.config import Settings
-    from p2pchat.core.log import MAX_FILE_BYTES, MAX_FILE_NAME, MAX_FILES
-    from p2pchat.core.names import skeleton, validate_name
-    from p2pchat.errors import (
-        AmbiguousName,
-        ConsumerBusy,
-        DataLocked,
-        DeliveryTimeout,
-        ImportRefused,
-        InviteError,
-        NameTaken,
-        P2PChatError,
-        PeerClosed,
-        PortInUse,
-        StorageError,
-        TooLong,
-        UnknownName,
-    )
-    from p2pchat.export_file import Exported, Imported
-    from p2pchat.identity.network_and_invites import Invite, parse_invite
-    from p2pchat.identity.own_addresses import own_addresses
-    from p2pchat.identity.profile import (
-        ProfileState,
-        home_directory,
-        inspect_profile,
-        known_profiles,
-        profile_directory,
-    )
-    from p2pchat.messaging.attachments import Attachment, KeptFile
-    from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
-    from p2pchat.messaging.events import (
-        Delivered,
-        Event,
-        Failed,
-        FileArrived,
-        FileProgress,
-        FileReceipt,
-        Gap,
-        GroupChanged,
-        Joined,
-        Left,
-        Link,
-        Listening,
-        Many,
-        Presence,
-        Read,
-        Renamed,
-        Requested,
-        Stopped,
-        Typing,
-        Undelivered,
-        Warned,
-    )
-    from p2pchat.messaging.groups import Group
-    from p2pchat.messaging.hosted_user import HostedUser
-    from p2pchat.messaging.messages import Deleted, Edited, Message, Reaction, Sent
-    from p2pchat.messaging.receipts import Receipt, Receipts
-    from p2pchat.messaging.stored_files import StoredFile
-    from p2pchat.messaging.subscription import Events
-    from p2pchat.messaging.users import HostPeer, User, Whois
-    from p2pchat.offline import Checked, History, KnownAddress, RefusedMessages, import_into, open_alone, open_history
-    from p2pchat.once import SentReceipt, send_once
-    from p2pchat.peer import Forgotten, TCPPeer
-    from p2pchat.peer_resources import login_name, profile_invite
-    from p2pchat.reachability import Probed, probe
-    from p2pchat.storage.search_words import where_found
+    from p2pchat.backup import Backup as Backup
+    from p2pchat.backup import Copied as Copied
+    from p2pchat.backup import backup_profile as backup_profile
+    from p2pchat.backup import copy_database as copy_database
+    from p2pchat.config import Settings as Settings
+    from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
+    from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
+    from p2pchat.core.log import MAX_FILES as MAX_FILES
+    from p2pchat.core.names import skeleton as skeleton
+    from p2pchat.core.names import validate_name as validate_name
+    from p2pchat.errors import AmbiguousName as AmbiguousName
+    from p2pchat.errors import ConsumerBusy as ConsumerBusy
+    from p2pchat.errors import DataLocked as DataLocked
+    from p2pchat.errors import DeliveryTimeout as DeliveryTimeout
+    from p2pchat.errors import ImportRefused as ImportRefused
+    from p2pchat.errors import InviteError as InviteError
+    from p2pchat.errors import NameTaken as NameTaken
+    from p2pchat.errors import P2PChatError as P2PChatError
+    from p2pchat.errors import PeerClosed as PeerClosed
+    from p2pchat.errors import PortInUse as PortInUse
+    from p2pchat.errors import StorageError as StorageError
+    from p2pchat.errors import TooLong as TooLong
+    from p2pchat.errors import UnknownName as UnknownName
+    from p2pchat.export_file import Exported as Exported
+    from p2pchat.export_file import Imported as Imported
+    from p2pchat.identity.network_and_invites import Invite as Invite
+    from p2pchat.identity.network_and_invites import parse_invite as parse_invite
+    from p2pchat.identity.own_addresses import own_addresses as own_addresses
+    from p2pchat.identity.profile import ProfileState as ProfileState
+    from p2pchat.identity.profile import home_directory as home_directory
+    from p2pchat.identity.profile import inspect_profile as inspect_profile
+    from p2pchat.identity.profile import known_profiles as known_profiles
+    from p2pchat.identity.profile import profile_directory as profile_directory
+    from p2pchat.messaging.attachments import Attachment as Attachment
+    from p2pchat.messaging.attachments import KeptFile as KeptFile
+    from p2pchat.messaging.conversations import Conversation as Conversation
+    from p2pchat.messaging.conversations import DeletedHistory as DeletedHistory
+    from p2pchat.messaging.conversations import DeletedMessages as DeletedMessages
+    from p2pchat.messaging.conversations import MessageRequest as MessageRequest
+    from p2pchat.messaging.events import Delivered as Delivered
+    from p2pchat.messaging.events import Event as Event
+    from p2pchat.messaging.events import Failed as Failed
+    from p2pchat.messaging.events import FileArrived as FileArrived
+    from p2pchat.messaging.events import FileProgress as FileProgress
+    from p2pchat.messaging.events import FileReceipt as FileReceipt
+    from p2pchat.messaging.events import Gap as Gap
+    from p2pchat.messaging.events import GroupChanged as GroupChanged
+    from p2pchat.messaging.events import Joined as Joined
+    from p2pchat.messaging.events import Left as Left
+    from p2pchat.messaging.events import Link as Link
+    from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import Many as Many
+    from p2pchat.messaging.events import Presence as Presence
+    from p2pchat.messaging.events import Read as Read
+    from p2pchat.messaging.events import Renamed as Renamed
+    from p2pchat.messaging.events import Requested as Requested
+    from p2pchat.messaging.events import Stopped as Stopped
+    from p2pchat.messaging.events import Typing as Typing
+    from p2pchat.messaging.events import Undelivered as Undelivered
+    from p2pchat.messaging.events import Warned as Warned
+    from p2pchat.messaging.groups import Group as Group
+    from p2pchat.messaging.hosted_user import HostedUser as HostedUser
+    from p2pchat.messaging.messages import Deleted as Deleted
+    from p2pchat.messaging.messages import Edited as Edited
+    from p2pchat.messaging.messages import Message as Message
+    from p2pchat.messaging.messages import Reaction as Reaction
+    from p2pchat.messaging.messages import Sent as Sent
+    from p2pchat.messaging.receipts import Receipt as Receipt
+    from p2pchat.messaging.receipts import Receipts as Receipts
+    from p2pchat.messaging.stored_files import StoredFile as StoredFile
+    from p2pchat.messaging.subscription import Events as Events
+    from p2pchat.messaging.users import HostPeer as HostPeer
+    from p2pchat.messaging.users import User as User
+    from p2pchat.messaging.users import Whois as Whois
+    from p2pchat.offline import Checked as Checked
+    from p2pchat.offline import History as History
+    from p2pchat.offline import KnownAddress as KnownAddress
+    from p2pchat.offline import RefusedMessages as RefusedMessages
+    from p2pchat.offline import import_into as import_into
+    from p2pchat.offline import open_alone as open_alone
+    from p2pchat.offline import open_history as open_history
+    from p2pchat.once import SentReceipt as SentReceipt
+    from p2pchat.once import send_once as send_once
+    from p2pchat.peer import Forgotten as Forgotten
+    from p2pchat.peer import TCPPeer as TCPPeer
+    from p2pchat.peer_resources import login_name as login_name
+    from p2pchat.peer_resources import profile_invite as profile_invite
+    from p2pchat.reachability import Probed as Probed
+    from p2pchat.reachability import probe as probe
+    from p2pchat.storage.search_words import where_found as where_found
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
@@ -94,21 +117,9 @@ _MODULES = {
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *(
-            "Delivered",
-            "Event",
-            "Failed",
-            "FileArrived",
-            "FileProgress",
-            "FileReceipt",
-            "Gap",
-            "GroupChanged",
-            "Joined",
-            "Left",
-            "Link",
-        ),
-        *("Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped", "Typing", "Undelivered"),
-        "Warned",
+        *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
+        *("Joined", "Left", "Link", "Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped"),
+        *("Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),
     "identity.own_addresses": ("own_addresses",),
@@ -127,99 +138,7 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "__version__",
-    "AmbiguousName",
-    "Attachment",
-    "Backup",
-    "Checked",
-    "ConsumerBusy",
-    "Conversation",
-    "Copied",
-    "DataLocked",
-    "Deleted",
-    "DeletedHistory",
-    "DeletedMessages",
-    "Delivered",
-    "DeliveryTimeout",
-    "Edited",
-    "Event",
-    "Events",
-    "Exported",
-    "Failed",
-    "FileArrived",
-    "FileProgress",
-    "FileReceipt",
-    "Forgotten",
-    "Gap",
-    "Group",
-    "GroupChanged",
-    "History",
-    "HostPeer",
-    "HostedUser",
-    "ImportRefused",
-    "Imported",
-    "Invite",
-    "InviteError",
-    "Joined",
-    "KeptFile",
-    "KnownAddress",
-    "Left",
-    "Link",
-    "Listening",
-    "MAX_FILES",
-    "MAX_FILE_BYTES",
-    "MAX_FILE_NAME",
-    "Many",
-    "Message",
-    "MessageRequest",
-    "NameTaken",
-    "P2PChatError",
-    "PeerClosed",
-    "PortInUse",
-    "Presence",
-    "Probed",
-    "ProfileState",
-    "Reaction",
-    "Read",
-    "Receipt",
-    "Receipts",
-    "RefusedMessages",
-    "Renamed",
-    "Requested",
-    "Sent",
-    "SentReceipt",
-    "Settings",
-    "Stopped",
-    "StorageError",
-    "StoredFile",
-    "TCPPeer",
-    "TooLong",
-    "Typing",
-    "Undelivered",
-    "UnknownName",
-    "User",
-    "Warned",
-    "Whois",
-    "backup_profile",
-    "copy_database",
-    "home_directory",
-    "import_into",
-    "inspect_profile",
-    "known_profiles",
-    "login_name",
-    "open_alone",
-    "open_history",
-    "own_addresses",
-    "parse_invite",
-    "probe",
-    "profile_directory",
-    "profile_invite",
-    "send_once",
-    "skeleton",
-    "validate_name",
-    "where_found",
-]
+__all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 if not TYPE_CHECKING:  # so that type checkers find a misspelt name
