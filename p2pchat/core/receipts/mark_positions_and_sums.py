@@ -258,7 +258,7 @@ class AnnouncedMarks:
     def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
         """Update marks of a reader in a conversation. Return False if there would be too many."""
         known = self._marks.get(pair, {})
-        more = len({ref for ref, _ in refs} - known.keys())
+        more = len({ref for ref, _ in refs if ref not in known})  # a difference would look at all that are known
         if self._count + more > self.most:
             return False
         if not refs:

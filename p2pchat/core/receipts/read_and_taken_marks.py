@@ -13,7 +13,7 @@ Source: docs/protocol.md, "Receipts and presence", "Taken marks".
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -22,7 +22,7 @@ from itertools import starmap
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen
-from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.log import LogId, WriterKey, ref_key
 from p2pchat.core.receipts.delivery_receipts import (
     AckKey,
     Acknowledgement,
@@ -37,7 +37,7 @@ from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
-from p2pchat.protocol import Mark, ReadFrame, TakenFrame, UserId
+from p2pchat.protocol import Mark, PeerId, ReadFrame, TakenFrame, UserId
 
 MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
 
@@ -158,6 +158,10 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
 
 # ---- marks by readers elsewhere
 
+# Early marks that are counted again together, and seconds until the next ones: a member may announce 10,000, and each
+# may ask storage. A guess: 2 % of a core.
+RECOUNTED_AT_ONCE = 128
+RECOUNTED_EVERY = 0.1
 
 WantsReceipts = Callable[[UserId, UserId], bool]  # whether a hosted user and another exchange read receipts
 
@@ -178,6 +182,10 @@ class ReadTracker(AckTracker):
         self._receipts = receipts
         self._wants = wants
         self.early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
+        self._early_of: dict[WriterKey, dict[UserId, dict[LogId, None]]] = {}  # the same logs, by writer and reader
+        self._to_recount: dict[tuple[WriterKey, UserId], None] = {}
+        self._recounting: deque[AckKey] = deque()  # of the writers and readers before these
+        self._rests = False  # from recounting, until a timer ends
 
     def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
         """Return the known marks of these readers."""
@@ -205,24 +213,52 @@ class ReadTracker(AckTracker):
 
     def on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
         """Recount marks that came before their delivery."""
-        for member in members:
+        early = self._early_of.get(log.key, {})
+        for member in [member for member in members if member in early]:  # of thousands that have it now
             self._recount(log, member)
-        if first == 1:
-            among = {*members}
-            for earlier, reader in [each for each in self.early if each[0].key == log.key and each[1] in among]:
-                self._recount(earlier, reader)  # it may have something of every tip now
+            if first == 1:
+                self._to_recount[log.key, member] = None  # it may have something of every tip now
+        self._recount_some()
 
     def on_fork(self, log: LogId) -> None:
         """Recount the marks of a writer one of whose logs forked: it will get no receipts."""
-        for earlier, reader in [each for each in self.early if each[0].key == log.key]:
-            self._recount(earlier, reader)
+        self._to_recount.update(((log.key, reader), None) for reader in self._early_of.get(log.key, ()))
+        self._recount_some()
+
+    def _recount_some(self) -> None:
+        """Recount some marks, and others later: one mark of a peer may tell that it has a thousand logs."""
+        if self._rests or not (self._recounting or self._to_recount):
+            return
+        while self._to_recount and len(self._recounting) < RECOUNTED_AT_ONCE:
+            writer, reader = pair = next(iter(self._to_recount))
+            del self._to_recount[pair]
+            self._recounting.extend((log, reader) for log in self._early_of.get(writer, {}).get(reader, ()))
+        for _ in range(min(RECOUNTED_AT_ONCE, len(self._recounting))):
+            self._recount(*self._recounting.popleft())
+        self._rests = True
+        self._sync.after(RECOUNTED_EVERY, self._on_rested)
+
+    def _on_rested(self) -> None:
+        self._rests = False
+        self._recount_some()
 
     def _recount(self, log: LogId, member: UserId) -> None:
-        early = self.early.pop((log, member), None)
+        early = self._forget_early((log, member))
+        conversation = self._sync.conversations.by_id.get(log.conversation)  # None: deleted meanwhile
+        if early is not None and conversation is not None:
+            self.on_read_mark(early[0], conversation, log.user, member, log.run, early[1])
+
+    def _forget_early(self, key: AckKey) -> tuple[RemoteState, int] | None:
+        early = self.early.pop(key, None)
         if early is not None:
-            self.on_read_mark(
-                early[0], self._sync.conversations.by_id[log.conversation], log.user, member, log.run, early[1]
-            )
+            log, reader = key
+            readers = self._early_of[log.key]
+            del readers[reader][log]
+            if not readers[reader]:
+                del readers[reader]
+            if not readers:
+                del self._early_of[log.key]
+        return early
 
     # ---- hooks of AckTracker
 
@@ -241,13 +277,20 @@ class ReadTracker(AckTracker):
         former = self.early[log, ack.member][1] if (log, ack.member) in self.early else 0
         if seq >= former:  # a later log implies less of it, and so may another peer of the reader
             self.early[log, ack.member] = ack.remote, seq
+            self._early_of.setdefault(log.key, {}).setdefault(ack.member, {})[log] = None
 
     def _make_room(self) -> None:
-        """Drop half the marks of the peer that announced most, so that a flood displaces only its own."""
-        most, count = Counter(remote.link.peer for remote, _ in self.early.values()).most_common(1)[0]
-        its = [level for level, (remote, _) in self.early.items() if remote.link.peer == most]
-        for level in its[: (count + 1) // 2]:
-            del self.early[level]
+        """Drop half the marks of the peers that announced most, so that a flood displaces only its own."""
+        dropped, freed = dict[PeerId, int](), 0
+        for peer, count in Counter(remote.link.peer for remote, _ in self.early.values()).most_common():
+            dropped[peer] = (count + 1) // 2
+            freed += dropped[peer]
+            if freed >= MAX_REMEMBERED // 16:  # not a few for each mark, since all are counted for it
+                break
+        for key, (remote, _) in [*self.early.items()]:
+            if dropped.get(remote.link.peer):
+                dropped[remote.link.peer] -= 1
+                self._forget_early(key)
 
     def on_link_down(self, remote: RemoteState) -> None:
         """Keep the marks announced on a link, without the rest of its state."""
@@ -296,7 +339,7 @@ class ReadTracker(AckTracker):
                 had = facts.seq
         key = (facts.log, ack.member)
         if key in self.early and self.early[key][1] <= min(seq, had):  # otherwise more of it counts later
-            del self.early[key]
+            self._forget_early(key)
         self.advance_to(ack, facts.log, min(seq, had), facts.before, then)
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -13,6 +15,7 @@ from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.core.receipts import read_and_taken_marks
 from p2pchat.core.receipts.mark_positions_and_sums import MAX_ANNOUNCED, AnnouncedMarks, read_sum
+from p2pchat.core.receipts.read_and_taken_marks import ReadTracker
 from p2pchat.core.sync.mark_pages import FIRST_ID
 from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
@@ -260,6 +263,49 @@ def test_a_mark_on_an_earlier_log_counts_when_the_missing_tip_forks() -> None:
     _, far = lost_and_found_again()
     assert of_reading(far.say(marked("bob", "a1", 1))) == []
     assert of_reading(far.say(Author("ada", "a5").say("the", "other", "ada"))) == ["read a1:1..1 by bob"]
+
+
+RUNS, EARLY = 8, 10 * read_and_taken_marks.RECOUNTED_AT_ONCE
+
+
+def test_one_mark_of_many_logs_has_few_early_marks_recounted() -> None:
+    """120 logs delivered by one mark, and 10,000 early marks of that reader: 7 s."""
+    ada = World().peer("ada")
+    for _ in range(RUNS):
+        ada.say("one")
+        ada.restart()
+    ada.say("the last")
+    far = ada.far("bob")
+    refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(EARLY)]
+    for start in range(0, EARLY, 256):
+        far.say(ReadFrame({ROOM: {IDS["bob"]: refs[start : start + 256]}}, names=[Naming(room=True)]))
+    (_, last) = log_of(ada, f"a{RUNS + 1}")
+    recounted = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal recounted
+        recounted += event == "call" and frame.f_code is ReadTracker.on_read_mark.__code__
+
+    sys.setprofile(count)
+    try:
+        lines = announce(far, last)
+    finally:
+        sys.setprofile(None)
+    assert len(of_reading(lines)) == RUNS + 1
+    assert recounted == read_and_taken_marks.RECOUNTED_AT_ONCE
+    assert len(ada.node.sync.read_receipts.tracker.early) == EARLY
+
+
+def test_early_marks_that_were_not_recounted_at_once_are_recounted_later() -> None:
+    ada, far = lost_and_found_again()
+    most = read_and_taken_marks.RECOUNTED_AT_ONCE
+    refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(most)]
+    far.say(ReadFrame({ROOM: {IDS["bob"]: refs}}, names=[Naming(room=True)]))
+    far.say(marked("bob", "a1", 1))
+    (_, last) = log_of(ada, "a5")
+    assert of_reading(announce(far, last)) == ["delivered a4:1..2 to bob", "delivered a5:1..3 to bob"]
+    ada.world.pass_time(1.0)
+    assert of_reading(ada.take()) == ["read a1:1..1 by bob"]
 
 
 def test_no_message_is_read_before_it_is_delivered() -> None:
