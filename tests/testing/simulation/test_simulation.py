@@ -446,6 +446,27 @@ def test_who_had_no_room_for_the_proof_of_a_fork_holds_another_log_at_rest() -> 
     assert sim.check() == []
 
 
+def test_two_of_whom_one_had_no_room_for_the_proof_of_a_fork_compare_marks_in_a_quiet_minute() -> None:
+    """The proof comes again an hour later, though the quota is lifted before (seed 1901379 with an engine)."""
+    sim = Simulation(seed=21, settings=replace(SMALL, user_quota_bytes=2100))
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    for _ in range(3):
+        cyd.say("x" * 500, ada)
+    cyd.say("one")
+    sim.run(5)
+    sim.partition([ada], [bob, cyd])
+    cyd.resume(bob.endpoint)
+    cyd.say("another one")
+    sim.run(5)
+    sim.heal()
+    sim.run(5)
+    ada.allow_all()
+    assert sim.settle()
+    assert sim.counts["forks_ignored"] and ada.digest_for(bob) != bob.digest_for(ada)
+    assert sim.check() == []
+
+
 def test_who_deleted_one_version_of_a_byzantine_log_holds_another_one_at_rest() -> None:
     """Nobody can prove the fork, so the sums of the two stay different (seed 1322408)."""
     sim = Simulation(seed=24)
