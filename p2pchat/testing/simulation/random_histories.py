@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, fields
-from itertools import islice
+from itertools import combinations, islice
 from random import Random
 
 from p2pchat.config import Settings
@@ -202,6 +202,22 @@ class Scenario:
         else:
             self.sim.note("the end: nothing heals")
 
+    def name_ways(self, peers: list[SimPeer]) -> None:
+        """Have users name peers, in case these know no address, so that everyone hears of all it can link with."""
+        linked: set[frozenset[SimPeer]] = set()
+
+        def name(peer: SimPeer, other: SimPeer) -> None:
+            self._faults.name(peer, other)
+            linked.add(frozenset((peer, other)))
+
+        for peer in peers:
+            others = [other for other in peers if other is not peer and self.sim.can_link(peer, other)]
+            if others:
+                named = self._reached(peers).get(peer) if self._engine.on else None  # not everyone links with all
+                name(peer, named or others[0])
+        while apart := self._not_introduced(peers, linked):
+            name(*apart[0])
+
     def _step(self, number: int, name: str) -> None:
         self._reseed(f"step {number}")
         self.sim.note(f"step {number}: {name}")
@@ -242,11 +258,7 @@ class Scenario:
             peer.crash_never()
             peer.start()
             peer.allow_all()
-        for peer in remaining:  # in case they know no address
-            others = [other for other in remaining if other is not peer and sim.can_link(peer, other)]
-            if others:
-                named = self._reached(remaining).get(peer) if self._engine.on else None  # not everyone links with all
-                self._faults.name(peer, named or others[0])
+        self.name_ways(remaining)
         if self._crowded:
             self._meet_again(remaining)
         if sim.invariants.blocks.any:
@@ -310,8 +322,22 @@ class Scenario:
             sim.invariants.fail(fault.rule, fault.where, fault.text)
         sim.invariants.crowd.check_bounds()
 
+    def _not_introduced(self, peers: list[SimPeer], linked: set[frozenset[SimPeer]]) -> list[tuple[SimPeer, SimPeer]]:
+        """Add to the linked pairs those that hear of each other, and return the other pairs that can link.
+
+        Peers tell each other whom they are linked with, and nothing of others.
+        """
+        pairs = [pair for pair in combinations(peers, 2) if self.sim.can_link(*pair)]
+
+        def are_introduced(one: SimPeer, other: SimPeer) -> bool:
+            return any({frozenset((one, third)), frozenset((other, third))} <= linked for third in peers)
+
+        while new := {frozenset(pair) for pair in pairs if are_introduced(*pair)} - linked:
+            linked |= new
+        return [pair for pair in pairs if frozenset(pair) not in linked]
+
     def _reached(self, peers: list[SimPeer]) -> dict[SimPeer, SimPeer | None]:
-        """Return the peers that the first one of these can ever hear of, each with one that it can link with."""
+        """Return the peers that a chain of links can join to the first one of these, each with the next one there."""
         reached: dict[SimPeer, SimPeer | None] = dict.fromkeys(peers[:1])
         waiting = peers[:1]
         for one in waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pchat.testing.simulation.random_histories import Scenario, Wanted
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -93,3 +94,25 @@ def test_without_an_engine_of_its_own_nobody_is_reached() -> None:
     assert sim.settle()
     assert not sim.can_link(ada, cyd)
     assert cyd.linked == []
+
+
+def test_who_can_link_and_has_no_linked_peer_in_common_is_named_at_the_end_of_a_history() -> None:
+    """Peers tell only whom they are linked with (seeds 1901333 and 1903786 with an engine)."""
+    history = Scenario(7, wanted=Wanted(relay=True))
+    sim = history.sim
+    ada, bob, cyd, dan = peers = [sim.peer() for _ in range(4)]
+    ada.has_engine = dan.has_engine = True
+    bob.behind_router = dan.behind_router = True
+    sim.never(ada, cyd)
+    for peer in peers:
+        peer.start()
+    bob.connect(ada.endpoint)
+    bob.connect(cyd.endpoint)
+    dan.connect(ada.endpoint)
+    sim.run(120)
+    assert [one.linked for one in peers] == [[bob, dan], [ada, cyd], [bob], [ada]]
+    assert sim.can_link(cyd, dan)
+    history.name_ways(peers)
+    assert sim.settle()
+    assert [one.linked for one in peers] == [[bob, dan], [ada, cyd], [bob, dan], [ada, cyd]]
+    assert sim.check() == []
