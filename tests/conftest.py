@@ -23,7 +23,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,24 @@ _RESULT = "result"
 _KILLED = "killed"
 
 
+def _import_share(config: pytest.Config) -> None:
+    """Import the tests of which this process is to write the bytecode; the other processes of the run find it there.
+
+    Every process imports all tests. In a fresh clone each would also compile all of them, since all come to a file at
+    the same time.
+    """
+    number = int(PROCESS.removeprefix("gw"))
+    for path in sorted(Path(__file__).parent.rglob("test_*.py"))[number::PROCESSES]:
+        with suppress(Exception, pytest.skip.Exception):  # collection meets it again, and reports it
+            import_module(".".join(path.relative_to(config.rootpath).with_suffix("").parts))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     gc.disable()  # collection makes no garbage
     try:
+        if RUN is not None and session.config.args == session.config.getini("testpaths"):
+            _import_share(session.config)
         return (yield)
     finally:
         gc.enable()
