@@ -517,7 +517,7 @@ async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -
 
 
 async def test_half_a_frame_and_silence_is_a_dead_link(meet: Meet) -> None:
-    honest = await meet(settings=replace(QUICK, ping_after=0.3, dead_after=4.0))
+    honest = await meet(settings=replace(QUICK, ping_after=0.3, dead_after=2.0))
     eve = await honest.eve()
     eve.say(wire.LENGTH.pack(100_000) + b'{"t":"entries","c":"')
     assert await honest.while_chatting(eve.wait_closed()) == ""
