@@ -186,6 +186,12 @@ def ask(prompt: str) -> str | None:
     return line
 
 
+async def confirm(question: str) -> bool:
+    """Ask a question; return True for yes."""
+    answer = await asyncio.to_thread(ask, f"{question} [y/N] ")
+    return (answer or "").casefold() in ("y", "yes")
+
+
 def ask_hidden(prompt: str) -> str | None:
     """Ask without echo; return the answer, with the lines of one paste joined, or None at the end of input."""
     if sys.platform == "win32":

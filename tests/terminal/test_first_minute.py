@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer, profile_invite
+from p2pchat import TCPPeer, open_history, profile_invite
 from tests.ports import free_ports
-from tests.terminal.conftest import OpenTerminal
-from tests.terminal.pty import Terminal
+from tests.terminal.conftest import P2PCHAT, OpenTerminal
+from tests.terminal.pty import TIMEOUT, Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -79,6 +80,32 @@ async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: P
     await chooser.shows("is not in the list: enter a number from 1 to 2")
     await chooser.line("2")
     await chooser.shows("-- ada listens on 127.0.0.1:")
+
+
+# ---- a question before something goes for good
+
+
+@pytest.mark.parametrize(("answer", "left"), [("no", 1), ("", 1), ("Yes", 0)])
+async def test_deletion_asks_first(answer: str, left: int, terminal: OpenTerminal, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        bob = await ada.host("bob")
+        await (await ada.send(bob.me, "xyzzy")).delivered(timeout=TIMEOUT)
+    asked = await terminal("delete", "bob", "--data", str(home / "ada"), columns=150)
+    await asked.prompts("delete everything that is stored here of bob? Others keep theirs. [y/N]")
+    await asked.line(answer)
+    assert await asked.ended() == left
+    async with open_history(home / "ada") as history:
+        assert len(await history.history("bob")) == left
+
+
+@pytest.mark.parametrize("words", [("delete", "room"), ("files", "--keep", "0")])
+async def test_without_input_nobody_can_be_asked(words: tuple[str, ...], terminal: OpenTerminal, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada"):
+        pass
+    command = (*P2PCHAT, *words, "--data", str(home / "ada"))
+    refused = await terminal("-c", shlex.join(command) + " <&-", command=("/bin/sh",), columns=150)
+    await refused.shows("nobody can be asked here: add --yes")
+    assert await refused.ended() == 2 and "Traceback" not in refused.text
 
 
 # ---- problems

@@ -22,7 +22,7 @@ from p2pchat.cli.control_client_or_own_peer import ControlClient, ask_profile, c
 from p2pchat.cli.control_protocol import MAX_TIMEOUT
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import find_profile
-from p2pchat.cli.standard_input import Progress
+from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.event_text import EventLine, file_label, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageError, print_notice
 from p2pchat.commands.file_fetches import how_far
@@ -106,7 +106,7 @@ def files(**values: Any) -> int:
     options = FilesOptions(**values)
     options.yes |= options.force
     directory = find_profile(options.profile)
-    if options.removes and not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if options.removes and not options.yes and not can_ask():
         raise UsageError("this removes files, and nobody can be asked here: add --yes")
     return run_until_signal(_files(directory, options), terminated=lambda: FAILED)
 
@@ -121,7 +121,7 @@ async def _files(directory: Path, options: FilesOptions) -> int:
         if not rows[0]["files"]:
             print_notice("-- no file is to go")
             return DONE
-        if not await _confirmed(rows[0]):
+        if not await confirm(_question(rows[0])):
             print_notice("-- nothing was removed")
             return FAILED
         force = True
@@ -130,12 +130,9 @@ async def _files(directory: Path, options: FilesOptions) -> int:
     return DONE
 
 
-async def _confirmed(sums: EventLine) -> bool:
+def _question(sums: EventLine) -> str:
     lost = f" Nobody else is known to have {sums['only_here']:,} of them." if sums["only_here"] else ""
-    question = f"remove {_count(sums)} from this disk? The messages stay, and others keep their files.{lost} [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
-    answer = await asyncio.to_thread(sys.stdin.readline)
-    return answer.strip().casefold() in ("y", "yes")
+    return f"remove {_count(sums)} from this disk? The messages stay, and others keep their files.{lost}"
 
 
 def _count(sums: EventLine) -> str:

@@ -25,7 +25,7 @@ from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, Requ
 from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
-from p2pchat.cli.standard_input import Progress
+from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     DeletedLines,
@@ -378,7 +378,7 @@ def delete(**values: Any) -> int:
     """
     options = DeleteOptions(**values)
     directory = find_profile(options.profile)
-    if not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not options.yes and not can_ask():
         raise UsageError("this deletes for good, and nobody can be asked here: add --yes")
     return run_until_signal(_delete(directory, options), terminated=lambda: FAILED)
 
@@ -402,7 +402,4 @@ async def _delete(directory: Path, options: DeleteOptions) -> int:
 async def _confirmed(directory: Path, options: DeleteOptions) -> bool:
     async with open_history(directory, db=options.db or None) as history:
         where = quote_place(history.find(options.to))
-    question = f"delete {options.what} that is stored here of {where}? Others keep theirs. [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
-    answer = await asyncio.to_thread(sys.stdin.readline)
-    return answer.strip().casefold() in ("y", "yes")
+    return await confirm(f"delete {options.what} that is stored here of {where}? Others keep theirs.")
