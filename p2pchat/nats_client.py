@@ -48,6 +48,11 @@ RETRY_MOST = 5.0  # a guess: one server, asked by a hundred peers, sees twenty a
 LAST_WORDS = 1.0  # seconds for what waits when the connection is closed
 MAX_UNREAD_BYTES = 64 << 20  # received and not handled; more than the windows of all pipes that fill at once, a guess
 NOBODY = "503"  # status of "no responders"
+# Of a message, or of a line of the server that has not ended: a server takes no message above 64 MiB, whatever its
+# operator configures; its longest line names all servers of its cluster. A guess, as the next
+MAX_MESSAGE_BYTES = 64 << 20
+MAX_LINE_BYTES = 256 << 10
+MAX_HEADER_BYTES = 16 << 10  # of a message: those of JetStream have some hundred; nats-py takes 100 ms for 1 MiB
 # In the patterns of nats-py's parser: its spaces, and those of the server, to which \v and \f are part of a name
 _SPACES = {rb"[^\s]": rb"[^ \t\r\n]", rb"[^\S\r\n]": b"[ \t]", rb"\s": b"[ \t]"}
 _SCHEMES = ("nats", "tls", "ws", "wss")
@@ -165,7 +170,9 @@ class Connection:
     @property
     def reason(self) -> str:
         """Why it was lost, for people."""
-        return self.lost.result() if self.lost.done() else "the connection was lost"
+        if self.lost.done():
+            return self.lost.result()
+        return self._explain(self._error) if self._error else "the connection was lost"
 
     async def _on_error(self, error: Exception) -> None:
         from nats.errors import SlowConsumerError
@@ -188,22 +195,44 @@ def _careful_client(server: str) -> Client:
     offers none: then passwords and who is linked with whom would be there to read.
 
     Anybody may publish a message that nats-py cannot read: it would read nothing more after it, or disconnect.
+
+    Nobody has to run a server that is a real one. nats-py keeps a message of any size, looks through a line without end
+    anew with each part of it, and compares each server that is named to it with all that were before.
     """
     from nats.aio.client import Client as AnyClient
+    from nats.errors import ProtocolError
     from nats.protocol import parser
 
     for name, pattern in list(vars(parser).items()):  # of the module, for there is nothing smaller to change
         if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, bytes):
             setattr(parser, name, _with_spaces_of_server(pattern))
 
+    class BoundedParser(parser.Parser):
+        async def parse(self, data: bytes = b"") -> None:
+            await super().parse(data)
+            is_line = self.state == parser.AWAITING_CONTROL_LINE
+            if len(self.buf) > MAX_LINE_BYTES if is_line else self.needed > MAX_MESSAGE_BYTES:
+                await self.nc._error_cb(P2PChatError("it sends more at once than any server"))
+                raise ProtocolError
+
     class CarefulClient(AnyClient):
+        def __init__(self) -> None:
+            super().__init__()
+            self._ps = BoundedParser(self)
+
         async def _process_msg(self, *message: Any) -> None:
             with suppress(ValueError, IndexError):  # names or status that are no UTF-8, headers without a first line
                 await super()._process_msg(*message)
 
+        async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+            if len(headers or b"") > MAX_HEADER_BYTES:
+                raise ValueError("no headers of a message that is read here")
+            return await super()._process_headers(headers)
+
         async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
             if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
                 raise P2PChatError("it offers no TLS, which its URL demands: tls://")
+            info.pop("connect_urls", None)  # servers are connected that were named here, and no others
             await super()._process_info(info, initial_connection)
 
     return CarefulClient()

@@ -61,7 +61,7 @@ VERSION = b"2"  # of this protocol, in an open. Version 1, which no release had,
 ASK_AGAIN_AFTER = 0.5  # seconds until a dial without an answer asks once more; a guess
 CHALLENGE_SECONDS = 10.0  # a challenge is good for one to two times that: as long as a handshake may take
 CHALLENGE_BYTES = 16
-MAX_ANSWERS = 1024  # to dials that wait to be published, 300 KiB; a guess
+MAX_ANSWERS = 1024  # to dials and strays that wait to be published, 300 KiB; a guess
 MAX_BUCKETS = 1024  # peers whose dials are counted; above this number those with full buckets are forgotten
 CHECKS_A_SECOND = 500  # keys of pairs with unknown peers; 5 to 10 % of a core
 MAX_PAIR_KEYS = 16384  # kept; more than peers that anybody has met, 4 MiB
@@ -493,10 +493,10 @@ class RelayTransport:
             if data[:1] == OPEN:  # of another version: it learns at once that this one does not understand it
                 self._answer(reply, BREAK)
 
-    def _answer(self, reply: str, piece: bytes) -> None:
-        """Answer somebody who dials, unless the engine takes less than comes: then they ask again."""
+    def _answer(self, reply: str, piece: bytes, own: str = "") -> None:
+        """Answer somebody who dials, or is at no pipe, unless the engine takes less than comes: then they ask again."""
         if self.engine.waiting < MAX_ANSWERS:
-            self.publish(reply, piece, "")
+            self.publish(reply, piece, own)
         else:
             self.counted["relay_unanswered"] += 1
 
@@ -614,13 +614,13 @@ class RelayTransport:
             pipe.far = reply
             pipe.opened.set_result(None)
         elif reply != pipe.far:
-            self.publish(reply, BREAK, pipe.own)
+            self._answer(reply, BREAK, pipe.own)
 
     def _on_stray(self, subject: str, reply: str, data: bytes) -> None:
         """A piece came for a pipe that is gone. Its sender learns that at once, as with a socket."""
         self.counted["relay_stray"] += 1
         if data[:1] in (OPEN, DATA, TAKEN) and _PIPE_SUBJECT.fullmatch(reply):
-            self.publish(reply, BREAK, subject)
+            self._answer(reply, BREAK, subject)
 
 
 def _at(label: str) -> str:

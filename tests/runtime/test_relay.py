@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,7 +32,17 @@ from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.nats_client import NKEY_PURPOSE, EngineOptions, _checked_base32, nkey_seed, own_nkey, parse_servers
+from p2pchat.nats_client import (
+    MAX_HEADER_BYTES,
+    MAX_LINE_BYTES,
+    MAX_MESSAGE_BYTES,
+    NKEY_PURPOSE,
+    EngineOptions,
+    _checked_base32,
+    nkey_seed,
+    own_nkey,
+    parse_servers,
+)
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.runtime.connections import TCPTransport
 from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND, RELAYED_PLACES, SILENT_AFTER
@@ -380,6 +390,78 @@ async def test_an_engine_that_nats_py_no_longer_reads_is_lost() -> None:
         async with End(url) as end:
             await until(lambda: connections >= 2, "the next connection")
             assert end.states[:2] == [(url, ""), (url, "the connection was lost")]
+
+
+@asynccontextmanager
+async def false_server(say: Callable[[dict[str, int]], bytes]) -> AsyncIterator[tuple[str, list[int]]]:
+    """A server that says this once a peer has subscribed, by subject; yields its URL, and how often peers came."""
+    visits: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(1)
+        subscribed: dict[str, int] = {}
+        pings = 0
+        writer.write(b'INFO {"max_payload":1048576,"headers":true}\r\n')
+        with suppress(ConnectionResetError):
+            while line := await reader.readline():
+                if line == b"PING\r\n":
+                    pings += 1
+                    writer.write(b"PONG\r\n")
+                elif line.startswith(b"SUB "):
+                    subscribed[line.split()[1].decode()] = int(line.split()[-1])
+                if pings == len(subscribed) == 2:
+                    pings += 1
+                    writer.write(say(subscribed))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", visits
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"INFO " + b"x" * (MAX_LINE_BYTES + 1), b"MSG x 1 %d\r\n" % (MAX_MESSAGE_BYTES + 1)],
+    ids=["line", "message"],
+)
+async def test_an_engine_that_says_more_than_any_server_does_is_lost(said: bytes) -> None:
+    """Before: a message was kept whatever its size, and 6 MiB of one line took 2.4 s of CPU."""
+    async with false_server(lambda _: said) as (url, visits), End(url) as end:
+        await until(lambda: len(visits) >= 2, "the next connection")
+        assert end.states[:2] == [(url, ""), (url, "it sends more at once than any server")]
+
+
+async def test_large_headers_and_names_of_servers_are_passed_over() -> None:
+    """Before: 1 MiB of headers, which anybody may publish, took 0.12 s, and 4 MiB of names of servers 5 s."""
+
+    def say(subscribed: dict[str, int]) -> bytes:
+        [(at, number)] = [(at, number) for at, number in subscribed.items() if ".at." in at]
+        headers = b"NATS/1.0\r\n" + b"a:b\r\n" * (MAX_HEADER_BYTES // 5) + b"\r\n"
+        named = json.dumps({"connect_urls": [f"{one}.example:1" for one in range(100)]}).encode()
+        message = b"%d\r\n%s\r\n" % (len(headers), headers)
+        return (
+            b"INFO %s\r\n" % named
+            + b"HMSG %s %d %d %s" % (at.encode(), number, len(headers), message)
+            + b"MSG %s %d 0\r\n\r\n" % (at.encode(), number)
+        )
+
+    async with false_server(say) as (url, visits), End(url) as end:
+        counted = end.transport.counted
+        await until(lambda: counted["relay_malformed"], "the message behind them")
+        assert counted == {"relay_malformed": 1} and len(visits) == 1
+        client = end.transport.engine._client
+        assert client is not None and len(client._server_pool) == 1
+
+
+async def test_pieces_of_no_pipe_are_not_all_answered_where_the_engine_takes_nothing(engine: NatsServer) -> None:
+    """Before: answers to 174,000 of them waited in 60 MiB."""
+    async with End(engine.url) as end:
+        await end.up()
+        relay = end.transport
+        reply = f"p2pchat.pipe.{base32(Identity.generate().peer_id).lower()}.{'0' * 16}.{'1' * 32}"
+        for _ in range(MAX_ANSWERS + 5):  # in one turn of the loop
+            relay._on_message(f"{relay._own_pipes}.{'2' * 32}", reply, b"D", False)
+        assert relay.engine.waiting == MAX_ANSWERS
+        assert relay.counted == {"relay_stray": MAX_ANSWERS + 5, "relay_unanswered": 5}
 
 
 class Dials:
