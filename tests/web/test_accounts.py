@@ -14,7 +14,7 @@ from p2pchat import DataLocked, Renamed, Settings, StorageError, TCPPeer, Unknow
 from p2pchat.core.names import base32
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.account_records import REFUSED_NAMES, AccountNameTaken
+from p2pchat.web.account_records import REFUSED_NAMES, AccountNameTaken, valid
 from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import TooMany
@@ -139,6 +139,15 @@ async def test_a_renamed_account_is_found_by_its_new_name(served: Served) -> Non
     assert await served.gateway.accounts.by_token(token) is zoe
     other, _ = await served.gateway.accounts.register("zoe")  # that name is free again
     assert served.gateway.accounts.find("zoe") is other and served.gateway.accounts.find("zora") is zoe
+
+
+@pytest.mark.parametrize("name", [
+    "room", "everybody", "everyone", "me", "you", "system", "admin", "p2pchat", ".", "..", "--", "null", "undefined",
+    "Admin", "\N{CYRILLIC SMALL LETTER A}dmin", "-h", "127.0.0.1", "chat.example.org:80",
+])  # fmt: skip
+def test_a_name_with_another_meaning_is_no_name_of_an_account(name: str) -> None:
+    with pytest.raises(ValueError):
+        valid(name)
 
 
 async def test_no_way_leads_to_a_refused_name() -> None:
