@@ -27,13 +27,14 @@ class HistoryBoundary:
     one.
     """
 
-    __slots__ = ("__weakref__", "_count", "_from_files", "grew", "marks")
+    __slots__ = ("__weakref__", "_count", "_from_files", "_pushed", "grew", "marks")
 
     def __init__(self, text: str = "") -> None:
         """Restore a boundary from `str` of another."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
         self.grew: bool = False  # a new log was added to a writer: logs that build on it are news too
         self._from_files: dict[UserId, KeySet[RunId]] = {}  # logs whose marks come from files only
+        self._pushed: set[RunId] = set()  # logs whose marks come from pushes only; empty after a restart
         self._count = 0  # marks, or more: not all that are removed are subtracted
         for line in text.split():
             user, *logs = line.split(",")
@@ -44,7 +45,7 @@ class HistoryBoundary:
         lines = ((user, *(f"{run}{seq}" for run, seq in logs.items())) for user, logs in self.marks.items())
         return " ".join(",".join(line) for line in lines)
 
-    def add_marks(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
+    def add_marks(self, user: UserId, marks: Collection[Mark], most: int) -> None:
         """Take first marks of a writer; `most` come at a time.
 
         Before all marks arrived, the writer may have begun a log that builds on an announced one, and another member
@@ -56,6 +57,7 @@ class HistoryBoundary:
         if old is not None:
             before = len(old)
             has_room = before < MAX_ANNOUNCEMENTS * most and self._count < MAX_OLD_MARKS
+            self._pushed.difference_update(mark.run for mark in marks)
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
             self._count += len(old) - before
             if len(old) > before and self._count >= MAX_OLD_MARKS:
@@ -100,12 +102,14 @@ class HistoryBoundary:
     def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
         """Take a log that its writer sent unasked, so that it is news from entry `first` on, unless it was announced.
 
-        All of it is news if it builds on an announced log. If not, the writer may have lost its disk, or a member
-        announced a log that never existed.
+        All of it is news if it builds on an announced log, which may be known only when the logs between them have
+        come. If not, the writer may have lost its disk, or a member announced a log that never existed.
         """
         logs = self.marks.get(log.user)
         if logs is not None and log.run not in logs:
             logs[log.run] = 0 if any(mark.run in logs for mark in before) else first - 1
+            if logs[log.run]:
+                self._pushed.add(log.run)
             self.grew = True
 
     def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
@@ -119,6 +123,7 @@ class HistoryBoundary:
             logs[log.run] = 0
             if not any(logs.values()):
                 del self.marks[log.user]
+                self._pushed.difference_update(logs)
                 self._count -= len(logs)
 
     def split_by_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
@@ -131,6 +136,9 @@ class HistoryBoundary:
         logs = self.marks.get(log.user)
         if not logs:
             return end, False
+        if log.run in self._pushed and any(mark.run in logs for mark in before):
+            self._pushed.remove(log.run)
+            logs[log.run] = 0
         limit = logs.get(log.run)
         if limit is None:  # either announced logs build on it, and it is old; or it builds on them, and it is news
             if not any(mark.run in logs for mark in before):

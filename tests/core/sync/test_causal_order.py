@@ -174,6 +174,17 @@ def test_first_marks_are_limited_in_all() -> None:
     assert MAX_OLD_MARKS <= sum(map(len, boundary.marks.values())) < MAX_OLD_MARKS + 64
 
 
+def test_a_pushed_log_is_news_if_what_links_it_to_an_announced_one_came_later() -> None:
+    """Its first entries came with an answer, its third was pushed, and then the log came on which it builds."""
+    boundary, (first, second, third) = HistoryBoundary(), (LogId(ROOM, "bob", run * 8) for run in ("b1", "b2", "b3"))
+    on_first, on_second = [Mark(first.run, 9, "")], [Mark(second.run, 4, "")]
+    boundary.add_marks("bob", on_first, 64)
+    boundary.on_pushed(third, on_second, 3)
+    assert boundary.split_by_age(third, on_second, 1, 3) == (2, True)
+    assert boundary.split_by_age(second, on_first, 1, 4) == (4, False)
+    assert boundary.split_by_age(third, on_second, 1, 3) == (3, False)
+
+
 class ComparedUser(str):
     """A user id that counts what it is compared with."""
 
