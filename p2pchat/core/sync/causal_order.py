@@ -65,6 +65,8 @@ class CausalOrder:
         for item in waiting:
             conversation = self._sync.conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
+            if log is not None and item.entry.k == "profile":
+                log.add_profile(item.seq)
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
                 relation = relation_of(log.id, item.seq, item.entry)
                 log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))

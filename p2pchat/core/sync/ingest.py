@@ -48,7 +48,6 @@ from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
-KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 # An operation of a group is kept in memory, and takes up to 4.8 times its bytes there: 1 KiB of 226, 1.4 KiB of 298
 # that name somebody new, 55 KiB of 18 that name 255.
 OPERATION_FACTOR = 5
@@ -479,7 +478,7 @@ class Ingest:
         if conversation.members is None:
             for seq, entry in enumerate(batch.entries, batch.first):
                 if entry.k == "profile":
-                    log.profiles = (*log.profiles[1 - KEPT_PROFILES :], seq)
+                    log.add_profile(seq)
                     self._people.on_profile(log.id.user, entry)
 
     def _complete(self, log: LogState) -> None:

@@ -34,6 +34,8 @@ from p2pchat.core.sync.history_boundary import HistoryBoundary
 from p2pchat.core.sync.waiting_and_quiet_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
+KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
+
 
 class WaitingEntry(NamedTuple):
     """A waiting entry, or one behind it: what it follows, since when it waits (monotonic), what it will change."""
@@ -103,6 +105,10 @@ class LogState:
 
     def extend(self, seq: int, chain: bytes, last_c: int) -> None:
         self.seq, self.chain, self.last_c = seq, chain, last_c
+
+    def add_profile(self, seq: int) -> None:
+        """Note that an entry is a profile."""
+        self.profiles = (*self.profiles[1 - KEPT_PROFILES :], seq)
 
     def add_waiting(self, entry: WaitingEntry) -> None:
         if not isinstance(self.queue, deque):

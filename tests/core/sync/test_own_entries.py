@@ -122,6 +122,18 @@ def test_after_a_restart_no_profile_is_followed_nor_the_writer_s_previous_entry(
     assert said.after == (cyd.ref(1), bob.ref(1))
 
 
+def test_a_profile_that_waited_over_a_restart_is_not_followed() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    missing = cyd.say("one")
+    ada.far("bob").say(bob.say("two", after=[cyd.ref(1)]), bob.write(renamed("robert", START + 2)))
+    ada.start()
+    far = ada.far("bob")
+    far.say(missing)
+    assert ada.texts() == ["one", "two"]
+    ada.say("three")
+    assert written(far)[1].after == (cyd.ref(1), bob.ref(1))
+
+
 def test_each_process_writes_its_own_log_that_builds_on_the_last() -> None:
     ada = World().peer("ada")
     ada.say("one")
