@@ -47,6 +47,34 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
         yield scene
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ops(scene: Scene) -> str:
+    """A group of all three, which zoe has created; its name."""
+    zoe = scene.zoe
+    await zoe.page.get_by_role("button", name="New group").click()
+    await zoe.page.get_by_label("Name", exact=True).fill("ops")
+    await zoe.page.get_by_role("checkbox", name="terry").check()
+    await zoe.page.get_by_role("checkbox", name="yan").check()
+    await zoe.shot("group-light")
+    await zoe.page.get_by_role("button", name="Create group").click()
+    await zoe.page.get_by_role("textbox", name="Write to #ops").wait_for()
+    await scene.yan.row("#ops").wait_for()
+    return "#ops"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lines(scene: Scene) -> list[dict[str, Any]]:
+    """What terry wrote to yan, who was in the room: 120 lines and a needle."""
+    yan, terry = scene.yan, scene.terry
+    await yan.go("Room")
+    texts = [*(f"line {number}" for number in range(120)), "the needle in it"]
+    for text in texts:
+        terry.say(do="send", to="yan", text=text, ref=text)
+    sent = [await terry.next("sent", ref=text) for text in texts]
+    await yan.row("terry").get_by_text("99+ unread").wait_for()
+    return sent
+
+
 async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await expect(zoe.page.locator("#compose")).to_be_focused()  # at the start
@@ -162,25 +190,22 @@ async def test_messages_can_be_edited_deleted_and_reacted_to(scene: Scene) -> No
     await yan.until("!document.querySelector('#announcer p')")  # long after it was spoken
 
 
-async def test_a_group_is_created_and_used(scene: Scene) -> None:
+async def test_a_group_is_created_and_used(scene: Scene, ops: str) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
-    await zoe.page.get_by_role("button", name="New group").click()
-    await zoe.page.get_by_label("Name", exact=True).fill("ops")
-    await zoe.page.get_by_role("checkbox", name="terry").check()
-    await zoe.page.get_by_role("checkbox", name="yan").check()
-    await zoe.shot("group-light")
-    await zoe.page.get_by_role("button", name="Create group").click()
-    await zoe.page.get_by_role("textbox", name="Write to #ops").wait_for()
+    await zoe.go(ops)
     await zoe.write("deploying")
     await terry.next("message", text="deploying", group="ops")
-    await yan.row("#ops").get_by_text("1 unread").wait_for()
-    await yan.go("#ops")
+    await yan.row(ops).get_by_text("1 unread").wait_for()
+    await yan.go(ops)
     await yan.sees("deploying")
     await yan.shot("group-dark")
 
 
-async def test_an_owner_is_asked_before_members_change_and_who_was_removed_cannot_write(scene: Scene) -> None:
+async def test_an_owner_is_asked_before_members_change_and_who_was_removed_cannot_write(scene: Scene, ops: str) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await asyncio.gather(zoe.go(ops), yan.go(ops))
+    await zoe.write("before the removal")
+    await yan.sees("before the removal")
     members, group = zoe.page.get_by_role("button", name="Members of this group"), zoe.page.get_by_role("dialog")
     await members.click()
     await group.get_by_role("button", name="Make owner yan").click()
@@ -194,7 +219,7 @@ async def test_an_owner_is_asked_before_members_change_and_who_was_removed_canno
     await zoe.page.keyboard.press("Escape")
     await yan.page.get_by_text("You are no longer a member of #ops").wait_for()
     await expect(yan.page.locator("#compose, button.send").filter(visible=True)).to_have_count(0)
-    await (await yan.sees("deploying")).hover()
+    await (await yan.sees("before the removal")).hover()
     await expect(yan.page.locator(".actions")).to_have_count(0)
     await yan.shot("removed-dark")
     await members.click()
@@ -247,14 +272,8 @@ async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scen
     await terry.next("message", text="welcome back")
 
 
-async def test_a_conversation_opens_at_its_first_unread_message(scene: Scene) -> None:
+async def test_a_conversation_opens_at_its_first_unread_message(scene: Scene, lines: list[dict[str, Any]]) -> None:
     yan, terry = scene.yan, scene.terry
-    await yan.go("Room")
-    for number in range(120):
-        terry.say(do="send", to="yan", text=f"line {number}", ref=f"line {number}")
-    sent = [await terry.next("sent", ref=f"line {number}") for number in range(120)]
-    newest = await terry.send("the needle in it", to="yan")
-    await yan.row("terry").get_by_text("99+ unread").wait_for()
     await yan.until("document.title.startsWith('(99+) ')")
     await yan.page.reload()  # the token is stored for this tab; messages are not
     await yan.row("terry").get_by_text("99+ unread").wait_for()
@@ -267,13 +286,13 @@ async def test_a_conversation_opens_at_its_first_unread_message(scene: Scene) ->
     await yan.until(f"document.querySelector('.to-end').textContent === `${{121 - {WHOLE}}} new`")
     shown = await yan.page.evaluate(WHOLE)
     assert 5 < shown < 25
-    await terry.next("read", id=sent[shown - 1]["id"])
+    await terry.next("read", id=lines[shown - 1]["id"])
     terry.say(do="receipts", to="yan", limit=121, ref="who has read")
     rows = (await terry.next("answer", ref="who has read"))["rows"]
     assert [row["read_count"] for row in rows] == [1] * shown + [0] * (121 - shown)
     await yan.shot("unread-dark")
     await down.click()
-    await terry.next("read", id=newest["id"])
+    await terry.next("read", id=lines[-1]["id"])
     await yan.row("terry").get_by_text("unread").wait_for(state="detached")
 
 
@@ -284,8 +303,12 @@ WHOLE = """(() => {
 })()"""
 
 
-async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene) -> None:
+async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene, lines: list[dict[str, Any]]) -> None:
     yan = scene.yan
+    await yan.go("terry")
+    if await yan.row("terry").get_by_text("unread").count():
+        await yan.page.locator(".to-end").click()
+        await yan.row("terry").get_by_text("unread").wait_for(state="detached")
     await yan.page.reload()
     await yan.sees("the needle in it")
     await expect(yan.message("line 0")).to_have_count(0)
@@ -323,7 +346,7 @@ WATCH_FOUND = """new MutationObserver(() => {
 }).observe(document.body, {subtree: true, childList: true, attributes: true})"""
 
 
-async def test_search_finds_highlights_and_opens_a_message(scene: Scene) -> None:
+async def test_search_finds_highlights_and_opens_a_message(scene: Scene, lines: list[dict[str, Any]]) -> None:
     yan = scene.yan
     await yan.page.keyboard.press("Control+k")
     await yan.page.keyboard.type("needle")
