@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from p2pchat.core.effects import Fetch
+from p2pchat.core.effects import Fetch, WarningIssued
 from p2pchat.core.inputs import LinkDrained, LinkFilled, RequestAccepted
 from p2pchat.core.sync.conversation_members import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, NAMES, ROOM, Author, Far, Peer, World, covered_log, page
+from tests.core.scripted_nodes import IDS, NAMES, ROOM, Author, Far, Peer, World, covered_log, dm, page
 
 
 def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:
@@ -261,6 +261,25 @@ def test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change() -> None:
     assert ada.say("three") == ["commit a1:4..4, show a1:4..4", "kept a1:4..4 of bob"]
     announce(far, own(ada, 2))
     assert ada.say("four")[2:] == ["fetch ada for bob", "to bob: entries room a1:3..5"]
+
+
+def test_a_writer_is_told_once_whose_peer_takes_no_more_of_a_conversation() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.open("bob")
+    ada.say("hello", "are you there?", to=dm("ada", "bob"))
+    refused = Have({}, full={dm("ada", "bob"): [IDS["ada"]]}, names=[dm_naming(IDS["ada"], IDS["bob"])])
+    for _ in range(2):
+        far.say(refused)
+    assert [effect for effect in ada.effects if isinstance(effect, WarningIssued)] == [
+        WarningIssued(
+            "refused",
+            "kept, not taken: the user 'bob' does not know you yet, or takes no more of one user; the rest goes when"
+            " they answer, /accept or /allow you",
+            IDS["bob"],
+            dm("ada", "bob"),
+        )
+    ]
 
 
 def test_a_peer_that_refuses_a_writer_still_gets_what_it_wants() -> None:
