@@ -206,6 +206,28 @@ async def test_the_focus_returns_to_a_message_that_changed_under_its_dialog(scen
     await zoe.go("Room")
 
 
+MANY_REACTIONS = """async () => {
+  const { drawMessage } = await import("./message.js");
+  const { Model, Talk, messageOf } = await import("./model.js");
+  const reaction = (n) => ({ reaction: n % 50 ? `${n}` : "+1", by: `user ${n}`, by_id: `${n}` });
+  const reactions = Array.from({ length: 5000 }, (_, n) => reaction(n));
+  const sent_at = new Date().toISOString();
+  const line = { event: "message", id: "1", sender: "ada", sender_id: "a", text: "hi", sent_at, reactions };
+  const message = messageOf(line);
+  const seen = { model: new Model(), talk: new Talk({ id: "r", kind: "room", name: "room" }), head: true };
+  const node = drawMessage(message, seen, { files: () => null });
+  const [first, ...others] = node.querySelectorAll("button.reaction");
+  const rest = node.querySelector(".reactions .hint").textContent;
+  return [first.textContent, first.title.split(", ").length, others.length, rest];
+}"""
+
+
+async def test_of_thousands_of_reactions_to_a_message_few_are_drawn(scene: Scene) -> None:
+    first, named, others, rest = await scene.zoe.page.evaluate(MANY_REACTIONS)
+    assert first.startswith("+1 100 by user 0, user 50,") and first.endswith(" and 70 more")
+    assert (named, others, rest) == (30, 23, "4877 more")
+
+
 async def test_a_click_on_what_is_drawn_again_meanwhile_is_not_lost(scene: Scene) -> None:
     zoe, terry, page = scene.zoe, scene.terry, scene.zoe.page
     frame = "new Promise(requestAnimationFrame)"

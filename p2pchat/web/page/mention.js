@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import { fold, isReserved } from "./names.js";
-import { byPresence, disc, statusText } from "./people.js";
+import { byPresence, disc, firstOf, statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
 
 const MAX_OFFERED = 6; // names at once: what is seen at a glance, a guess
@@ -32,7 +32,7 @@ export class NameCompletion {
     const typed = TYPED.exec(this._input.value.slice(0, this._input.selectionStart))?.[1] ?? null;
     if (typed === null) return this.close();
     const people = await this._present();
-    const fitting = people.filter(({ label }) => fold(label).startsWith(fold(typed))).sort(byPresence).slice(0, MAX_OFFERED);
+    const fitting = firstOf(people.filter(({ label }) => fold(label).startsWith(fold(typed))), MAX_OFFERED, byPresence);
     const isComplete = fitting.length === 1 && fitting[0].label === typed;
     const isLate = TYPED.exec(this._input.value.slice(0, this._input.selectionStart))?.[1] !== typed;
     if (!fitting.length || isComplete || isLate || document.activeElement !== this._input) return this.close();

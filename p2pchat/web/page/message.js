@@ -12,6 +12,8 @@ import { clock, when, whole } from "./times.js";
 
 const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "🙏", "✅", "👀", "🚀", "+1", "-1"];
 const MAX_REACTION_CHARACTERS = 8;
+const MAX_REACTIONS = 24; // different ones shown of a message, those of most people; a guess, as the next
+const MAX_REACTING = 30; // people named of one
 const LATE = 60000; // milliseconds between writing and sending that are shown; clocks differ
 
 /**
@@ -83,14 +85,23 @@ function quote(message, talk, model, actions) {
 function reactions(message, talk, model, actions) {
   /** @type {Map<string, import("./model.js").Reaction[]>} */
   const by = new Map();
-  for (const one of message.reactions) if (!model.ignores(one.by_id)) by.set(one.reaction, [...(by.get(one.reaction) ?? []), one]);
+  for (const one of message.reactions) {
+    if (model.ignores(one.by_id)) continue;
+    const alike = by.get(one.reaction);
+    if (alike) alike.push(one);
+    else by.set(one.reaction, [one]);
+  }
   if (!by.size) return null;
-  return h("ul", { class: "reactions", "aria-label": "Reactions" }, [...by].map(([reaction, all]) => {
-    const mine = all.some((one) => one.by_id === model.me.id);
-    const names = all.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
+  const isMine = (/** @type {import("./model.js").Reaction} */ one) => one.by_id === model.me.id;
+  const shown = [...by];
+  if (shown.length > MAX_REACTIONS) shown.sort(([, one], [, other]) => Number(other.some(isMine)) - Number(one.some(isMine)) || other.length - one.length).splice(MAX_REACTIONS);
+  return h("ul", { class: "reactions", "aria-label": "Reactions" }, shown.map(([reaction, all]) => {
+    const mine = all.some(isMine);
+    const named = all.slice(0, MAX_REACTING).map((one) => (isMine(one) ? "you" : safeLine(model.labelOf(one.by_id, one.by))));
+    const names = all.length > named.length ? `${named.join(", ")} and ${all.length - named.length} more` : named.join(", ");
     return h("li", {}, h("button", { type: "button", tabindex: -1, class: mine ? "reaction mine" : "reaction", "aria-pressed": String(mine), title: names, disabled: !talk.member, onclick: () => actions.toggle(message, reaction) },
       h("bdi", {}, safeLine(reaction)), " ", String(all.length), h("span", { class: "unseen" }, ` by ${names}`)));
-  }));
+  }), by.size > shown.length && h("li", { class: "hint" }, `${by.size - shown.length} more`));
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {Actions} actions */

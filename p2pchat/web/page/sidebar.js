@@ -6,7 +6,7 @@ import { showInvite } from "./invite.js";
 import { gist } from "./message.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
-import { byPresence, disc, showProfile, statusText } from "./people.js";
+import { byPresence, disc, firstOf, showProfile, statusText } from "./people.js";
 import { showRequests } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
@@ -102,16 +102,16 @@ export class Sidebar {
   _draw() {
     const { model } = this._chat;
     const words = fold(this.find.value.trim().replace(/^[@#]/u, ""));
-    const fits = (/** @type {string} */ name) => fold(name).includes(words);
+    const fits = (/** @type {string} */ name) => !words || fold(name).includes(words);
     const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && fits(talk.name) && (words || talk.member || talk.unread || talk.waiting.length || talk.id === model.frontId));
     groups.sort((one, other) => Number(other.member) - Number(one.member) || byNews(model, one, other));
-    const people = this._matchingPeople(fits);
+    const people = model.others.filter((person) => fits(person.label));
     const near = words && !people.length && !groups.length ? namesNear(model.others, words) : [];
     this._searchRow.hidden = !words;
     this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
     this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
     this._groups.draw(groups.map((talk) => this._row(talk)));
-    this._people.draw(near.length ? near.map((person) => this._person(person, false)) : people.slice(0, MAX_PEOPLE).map((person) => this._person(person)));
+    this._people.draw(near.length ? near.map((person) => this._person(person, false)) : this._firstPeople(people).map((person) => this._person(person)));
     this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
     this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : model.mayInvite ? "No one else is here yet. Invite someone." : "No one else is here yet";
     const more = people.length - MAX_PEOPLE;
@@ -121,12 +121,11 @@ export class Sidebar {
     this._drawMe();
   }
 
-  /** @param {(name: string) => boolean} fits */
-  _matchingPeople(fits) {
+  /** @param {import("./model.js").Person[]} people */
+  _firstPeople(people) {
     const { model } = this._chat;
-    const people = model.others.filter((person) => fits(person.label));
     const talks = new Map([...model.talks.values()].map((talk) => [talk.userId, talk]));
-    return people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || byNews(model, talks.get(one.id), talks.get(other.id)) || byPresence(one, other));
+    return firstOf(people, MAX_PEOPLE, (one, other) => Number(one.ignored) - Number(other.ignored) || byNews(model, talks.get(one.id), talks.get(other.id)) || byPresence(one, other));
   }
 
   /** @param {Talk} talk */
