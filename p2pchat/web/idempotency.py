@@ -295,19 +295,23 @@ class SharedIdempotency(IdempotencyCache):
             await cancel([self._writing])
 
     async def _claim(self, place: str, content: str) -> str:
-        """Return the result of another gateway; "" once this one has the claim. Raises KeyReused, WebError."""
+        """Return the result of another gateway; "" once this one has the claim. Raises KeyReused, WebError.
+
+        An engine that contradicts itself for too long is as one that is away: all messages of the account wait here.
+        """
         mine = _Claim(content, self._cluster.gateway_id, self._cluster.run)
-        result, expected = "", 0
+        result, expected, deadline = "", 0, asyncio.get_running_loop().time() + PATIENCE
         while not result:
             with suppress(OtherRevision):
                 await self._store.write(REQUESTS, place, self._sealed(place, mine), expected)
                 return ""
-            result, expected = await self._wait_for(place, content)
+            if asyncio.get_running_loop().time() > deadline:
+                raise ClusterAway
+            result, expected = await self._wait_for(place, content, deadline)
         return result
 
-    async def _wait_for(self, place: str, content: str) -> tuple[str, int]:
+    async def _wait_for(self, place: str, content: str, deadline: float) -> tuple[str, int]:
         """Return the result of a claimed request, or "" and the number of a claim that nobody carries out."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             data, number = await self._store.read(REQUESTS, place)
             there = self._opened(place, data)
@@ -316,7 +320,7 @@ class SharedIdempotency(IdempotencyCache):
             if there.content != content:
                 raise KeyReused
             is_alive = self._is_alive(there, place)  # what it wrote before its end is found below
-            result = await self._result(there, place, number)
+            result = await self._result(there, place, number, deadline)
             if result and there.gateway != self._cluster.gateway_id:
                 self._cluster.on_written_elsewhere(result, there.gateway)
             if result is not None or not is_alive:
@@ -332,7 +336,7 @@ class SharedIdempotency(IdempotencyCache):
             return self._cluster.is_running(claim.gateway, claim.run)
         return claim.run == self._cluster.run and (place in self._under_way or place in self._results)
 
-    async def _result(self, claim: _Claim, place: str, number: int) -> str | None:
+    async def _result(self, claim: _Claim, place: str, number: int, deadline: float) -> str | None:
         """Return what became of a claim with this number: "" if it failed, None if its gateway has not told anything.
 
         Raises ClusterAway.
@@ -344,6 +348,8 @@ class SharedIdempotency(IdempotencyCache):
             )
             if not number:
                 return told
+            if asyncio.get_running_loop().time() > deadline:
+                raise ClusterAway
             with suppress(ValueError, AttributeError):  # nobody with the key wrote it
                 result = json.loads(self._key.open(REQUESTS, key, data)).get(place)
                 if result:

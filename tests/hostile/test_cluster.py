@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from p2pchat.nats_client import cancel
+from p2pchat.web import idempotency
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import REQUESTS, StoreOptions
 from p2pchat.web.cluster.membership import ALIVE, Cluster
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limit import TooMany
-from tests.deadlines import until
-from tests.nats import missing
+from tests.deadlines import WAIT, until, within
+from tests.nats import HostileEngine, Message, missing, resized
 from tests.web.cluster.test_membership import (
     STREAM,
     TIMES,
@@ -225,3 +226,25 @@ async def test_a_repeated_record_with_invented_numbers_hides_no_revocation(serve
             await until(lambda: there.state == "revoked", "the end of the token at the other door")
             assert await other.accounts.by_token(token) is None
             await cancel([repeating])
+
+
+async def test_an_engine_that_contradicts_itself_holds_no_message_back(
+    server: KeepingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stored each claim and said that it had not: the gateway asked it without a pause, and the message waited."""
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
+    refusal = b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}'
+
+    def alter(message: Message) -> list[Message]:
+        is_ack = b"-requests" in message[1] and message[1].startswith(b'{"stream"')
+        return [resized(message[0], refusal)] if is_ack else [message]
+
+    async def make() -> str:
+        return "written"
+
+    async with HostileEngine(server.nats) as between, doors_of(server) as doors:
+        one = await doors.open(url=between.url)
+        between.alter = alter
+        async with within(WAIT, "the message"):
+            assert await one.idempotency.run("ada", "k", "hello", make) == "written"
+        assert cluster_of(one).store.is_up
