@@ -364,6 +364,8 @@ class PresenceTracker:
         """Return whether an event about a user may be reported now; one that may is counted. `known`: it is a
         contact's.
         """
+        if self._crowd.waits(user):
+            return False
         is_limited = not known and self.is_limited(user)
         if is_limited and self._stays(user):
             return self._crowd.take(wrote=True) and self._events.take((user,), self._ctx.now.mono)
@@ -373,14 +375,14 @@ class PresenceTracker:
         """Report that a link came up or ended; events about its peer's own user count these, too."""
         if not self.may_report(link.peer, known=link.known):
             change = change.replace(counted=True)
-            self._crowd.count(change)
+            self._crowd.count(link.peer, change)
         self._ctx.emit(change)
 
     def _emit(self, user: UserId, effect: Effect) -> None:
         if self.may_report(user):
             self._ctx.emit(effect)
         else:
-            self._crowd.count(effect)
+            self._crowd.count(user, effect)
 
     # Arrivals and departures
 
@@ -467,6 +469,7 @@ class CrowdEvents:
         self._bucket = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
         self._of_writers = TokenBucket(rate, WRITERS_BURST * rate, ctx.now.mono)
         self._joined = self._left = self._changed = self._links = 0
+        self._users: set[UserId] = set()  # of these
         self._timer: Timer | None = None
 
     def take(self, *, wrote: bool) -> bool:
@@ -475,8 +478,13 @@ class CrowdEvents:
             return self._of_writers.take(self._ctx.now.mono)
         return self._timer is None and self._bucket.take(self._ctx.now.mono)
 
-    def count(self, effect: Effect) -> None:
-        """Count an event that is not reported."""
+    def waits(self, user: UserId) -> bool:
+        """Return whether an event about this user was counted and not told yet: none of its later ones goes before."""
+        return user in self._users
+
+    def count(self, user: UserId, effect: Effect) -> None:
+        """Count an event about this user that is not reported."""
+        self._users.add(user)
         self._joined += isinstance(effect, UserJoined)
         self._left += isinstance(effect, UserLeft)
         self._changed += isinstance(effect, PresenceChanged)
@@ -489,6 +497,7 @@ class CrowdEvents:
         self.take(wrote=False)
         self._ctx.emit(ManyChanged(self._joined, self._left, self._changed, self._links))
         self._joined = self._left = self._changed = self._links = 0
+        self._users.clear()
 
 
 def _without_text(hosted: Hosted) -> Hosted:

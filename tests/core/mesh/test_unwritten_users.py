@@ -226,6 +226,21 @@ def test_events_about_unknown_users_who_wrote_have_a_rate_too() -> None:
     assert {user.id for user in users} <= ada.presence.online()
 
 
+def test_what_was_counted_of_a_user_is_told_before_what_follows() -> None:
+    """A user left, which was counted, wrote meanwhile, and came again: programs were told that it joined twice."""
+    ada = crowded(1000, events=1)
+    gate = place(ada, 1, GATE, "10.0.0.1")
+    users = guests(GATE, *range(10))
+    first = users[0].id
+    assert first in joins(ada.here(gate, *users))
+    assert ada.here(gate, gone=[first]) == []
+    ada.stays = {first}
+    assert ada.here(gate, users[0]) == []
+    told = ada.wake(1.0)
+    assert [(many.left, many.joined) for many in told] == [(1, 9)]
+    assert departures(ada.here(gate, gone=[first])) == [(first, "left")]
+
+
 # ---- the whole node
 
 
