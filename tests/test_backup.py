@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -55,6 +56,22 @@ async def test_a_backup_has_the_files_that_are_here_whole(home: Path) -> None:
         (message,) = await copy.room.history()
         assert [file.name for file in message.attachments] == ["small.txt", "large.bin", "none"]
         assert not await message.attachments[0].is_here()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
+async def test_a_backup_follows_no_link_and_reads_no_pipe_among_the_content(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        await ada.send(ada.room, "look", files=[("one", b"1" * 1000)])
+    store = home / "ada" / CONTENT_NAME
+    (found,) = store.iterdir()
+    (home / "private").write_bytes(b"of somebody else")
+    (store / ("ab" * 32)).symlink_to(home / "private")
+    async with asyncio.timeout(60):
+        await backup_profile(home / "ada", home / "copy")
+        os.mkfifo(store / ("cd" * 32))
+        again = await backup_profile(home / "ada", home / "again")
+    for copy in (home / "copy", again.directory):
+        assert [path.name for path in (copy / CONTENT_NAME).iterdir()] == [found.name]
 
 
 async def test_a_file_that_is_deleted_during_a_backup_is_left_out(home: Path) -> None:

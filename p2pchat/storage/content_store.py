@@ -781,14 +781,16 @@ def _sync_file_range() -> Callable[..., int]:
 def whole_files(directory: Path) -> dict[Path, int]:
     """Return the files of all whole content in the directory of a store, with their sizes.
 
-    The store may be in use: these files never change, but content may be deleted.
+    The store may be in use: these files never change, but content may be deleted. A pipe in a directory that came from
+    elsewhere would be read for ever, and a link may lead to any file.
     """
     sizes: dict[str, int] = {}
     if directory.is_dir():
         with os.scandir(directory) as found:
             for each in found:
                 with suppress(FileNotFoundError):
-                    sizes[each.name] = each.stat().st_size
+                    if each.is_file(follow_symlinks=False):
+                        sizes[each.name] = each.stat().st_size
     roots = sorted(name for name in sizes if len(name) == 2 * LEAF_BYTES)
     return {directory / name: sizes[name] for root in roots for name in (root, f"{root}.had") if name in sizes}
 
