@@ -66,12 +66,12 @@ async def test_a_backup_follows_no_link_and_reads_no_pipe_among_the_content(home
     (found,) = store.iterdir()
     (home / "private").write_bytes(b"of somebody else")
     (store / ("ab" * 32)).symlink_to(home / "private")
-    async with asyncio.timeout(60):
-        await backup_profile(home / "ada", home / "copy")
+    backup = await backup_profile(home / "ada", home / "copy")
+    assert [path.name for path in (backup.directory / CONTENT_NAME).iterdir()] == [found.name]
+    if hasattr(os, "mkfifo"):
         os.mkfifo(store / ("cd" * 32))
-        again = await backup_profile(home / "ada", home / "again")
-    for copy in (home / "copy", again.directory):
-        assert [path.name for path in (copy / CONTENT_NAME).iterdir()] == [found.name]
+    again = await backup_profile(home / "ada", home / "again")
+    assert [path.name for path in (again.directory / CONTENT_NAME).iterdir()] == [found.name]
 
 
 async def test_a_file_that_is_deleted_during_a_backup_is_left_out(home: Path) -> None:
