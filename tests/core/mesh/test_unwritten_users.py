@@ -236,8 +236,7 @@ def test_what_was_counted_of_a_user_is_told_before_what_follows() -> None:
     assert ada.here(gate, gone=[first]) == []
     ada.stays = {first}
     assert ada.here(gate, users[0]) == []
-    told = ada.wake(1.0)
-    assert [(many.left, many.joined) for many in told] == [(1, 9)]
+    assert ada.wake(1.0) == [ManyChanged(9, 1, 11, 0)]
     assert departures(ada.here(gate, gone=[first])) == [(first, "left")]
 
 
