@@ -398,7 +398,7 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 continue
             missing = {run_of(each)[0] for each in left_out or [latest_id]}
             before = [each for each in beginnings if each.place <= reader.places[message]]
-            if any(each.explains(message, missing, never_came=bool(left_out)) for each in before):
+            if any(each.explains(message, missing) for each in before):
                 latest, latest_id, left_out = at, message, []
                 continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
@@ -426,18 +426,18 @@ class _Beginning(NamedTuple):
     was_logged: bool  # the writer's log has messages of this run
     follows_unlogged: bool  # it follows an entry of the writer in a run of which the writer's log has no message
 
-    def explains(self, message: str, missing: Set[str], *, never_came: bool) -> bool:
+    def explains(self, message: str, missing: Set[str]) -> bool:
         """Return whether a message was shown without earlier ones of its writer because of this.
+
+        It may be of an earlier run, on which the message builds, if its writer was killed before it logged any of that.
 
         Args:
             missing: The runs of the earlier ones.
-            never_came: They never came. Then it may also be an earlier run that lacks them, if its writer was killed
-                before it logged any of it: the message builds on that.
         """
         run, number = run_of(message)
         if run in missing or self.run in missing:
             return False
-        if (self.run != run or self.number > number) and (self.was_logged or not never_came):
+        if (self.run != run or self.number > number) and self.was_logged:
             return False
         return self.follows_unlogged or not self.named.isdisjoint(missing)
 
