@@ -96,6 +96,29 @@ def test_two_versions_of_a_covered_log_are_found_by_a_log_on_the_other() -> None
         ["after no", "after yes", "yes"], ["after no", "after yes", "no"]]  # fmt: skip
 
 
+def test_another_version_of_a_stored_log_that_builds_on_a_tip_is_a_fork() -> None:
+    """It is not taken for a new log: storage would refuse it, and stop (seed 1938032 with files)."""
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    one, tip = Author("bob", "b1"), Author("bob", "b3")
+    far.say(one.say("yes"))
+    far.say(Author("bob", "b2", before=[one.mark]).say("after yes"), tip.say("apart"))
+    far.say(Author("bob", "b1", before=[tip.mark]).say("no"))
+    assert [log.run for log in ada.storage.load([ada.id]).forked] == ["b1" * 8]
+    assert ada.texts() == ["yes", "after yes", "apart"]
+
+
+def test_another_version_of_a_stored_log_that_builds_on_a_log_above_it_is_a_fork() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    one = Author("bob", "b1")
+    far.say(one.say("yes"))
+    tip = Author("bob", "b2", before=[one.mark])
+    far.say(tip.say("after yes"))
+    far.say(Author("bob", "b1", before=[tip.mark]).say("no"))
+    assert [log.run for log in ada.storage.load([ada.id]).forked] == ["b1" * 8]
+
+
 def longer_twin(ada: Peer) -> Author:
     """Let ada hold three entries of bob; return the author of another version of the first."""
     bob = Author("bob", "b1")
