@@ -26,12 +26,12 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
-from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import find, group, list_
 from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.people_commands import invite_row, nick

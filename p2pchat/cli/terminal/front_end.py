@@ -43,7 +43,7 @@ from p2pchat.cli.terminal.prompt import (
     prompt_label,
 )
 from p2pchat.cli.terminal.screen import Screen
-from p2pchat.cli.terminal.terminal_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
+from p2pchat.cli.terminal.shown_events import TerminalDisplay, TypingNotifier, is_text, open_conversation
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.exit_codes import redirect_notices

@@ -23,9 +23,9 @@ from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, Requ
 from p2pchat.cli.control_protocol import REQUESTS, encode
 from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
 from p2pchat.commands import file_commands
-from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
+from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve

@@ -1,4 +1,4 @@
-"""Activity of the user, with the presence that follows from it, and the marks of what was read meanwhile.
+"""Idle state of the user, with the presence that follows from it, and the marks of what was read meanwhile.
 
 The user is active until nothing was typed for five minutes, until /away, or while the terminal reports that another
 window has the keyboard, or another program has the terminal. Focus changes no presence: the user of another window is

@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
 from p2pchat.cli.terminal.chat_lines import DateRule, rule_line
-from p2pchat.cli.terminal.terminal_display import TypingNotifier, TypingUsers, is_text
+from p2pchat.cli.terminal.shown_events import TypingNotifier, TypingUsers, is_text
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.json_and_text_display import Display

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from p2pchat import Message, Receipt, TCPPeer
-from p2pchat.commands.activity import ActivityTracker
 from p2pchat.commands.command_session import Session
+from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 
