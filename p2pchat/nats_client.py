@@ -416,7 +416,9 @@ class Engine:
         """Publish what waits, for a moment, and disconnect."""
         if self._task is None:
             return
-        with suppress(TimeoutError):
+        from nats.errors import Error
+
+        with suppress(TimeoutError, Error):  # the connection may have ended a moment ago
             async with asyncio.timeout(LAST_WORDS):
                 await self._idle.wait()
                 if self._client is not None:

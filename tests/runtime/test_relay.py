@@ -430,6 +430,14 @@ async def test_an_engine_that_says_more_than_any_server_does_is_lost(said: bytes
         assert end.states[:2] == [(url, ""), (url, "it sends more at once than any server")]
 
 
+async def test_an_end_whose_connection_has_just_ended_closes_in_good_order(engine: NatsServer) -> None:
+    async with End(engine.url) as end:
+        await end.up()
+        client = end.transport.engine._client
+        assert client is not None
+        await client.close()
+
+
 async def test_large_headers_and_names_of_servers_are_passed_over() -> None:
     """Before: 1 MiB of headers, which anybody may publish, took 0.12 s, and 4 MiB of names of servers 5 s."""
 
