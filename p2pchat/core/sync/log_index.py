@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
@@ -34,6 +35,8 @@ from p2pchat.core.sync.history_boundary import HistoryBoundary
 from p2pchat.core.sync.waiting_and_quiet_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
+MOST_FORGOTTEN = 10_000  # logs of one writer known to be in storage only; 1 MiB
+NOTHING: frozenset[RunId] = frozenset()
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 
 
@@ -251,12 +254,13 @@ class TalkLog(LogState):
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("may_have_stored", "logs", "sealed", "sealed_c", "uncut", "user", "all_loaded")
+    __slots__ = ("may_have_stored", "forgotten", "logs", "sealed", "sealed_c", "uncut", "user", "all_loaded")
 
     def __init__(self, user: UserId) -> None:
         self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}
         self.may_have_stored: bool = False  # a log builds on another, so there may be logs that only storage has
+        self.forgotten: AbstractSet[RunId] | None = NOTHING  # all logs that only storage has; None: storage is asked
         self.uncut: bool = True  # of a talk: nothing was ever cut off
         self.all_loaded: bool = False  # of a talk: all its logs are in memory, and stay there
         self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (prune.py)
@@ -373,6 +377,7 @@ class Writers:
         if found is None and self.quiet and (quiet := self.quiet.take(user)) is not None:
             found = self.open[user] = WriterLogs(user)
             found.may_have_stored = quiet.may_have_stored
+            found.forgotten = None if quiet.may_have_stored else NOTHING
             log = LogState.from_quiet(LogId(self._conversation, user, quiet.run), quiet)
             log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)  # part of the sum already
             found.logs[quiet.run] = self.by_ref[log.ref] = log
@@ -544,8 +549,13 @@ class ConversationState:
             return False
         if self.is_talk and not self.writers[log.id.user].uncut:
             return False
-        self.writers[log.id.user].all_loaded = False
-        del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
+        writer = self.writers[log.id.user]
+        writer.all_loaded = False
+        if writer.forgotten is not None:
+            forgotten = writer.forgotten if isinstance(writer.forgotten, set) else set()
+            forgotten.add(log.id.run)
+            writer.forgotten = forgotten if len(forgotten) <= MOST_FORGOTTEN else None
+        del writer.logs[log.id.run], self.by_ref[log.ref]
         return True
 
     def allow_writers(self, users: frozenset[UserId]) -> None:

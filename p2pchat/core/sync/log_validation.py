@@ -151,9 +151,9 @@ class NewLogChecks:
     def is_surely_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Return whether the log begun by this frame is certainly not stored.
 
-        That is so if it builds on the only tip of its writer: had we stored it already, that tip would cover it. With
-        further tips, one of those may cover another version of it, which a restored writer signed. Without this check,
-        fetching thousands of runs of one user would look up each of them, and they come faster than storage answers.
+        That is so if it builds on the only tip of its writer, and is none of the logs that left memory since its writer
+        was new: a writer may sign another version of any of them. Without this check, fetching thousands of runs of one
+        user would look up each of them, and they come faster than storage answers.
         """
         before = before_of(frame)[: self._ctx.settings.max_before]
         named = [conversation.log(id.user, mark.run) for mark in before]
@@ -161,8 +161,10 @@ class NewLogChecks:
             return False
         if self._sync.refusals.by_ref and self._sync.refusals.reopened(id.key):
             return False  # a tip may be one that stored logs build on
-        logs = conversation.writer(id.user).logs.values()
-        tips = [log for log in logs if log.forked or not log.covered]
+        writer = conversation.writer(id.user)
+        if writer.forgotten is None or id.run in writer.forgotten:
+            return False
+        tips = [log for log in writer.logs.values() if log.forked or not log.covered]
         if any(log.forked for log in tips) or any(mark.run == id.run for log in tips for mark in log.before):
             return False
         return tips == named and all(log.tail_mark == mark for log, mark in zip(tips, before, strict=True))

@@ -758,6 +758,8 @@ class Replicator:
         conversation = self.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
+            if facts.before:
+                conversation.writer(facts.log.user).forgotten = None
             self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
@@ -767,7 +769,8 @@ class Replicator:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
             self.forks.conversations[id.conversation] = None
-            conversation.writer(id.user).may_have_stored = True  # perhaps: storage is asked
+            writer = conversation.writer(id.user)
+            writer.may_have_stored, writer.forgotten = True, None  # perhaps: storage is asked
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in dict.fromkeys(facts.log.conversation for facts in stored.unreleased):

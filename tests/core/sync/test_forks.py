@@ -12,7 +12,7 @@ from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of
 from p2pchat.core.sync import forks
-from p2pchat.protocol import Digest, Entries, Have, Want
+from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
 
@@ -116,6 +116,23 @@ def test_another_version_of_a_stored_log_that_builds_on_a_log_above_it_is_a_fork
     tip = Author("bob", "b2", before=[one.mark])
     far.say(tip.say("after yes"))
     far.say(Author("bob", "b1", before=[tip.mark]).say("no"))
+    assert [log.run for log in ada.storage.load([ada.id]).forked] == ["b1" * 8]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_another_version_of_a_stored_log_at_the_end_of_a_chain_is_a_fork(restarts: bool) -> None:
+    """The logs between them left memory. Before, storage refused what any member could sign so, and stopped."""
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    before: list[Mark] = []
+    for run in ("b1", "b2", "b3", "b4"):
+        author = Author("bob", run, before=before)
+        far.say(author.say(run))
+        before = [author.mark]
+    if restarts:
+        ada.start()
+        far = ada.far("bob")
+    far.say(Author("bob", "b1", before=before).say("no"))
     assert [log.run for log in ada.storage.load([ada.id]).forked] == ["b1" * 8]
 
 
