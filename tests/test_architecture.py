@@ -287,7 +287,7 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
     [
         ("chat_socket.py", "from p2pchat.web.event_socket import LinesShow", ["event_socket"]),
         ("socketio/server.py", "from p2pchat.web import rest", ["rest"]),
-        ("socketio/server.py", "from p2pchat.web.socketio.registered_clients import Client", []),
+        ("socketio/server.py", "from p2pchat.web.socketio.clients_and_message_status import Client", []),
         ("rest.py", "from p2pchat.web.hub import Hub\nfrom p2pchat.web import rest", []),
         ("app.py", "from p2pchat.web import rest", []),
     ],

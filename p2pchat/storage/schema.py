@@ -28,7 +28,7 @@ from p2pchat.errors import LogError, StorageError
 from p2pchat.protocol import Mark, Naming
 
 if TYPE_CHECKING:
-    from p2pchat.storage.database_connection import Database
+    from p2pchat.storage.statements_and_transactions import Database
 
 SCHEMA_VERSION = 8
 SCHEMA_KEY = "schema"  # in meta

@@ -81,8 +81,8 @@ def _before_cursor(count: Count) -> None:
 
 
 def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before: bool) -> None:
-    from p2pchat.storage.database_connection import Database
     from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.statements_and_transactions import Database
 
     commit, make_durable = SqlStorage.commit, Database.commit
     meant = False  # used by the writer thread only
@@ -107,7 +107,7 @@ def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before
 
 def _statement(count: Count) -> None:
     """Between two statements of a transaction: while creating tables, in a migration, between rows."""
-    from p2pchat.storage.database_connection import Database
+    from p2pchat.storage.statements_and_transactions import Database
 
     for name in ("all", "run", "insert"):
         _put(Database, name, _counted(getattr(Database, name), count))
@@ -124,7 +124,7 @@ def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
 def _newer(_: Count) -> None:
     """Turn the program into a later version, which has to migrate the present database."""
     from p2pchat.storage import schema
-    from p2pchat.storage.database_connection import Database
+    from p2pchat.storage.statements_and_transactions import Database
 
     def one_more(database: Database) -> None:
         database.run("create table later (user integer primary key, about text not null)")

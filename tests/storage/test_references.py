@@ -11,9 +11,10 @@ import pytest
 from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.storage.contract import Storage
-from p2pchat.storage.database_connection import Database, dialect_of
+from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.statements_and_transactions import Database
 from tests.storage.conftest import SMALL, empty
 from tests.storage.test_deletion import ALL, delete
 from tests.storage.writers import DM, MORNING, Author, many, released

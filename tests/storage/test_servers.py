@@ -14,8 +14,7 @@ import pytest
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.storage_answers import WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage.database_connection import parse_url
-from p2pchat.storage.dialects.dialect import DatabaseURL
+from p2pchat.storage.dialects.dialect import DatabaseURL, parse_url
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
 from tests.databases.servers import KINDS, ROOT, Server, private

@@ -20,10 +20,11 @@ from p2pchat.core.log import Batch, FileRef, LogId, extend_chain, first_chain
 from p2pchat.core.storage_answers import Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
-from p2pchat.storage.database_connection import Database, dialect_of
+from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.statements_and_transactions import Database
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, is_sound, many, released, user
 

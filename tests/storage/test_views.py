@@ -11,10 +11,11 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.messaging.messages import NOT_SHOWN
-from p2pchat.storage.database_connection import Database, dialect_of
+from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import HIDDEN_KINDS
 from tests.databases.servers import ROOT
 from tests.docs.pages import blocks

@@ -17,9 +17,9 @@ from websockets.asyncio.client import ClientConnection
 from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.hub import Envelope
+from p2pchat.web.socketio.clients_and_message_status import ClientRegistry
 from p2pchat.web.socketio.engineio import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.handlers import EventHandlers
-from p2pchat.web.socketio.registered_clients import ClientRegistry
 from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
 from tests.web.conftest import Served, listening
 from tests.web.socketio_client import PATIENCE, socket

@@ -1,4 +1,4 @@
-"""Differences between kinds of databases. The rest of storage/ is the same for all of them.
+"""Differences between kinds of databases, and the one for a URL. The rest of storage/ is the same for all of them.
 
 Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share;
 `Dialect.words` lists the exceptions. SQLite and PostgreSQL answer in the order of an index, but MySQL sorts the whole
@@ -7,13 +7,16 @@ table first: there, queries for the newest few rows have bounds (`sorts_whole_ta
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
 
+from p2pchat.errors import StorageError
 from p2pchat.storage.schema import (
     BIGINT,
     LONG_TEXT,
@@ -29,7 +32,7 @@ from p2pchat.storage.schema import (
 from p2pchat.storage.views import Functions
 
 if TYPE_CHECKING:
-    from p2pchat.storage.database_connection import Database
+    from p2pchat.storage.statements_and_transactions import Database
 
 
 COMMON_TYPES = {
@@ -219,3 +222,69 @@ class Dialect(ABC):
     def facts(self, database: Database) -> dict[str, str]:
         """Return the settings in force, for benchmarks and `doctor`."""
         return {}
+
+
+# ---- URLs
+
+
+WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE"
+ALIASES = {"postgres": "postgresql"}  # people write both
+
+_URL = re.compile(
+    r"""(?P<kind>\w+)(?:\+(?P<driver>[\w+]*))?://
+    (?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?
+    (?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?
+    (?::(?P<port>\d*))?
+    (?:/(?P<database>[^?]*))?
+    (?:\?(?P<options>.*))?""",
+    re.VERBOSE,
+)
+
+
+def parse_url(url: str) -> DatabaseURL:
+    """Return the parts of a database URL.
+
+    Raises:
+        StorageError: This is no URL; the text does not show it.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise StorageError(f"that is no database URL: write {WRITTEN}")
+    user, password = (None if found[part] is None else unquote(found[part]) for part in ("user", "password"))
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(found["options"] or ""):
+        options[name] = f"{options[name]},{value}" if name in options else value
+    return DatabaseURL(
+        ALIASES.get(found["kind"], found["kind"]),
+        found["driver"] or "",
+        user,
+        password,
+        found["ipv6"] or found["host"],
+        int(found["port"]) if found["port"] else None,
+        unquote(found["database"] or ""),
+        options,
+    )
+
+
+def dialect_of(url: str, busy_timeout: float) -> Dialect:
+    """Return the dialect of the database at this URL; nothing is opened yet. Drivers are imported when first needed.
+
+    Args:
+        busy_timeout: Seconds to wait for another program that writes there.
+    Raises:
+        StorageError: This is no URL, names no database we support, or its driver is not installed.
+    """
+    given = parse_url(url)
+    if given.kind == "sqlite":
+        from p2pchat.storage.dialects.sqlite import SQLiteDialect
+
+        return SQLiteDialect(given, busy_timeout)
+    if given.kind in ("mysql", "mariadb"):
+        from p2pchat.storage.dialects.mysql import MySQLDialect
+
+        return MySQLDialect(given, busy_timeout)
+    if given.kind == "postgresql":
+        from p2pchat.storage.dialects.postgresql import PostgreSQLDialect
+
+        return PostgreSQLDialect(given, busy_timeout)
+    raise StorageError(f"this version keeps no {given.kind!r} databases: write {WRITTEN}")

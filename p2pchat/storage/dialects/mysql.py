@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict, DatabaseURL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -36,6 +35,7 @@ from p2pchat.storage.schema import (
     Table,
     create_statements,
 )
+from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import Functions
 
 ANSWERS_WITHIN = 60  # seconds: longer than any statement of ours takes; then the server is gone

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -20,6 +19,7 @@ from p2pchat.storage.dialects.server_databases import (
     value,
 )
 from p2pchat.storage.schema import BYTES
+from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import Functions
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half

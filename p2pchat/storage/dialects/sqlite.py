@@ -19,9 +19,9 @@ from p2pchat.config import MIB
 from p2pchat.errors import StorageError
 from p2pchat.identity.private_files import sync_file
 from p2pchat.storage import schema
-from p2pchat.storage.database_connection import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
+from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import Functions
 
 PRAGMAS = {

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database_connection import dialect_of, parse_url
-from p2pchat.storage.dialects.dialect import DatabaseURL
+from p2pchat.storage.dialects.dialect import DatabaseURL, dialect_of, parse_url
 from p2pchat.storage.dialects.sqlite import sqlite_url
 
 URLS = {

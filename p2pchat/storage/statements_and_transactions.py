@@ -1,4 +1,4 @@
-"""The URL of a database; a connection to it: transactions, statements and rows, and a new one after it was lost.
+"""Statements of SQL on one connection: transactions, values and rows, and a new connection after one was lost.
 
 Statements are SQL with `?` for each value; the dialect turns them into what its driver takes. They run by the driver's
 own cursor, so exceptions are the driver's until `translate_errors` makes sentences of them.
@@ -9,16 +9,14 @@ once a row, and falls to 2,700 rows a second next to a busy event loop.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 
 from p2pchat.errors import LogError, StorageError
-from p2pchat.storage.dialects.dialect import Conflict, DatabaseURL, Dialect
+from p2pchat.storage.dialects.dialect import Conflict, Dialect
 from p2pchat.storage.schema import TABLES, UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
@@ -251,65 +249,3 @@ def translate_errors(
 #
 # Errors never show a URL: it may have a password in it. The same URLs are understood as by SQLAlchemy, which read them
 # in earlier versions.
-
-WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE"
-ALIASES = {"postgres": "postgresql"}  # people write both
-
-_URL = re.compile(
-    r"""(?P<kind>\w+)(?:\+(?P<driver>[\w+]*))?://
-    (?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?
-    (?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?
-    (?::(?P<port>\d*))?
-    (?:/(?P<database>[^?]*))?
-    (?:\?(?P<options>.*))?""",
-    re.VERBOSE,
-)
-
-
-def parse_url(url: str) -> DatabaseURL:
-    """Return the parts of a database URL.
-
-    Raises:
-        StorageError: This is no URL; the text does not show it.
-    """
-    found = _URL.fullmatch(url)
-    if found is None:
-        raise StorageError(f"that is no database URL: write {WRITTEN}")
-    user, password = (None if found[part] is None else unquote(found[part]) for part in ("user", "password"))
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(found["options"] or ""):
-        options[name] = f"{options[name]},{value}" if name in options else value
-    return DatabaseURL(
-        ALIASES.get(found["kind"], found["kind"]),
-        found["driver"] or "",
-        user,
-        password,
-        found["ipv6"] or found["host"],
-        int(found["port"]) if found["port"] else None,
-        unquote(found["database"] or ""),
-        options,
-    )
-
-
-def dialect_of(url: str, busy_timeout: float) -> Dialect:
-    """Return the dialect of the database at this URL; nothing is opened yet. Drivers are imported when first needed.
-
-    Args:
-        busy_timeout: Seconds to wait for another program that writes there.
-    Raises:
-        StorageError: This is no URL, names no database we support, or its driver is not installed.
-    """
-    given = parse_url(url)
-    if given.kind == "sqlite":
-        from p2pchat.storage.dialects.sqlite import SQLiteDialect
-
-        return SQLiteDialect(given, busy_timeout)
-    if given.kind in ("mysql", "mariadb"):
-        from p2pchat.storage.dialects.mysql import MySQLDialect
-
-        return MySQLDialect(given, busy_timeout)
-    if given.kind == "postgresql":
-        from p2pchat.storage.dialects.postgresql import PostgreSQLDialect
-
-        return PostgreSQLDialect(given, busy_timeout)
-    raise StorageError(f"this version keeps no {given.kind!r} databases: write {WRITTEN}")
