@@ -52,6 +52,7 @@ NOBODY = "503"  # status of "no responders"
 # operator configures; its longest line names all servers of its cluster. A guess, as the next
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_LINE_BYTES = 256 << 10
+MIN_PAYLOAD_BYTES = 4096  # that an engine has to take in one message: links cost a message for each piece. A guess
 MAX_HEADER_BYTES = 16 << 10  # of a message: those of JetStream have some hundred; nats-py takes 100 ms for 1 MiB
 # In the patterns of nats-py's parser: its spaces, and those of the server, to which \v and \f are part of a name
 _SPACES = {rb"[^\s]": rb"[^ \t\r\n]", rb"[^\S\r\n]": b"[ \t]", rb"\s": b"[ \t]"}
@@ -124,15 +125,17 @@ class Connection:
     Args:
         explain: Returns for people why there is no connection.
         on_dropped: Called for each message that nats-py dropped because too many wait here.
+        min_payload_bytes: A server that takes only smaller messages is refused.
     Attributes:
         client: The client of nats-py.
         lost: Done when the connection is lost, with the reason.
     """
 
     def __init__(
-        self, server: str, explain: Callable[[Exception], str], on_dropped: Callable[[], None] = lambda: None
-    ) -> None:
-        self.client: Client = _careful_client(server)
+        self, server: str, explain: Callable[[Exception], str], on_dropped: Callable[[], None] = lambda: None,
+        *, min_payload_bytes: int = MIN_PAYLOAD_BYTES,
+    ) -> None:  # fmt: skip
+        self.client: Client = _careful_client(server, min_payload_bytes)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._server = server
         self._explain = explain
@@ -188,7 +191,7 @@ class Connection:
             self.lost.set_result(self._explain(self._error) if self._error else "it closed the connection")
 
 
-def _careful_client(server: str) -> Client:
+def _careful_client(server: str, min_payload_bytes: int) -> Client:
     """Return a client of nats-py that signs in at this server over TLS only, if its URL says so, and takes any message.
 
     nats-py uses TLS whenever the server wants it, and without a word none when the server, or whoever is in between,
@@ -232,6 +235,9 @@ def _careful_client(server: str) -> Client:
         async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
             if urlsplit(server).scheme == "tls" and not info.get("tls_required"):
                 raise P2PChatError("it offers no TLS, which its URL demands: tls://")
+            most = info.get("max_payload", min_payload_bytes)  # nats-py takes 1 MiB for a server that names none
+            if not isinstance(most, int) or most < min_payload_bytes:
+                raise P2PChatError(f"its max_payload is too small: {min_payload_bytes} bytes are needed")
             info.pop("connect_urls", None)  # servers are connected that were named here, and no others
             await super()._process_info(info, initial_connection)
 

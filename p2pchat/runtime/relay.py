@@ -457,7 +457,7 @@ class RelayTransport:
             for pipe in [*self._pipes.values()]:
                 pipe.lose(ConnectionResetError(errno.ECONNRESET, "the engine went away"))
         else:
-            self.piece_bytes = max(1, min(PIECE_BYTES, self.engine.max_payload_bytes - HEAD_BYTES))
+            self.piece_bytes = min(PIECE_BYTES, self.engine.max_payload_bytes - HEAD_BYTES)
         self._on_state(server, reason)
 
     def _on_message(self, subject: str, reply: str, data: bytes, nobody: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,12 @@ from p2pchat.nats_client import cancel
 from p2pchat.web import idempotency
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.engine_store import REQUESTS, StoreOptions
+from p2pchat.web.cluster.engine_store import MAX_VALUE_BYTES, REQUESTS, StoreOptions
 from p2pchat.web.cluster.membership import ALIVE, Cluster
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limit import TooMany
 from tests.deadlines import WAIT, until, within
-from tests.nats import HostileEngine, Message, missing, resized
+from tests.nats import HostileEngine, Message, NatsServer, missing, resized
 from tests.web.cluster.test_membership import (
     STREAM,
     TIMES,
@@ -191,6 +192,22 @@ async def test_one_invented_number_makes_nobody_list_the_bucket_for_ever(server:
         before = looks
         await until(lambda: looks > before + 5, "five more looks")
         assert loads <= 2
+
+
+async def test_an_engine_that_takes_only_small_messages_has_no_cluster(server: KeepingServer, tmp_path: Path) -> None:
+    """Values that a cluster writes may be larger than that, and an attempt to write one ends the connection."""
+    (tmp_path / "nats.conf").write_text(f"max_payload: {MAX_VALUE_BYTES - 1}")
+    small = NatsServer("-js", "-sd", str(tmp_path / "small"), "-c", str(tmp_path / "nats.conf"))
+    reasons: list[str] = []
+    store = Cluster(ClusterKey(b"c" * 32, "team"), StoreOptions("team", (small.url,))).store
+    store.on_up, store.on_down = partial(reasons.append, ""), reasons.append
+    store.start()
+    try:
+        await until(lambda: reasons, "the first attempt")
+        assert reasons[0] == f"its max_payload is too small: {MAX_VALUE_BYTES} bytes are needed"
+    finally:
+        await store.aclose()
+        small.kill()
 
 
 async def test_a_repeated_record_with_invented_numbers_hides_no_revocation(server: KeepingServer) -> None:

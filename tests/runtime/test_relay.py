@@ -36,6 +36,7 @@ from p2pchat.nats_client import (
     MAX_HEADER_BYTES,
     MAX_LINE_BYTES,
     MAX_MESSAGE_BYTES,
+    MIN_PAYLOAD_BYTES,
     NKEY_PURPOSE,
     EngineOptions,
     _checked_base32,
@@ -393,7 +394,9 @@ async def test_an_engine_that_nats_py_no_longer_reads_is_lost() -> None:
 
 
 @asynccontextmanager
-async def false_server(say: Callable[[dict[str, int]], bytes]) -> AsyncIterator[tuple[str, list[int]]]:
+async def false_server(
+    say: Callable[[dict[str, int]], bytes], max_payload: int = 1 << 20
+) -> AsyncIterator[tuple[str, list[int]]]:
     """A server that says this once a peer has subscribed, by subject; yields its URL, and how often peers came."""
     visits: list[int] = []
 
@@ -401,7 +404,7 @@ async def false_server(say: Callable[[dict[str, int]], bytes]) -> AsyncIterator[
         visits.append(1)
         subscribed: dict[str, int] = {}
         pings = 0
-        writer.write(b'INFO {"max_payload":1048576,"headers":true}\r\n')
+        writer.write(b'INFO {"max_payload":%d,"headers":true}\r\n' % max_payload)
         with suppress(ConnectionResetError):
             while line := await reader.readline():
                 if line == b"PING\r\n":
@@ -436,6 +439,15 @@ async def test_an_end_whose_connection_has_just_ended_closes_in_good_order(engin
         client = end.transport.engine._client
         assert client is not None
         await client.close()
+
+
+@pytest.mark.parametrize("max_payload", [-1, 10, MIN_PAYLOAD_BYTES - 1, MIN_PAYLOAD_BYTES])
+async def test_an_engine_that_takes_only_small_messages_is_refused(max_payload: int) -> None:
+    """Before: it took 10 bytes, so a peer published a message for each byte that it had for another one."""
+    async with false_server(lambda _: b"", max_payload) as (url, _), End(url) as end:
+        await until(lambda: bool(end.states), "the first attempt")
+        too_small = f"its max_payload is too small: {MIN_PAYLOAD_BYTES} bytes are needed"
+        assert end.states[0] == (url, "" if max_payload == MIN_PAYLOAD_BYTES else too_small)
 
 
 async def test_large_headers_and_names_of_servers_are_passed_over() -> None:

@@ -239,7 +239,7 @@ class EngineStore:
 
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
-        connection = Connection(server, _reason)
+        connection = Connection(server, _reason, min_payload_bytes=MAX_VALUE_BYTES)
         client, self._lost = connection.client, connection.lost
         try:
             try:
