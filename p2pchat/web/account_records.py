@@ -192,6 +192,9 @@ class SharedNames(Protocol):
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         """Return the record with this hash of a token."""
 
+    def of_user(self, user: str) -> AccountRecord | None:
+        """Return the record that counts of a user, under whatever name."""
+
     def records(self) -> Iterator[AccountRecord]:
         """Return the records of all names."""
 

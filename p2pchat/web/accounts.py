@@ -214,11 +214,25 @@ class Accounts:
             record = self.shared.by_hash(hash)
             if record is not None and record.word == REGISTERED:
                 account = await self.adopt(record)
-        if account is None or account.word != REGISTERED or account.hash != hash:
+        if account is None or not self._counts(account, hash):
             return None
         self.use(account)  # before the wait, in which nobody is to let the user go
         await self._wait_compared(account)
-        return account if account.word == REGISTERED and account.hash == hash else None  # it may have ended meanwhile
+        return account if self._counts(account, hash) else None  # it may have ended meanwhile
+
+    def _counts(self, account: Account, hash: bytes) -> bool:
+        """Return whether the token with this hash is the account's."""
+        return account.word == REGISTERED and account.hash == hash and self._ended_by(account) is None
+
+    def _ended_by(self, account: Account) -> AccountRecord | None:
+        """Return the record of a cluster by which the token of an account ended that is not stored here yet, if any.
+
+        It counts before it is stored: that takes a moment, and fails while the disk is full.
+        """
+        there = None if self.shared is None else self.shared.of_user(account.key)
+        if there is None or (there.word == account.word and there.hash == account.hash):
+            return None
+        return there if join(account.record, there) == there else None
 
     def find(self, name: str) -> Account | None:
         """Return the account of a name, registered or reserved, or None."""
@@ -295,7 +309,7 @@ class Accounts:
                 if account is None or account.reserved:  # not so for the second of two concurrent calls
                     account = await self._store(account, name, random_hash(), NAMED, "registered")
         await self._wait_compared(account)
-        if account.word == REVOKED:
+        if (self._ended_by(account) or account).state == "revoked":
             raise Forbidden("this account was revoked", "revoked")
         self.use(account)
         return account
@@ -479,6 +493,12 @@ class Accounts:
             if not record.is_same_but_for_use(before):
                 revoked = record.word == REVOKED
                 self.on_change(account, "revoked" if revoked else "registered" if was_reserved else "token")
+
+    def end_sessions_of_ended(self, key: str) -> None:
+        """End the sessions of a user whose token ended at another gateway, which could not be stored here."""
+        account = self.of(key)
+        if account is not None and account.sessions and (record := self._ended_by(account)) is not None:
+            self.on_change(account, "token" if record.word == REGISTERED else "revoked")
 
     async def _revoke_displaced(self, record: AccountRecord) -> None:
         """Revoke an account here whose name, or one like it, is another user's in the cluster. It joined later."""

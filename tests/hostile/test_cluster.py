@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from p2pchat.nats_client import cancel
 from p2pchat.web import idempotency
 from p2pchat.web.accounts import Account
+from p2pchat.web.cluster import membership
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import MAX_VALUE_BYTES, PAUSE_AFTER_LIST, REQUESTS, StoreOptions
 from p2pchat.web.cluster.membership import ALIVE, Cluster
@@ -131,6 +134,40 @@ async def test_a_token_that_ends_while_its_conversations_come_lets_nobody_in(ser
         await until(lambda: there.version == 2, "the end of the token")
         comparing.set_result(True)
         assert await signing_in is None
+
+
+@pytest.mark.parametrize("end", ["revoked", "replaced", "deleted"])
+async def test_a_token_that_ends_elsewhere_lets_nobody_in_while_the_disk_is_full(
+    server: KeepingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It ended once that was stored, which was tried every 10 s: whoever had stolen it was let in meanwhile."""
+    monkeypatch.setattr(membership, "TRY_AGAIN_AFTER", 0.1)
+    async with doors_of(server, TIMES) as doors:
+        one, other = await doors.open(), await doors.open(tmp_path / "other")
+        ada, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        other.hub.open(there, lambda told: None, "chat", ended.set_result)
+        [database] = [path for path in (tmp_path / "other").glob("*.db") if path.name != "search.db"]
+        with closing(sqlite3.connect(database, isolation_level=None)) as disk:
+            disk.execute("create trigger refuse before insert on tokens begin select raise(abort, 'no'); end")
+            match end:
+                case "revoked":
+                    await one.accounts.revoke("ada")
+                case "replaced":
+                    await one.accounts.new_token("ada")
+                case _:
+                    await one.accounts.delete(ada)
+            await known(other, "ada", 2)
+            assert await other.accounts.by_token(token) is None
+            async with within(WAIT, "the end of the session"):
+                assert await ended == "revoked"
+            assert there.version == 1  # it is not stored
+            disk.execute("drop trigger refuse")
+        await until(lambda: there.version == 2 or there.state == "deleted", "the change on the disk")
+        assert await other.accounts.by_token(token) is None
 
 
 async def test_old_words_of_a_gateway_that_ended_bring_it_not_back(server: KeepingServer) -> None:

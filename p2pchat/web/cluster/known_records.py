@@ -62,15 +62,24 @@ class Directory:
         """Return the record with this hash of a token."""
         return self.at(self._by_hash.get(hash, ""))
 
+    def of_user(self, user: str) -> AccountRecord | None:
+        """Return the record that counts of a user, under whatever name."""
+        return max(self._of_user(user), key=lambda record: record.rank, default=None)
+
     def superseded(self, user: str) -> list[AccountRecord]:
         """Return the records of a user under names that it has no more, since it changed under another name later.
 
         Somebody put them back: gateways may have forgotten that those names were given up. Without this a token that
         was revoked after a change of the name would count again.
         """
-        found = [record for place in self._by_user.get(user, ()) if (record := self.at(place)) is not None]
-        newest = max((record.version for record in found if record.word != RENAMED), default=0)
+        found = self._of_user(user)
+        newest = max((record.version for record in found), default=0)
         return [record for record in found if not record.is_former and record.version < newest]
+
+    def _of_user(self, user: str) -> list[AccountRecord]:
+        """Return the records of a user, but for the names that it gave up."""
+        found = map(self.at, self._by_user.get(user, ()))
+        return [record for record in found if record is not None and record.word != RENAMED]
 
     def places(self) -> list[str]:
         """Return all places."""

@@ -187,6 +187,9 @@ class Cluster:
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         return self.directory.by_hash(hash)
 
+    def of_user(self, user: str) -> AccountRecord | None:
+        return self.directory.of_user(user)
+
     def require(self) -> None:
         if not self.store.is_up:
             raise ClusterAway
@@ -290,6 +293,7 @@ class Cluster:
                 except (P2PChatError, WebError) as error:
                     _log.warning("an account of the cluster could not be taken over: %s", error)
                     self._untaken.append(record)
+                    self._accounts.end_sessions_of_ended(record.user)
                     self._retry_at = self._clock() + TRY_AGAIN_AFTER
                 self._changed.popleft()
             accepted.clear()
