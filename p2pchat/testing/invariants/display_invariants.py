@@ -52,6 +52,7 @@ class DisplayInvariants:
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Note the first marks that a newcomer receives."""
+        self._limit_by_writer(peer, end.other.owner, frames)
         if not peer.byzantine and not self.is_new(peer):
             self._known_at.setdefault(peer.name, self._sim.now)
         if peer.byzantine or peer.fails or peer.low or not self.is_new(peer):
@@ -78,6 +79,19 @@ class DisplayInvariants:
                         known.setdefault(LogId(self._invariants.room, user, mark.run), span)
                 if frame.span is not None and frame.span[1] == LAST:
                     return  # it is no longer a newcomer
+
+    def _limit_by_writer(self, peer: SimPeer, writer: SimPeer, frames: Sequence[object]) -> None:
+        """Take a lower mark of a log from its writer, who is believed how far it goes.
+
+        It leaves out an entry that is stored, and passed on from there, until it is told that the commit has ended.
+        """
+        known = self._first.get(peer.name, {})
+        for frame in frames:
+            of_writer = frame.marks.get(self._invariants.room, {}) if isinstance(frame, Have) else {}
+            for mark in of_writer.get(writer.user, ()):
+                log = LogId(self._invariants.room, writer.user, mark.run)
+                if log in known:
+                    known[log] = (known[log][0], min(known[log][1], mark.seq))
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
         """Check an entry that a program receives, in order of place."""

@@ -405,21 +405,33 @@ class Invariants:
                 if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
                     yield from self.receipts.lacking(written, guest)
 
-    def quiet_minute(self, frames: Counter[str]) -> None:
-        """Check the traffic of a quiet minute."""
+    def forks_differ(self) -> bool:
+        """Return whether a peer had no room for the evidence of a fork that another has."""
+        return any(self._lacks_evidence(*pair) for pair in combinations(self._sim.honest_up, 2))
+
+    def _has_traffic(self) -> bool:
+        """Return whether there may be traffic at rest: of a byzantine peer, or since sums differ."""
+        lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
+        return bool(any(peer.byzantine for peer in self._sim.up) or self.odd or lacking)
+
+    def loud(self, frames: Counter[str], *, forks_differ: bool) -> dict[str, int]:
+        """Return the frames that are not of a quiet minute, unless there may be such."""
+        quiet = {*QUIET_KINDS, *(OF_FILES if self.content.all_named else ())}
+        if forks_differ:
+            quiet |= {"Have", "Evidence"}  # each digest that differs has both send their marks, and one the evidence
+        loud = {kind: count for kind, count in sorted(frames.items()) if kind not in quiet}
+        return {} if self._has_traffic() else loud
+
+    def quiet_minute(self, frames: Counter[str], *, forks_differ: bool) -> None:
+        """Check the traffic of a quiet minute. `forks_differ`: it began with peers that lacked evidence."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._sim.honest_up):
             self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
-        lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
-        if any(peer.byzantine for peer in self._sim.up) or self.odd or lacking:
-            return  # a byzantine peer may cause traffic, and so do sums that differ
-        asking = OF_FILES if self.content.all_named else ()
-        quiet = {*QUIET_KINDS, *asking}
-        if any(self._lacks_evidence(*pair) for pair in combinations(self._sim.honest_up, 2)):
-            quiet.add("Have")  # each digest that differs has both send their marks
-        loud = {kind: count for kind, count in sorted(frames.items()) if kind not in quiet}
-        if loud:
+        if self._has_traffic():
+            return
+        if loud := self.loud(frames, forks_differ=forks_differ):
             self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
+        asking = OF_FILES if self.content.all_named else ()
         others = sum(frames.values()) - sum(frames[kind] for kind in ("ReadFrame", "TakenFrame", *asking))
         if others > QUIET_FRAMES_A_LINK * links:
             self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
@@ -456,7 +468,12 @@ class Invariants:
         forked = {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
         # What names the messages before a deletion may be left out with the odd log that it begins.
         deleted = {log for peer in self._sim.all_peers for log in peer.disk.pruned if self.is_odd_writer(log.user)}
-        return forked | self.odd.keys() | deleted
+        ended = {(log.conversation, log.user) for log in deleted}
+        below = {
+            log for odd in self.odd if odd[:2] in ended for log in self._written_at
+            if log[:2] == odd[:2] and self._written_at[log][0] < self._written_at[odd][0]
+        }  # fmt: skip
+        return forked | self.odd.keys() | deleted | below
 
     def _byzantine_names(self) -> set[str]:
         byzantines = {peer.name for peer in self._sim.all_peers if peer.byzantine}

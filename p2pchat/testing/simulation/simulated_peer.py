@@ -24,7 +24,7 @@ from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import ConversationId, Frame, Naming, RunId, Unknown, UserId, encode
+from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, Turns, parts_of
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
@@ -570,7 +570,8 @@ class SimPeer:
 
     def _send(self, order: out.Send) -> None:
         ends = [self._links[link] for link in order.links if link in self._links]
-        self.sim.frames[type(order.frame).__name__] += len(ends)
+        is_evidence = isinstance(order.frame, Entries) and order.frame.fork
+        self.sim.frames["Evidence" if is_evidence else type(order.frame).__name__] += len(ends)
         self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         self.sim.invariants.receipts.frame_sent(self, order.frame)

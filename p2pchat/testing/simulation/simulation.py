@@ -42,6 +42,7 @@ NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
 SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost acknowledgements one link at a time
 DELAYED_FRAMES = 5.0  # seconds in which delayed frames (gossip, addresses) are still sent
+MOST_DELAYED = 4  # times so long: pages of marks go back and forth on a slow link, by when all is there
 QUIET_FOR = 60.0  # seconds in which the traffic of a settled mesh is counted
 
 Pair = frozenset[UserId]
@@ -296,10 +297,14 @@ class Simulation:
         while (self._is_dialling() or self.invariants.unsettled()) and self.now < deadline:
             self.run(1.0)
         settled = self.invariants.settled(self.now < deadline)
-        self.run(DELAYED_FRAMES)
-        before = self.frames.copy()
+        for _ in range(MOST_DELAYED):
+            before = self.frames.copy()
+            self.run(DELAYED_FRAMES)
+            if not self.invariants.loud(self.frames - before, forks_differ=False):
+                break
+        before, forks_differ = self.frames.copy(), self.invariants.forks_differ()
         self.run(QUIET_FOR)
-        self.invariants.quiet_minute(self.frames - before)
+        self.invariants.quiet_minute(self.frames - before, forks_differ=forks_differ)
         if any(peer.byzantine for peer in self.up):  # it may have released entries that it alone held
             deadline = self.now + within
             while self.invariants.unsettled() and self.now < deadline:

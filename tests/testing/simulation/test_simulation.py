@@ -8,18 +8,20 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from random import Random
 
 import pytest
 
 from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, ImportRequest
+from p2pchat.core.inputs import Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, ref_key
-from p2pchat.protocol import Digest, Entries, Have, Mark, Want
+from p2pchat.core.sync.forks import AGAIN_AFTER
+from p2pchat.protocol import Digest, Entries, Have, Mark, Naming, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog_parser import Fault
-from p2pchat.testing.simulation.byzantine import THIRD_HOST, MadeUpUser
+from p2pchat.testing.simulation.byzantine import ODD, THIRD_HOST, MadeUpUser, OddWriter
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.random_histories import check_history, play
 from p2pchat.testing.simulation.simulated_peer import SimPeer
@@ -235,6 +237,31 @@ def test_the_invariants_see_every_page_of_the_first_marks_in_one_read() -> None:
     first = Have({room: {}}, span=("0" * 64, "0" * 64))
     second = Have({room: {ada.user: [newest_of(ada)]}}, span=("1" * 64, "f" * 64))
     assert rules_broken(sim, ada, bob, [first, second]) == ["old", "old"]
+
+
+def test_a_lower_mark_of_a_log_s_writer_counts_to_the_invariants() -> None:
+    """An entry was passed on before its writer was told that it is stored (seed 1913158 with other rules)."""
+    sim, ada, bob = just_linked()
+    end, newest = bob.end_to(ada), newest_of(ada)
+    assert end is not None
+    for mark in (newest, newest._replace(seq=1)):
+        sim.invariants.frames_got(bob, end, [Have({sim.invariants.room: {ada.user: [mark]}})])
+    assert rules_broken(sim, ada, bob, []) == ["old"]
+
+
+def test_pages_of_marks_on_a_slow_link_end_before_a_quiet_minute() -> None:
+    """All was there when the comparison had begun (seed 1916131 with an engine)."""
+    sim, ada, bob = just_linked()
+    sim.run(20)
+    end = bob.end_to(ada)
+    assert end is not None
+    page = Have({sim.invariants.room: {}}, span=("0" * 64, "f" * 64), ask=True, names=[Naming(room=True)])
+    for when in (4.0, 8.0):
+        sim.schedule.after(when, partial(bob.put, Got(end.link, [page])))
+    sent = sim.frames["Have"]
+    assert sim.settle()
+    assert sim.frames["Have"] == sent + 2
+    assert sim.check() == []
 
 
 def answered_with_known_entries() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
@@ -464,6 +491,57 @@ def test_two_of_whom_one_had_no_room_for_the_proof_of_a_fork_compare_marks_in_a_
     ada.allow_all()
     assert sim.settle()
     assert sim.counts["forks_ignored"] and ada.digest_for(bob) != bob.digest_for(ada)
+    assert sim.check() == []
+
+
+def test_the_proof_of_a_fork_may_come_again_in_a_quiet_minute() -> None:
+    """There is room for it by then (seed 1910120)."""
+    sim = Simulation(seed=21, settings=replace(SMALL, user_quota_bytes=2100))
+    ada, bob, cyd = sim.peers(3)
+    sim.run(5)
+    for _ in range(3):
+        cyd.say("x" * 500, ada)
+    cyd.say("one")
+    sim.run(5)
+    sim.partition([ada], [bob, cyd])
+    cyd.resume(bob.endpoint)
+    cyd.say("another one")
+    sim.run(5)
+    sim.heal()
+    sim.run(60)
+    ada.allow_all()
+    sim.run(AGAIN_AFTER - 90)
+    assert ada.digest_for(bob) != bob.digest_for(ada)
+    assert sim.settle()
+    assert ada.digest_for(bob) == bob.digest_for(ada)
+    assert sim.check() == []
+
+
+def test_messages_above_an_odd_log_that_begins_behind_a_deletion_have_no_order_with_those_below() -> None:
+    """What they follow is named in the odd log alone, which others refuse (seed 1915265 with blocked users)."""
+    sim = Simulation(seed=24)
+    ada, bob = sim.peers(2)
+    sim.rules_differ = True
+    ada.odd = OddWriter(ada, Random(1))
+    sim.run(5)
+    ada.say("one")
+    sim.run(5)
+    sim.partition([ada], [bob])
+    ada.crash()
+    ada.start(bob.endpoint)
+    ada.say("two")
+    sim.run(5)
+    ada.program.delete(sim.invariants.room, ada.user, 0)
+    sim.run(5)
+    ada.say(ODD + "three")
+    sim.run(5)
+    ada.crash()
+    ada.start(bob.endpoint)
+    ada.say("four")
+    assert sim.settle()
+    assert sim.check() == []
+    two, four = (next(n for n, line in enumerate(bob.lines) if line.get("text") == text) for text in ("two", "four"))
+    bob.lines[two], bob.lines[four] = bob.lines[four], bob.lines[two]
     assert sim.check() == []
 
 
