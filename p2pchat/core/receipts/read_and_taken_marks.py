@@ -183,7 +183,8 @@ class ReadTracker(AckTracker):
         self._wants = wants
         self.early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
         self._early_of: dict[WriterKey, dict[UserId, dict[LogId, None]]] = {}  # the same logs, by writer and reader
-        self._to_recount: dict[tuple[WriterKey, UserId], None] = {}
+        self._early_readers: dict[LogId, set[UserId]] = {}  # the same readers, by log
+        self._to_recount: dict[WriterKey, dict[UserId, None]] = {}
         self._recounting: deque[AckKey] = deque()  # of the writers and readers before these
         self._rests = False  # from recounting, until a timer ends
 
@@ -213,16 +214,18 @@ class ReadTracker(AckTracker):
 
     def on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
         """Recount marks that came before their delivery."""
-        early = self._early_of.get(log.key, {})
-        for member in [member for member in members if member in early]:  # of thousands that have it now
-            self._recount(log, member)
-            if first == 1:
-                self._to_recount[log.key, member] = None  # it may have something of every tip now
+        early, readers = self._early_of.get(log.key), self._early_readers.get(log)
+        if readers is not None:
+            for member in [member for member in members if member in readers]:  # of thousands that have it now
+                self._recount(log, member)
+        if first == 1 and early and not early.keys().isdisjoint(members):  # they may have something of every tip now
+            self._to_recount.setdefault(log.key, {}).update(dict.fromkeys(members))
         self._recount_some()
 
     def on_fork(self, log: LogId) -> None:
         """Recount the marks of a writer one of whose logs forked: it will get no receipts."""
-        self._to_recount.update(((log.key, reader), None) for reader in self._early_of.get(log.key, ()))
+        if log.key in self._early_of:
+            self._to_recount.setdefault(log.key, {}).update(dict.fromkeys(self._early_of[log.key]))
         self._recount_some()
 
     def _recount_some(self) -> None:
@@ -230,8 +233,10 @@ class ReadTracker(AckTracker):
         if self._rests or not (self._recounting or self._to_recount):
             return
         while self._to_recount and len(self._recounting) < RECOUNTED_AT_ONCE:
-            writer, reader = pair = next(iter(self._to_recount))
-            del self._to_recount[pair]
+            writer, readers = next(iter(self._to_recount.items()))
+            reader, _ = readers.popitem()
+            if not readers:
+                del self._to_recount[writer]
             self._recounting.extend((log, reader) for log in self._early_of.get(writer, {}).get(reader, ()))
         for _ in range(min(RECOUNTED_AT_ONCE, len(self._recounting))):
             self._recount(*self._recounting.popleft())
@@ -258,6 +263,9 @@ class ReadTracker(AckTracker):
                 del readers[reader]
             if not readers:
                 del self._early_of[log.key]
+            self._early_readers[log].discard(reader)
+            if not self._early_readers[log]:
+                del self._early_readers[log]
         return early
 
     # ---- hooks of AckTracker
@@ -278,6 +286,7 @@ class ReadTracker(AckTracker):
         if seq >= former:  # a later log implies less of it, and so may another peer of the reader
             self.early[log, ack.member] = ack.remote, seq
             self._early_of.setdefault(log.key, {}).setdefault(ack.member, {})[log] = None
+            self._early_readers.setdefault(log, set()).add(ack.member)
 
     def _make_room(self) -> None:
         """Drop half the marks of the peers that announced most, so that a flood displaces only its own."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
+from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
 
@@ -280,20 +282,43 @@ def test_one_mark_of_many_logs_has_few_early_marks_recounted() -> None:
     for start in range(0, EARLY, 256):
         far.say(ReadFrame({ROOM: {IDS["bob"]: refs[start : start + 256]}}, names=[Naming(room=True)]))
     (_, last) = log_of(ada, f"a{RUNS + 1}")
-    recounted = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal recounted
-        recounted += event == "call" and frame.f_code is ReadTracker.on_read_mark.__code__
-
-    sys.setprofile(count)
-    try:
-        lines = announce(far, last)
-    finally:
-        sys.setprofile(None)
+    lines, recounted = counted_calls(lambda: announce(far, last), ReadTracker.on_read_mark)
     assert len(of_reading(lines)) == RUNS + 1
     assert recounted == read_and_taken_marks.RECOUNTED_AT_ONCE
     assert len(ada.node.sync.read_receipts.tracker.early) == EARLY
+
+
+def test_one_mark_of_many_logs_has_the_early_marks_of_each_user_recounted_once() -> None:
+    """120 logs delivered to 1,900 users by one mark, and an early mark of each of these on another log: 0.1 s."""
+    ada, users = World().peer("ada"), ["bob", "cyd", "dan", "eve"]
+    for _ in range(RUNS):
+        ada.say("one")
+        ada.restart()
+    ada.say("the last")
+    far = gateway(ada, "bob", *users[1:])
+    for user in users:
+        far.say(marked(user, "e1", 1))
+    (_, last) = log_of(ada, f"a{RUNS + 1}")
+    lines, recounted = counted_calls(lambda: announce(far, last), ReadTracker._recount)
+    assert len(of_reading(lines)) == RUNS + 1
+    assert recounted == len(users)
+    assert len(ada.node.sync.read_receipts.tracker.early) == len(users)
+
+
+def counted_calls(act: Callable[[], list[str]], function: Callable[..., Any]) -> tuple[list[str], int]:
+    """Return what an act returns, and how often it calls a function."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code is function.__code__
+
+    sys.setprofile(count)
+    try:
+        returned = act()
+    finally:
+        sys.setprofile(None)
+    return returned, calls
 
 
 def test_early_marks_that_were_not_recounted_at_once_are_recounted_later() -> None:
