@@ -11,12 +11,13 @@ cancelled caller nor the end of the process waits.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,7 +60,7 @@ Progress = Callable[[int], None]  # called with the number of entries processed
 READ_BYTES = 256 * KIB
 BYTES_PER_TURN = 16 * KIB  # decoded in one turn of the loop: 30 ms for the smallest frames
 WRITE_BYTES = MIB  # collected before they are written
-ENTRIES_AT_ONCE = 2048  # two of these are half of max_uncommitted_entries, which makes links wait
+UNITS_AT_ONCE = 2048  # as many entries or fewer; twice as many are half of max_uncommitted_entries: then links wait
 PARTS_AT_ONCE = 2  # one is committed while the next is read
 MOST_HELD = 64  # batches read and not yet written, of at most 96 KiB each: 6 MiB
 MOST_READ = 8  # batches in one read
@@ -381,7 +382,7 @@ async def read_file(
             while unpacking.waiting:
                 if len(under_way) >= PARTS_AT_ONCE:
                     await _next_answer(under_way, done, progress)
-                under_way.append(driver.requests.import_frames(unpacking.take(ENTRIES_AT_ONCE)))
+                under_way.append(driver.requests.import_frames(unpacking.take(UNITS_AT_ONCE)))
         unpacking.finish()
         while under_way:
             await _next_answer(under_way, done, progress)
@@ -416,6 +417,7 @@ CONTENT, CONTENT_END = "content", "content_end"
 _ROOT = re.compile(r"[0-9a-f]{64}")
 MAX_HEADER_BYTES = 4096
 ROOTS_AT_ONCE = 500  # asked of storage
+SMALL_BYTES = 4096  # content of up to so many bytes is read before storage is asked, together with others
 
 
 class StoredContent:
@@ -507,24 +509,37 @@ class _ByteStream:
 
 async def _read_content(driver: Driver, stream: _ByteStream, done: Imported) -> None:
     """Take the content behind the entries. A file without any is one of an earlier version."""
+    small: dict[str, bytes] = {}
+    problem = await _read_each_content(driver, stream, small, done)
+    await _take_small_content(driver, small, done)
+    done.problem = done.problem or problem
+
+
+async def _read_each_content(driver: Driver, stream: _ByteStream, small: dict[str, bytes], done: Imported) -> str:
+    """Take content up to the end; return what is wrong. Small content is gathered, and the last of it is left."""
     count, begun = 0, False
     while length := await stream.exactly(LENGTH.size):
         begun = True
         header = await _read_header(stream, length)
         if header.get("t") == CONTENT_END:
-            if header.get("count") != count:
-                done.problem = done.problem or "not all of its files could be read: it was damaged"
-            return
+            return "" if header.get("count") == count else "not all of its files could be read: it was damaged"
         root, size = header.get("root"), header.get("size")
         is_content = header.get("t") == CONTENT and isinstance(root, str) and _ROOT.fullmatch(root)
         if not is_content or type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
-            done.problem = done.problem or "it is damaged: what stands behind the damage cannot be found"
-            return
+            return "it is damaged: what stands behind the damage cannot be found"
         count += 1
-        if not await _take_content(driver, stream, str(root), size, done):
+        if size > SMALL_BYTES:
+            if not await _take_content(driver, stream, str(root), size, done):
+                break
+            continue
+        data = await stream.exactly(size)
+        if len(data) < size:
             break
-    if begun:
-        done.problem = done.problem or "it is cut off: the end of its files is missing"
+        small[str(root)] = data
+        if len(small) == ROOTS_AT_ONCE:
+            await _take_small_content(driver, small, done)
+            small.clear()
+    return "it is cut off: the end of its files is missing" if begun else ""
 
 
 async def _read_header(stream: _ByteStream, length: bytes) -> dict[str, Any]:
@@ -545,6 +560,16 @@ async def _take_content(driver: Driver, stream: _ByteStream, root: str, size: in
     named = await driver.disk.read(lambda: driver.disk.storage.referring([root]))
     local = await content.run(lambda store: store.local()) if named and not content.holds(root, size) else None
     return await _copy_content(content, stream, root, size, local, done)
+
+
+async def _take_small_content(driver: Driver, small: Mapping[str, bytes], done: Imported) -> None:
+    """Take these contents, by root. Storage is asked once for all."""
+    named = await driver.disk.read(lambda: driver.disk.storage.referring([*small])) if small else {}
+    for root in named:
+        if not driver.content.holds(root, len(small[root])):
+            local = await driver.content.run(lambda store: store.local())
+            data = _ByteStream(io.BytesIO(), small[root])
+            await _copy_content(driver.content, data, root, len(small[root]), local, done)
 
 
 async def _copy_content(

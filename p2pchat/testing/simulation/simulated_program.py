@@ -27,7 +27,7 @@ from p2pchat.testing.simulation.virtual_time_and_settings import EPOCH_UTC
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulated_peer import SimPeer
 
-IMPORTED_AT_ONCE = 6  # frames of an export file; few, so that a file takes several steps
+IMPORTED_AT_ONCE = 200  # units of an export file, six frames; few, so that a file takes several steps
 shown_id: Callable[[str], str] = lru_cache(4096)(base32)  # a history shows few ids many times
 
 

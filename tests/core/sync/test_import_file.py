@@ -7,7 +7,7 @@ import pytest
 
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
-from p2pchat.core.sync.import_file import ExportReader
+from p2pchat.core.sync.import_file import FRAME_UNITS, ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
 from tests.core.scripted_nodes import ROOM, START, Author, World, dm
@@ -205,9 +205,19 @@ def test_a_whole_file_is_read_in_any_pieces(piece: int) -> None:
 def test_frames_taken_together_name_each_conversation_once() -> None:
     unpacking = ExportReader(ROOM)
     unpacking.feed(WHOLE)
-    named = [[len(frame.names) for frame in unpacking.take(most)] for most in (1, 2, 9)]
+    named = [[len(frame.names) for frame in unpacking.take(most)] for most in (1, 2, 99)]
     assert (named, unpacking.waiting) == ([[1], [1], [1]], 0)
     assert [len(frame.names) for frame in read(WHOLE)[0]] == [1, 0, 1]
+
+
+def test_few_small_frames_are_taken_together() -> None:
+    """8,000 logs of one entry blocked the loop for 0.2 s each time."""
+    unpacking, pen = ExportReader(ROOM), Author("bob", "b1")
+    unpacking.feed(PARTS[0] + b"".join(encode(pen.say("x")) for _ in range(200)))
+    taken = []
+    while unpacking.waiting:
+        taken.append(len(unpacking.take(10 * FRAME_UNITS)))
+    assert taken == [10] * 20
 
 
 @pytest.mark.parametrize("at", range(len(PARTS[0]), len(WHOLE), 37))
