@@ -7,9 +7,10 @@ In a cluster a request repeated at another gateway is carried out once, too. A g
 it carries a request out, and writes the result there afterwards; the engine keeps both for a quarter of an hour. The
 results of a moment are one record: a record costs three servers and a gateway some 2 ms of CPU, and few are ever read.
 Another gateway with the same key looks through the results that the first one wrote after the claim, and waits for its
-own. If the first one dies before, another takes over, and the message may be written twice: nobody knows whether the
-dead one wrote it. While the engine is away, keys are known to one gateway, as without a cluster. A claim whose answer
-was lost may be in the engine, so its result is written too.
+own. The claim of a request that failed is given up instead: somebody who asks for it a quarter of an hour later would
+have thousands of records looked through. If the first gateway dies before, another takes over, and the message may be
+written twice: nobody knows whether the dead one wrote it. While the engine is away, keys are known to one gateway, as
+without a cluster. A claim whose answer was lost may be in the engine, so its result is written too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
 from typing import Any, TypeVar
@@ -182,7 +183,7 @@ class _Claim:
     """The record of one request in the engine.
 
     Attributes:
-        content: The hash of what it asks for; "" from an earlier version if it failed, and anyone may carry it out.
+        content: The hash of what it asks for; "" if it failed, and anyone may carry it out.
         gateway: Who carries it out.
         run: Of the process of that gateway.
     """
@@ -257,20 +258,37 @@ class SharedIdempotency(IdempotencyCache):
                 self._writing = asyncio.create_task(self._write_results(), name="p2pchat web results")
 
     async def _write_results(self) -> None:
-        """Write the results of the last moments as one record, until none is left."""
+        """Write the results of the last moments as one record, and give up what failed, until none is left."""
         while self._results:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESULTS_EVERY):
                     await self._closing.wait()
             part = dict(islice(self._results.items(), RESULTS_A_RECORD))
+            await asyncio.gather(*(self._give_up(place) for place, result in part.items() if not result))
+            if not (written := {place: result for place, result in part.items() if result}):
+                continue
             place = f"{self._results_of(self._cluster.gateway_id, self._cluster.run)}.{self._records}"
             self._records += 1
-            sealed = self._key.seal(REQUESTS, place, json.dumps(part).encode())
+            sealed = self._key.seal(REQUESTS, place, json.dumps(written).encode())
             while not await self._is_written(place, sealed):
                 await asyncio.sleep(RESULTS_EVERY)  # until the engine is back
-            for key, result in part.items():
+            for key, result in written.items():
                 if self._results[key] == result:
                     del self._results[key]
+
+    async def _give_up(self, place: str) -> None:
+        """Say in the claim of a request that failed that anyone may carry it out, unless the engine is away."""
+        try:
+            data, number = await self._store.read(REQUESTS, place)
+            claim, mine = self._opened(place, data), (self._cluster.gateway_id, self._cluster.run)
+            if claim is not None and (claim.gateway, claim.run) == mine and place not in self._under_way:
+                with suppress(OtherRevision):
+                    await self._store.write(REQUESTS, place, self._sealed(place, replace(claim, content="")), number)
+        except ClusterAway:
+            await asyncio.sleep(RESULTS_EVERY)  # until the engine is back
+        else:
+            if not self._results[place]:  # otherwise it was carried out meanwhile
+                del self._results[place]
 
     async def _is_written(self, place: str, sealed: bytes) -> bool:
         try:
@@ -337,9 +355,9 @@ class SharedIdempotency(IdempotencyCache):
         return claim.run == self._cluster.run and (place in self._under_way or place in self._results)
 
     async def _result(self, claim: _Claim, place: str, number: int, deadline: float) -> str | None:
-        """Return what became of a claim with this number: "" if it failed, None if its gateway has not told anything.
+        """Return what became of a claim with this number; None if its gateway has not told anything.
 
-        Raises ClusterAway.
+        "" if it failed at a gateway of an earlier version. Raises ClusterAway.
         """
         told = None
         while True:

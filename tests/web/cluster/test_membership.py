@@ -835,6 +835,40 @@ async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewh
         assert await other.idempotency.run("ada", "m", "hello", work) == "written"  # as without a cluster
 
 
+async def test_a_failed_request_is_repeated_at_once_however_many_results_came_since(
+    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller makes requests that fail, and repeats each of them late: all that was written since would be read."""
+    monkeypatch.setattr(idempotency, "RESULTS_EVERY", 0.01)
+    async with HostileEngine(engine.nats) as between, doors_of(engine) as doors, engine.operator() as js:
+        one, other = await doors.open(), await doors.open(url=between.url)
+        await until(lambda: len(cluster_of(other).living.all) == 2, "the first gateway to be heard")
+
+        async def fail() -> str:
+            raise ValueError("the disk is full")
+
+        async def write() -> str:
+            return "written"
+
+        def asked() -> int:
+            return sum(data.count(b"STREAM.MSG.GET.") for data in between.seen)
+
+        async def until_stored(count: int) -> None:
+            async with within(WAIT, "what became of a request"):
+                while (await js.stream_info(STREAM.replace("accounts", "requests"))).state.last_seq < count:
+                    await asyncio.sleep(0.01)  # poll: another process
+
+        with pytest.raises(ValueError, match="the disk is full"):
+            await one.idempotency.run("ada", "k", "hello", fail)
+        await until_stored(2)  # the claim and the end of each
+        for number in range(10):
+            await one.idempotency.run("bob", f"{number}", "hello", write)
+            await until_stored(2 * number + 4)
+        before = asked()
+        assert await other.idempotency.run("ada", "k", "hello", write) == "written"
+        assert asked() - before == 1  # the claim
+
+
 async def test_a_claim_whose_answer_was_lost_gets_its_result(engine: KeepingServer) -> None:
     """The engine has the claim, so the other gateways wait for what becomes of it."""
     async with HostileEngine(engine.nats) as between, doors_of(engine) as doors:
