@@ -156,8 +156,9 @@ class MarkExchange(ABC, Generic[F, M]):
     def on_user_unhosted(self, user: UserId) -> None:
         """Stop announcing marks of a user."""
         self._positions.forget(user)
-        for seqs in self._early.values():
-            seqs.pop(user, None)
+        for (conversation, _), seqs in self._early.items():
+            if seqs.pop(user, None) is not None:
+                self._forget_announced((conversation, user))
         self._early = {log: seqs for log, seqs in self._early.items() if seqs}
         for due in self._pending.values():
             due.marks = {mark for mark in due.marks if mark[1] != user}
@@ -469,6 +470,7 @@ class MarkExchange(ABC, Generic[F, M]):
         conversation, reader = pair
         there = self._sync.conversations.by_id.get(conversation)
         if reader not in self._sync.hosted:  # let go meanwhile
+            self._forget_announced(pair)
             return
         if there is not None and facts is not None:
             self._advance(facts.log, reader, seq)
@@ -477,6 +479,11 @@ class MarkExchange(ABC, Generic[F, M]):
         elif (conversation, ref) in self._early or len(self._early) < MAX_EARLY:
             seqs = self._early.setdefault((conversation, ref), {})
             seqs[reader] = max(seq, seqs.get(reader, 0))
+
+    def _forget_announced(self, pair: ReaderKey) -> None:
+        """Have peers send these marks again, since the sums differ then: they were not taken over."""
+        for announced in self._announced.values():
+            announced.forget(pair)
 
     def on_logs_stored(self, logs: Iterable[LogId]) -> None:
         """Take over the marks that came before these logs."""

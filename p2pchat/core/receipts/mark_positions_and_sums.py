@@ -272,6 +272,14 @@ class AnnouncedMarks:
         self._count += more
         return True
 
+    def forget(self, pair: ReaderKey) -> None:
+        """Forget the marks of a reader in a conversation."""
+        marks = self._marks.pop(pair, {})
+        self._sum -= sum(_read_hash(*pair, ref, seq) for ref, seq in marks.items())
+        self._count -= len(marks)
+        if self._next is not None:
+            self._next.forget(pair)
+
     def on_page(
         self, span: tuple[ConversationId, ConversationId], announced: dict[ReaderKey, list[tuple[str, int]]]
     ) -> None:

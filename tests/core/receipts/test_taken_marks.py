@@ -158,6 +158,28 @@ def test_a_mark_that_comes_before_its_log_counts_once_the_log_comes() -> None:
     assert taken(gate) == {"b1": 1}
 
 
+@pytest.mark.parametrize("during_lookup", [False, True])
+def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(during_lookup: bool) -> None:
+    """It was known to be announced, so the sums were equal, and nobody sent it again."""
+    gate = World().peer("ada")
+    host(gate)
+    far = far_host(gate)
+    gate.hold_lookups = during_lookup
+    far.say(marked("b1", 1))
+    total = gate.node.sync.taken_marks.announced_sum(IDS["dan"])
+    gate.put(UserUnhosted(CYD))
+    gate.hold_lookups = False
+    gate.answer_lookups()
+    host(gate)
+    far.say(Author("bob", "b1", THERE).say("one"))
+    gate.effects.clear()
+    far.say(TakenFrame({}, sum=total))
+    sent = [effect.frame for effect in gate.effects if isinstance(effect, Send)]
+    assert [frame.ask for frame in sent if isinstance(frame, TakenFrame)] == [True]
+    far.say(marked("b1", 1))
+    assert (taken(gate), gate.node.sync.taken_marks.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
+
+
 def test_a_mark_never_goes_back() -> None:
     gate = World().peer("ada")
     host(gate)
