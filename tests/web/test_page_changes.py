@@ -228,6 +228,40 @@ async def test_of_thousands_of_reactions_to_a_message_few_are_drawn(scene: Scene
     assert (named, others, rest) == (30, 23, "4877 more")
 
 
+MANY_PEOPLE = """async () => {
+  const { newGroup } = await import("./groups.js");
+  const { Model } = await import("./model.js");
+  const model = new Model();
+  const person = (n) => ({ id: `${n}`, name: `user ${n}`, label: `user ${n}`, status: "online", text: "" });
+  for (let n = 0; n < 4000; n++) model.people.set(`${n}`, person(n));
+  newGroup({ model, ask: async (command) => { window.asked = command; throw Error("seen"); } }, {});
+}"""
+
+
+async def test_of_thousands_of_people_few_are_offered_for_a_group_and_a_field_finds_the_others(scene: Scene) -> None:
+    page = scene.zoe.page
+    await page.evaluate(MANY_PEOPLE)
+    form = page.get_by_role("dialog", name="New group")
+    people, find = form.get_by_role("checkbox"), form.get_by_label("Find people")
+    await form.get_by_text("3940 more; search by name above").wait_for()
+    await expect(people).to_have_count(60)
+    await find.fill("3999")
+    await expect(people).to_have_count(1)
+    await form.get_by_role("checkbox", name="user 3999").check()
+    await find.press("Enter")  # sends nothing
+    await find.fill("nobody at all")
+    await expect(people).to_have_count(1)  # who is ticked
+    await find.fill("")
+    await expect(people).to_have_count(60)
+    await expect(form.get_by_role("checkbox", name="user 3999")).to_be_checked()
+    await scene.zoe.shot("group-many-light")
+    await form.get_by_label("Name", exact=True).fill("ops")
+    await form.get_by_role("button", name="Create group").click()
+    await form.get_by_role("alert").get_by_text("seen").wait_for()
+    assert await page.evaluate("asked") == {"do": "group", "name": "ops", "members": ["3999"]}
+    await page.keyboard.press("Escape")
+
+
 async def test_a_click_on_what_is_drawn_again_meanwhile_is_not_lost(scene: Scene) -> None:
     zoe, terry, page = scene.zoe, scene.terry, scene.zoe.page
     frame = "new Promise(requestAnimationFrame)"

@@ -2,12 +2,15 @@
 
 import { confirm, dialog } from "./dialog.js";
 import { fill, h, iconButton } from "./dom.js";
-import { byPresence, disc, statusText } from "./people.js";
+import { fold } from "./names.js";
+import { byPresence, disc, firstOf, statusText } from "./people.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 
 /** @typedef {(command: any, title: string, said: string, yes: string) => Promise<void>} Ask asks before a command */
 /** @typedef {import("./chat.js").Chat} Chat @typedef {import("./layout.js").Layout} Layout @typedef {import("./model.js").Talk} Talk */
+
+const MAX_OFFERED = 60; // people shown at once, as beside the conversations; a field finds the others
 
 /** @param {number} count @returns {string} */
 export function memberCount(count) {
@@ -40,6 +43,7 @@ export function newGroup(chat, layout) {
 
 /**
  * Return a list of people with checkboxes. It follows who is there; who is ticked stays so, and who was listed keeps the place.
+ * Of many people the first are listed, with who is ticked before the others.
  * @param {Chat} chat @param {(count: number) => void} [drawn] called with the number of people in the list
  */
 function memberPicker(chat, drawn = () => {}) {
@@ -50,6 +54,11 @@ function memberPicker(chat, drawn = () => {}) {
   /** @type {string[]} */
   let left = [];
   const nobody = h("p", { class: "hint" }, "There is no one else to add yet.");
+  const more = h("p", { class: "hint" });
+  const find = h("input", {
+    type: "search", placeholder: "Find people", "aria-label": "Find people", autocomplete: "off", oninput: () => draw(),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.preventDefault(), // it would send the form
+  });
   const row = (/** @type {import("./model.js").Person} */ person) => h("li", {}, h("label", { class: "person-row" },
     h("input", { type: "checkbox", checked: chosen.has(person.id), onchange: (/** @type {any} */ { target }) => (target.checked ? chosen.add(person.id) : chosen.delete(person.id)) }), disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person))));
   /** @param {string[]} [without] ids that are left out, from now on */
@@ -57,17 +66,27 @@ function memberPicker(chat, drawn = () => {}) {
     left = without;
     for (const id of left) chosen.delete(id);
     const people = chat.model.others.filter(({ id }) => !left.includes(id) && id !== chat.model.gatewayId).sort(byPresence);
-    for (const { id } of people) places.set(id, places.get(id) ?? places.size);
-    people.sort((one, other) => (places.get(one.id) ?? 0) - (places.get(other.id) ?? 0));
-    rows.draw(people.map((person) => ({ key: person.id, drawn: JSON.stringify([person.label, statusText(person), person.status]), draw: () => row(person) })));
-    rows.list.hidden = !people.length;
+    const isTicked = (/** @type {import("./model.js").Person} */ { id }) => chosen.has(id);
+    const place = (/** @type {import("./model.js").Person} */ { id }) => places.get(id) ?? places.size;
+    const isLong = people.length > MAX_OFFERED;
+    const words = isLong ? fold(find.value.trim()) : "";
+    const fitting = people.filter((person) => isTicked(person) || fold(person.label).includes(words));
+    const listed = firstOf(fitting, MAX_OFFERED, (one, other) => Number(isTicked(other)) - Number(isTicked(one)) || place(one) - place(other));
+    for (const { id } of listed) places.set(id, places.get(id) ?? places.size);
+    listed.sort((one, other) => place(one) - place(other));
+    rows.draw(listed.map((person) => ({ key: person.id, drawn: JSON.stringify([person.label, statusText(person), person.status]), draw: () => row(person) })));
+    const unlisted = fitting.length - listed.length;
+    more.textContent = unlisted > 0 ? `${unlisted} more; search by name above` : listed.length ? "" : "No matches";
+    more.hidden = !people.length || !more.textContent;
+    find.hidden = !isLong;
+    rows.list.hidden = !listed.length;
     nobody.hidden = people.length > 0;
     drawn(people.length);
   };
   const redraw = new Redraw(rows.list, () => draw());
   draw();
   const follow = (/** @type {HTMLElement} */ shown) => shown.addEventListener("close", chat.model.bus.on("people", () => redraw.soon()));
-  return { element: [rows.list, nobody], draw, follow, chosen: () => [...chosen] };
+  return { element: [find, rows.list, more, nobody], draw, follow, chosen: () => [...chosen] };
 }
 
 /**
