@@ -176,6 +176,9 @@ RESULTS_EVERY = (
     0.2  # seconds between two records of results; what a gateway killed meanwhile wrote may be written twice
 )
 RESULTS_A_RECORD = 64  # 5 KiB: a place and the id of a message each
+# Requests that have a result to tell, or will have one. An engine that takes claims and no results would have all of
+# them kept, so beyond these it is as one that is away.
+MAX_UNTOLD = 8192  # 2 MiB, a guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class SharedIdempotency(IdempotencyCache):
         order = self._orders.setdefault(account, asyncio.Lock())
         place, is_claimed = self._key.name(f"request {account} {key}") if key else "", False
         async with order:  # messages of an account are written in the order in which they came, with a key or without
-            if key:
+            if key and len(self._under_way) + len(self._results) < MAX_UNTOLD:
                 try:
                     if result := await self._claim(place, content.hex()):
                         return result
@@ -260,9 +263,10 @@ class SharedIdempotency(IdempotencyCache):
     async def _write_results(self) -> None:
         """Write the results of the last moments as one record, and give up what failed, until none is left."""
         while self._results:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RESULTS_EVERY):
-                    await self._closing.wait()
+            if len(self._results) < RESULTS_A_RECORD:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RESULTS_EVERY):
+                        await self._closing.wait()
             part = dict(islice(self._results.items(), RESULTS_A_RECORD))
             await asyncio.gather(*(self._give_up(place) for place, result in part.items() if not result))
             if not (written := {place: result for place, result in part.items() if result}):

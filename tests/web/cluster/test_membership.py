@@ -31,7 +31,7 @@ from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.placement import ClusterTimes, hosts_of
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import HubSession
-from p2pchat.web.idempotency import RESULTS_A_RECORD, KeyReused
+from p2pchat.web.idempotency import RESULTS_A_RECORD, KeyReused, SharedIdempotency
 from tests.amounts import CLAIMS
 from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, Message, NatsServer, missing
@@ -787,6 +787,27 @@ async def test_results_of_many_requests_are_few_records_and_found_when_their_gat
             *(run(f"ada {key}", "k", "hello", partial(work.make, f"again {key}")) for key in keys)
         )
         assert again == first and len(work.made) == count
+
+
+async def test_few_results_wait_for_an_engine_that_takes_only_claims(
+    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request with a key was kept for as long as the gateway ran."""
+    monkeypatch.setattr(idempotency, "MAX_UNTOLD", 5)
+    async with doors_of(engine) as doors:
+        door = await doors.open()
+        shared, work = door.idempotency, HeldWork()
+        assert isinstance(shared, SharedIdempotency)
+        work.may.set()
+
+        async def refuse(place: str, sealed: bytes) -> bool:
+            return False
+
+        monkeypatch.setattr(shared, "_is_written", refuse)
+        for number in range(12):
+            made = partial(work.make, f"{number}")
+            assert await shared.run("ada", f"k{number}", "hello", made) == f"{number}"
+        assert len(shared._results) == 5 and len(work.made) == 12
 
 
 async def test_a_gateway_that_stops_tells_the_result_of_a_request_under_way(engine: KeepingServer) -> None:
