@@ -488,6 +488,8 @@ def _parse_message(found: dict[str, Any], to: str, group: str, ref: Ref | None) 
     text = _text_field(found, name, ref, "" if files else None)
     key, reply_to = _text_field(found, "key", ref, ""), _text_field(found, "reply_to", ref, "") or None
     by = _text_field(found, "from", ref, "")
+    if not is_unicode(key):
+        raise BadFrame("`key` is not valid Unicode", ref)
     if len(key) > MAX_KEY_CHARACTERS:
         raise BadFrame(f"`key` has at most {MAX_KEY_CHARACTERS} characters", ref)
     if "to" in found and "group" in found:

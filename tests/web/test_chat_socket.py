@@ -45,6 +45,7 @@ async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
             ({"type": "shout", "ref": 15}, ("error", "malformed", 15)),
             ({"text": "hi", "to": "", "ref": 18}, ("error", "malformed", 18)),
             ({"text": "hi", "recipient": "bob", "ref": 19}, ("error", "malformed", 19)),
+            ({"text": "hi", "key": "\ud800", "ref": 20}, ("error", "malformed", 20)),  # a cluster has no name for it
             ({"type": "typing", "to": "nobody", "ref": 16}, ("error", "unknown_name", 16)),
             ({"type": "read", "id": "nothing", "ref": 17}, ("error", "malformed", 17)),
         ]
