@@ -22,7 +22,7 @@ from p2pchat.cli.standard_input import InputKind, Progress, copy_stdin, raw_stdi
 from p2pchat.commands.endpoints_and_qr_codes import command
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_error, print_notice
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import json_line, raw_stdout
 
 STREAM = "-"  # as a file: standard input or output
 FROM_VARIABLE = "-"  # as a database: the URL in this variable
@@ -64,6 +64,8 @@ def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None, no_fi
     it, and nobody can change it unnoticed. Attached files that are complete here are included. FILE - is standard
     output. A running peer may go on meanwhile.
     """
+    if file == STREAM and raw_stdout() is None:
+        raise UsageError("standard output is closed: name a FILE, or send it into a pipe or file")
     if file == STREAM and sys.stdout.isatty():
         raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
     to = None if to == "all" else to

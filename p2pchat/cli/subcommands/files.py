@@ -26,7 +26,7 @@ from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.event_text import EventLine, file_label, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageError, print_notice
 from p2pchat.commands.file_fetches import how_far
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import json_line, raw_stdout
 from p2pchat.safe_text import quote_name, safe_line
 
 MAX_DAYS = 36_500
@@ -274,6 +274,8 @@ def get(**values: Any) -> int:
     here. In a directory a file gets a harmless name, and a number when that is taken; PATH of a file is replaced.
     """
     options = GetOptions(**values)
+    if options.output == STREAM and raw_stdout() is None:
+        raise UsageError("standard output is closed: name a PATH, or send it into a pipe or file")
     if options.output == STREAM and sys.stdout.isatty():
         raise UsageError("this would write a file onto the terminal: name a PATH, or send it into a pipe or file")
     if options.output == STREAM and options.as_json:

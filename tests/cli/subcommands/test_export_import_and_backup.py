@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def test_one_word_is_needed(command: str, words: list[str], home: Path) -> None:
 def test_importing_into_memory_is_refused() -> None:
     with pytest.raises(UsageError, match="would be gone"):
         run(["import", "f", "--db", "memory://"])
+
+
+@pytest.mark.parametrize("words", [["export", "-"], ["get", "1:2", "--output", "-"]])
+def test_no_file_is_written_to_a_closed_standard_output(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as with >&-
+    with pytest.raises(UsageError, match="standard output is closed"):
+        run(words)
 
 
 @pytest.mark.parametrize("words", [["export", "f"], ["import", "f"], ["backup", "d"]])
