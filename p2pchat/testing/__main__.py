@@ -35,11 +35,6 @@ def replay(seed: int, steps: Steps | None = None, wanted: Wanted = NOTHING) -> s
     return f"python -m p2pchat.testing --seed {seed}{only}{wanted.options} --verbose"
 
 
-def shrunk(seed: int, wanted: Wanted = NOTHING) -> str:
-    """Return the command that replays the fewest steps found to break a failing history."""
-    return replay(seed, shrink(seed, wanted=wanted), wanted)
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     began = time.monotonic()

@@ -14,8 +14,8 @@ from operator import attrgetter
 
 import pytest
 
-from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.simulation.random_histories import NOTHING, PlayResult, Wanted, play_many
+from p2pchat.testing.__main__ import replay
+from p2pchat.testing.simulation.random_histories import NOTHING, PlayResult, Wanted, play_many, shrink
 from tests.amounts import HISTORIES, HISTORIES_WITH_FILES, HISTORY_JOBS, RELAYED_HISTORIES
 from tests.conftest import Tell
 
@@ -193,7 +193,8 @@ def failures(here: PlayResult, wanted: Wanted, *, tell_steps: bool) -> str:
         for seed, faults in sorted(here.broken.items())
     ]
     if failed and tell_steps:
-        failed.append(f"the steps that matter: {shrunk(min(here.broken), wanted)}")
+        seed = min(here.broken)
+        failed.append(f"the steps that matter: {replay(seed, shrink(seed, wanted=wanted), wanted)}")
     return "\n".join(failed)
 
 
