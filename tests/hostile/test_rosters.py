@@ -6,11 +6,13 @@ Costs are counted in calls of Python functions, which no other program on the ma
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from types import FrameType
 
 from p2pchat.config import Settings
 from p2pchat.core.inputs import UserHosted, WriteRequest
+from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.identity.keys import Identity
@@ -25,6 +27,22 @@ def invented(name: str) -> Identity:
     identity = Identity.from_seed(sha256(name.encode()).digest())
     NAMES[identity.peer_id] = name
     return identity
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Return how many functions were called for some work."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 class Gateway:
@@ -66,18 +84,15 @@ class Gateway:
 
     def have(self) -> int:
         """Let the peer announce that it has everything; return how many functions were called for it."""
-        calls = 0
+        return calls_of(lambda: self.far.say(Have({ROOM: self._marks})))
 
-        def count(frame: FrameType, event: str, argument: object) -> None:
-            nonlocal calls
-            calls += event == "call"
-
-        sys.setprofile(count)
-        try:
-            self.far.say(Have({ROOM: self._marks}))
-        finally:
-            sys.setprofile(None)
-        return calls
+    def write(self) -> tuple[LogId, int]:
+        """Let the first of ada's users write; return the log and the number of the message."""
+        writer = self._writers[0].peer_id
+        self.ada.put(WriteRequest(2000, writer, ROOM, "text", ["again"]))
+        self.ada.take()
+        mark = self._marks[writer][-1]
+        return LogId(ROOM, writer, mark.run), mark.seq
 
     @property
     def guests(self) -> int:
@@ -116,4 +131,23 @@ def test_one_who_comes_costs_nothing_for_those_who_returned_before() -> None:
         assert gate.guests == users - 1
         gate.come(slice(0, 1))
         calls.append(gate.have())
+    assert calls[1] < 1.5 * calls[0]
+
+
+def test_who_has_a_new_message_is_found_however_many_left_before() -> None:
+    """Accounts that reserve names let others go: 2,000 had left two gateways, and one message took seconds."""
+    calls = []
+    for users in (50, 500):
+        gate = Gateway(users, known=True)
+        gate.come()
+        gate.have()
+        gate.go()
+        gate.have()
+        log, seq = gate.write()
+        gate.have()
+        receipts = gate.ada.node.sync.delivery_receipts
+        for number, holders in ((1, users + 1), (seq, 1)):  # one is eve, whose peer it is
+            found = receipts.holders(log, number)
+            assert len(found) == holders and all(receipts.position(log, user) >= number for user in found)
+        calls.append(calls_of(lambda: receipts.holders(log, seq)))  # noqa: B023  # called at once
     assert calls[1] < 1.5 * calls[0]

@@ -399,7 +399,8 @@ class DeliveryReceipts(AckTracker):
             for group, position in together:
                 if position >= seq:
                     found.update(dict.fromkeys(group.users))
-            found.update(dict.fromkeys(user for user in (*apart, *roster.left) if self.position(log, user) >= seq))
+            found.update(dict.fromkeys(user for user in apart if self.position(log, user) >= seq))
+            found.update(dict.fromkeys(roster.left_with(row, seq)))
         found.pop(log.user, None)
         return [*found]
 

@@ -107,6 +107,17 @@ class Roster:
     returned: frozenset[UserId] = frozenset()  # the rest of these
     cached: bool = False
 
+    def left_with(self, row: HostRow, seq: int) -> Iterator[UserId]:
+        """Yield the users who were there and have an entry by a row or those before it.
+
+        Of a new entry nobody but who left just now is looked at: thousands leave when accounts give up names.
+        """
+        rows = [one for one in (row, *row.former) if one.seq >= seq]
+        oldest = min((one.version for one in rows), default=self.revision)
+        for stay in self.leavers(oldest, self.revision):
+            if any(stay.covers(one.version, one.told) for one in rows):
+                yield stay.user
+
     def newcomers(self, told: int) -> Iterator[UserId]:
         """Yield the guests who came after a revision."""
         for user, stay in reversed(self.guests.items()):
