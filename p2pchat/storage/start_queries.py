@@ -23,6 +23,7 @@ from p2pchat.core.durable_changes import (
     Token,
 )
 from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversation_members import dm_id
@@ -242,15 +243,19 @@ def _check(stored: Stored) -> None:
     numbers += [mark.seq for mark in [*stored.reads, *stored.taken]] + [one.told_at for one in stored.holders]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
+    cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]
+    numbers += [number for cite in cites for number in (cite.first, cite.gen)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts
     ):
         raise CorruptRow("values of a wrong type")
-    for known in stored.conversations:
-        if known.naming.dm:
-            with decoding():
+    with decoding():
+        for address in stored.addresses:
+            split_endpoint(address.endpoint)
+        for known in stored.conversations:
+            if known.naming.dm:
                 dm_id(*known.naming.dm)
 
 

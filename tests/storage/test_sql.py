@@ -378,6 +378,24 @@ def test_a_damaged_database_is_reported(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
+        "insert into addresses values (zeroblob(32), '-1', 0, 0, x'')",
+        "insert into cites values (1, 1, x'00', zeroblob(8))",
+        "insert into cites values (1, 'one', 1, zeroblob(8))",
+    ],
+)
+def test_a_node_does_not_start_on_what_it_cannot_use(path: Path, damage: str) -> None:
+    """Before: the peer ended with a traceback at each start, or at its first dial, and asked for a report of a bug."""
+    with closing(opened(path)) as storage:
+        storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(damage)
+    with closing(opened(path)) as storage, pytest.raises(StorageError, match="is damaged: move it away"):
+        storage.load([user("ada")])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
         "update places set flags = x'00ff'",
         "update logs set run = 'text'",
         "update entries set c = 'late'",
