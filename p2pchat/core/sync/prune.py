@@ -96,8 +96,7 @@ class Pruner:
         """Continue when a commit of a step is durable: the one before it, or the deletion itself."""
         conversation = self._sync.conversations.by_id[request.conversation]
         if plan is None:
-            key = PruneKey(conversation.id, request.user, request.before, self._protected(conversation))
-            self._sync.lookups.prunable(key, partial(self._on_plan, conversation, request))
+            self._look_up(conversation, request)
             return
         self._sync.deletion.clear()
         for prune in plan.pruned:
@@ -109,13 +108,23 @@ class Pruner:
             if self._sync.quota.on_deleted(user, size):
                 self._on_quota_freed(user)
 
+    def _look_up(self, conversation: ConversationState, request: PruneRequest) -> None:
+        own = self._protected(conversation)
+        key = PruneKey(conversation.id, request.user, request.before, own)
+        self._sync.lookups.prunable(key, partial(self._on_plan, conversation, request, own))
+
     def _protected(self, conversation: ConversationState) -> frozenset[UserId]:
         """Return the users whose entries stay while no other peer has them; none if all members are hosted here."""
         hosted, members = frozenset(self._sync.hosted), conversation.members
         return frozenset() if members is not None and members <= hosted else hosted
 
-    def _on_plan(self, conversation: ConversationState, request: PruneRequest, plan: PrunePlan) -> None:
+    def _on_plan(
+        self, conversation: ConversationState, request: PruneRequest, own: frozenset[UserId], plan: PrunePlan
+    ) -> None:
         if request.ticket not in self._requests:
+            return
+        if not (self._protected(conversation) - own).isdisjoint(prune.log.user for prune in plan.pruned):
+            self._look_up(conversation, request)  # of somebody who has come to be hosted here meanwhile
             return
         if not plan.pruned:
             self._answer(request, plan)

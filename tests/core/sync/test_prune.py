@@ -565,3 +565,23 @@ def test_what_is_being_deleted_proves_no_fork(before: int, left: list[str]) -> N
     eve.say(no)
     assert (ada.texts(), ada.counted["fork_unproven"], ada.storage.load([]).forked) == (left, 1, [])
     assert [frame for frame in eve.heard if isinstance(frame, Entries) and frame.fork] == []
+
+
+def test_what_a_user_wrote_who_came_to_be_hosted_during_a_deletion_stays_while_nobody_else_has_it() -> None:
+    """Storage was asked before, and answers after (seed 1930301 with --deletions)."""
+    ada, cyd = World().peer("ada"), IDENTITIES["cyd"]
+    hosted = UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign))
+    ada.put(hosted)
+    ada.put(WriteRequest(1, cyd.peer_id, ROOM, "text", ["nobody has this"]))
+    ada.take()
+    ada.put(UserUnhosted(cyd.peer_id))
+    ada.take()
+    before = [one.raw for one in ada.storage.places(0, 10)]
+    ada.hold_lookups = True
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    ada.put(hosted)
+    ada.take()
+    ada.hold_lookups = False
+    ada.answer_lookups()
+    assert len(before) == 2 and [one.raw for one in ada.storage.places(0, 10)] == before
