@@ -471,7 +471,8 @@ class Invariants:
         ended = {(log.conversation, log.user) for log in deleted}
         below = {
             log for odd in self.odd if odd[:2] in ended for log in self._written_at
-            if log[:2] == odd[:2] and self._written_at[log][0] < self._written_at[odd][0]
+            if odd in self._written_at and log[:2] == odd[:2]
+            and self._written_at[log][0] < self._written_at[odd][0]
         }  # fmt: skip
         return forked | self.odd.keys() | deleted | below
 

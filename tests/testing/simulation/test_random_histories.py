@@ -7,7 +7,16 @@ from collections import Counter
 import pytest
 
 from p2pchat.testing.__main__ import main, replay
-from p2pchat.testing.simulation.random_histories import OF_RULES, Scenario, Steps, Wanted, fewest, play, shrink
+from p2pchat.testing.simulation.random_histories import (
+    OF_RULES,
+    Scenario,
+    Steps,
+    Wanted,
+    check_history,
+    fewest,
+    play,
+    shrink,
+)
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.amounts import RULES_DIFFER
 
@@ -80,3 +89,8 @@ def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amoun
         dialled += sim.counts["third_host_dialled"]
         stored += sum(log.user in sim.made_up for peer in sim.honest_up for log in peer.disk.logs)
     assert dialled and stored  # a crowd may also come while it is cut off
+
+
+def test_a_history_with_an_odd_log_that_no_honest_peer_wrote_is_judged_to_its_end() -> None:
+    """A deletion in that conversation made the checker stop with a KeyError."""
+    assert check_history(1933370) == []
