@@ -25,12 +25,6 @@ def sample(cases: Sequence[T], every: int) -> Sequence[T]:
     return cases[:: _amount(every, 1)]
 
 
-# Seeds of tests/core/test_histories.py; the soak plays others. The sample leaves out seed 3, which takes as long as all
-# fifteen: it has a crowd, as seed 16 has.
-HISTORIES = _amount(range(4, 19), range(500))
-RELAYED_HISTORIES = _amount(range(4, 14), range(200))  # with an engine
-HISTORIES_WITH_FILES = _amount(range(6, 9), range(100))
-HISTORY_JOBS = _amount(1, 2)  # processes that play them; each imports everything once more
 FILE_KILLS = _amount(2, 20)  # of each side of a transfer
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
 FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third

@@ -14,6 +14,7 @@ _LOWEST, _HIGHEST = 20_000, 30_000  # below those that systems give to outgoing 
 _process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _count = (_HIGHEST - _LOWEST) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _first = _LOWEST + _process * _count
+given: set[int] = set()
 _ports = itertools.cycle(random.sample(range(_first, _first + _count), _count))
 
 
@@ -22,6 +23,7 @@ def free_ports(count: int) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         port = next(_ports)
+        given.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import pytest
 
 import p2pchat
-from tests.conftest import LONG_FILES, LONGEST, SLOW_FILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
@@ -331,8 +330,3 @@ def test_no_file_has_marks_of_a_merge() -> None:
 
 def test_there_are_files_to_read() -> None:
     assert {"errors", "protocol", "core", "commands", "cli"} <= {source.unit for source in SOURCES}
-
-
-def test_the_files_that_run_first_or_not_in_all_commands_exist() -> None:
-    files = {"/".join(path.parts[-2:]) for path in (ROOT / "tests").rglob("test_*.py")}
-    assert [file for file in (*LONG_FILES, *LONGEST, *SLOW_FILES) if file not in files] == []

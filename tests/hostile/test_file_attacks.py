@@ -12,19 +12,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from p2pchat import Conversation, FileArrived, Message, Sent, TCPPeer, User
+from p2pchat import Conversation, Message, Sent, TCPPeer, User
 from p2pchat import protocol as wire
-from p2pchat.core.content import content_requests
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS_SERVED
 from p2pchat.core.log import Entry, FileRef, encode_entry
-from tests.amounts import OFFERS
 from tests.deadlines import within
 from tests.hostile.attacker import NOW, Attacker, LogWriter
 from tests.hostile.conftest import Meet
-
-FILES_OF_ONE = 10  # files of one message
-BATCH = 50  # messages, which stay below the bytes of a batch
 
 
 @dataclass(frozen=True)
@@ -181,38 +176,6 @@ async def test_what_a_member_may_not_have_is_answered_as_what_is_not_there(meet:
 
 
 # ---- offers
-
-
-@pytest.mark.sampled
-async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
-    eve.say(wire.Peers(0, [], can=["files"]))
-    log = LogWriter(eve.identity, eve.room)
-    numbers = iter(range(OFFERS))
-
-    def batch() -> bytes:
-        first, raws = log.seq, []
-        for seq in range(first + 1, first + BATCH + 1):
-            files = tuple(FileRef("", 1, "", f"{next(numbers):064x}") for _ in range(FILES_OF_ONE))
-            raws.append(encode_entry(Entry("text", NOW + seq, NOW + seq, b="", files=files)))
-        return wire.encode(log.write(*raws))
-
-    async def flood() -> None:
-        assert (
-            await eve.flood(batch() for _ in range(OFFERS // FILES_OF_ONE // BATCH)) == OFFERS // FILES_OF_ONE // BATCH
-        )
-
-    await honest.while_chatting(flood())
-    assert not eve.over
-    arrived = asyncio.create_task(honest.ada.wait_for(FileArrived))  # it comes by itself
-    await asyncio.sleep(0)  # the task starts
-    await honest.bob.send(honest.bob.room, "mine", files=[("mine", b"of bob")])
-    async with within(60, "the file of another member"):
-        assert (await arrived).name == "mine"
-    requests = honest.ada._driver.node.sync.transfers.requests
-    at_once = content_requests.AT_ONCE_BYTES // content_requests.LEAST_COST
-    assert len(requests._requests) <= content_requests.MAX_WAITING + 2 * at_once
 
 
 # ---- pulls

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.core.groups.group_state import MAX_MEMBERS, group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.groups.group_state import MAX_MEMBERS, group_body, leave_body, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter
-from tests.hostile.conftest import QUICK, Honest, Meet
+from tests.hostile.conftest import QUICK, Meet
 from tests.hostile.test_attacks import key, lives_on
 
 MANY = 2_000  # repetitions of an endless attack
@@ -49,17 +49,6 @@ def operation(gen: int, name: str, owner: str, *members: str, cuts: Any = None, 
     return entry("group", body)
 
 
-def own_group(eve: Attacker, honest: Honest) -> tuple[str, ConversationWriter]:
-    """Create a group of the attacker with ada and bob; return its id, and the writer of its operations."""
-    members = {eve.id: 1, key(honest.ada): 1, key(honest.bob): 1}
-    made = Entry("group", NOW + 1, NOW + 1, b=group_body(1, "ops", eve.id, members, {}, salt="00" * 16))
-    group = operation_hash(encode_entry(made))
-    writes = ConversationWriter(eve, group)
-    writes.names = [Naming(group=(group, eve.id, writes.pen.log.run))]
-    writes.put(made)
-    return group, writes
-
-
 async def test_a_removed_member_can_neither_write_nor_break_the_group(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
@@ -86,27 +75,6 @@ async def test_a_removed_member_can_neither_write_nor_break_the_group(meet: Meet
     assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
     assert eve.id in honest.ada._driver.node.sync.conversations.by_id[id].writers  # stored and served to others
     assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
-
-
-async def test_an_owner_that_changes_a_group_endlessly_costs_others_nothing(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
-    group, writes = own_group(eve, honest)
-    ada, bob = key(honest.ada), key(honest.bob)
-    writes.put(*(operation(gen, f"ops {gen}", eve.id, ada, bob) for gen in range(2, MANY)))
-    writes.put(*(operation(MANY, f"tie {n}", eve.id, ada, bob, redo=f"{n:064x}") for n in range(MANY)))
-    writes.put(*(entry("leave", leave_body([Mark("00" * 8, n, "00" * 8)]), g=(MAX_INT - n, "00" * 8))
-                 for n in range(1, MANY)))  # fmt: skip
-    await honest.while_chatting(lives_on(eve))
-    async with asyncio.timeout(60):
-        while not _is_so_far(honest, group, eve):
-            await honest.chat()
-
-
-def _is_so_far(honest: Honest, group: str, eve: Attacker) -> bool:
-    """Return True if bob, who gets the group from ada, has everything."""
-    view = honest.bob._driver.node.groups.get(group)
-    return view is not None and view.gen == MANY and eve.id in view.left
 
 
 async def test_endless_edits_and_reactions_change_only_their_messages(meet: Meet) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import pickle
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,18 +91,6 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     private_files.write_private(tmp_path / "key", pem)
     with pytest.raises(P2PChatError, match="Ed25519 is needed"):
         load_identity(tmp_path / "key")
-
-
-@posix_only
-def test_a_key_made_by_openssl_is_as_good(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    try:
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no openssl command that makes Ed25519 keys")
-    path.chmod(0o600)
-    identity = load_identity(path)
-    assert verify(identity.peer_id, identity.sign(b"x"), b"x")
 
 
 def test_a_path_that_is_no_file_is_refused_without_blocking(tmp_path: Path) -> None:

@@ -734,33 +734,6 @@ async def test_a_certificate_says_which_peer_hosts_a_user(net: Mesh) -> None:
     assert (await asyncio.wait_for(anext(events), SOON)).text == "while you were away"
 
 
-async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None:
-    gate, bob = net.peers
-    gathered = [gate.host(f"user {number}") for number in range(1000)]
-    users = await asyncio.gather(*gathered)
-    assert len({user.key for user in users}) == len(gate.hosted) == 1000 and len(gate.links()) == 1
-    for user in users:
-        user.set_presence("online")
-    await bob.wait_user("user 999", timeout=SOON)
-    everybody = gate.everybody(Sent, Delivered)
-    receipt = await users[0].broadcast("hello, all of you")
-    await receipt.delivered(timeout=SOON)
-    assert len(receipt.of) == len(receipt.delivered_to) == 1001
-    event, whom = await asyncio.wait_for(anext(everybody), SOON)
-    assert isinstance(event, Sent) and whom is None
-    event, whom = await asyncio.wait_for(anext(everybody), SOON)
-    assert isinstance(event, Delivered) and (event.count, event.of, whom) == (1001, 1001, (users[0].key,))
-    theirs = await bob.broadcast("good morning")
-    await theirs.delivered(timeout=SOON)
-    assert len(theirs.of) == 1001
-    await users[1].send(users[2].me, "psst")
-    await net.settle()
-    assert [post.text for post in await users[2].history(users[1].me)] == ["psst"]
-    assert len(users[3].conversations()) == 1
-    gate = await net.restart(await closed(gate))
-    assert len(gate.hosted) == 1000 and gate.hosted[999].name == "user 999"
-
-
 async def test_receipts_of_a_group_are_reported_for_each_member(net: Mesh) -> None:
     """Members on one gateway get a message at one moment; writers there and on another peer get a receipt of each."""
     gate, bob = net.peers
@@ -777,11 +750,6 @@ async def test_receipts_of_a_group_are_reported_for_each_member(net: Mesh) -> No
         found = [await asyncio.wait_for(anext(receipts), SOON) for _ in range(count)]
         assert {event.user.key for event in found} == {user.key for user in receipt.of}
         assert [(event.id, event.count, event.of) for event in found] == [(receipt.id, n + 1, 4) for n in range(count)]
-
-
-async def closed(peer: TCPPeer) -> TCPPeer:
-    await peer.aclose()
-    return peer
 
 
 async def test_the_number_of_hosted_users_is_limited() -> None:

@@ -1,8 +1,10 @@
-"""The fixture `storage`: each test that uses it runs on every kind of storage."""
+"""The fixtures `storage` and `url`: each test that uses one runs on every kind of storage.
+
+tests/long/storage/test_contract_of_servers.py runs them on database servers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.statements_and_transactions import Database
-from tests.databases.servers import KINDS
 
 SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 
@@ -29,16 +30,16 @@ def empty(url: str) -> None:
             database.run(f"delete from {table.name}{kept}")
 
 
-@pytest.fixture(params=["memory", "sqlite", "mariadb", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path, one_database: Callable[[str], str]) -> Iterator[Storage]:
-    if request.param == "memory":
-        url = ""
-    elif request.param == "sqlite":
-        url = sqlite_url(tmp_path / "chat.db")
-    else:
-        url = one_database(request.param)
-    opened: Storage = SqlStorage(url, SMALL) if url else MemoryStorage(SMALL)
+@pytest.fixture(params=["memory", "sqlite"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    opened: Storage = (
+        MemoryStorage(SMALL) if request.param == "memory" else SqlStorage(sqlite_url(tmp_path / "chat.db"), SMALL)
+    )
     yield opened
     opened.close()
-    if request.param in KINDS:
-        empty(url)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Return the URL of a database that is not there yet."""
+    return sqlite_url(tmp_path / "chat.db")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-
-import pytest
 
 from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.dialect import dialect_of
-from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.statements_and_transactions import Database
-from tests.storage.conftest import SMALL, empty
+from tests.storage.conftest import SMALL
 from tests.storage.test_deletion import ALL, delete
 from tests.storage.writers import DM, MORNING, Author, many, released
 
@@ -101,11 +96,7 @@ def test_a_thousand_contents_are_asked_for_at_once(storage: Storage) -> None:
     assert storage.referring([file.root for file in files]) == {file.root: [(ada.log, file.size)] for file in files}
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "mariadb", "postgresql"])
-def test_a_database_of_version_6_is_migrated_whatever_its_kind(
-    kind: str, tmp_path: Path, one_database: Callable[[str], str]
-) -> None:
-    url = sqlite_url(tmp_path / "chat.db") if kind == "sqlite" else one_database(kind)
+def test_a_database_of_version_6_is_migrated_whatever_its_kind(url: str) -> None:
     ada = Author("ada", 1)
     files = {seq: (FileRef("", seq, "", f"{seq:064x}"),) for seq in range(1, 40, 3)}
     with closing(SqlStorage(url, SMALL)) as storage:
@@ -119,5 +110,3 @@ def test_a_database_of_version_6_is_migrated_whatever_its_kind(
     for _ in range(2):
         with closing(SqlStorage(url, SMALL)) as storage:
             assert storage.referring(roots) == found
-    if kind != "sqlite":
-        empty(url)

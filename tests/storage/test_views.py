@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from p2pchat import Message, TCPPeer
 from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.storage.dialects.dialect import dialect_of
-from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.statements_and_transactions import Database
@@ -25,11 +21,6 @@ from tests.storage.writers import Author, released
 
 WITHIN = 60.0
 EXAMPLES = [one.text for one in blocks((ROOT / "docs" / "queries.md").read_text("utf-8")) if one.language == "sql"]
-
-
-@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, new_database: Callable[[str], str]) -> str:
-    return sqlite_url(tmp_path / "chat.db") if request.param == "sqlite" else new_database(request.param)
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import subprocess
-import sys
 from typing import Any, get_overloads
 
 import pytest
@@ -92,9 +90,3 @@ def test_a_function_has_the_arguments_of_the_asynchronous_one(name: str) -> None
 def test_docstrings_tell_nobody_to_await() -> None:
     text = make.TARGET.read_text("utf-8")
     assert [word for word in ("await", "async ", "aclose()", "coroutine") if word in text] == []
-
-
-def test_importing_p2pchat_sync_loads_neither_asyncio_nor_a_peer() -> None:
-    code = "import sys, p2pchat.sync; print({'sqlite3', 'asyncio', 'cryptography', 'p2pchat.peer'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout.strip() == "set()"

@@ -6,14 +6,11 @@ import asyncio
 import concurrent.futures
 import os
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
-from threading import Event, Thread
 from typing import Any, assert_type
 
 import pytest
@@ -25,13 +22,11 @@ from p2pchat.sync import (
     Events,
     Group,
     GroupChanged,
-    Left,
     Message,
     PeerClosed,
     Receipt,
     Receipts,
     Sent,
-    Settings,
     TCPPeer,
     TooLong,
     UnknownName,
@@ -40,7 +35,6 @@ from p2pchat.sync import (
 )
 from p2pchat.sync.background import background
 
-ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  # seconds; nothing takes long
 
 
@@ -229,60 +223,6 @@ def test_the_history_of_a_peer_that_ended_can_be_read(home: Path) -> None:
             history.find("room").send("no")
 
 
-def run_program(code: str, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *args],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-
-
-INTERRUPTED = """
-import sys
-from p2pchat.sync import Message, TCPPeer
-with TCPPeer(0, sys.argv[1], name="bot", data=sys.argv[2]) as bot:
-    events = bot.events(Message)
-    try:
-        bot.send("room", "ready")
-        next(events)
-    except KeyboardInterrupt:
-        bot.send("room", "usable").delivered(timeout=60)
-    print(next(events).text, flush=True)
-    bot.send("room", "ready again")
-    next(events)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot send Ctrl-C to one process")
-def test_ctrl_c_ends_the_call_and_leaves_the_peer_usable(home: Path) -> None:
-    with TCPPeer(0, name="ada", data=home / "ada") as ada:
-        events = ada.events(Message, Left)
-        bot = run_program(INTERRUPTED, ada.endpoint, str(home / "bot"))
-        try:
-            assert _text(events) == "ready"
-            bot.send_signal(signal.SIGINT)
-            assert _text(events) == "usable"
-            ada.broadcast("go on")
-            assert _text(events) == "ready again"
-            bot.send_signal(signal.SIGINT)
-            left = events.next(timeout=PATIENCE)
-            assert isinstance(left, Left) and left.reason == "left"
-            out, err = bot.communicate(timeout=PATIENCE)
-            assert out == "go on\n" and err.splitlines()[-1] == "KeyboardInterrupt"
-            assert bot.returncode in (1, 130, -signal.SIGINT)
-        finally:
-            bot.kill()
-            bot.communicate()
-
-
-def _text(events: Events[Message | Left]) -> str:
-    event = events.next(timeout=PATIENCE)
-    assert isinstance(event, Message)
-    return event.text
-
-
 def test_on_windows_a_wait_looks_up_for_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float | None] = []
 
@@ -303,33 +243,6 @@ def test_on_windows_a_wait_looks_up_for_signals(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
-def test_ctrl_c_while_a_peer_starts_leaves_its_profile_free(home: Path) -> None:
-    silent = socket.create_server(("127.0.0.1", 0))  # accepts, and never answers: the start waits for it
-    silent.settimeout(PATIENCE)
-
-    def interrupt() -> None:
-        with silent.accept()[0]:
-            os.kill(os.getpid(), signal.SIGINT)
-            ended.wait(PATIENCE)
-
-    ended = Event()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    dialled = Thread(target=interrupt)
-    dialled.start()
-    settings = Settings(start_timeout=PATIENCE)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            TCPPeer(0, silent.getsockname()[1], name="ada", data=home / "ada", settings=settings).__enter__()
-    finally:
-        signal.signal(signal.SIGINT, before)
-        ended.set()
-        dialled.join()
-        silent.close()
-    with TCPPeer(0, name="ada", data=home / "ada") as ada:
-        assert ada.broadcast("it is free").status == "accepted"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
 def test_a_result_that_came_with_ctrl_c_is_kept() -> None:
     async def is_done_when_cancelled() -> str:
         os.kill(os.getpid(), signal.SIGINT)
@@ -347,40 +260,3 @@ def test_a_result_that_came_with_ctrl_c_is_kept() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert late == ["event"]
-
-
-FORKED = """
-import os, sys
-from p2pchat.sync import PeerClosed, TCPPeer
-ada = TCPPeer(0, name="ada", data=sys.argv[1])
-ada.start()
-if (child := os.fork()) == 0:
-    try:
-        ada.send("room", "x")
-    except PeerClosed as error:
-        print(error, repr(ada), flush=True)
-    with TCPPeer(0, name="cyd", data=sys.argv[2]) as cyd:
-        print(cyd.send("room", "from the child").status, flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
-print(ada.send("room", "from the parent").status, flush=True)
-ada.close()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_process_makes_peers_of_its_own(home: Path) -> None:
-    program = run_program(FORKED, str(home / "ada"), str(home / "cyd"))
-    out, err = program.communicate(timeout=60)
-    lines = out.splitlines()
-    assert "make a peer after the fork <TCPPeer of another process>" in lines[0], err
-    assert lines[1:] == ["accepted", "accepted"]
-
-
-def test_a_program_that_closes_nothing_ends_and_what_was_accepted_stays(home: Path) -> None:
-    code = "import sys; from p2pchat.sync import TCPPeer; p = TCPPeer(data=sys.argv[1]); p.start(); p.broadcast('kept')"
-    program = run_program(code, str(home / "ada"))
-    assert program.communicate(timeout=60) == ("", "")
-    assert program.returncode == 0
-    with open_history(home / "ada") as history:
-        assert [one.text for one in history.history("room")] == ["kept"]

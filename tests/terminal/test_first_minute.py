@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 import pytest
 
-from p2pchat import TCPPeer, open_history, profile_invite
-from tests.ports import free_ports
-from tests.terminal.conftest import P2PCHAT, OpenTerminal
-from tests.terminal.pty import TIMEOUT, Terminal
+from tests.terminal.conftest import OpenTerminal
+from tests.terminal.pty import Terminal
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("fork_server"),
+    pytest.mark.story,
+]
 
 
 async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Terminal, int]:
@@ -46,15 +45,6 @@ async def test_the_first_start_asks_only_for_a_name(terminal: OpenTerminal) -> N
     await again.shows_line(r"-- ada listens on 127\.0\.0\.1:\d+")  # another test may have its port now
 
 
-@pytest.mark.parametrize(("key", "code"), [("c-d", 0), ("c-c", 130)])
-async def test_a_question_can_be_cancelled(key: str, code: int, terminal: OpenTerminal, home: Path) -> None:
-    ada = await terminal()
-    await ada.prompts("Your name [")
-    await ada.key(key)
-    assert await ada.ended() == code
-    assert "Traceback" not in ada.text and not (home / "8080").exists()
-
-
 async def test_a_second_terminal_joins_the_first(terminal: OpenTerminal) -> None:
     ada, port = await ada_and_her_port(terminal)
     bob = await terminal()
@@ -68,124 +58,10 @@ async def test_a_second_terminal_joins_the_first(terminal: OpenTerminal) -> None
     await ada.shows_line(r"bob: hello ada$")
 
 
-async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: Path) -> None:
-    for port, name in (("28090", "ada"), ("28091", "bob")):
-        async with TCPPeer(data=home / port, name=name):
-            pass
-    chooser = await terminal(columns=60, rows=20)
-    await chooser.shows_line(r"^  1  28091 bob, used \d\d:\d\d$")
-    await chooser.shows_line(r"^  2  28090 ada, used ")
-    await chooser.prompts("Number, or n [1]:")
-    await chooser.line("7")
-    await chooser.shows("is not in the list: enter a number from 1 to 2")
-    await chooser.line("2")
-    await chooser.shows("-- ada listens on 127.0.0.1:")
-
-
 # ---- a question before something goes for good
-
-
-@pytest.mark.parametrize(("answer", "left"), [("no", 1), ("", 1), ("Yes", 0)])
-async def test_deletion_asks_first(answer: str, left: int, terminal: OpenTerminal, home: Path) -> None:
-    async with TCPPeer(data=home / "ada", name="ada") as ada:
-        bob = await ada.host("bob")
-        await (await ada.send(bob.me, "xyzzy")).delivered(timeout=TIMEOUT)
-    asked = await terminal("delete", "bob", "--data", str(home / "ada"), columns=150)
-    await asked.prompts("delete everything that is stored here of bob? Others keep theirs. [y/N]")
-    await asked.line(answer)
-    assert await asked.ended() == left
-    async with open_history(home / "ada") as history:
-        assert len(await history.history("bob")) == left
-
-
-@pytest.mark.parametrize("words", [("delete", "room"), ("files", "--keep", "0")])
-async def test_without_input_nobody_can_be_asked(words: tuple[str, ...], terminal: OpenTerminal, home: Path) -> None:
-    async with TCPPeer(data=home / "ada", name="ada"):
-        pass
-    command = (*P2PCHAT, *words, "--data", str(home / "ada"))
-    refused = await terminal("-c", shlex.join(command) + " <&-", command=("/bin/sh",), columns=150)
-    await refused.shows("nobody can be asked here: add --yes")
-    assert await refused.ended() == 2 and "Traceback" not in refused.text
 
 
 # ---- problems
 
 
-async def test_a_wrong_endpoint_gets_advice(terminal: OpenTerminal) -> None:
-    [closed] = free_ports(1)
-    ada = await terminal("0", "--name", "ada", closed, columns=150)
-    await ada.shows(f"-- 127.0.0.1:{closed} does not answer: nobody listens there (is it running, and is {closed} its")
-    bob = await terminal(closed, "--temp", "--name", "bob")
-    await bob.shows("listens on")
-    await ada.shows(f"-- 127.0.0.1:{closed} reached")  # after further attempts
-
-
 # ---- another machine
-
-
-async def test_the_invite_screen_is_below_the_history(terminal: OpenTerminal, home: Path) -> None:
-    async with TCPPeer(0, name="ada", data=home / "ada") as before:
-        await before.send_many("room", [f"line {number}" for number in range(30)])
-    ada = await terminal("0", "--data", str(home / "ada"), "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
-    await ada.shows("──── now ────")
-    await ada.shows("send it over a channel you trust.")
-    await ada.prompts("room>")
-    assert "To join from another machine, run there:" in ada.lines
-
-
-async def test_listening_for_others_shows_the_invite_screen(terminal: OpenTerminal) -> None:
-    ada, _ = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
-    await ada.shows("    p2pchat --invite -")
-    await ada.shows("/quit leaves")
-    assert "To join from another machine, run there:" in ada.lines  # nothing of it scrolled away
-    assert any("@192.168.1.5:8080" in line for line in (*ada.lines, "".join(line.strip() for line in ada.lines)))
-    assert "\x1b[38;5" not in ada.text and "▀" not in ada.text
-
-
-async def test_a_restarted_profile_listens_as_before(terminal: OpenTerminal, home: Path) -> None:
-    ada, port = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
-    await ada.line("/quit")
-    assert await ada.ended() == 0
-    again = await terminal()
-    await again.shows("-- ada listens on 0.0.0.0:")
-    await again.line("/quit")
-    assert await again.ended() == 0
-    fewer = await terminal("0", "--data", str(home / str(port)))
-    await fewer.shows("-- only this computer can connect now; last time others could: --host 0.0.0.0")
-
-
-async def test_a_tall_terminal_shows_a_qr_code(terminal: OpenTerminal) -> None:
-    pytest.importorskip("segno")
-    ada = await terminal("0", "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080", rows=60)
-    await ada.shows("█▀▀▀▀▀█")
-    row = next(y for y, line in enumerate(ada.screen.display) if "█▀▀▀▀▀█" in line)
-    colours = {(cell.fg, cell.bg) for x, cell in ada.screen.buffer[row].items() if 4 <= x < 40}
-    assert len(colours) == 1 and "default" not in next(iter(colours))  # explicit colours
-
-
-async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_path: Path) -> None:
-    ada, port = await ada_and_her_port(terminal)
-    invite = profile_invite(tmp_path / "home" / str(port), [f"127.0.0.1:{port}"])
-    bob = await terminal("--invite", "-", "--name", "bob", env={"P2PCHAT_HOME": str(tmp_path / "elsewhere")})
-    await bob.prompts("Paste the invite (it is not shown), then Enter:")
-    await bob.line(invite[:60])
-    await bob.shows("p2pchat: the invite is incomplete: copy it again")
-    await bob.line("p2pchat 8080 --invite -")
-    await bob.shows("this is no invite: one begins with 'p2pchat:'")
-    await bob.line(f"{invite[:70]}\r   {invite[70:]}")  # broken as in a mail
-    await bob.shows(f"-- 127.0.0.1:{port} reached")
-    await bob.shows(f"-- joined the network of ada at 127.0.0.1:{port}: 2 people, all online")
-    await ada.shows_line(r"-- bob is here for the first time$")
-    assert invite[70:100] not in bob.text
-    await bob.line("made it")
-    await ada.shows_line(r"bob: made it$")
-
-
-async def test_a_wrong_invite_ends_the_start_without_a_profile(terminal: OpenTerminal, home: Path) -> None:
-    bob = await terminal("--invite", "-", "--name", "bob")
-    for asked in (1, 2, 3):
-        await bob.until(lambda asked=asked: bob.text.count("Paste the invite") == asked, f"question {asked}")  # type: ignore[misc]
-        await bob.line("nonsense")
-    assert await bob.ended() == 2
-    assert "nonsense" not in bob.text
-    assert not home.exists() or not [path for path in home.iterdir() if path.name.isdecimal()]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -38,12 +36,6 @@ def test_a_wrong_vector_is_found(file: str) -> None:
     for at, vector in enumerate(all_of):
         other = next(one["result"] for one in all_of[at:] + all_of if one["result"] != vector["result"])
         assert ANSWERS[file](vector["given"]) != returned(file, other), vector["name"]
-
-
-def test_the_generator_makes_the_same_files_again_without_code_of_p2pchat() -> None:
-    words = [sys.executable, "-m", "tests.vectors.make", "--check"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_page_has_each_file_and_each_name_is_unique() -> None:

@@ -77,20 +77,6 @@ def test_in_each_history_of_members_with_other_rules_someone_writes_what_others_
         assert min(counts[what] for what in OF_RULES) >= 3
 
 
-@pytest.mark.long
-def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amount() -> None:
-    crowded = [seed for seed in range(300) if "join_crowd" in Scenario(seed).program][:3]
-    assert len(crowded) == 3
-    dialled = stored = 0
-    for seed in crowded:
-        sim, faults = play(seed)
-        assert faults == []
-        assert sim.counts["attack"]
-        dialled += sim.counts["third_host_dialled"]
-        stored += sum(log.user in sim.made_up for peer in sim.honest_up for log in peer.disk.logs)
-    assert dialled and stored  # a crowd may also come while it is cut off
-
-
 def test_a_history_with_an_odd_log_that_no_honest_peer_wrote_is_judged_to_its_end() -> None:
     """A deletion in that conversation made the checker stop with a KeyError."""
     assert check_history(1933370) == []

@@ -56,7 +56,7 @@ def accepted(peer: TCPPeer) -> set[str]:
     return set() if node is None else {link.peer for link in node.links.up.values() if not link.dialled}
 
 
-@pytest.mark.alone
+@pytest.mark.weekly
 async def test_a_flood_of_dials_keeps_neither_a_contact_nor_a_newcomer_out(
     engine: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:

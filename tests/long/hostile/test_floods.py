@@ -1,6 +1,6 @@
 """Floods of work by one member, while two others write to each other: real processes, links and disks.
 
-At its end `pytest tests/hostile/test_floods.py` prints how long a message took until it was delivered.
+At its end `pytest tests/long/hostile/test_floods.py` prints how long a message took until it was delivered.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def both_write(ada: Child, bob: Child, seconds: float) -> list[float]:
     return [seconds for task in writing for seconds in task.result()]
 
 
-@pytest.mark.alone
+@pytest.mark.weekly
 async def test_who_begins_30_000_logs_delays_others_by_less_than_a_second(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     await send_and_wait(ada, "bob", "now you are no stranger")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.long.terminal.test_prompt import texts_of
 from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
-from tests.terminal.test_prompt import texts_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 

@@ -18,7 +18,7 @@ from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.protocol import Have, Here, Hosted, Mark, RefusedLog, encode
 from tests.conftest import Tell
 from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
-from tests.hostile.test_floods import send_and_wait
+from tests.long.hostile.test_floods import send_and_wait
 from tests.processes.peers import Cluster
 from tests.processes.test_strangers import memory, two_members
 

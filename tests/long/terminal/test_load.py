@@ -10,9 +10,9 @@ import pytest
 
 from p2pchat import Left
 from p2pchat.cli.terminal.screen import BATCH_INTERVAL
+from tests.long.terminal.test_prompt import said
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import TIMEOUT
-from tests.terminal.test_prompt import said
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 

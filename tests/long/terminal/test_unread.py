@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from p2pchat import DeliveryTimeout, Presence, Receipt, TCPPeer
+from tests.long.terminal.test_conversations import without_times
+from tests.long.terminal.test_prompt import said
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
-from tests.terminal.test_conversations import without_times
-from tests.terminal.test_prompt import said
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 

@@ -19,8 +19,8 @@ from p2pchat.protocol import Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
+from tests.long.storage.test_agreement import GROUP, KINDS, Story, everything_read, resolved
 from tests.storage.conftest import SMALL
-from tests.storage.test_agreement import GROUP, KINDS, Story, everything_read, resolved
 from tests.storage.writers import MORNING, ROOM, Author, many, released, user
 
 NewDatabase = Callable[[str], str]

@@ -559,7 +559,7 @@ def test_the_pieces_of_a_dial_are_these() -> None:
     pair = pair_key(KEY, bob.agree(ada.peer_id))
     assert pair == pair_key(KEY, ada.agree(bob.peer_id))
     proof = dial_proof(pair, ada.peer_id, bytes(16), reply)
-    shown = (Path(__file__).parents[2] / "docs" / "relay.md").read_text(encoding="utf-8")
+    shown = (Path(__file__).parents[3] / "docs" / "relay.md").read_text(encoding="utf-8")
     for value in (open_piece(KEY, ada.peer_id, reply)[2:], pair, proof):
         assert value.hex() in shown
 

@@ -10,7 +10,7 @@ from tests.amounts import sample
 
 pytest_plugins = "pytester"
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # As the entry point of an installed package, also where it is not installed.
 CONFTEST = "from p2pchat.testing.pytest_plugin import p2pchat_mesh, pytest_runtest_setup"
 WITHOUT_ASYNCIO = "import sys; sys.modules['pytest_asyncio'] = None"

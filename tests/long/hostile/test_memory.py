@@ -1,7 +1,7 @@
 """Memory of a peer attacked by a member: a real process, one link, one flood of each kind after the other.
 
-At its end `pytest tests/hostile/test_memory.py` prints the growth of the peer by flood. docs/guarantees.md states the
-bound.
+At its end `pytest tests/long/hostile/test_memory.py` prints the growth of the peer by flood. docs/guarantees.md states
+the bound.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All attacks of a branch at once: 65 keys of one invite at one address, beside two pairs of honest peers.
 
 Each peer is a real process on a machine of its own (tests/processes/machines.py), because on loopback each key is a
-branch of its own. At its end `pytest tests/hostile/test_branches.py` prints what was measured.
+branch of its own. At its end `pytest tests/long/hostile/test_branches.py` prints what was measured.
 """
 
 from __future__ import annotations
@@ -327,7 +327,7 @@ def check_costs(attack: Attack) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.alone
+@pytest.mark.weekly
 @pytest.mark.parametrize("at", [V4, V6], ids=["IPv4", "IPv6"])
 async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, tell: Tell, at: Addresses) -> None:
     attack = await attacked(cluster, at)
@@ -340,7 +340,7 @@ async def test_a_branch_harms_neither_contacts_nor_newcomers(cluster: Cluster, t
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.alone
+@pytest.mark.weekly
 async def test_everything_at_once_costs_no_more_and_stops_nobody(cluster: Cluster, tell: Tell) -> None:
     """Files that never come, marks of nothing, forks and comparisons besides."""
     attack = await attacked(cluster, V4, mixed=True)
@@ -350,7 +350,7 @@ async def test_everything_at_once_costs_no_more_and_stops_nobody(cluster: Cluste
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.alone
+@pytest.mark.weekly
 async def test_a_peer_that_was_attacked_before_gives_nearly_all_memory_back(cluster: Cluster, tell: Tell) -> None:
     """The holes that the first attack left are filled by the second one."""
     left = list[int]()
@@ -377,7 +377,7 @@ NAMED_FOR = 30.0  # seconds
 SILENT_AFTER = 8.0  # in place of ten minutes
 
 
-@pytest.mark.alone
+@pytest.mark.weekly
 async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_only(cluster: Cluster, tell: Tell) -> None:
     settings = {"told_kept": SILENT_AFTER, "told_host_pause": 1.0, "told_network_pause": 0.1}
     with lan_or_skip() as lan:
@@ -410,7 +410,7 @@ async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_onl
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.alone
+@pytest.mark.weekly
 async def test_with_900_mib_free_contacts_are_stored_and_the_branch_is_not(cluster: Cluster, tell: Tell) -> None:
     try:
         disk = SmallDisk(cluster.home / "ada", 900)

@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 FORGOTTEN = """
 from p2pchat import TCPPeer
@@ -46,7 +44,6 @@ def marked(code: str) -> list[tuple[int, str]]:
     return [(number, line.partition("  # ")[2]) for number, line in lines if "  # " in line]
 
 
-@pytest.mark.long  # ten seconds without a cache
 def test_mypy_finds_a_forgotten_await_and_knows_the_types_of_p2pchat_sync(tmp_path: Path) -> None:
     programs = {"forgotten": FORGOTTEN, "typed": TYPED}
     for name, code in programs.items():

@@ -1,0 +1,5 @@
+"""The fixtures of tests/hostile/."""
+
+from tests.hostile.conftest import cluster, cluster_directories, links, meet
+
+__all__ = ["cluster", "cluster_directories", "links", "meet"]
