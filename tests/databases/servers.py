@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 from urllib.parse import quote, quote_plus
 
+from tests.deadlines import WAIT
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-READY_WITHIN = 60.0  # seconds, on a busy machine
 RELEASED_WITHIN = 60.0  # seconds until the system has ended the children of a killed server
 POLL_EVERY = 0.02
 PASSWORD = "open/sesame:1"  # with characters that URLs must escape
@@ -89,7 +90,7 @@ class Server(ABC):
                 assert self._is_still_held(self.log()[written:]) and waited < RELEASED_WITHIN, self.log()
                 written = len(self.log())
                 self._process = self._popen(self._command())
-            assert waited < READY_WITHIN, self.log()
+            assert waited < WAIT, self.log()
             time.sleep(POLL_EVERY)  # poll: a server does not report that it is ready
 
     def _is_still_held(self, log: str) -> bool:
@@ -154,7 +155,7 @@ class Server(ABC):
         return pwd.getpwnam(self._account()).pw_gid
 
     def _run(self, command: list[str]) -> None:
-        assert self._popen(command).wait(READY_WITHIN) == 0, self.log()
+        assert self._popen(command).wait(WAIT) == 0, self.log()
 
 
 class MariaDB(Server):

@@ -16,11 +16,11 @@ from p2pchat.commands.command_session import Session
 from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
+from tests.deadlines import WAIT
 from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 from tests.fuzz.texts import ODD_WORDS, ORDER_WORDS, acts, order_seeds, typed_seeds
 
-WITHIN = 60.0  # seconds for the lines of one input
 MOST_LINES = 8
 FRESH_AFTER = 500  # inputs; growing history makes reads slower
 ELSEWHERE = (b"connect", b"invite")  # commands about addresses would dial other machines
@@ -40,7 +40,7 @@ class SessionPeer:
     def play(self, lines: list[bytes | None], as_json: bool) -> str:
         """Let a session take these lines; return its output."""
         self._played += 1
-        shown = self._loop.run_until_complete(asyncio.wait_for(self._one(lines, as_json), WITHIN))
+        shown = self._loop.run_until_complete(asyncio.wait_for(self._one(lines, as_json), WAIT))
         hold(not self._faults, f"unhandled: {self._faults}")
         return shown
 

@@ -20,10 +20,10 @@ from p2pchat.core.sync.conversation_members import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network
 from p2pchat.identity.tls import client_context, peer_key
+from tests.deadlines import WAIT
 
 ROOM = wire.Naming(room=True)
 NOW = 1_760_000_000_000_000  # UTC microseconds, in the past
-ANSWERED_WITHIN = 60.0  # seconds
 F = TypeVar("F", bound=wire.Frame)
 
 
@@ -149,7 +149,7 @@ class Attacker:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition on the received frames holds."""
-        async with asyncio.timeout(ANSWERED_WITHIN):
+        async with asyncio.timeout(WAIT):
             while not condition():
                 assert not self.over, f"the peer has closed the connection: {self.frames[-1:]}"
                 self._news.clear()
@@ -185,7 +185,7 @@ class Attacker:
                     break
         return said
 
-    async def wait_closed(self, within: float = ANSWERED_WITHIN) -> str:
+    async def wait_closed(self, within: float = WAIT) -> str:
         """Wait until the peer closes the connection; return the code of its bye, "" without one."""
         async with asyncio.timeout(within):
             while not self.over:

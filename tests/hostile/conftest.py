@@ -14,10 +14,10 @@ import pytest
 
 from p2pchat import Message, Settings, TCPPeer, Warned
 from p2pchat.identity.network_and_invites import Network, load_network
+from tests.deadlines import WAIT
 from tests.hostile.attacker import Attacker
 from tests.processes.conftest import cluster, cluster_directories, links
 
-CHAT_WITHIN = 60.0  # seconds for a message each way
 QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
 
 
@@ -44,7 +44,7 @@ class Honest:
         for one, other in ((self.ada, self.bob), (self.bob, self.ada)):
             self.said += 1
             text = f"line {self.said} of {one.me.name}"
-            async with asyncio.timeout(CHAT_WITHIN):
+            async with asyncio.timeout(WAIT):
                 came = asyncio.create_task(other.wait_for(Message, where=partial(_says, text)))
                 await asyncio.sleep(0)  # the task starts
                 receipt = await one.send(one.room, text)

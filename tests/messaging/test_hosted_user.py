@@ -35,8 +35,7 @@ from p2pchat import (
 from p2pchat.identity.keys import Identity
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
-
-SOON = 60.0  # seconds
+from tests.deadlines import WAIT
 
 
 @pytest.fixture
@@ -56,16 +55,16 @@ async def test_a_hosted_user_is_a_user_of_its_own(net: Mesh) -> None:
     assert zoe.key == zoe.me.key != gate.me.key and len(zoe.secret) == 32 and "secret" not in repr(zoe)
     assert gate.hosted == [zoe] and await gate.host("zoe") is zoe
     zoe.set_presence("online")
-    seen = await bob.wait_user("zoe", timeout=SOON)
+    seen = await bob.wait_user("zoe", timeout=WAIT)
     assert seen.key == zoe.key
     events = bob.events(Message)
     receipt = await zoe.send("bob", "psst")
     got = await anext(events)
     assert (got.text, got.sender.name) == ("psst", "zoe")
-    await receipt.delivered(timeout=SOON)
+    await receipt.delivered(timeout=WAIT)
     back = zoe.events(Message)
     await got.reply("who is there?")
-    answer = await asyncio.wait_for(anext(back), SOON)
+    answer = await asyncio.wait_for(anext(back), WAIT)
     assert (answer.text, answer.conversation.address) == ("who is there?", "@bob")
 
 
@@ -74,7 +73,7 @@ async def test_a_direct_conversation_is_hidden_from_other_hosted_users(net: Mesh
     zoe, yan = await host_two(gate)
     mallory = await gate.host("mallory")
     receipt = await zoe.send("yan", "a secret word")
-    await receipt.delivered(timeout=SOON)  # on one disk: delivered at once
+    await receipt.delivered(timeout=WAIT)  # on one disk: delivered at once
     assert [user.name for user in receipt.delivered_to] == ["yan"]
     await yan.send("bob", "another secret word")
     await zoe.broadcast("for all of you")
@@ -112,7 +111,7 @@ async def test_each_hosted_user_reads_its_own_events(net: Mesh) -> None:
     assert [(type(one), one.text) for one in [await anext(his) for _ in range(3)]] == [
         (Message, "psst"), (Message, "hello"), (Message, "welcome"),
     ]  # fmt: skip
-    while not isinstance(one := await asyncio.wait_for(anext(own), SOON), Sent):
+    while not isinstance(one := await asyncio.wait_for(anext(own), WAIT), Sent):
         assert getattr(one, "text", "hello") == "hello" and one.event != "delivered"
 
 
@@ -126,14 +125,14 @@ async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh
     assert isinstance(event, Presence) and (event.status, event.text) == ("online", "here")
     assert yan.user("zoe") in yan.here()
     zoe.typing("yan")
-    typing = await asyncio.wait_for(anext(seen), SOON)
+    typing = await asyncio.wait_for(anext(seen), WAIT)
     assert isinstance(typing, Typing) and typing.typing and typing.user == zoe.me
     assert typing.conversation == yan.find("zoe")
     messages = yan.events(Message, consumer=None)
     receipt = await zoe.send("yan", "psst")
     assert isinstance(stopped := await anext(seen), Typing) and not stopped.typing
     (await anext(messages)).mark_read()
-    await receipt.read(by="yan", timeout=SOON)
+    await receipt.read(by="yan", timeout=WAIT)
     zoe.set_presence("offline")
     assert isinstance(await anext(seen), Left)
 
@@ -149,7 +148,7 @@ async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
     await yan.broadcast("everybody!")
     found = {}
     for _ in range(3):
-        event, users = await asyncio.wait_for(anext(everybody), SOON)
+        event, users = await asyncio.wait_for(anext(everybody), WAIT)
         assert isinstance(event, Message | Sent)
         found[event.text] = (type(event), users)
         post = zoe.post(event)
@@ -168,22 +167,22 @@ async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net
     for user in (zoe, yan, xi):
         user.set_presence("online")
     for user in (zoe, yan, xi):
-        await bob.wait_user(user.name, timeout=SOON)
+        await bob.wait_user(user.name, timeout=WAIT)
     hers = zoe.events(Delivered, consumer=None)
     receipt = await zoe.broadcast("hello, everybody")
-    await receipt.delivered(timeout=SOON)
+    await receipt.delivered(timeout=WAIT)
     assert sorted(user.name for user in receipt.of) == ["bob", "gate", "xi", "yan"]
     assert receipt.status == "delivered" and receipt.missing == []
     assert sorted(user.name for user in receipt.delivered_to) == ["bob", "gate", "xi", "yan"]
-    counts = [(event.count, event.of) for event in [await asyncio.wait_for(anext(hers), SOON) for _ in range(2)]]
+    counts = [(event.count, event.of) for event in [await asyncio.wait_for(anext(hers), WAIT) for _ in range(2)]]
     assert counts == [(3, 4), (4, 4)]  # the users of this peer together, and bob
     his = bob.events(Delivered, consumer=None)
     theirs = await bob.broadcast("hello, all of you")
-    await theirs.delivered(timeout=SOON)
-    event = await asyncio.wait_for(anext(his), SOON)
+    await theirs.delivered(timeout=WAIT)
+    event = await asyncio.wait_for(anext(his), WAIT)
     assert (event.count, event.of) == (4, 4)  # they got it together
     note = await yan.send("yan", "to myself")
-    await note.delivered(timeout=SOON)
+    await note.delivered(timeout=WAIT)
     assert [user.name for user in note.of] == ["yan"]
 
 
@@ -229,11 +228,11 @@ async def test_a_hosted_user_blocks_for_itself_alone(net: Mesh) -> None:
     zoe, yan = await host_two(gate)
     zoe.set_presence("online")
     yan.set_presence("online")
-    await bob.wait_user("zoe", timeout=SOON)
-    await bob.wait_user("yan", timeout=SOON)
+    await bob.wait_user("zoe", timeout=WAIT)
+    await bob.wait_user("yan", timeout=WAIT)
     await yan.block("bob")
-    await (await bob.broadcast("to all")).delivered(timeout=SOON)
-    await (await bob.send("zoe", "to zoe")).delivered(timeout=SOON)
+    await (await bob.broadcast("to all")).delivered(timeout=WAIT)
+    await (await bob.send("zoe", "to zoe")).delivered(timeout=WAIT)
     refused = await bob.send("yan", "to yan")
     await net.settle()
     assert refused.status == "accepted" and await yan.history("bob") == []
@@ -280,12 +279,12 @@ async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await host_two(gate)
     zoe.set_presence("online")
-    await bob.wait_user("zoe", timeout=SOON)
+    await bob.wait_user("zoe", timeout=WAIT)
     await zoe.broadcast("goodbye")
     events = zoe.events(consumer=None)
     left = bob.events(Left)
     await gate.unhost(zoe)
-    assert (await asyncio.wait_for(anext(left), SOON)).user.key == zoe.key
+    assert (await asyncio.wait_for(anext(left), WAIT)).user.key == zoe.key
     assert not zoe.is_hosted and [one async for one in events] == []
     with pytest.raises(P2PChatError, match="no longer hosted"):
         await zoe.broadcast("is this on?")
@@ -400,7 +399,7 @@ async def test_an_unhosted_user_keeps_its_deliveries_and_gets_no_more(net: Mesh)
     with pytest.raises(TimeoutError):
         await private.delivered(count=1, timeout=0.05)
     net.heal()
-    await public.delivered(timeout=SOON)
+    await public.delivered(timeout=WAIT)
     counts = [(one.user.name, one.count, one.of) for one in [await anext(receipts) for _ in range(3)]]
     assert sorted(counts) == [("bob", 1, 1), ("bob", 2, 2), ("zoe", 1, 2)]
 
@@ -418,31 +417,31 @@ async def test_messages_are_delivered_when_they_are_taken(net: Mesh) -> None:
     for user in (zoe, yan, xi):
         user.set_presence("online")
         user.deliver_when_taken("phone")
-    await bob.wait_user("xi", timeout=SOON)
+    await bob.wait_user("xi", timeout=WAIT)
     hers = zoe.events(Delivered, Read, consumer=None)
     ops = await zoe.create_group("ops", ["yan", "xi", "bob"])
     said, psst = await zoe.send(ops, "deploying"), await zoe.send("yan", "psst")
     public = await zoe.broadcast("hello, everybody")
-    await public.delivered(timeout=SOON)  # nothing waits in the room: it is for those who are online
-    await said.delivered(by="bob", timeout=SOON)
+    await public.delivered(timeout=WAIT)  # nothing waits in the room: it is for those who are online
+    await said.delivered(by="bob", timeout=WAIT)
     assert (sorted(user.name for user in said.missing), psst.status) == (["xi", "yan"], "accepted")
     theirs = await bob.send("yan", "and you")
-    await theirs.delivered(timeout=SOON)  # other peers hear that this one has it
+    await theirs.delivered(timeout=WAIT)  # other peers hear that this one has it
     await taken(yan)
-    await psst.delivered(timeout=SOON)
+    await psst.delivered(timeout=WAIT)
     assert [user.name for user in said.missing] == ["xi"]
     await taken(xi)
-    await said.delivered(timeout=SOON)
-    found = [await asyncio.wait_for(anext(hers), SOON) for _ in range(6)]
+    await said.delivered(timeout=WAIT)
+    found = [await asyncio.wait_for(anext(hers), WAIT) for _ in range(6)]
     told = [(one.user.name, one.count, one.of) for one in found if one.id == said.id]
     assert told == [("bob", 1, 3), ("yan", 2, 3), ("xi", 3, 3)]
     assert [(one.user.name, one.count, one.of) for one in found if one.id == psst.id] == [("yan", 1, 1)]
     note = await zoe.send("yan", "read without taking it")
     yan.mark_read(await yan.message(note.id))
-    found = [await asyncio.wait_for(anext(hers), SOON) for _ in range(3)]  # the one before is read with it
+    found = [await asyncio.wait_for(anext(hers), WAIT) for _ in range(3)]  # the one before is read with it
     assert [(one.event, one.id) for one in found] == [("delivered", note.id), ("read", psst.id), ("read", note.id)]
     change = await zoe.edit(note.id, "changed")
-    await change.delivered(timeout=SOON)  # nobody takes an edit: it is looked at here
+    await change.delivered(timeout=WAIT)  # nobody takes an edit: it is looked at here
     waits = await zoe.send("yan", "never taken")
     await gate.unhost(yan)
     assert (psst.status, waits.status) == ("read", "accepted")
@@ -455,8 +454,8 @@ async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
     ops = await zoe.create_group("ops", ["yan", "bob"])
     first, group = await zoe.send("yan", "one"), await zoe.send(ops, "two")
     await taken(yan)
-    await first.delivered(timeout=SOON)
-    await group.delivered(timeout=SOON)
+    await first.delivered(timeout=WAIT)
+    await group.delivered(timeout=WAIT)
     later = await zoe.send("yan", "three")
     await zoe.edit(later.id, "three!")
     await net.crash(gate)
@@ -467,7 +466,7 @@ async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
     statuses = [(await zoe.receipt(one.id)).status for one in (first, group, later)]
     assert statuses == ["delivered", "delivered", "accepted"]
     await taken(yan)
-    event = await asyncio.wait_for(anext(hers), SOON)
+    event = await asyncio.wait_for(anext(hers), WAIT)
     assert (event.id, event.user, event.count, event.of) == (later.id, yan.me, 1, 1)
     assert (await zoe.receipt(later.id)).status == "delivered"
 
@@ -485,7 +484,7 @@ async def test_nothing_is_kept_of_an_unhosted_user_who_took_messages(net: Mesh) 
     del hears
     secret, psst = yan.secret, await zoe.send("yan", "psst")
     await taken(yan)
-    await psst.delivered(timeout=SOON)
+    await psst.delivered(timeout=WAIT)
     await gate.unhost(yan)
     gc.collect()
     assert freed() is None
@@ -494,7 +493,7 @@ async def test_nothing_is_kept_of_an_unhosted_user_who_took_messages(net: Mesh) 
     later = await zoe.send("yan", "and again")
     assert later.status == "accepted"
     await taken(yan)
-    await later.delivered(timeout=SOON)
+    await later.delivered(timeout=WAIT)
 
 
 def take(user: HostedUser, post: Message | Sent) -> None:
@@ -545,7 +544,7 @@ async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:
     await gate.unhost(zoe)
     for each in waiting:
         with pytest.raises(PeerClosed, match="no longer hosted here"):
-            await asyncio.wait_for(each, SOON)
+            await asyncio.wait_for(each, WAIT)
     with pytest.raises(PeerClosed, match="no longer hosted here"):
         zoe.events()
 
@@ -570,7 +569,7 @@ async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
     assert isinstance(seen, GroupChanged) and seen.group == yan.group("#ops") and seen.group.is_member
     assert (await anext(his)).to_json()["group"] == "ops"
     receipt = await ops.send("for members")
-    await receipt.delivered(timeout=SOON)
+    await receipt.delivered(timeout=WAIT)
     assert [user.name for user in receipt.of] == ["yan"]
     assert (await anext(read)).text == "for members"
     for other in (mallory, gate):
@@ -603,12 +602,12 @@ async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await host_two(gate)
     zoe.set_presence("online")
-    await bob.wait_user("zoe", timeout=SOON)
+    await bob.wait_user("zoe", timeout=WAIT)
     his, theirs, hers = (user.events(Renamed, consumer=None) for user in (yan, bob, zoe))
     everybody = gate.everybody(Renamed)
     await zoe.rename("zoë", about="with dots")
     for events in (his, theirs):
-        event = await asyncio.wait_for(anext(events), SOON)
+        event = await asyncio.wait_for(anext(events), WAIT)
         assert (event.before, event.name, event.user.key) == ("zoe", "zoë", zoe.key)
     assert (await anext(everybody))[1] is None
     hers.close()
@@ -625,7 +624,7 @@ async def test_an_offline_history_of_a_gateway_is_that_of_its_own_user(tmp_path:
         await zoe.send("gate", "for the operator")
         await yan.broadcast("for everybody")
         receipt = await gate.send("zoe", "thank you")
-        await receipt.delivered(timeout=SOON)
+        await receipt.delivered(timeout=WAIT)
     async with open_history(tmp_path / "gate") as history:
         said = ["for the operator", "for everybody", "thank you"]
         assert [post.text for post in await history.history()] == said
@@ -643,19 +642,19 @@ async def test_a_user_hosted_on_two_gateways_is_one_user() -> None:
         assert there.key == here.key and await west.host("zoe") is there
         await net.settle()
         mine, his = there.events(Sent, consumer=None, start="beginning"), bob.events(Message)
-        assert (await asyncio.wait_for(anext(mine), SOON)).text == "from the east"  # written on the other gateway
+        assert (await asyncio.wait_for(anext(mine), WAIT)).text == "from the east"  # written on the other gateway
         await there.send("bob", "from the west")
-        said = [(one.sender.key, one.text) for one in [await asyncio.wait_for(anext(his), SOON) for _ in range(2)]]
+        said = [(one.sender.key, one.text) for one in [await asyncio.wait_for(anext(his), WAIT) for _ in range(2)]]
         assert said == [(here.key, "from the east"), (here.key, "from the west")]
         assert {user.key for user in bob.users() if user.name == "zoe"} == {here.key}
-        await receipt.delivered(by="bob", timeout=SOON)
+        await receipt.delivered(by="bob", timeout=WAIT)
         marked = await bob.send("zoe", "are you there?")
-        await marked.delivered(timeout=SOON)
+        await marked.delivered(timeout=WAIT)
         await net.settle()
         [seen] = await there.history("bob", limit=1)
         assert isinstance(seen, Message)
         seen.mark_read()
-        await marked.read(timeout=SOON)
+        await marked.read(timeout=WAIT)
         await net.settle()
         await east.aclose()
         marks = net._hosts[0].storage.load_users([here.key]).reads
@@ -672,9 +671,9 @@ async def test_room_receipts_of_messages_written_at_another_peer_come_while_thei
         for status in ("offline", "online"):
             there.set_presence(status)
             receipt = await here.broadcast(f"hello, my other self is {status}")
-            await receipt.delivered(timeout=SOON)
+            await receipt.delivered(timeout=WAIT)
             await net.settle()
-        event, users = await asyncio.wait_for(anext(ticks), SOON)
+        event, users = await asyncio.wait_for(anext(ticks), WAIT)
         assert isinstance(event, Delivered) and (event.id, users) == (receipt.id, (here.key,))
 
 
@@ -688,14 +687,14 @@ async def test_a_user_who_comes_to_another_peer_waits_until_its_conversations_ar
         for number in range(40):
             await here.send("bob", f"to bob {number}")
             await ops.send(f"to ops {number}")
-        await (await bob.send("zoe", "from bob")).delivered(timeout=SOON)
+        await (await bob.send("zoe", "from bob")).delivered(timeout=WAIT)
         await net.settle()
         there = await west.host("zoe", key=here.secret)
-        assert await there.compared(SOON)
+        assert await there.compared(WAIT)
         texts = [post.text for post in await there.history("bob", limit=0)]
         assert texts == [*(f"to bob {number}" for number in range(40)), "from bob"]
         assert [post.text for post in await there.history("#ops", limit=0)][-1] == "to ops 39"
-        assert await there.compared(SOON), "again, with nothing new"
+        assert await there.compared(WAIT), "again, with nothing new"
 
 
 async def test_nobody_is_compared_with_who_is_not_there() -> None:
@@ -707,12 +706,12 @@ async def test_nobody_is_compared_with_who_is_not_there() -> None:
         net.partition([east], [west])
         await net.settle()
         assert not await there.compared(0.01), "no peer that hosts the user is linked"
-        waiting = asyncio.create_task(there.compared(SOON))
+        waiting = asyncio.create_task(there.compared(WAIT))
         await asyncio.sleep(0)
         net.heal()
         assert await waiting
         alone = await west.host("yan")
-        waiting = asyncio.create_task(alone.compared(SOON))
+        waiting = asyncio.create_task(alone.compared(WAIT))
         await asyncio.sleep(0)
         await west.unhost(alone)
         assert not await waiting
@@ -722,16 +721,16 @@ async def test_a_certificate_says_which_peer_hosts_a_user(net: Mesh) -> None:
     gate, bob = net.peers
     zoe = await gate.host("zoe")
     zoe.set_presence("idle", "at lunch")
-    seen = await bob.wait_user("zoe", timeout=SOON)
+    seen = await bob.wait_user("zoe", timeout=WAIT)
     assert (seen.status, seen.status_text) == ("idle", "at lunch")
     about = await bob.whois("zoe")
     assert [host.id for host in about.hosts] == [gate.me.id] and about.hosts[0].linked
     net.partition([gate], [bob])
-    await bob.wait_for(Left, where=lambda left: left.user == seen, timeout=SOON)
+    await bob.wait_for(Left, where=lambda left: left.user == seen, timeout=WAIT)
     await zoe.send("bob", "while you were away")
     events = bob.events(Message)
     net.heal()
-    assert (await asyncio.wait_for(anext(events), SOON)).text == "while you were away"
+    assert (await asyncio.wait_for(anext(events), WAIT)).text == "while you were away"
 
 
 async def test_receipts_of_a_group_are_reported_for_each_member(net: Mesh) -> None:
@@ -740,14 +739,14 @@ async def test_receipts_of_a_group_are_reported_for_each_member(net: Mesh) -> No
     users = [await gate.host(name) for name in ("kim", "lee", "mia", "zoe")]
     for user in users:
         user.set_presence("online")
-        await bob.wait_user(user.me.name, timeout=SOON)
+        await bob.wait_user(user.me.name, timeout=WAIT)
     group = await bob.create_group("ops", [user.me for user in users])
     zoe = users[-1]
-    await zoe.wait_for(GroupChanged, timeout=SOON)
+    await zoe.wait_for(GroupChanged, timeout=WAIT)
     for writer, count in ((bob, 4), (zoe, 4)):
         receipts = writer.events(Delivered)
         receipt = await writer.send(group.id, "hello")
-        found = [await asyncio.wait_for(anext(receipts), SOON) for _ in range(count)]
+        found = [await asyncio.wait_for(anext(receipts), WAIT) for _ in range(count)]
         assert {event.user.key for event in found} == {user.key for user in receipt.of}
         assert [(event.id, event.count, event.of) for event in found] == [(receipt.id, n + 1, 4) for n in range(count)]
 
@@ -766,9 +765,9 @@ async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None
     zoe, yan = await host_two(gate)
     mallory = await gate.host("mallory")
     zoe.set_presence("online")
-    await bob.wait_user("zoe", timeout=SOON)
-    await gate.wait_user("bob", timeout=SOON)
-    await (await zoe.send("bob", "psst")).delivered(timeout=SOON)
+    await bob.wait_user("zoe", timeout=WAIT)
+    await gate.wait_user("bob", timeout=WAIT)
+    await (await zoe.send("bob", "psst")).delivered(timeout=WAIT)
     group = await yan.create_group("ops", [zoe.me])
     assert {user.name for user in gate.acquainted(zoe.me)} == {"bob", "yan"}
     assert [user.name for user in gate.acquainted(gate.user("bob"))] == ["zoe"]
@@ -782,8 +781,8 @@ async def test_only_the_peer_s_own_user_deletes_what_all_share(net: Mesh) -> Non
     zoe, yan = await host_two(gate)
     zoe.set_presence("online")
     events = zoe.events(Message)
-    await bob.send(await bob.wait_user("zoe", timeout=SOON), "psst")
-    assert (await asyncio.wait_for(anext(events), SOON)).text == "psst"
+    await bob.send(await bob.wait_user("zoe", timeout=WAIT), "psst")
+    assert (await asyncio.wait_for(anext(events), WAIT)).text == "psst"
     with pytest.raises(P2PChatError, match="only its operator can delete"):
         await zoe.find("bob").delete_history()
     assert [post.text for post in await zoe.history("bob")] == ["psst"] and await yan.history() == []
@@ -808,7 +807,7 @@ async def test_users_who_come_at_once_are_stored_together_and_a_fault_of_one_is_
     assert [type(each) for each in others[2:]] == [HostedUser, P2PChatError, ValueError, ValueError]
     assert len({user.key for user in gate.hosted}) == len(gate.hosted) == 301
     users[299].set_presence("online")
-    assert (await bob.wait_user("user299", timeout=SOON)).key == users[299].key
+    assert (await bob.wait_user("user299", timeout=WAIT)).key == users[299].key
 
 
 async def test_of_users_who_come_at_once_no_more_are_hosted_than_a_peer_may_host() -> None:

@@ -14,12 +14,12 @@ from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import HIDDEN_KINDS
 from tests.databases.servers import ROOT
+from tests.deadlines import WAIT
 from tests.docs.pages import blocks
 from tests.messaging.conftest import home as home
 from tests.storage.conftest import SMALL
 from tests.storage.writers import Author, released
 
-WITHIN = 60.0
 EXAMPLES = [one.text for one in blocks((ROOT / "docs" / "queries.md").read_text("utf-8")) if one.language == "sql"]
 
 
@@ -32,8 +32,8 @@ async def test_the_users_of_a_gateway_are_among_the_receipts(url: str, home: Pat
     async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
         (await bob.host("zed")).set_presence("online")
         await bob.connect(ada.port)
-        await ada.wait_user("zed", WITHIN)
-        await (await ada.broadcast("hello")).delivered(timeout=WITHIN)
+        await ada.wait_user("zed", WAIT)
+        await (await ada.broadcast("hello")).delivered(timeout=WAIT)
         await ada.broadcast("bye")  # what is known of the first is saved with this commit
     query = """select count(distinct r.person), count(*), min(r.status), max(r.status) from receipts r
     join messages m on m.message = r.message where m.text = 'hello'"""
@@ -43,19 +43,19 @@ async def test_the_users_of_a_gateway_are_among_the_receipts(url: str, home: Pat
 async def test_views_show_people_chats_messages_and_receipts_as_the_history_does(url: str, home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
         await bob.connect(ada.port)
-        await ada.wait_user("bob", WITHIN)
+        await ada.wait_user("bob", WAIT)
         events = bob.events(Message)
         asked = await ada.broadcast("deploy now?")
-        await asked.delivered(timeout=WITHIN)
+        await asked.delivered(timeout=WAIT)
         async for event in events:
             event.mark_read()
             break
-        await asked.read(timeout=WITHIN)
-        await (await bob.broadcast('not yet: "\u2603" \\u0000')).delivered(timeout=WITHIN)
+        await asked.read(timeout=WAIT)
+        await (await bob.broadcast('not yet: "\u2603" \\u0000')).delivered(timeout=WAIT)
         first, second = await ada.send("bob", "a typo"), await ada.send("bob", "a secret")
         await ada.edit(first.id, "deploy: a text")
         last = await ada.delete(second.id)
-        await last.delivered(timeout=WITHIN)
+        await last.delivered(timeout=WAIT)
         await ada.react((await ada.history(bob.me))[0].id, "+1")
         await ada.send(await ada.create_group("ops", ["bob"]), "to the group")
         history = [(one.sender.name, one.text if not one.deleted else None) for one in await ada.history()]

@@ -34,8 +34,7 @@ from p2pchat.sync import (
     open_history,
 )
 from p2pchat.sync.background import background
-
-PATIENCE = 60.0  # seconds; nothing takes long
+from tests.deadlines import WAIT
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +47,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def pair(home: Path) -> Iterator[tuple[TCPPeer, TCPPeer]]:
     with TCPPeer(0, name="ada", data=home / "ada") as ada:
         with TCPPeer(0, ada.endpoint, name="bob", data=home / "bob") as bob:
-            ada.wait_user("bob", timeout=PATIENCE)
+            ada.wait_user("bob", timeout=WAIT)
             yield ada, bob
 
 
@@ -59,9 +58,9 @@ def test_a_message_is_sent_answered_and_delivered(pair: tuple[TCPPeer, TCPPeer])
         assert (assert_type(event, Message).text, event.sender.name) == ("ping", "ada")
         assert event.conversation == bob.find("ada") and event.conversation.viewer == bob
         event.mark_read()
-        assert_type(event.reply("pong"), Receipt).delivered(timeout=PATIENCE)
+        assert_type(event.reply("pong"), Receipt).delivered(timeout=WAIT)
         break
-    receipt.read(by="bob", timeout=PATIENCE)
+    receipt.read(by="bob", timeout=WAIT)
     assert (receipt.status, receipt.by_member) == ("read", {ada.user("bob"): "read"})
     found = assert_type(ada.history("bob"), list[Message | Sent])
     assert [(type(one), one.text) for one in found] == [(Sent, "ping"), (Message, "pong")]
@@ -73,19 +72,19 @@ def test_messages_change_and_groups_have_members(pair: tuple[TCPPeer, TCPPeer]) 
     ada, bob = pair
     changes = bob.events(Edited, GroupChanged, consumer=None)
     receipts = assert_type(ada.send_many("bob", ["one", "two"]), Receipts)
-    receipts.delivered(timeout=PATIENCE)
+    receipts.delivered(timeout=WAIT)
     assert len(receipts) == 2 and [one.id for one in receipts] == [receipts[0].id, receipts[-1].id]
     ada.edit(receipts[0].id, "1")
-    edited = changes.next(timeout=PATIENCE)
+    edited = changes.next(timeout=WAIT)
     assert isinstance(edited, Edited) and edited.text == "1" and isinstance(edited.message, Message)
-    edited.message.react("+1").delivered(timeout=PATIENCE)
+    edited.message.react("+1").delivered(timeout=WAIT)
     assert ada.message(receipts[0].id).reactions == {"+1": [ada.user("bob")]}
 
     group = assert_type(ada.create_group("ops", [ada.user("bob")]), Group)
-    created = changes.next(timeout=PATIENCE)
+    created = changes.next(timeout=WAIT)
     assert isinstance(created, GroupChanged) and created.group.name == "ops"
     assert {user.name for user in assert_type(created.group.members, list[User])} == {"ada", "bob"}
-    created.group.send("here").delivered(timeout=PATIENCE)
+    created.group.send("here").delivered(timeout=WAIT)
     assert [one.text for one in group.history()] == ["here"]
 
 
@@ -95,9 +94,9 @@ def test_a_hosted_user_writes_and_reads(pair: tuple[TCPPeer, TCPPeer]) -> None:
     assert ada.hosted == [zoe] and zoe.name == "zoe"
     everybody = ada.everybody(Message)
     zoe.set_presence("online")
-    bob.wait_user("zoe", timeout=PATIENCE)
-    bob.send("zoe", "hi").delivered(timeout=PATIENCE)
-    event, users = everybody.next(timeout=PATIENCE)
+    bob.wait_user("zoe", timeout=WAIT)
+    bob.send("zoe", "hi").delivered(timeout=WAIT)
+    event, users = everybody.next(timeout=WAIT)
     assert isinstance(event, Message) and event.text == "hi" and users == (zoe.key,)
     post = zoe.post(event)
     assert post.conversation.viewer == zoe
@@ -121,8 +120,8 @@ def test_a_class_may_be_derived_and_a_function_called_back_gets_classes(home: Pa
         zoe.deliver_when_taken("clients", lambda kind: False)
         events = zoe.events(Message)
         yan.send("zoe", "hi")
-        zoe.hand_on(events.next(timeout=PATIENCE), "clients")
-        assert heard.get(timeout=PATIENCE) is Delivered
+        zoe.hand_on(events.next(timeout=WAIT), "clients")
+        assert heard.get(timeout=WAIT) is Delivered
         assert isinstance(gateway, TCPPeer) and gateway.find("room").viewer == gateway
 
 
@@ -156,7 +155,7 @@ def test_several_threads_use_one_peer(pair: tuple[TCPPeer, TCPPeer]) -> None:
         def write(name: str) -> None:
             for number in range(25):
                 receipt = ada.send("bob", f"{name} {number}")
-            receipt.delivered(timeout=PATIENCE)
+            receipt.delivered(timeout=WAIT)
 
         writers = [threads.submit(write, name) for name in "abc"]
         events = bob.events(Message)
@@ -173,14 +172,14 @@ def test_what_waits_in_a_thread_ends_when_another_closes(pair: tuple[TCPPeer, TC
         events, others = ada.events(Message), ada.events(consumer=None)
         reading, to_the_end = threads.submit(list, events), threads.submit(list, others)
         events.close()
-        assert reading.result(PATIENCE) == []
+        assert reading.result(WAIT) == []
         bob.close()
         receipt = ada.send("bob", "later")
         waiting = threads.submit(receipt.delivered)
         ada.close("enough")
-        assert type(to_the_end.result(PATIENCE)[-1]).__name__ == "Stopped"
+        assert type(to_the_end.result(WAIT)[-1]).__name__ == "Stopped"
         with pytest.raises(PeerClosed):
-            waiting.result(PATIENCE)
+            waiting.result(WAIT)
     calls: list[Callable[[], Any]] = [lambda: ada.send("bob", "x"), ada.events, lambda: ada.history("bob"), ada.start]
     for call in calls:
         with pytest.raises(PeerClosed):
@@ -201,13 +200,13 @@ def test_a_function_called_back_gets_the_same_objects_and_must_not_wait(pair: tu
         return True
 
     with ThreadPoolExecutor(1) as threads:
-        found = threads.submit(bob.wait_for, Message, where=is_ping, timeout=PATIENCE)
+        found = threads.submit(bob.wait_for, Message, where=is_ping, timeout=WAIT)
         while not seen:  # until bob waits, he hears nothing
-            ada.send("bob", "ping").delivered(timeout=PATIENCE)
-        assert found.result(PATIENCE) == seen[0] and type(seen[0]) is Message
-        wrong = threads.submit(bob.wait_for, Message, where=answers, timeout=PATIENCE)
+            ada.send("bob", "ping").delivered(timeout=WAIT)
+        assert found.result(WAIT) == seen[0] and type(seen[0]) is Message
+        wrong = threads.submit(bob.wait_for, Message, where=answers, timeout=WAIT)
         while not wrong.done():
-            ada.send("bob", "ping").delivered(timeout=PATIENCE)
+            ada.send("bob", "ping").delivered(timeout=WAIT)
         with pytest.raises(RuntimeError, match="use another thread"):
             wrong.result()
 
@@ -247,7 +246,7 @@ def test_a_result_that_came_with_ctrl_c_is_kept() -> None:
     async def is_done_when_cancelled() -> str:
         os.kill(os.getpid(), signal.SIGINT)
         try:
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(WAIT)
         except asyncio.CancelledError:
             return "event"
         return "never cancelled"

@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 
 from p2pchat import Joined, Settings, TCPPeer
+from tests.deadlines import WAIT
 from tests.processes.fork_server import ForkServer
-from tests.terminal.pty import TIMEOUT, Terminal, time_zone_of_the_morning
+from tests.terminal.pty import Terminal, time_zone_of_the_morning
 
 if sys.platform == "win32":  # no pseudo-terminals
     collect_ignore_glob = ["test_*.py"]
@@ -92,7 +93,7 @@ async def peer(home: Path) -> AsyncIterator[StartPeer]:
         joined = peer.events(Joined, consumer=None)
         await peer.start()
         if endpoints:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(WAIT):
                 await anext(joined)  # users are known by name
         joined.close()
         return peer

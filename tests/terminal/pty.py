@@ -25,9 +25,9 @@ from datetime import UTC, datetime, timedelta
 import pyte
 from wcwidth import wcwidth
 
+from tests.deadlines import WAIT
 from tests.processes.fork_server import ForkedProcess, ForkServer
 
-TIMEOUT = 60.0  # seconds; a machine with two busy cores is slow
 _READ_BYTES = 65536
 
 # Makes standard input the controlling terminal, so that Ctrl-C, Ctrl-Z and a hang-up are signals; then runs the rest.
@@ -222,7 +222,7 @@ class Terminal:
 
     # Waiting
 
-    async def until(self, condition: Callable[[], object], what: str = "", timeout: float = TIMEOUT) -> None:
+    async def until(self, condition: Callable[[], object], what: str = "", timeout: float = WAIT) -> None:
         """Wait until a condition of the screen holds.
 
         Raises:
@@ -238,11 +238,11 @@ class Terminal:
         except TimeoutError:
             raise AssertionError(f"not within {timeout} s: {what or 'it'}; the screen:\n{self.text}") from None
 
-    async def shows(self, text: str, timeout: float = TIMEOUT) -> None:
+    async def shows(self, text: str, timeout: float = WAIT) -> None:
         """Wait until a row contains `text`, on the screen or scrolled away."""
         await self.until(lambda: any(text in line for line in self.all_lines), repr(text), timeout)
 
-    async def shows_line(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
+    async def shows_line(self, pattern: str, timeout: float = WAIT) -> re.Match[str]:
         """Wait until a row matches (re.search); return the first match."""
         found: list[re.Match[str]] = []
 
@@ -253,11 +253,11 @@ class Terminal:
         await self.until(look, pattern, timeout)
         return found[0]
 
-    async def prompts(self, text: str, timeout: float = TIMEOUT) -> None:
+    async def prompts(self, text: str, timeout: float = WAIT) -> None:
         """Wait until the row with the cursor begins with `text`."""
         await self.until(lambda: self.prompt.startswith(text.rstrip()), f"the prompt {text!r}", timeout)
 
-    async def ended(self, timeout: float = TIMEOUT) -> int:
+    async def ended(self, timeout: float = WAIT) -> int:
         """Wait for the end of the program, with all its output; return its exit code (-N: signal N)."""
         assert self.process is not None
         try:
@@ -347,7 +347,7 @@ class Terminal:
             start_new_session=True,
         )
 
-    async def taken_away(self, timeout: float = TIMEOUT) -> int:
+    async def taken_away(self, timeout: float = WAIT) -> int:
         """Close the terminal, as a closed window does, and wait for the program's end."""
         assert self.process is not None
         self._hang_up()

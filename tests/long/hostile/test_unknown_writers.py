@@ -17,12 +17,12 @@ from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network
 from p2pchat.protocol import Entries, Here, Hosted, Naming, Ping, Pong
 from p2pchat.testing.process_mesh import Child
+from tests.deadlines import WAIT
 from tests.hostile.attacker import NOW, Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster
 from tests.processes.test_strangers import memory
 
 USERS = 9_999  # with the attacker's own as many as a peer may host
-ARRIVES_WITHIN = 60.0  # seconds
 
 
 def made_up(eve: Attacker) -> Iterator[Here | Entries]:
@@ -60,7 +60,7 @@ async def newcomer_writes(cluster: Cluster, ada: Child, name: str) -> None:
     await newcomer.event("joined", user="ada")
     await newcomer.do(do="send", to="ada", text=f"{name} says hello", ref=name)
     sent = await newcomer.event("sent", ref=name)
-    await newcomer.event("delivered", ARRIVES_WITHIN, id=sent["id"])
+    await newcomer.event("delivered", WAIT, id=sent["id"])
     await ada.event("message", text=f"{name} says hello")
 
 
@@ -119,7 +119,7 @@ async def newcomer_makes_group(cluster: Cluster, ada: Child, name: str) -> None:
     await newcomer.event("answer", command="group")
     await newcomer.do(do="send", to=f"#{name}s", text=f"{name} says hello", ref=name)
     sent = await newcomer.event("sent", ref=name)
-    await newcomer.event("delivered", ARRIVES_WITHIN, id=sent["id"])
+    await newcomer.event("delivered", WAIT, id=sent["id"])
     await ada.event("message", text=f"{name} says hello")
 
 

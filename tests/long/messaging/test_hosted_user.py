@@ -10,7 +10,7 @@ from p2pchat import (
     TCPPeer,
 )
 from p2pchat.testing import Mesh
-from tests.messaging.test_hosted_user import SOON
+from tests.deadlines import WAIT
 
 
 async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None:
@@ -20,17 +20,17 @@ async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None
     assert len({user.key for user in users}) == len(gate.hosted) == 1000 and len(gate.links()) == 1
     for user in users:
         user.set_presence("online")
-    await bob.wait_user("user 999", timeout=SOON)
+    await bob.wait_user("user 999", timeout=WAIT)
     everybody = gate.everybody(Sent, Delivered)
     receipt = await users[0].broadcast("hello, all of you")
-    await receipt.delivered(timeout=SOON)
+    await receipt.delivered(timeout=WAIT)
     assert len(receipt.of) == len(receipt.delivered_to) == 1001
-    event, whom = await asyncio.wait_for(anext(everybody), SOON)
+    event, whom = await asyncio.wait_for(anext(everybody), WAIT)
     assert isinstance(event, Sent) and whom is None
-    event, whom = await asyncio.wait_for(anext(everybody), SOON)
+    event, whom = await asyncio.wait_for(anext(everybody), WAIT)
     assert isinstance(event, Delivered) and (event.count, event.of, whom) == (1001, 1001, (users[0].key,))
     theirs = await bob.broadcast("good morning")
-    await theirs.delivered(timeout=SOON)
+    await theirs.delivered(timeout=WAIT)
     assert len(theirs.of) == 1001
     await users[1].send(users[2].me, "psst")
     await net.settle()

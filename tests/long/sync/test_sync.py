@@ -20,7 +20,7 @@ from p2pchat.sync import (
     TCPPeer,
     open_history,
 )
-from tests.sync.test_sync import PATIENCE
+from tests.deadlines import WAIT
 from tests.sync.test_sync import home as home  # fixture
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,9 +64,9 @@ def test_ctrl_c_ends_the_call_and_leaves_the_peer_usable(home: Path) -> None:
             ada.broadcast("go on")
             assert _text(events) == "ready again"
             bot.send_signal(signal.SIGINT)
-            left = events.next(timeout=PATIENCE)
+            left = events.next(timeout=WAIT)
             assert isinstance(left, Left) and left.reason == "left"
-            out, err = bot.communicate(timeout=PATIENCE)
+            out, err = bot.communicate(timeout=WAIT)
             assert out == "go on\n" and err.splitlines()[-1] == "KeyboardInterrupt"
             assert bot.returncode in (1, 130, -signal.SIGINT)
         finally:
@@ -75,7 +75,7 @@ def test_ctrl_c_ends_the_call_and_leaves_the_peer_usable(home: Path) -> None:
 
 
 def _text(events: Events[Message | Left]) -> str:
-    event = events.next(timeout=PATIENCE)
+    event = events.next(timeout=WAIT)
     assert isinstance(event, Message)
     return event.text
 
@@ -83,18 +83,18 @@ def _text(events: Events[Message | Left]) -> str:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
 def test_ctrl_c_while_a_peer_starts_leaves_its_profile_free(home: Path) -> None:
     silent = socket.create_server(("127.0.0.1", 0))  # accepts, and never answers: the start waits for it
-    silent.settimeout(PATIENCE)
+    silent.settimeout(WAIT)
 
     def interrupt() -> None:
         with silent.accept()[0]:
             os.kill(os.getpid(), signal.SIGINT)
-            ended.wait(PATIENCE)
+            ended.wait(WAIT)
 
     ended = Event()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     dialled = Thread(target=interrupt)
     dialled.start()
-    settings = Settings(start_timeout=PATIENCE)
+    settings = Settings(start_timeout=WAIT)
     try:
         with pytest.raises(KeyboardInterrupt):
             TCPPeer(0, silent.getsockname()[1], name="ada", data=home / "ada", settings=settings).__enter__()

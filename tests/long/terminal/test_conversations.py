@@ -12,8 +12,9 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.cli.terminal.device import BELL_EVERY
+from tests.deadlines import WAIT
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import TIMEOUT, Terminal
+from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -38,7 +39,7 @@ async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTe
     await ada.shows("cyd is here")
     await ada.line("👨\u200d👩\u200d👧\u200d👦 fam")
     await ada.shows("✓ delivered")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         async for message in bob.events(Message, consumer=None, start="beginning"):
             message.mark_read()
             break
@@ -237,7 +238,7 @@ async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTer
     await ada.line("/set bell off")
     await ada.line("/set desktop on")
     await ada.shows("desktop on")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         while b"\x1b]9;p2pchat: bob: 4;3;x\x07" not in ada.raw:  # at most one in two seconds
             await (await bob.send("ada", "4;3;x")).delivered(timeout=60)
     assert ada.screen.bells == bells

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from p2pchat import Deleted, Message, Reaction
+from tests.deadlines import WAIT
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import TIMEOUT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -24,12 +24,12 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     await bob.edit(plan.id, "lunch at noon?")
     await ada.shows_line(r"^\d\d:\d\d bob \(edited; first sent \d\d:\d\d\):")
     await ada.line("/react +1")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         reaction = await anext(events)
     assert isinstance(reaction, Reaction) and (reaction.id, reaction.reaction) == (plan.id, "+1")
     await ada.shows_line(r"^\d\d:\d\d -- ada reacted \+1 to bob")
     await ada.line("/react")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         removed = await anext(events)
     assert isinstance(removed, Reaction) and (removed.id, removed.reaction) == (plan.id, "")
     await ada.line("/react")
@@ -43,7 +43,7 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     await ada.shows_line(r"^2 \d\d:\d\d bob: lunch at noon\? \(edited\)$")
     await ada.shows_line(r"^1 \d\d:\d\d ada: yes \(edited\)$")
     await ada.line("/reply 2 with soup")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         answers = [await anext(events) for _ in range(2)]
     assert [(each.text, each.reply_to) for each in answers if isinstance(each, Message)][-1] == ("with soup", plan.id)
     await bob.react((await bob.history("room"))[-1], "soup!")
@@ -70,7 +70,7 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
     await ada.until(lambda: ada.prompt.startswith("delete"))
     await ada.key("y")
     await ada.shows_line(r'^\d\d:\d\d -- ada deleted "nice one", sent \d\d:\d\d$')
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         deleted = await anext(deletions)
     assert deleted.message.text == ""
     await ada.line("/delete")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, open_history, profile_invite
+from tests.deadlines import WAIT
 from tests.ports import free_ports
 from tests.terminal.conftest import P2PCHAT, OpenTerminal
-from tests.terminal.pty import TIMEOUT
 from tests.terminal.test_first_minute import ada_and_her_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -43,7 +43,7 @@ async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: P
 async def test_deletion_asks_first(answer: str, left: int, terminal: OpenTerminal, home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         bob = await ada.host("bob")
-        await (await ada.send(bob.me, "xyzzy")).delivered(timeout=TIMEOUT)
+        await (await ada.send(bob.me, "xyzzy")).delivered(timeout=WAIT)
     asked = await terminal("delete", "bob", "--data", str(home / "ada"), columns=150)
     await asked.prompts("delete everything that is stored here of bob? Others keep theirs. [y/N]")
     await asked.line(answer)

@@ -10,9 +10,9 @@ import pytest
 
 from p2pchat import Left
 from p2pchat.cli.terminal.screen import BATCH_INTERVAL
+from tests.deadlines import WAIT
 from tests.long.terminal.test_prompt import said
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import TIMEOUT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -55,7 +55,7 @@ async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, pe
     await ada.type("half a li")
     await ada.prompts("room> half a li")
     ada.resize(40, 12)
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         while "    | " not in ada.text:  # the new size arrives by a signal
             await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=60)
     await ada.until(lambda: ada.lines[-1] == "room> half a li")
@@ -102,7 +102,7 @@ async def test_switching_during_a_talk_shows_each_line_once(terminal: OpenTermin
             sent = await bob.send("ada", f"line {count}")
             count += 1
             if not count % 50:  # no more than are shown on one page wait for a slow terminal
-                await sent.read(timeout=TIMEOUT)
+                await sent.read(timeout=WAIT)
         for number in range(count, count + 20):
             await bob.send("ada", f"line {number}")
         return count + 20

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from p2pchat import Conversation, Events, Presence, Typing
+from tests.deadlines import WAIT
 from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import TIMEOUT, Terminal
+from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -40,14 +41,14 @@ async def test_focus_reports_are_requested_and_disabled_at_the_end(terminal: Ope
 
 
 async def told(events: Events[Typing]) -> tuple[str, bool]:
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         event = await anext(events)
     return event.conversation.name, event.typing
 
 
 async def comes(events: Events[Presence], status: str) -> str:
     """Wait until ada has this status; return its text."""
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         async for event in events:
             if (event.user.name, event.status) == ("ada", status):
                 return event.text
@@ -140,7 +141,7 @@ async def test_a_gateway_is_linked_and_names_that_nobody_registered_are_no_peopl
     gate = await terminal("web", http, *words)
     await gate.shows("the page")
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{http}", params={"as": "zoe"}, trust_env=False, timeout=TIMEOUT
+        base_url=f"http://127.0.0.1:{http}", params={"as": "zoe"}, trust_env=False, timeout=WAIT
     ) as zoe:
         assert (await zoe.post("/messages", json={"to": "zooey", "content": "typo"})).json()["reserved"]
     ada = await terminal("0", port, "--name", "ada", *here, columns=120)

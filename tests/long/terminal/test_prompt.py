@@ -14,8 +14,9 @@ from random import Random
 import pytest
 
 from p2pchat import Left, Message, TCPPeer
+from tests.deadlines import WAIT
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import TIMEOUT, Terminal
+from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -31,7 +32,7 @@ def said(shown: Terminal, speaker: str) -> list[str]:
 async def texts_of(peer: TCPPeer, count: int) -> list[str]:
     """Wait for `count` messages of others and return their texts."""
     texts: list[str] = []
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         async for message in peer.events(Message, consumer=None, start="beginning"):
             texts.append(message.text)
             if len(texts) >= count:
@@ -375,7 +376,7 @@ async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: Sta
     shell, bob = await chat_in_shell(terminal, peer)
     messages = bob.events(Message, consumer=None)
     await shell.line("hello")
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(WAIT):
         (await anext(messages)).mark_read()
     await shell.shows("ada: hello  ✓✓ read 1/1")  # a line with its last mark is printed for good
     await shell.type("half a li")
