@@ -2,121 +2,68 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
-
-import pytest
 
 from p2pchat.cli.endpoint_status import _INVITE_ADVICE, _PROBLEMS
-from p2pchat.storage.dialects.server_databases import SERVER_SENTENCES as OF_SERVERS
+from p2pchat.storage.dialects.server_databases import SERVER_SENTENCES
 from p2pchat.storage.dialects.sqlite import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
+CELLS = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ")]
+ROWS = [one or two for cell in CELLS for two, one in re.findall(r"`` (.+?) ``|`([^`]+)`", cell)]
 
-# Calls whose text is an error. UsageError and the status 400 of a gateway are left out because they contain their
-# advice; ValueError and TypeError are bugs of the caller.
-REPORTING = {
-    *("P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"),
-    *("WriteRefused", "WebError", "Forbidden", "Unauthorized"),
-}
-MALFORMED = 400
+# Strings that continue in the next line of the source, and what an f-string puts in.
+_CONTINUED, _VALUE = re.compile(r'(?<!\\)"\s*\n\s*f?"'), re.compile(r"\{[^{}\n]*\}")
+# UsageError and the status 400 of a gateway contain their advice; ValueError and TypeError are bugs of the caller.
+_ERROR = re.compile(
+    r"\b(?:P2PChatError|StorageError|InviteError|ImportRefused|CommandError|Warned|print_error|WriteRefused|WebError"
+    r'|Forbidden|Unauthorized)\((?!400)\s*(?:[\w.]+,\s*|"\w*",\s*)*f?"((?:[^"\\\n]|\\.)*)"'
+)
+_OF_ERRORS = re.compile(r'__init__\(f?"((?:[^"\\\n]|\\.)*)"')
+_OF_CORE = re.compile(r'\breturn (?:"\w+"|[\w.]+), f?"((?:[^"\\\n]|\\.)*)"')
 # The dialogues of a terminal contain their advice.
-NOT_OF_TROUBLE = {"cli/chat_startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/exit_codes.py"}
+_DIALOGUES = {"cli/chat_startup.py", "cli/subcommands/send.py", "cli/chat.py", "cli/standard_input.py"}
+_DIALOGUES |= {"commands/exit_codes.py"}
 
 
-def rows() -> list[str]:
-    """Return the messages of the first column, with `…` for variable parts."""
-    cells = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ") and " | " in line]
-    return [one or two for cell in cells for two, one in re.findall(r"`` (.+?) ``|`([^`]+)`", cell)]
+@cache
+def source() -> dict[str, str]:
+    """Return the code of each file, with `…` for what is put into its strings."""
+    paths = sorted((ROOT / "p2pchat").rglob("*.py"))
+    code = {path.relative_to(ROOT / "p2pchat").as_posix(): path.read_text("utf-8") for path in paths}
+    return {name: _VALUE.sub(DIFFERS, _CONTINUED.sub("", text)).replace('\\"', '"') for name, text in code.items()}
 
 
-def template(node: ast.expr) -> str:
-    """Return a string of the source with `…` for variable parts; "" for other expressions."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else DIFFERS for part in node.values)  # type: ignore[misc]
-    if isinstance(node, ast.BinOp):
-        return template(node.left) + DIFFERS
-    return ""
+def messages() -> set[str]:
+    """Return the errors and warnings of the source."""
+    tables = (*SENTENCES.values(), *SERVER_SENTENCES, *_PROBLEMS.values(), *_INVITE_ADVICE.values())
+    found = {_VALUE.sub(DIFFERS, text) for text in tables}
+    for name, code in source().items():
+        if name not in _DIALOGUES and not name.startswith("testing/"):
+            found.update(_ERROR.findall(code), _OF_ERRORS.findall(code) if name == "errors.py" else ())
+            found.update(_OF_CORE.findall(code) if name.startswith("core/") else ())
+    return {text for text in found if " " in text.replace(DIFFERS, "") and len(text) > 12}
 
 
-class Texts(NamedTuple):
-    """What the package says. Attributes: all `strings`; `messages`, the place and template of each error or warning."""
-
-    strings: set[str]
-    messages: list[tuple[str, str]]
-
-
-@pytest.fixture(scope="module")
-def source() -> Texts:
-    found = Texts(set(), [])
-    for path in sorted((ROOT / "p2pchat").rglob("*.py")):
-        name = path.relative_to(ROOT / "p2pchat").as_posix()
-        is_of_trouble = name not in NOT_OF_TROUBLE and not name.startswith("testing/")
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Constant | ast.JoinedStr):
-                found.strings.add(template(node))
-            elif is_of_trouble:
-                found.messages.extend(messages(name, node))
-    for text in (*SENTENCES.values(), *OF_SERVERS, *_PROBLEMS.values(), *_INVITE_ADVICE.values()):
-        found.messages.append(("tables", re.sub(r"\{\w+\}", DIFFERS, text)))
-    return found
+@cache
+def pattern(text: str) -> re.Pattern[str]:
+    """Return a pattern of the parts of a message, in order."""
+    return re.compile(".*".join(re.escape(part.strip()) for part in text.split(DIFFERS)))
 
 
-def reported(name: str, node: ast.AST) -> Sequence[ast.expr]:
-    """Return the expressions of a node that may be the text of an error: arguments, or a refusal of the core."""
-    if name.startswith("core/") and isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
-        return node.value.elts[1:] if len(node.value.elts) == 2 and template(node.value.elts[0]) else ()
-    if not isinstance(node, ast.Call):
-        return ()
-    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-    is_malformed = bool(node.args) and isinstance(node.args[0], ast.Constant) and node.args[0].value == MALFORMED
-    is_error = called in REPORTING or (name == "errors.py" and called == "__init__")
-    return node.args if is_error and not is_malformed else ()
-
-
-def messages(name: str, node: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield the errors and warnings of a node: their place and template."""
-    for text in map(template, reported(name, node)):
-        if " " in text.replace(DIFFERS, "") and len(text) > 12:
-            yield f"{name}:{getattr(node, 'lineno', 0)}", text
-
-
-def means(row: str, text: str) -> bool:
-    """Return True if a row matches this message: its parts, in order and from the beginning."""
-    return _pattern(row).match(text) is not None
-
-
-@cache  # each of hundreds is tried on all others, and `re` keeps fewer
-def _pattern(row: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in row.split(DIFFERS)), re.DOTALL)
-
-
-def test_every_message_of_trouble_is_there(source: Texts) -> None:
-    known, texts = rows(), {text: where for where, text in source.messages}
-    assert len(texts) > 60 and len(known) > 80
-    missing = [
-        f"{where}: {text}"
-        for text, where in texts.items()
-        if not any(means(row, text) or means(text, row) for row in known)
-    ]
+def test_every_message_of_trouble_is_there() -> None:
+    said = messages()
+    assert len(said) > 200 and len(ROWS) > 300
+    missing = [text for text in said if not any(pattern(row).match(text) or pattern(text).match(row) for row in ROWS)]
     assert missing == [], "docs/troubleshooting.md lacks these messages"
 
 
-def test_every_row_has_its_message_in_the_source(source: Texts) -> None:
-    known = sorted(source.strings)
-    messages = [row for row in rows() if " " in row and not row.startswith(("--", "p2pchat "))]
-    assert [row for row in messages if not _occurs(row, known)] == []
-
-
-def _occurs(row: str, known: Sequence[str]) -> bool:
-    parts = [part.strip() for part in row.removeprefix("warning: ").split(DIFFERS)]
-    longest, pattern = max(parts, key=len), re.compile(".*".join(map(re.escape, parts)))
-    return any(pattern.search(text) for text in [text for text in known if longest in text])
+def test_every_row_has_its_message_in_the_source() -> None:
+    code = "\n".join(source().values())
+    rows = [row.removeprefix("warning: ") for row in ROWS if " " in row and not row.startswith(("--", "p2pchat "))]
+    longest = {row: max((part.strip() for part in row.split(DIFFERS)), key=len) for row in rows}
+    assert [row for row in rows if longest[row] not in code] == []

@@ -1,7 +1,7 @@
 """Which entries are valid: the tables of docs/protocol.md and docs/protocol-groups.md, with examples of every row.
 
-tests/docs/test_valid_entries.py compares the tables with the pages, word for word. The examples are the test vectors
-entries.json and operations.json. `python -m tests.docs.valid_entries` prints the tables as the pages have them.
+`python -m docs.tables` writes the tables into the pages. The examples are the test vectors entries.json and
+operations.json.
 """
 
 from __future__ import annotations
@@ -227,15 +227,7 @@ OPERATIONS = [
                                                for body in ("", "{}", '{"cuts":null}', f'{{"cuts":[{REF}]}}')))),
 ]  # fmt: skip
 
-TABLES = {"json": JSON, "keys": KEYS, "kinds": KINDS, "operations": OPERATIONS}
-
-
-def rendered(table: str) -> str:
-    """Return a table in Markdown."""
-    verdicts = {"taken": "taken", NO_EFFECT: NO_EFFECT}
-    lines = [f"| {row.rule} | {verdicts.get(row.verdict, f'`{row.verdict}`')} |" for row in TABLES[table]]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print("\n".join(rendered(table) for table in TABLES))
+# By name: the heading of the first column, and the rows.
+TABLES = {
+    "json": ("an entry", JSON), "keys": ("key", KEYS), "kinds": ("kind", KINDS), "operations": ("in `b`", OPERATIONS),
+}  # fmt: skip

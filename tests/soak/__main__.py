@@ -1,8 +1,8 @@
-"""Command `poe soak --minutes N`: histories, kills, cuts and fuzzing, also with an engine, on all cores, for N minutes.
+"""Command `poe soak --minutes N`: the weekly tests, then histories, kills, cuts and fuzzing on all cores for N minutes.
 
 The parts (parts.py) take turns in slices of a few minutes, each with its own seeds, one at a time on every core. A
 summary is printed at the end. The exit code is 1 if anything failed; each failure is printed with the command that
-repeats it. `--only histories` runs one part.
+repeats it. `--only histories` runs one part, `--only weekly` the weekly tests.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.soak.parts import PARTS, Part
+from tests.soak.parts import PARTS, WEEKLY, Part
 
 ROOT = Path(__file__).resolve().parents[2]
 SLICE = 5.0  # minutes
 GRACE = 5 * 60.0  # seconds that a slice may take longer before it counts as hung
+WEEKLY_TIMEOUT = 60 * 60.0  # seconds for all weekly tests
 COUNT = re.compile(r"^ +(\d+) (\S.*)$", re.MULTILINE)
 
 
@@ -32,8 +33,8 @@ class Soak:
     """One soak: the remaining work, and the results. All cores share it."""
 
     parts: list[Part]
-    until: float  # monotonic
     seed: int
+    until: float = 0.0  # monotonic
     slices: Counter[str] = field(default_factory=Counter)
     spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # minutes
     counts: Counter[str] = field(default_factory=Counter)
@@ -70,28 +71,40 @@ def work(soak: Soak) -> None:
     """Run slices on one core until the time is over."""
     while (todo := soak.next()) is not None:
         part, minutes, seed = todo
-        command = [sys.executable, "-m", *part.arguments(minutes, seed)]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-                timeout=60 * minutes + GRACE, check=False,
-            )  # fmt: skip
-            said, code = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as hung:
-            said, code = f"it hung\n{hung.stdout!r}", -1
-        soak.done(part, said, " ".join(["python", *command[1:]]), code)
+        run(soak, part, minutes, seed, 60 * minutes + GRACE)
+
+
+def run(soak: Soak, part: Part, minutes: float, seed: int, timeout: float) -> None:
+    """Run a command of a part to its end, or end it after `timeout` seconds."""
+    command = [sys.executable, "-m", *part.arguments(minutes, seed)]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"P2PCHAT_TEST_LONG": "1"}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", timeout=timeout, check=False,
+        )  # fmt: skip
+        said, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as hung:
+        said, code = f"it hung\n{hung.stdout!r}", -1
+    soak.done(part, said, " ".join(["python", *command[1:]]), code)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="poe soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--only", action="append", choices=[part.name for part in PARTS], help="this part; repeatable")
+    names = [part.name for part in (WEEKLY, *PARTS)]
+    parser.add_argument("--only", action="append", choices=names, help="this part; repeatable")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (default: one for each core)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     words = parser.parse_args()
     parts = [part for part in PARTS if part.runs_here and (not words.only or part.name in words.only)]
-    soak = Soak(parts, time.monotonic() + 60 * words.minutes, words.seed)
-    print(f"seed {words.seed}: {', '.join(part.name for part in parts)} for {words.minutes:g} minutes", flush=True)
+    soak = Soak(parts, words.seed)
+    if not words.only or WEEKLY.name in words.only:
+        print("the weekly tests", flush=True)
+        soak.slices[WEEKLY.name] += 1
+        run(soak, WEEKLY, 0, words.seed, WEEKLY_TIMEOUT)
+    if parts:
+        print(f"seed {words.seed}: {', '.join(part.name for part in parts)} for {words.minutes:g} minutes", flush=True)
+        soak.until = time.monotonic() + 60 * words.minutes
     threads = [threading.Thread(target=work, args=(soak,), daemon=True) for _ in range(words.jobs)]
     for thread in threads:
         thread.start()

@@ -2,6 +2,9 @@
 
 To add one, write a command that takes `--minutes N` and a seed, prints `  123 what it did` lines or one summary line at
 its end, and on a failure prints the command that repeats it.
+
+The weekly tests are no slices: they run first, once and to their end, with nothing beside them, because some measure
+the whole machine.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ def _inputs(minutes: float, seed: int) -> list[str]:
     return ["tests.fuzz", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
 
 
+WEEKLY = Part("weekly", 0, lambda minutes, seed: ["pytest", "tests/long", "-m", "weekly", "-q"])
 ON_LINUX = sys.platform == "linux"
 WITH_ENGINE = ON_LINUX and not nats.missing()
 PARTS = (

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-import griffe
 import pytest
 
-from docs.site import PUBLIC_MODULES, ROOT, Site, misplaced_names
+from docs.site import ROOT, Site, misplaced_names
 from p2pchat import Settings
 from tests.web.browser import CHROMIUM, PATIENCE, chromium
 
@@ -97,68 +93,3 @@ def test_every_setting_has_a_meaning(tmp_path: Path) -> None:
     )
     assert [name for name, _ in rows] == [each.name for each in fields(Settings)]
     assert [name for name, meaning in rows if not meaning.strip()] == []
-
-
-# ---- docstrings
-
-
-class Warnings(logging.Handler):
-    """Complaints of griffe about docstrings: parameters that do not exist, sections that it cannot read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
-
-
-def described_attributes(thing: griffe.Class) -> set[str]:
-    """Return the attributes in the docstrings of a class and of its bases."""
-    described = set()
-    for each in [thing, *thing.mro()]:
-        for section in each.docstring.parsed if each.docstring else ():
-            if isinstance(section, griffe.DocstringSectionAttributes):
-                described |= {attribute.name for attribute in section.value}
-    return described
-
-
-def undocumented(path: str, thing: griffe.Object) -> Iterator[str]:
-    """Yield the names of a public class or function that no docstring describes."""
-    if thing.docstring is None:
-        yield path
-    else:
-        _ = thing.docstring.parsed  # warns
-    if not isinstance(thing, griffe.Class):
-        return
-    described = described_attributes(thing)
-    for name, found in thing.all_members.items():
-        member = found.final_target if isinstance(found, griffe.Alias) else found
-        if name.startswith("_") or name in described:
-            continue
-        if member.docstring is None:
-            yield f"{path}.{name}"
-        else:
-            _ = member.docstring.parsed
-
-
-def test_every_public_name_has_a_docstring_that_can_be_read() -> None:
-    warnings = Warnings()
-    logging.getLogger("griffe").addHandler(warnings)
-    try:
-        package = griffe.load(
-            "p2pchat", search_paths=[str(ROOT)], docstring_parser="google", resolve_aliases=True,
-            docstring_options={"warn_missing_types": False},
-            extensions=griffe.load_extensions(str(ROOT / "docs" / "docstrings.py")),
-        )  # fmt: skip
-        missing: list[str] = []
-        for module in PUBLIC_MODULES:
-            for name in importlib.import_module(module).__all__:
-                thing = package[f"{module}.{name}".partition(".")[2]]
-                thing = thing.final_target if isinstance(thing, griffe.Alias) else thing
-                if name not in ("__version__", "Settings"):  # of settings config.py has a table
-                    missing += undocumented(f"{module}.{name}", thing)
-        assert missing == []
-        assert warnings.texts == []
-    finally:
-        logging.getLogger("griffe").removeHandler(warnings)

@@ -18,7 +18,7 @@ from zeroconf import ServiceStateChange
 from p2pchat import discovery
 from tests.processes.machines import Lan, Machine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEY, OTHER_KEY = "01" * 32, "02" * 32
 ADA, BOB, EVE = "aa" * 32, "bb" * 32, "ee" * 32
 PATIENCE = 60.0  # seconds; each wait takes one on a quiet machine

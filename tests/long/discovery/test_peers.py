@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.processes.machines import Lan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEAD = """\
 import asyncio, sys
 from p2pchat import Joined, Link, P2PChatError, PeerClosed, TCPPeer, Warned

@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from p2pchat.testing.conformance.runner import LEVELS, all_rules
-from tests.amounts import KIT_RULES, sample
 from tests.conformance.candidates import dialled, ended, failures, free_port, listened, names, python_candidate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("level", LEVELS)
 async def test_p2pchat_keeps_all_rules_when_it_is_dialled(level: str, tmp_path: Path) -> None:
-    rules = sample([rule.name for rule in all_rules() if rule.level == level], every=KIT_RULES)
+    rules = [rule.name for rule in all_rules() if rule.level == level]
     async with ended(python_candidate(tmp_path, "--port", str(free_port()))) as process:
         results = await dialled(process, tmp_path, level, rules)
     assert failures(results) == []

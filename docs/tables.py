@@ -1,0 +1,55 @@
+"""Tables of the pages that are written from the code.
+
+    python -m docs.tables
+
+writes each into its page, between `<!-- table: NAME -->` and `<!-- end of table -->`. A test says which page is old.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from p2pchat.commands.chat_settings import SETTINGS
+from p2pchat.commands.typed_commands import COMMANDS
+from tests.docs.valid_entries import TABLES as VALID_ENTRIES
+
+PAGES = Path(__file__).resolve().parent
+_TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def _rows(name: str) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of a table, those of its head first."""
+    if name == "typed lines":
+        yield "line", "does", "example"
+        for command in COMMANDS:
+            names = [f"`{command.usage}`", *(f"`/{other}`" for other in command.aliases)]
+            yield ", ".join(names), command.summary, f"`{command.example}`"
+    elif name == "settings":
+        yield "setting", "values, default first", "meaning"
+        for setting in SETTINGS:
+            yield f"`{setting.name}`", ", ".join(f"`{value}`" for value in setting.values), setting.meaning
+    else:
+        head, rows = VALID_ENTRIES[name]
+        yield head, ""
+        for row in rows:
+            yield row.rule, row.verdict if row.verdict.startswith("taken") else f"`{row.verdict}`"
+
+
+def _table(name: str) -> str:
+    head, *rows = (f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in _rows(name))
+    return "\n".join(["", head, re.sub(r"[^|]+", "---", head), *rows, "", ""])
+
+
+def written(page: str) -> str:
+    """Return the text of a page with its tables as the code has them. Raises KeyError for an unknown table."""
+    return _TABLE.sub(lambda found: found[1] + _table(found[2]) + found[3], page)
+
+
+if __name__ == "__main__":
+    for path in sorted(PAGES.glob("*.md")):
+        page = path.read_text("utf-8")
+        if page != written(page):
+            path.write_text(written(page), "utf-8")
+            print(f"docs/{path.name} is new")

@@ -1,0 +1,93 @@
+"""Pages of reference: every option, command, event line, exit code and error code is there, tables are up to date."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from docs.tables import written
+from p2pchat import Edited, Message, Sent
+from p2pchat.cli.program import COMMANDS, chat
+from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
+from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
+from p2pchat.messaging import events
+from p2pchat.messaging.events import Undelivered
+from p2pchat.testing import mesh
+from tests.docs.pages import PAGES, ROOT, blocks
+from tests.vectors.files import vectors
+
+CLI, SCRIPTS, GATEWAY = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("cli", "scripts", "gateway")]
+SHOWN = {line["event"]: line for block in blocks(SCRIPTS) if block.language == "json"
+         if "event" in (line := json.loads(block.text))}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
+    assert page.read_text("utf-8") == written(page.read_text("utf-8")), "run: python -m docs.tables"
+
+
+def test_the_protocol_has_the_values_of_the_vectors() -> None:
+    protocol, discovery = [(ROOT / "docs" / f"protocol{name}.md").read_text("utf-8") for name in ("", "-discovery")]
+    assert all(vectors("hashes")[f"blake2b of {text}"]["result"]["hash"] in protocol for text in ("nothing", "abc"))
+    txt = vectors("discovery")["keyed"]["result"]["txt"]
+    assert "".join(f"{name} = {txt[name]}\n" for name in "spm") in discovery
+
+
+def test_every_option_and_its_variable_and_every_command_has_a_row() -> None:
+    options = [option for option in chat.params if isinstance(option, click.Option) and option.envvar]
+    rows = [f"`{option.opts[-1]} {option.metavar or ''}".rstrip() + f"` | `{option.envvar}` |" for option in options]
+    assert [row for row in rows if row not in CLI] == []
+    assert [word for word in COMMANDS if f"\n| `{word}" not in CLI] == []
+
+
+def test_every_json_command_and_each_of_its_fields_is_there() -> None:
+    found: dict[str, set[str]] = {}
+    for row in CLI.partition("\n## JSON commands\n")[2].partition("\n## ")[0].splitlines():
+        for command in map(parse_json_command, re.findall(r"`(\{.*?\})`", row)):
+            found[command.do] = {*command.fields, *re.findall(r'`"(\w+)":', row)}
+    assert found == {do: set(known) for do, known in JSON_COMMANDS.items()}
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = [str(code) for code in (DONE, FAILED, USAGE, KEPT, NO_SUCH_NAME, INTERRUPTED)]
+    for page in (CLI, SCRIPTS):
+        assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == codes
+
+
+async def test_every_event_line_is_shown_with_its_fields() -> None:
+    async with mesh("ada", "bob") as peers:
+        ada, bob = peers.peers
+        said, heard, changed = ada.events(Sent), bob.events(Message), bob.events(Edited, consumer=None)
+        receipt = await ada.broadcast("helo")
+        sent = await anext(said)
+        lines = [sent.to_json(), (await anext(heard)).to_json()]
+        await ada.edit(receipt.id, "hello")
+        lines.append((await anext(changed)).to_json())
+        some: dict[str, Any] = {
+            "User": ada.me, "User | None": ada.me, "tuple[User, ...]": (ada.me,), "Group": ada.room, "int": 1,
+            "Conversation": ada.room, "LogId": sent.log, "PeerId": "00" * 32, "bool": False, "datetime | None": None,
+        }  # fmt: skip
+        for kind in vars(events).values():
+            if isinstance(kind, type) and issubclass(kind, events.Event) and kind.event and kind is not Undelivered:
+                given = {one.name: some.get(str(one.type), "") for one in fields(kind) if one.name != "at"}
+                lines.append(kind(**given).to_json())
+    assert {line["event"]: list(line) for line in lines} | {"answer": list(SHOWN["answer"])} == {
+        event: list(line) for event, line in SHOWN.items()
+    }
+
+
+def test_the_codes_of_warnings_and_of_a_gateway_s_errors_are_those_of_the_source() -> None:
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "p2pchat").rglob("*.py"))
+    made = set(re.findall(r"(?:Warned\(|WarningIssued\(|_warn\()\s*(?:code=)?\"(\w+)\"", source))
+    listed = SCRIPTS.partition("\n| code of a warning | meaning |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", "\n".join(row.split(" | ")[0] for row in listed.splitlines()))) >= made
+    rows = re.findall(r"^\| (?:\d{3}|`/\w+`|Socket.IO) \| (.*) \|$", GATEWAY, re.MULTILINE)
+    codes = {code for row in rows for code in re.findall(r"`([a-z]\w+)`(?= \(|,|:|$)", row)}
+    assert len(codes) > 30
+    assert [code for code in sorted(codes) if f'"{code}"' not in source] == []
