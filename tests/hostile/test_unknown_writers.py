@@ -19,7 +19,7 @@ from p2pchat.protocol import Entries, Here, Hosted, Naming, Ping, Pong
 from p2pchat.testing.process_mesh import Child
 from tests.hostile.attacker import NOW, Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster
-from tests.processes.test_strangers import memory
+from tests.processes.strangers import memory
 
 USERS = 9_999  # with the attacker's own as many as a peer may host
 ARRIVES_WITHIN = 60.0  # seconds
