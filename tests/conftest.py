@@ -107,7 +107,7 @@ LONGEST = (
     "core/test_histories.py", "hostile/test_branches.py", "tests/test_benchmarks.py", "processes/test_networks.py",
     "hostile/test_memory.py", "web/test_page_conversations.py", "processes/test_many_kills.py",
     "processes/test_disk.py", "processes/test_failpoints.py", "cluster/test_membership.py",
-    "processes/test_scenarios.py", "web/test_page.py", "cluster/test_safe_answers.py", "processes/test_control.py",
+    "web/test_page.py", "cluster/test_safe_answers.py", "processes/test_control.py",
     "web/test_delivery.py", "processes/test_command_line.py", "runtime/test_connections.py",
     "web/test_deleted_accounts.py", "web/test_web_command.py", "storage/test_servers.py", "web/test_rest_files.py",
     "web/test_restarts.py", "discovery/test_local.py", "docs/test_scripts.py", "runtime/test_driver.py",
