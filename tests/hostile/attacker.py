@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from secrets import token_bytes, token_hex
+from time import time_ns
 from typing import TypeVar
 
 from p2pchat import protocol as wire
+from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
-from p2pchat.core.mesh.handshake import ClientSide
+from p2pchat.core.mesh.handshake import ClientSide, make_cert
 from p2pchat.core.node_context_and_timers import NetworkCredentials as CoreNetwork
-from p2pchat.core.sync.conversation_members import room_id
+from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network
 from p2pchat.identity.tls import client_context, peer_key
@@ -211,3 +213,32 @@ class Attacker:
             self.writer.transport.abort()
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+
+
+def appearing(eve: Attacker, users: Sequence[Identity]) -> Iterator[wire.Here]:
+    """Yield frames in which these users appear as hosted by the attacker's peer."""
+    now = time_ns() // 1_000_000
+    for start in range(0, len(users), 100):
+        yield wire.Here(
+            [
+                wire.Hosted(user.peer_id, f"u{n}", "online", cert=make_cert(user.peer_id, user.sign, eve.id, now))
+                for n, user in enumerate(users[start : start + 100], start)
+            ]
+        )
+
+
+def letter_of(eve: Attacker, user: Identity) -> wire.Entries:
+    """Return what a user writes to the attacked peer's user."""
+    frame = LogWriter(user, dm_id(user.peer_id, eve.server)).say("buy")
+    frame.names = [dm_naming(user.peer_id, eve.server)]
+    return frame
+
+
+def group_of(eve: Attacker, owner: Identity, name: str) -> wire.Entries:
+    """Return the first operation of a group that names the attacked peer's user."""
+    members = {owner.peer_id: 1, eve.server: 1}
+    raw = encode_entry(Entry("group", NOW, NOW, b=group_body(1, name, owner.peer_id, members, {}, salt="00" * 16)))
+    pen = LogWriter(owner, operation_hash(raw))
+    frame = pen.write(raw)
+    frame.names = [wire.Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
+    return frame

@@ -1,7 +1,7 @@
 """False claims of identity and membership, over real TLS: each link ends with its code and reveals nothing.
 
-tests/processes/test_strangers.py tests a forwarded hello, a replayed hello and floods of half-open connections on real
-processes; tests/test_client.py tests TLS 1.2.
+tests/long/processes/test_strangers.py tests a forwarded and a replayed hello and floods of half-open connections on
+real processes; tests/test_client.py tests TLS 1.2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fixtures for real processes: a home for each test, event logs in logs/, and nothing left running.
+"""Fixtures for real processes: a home and event logs for each test, and nothing left running.
 
 A test marked `relayed` runs twice: with peers that listen, and in `poe test-long` with peers that listen on no socket
 and are linked through an engine (docs/relay.md). The latter only with P2PCHAT_TEST_RELAY=all, if the mark says so.
@@ -18,17 +18,14 @@ from p2pchat.__main__ import main
 from tests.nats import NatsServer, missing
 from tests.processes.commands import Ran
 from tests.processes.fork_server import ForkServer
-from tests.processes.peers import ROOT, Cluster
+from tests.processes.peers import Cluster
 
 
 @pytest.fixture
-def cluster_directories(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
-    """Return the directory of the peers of a test, and that of their logs."""
-    logs = ROOT / "logs" / request.node.name.removeprefix("test_")
-    logs.mkdir(parents=True, exist_ok=True)
-    for former in logs.glob("*.jsonl"):
-        former.unlink()
-    return tmp_path / "home", logs
+def cluster_directories(tmp_path: Path) -> tuple[Path, Path]:
+    """Return the directory of the peers of a test, and that of their logs, which stays if the test fails."""
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "home", tmp_path / "logs"
 
 
 ALL_RELAYED = os.environ.get("P2PCHAT_TEST_RELAY") == "all"

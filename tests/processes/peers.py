@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.identity.network_and_invites import Network, load_network
 from p2pchat.testing.process_mesh import Child, Line, ProcessMesh
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from tests.processes.fork_server import ForkServer
@@ -68,11 +69,16 @@ def launcher(points: Sequence[str]) -> list[str]:
 
 
 class Cluster(ProcessMesh):
-    """The peers of a test. `log(name)` is the event log of a peer, kept in logs/ for inspection.
+    """The peers of a test.
 
     With a fork server peers start quickly, and may have failpoints. With the URL of an engine they listen on no socket
     and are linked through it.
+
+    Attributes:
+        changes: Words of settings_override.py for each peer that is given none.
     """
+
+    changes: Sequence[str] = ()
 
     def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None, engine: str = "") -> None:
         super().__init__(home, logs)
@@ -87,8 +93,11 @@ class Cluster(ProcessMesh):
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
         if self.engine and "--engine" not in words:
             options += ["--engine", self.engine, "--no-listen"]
+        elif not port:
+            port = int(free_ports(1)[0])  # no system gives it to somebody else before the next life
         child = PeerProcess(name, self.home, *words, *options, port=port)
-        child.points, child.changes, child.place, child.fork_server = points, changes, place, self.fork_server
+        child.points, child.changes = points, changes or self.changes
+        child.place, child.fork_server = place, self.fork_server
         self.children.append(child)
         return child
 

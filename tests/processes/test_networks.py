@@ -22,7 +22,7 @@ from p2pchat.testing import Log, check
 from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.machines import Lan, Machine, NoNamespaces
-from tests.processes.peers import ROOT, PeerProcess
+from tests.processes.peers import PeerProcess
 from tests.processes.settings_override import changes
 
 AT_ONCE = 3  # scenarios that start processes at the same time; the longest begin first
@@ -394,10 +394,8 @@ async def _play(
     scenario: Scenario, home: Path, at_once: asyncio.Semaphore, fork_server: ForkServer | None
 ) -> BaseException | None:
     name = scenario.__name__
-    logs = ROOT / "logs" / name
-    logs.mkdir(parents=True, exist_ok=True)
-    for former in logs.glob("*.jsonl"):
-        former.unlink()
+    logs = home / name / "logs"
+    logs.mkdir(parents=True)
     async with at_once:
         try:
             network = Network(home / name, logs, Lan(), fork_server)

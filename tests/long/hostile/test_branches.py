@@ -28,7 +28,7 @@ from tests.processes.machines import Machine, lan_or_skip
 from tests.processes.peers import ROOT, Cluster
 from tests.processes.settings_override import changes
 from tests.processes.small_disk import NoMounts, SmallDisk
-from tests.processes.test_strangers import chat, memory
+from tests.processes.strangers import chat, memory
 
 KEYS, HOLDERS = 65, 130  # with the honest ones more than the 192 places for links to unknown peers
 

@@ -20,7 +20,7 @@ from tests.conftest import Tell
 from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
 from tests.long.hostile.test_floods import send_and_wait
 from tests.processes.peers import Cluster
-from tests.processes.test_strangers import memory, two_members
+from tests.processes.strangers import memory, two_members
 
 USERS = 1_900  # of one link; unknown peers share 2,000
 MESSAGES = 10

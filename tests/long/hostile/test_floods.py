@@ -17,7 +17,7 @@ from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster
-from tests.processes.test_strangers import two_members
+from tests.processes.strangers import two_members
 
 VISITS = 200  # connections, each with a new key; a busy machine accepts some dozen a second
 LOGS = 30_000

@@ -24,7 +24,7 @@ from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted,
 from tests.conftest import Tell
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster
-from tests.processes.test_strangers import chat, memory, two_members
+from tests.processes.strangers import chat, memory, two_members
 
 BOUND = 64 * MIB  # growth caused by one link; docs/guarantees.md
 FLOOD = 40_000  # invented users, conversations, addresses

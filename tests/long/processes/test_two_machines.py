@@ -21,10 +21,10 @@ import pytest
 
 from p2pchat.identity.network_and_invites import load_network
 from p2pchat.testing.process_mesh import Child
+from tests.deadlines import ROOT
 from tests.processes.machines import Lan, Machine, lan_or_skip
 from tests.terminal.pty import Terminal
 
-ROOT = Path(__file__).resolve().parents[2]
 INVITE = r"p2pchat:[A-Z2-7]{136}@\S+"
 MARGARET, BALTHASAR, STRANGER = "margaret", "balthasar", "quentin"  # names that random hex cannot spell
 P2PCHAT = (sys.executable, "-m", "p2pchat")

@@ -1,0 +1,69 @@
+"""`p2pchat delete` with real peers, beside an open chat and at rest: what it says, what stays, and what comes then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from p2pchat import open_history
+from p2pchat.testing.process_mesh import Child
+from tests.processes.peers import Cluster
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def tell(one: Child, to: str, text: str) -> None:
+    """Send a message and wait until it is delivered."""
+    await one.event("delivered", id=(await one.send(text, to=to))["id"])
+
+
+async def met(net: Cluster) -> tuple[Child, Child]:
+    """Return two linked peers, each of whom has told the other something."""
+    ada, bob = await net.add("ada"), await net.add("bob")
+    await tell(ada, "bob", "plugh from ada")
+    await tell(bob, "ada", "xyzzy from bob")
+    return ada, bob
+
+
+async def run(net: Cluster, *words: str) -> tuple[int, str, str]:
+    code, out, err = await net.talk(*words, "--data", str(net.home / "ada"))
+    return code, out.decode(), err.decode()
+
+
+async def test_a_conversation_is_deleted_beside_an_open_chat(quick: Cluster) -> None:
+    ada, bob = await met(quick)
+    assert (await run(quick, "history", "--search", "xyzzy"))[1].count("xyzzy") == 1  # makes an index
+    code, _, err = await run(quick, "delete", "bob")
+    assert (code, "add --yes" in err) == (2, True)
+    await bob.leave()
+    await ada.send("not yet with bob", to="bob")
+    code, out, _ = await run(quick, "delete", "bob", "--yes")
+    assert code == 0 and out.startswith("deleted 2 messages of bob here, ")
+    assert out.splitlines()[1:] == ["kept 1 message of yours: nobody else has it yet"]
+    bob = await quick.restart(bob)
+    await bob.event("message", text="not yet with bob")
+    code, out, _ = await run(quick, "delete", "bob", "--yes", "--json")
+    row = json.loads(out)
+    assert (code, row["messages"], row["kept"], row["conversation"]) == (0, 1, 0, "bob") and row["size_bytes"] > 0
+    assert (await run(quick, "history", "bob"))[:2] == (0, "-- 3 messages were deleted here\n")
+
+
+async def test_what_was_deleted_at_rest_is_brought_back_by_neither_a_file_nor_a_peer(
+    quick: Cluster, tmp_path: Path
+) -> None:
+    for peer in await met(quick):
+        await peer.leave()
+    code, _, _ = await quick.talk("export", str(tmp_path / "file"), "--data", str(quick.home / "bob"))
+    assert code == 0
+    code, out, err = await run(quick, "delete", "bob", "--from", "bob", "--yes")
+    assert (code, out.partition(",")[0], err) == (0, "deleted 1 message of bob here", "")
+    code, out, _ = await run(quick, "import", str(tmp_path / "file"), "--json")
+    assert (code, json.loads(out)["new"]) == (0, 0)
+    _, bob = [await quick.restart(peer) for peer in quick.peers]
+    await tell(bob, "ada", "hello again")
+    async with open_history(quick.home / "ada") as history:
+        assert (await history.check()).faults == ()
+        assert [post.text for post in await history.history("bob")] == ["plugh from ada", "hello again"]
+        assert [(each.user.name, each.messages) for each in await history.deleted_messages("bob")] == [("bob", 1)]
