@@ -79,9 +79,14 @@ def install() -> None:
     asyncio.sleep = watched_sleep
 
 
+def is_long(item: pytest.Item) -> bool:
+    """Return whether `poe test` leaves a test out."""
+    return item.path.is_relative_to(LONG)
+
+
 def is_quick(item: pytest.Item) -> bool:
     """Return whether the rules of this file hold for a test."""
-    return not item.path.is_relative_to(LONG) and item.get_closest_marker("story") is None
+    return not is_long(item) and item.get_closest_marker("story") is None
 
 
 @pytest.hookimpl(wrapper=True)
