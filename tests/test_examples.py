@@ -20,6 +20,7 @@ from p2pchat import Events, Left, Message, Settings, TCPPeer, User
 from p2pchat.identity.network_and_invites import parse_invite
 from p2pchat.protocol import Have
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -304,8 +305,9 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
 
 
 async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path) -> None:
-    async with TCPPeer(0, data=home / "ada", name="ada") as ada:
-        port, invite = ada.port, str(ada.invite)
+    port = int(free_ports(1)[0])
+    async with TCPPeer(port, data=home / "ada", name="ada") as ada:
+        invite = str(ada.invite)
         async with example("peer.mjs", str(home / "echo.jsonl"), invite) as process:
             own = await invite_of(process)
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -325,7 +327,8 @@ async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path
 
 async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None:
     """It shows the text, is asked for no content, and passes messages on with the files that they name."""
-    async with TCPPeer(data=home / "ada", name="ada", trace=home / "trace") as ada:
+    port = int(free_ports(1)[0])
+    async with TCPPeer(port, data=home / "ada", name="ada", trace=home / "trace") as ada:
         async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process:
             own, echo, writer = await invite_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
             heard = ada.events(Message)
@@ -334,7 +337,6 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
                 await sent.delivered(timeout=PATIENCE)
                 assert (await answer_of(echo, heard)).text == text
             await (await ada.send(ada.room, "for all", files=[("plan.txt", b"tea")])).delivered(timeout=PATIENCE)
-            port = ada.port
             await ada.aclose()
             async with TCPPeer(0, invite=own, data=home / "bob", name="bob") as bob:
                 message = await answer_of(writer, bob.events(Message))

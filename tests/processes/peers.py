@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.identity.network_and_invites import Network, load_network
 from p2pchat.testing.process_mesh import Child, Line, ProcessMesh
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from tests.processes.fork_server import ForkServer
@@ -87,7 +88,7 @@ class Cluster(ProcessMesh):
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
         if self.engine and "--engine" not in words:
             options += ["--engine", self.engine, "--no-listen"]
-        child = PeerProcess(name, self.home, *words, *options, port=port)
+        child = PeerProcess(name, self.home, *words, *options, port=port or int(free_ports(1)[0]))
         child.points, child.changes, child.place, child.fork_server = points, changes, place, self.fork_server
         self.children.append(child)
         return child

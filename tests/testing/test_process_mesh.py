@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from p2pchat.testing import ChildFailed, processes
+from p2pchat.testing.process_mesh import HIGHEST_PORT, LOWEST_PORT
+from tests.deadlines import until
 
 
 async def test_a_message_to_a_killed_peer_arrives_when_it_is_back(tmp_path: Path) -> None:
@@ -25,6 +29,20 @@ async def test_a_message_to_a_killed_peer_arrives_when_it_is_back(tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["ada.jsonl", "bob.jsonl", "cyd.jsonl"]
     both_lives = [json.loads(line)["event"] for line in (tmp_path / "logs/bob.jsonl").read_text("utf-8").splitlines()]
     assert both_lives.count("listening") == 2
+
+
+async def test_a_peer_whose_port_another_program_has_for_a_moment_gets_it_back(tmp_path: Path) -> None:
+    async with processes("ada", "bob", logs=tmp_path) as net:
+        ada, _ = net.peers
+        port = ada.listening["port"]
+        assert LOWEST_PORT <= port <= HIGHEST_PORT  # no system gives it to another program on its own
+        await net.kill(ada)
+        with socket.create_server(("127.0.0.1", port)):
+            restarting = asyncio.create_task(net.restart(ada))
+            await until(lambda: net.peers[0].complaints, "a start that found the port taken")
+        ada = await restarting
+        assert ada.listening["port"] == port
+        assert await net.finish() == []
 
 
 async def test_what_a_log_lacks_is_reported_and_a_new_run_begins_with_new_logs(tmp_path: Path) -> None:
