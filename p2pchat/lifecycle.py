@@ -100,7 +100,7 @@ class PeerLifecycle:
         )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options, has_endpoints=bool(endpoints))
-        self._transport: Transport = TCPTransport()
+        self._transport: Transport = TCPTransport(options.listener)
         self._clock: Callable[[], Now] | None = None
         self._offline = False  # neither listens nor dials
         self._engine_reported = ""  # its state as last reported
@@ -231,6 +231,8 @@ class PeerLifecycle:
         finally:
             await self._close_relay()
             await self._close_trace()
+            if self.options.listener is not None:
+                self.options.listener.close()  # start() may have ended before it listened there
             self.dispatcher.close(None)
             await self._release(resources, closed)
 
@@ -314,7 +316,7 @@ class PeerLifecycle:
             resources.identity.agree,
             network_key,
             self._transport,
-            listens=self.options.listen,
+            listens=bool(self.options.listen),
             ping_after=self.settings.ping_after,
             on_state=self._on_engine,
         )

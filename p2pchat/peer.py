@@ -14,6 +14,7 @@ no logging and keeps no global state: many can run in one process and one event 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +44,7 @@ from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
 from p2pchat.peer_resources import Options, PathLike
 from p2pchat.protocol import PeerId, UserId
+from p2pchat.server import address_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ class TCPPeer(NamedUser):
             that use the same engine link through it where none of them can be dialled (docs/relay.md).
         engine_credentials: A file of the engine's operator: .creds, or the seed of an nkey. Without it the peer signs
             in with a key derived from its identity, if the engine asks.
-        listen: Listen on a socket. False: only dial, and be reached through the engine.
+        listen: Listen on a socket. False: only dial, and be reached through the engine. A TCP socket that listens or is
+            bound: listen there, whatever `host` says; start() takes it over, and the peer closes it (give it a dup()
+            to keep yours). `port` is then that of the socket, also if it is 0.
         trace: A file for every frame of the links, one JSON object a line; FILE.1 is the one before it
             (docs/troubleshooting.md). Without the file the peer goes on: an event Warned has code "trace".
         trace_texts: Trace what people wrote too, not only its size.
@@ -105,12 +109,17 @@ class TCPPeer(NamedUser):
         discover: bool = False,
         engine: str | Sequence[str] | None = None,
         engine_credentials: PathLike | None = None,
-        listen: bool = True,
+        listen: bool | socket.socket = True,
         trace: PathLike | None = None,
         trace_texts: bool = False,
         settings: Settings | None = None,
     ) -> None:
         limits = settings or Settings()
+        if isinstance(listen, socket.socket):
+            host, bound = address_of(listen)
+            if port not in (0, bound):
+                raise ValueError(f"the port is {port}, and that of the socket is {bound}: leave one out")
+            port = bound
         options = Options(
             port,
             name,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -47,7 +48,7 @@ class Options:
     discover: bool = False
     engine: str | Sequence[str] | None = field(default=None, repr=False)  # URLs may contain passwords
     engine_credentials: PathLike | None = None
-    listen: bool = True
+    listen: bool | socket.socket = True
     trace: PathLike | None = None
     trace_texts: bool = False
     settings: Settings = field(default_factory=Settings)
@@ -68,6 +69,11 @@ class Options:
             raise ValueError("credentials of an engine need the engine: name it with engine (--engine URL)")
         if self.trace_texts and self.trace is None:
             raise ValueError("texts are traced into a file: name it with trace (--trace FILE)")
+
+    @property
+    def listener(self) -> socket.socket | None:
+        """The socket to listen on that the program made; None without one."""
+        return self.listen if isinstance(self.listen, socket.socket) else None
 
     @property
     def engine_options(self) -> EngineOptions | None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from p2pchat.client import STREAM_LIMIT_BYTES
 from p2pchat.errors import P2PChatError, PortInUse
@@ -34,15 +35,17 @@ class Server:
         self.host: str = ""
         self.port: int = 0
 
-    async def listen(self, host: str, port: int) -> None:
+    async def listen(self, host: str, port: int, sock: socket.socket | None = None) -> None:
         """Start listening. Port 0 picks a free port, the same on all addresses of the host.
 
+        Args:
+            sock: Listen on this socket, which is bound to this host and port; close() closes it.
         Raises:
             PortInUse: Another program listens there.
             P2PChatError: The host is not an address of this machine, or the port is not allowed.
         """
         accepts_itself = loses_listener_on_error(asyncio.get_running_loop())
-        server = self._server = await self._bind(host, port, start_serving=not accepts_itself)
+        server = self._server = await self._bind(host, port, sock, start_serving=not accepts_itself)
         self.host = host
         self.port = server.sockets[0].getsockname()[1]
         if accepts_itself:
@@ -52,14 +55,14 @@ class Server:
                 await self.close()
                 raise _listen_error(error, host, port) from error
 
-    async def _bind(self, host: str, port: int, *, start_serving: bool) -> asyncio.Server:
+    async def _bind(self, host: str, port: int, sock: socket.socket | None, *, start_serving: bool) -> asyncio.Server:
         """Bind all addresses of a host to one port. For port 0 asyncio picks a port for each address, so retry."""
         for attempt in range(MAX_PORT_ATTEMPTS):
+            place: dict[str, Any] = {"host": host, "port": port} if sock is None else {"sock": sock}
             try:
                 server = await asyncio.start_server(
                     self.on_connection,
-                    host,
-                    port,
+                    **place,
                     limit=STREAM_LIMIT_BYTES,
                     backlog=BACKLOG,
                     start_serving=False,
@@ -132,6 +135,20 @@ async def _start_serving(server: asyncio.Server) -> None:
     except BaseException:  # also when cancelled
         server.close()
         raise
+
+
+def address_of(sock: socket.socket) -> tuple[str, int]:
+    """Return the host and the port of a TCP socket that listens or is bound.
+
+    Raises:
+        ValueError: It is a socket of another kind.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
+        raise ValueError("a peer listens on a TCP socket: this one is of another kind")
+    host, port = sock.getsockname()[:2]
+    if not port:
+        raise ValueError("a peer listens on a socket that is bound to a port: this one is not")
+    return host, port
 
 
 def loses_listener_on_error(loop: asyncio.AbstractEventLoop) -> bool:

@@ -20,6 +20,8 @@ from p2pchat import Events, Left, Message, Settings, TCPPeer, User
 from p2pchat.identity.network_and_invites import parse_invite
 from p2pchat.protocol import Have
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+from tests.json_lines import lines_of
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -217,8 +219,7 @@ async def test_the_peer_in_javascript_without_an_invite_prints_its_usage() -> No
 
 def pongs(trace: Path, peer: str) -> int:
     """Count the answers to pings that a trace shows from one peer, given by its id in hex."""
-    lines = [json.loads(line) for line in trace.read_text("utf-8").splitlines()]
-    frames = [line["frame"] for line in lines if line["event"] == "frame" and line["peer"] == peer]
+    frames = [line["frame"] for line in lines_of(trace) if line["event"] == "frame" and line["peer"] == peer]
     return sum(frame["t"] == "pong" for frame in frames)
 
 
@@ -297,15 +298,16 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             assert (await answer_of(echo, heard[bob])).text == "and I?"
             await ada.broadcast("echo enough")
             assert (await answer_of(echo, heard[ada])).text == "enough"
-    batches = [json.loads(line) for line in (home / "echo.jsonl").read_text("utf-8").splitlines()[1:]]
+    batches = lines_of(home / "echo.jsonl")[1:]
     begun = [json.loads(batch["e"][0]) for batch in batches if batch["u"] == echo.key and batch["first"] == 1]
     starts = Counter("before" in entry for entry in begun)
     assert starts == {False: 4, True: 2}  # room, bob, cyd, ada; then each log names the one before it
 
 
 async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path) -> None:
-    async with TCPPeer(0, data=home / "ada", name="ada") as ada:
-        port, invite = ada.port, str(ada.invite)
+    port = int(free_ports(1)[0])
+    async with TCPPeer(port, data=home / "ada", name="ada") as ada:
+        invite = str(ada.invite)
         async with example("peer.mjs", str(home / "echo.jsonl"), invite) as process:
             own = await invite_of(process)
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -325,7 +327,8 @@ async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path
 
 async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None:
     """It shows the text, is asked for no content, and passes messages on with the files that they name."""
-    async with TCPPeer(data=home / "ada", name="ada", trace=home / "trace") as ada:
+    port = int(free_ports(1)[0])
+    async with TCPPeer(port, data=home / "ada", name="ada", trace=home / "trace") as ada:
         async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process:
             own, echo, writer = await invite_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
             heard = ada.events(Message)
@@ -334,7 +337,6 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
                 await sent.delivered(timeout=PATIENCE)
                 assert (await answer_of(echo, heard)).text == text
             await (await ada.send(ada.room, "for all", files=[("plan.txt", b"tea")])).delivered(timeout=PATIENCE)
-            port = ada.port
             await ada.aclose()
             async with TCPPeer(0, invite=own, data=home / "bob", name="bob") as bob:
                 message = await answer_of(writer, bob.events(Message))
@@ -343,7 +345,7 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
                 async with TCPPeer(port, f"127.0.0.1:{bob.port}", data=home / "ada", name="ada"):
                     assert await asyncio.wait_for(file.read(), PATIENCE) == b"tea"
             assert process.returncode is None
-    frames = [json.loads(line).get("frame") for line in (home / "trace").read_text("utf-8").splitlines()]
+    frames = [line.get("frame") for line in lines_of(home / "trace")]
     assert not [frame for frame in frames if isinstance(frame, dict) and frame.get("t") in ("pull", "lacks", "holds")]
 
 
@@ -381,6 +383,7 @@ async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> 
             assert (answer.text, answer.reply_to) == ("still here", said.id)
         await (await bob.send("echo", "and we two")).delivered(timeout=PATIENCE)
         assert (await answer_of(echo, heard[bob])).text == "and we two"
-    lines = [json.loads(line) for line in trace.read_text("utf-8").splitlines()]
-    byes = {line["frame"]["code"] for line in lines if line["event"] == "frame" and line["frame"]["t"] == "bye"}
+    byes = {
+        line["frame"]["code"] for line in lines_of(trace) if line["event"] == "frame" and line["frame"]["t"] == "bye"
+    }
     assert byes <= {"left"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,12 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
     Warned,
+    home_directory,
     open_history,
+    probe,
 )
 from p2pchat.testing import Mesh
+from tests.deadlines import WAIT
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
@@ -72,6 +77,46 @@ async def test_an_endpoint_that_does_not_answer_is_an_event(home: Path) -> None:
         assert (link.endpoint, link.state) == (nobody, "trying")
         assert link.reason == "nobody listens there"
         assert await peer.connect(nobody) is False
+
+
+async def test_a_peer_listens_on_a_socket_of_the_program(home: Path) -> None:
+    """Its next life gets a copy of the same one: nobody else can have taken the port meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        port = kept.getsockname()[1]
+        async with TCPPeer(data=home / "bob", name="bob") as bob:
+            for _ in range(2):
+                given = kept.dup()
+                async with TCPPeer(data=home / "ada", name="ada", host="0.0.0.0", listen=given) as ada:
+                    assert (ada.port, ada.address, ada.listening.port) == (port, "127.0.0.1", port)
+                    await bob.connect(port)
+                    await bob.wait_user("ada", timeout=WAIT)
+                assert given.fileno() == -1
+    async with TCPPeer(listen=socket.create_server(("127.0.0.1", 0))) as cyd:
+        assert cyd.data == home_directory() / str(cyd.port)  # as if it had been started with this port
+
+
+async def test_a_bound_socket_is_taken_and_a_failed_start_closes_it(home: Path) -> None:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    async with TCPPeer(bound.getsockname()[1], data=home / "ada", listen=bound) as ada:
+        assert (await probe(ada.port)).verdict == "reached"
+        other = socket.create_server(("127.0.0.1", 0))
+        with pytest.raises(DataLocked):
+            await TCPPeer(data=home / "ada", listen=other).start()
+        assert other.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    "make, port, says",
+    [
+        (lambda: socket.socket(type=socket.SOCK_DGRAM), 0, "listens on a TCP socket: this one is of another kind"),
+        (socket.socket, 0, "bound to a port: this one is not"),
+        (lambda: socket.create_server(("127.0.0.1", 0)), 1, "the port is 1, and that of the socket is "),
+    ],
+)
+def test_a_socket_that_suits_no_peer_is_refused(make: Callable[[], socket.socket], port: int, says: str) -> None:
+    with make() as given, pytest.raises(ValueError, match=says):
+        TCPPeer(port, listen=given)
 
 
 async def test_a_failed_start_has_a_reason_of_one_line(home: Path) -> None:

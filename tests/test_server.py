@@ -35,6 +35,22 @@ async def test_a_port_in_use_raises_port_in_use() -> None:
         assert refused.value.port == listening.server.port
 
 
+@both_systems
+async def test_a_given_socket_is_listened_on_and_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        host, port = kept.getsockname()
+        async with asyncio.timeout(WAIT):
+            waiting = await asyncio.open_connection(host, port)  # in the backlog: it is served later
+            came: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+            server, given = Server(lambda reader, writer: came.put_nowait(writer)), kept.dup()
+            await server.listen(host, port, given)
+            assert (server.host, server.port) == (host, port)
+            (await came.get()).transport.abort()
+            await server.close()
+        assert given.fileno() == -1
+        waiting[1].transport.abort()
+
+
 async def test_an_address_of_another_machine_is_refused() -> None:
     for host in ("192.0.2.7", "no such host"):
         with pytest.raises(P2PChatError, match="is no address of this machine"):

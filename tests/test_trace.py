@@ -28,6 +28,7 @@ from p2pchat.protocol import LENGTH
 from p2pchat.runtime.connections import dial
 from p2pchat.trace import FrameTrace
 from tests.deadlines import WAIT, until, within
+from tests.json_lines import lines_of
 from tests.link_ends import Recorder, make_client
 from tests.messaging.conftest import home as home
 from tests.ports import free_ports
@@ -52,10 +53,6 @@ FIELDS = (
     "cert",
 )
 ABOUT, STATUS = "difference engines", "gone for tea"
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def frames_of(path: Path, direction: str) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, freeze_started
-from p2pchat.cli.profiles import WebOptions, make_peer
+from p2pchat.cli.profiles import WebOptions, make_peer, socket_of
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.endpoints_and_qr_codes import command, is_loopback, own_addresses, welcome_screen
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
@@ -115,8 +115,9 @@ class GatewayRun:
 
     async def run(self) -> int:
         """Run the gateway behind a server of its own, until a signal; return the exit code."""
-        leaving = Shutdown()
-        with leaving.on_signals(), listen(self._options.http_host, self._options.http_port) as listener:
+        leaving, fd = Shutdown(), self._options.http_listen_fd
+        host, port = self._options.http_host, self._options.http_port
+        with leaving.on_signals(), listen(host, port) if fd is None else socket_of(fd, "--http-listen-fd") as listener:
             return await self.run_behind(partial(self._serve_page, listener), leaving)
 
     async def run_behind(self, serve: Serve, leaving: Shutdown) -> int:

@@ -240,6 +240,7 @@ def parse_time(text: str, now: datetime) -> datetime:
 
 PORT = ParsedType("port", lambda text: parse_port(text, "port"))
 PORT_OR_ANY = ParsedType("port", lambda text: parse_port(text, "port", lowest=0))
+DESCRIPTOR = number(3, 2**31 - 1)  # a C int; the first three are standard input, output and error
 ENDPOINT = ParsedType("endpoint", parse_endpoint)
 SECONDS = ParsedType("seconds", _parse_seconds)
 TIME = ParsedType("time", lambda text: parse_time(text, datetime.now(UTC)))
@@ -429,6 +430,7 @@ def peer_options(function: Function) -> Function:
             shell_complete=complete_file,
         ),
         option("--no-listen", "", "only dial: open no port for other peers"),
+        option("--listen-fd", "N", "listen on a socket that was handed over (systemd: 3)", type=DESCRIPTOR),
         json_option,
         plain_option,
         option("--log", "FILE", "append every event to FILE as JSON lines", shell_complete=complete_file),
@@ -454,6 +456,7 @@ def peer_options(function: Function) -> Function:
 def check_exclusive(values: dict[str, Any], *pairs: tuple[str, str]) -> None:
     """Raise UsageError when two options that exclude each other are both given."""
     names = {"as_json": "json", "open_network": "open"}
-    for one, other in pairs:
-        if values.get(one) and values.get(other):
-            raise UsageError(f"--{names.get(one, one)} and --{names.get(other, other)} exclude each other")
+    for pair in pairs:
+        if all(values.get(one) for one in pair):
+            one, other = (f"--{names.get(one, one)}".replace("_", "-") for one in pair)
+            raise UsageError(f"{one} and {other} exclude each other")

@@ -1,4 +1,7 @@
-"""Profiles and ports of this machine: the profile of a command, those started before, the peer to run, free ports."""
+"""Profiles and ports of this machine: the profile of a command, those started before, the peer to run, free ports.
+
+A service manager may open a socket and hand it over as a file descriptor (--listen-fd); the port is then the socket's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -175,6 +179,7 @@ class PeerOptions:
     engine: str = field(default="", repr=False)  # it may contain a password
     engine_credentials: str = ""
     no_listen: bool = False
+    listen_fd: int | None = None  # a socket to listen on that this process was given; `host` and `port` are its
     trace: str = ""
     trace_texts: bool = False
     trace_limit: int = 0  # MiB of its file; 0: the usual limit
@@ -208,6 +213,7 @@ class WebOptions(PeerOptions):
 
     http_port: int = 0
     http_host: str = LOOPBACK
+    http_listen_fd: int | None = None  # as listen_fd
     sign_up: str = ""
     invites: str = ""
     trust_loopback: bool = False
@@ -227,7 +233,11 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     """
     given = {name: value for name, value in values.items() if value is not None}
     check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
-    return kind(**{**others, **given})
+    check_exclusive(given, ("listen_fd", "host"), ("listen_fd", "no_listen"))
+    options = kind(**{**others, **given})
+    if options.listen_fd is not None:
+        options.host, options.port = address_of(options.listen_fd, "--listen-fd", options.port)
+    return options
 
 
 def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
@@ -259,7 +269,7 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
             discover=options.discover,
             engine=options.engine or None,
             engine_credentials=options.engine_credentials or None,
-            listen=not options.no_listen,
+            listen=not options.no_listen if options.listen_fd is None else socket_of(options.listen_fd, "--listen-fd"),
             trace=options.trace or None,
             trace_texts=options.trace_texts,
             settings=settings,
@@ -281,7 +291,55 @@ def _warn_of_missing_key(options: PeerOptions) -> None:
         )
 
 
-# ---- ports
+# ---- ports and sockets
+
+
+def socket_of(fd: int, option: str) -> socket.socket:
+    """Return the TCP socket, listening or bound, behind a descriptor that this process was started with.
+
+    Args:
+        option: The option that names it, for the error.
+    Raises:
+        UsageError: There is no such socket.
+    """
+    if sys.platform == "win32":
+        raise UsageError(f"Windows hands no sockets over: leave {option} out, and name a port")
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError as error:
+        fault = "is not open" if error.errno == errno.EBADF else "is not a socket"
+    else:
+        if not (fault := _fault_of(found)):
+            os.set_inheritable(fd, False)
+            return found
+        found.detach()
+    raise UsageError(f"{option} names a TCP socket that listens or is bound: descriptor {fd} {fault}")
+
+
+def _fault_of(given: socket.socket) -> str:
+    """Return why nobody can listen on a socket, "" if somebody can."""
+    if given.family not in (socket.AF_INET, socket.AF_INET6) or given.type != socket.SOCK_STREAM:
+        return "is a socket of another kind"
+    with suppress(OSError):
+        given.getpeername()
+        return "is a connection (a socket unit of systemd needs Accept=no)"
+    return "" if given.getsockname()[1] else "is not bound to a port"
+
+
+def address_of(fd: int, option: str, port: int) -> tuple[str, int]:
+    """Return the host and the port of the socket behind a descriptor, see socket_of.
+
+    Args:
+        port: The port that was named too; 0 for none.
+    Raises:
+        UsageError: There is no such socket, or it has another port.
+    """
+    given = socket_of(fd, option)
+    host, own = given.getsockname()[:2]
+    given.detach()
+    if port not in (0, own):
+        raise UsageError(f"the port is {port}, and that of the socket of {option} {fd} is {own}: leave the port out")
+    return host, own
 
 
 def free_port(host: str, taken: Collection[int] = ()) -> int:

@@ -126,8 +126,8 @@ class LineReader:
     def _read(self) -> None:
         lines = LineBuffer(MAX_LINE_BYTES)
         while chunk := self._read_chunk():
-            if found := lines.feed(chunk):
-                self._put(found)
+            if (found := lines.feed(chunk)) and not self._put(found):
+                return
         if found := lines.end():
             self._put(found)
         self._put([])
@@ -138,12 +138,14 @@ class LineReader:
         except (OSError, ValueError):  # the terminal is gone, or the descriptor was closed
             return b""
 
-    def _put(self, lines: list[bytes | None]) -> None:
+    def _put(self, lines: list[bytes | None]) -> bool:
+        """Hand lines over; return False if the loop is closed, so that nobody will take any."""
         self._room.acquire()
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, lines)
-        except RuntimeError:  # the loop is closed: no reader is left
-            raise SystemExit from None
+        except RuntimeError:
+            return False
+        return True
 
 
 def raw_stdin() -> BinaryIO:

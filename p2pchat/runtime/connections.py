@@ -69,10 +69,13 @@ class Transport(Protocol):
 
 
 class TCPTransport:
-    """Transport over TCP sockets."""
+    """Transport over TCP sockets. `listener` is the one to listen on, bound already; None makes one."""
+
+    def __init__(self, listener: socket.socket | None = None) -> None:
+        self._listener = listener
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
-        await server.listen(host, port)
+        await server.listen(host, port, self._listener)
         return server.host, server.port
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:

@@ -15,6 +15,7 @@ from p2pchat.sync.background import Closeable, EventIterator, Wrapper, call_func
 
 if TYPE_CHECKING:
     import os
+    import socket
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
@@ -1596,7 +1597,7 @@ class TCPPeer(NamedUser, Closeable):
         discover: bool = False,
         engine: str | Sequence[str] | None = None,
         engine_credentials: PathLike | None = None,
-        listen: bool = True,
+        listen: bool | socket.socket = True,
         trace: PathLike | None = None,
         trace_texts: bool = False,
         settings: Settings | None = None,

@@ -16,6 +16,8 @@ import asyncio
 import itertools
 import json
 import os
+import random
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -31,6 +33,11 @@ from p2pchat.testing.eventlog_parser import Log
 
 PATIENCE = 60.0  # seconds for one thing to happen on a busy machine
 LOOP_VARIABLE = "P2PCHAT_LOOP"  # the only P2PCHAT_ variable that a process takes over: which event loop it uses
+# Below those that systems give to outgoing connections and to port 0: one of theirs may be somebody else's by the time
+# its peer is started again. In 200 s of one test run Linux gave a port again within 10 s 40 times.
+LOWEST_PORT, HIGHEST_PORT = 20_000, 29_999
+PORT_TAKEN_FOR = 10.0  # seconds in which a start is tried again when another program has its port; a guess
+TRIED_EVERY = 0.1  # seconds between two of these
 CHECKED_EVERY = 0.1  # seconds between two looks at the logs, when finish() waits
 _LINE_BYTES = 1 << 20  # a text of 32 KiB, escaped, stays far below
 
@@ -46,7 +53,7 @@ class Child:
         name: The name of its user.
         home: The value of P2PCHAT_HOME.
         options: Everything after `--json`.
-        port: The port to listen on; 0 for any.
+        port: The port to listen on, which the next life may have again; 0 for one that no system gives to anybody.
         under: The words of a command that runs the process elsewhere, in a container for example.
         command: The words that run p2pchat.
     Attributes:
@@ -77,7 +84,19 @@ class Child:
         self.complaints: list[str] = []
 
     async def start(self, timeout: float = PATIENCE) -> None:
-        """Start the process and wait until it listens."""
+        """Start the process and wait until it listens; for 10 s try again while another program has its port."""
+        self._port = self._port or unused_port()
+        deadline = asyncio.get_running_loop().time() + PORT_TAKEN_FOR
+        while True:
+            try:
+                return await self._start_once(timeout)
+            except ChildFailed:
+                if not await self._found_its_port_taken() or asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(TRIED_EVERY)
+            self.lines, self.complaints, self._ended = [], [], False
+
+    async def _start_once(self, timeout: float) -> None:
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == LOOP_VARIABLE
         }
@@ -87,6 +106,13 @@ class Child:
         )
         self._tasks = [asyncio.create_task(self._read_lines()), asyncio.create_task(self._read_complaints())]
         await self.wait(lambda line: line["event"] == "listening", timeout)
+
+    async def _found_its_port_taken(self) -> bool:
+        """Return whether the process ended because another program listens on its port."""
+        if not self._ended:
+            return False
+        await self.ended()
+        return any(f"port {self._port} on " in line and " is in use by " in line for line in self.complaints)
 
     async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -228,6 +254,15 @@ class Child:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def unused_port() -> int:
+    """Return a port of this machine's loopback that nobody has, and that no system gives to anybody."""
+    while True:
+        port = random.randint(LOWEST_PORT, HIGHEST_PORT)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def matches(line: Line, event: str, fields: Mapping[str, Any]) -> bool:

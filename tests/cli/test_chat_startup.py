@@ -25,7 +25,7 @@ from p2pchat import (
     login_name,
 )
 from p2pchat.cli.chat_startup import ChatOptions, JoinSummary, StartupErrors, next_steps, run_setup_wizard
-from p2pchat.cli.profiles import FIRST_PORT, is_free
+from p2pchat.cli.profiles import is_free
 from p2pchat.cli.program import program
 from p2pchat.cli.standard_input import InputEnded
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
@@ -39,6 +39,14 @@ from tests.ports import free_ports
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def first_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the port from which on the wizard looks for a free one, instead of 8080, where a developer may chat."""
+    port = int(free_ports(1)[0])
+    monkeypatch.setattr("p2pchat.cli.profiles.FIRST_PORT", port)
+    return port
 
 
 @pytest.fixture
@@ -75,10 +83,10 @@ async def off_loop(options: ChatOptions, person: Person, invite: str | None = No
     return await asyncio.to_thread(run_setup_wizard, options, invite, person)
 
 
-def test_without_a_profile_a_name_is_asked_for() -> None:
+def test_without_a_profile_a_name_is_asked_for(first_port: int) -> None:
     person = Person("a@da", "room", " Ada  Lovelace".strip())
     options = run_setup_wizard(bare(), None, person)
-    assert options.name == "Ada  Lovelace" and options.port >= FIRST_PORT and not options.endpoints
+    assert options.name == "Ada  Lovelace" and options.port >= first_port and not options.endpoints
     assert person.asked == [f"Your name [{login_name()}]: "] * 3
 
 
@@ -94,11 +102,10 @@ def test_end_of_input_cancels_the_wizard() -> None:
         run_setup_wizard(bare(), None, Person(None))
 
 
-def test_a_taken_port_is_skipped(ports: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.cli.profiles.FIRST_PORT", ports[0])  # other tests start peers on the usual ones
-    with socket.create_server(("127.0.0.1", ports[0])):
+def test_a_taken_port_is_skipped(first_port: int) -> None:
+    with socket.create_server(("127.0.0.1", first_port)):
         port = run_setup_wizard(bare("--name", "ada"), None, Person()).port
-        assert port > ports[0]
+        assert port > first_port
         with socket.create_server(("127.0.0.1", port)):
             assert run_setup_wizard(bare("--name", "ada"), None, Person()).port > port
 
@@ -212,20 +219,17 @@ async def test_a_new_peer_links_with_the_one_that_was_started_last(home: Path, p
         assert (await off_loop(bare(), Person("cyd"))).endpoints == (f"127.0.0.1:{ports[1]}",)
 
 
-async def test_a_peer_started_during_the_wizard_keeps_its_port(
-    ports: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("p2pchat.cli.profiles.FIRST_PORT", ports[0])
+async def test_a_peer_started_during_the_wizard_keeps_its_port(first_port: int) -> None:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
 
         def eve_after_fay(prompt: str) -> str:
-            fay = stack.enter_async_context(TCPPeer(ports[0], name="fay"))
+            fay = stack.enter_async_context(TCPPeer(first_port, name="fay"))
             asyncio.run_coroutine_threadsafe(fay, loop).result(60)
             return "eve"
 
         options = await asyncio.to_thread(run_setup_wizard, bare(), None, eve_after_fay)
-    assert (options.name, options.endpoints) == ("eve", (f"127.0.0.1:{ports[0]}",)) and options.port > ports[0]
+    assert (options.name, options.endpoints) == ("eve", (f"127.0.0.1:{first_port}",)) and options.port > first_port
 
 
 async def test_a_name_selects_the_profile(home: Path, ports: list[int]) -> None:
@@ -261,15 +265,16 @@ async def test_an_invite_selects_a_profile_of_its_network(
     assert (await off_loop(bare("--invite", "-"), Person(), invite)).port == ports[2]  # has joined it already
 
 
-def test_next_steps_are_three_short_lines() -> None:
+def test_next_steps_are_three_short_lines(first_port: int) -> None:
+    port = first_port
     for host in ("127.0.0.1", "0.0.0.0"):
-        lines = next_steps(8080, host, ["ada"], dials=False).splitlines()
+        lines = next_steps(port, host, ["ada"], dials=False).splitlines()
         assert len(lines) == 3 and all(len(line) < 80 for line in lines)
-        assert " 8080 --name bob" in lines[0] and "/help" in lines[2]
-    assert next_steps(8080, "127.0.0.1", [], dials=False).splitlines()[1].endswith(" 8080 --host 0.0.0.0")
-    assert JOIN_COMMAND in next_steps(8080, "0.0.0.0", [], dials=False)
-    assert len(next_steps(8080, "127.0.0.1", [], dials=True).splitlines()) == 1
-    assert " --name carol" in next_steps(8080, "127.0.0.1", ["ada", "bob"], dials=False)  # a name nobody has
+        assert f" {port} --name bob" in lines[0] and "/help" in lines[2]
+    assert next_steps(port, "127.0.0.1", [], dials=False).splitlines()[1].endswith(f" {port} --host 0.0.0.0")
+    assert JOIN_COMMAND in next_steps(port, "0.0.0.0", [], dials=False)
+    assert len(next_steps(port, "127.0.0.1", [], dials=True).splitlines()) == 1
+    assert " --name carol" in next_steps(port, "127.0.0.1", ["ada", "bob"], dials=False)  # a name nobody has
 
 
 def starting(*words: str, bare: bool = False) -> StartupErrors:
@@ -302,26 +307,28 @@ async def test_a_port_taken_by_a_peer_suggests_keeping_the_profile(home: Path) -
         assert command_in(error)[2:] == ["--data", str(home / str(other.port))]
 
 
-def test_a_suggested_command_never_repeats_an_invite() -> None:
-    error = starting("8080", "--invite", "p2pchat:SECRET@h:1", "--name", "x").explain(PortInUse("127.0.0.1", 1))
+def test_a_suggested_command_never_repeats_an_invite(first_port: int) -> None:
+    words = (str(first_port), "--invite", "p2pchat:SECRET@h:1", "--name", "x")
+    error = starting(*words).explain(PortInUse("127.0.0.1", first_port))
     assert "SECRET" not in str(error) and command_in(error)[2:] == ["--invite", "-"]
 
 
-def test_a_directory_in_use_names_the_process_and_commands() -> None:
-    error = starting("8080").explain(DataLocked("/home/8080", 123))
+def test_a_directory_in_use_names_the_process_and_commands(first_port: int) -> None:
+    port = str(first_port)
+    error = starting(port).explain(DataLocked(f"/home/{port}", 123))
     assert isinstance(error, CommandError)
-    assert "/home/8080 is in use by process 123" in str(error)
-    assert "`p2pchat send room TEXT --port 8080` and `p2pchat tail --port 8080`" in str(error)
-    assert command_in(error)[2:] == ["8080"]
+    assert f"/home/{port} is in use by process 123" in str(error)
+    assert f"`p2pchat send room TEXT --port {port}` and `p2pchat tail --port {port}`" in str(error)
+    assert command_in(error)[2:] == [port]
     error = starting("0", "--data", "/d d").explain(DataLocked("/d d", 0))
     assert "in use by another process" in str(error) and "`p2pchat tail --data '/d d'`" in str(error)
 
 
-def test_an_invite_of_another_network_suggests_a_new_profile() -> None:
-    raised = InviteError("/home/8080 belongs to another network than this invite: leave it out")
-    error = starting("8080", "--invite", "-").explain(raised)
+def test_an_invite_of_another_network_suggests_a_new_profile(first_port: int) -> None:
+    raised = InviteError("/home/ada belongs to another network than this invite: leave it out")
+    error = starting(str(first_port), "--invite", "-").explain(raised)
     assert isinstance(error, UsageError) and command_in(error)[2:] == ["--invite", "-"]
-    assert starting("8080").explain(raised) is raised
+    assert starting(str(first_port)).explain(raised) is raised
 
 
 def test_other_errors_are_unchanged() -> None:
@@ -329,15 +336,15 @@ def test_other_errors_are_unchanged() -> None:
         assert starting("8080").explain(raised) is raised
 
 
-def test_a_chosen_port_that_was_taken_is_replaced() -> None:
+def test_a_chosen_port_that_was_taken_is_replaced(first_port: int) -> None:
     options = parse_chat((), may_ask=True)
-    options.port = 8080
+    options.port = first_port
     here = StartupErrors(options, ())
-    assert here.try_next_port(PortInUse("127.0.0.1", 8080))
-    assert options.port > 8080
+    assert here.try_next_port(PortInUse("127.0.0.1", first_port))
+    assert options.port > first_port
     assert not here.try_next_port(StorageError("the disk is full"))
-    typed = parse_chat(("8080",))
-    assert not StartupErrors(typed, ()).try_next_port(PortInUse("127.0.0.1", 8080))
+    typed = parse_chat((str(first_port),))
+    assert not StartupErrors(typed, ()).try_next_port(PortInUse("127.0.0.1", first_port))
 
 
 # ---- joining a network

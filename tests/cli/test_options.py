@@ -79,6 +79,10 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
         ("8080 --json --plain", "--json and --plain exclude each other"),
         ("8080 --open --invite f", "--open and --invite exclude each other"),
         ("8080 --advertise h", "'h' is not an endpoint"),
+        ("--listen-fd 2", "Invalid value for '--listen-fd': '2' is not a whole number from 3 to 2,147,483,647"),
+        ("--listen-fd 3 --host ::", "--listen-fd and --host exclude each other"),
+        ("--listen-fd 3 --no-listen", "--listen-fd and --no-listen exclude each other"),
+        ("--listen-fd 99999", "--listen-fd names a TCP socket that listens or is bound: descriptor 99999 is not open"),
     ],
 )
 def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
@@ -88,7 +92,7 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
-NUMBERS = ("drain", "advertise", "trace_limit", "log_level", "metrics")  # and an endpoint
+NUMBERS = ("drain", "advertise", "trace_limit", "log_level", "listen_fd", "metrics")  # and an endpoint
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from p2pchat.cli import standard_input
 from p2pchat.cli.standard_input import InputKind, LineReader, Progress, read_line, stdin_kind
 from p2pchat.commands.event_text import format_size
+from tests.deadlines import WAIT
 
 
 async def test_lines_come_as_they_are_written() -> None:
@@ -47,6 +48,21 @@ async def test_only_lines_that_were_not_taken_are_left_after_a_stop() -> None:
             pipe.close()  # the end of the input comes behind that of stop()
             await asyncio.to_thread(thread.join)
             assert lines.has_more == left
+
+
+def test_a_reader_ends_quietly_when_its_loop_is_closed() -> None:
+    """No exception leaves the thread: pytest, and whoever embeds a chat, would report it."""
+    reading, writing = os.pipe()
+    loop = asyncio.new_event_loop()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+        lines = LineReader(source, loop)
+        before = set(threading.enumerate())
+        lines.start()
+        [thread] = set(threading.enumerate()) - before
+        loop.close()
+        pipe.write(b"one\ntwo\n")
+        thread.join(WAIT)
+        assert not thread.is_alive()  # it does not wait for the end of an input that nobody takes
 
 
 def test_the_first_line_leaves_the_rest() -> None:

@@ -10,7 +10,8 @@ exchange JSON objects, one per packet: {"words", "environment", "points"} with t
 {"signal", "pid"} -> nothing; and {"ended": pid, "code": n} when a process has ended. A request may also have "changes"
 (settings_override.py), "namespace" (a file below /proc), and "terminal": the first descriptor is then the controlling
 terminal of a new session, and what is bound to 5 s may take a minute, as on a busy machine: the delivery mark of an own
-line of the chat, and the answer of a running peer to a command.
+line of the chat, and the answer of a running peer to a command. The setup wizard there looks for a port from "terminal"
+on, since those from 8080 on belong to the developer, and to other tests.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
+from tests.ports import free_ports
 from tests.processes.peers import KILLED, ROOT
 
 AVAILABLE = sys.platform == "linux"
@@ -154,7 +156,7 @@ class ForkServer:
         self, words: Sequence[str], environment: Mapping[str, str], terminal: int
     ) -> ForkedProcess:
         """Start `p2pchat WORDS` in this terminal (the program's side of it), without pipes."""
-        request = {"words": [*words], "environment": {**environment}, "points": [], "terminal": True}
+        request = {"words": [*words], "environment": {**environment}, "points": [], "terminal": int(free_ports(1)[0])}
         return await self._ask(request, [terminal] * 3)
 
     async def _ask(self, request: dict[str, Any], descriptors: list[int]) -> ForkedProcess:
@@ -330,7 +332,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.__main__ import main
-        from p2pchat.cli import control_client_or_own_peer
+        from p2pchat.cli import control_client_or_own_peer, profiles
         from p2pchat.cli.terminal import chat_lines
         from tests.processes.failpoints import arm
         from tests.processes.settings_override import alter
@@ -339,6 +341,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         if request.get("changes"):
             alter(request["changes"])
         if request.get("terminal"):
+            profiles.FIRST_PORT = request["terminal"]
             chat_lines.SETTLED_AFTER = 60.0
             control_client_or_own_peer.CONNECT_TIMEOUT = control_client_or_own_peer.START_TIMEOUT = 60.0
         code = main()

@@ -316,7 +316,7 @@ def source() -> str:
     lines += [f"from {name} import {', '.join(sorted(found, key=_place))}" for name, found in sorted(at_run.items())]
     helpers = ("Closeable", EventIterator.__name__, "Wrapper", "call_function")
     lines += ["", f"from {Closeable.__module__} import {', '.join(helpers)}", "", "if TYPE_CHECKING:"]
-    lines += ["    import os"]
+    lines += ["    import os", "    import socket"]
     for module, found in sorted(names.imports.items(), key=lambda item: (item[0].startswith("p2pchat"), item[0])):
         left = sorted(found - at_run.get(module, set()), key=_place)
         lines += [f"    from {module} import {', '.join(left)}"] if left else []

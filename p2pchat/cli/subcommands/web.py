@@ -12,7 +12,7 @@ import click
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client_or_own_peer import ask_profile
 from p2pchat.cli.process_and_signals import allow_descriptors, make_runner
-from p2pchat.cli.profiles import WebOptions, find_profile, parsed_options
+from p2pchat.cli.profiles import WebOptions, address_of, find_profile, parsed_options
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
@@ -59,9 +59,14 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 
 
 @click.command("serve", cls=cli.Command, epilog=EPILOG)
-@click.argument("http_port", type=cli.ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)))
+@click.argument(
+    "http_port",
+    required=False,
+    type=cli.ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)),
+)
 @click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
 @cli.option("--http-host", "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)")
+@cli.option("--http-listen-fd", "N", "the page is on this open socket; --listen-fd is the peer's", type=cli.DESCRIPTOR)
 @cli.option(
     "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])
 )
@@ -128,7 +133,10 @@ def environment_options() -> tuple[WebOptions, str | None]:
     from p2pchat.cli.standard_input import InputKind, read_invite
 
     try:
-        options = web_options(serve.make_context("web", [USUAL_HTTP_PORT]).params)
+        values = serve.make_context("web", [USUAL_HTTP_PORT]).params
+        if values["http_listen_fd"] is not None:
+            raise UsageError("the page is on the server's socket: hand that to the server, as with uvicorn's --fd")
+        options = web_options(values)
     except click.UsageError as error:
         raise UsageError(error.format_message()) from None
     _prepare_process(options)
@@ -144,8 +152,8 @@ def _prepare_process(options: WebOptions) -> None:
 
 def web_options(values: dict[str, Any]) -> WebOptions:
     """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
-    port = _peer_port(values["http_port"], values.get("port"))
-    options = parsed_options(WebOptions, {**values, "port": port})
+    values = _with_page(values)
+    options = parsed_options(WebOptions, {**values, "port": _peer_port(values)})
     if bool(options.cluster) != bool(options.cluster_key) or (options.cluster and not options.engine):
         raise UsageError("a cluster has a name, a key and an engine: give --cluster, --cluster-key and --engine")
     if options.safe and not options.cluster:
@@ -164,7 +172,25 @@ def web_options(values: dict[str, Any]) -> WebOptions:
     return options
 
 
-def _peer_port(http_port: int, given: int | None) -> int:
+def _with_page(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with the host and port of the page's socket, if one was handed over."""
+    http_port, fd = values["http_port"], values["http_listen_fd"]
+    if fd is None:
+        if http_port is None:
+            raise UsageError("missing HTTP_PORT, for example: p2pchat web 8000 (--help shows more)")
+        return values
+    cli.check_exclusive(values, ("http_listen_fd", "http_host"))
+    if fd == values["listen_fd"]:
+        raise UsageError(f"the page and the peer need a socket each: --listen-fd and --http-listen-fd are both {fd}")
+    host, port = address_of(fd, "--http-listen-fd", http_port or 0)
+    return {**values, "http_host": host, "http_port": port}
+
+
+def _peer_port(values: dict[str, Any]) -> int:
+    http_port: int = values["http_port"]
+    given: int | None = values.get("port")
+    if given is None and values["listen_fd"] is not None:
+        return 0  # that of its socket
     if given is not None:
         if given and given == http_port:
             raise UsageError(f"the page and the peer need a port each: leave --port out, or use another than {given}")
