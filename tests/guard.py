@@ -1,7 +1,7 @@
 """Guard of the quick tests: what `poe test` runs stays quick and green without a list of names.
 
 A quick test is one outside of tests/long/ without the mark `story`. It fails if it starts a process, if it binds a port
-other than 0 and those of tests/ports.py, if it sleeps for longer than NAP, or if it needs more than WORK. No rule
+other than 0 and those that free_ports() gives, if it sleeps for longer than NAP, or if it needs more than WORK. No rule
 measures how long something took: a test that waits for a core of a busy machine is as quick as it was.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests import ports
+from p2pchat.testing.process_mesh import HIGHEST_PORT, LOWEST_PORT
 
 NAP = 0.2  # seconds
 WORK = 2.0  # seconds of CPU time, and of waits above NAP of the event loop that ran out because nothing happened
@@ -71,7 +71,7 @@ def install() -> None:
 
     def watched_bind(self: socket.socket, address: Any) -> None:
         bind(self, address)  # a port that is taken, as a test wants it to be, is none of the faults
-        if isinstance(address, tuple) and address[1] not in (0, *ports.given):
+        if isinstance(address, tuple) and address[1] and not LOWEST_PORT <= address[1] <= HIGHEST_PORT:
             _watch.faults.append(f"binds port {address[1]}, which may be taken")
 
     socket.socket.bind = watched_bind  # type: ignore[method-assign, assignment]

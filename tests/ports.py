@@ -22,7 +22,6 @@ _count = (HIGHEST_PORT + 1 - LOWEST_PORT) // int(os.environ.get("PYTEST_XDIST_WO
 _first = LOWEST_PORT + _process * _count
 _held: deque[int] = deque()  # the descriptors of bound sockets
 _MOST_HELD = 500  # a run gives some 450; one that lasts for hours gives more than there are
-given: set[int] = set()
 _ports = itertools.cycle(random.sample(range(_first, _first + _count), _count))
 
 
@@ -31,7 +30,6 @@ def free_ports(count: int) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         port = next(_ports)
-        given.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.deadlines import until
+from tests.json_lines import lines_of
 from tests.messaging.conftest import home as home
-from tests.test_trace import WRITTEN, frames_of, lines_of, names, posix
+from tests.test_trace import WRITTEN, frames_of, names, posix
 from tests.web.processes import p2pchat, running
 
 
