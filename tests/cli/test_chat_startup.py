@@ -297,8 +297,8 @@ def test_a_taken_port_suggests_the_same_command_on_a_free_one() -> None:
     assert rest == ["--name", "Ada L", "localhost:1"]
 
 
-async def test_a_port_taken_by_a_peer_suggests_keeping_the_profile(home: Path) -> None:
-    async with TCPPeer(temporary=True) as other:
+async def test_a_port_taken_by_a_peer_suggests_keeping_the_profile(home: Path, first_port: int) -> None:
+    async with TCPPeer(first_port, temporary=True) as other:
         async with TCPPeer(data=home / str(other.port), name="ada"):
             pass
         here = starting(str(other.port))
