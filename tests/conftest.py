@@ -129,8 +129,8 @@ LONGEST = (
 LONG_FILES = (
     "conformance/test_peer_mjs.py", "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py",
     "hostile/test_floods.py", "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
-    "processes/test_many_kills.py", "processes/test_networks.py", "processes/test_replay.py",
-    "processes/test_slow.py", "processes/test_two_machines.py", "processes/test_wheel.py",
+    "processes/test_many_kills.py", "processes/test_networks.py",
+    "processes/test_two_machines.py", "processes/test_wheel.py",
     "tests/test_bench_compare.py", "tests/test_benchmarks.py",
     "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_attachments.py",
     "web/test_page_changes.py", "web/test_page_conversations.py", "web/test_page_text.py",
