@@ -105,15 +105,15 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 # `poe test`. They start first, so that no process works alone at the end.
 LONGEST = (
     "core/test_histories.py", "hostile/test_branches.py", "tests/test_benchmarks.py", "processes/test_networks.py",
-    "hostile/test_memory.py", "web/test_page_conversations.py", "processes/test_many_kills.py",
+    "hostile/test_memory.py", "web/test_page_conversations.py",
     "processes/test_disk.py", "processes/test_failpoints.py", "cluster/test_membership.py",
     "processes/test_scenarios.py", "web/test_page.py", "cluster/test_safe_answers.py", "processes/test_control.py",
     "web/test_delivery.py", "processes/test_command_line.py", "runtime/test_connections.py",
     "web/test_deleted_accounts.py", "web/test_web_command.py", "storage/test_servers.py", "web/test_rest_files.py",
     "web/test_restarts.py", "discovery/test_local.py", "docs/test_scripts.py", "runtime/test_driver.py",
     "processes/test_doctor.py", "processes/test_strangers.py", "testing/test_process_mesh.py",
-    "processes/test_cuts.py", "storage/test_contract.py", "processes/test_relay_kills.py", "processes/test_restore.py",
-    "processes/test_kill.py", "processes/test_refusals.py", "compat/test_socketio_chat.py",
+    "storage/test_contract.py", "processes/test_restore.py",
+    "processes/test_refusals.py", "compat/test_socketio_chat.py",
     "conformance/test_p2pchat.py", "processes/test_files.py", "subcommands/test_completion.py",
     "testing/test_pytest_plugin.py", "web/test_socketio.py", "processes/test_streams.py", "web/test_reserved_names.py",
     "terminal/test_files.py", "tests/test_examples.py", "hostile/test_attacks.py", "terminal/test_prompt.py",
@@ -129,7 +129,7 @@ LONGEST = (
 LONG_FILES = (
     "conformance/test_peer_mjs.py", "docs/test_site.py", "hostile/test_branches.py", "hostile/test_cheap_frames.py",
     "hostile/test_floods.py", "hostile/test_memory.py", "hostile/test_unknown_writers.py", "processes/test_bench.py",
-    "processes/test_many_kills.py", "processes/test_networks.py",
+    "processes/test_networks.py",
     "processes/test_two_machines.py", "processes/test_wheel.py",
     "tests/test_bench_compare.py", "tests/test_benchmarks.py",
     "web/test_environment_gateway.py", "web/test_moved_gateway.py", "web/test_page_attachments.py",
