@@ -5,37 +5,20 @@ P2PCHAT_TEST_SEED draws other plans. A failure prints the command that repeats i
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer
 from tests.conftest import Tell
-from tests.deadlines import WAIT
 from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import LIVES, OFTEN, Tally, cut_places, kinds_here, numbers_of, plans, record_ends, run
 
 SECONDS = 60.0  # then meshes end, unless an accident did not happen yet
 SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
-READER = """
-import asyncio, sys
-from p2pchat import Message, TCPPeer
-
-async def main(endpoint: str, data: str, work: str) -> None:
-    async with TCPPeer(0, endpoint, name="bob", data=data) as bob:
-        while work == "idle":
-            await asyncio.sleep(1)
-        async for message in bob.events(Message):
-            print(message.text, flush=True)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
@@ -62,29 +45,3 @@ def test_cuts_reach_every_byte_of_an_exchange() -> None:
     recorded = {True: bytes(40), False: bytes(20)}
     places = [place for first in range(0, 300, 10) for place in cut_places(recorded, random.Random(7), first, 10)]
     assert {*places} == {(back, k + 1) for back, way in recorded.items() for k in range(len(way))}
-
-
-async def test_a_program_killed_before_its_first_events_gets_what_was_delivered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    async with asyncio.timeout(3 * WAIT), TCPPeer(0, name="ada", temporary=True) as ada:
-
-        async def run(work: str) -> asyncio.subprocess.Process:
-            command = ["-c", READER, ada.endpoint, str(tmp_path / "bob"), work]
-            process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
-            await ada.wait_user("bob")
-            return process
-
-        bob = await run("idle")
-        try:
-            await (await ada.send("bob", "the first")).delivered()
-            bob.kill()
-            await bob.wait()
-            bob = await run("read")
-            assert bob.stdout is not None
-            await ada.send("bob", "the second")
-            assert [await bob.stdout.readline() for _ in range(2)] == [b"the first\n", b"the second\n"]
-        finally:
-            bob.kill()
-            await bob.wait()
