@@ -28,7 +28,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,11 +114,13 @@ class Tally:
     kills: int = 0
     accepted: int = 0
 
-    @property
-    def lacks(self) -> set[str]:
-        """The accidents that did not happen so far."""
-        relayed = set() if missing() else {"engine killed", "relayed link cut"}
-        return ({*POINTS, *ENDS, *HARMS, "link cut"} | relayed) - self.accidents.keys()
+    def lacks(self, kinds: Sequence[str]) -> set[str]:
+        """Return the accidents of meshes of these kinds that did not happen so far."""
+        wanted = {f"{kind} cut" for kind in kinds if kind.endswith("link")}
+        wanted |= {*POINTS, *ENDS} if "tcp" in kinds else set()
+        wanted |= {*HARMS} if "proxied" in kinds else set()
+        wanted |= {*HARMS, "engine killed"} if "relayed" in kinds else set()
+        return wanted - self.accidents.keys()
 
     def lines(self) -> str:
         """Return the counts, one a line, as tests/soak adds them up."""
@@ -396,10 +398,20 @@ class MeshFailed(Exception):
     """One mesh broke a promise; the text says how to repeat it."""
 
 
-async def run(seed: str, numbers: Iterator[int], tally: Tally, until: float, *, home: Path, all: bool = False) -> None:
-    """Run meshes, some at once, until the numbers or the time run out: then a mesh is checked after fewer accidents.
+async def run(
+    seed: str,
+    kinds: Sequence[str],
+    tally: Tally,
+    until: float,
+    *,
+    home: Path,
+    mesh: int | None = None,
+    all: bool = False,
+) -> None:
+    """Run meshes of these kinds, some at once, until the time runs out: then they are checked after fewer accidents.
 
     Args:
+        mesh: The only one to run.
         until: The end of the time, monotonic.
         all: Go on after that until each accident has happened once.
 
@@ -407,8 +419,11 @@ async def run(seed: str, numbers: Iterator[int], tally: Tally, until: float, *, 
         MeshFailed: The first that failed.
     """
 
+    every = (number for number in itertools.count() if KINDS[number % len(KINDS)] in kinds)
+    numbers = every if mesh is None else iter([mesh])
+
     def over() -> bool:
-        return time.monotonic() >= until and not (all and tally.lacks)
+        return time.monotonic() >= until and not (all and tally.lacks(kinds))
 
     async with ForkServer() as fork_server:
 
@@ -445,11 +460,6 @@ async def _run_one(
     logs.rmdir()
 
 
-def numbers_of(*kinds: str) -> Iterator[int]:
-    """Yield the numbers of all meshes of these kinds."""
-    return (number for number in itertools.count() if KINDS[number % len(KINDS)] in kinds)
-
-
 def kinds_here() -> list[str]:
     """Return the kinds that run on this machine."""
     return [kind for kind in dict.fromkeys(KINDS) if not (kind.startswith("relayed") and missing())]
@@ -457,9 +467,7 @@ def kinds_here() -> list[str]:
 
 async def _main(words: argparse.Namespace) -> None:
     tally, began = Tally(), time.monotonic()
-    numbers, until = numbers_of(*words.only or kinds_here()), began + words.minutes * 60
-    if words.mesh is not None:
-        numbers, until = iter([words.mesh]), float("inf")
+    until = began + words.minutes * 60 if words.mesh is None else float("inf")
 
     async def report() -> None:
         while True:
@@ -469,7 +477,7 @@ async def _main(words: argparse.Namespace) -> None:
     reporting = asyncio.create_task(report())
     try:
         with tempfile.TemporaryDirectory(prefix="p2pchat-kills-") as home:
-            await run(words.seed, numbers, tally, until, home=Path(home))
+            await run(words.seed, words.only or kinds_here(), tally, until, home=Path(home), mesh=words.mesh)
     finally:
         reporting.cancel()
         print(f"{tally.lines()}\nseed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)

@@ -158,12 +158,12 @@ def ended(code: int) -> bool:
 Work = Callable[[Cluster, str, list[Line]], Awaitable[bool]]
 KILLS: list[tuple[Work, str, int, int]] = [  # what, the point, every which k, at least so many kills
     (first_start, "file", 1, 6),
-    (first_start, "statement", 5, 6),
-    (migration, "statement", 2, 6),
+    (first_start, "statement", 8, 4),
+    (migration, "statement", 4, 3),
     (migration, "backing-up", 5, 4),
     (import_, "before-commit", 1, 1),
     (import_, "after-commit", 1, 1),
-    (import_, "statement", 5, 1),
+    (import_, "statement", 8, 1),
     (import_, "closing", 2, 1),
     (backup, "file", 1, 4),
     (backup, "copying", 5, 4),
