@@ -1,6 +1,6 @@
 """How much the tests do of what they repeat: a sample in `poe test`, everything in `poe test-long`.
 
-A test that repeats one thing many times (histories, kills, places of a cut, examples) takes the number from here and is
+A test that repeats one thing many times (histories, kills of a transfer, examples) takes the number from here and is
 marked `sampled`. `poe test` runs the sample, which is the same in each run. `poe test-long` sets P2PCHAT_TEST_LONG and
 runs the marked tests again in full, with those marked `long` (tests/conftest.py), too long for `poe test` even once.
 `.ci/run` runs both.
@@ -26,10 +26,6 @@ def sample(cases: Sequence[T], every: int) -> Sequence[T]:
 
 
 FILE_KILLS = _amount(2, 20)  # of each side of a transfer
-KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", _amount("1", "6")))  # of each side; 20 for a release
-FAILPOINT_TIMES = _amount((1,), (1, 3))  # a life dies the first time it reaches a point, or the third
-STRIDE = _amount(4, 1)  # of the places that a test kills at, one after the other or each in its test: every fourth
-CUT_PLACES = _amount(8, 1)  # of about 150 bytes of a link at which it is cut: every eighth
 RULES_DIFFER = _amount(3, 12)  # histories whose members have other rules, of one test
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
 OFFERS = _amount(20_000, 100_000)  # files of a member that offers too many; twice and ten times what may wait

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Delivered, Joined, Link, Many, Sent, Settings, TCPPeer
+from p2pchat import Delivered, Joined, Link, Many, Message, Sent, Settings, TCPPeer
 from p2pchat.core.log import LogId
 from p2pchat.runtime.connections import _dial_failure
 from tests.ports import free_ports
@@ -135,6 +135,19 @@ async def first_sent(peer: TCPPeer, text: str = "") -> str:
         await peer.broadcast(text)
     async with asyncio.timeout(60):
         return (await anext(events)).text
+
+
+async def test_a_program_killed_before_its_first_events_gets_what_was_delivered(home: Path) -> None:
+    async with TCPPeer(data=home / "ada") as ada:
+        bob = TCPPeer(0, ada.port, data=home / "bob", name="bob")
+        await bob.start()
+        await ada.wait_user("bob", timeout=60)
+        await (await ada.send("bob", "the first")).delivered(timeout=60)
+        await bob._lifecycle.kill()
+        async with TCPPeer(0, ada.port, data=home / "bob") as bob, asyncio.timeout(60):
+            await ada.send("bob", "the second")
+            events = bob.events(Message)
+            assert [(await anext(events)).text for _ in range(2)] == ["the first", "the second"]
 
 
 async def test_a_new_consumer_that_crashes_gets_its_first_message_again(home: Path) -> None:

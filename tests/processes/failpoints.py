@@ -57,52 +57,34 @@ def _put(where: Any, name: str, what: Any) -> None:
 # ---- the database
 
 
-def _before_commit(count: Count) -> None:
-    """All rows of a transaction with entries are written, but not committed."""
-    _at_commits(count, lambda changes: any(change.batches for change in changes), before=True)
+def _at_commits(what: str, *, before: bool) -> Callable[[Count], None]:
+    """Return the point before or after the commit of a transaction that has this of `Changes`."""
 
+    def install(count: Count) -> None:
+        from p2pchat.storage.sql import SqlStorage
+        from p2pchat.storage.statements_and_transactions import Database
 
-def _after_commit(count: Count) -> None:
-    """A transaction with entries is on disk, and the core has not been informed."""
-    _at_commits(count, lambda changes: any(change.batches for change in changes), before=False)
+        commit, make_durable = SqlStorage.commit, Database.commit
+        meant = False  # used by the writer thread only
 
+        def watched(storage: SqlStorage, changes: Sequence[Any]) -> None:
+            nonlocal meant
+            meant = any(getattr(change, what) for change in changes)
+            commit(storage, changes)
+            if meant and not before:
+                count.hit()
+            meant = False
 
-def _before_address_book(count: Count) -> None:
-    _at_commits(count, lambda changes: any(change.addresses for change in changes), before=True)
+        def about_to(database: Database) -> None:
+            if meant:
+                count.hit()
+            make_durable(database)
 
+        _put(SqlStorage, "commit", watched)
+        if before:
+            _put(Database, "commit", about_to)
 
-def _after_address_book(count: Count) -> None:
-    _at_commits(count, lambda changes: any(change.addresses for change in changes), before=False)
-
-
-def _before_cursor(count: Count) -> None:
-    """The program has read events, and its cursor is about to be saved."""
-    _at_commits(count, lambda changes: any(change.consumers for change in changes), before=True)
-
-
-def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before: bool) -> None:
-    from p2pchat.storage.sql import SqlStorage
-    from p2pchat.storage.statements_and_transactions import Database
-
-    commit, make_durable = SqlStorage.commit, Database.commit
-    meant = False  # used by the writer thread only
-
-    def watched(storage: SqlStorage, changes: Sequence[Any]) -> None:
-        nonlocal meant
-        meant = counts(changes)
-        commit(storage, changes)
-        if meant and not before:
-            count.hit()
-        meant = False
-
-    def about_to(database: Database) -> None:
-        if meant:
-            count.hit()
-        make_durable(database)
-
-    _put(SqlStorage, "commit", watched)
-    if before:
-        _put(Database, "commit", about_to)
+    return install
 
 
 def _statement(count: Count) -> None:
@@ -110,15 +92,7 @@ def _statement(count: Count) -> None:
     from p2pchat.storage.statements_and_transactions import Database
 
     for name in ("all", "run", "insert"):
-        _put(Database, name, _counted(getattr(Database, name), count))
-
-
-def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
-    def counted(*given: Any) -> Any:
-        count.hit()
-        return function(*given)
-
-    return counted
+        _put(Database, name, _between(getattr(Database, name), count, after=False))
 
 
 def _newer(_: Count) -> None:
@@ -137,17 +111,8 @@ def _newer(_: Count) -> None:
     _put(schema, "SCHEMA_VERSION", 1 + len(migrations))
 
 
-def _backing_up(count: Count) -> None:
-    """During the copy before a migration, after K of its pages."""
-    _at_pages(count)
-
-
-def _copying(count: Count) -> None:
-    """During the copy made by `p2pchat backup`, after K of its pages."""
-    _at_pages(count)
-
-
 def _at_pages(count: Count) -> None:
+    """During a copy of the database, after K of its pages."""
     from p2pchat.storage.dialects import sqlite
 
     copy_database = sqlite.copy_database
@@ -195,32 +160,23 @@ def _mid_frame(count: Count) -> None:
     _put(Client, "_write", write_and_die)
 
 
-def _before_have(count: Count) -> None:
-    """Received entries are on disk, and the acknowledging frame is made but not sent."""
-    from p2pchat.protocol import Have
+def _at_frames(kind: str) -> Callable[[Count], None]:
+    """Return the point where a frame of this class of the protocol is made but not sent."""
 
-    _at_frames(count, Have)
+    def install(count: Count) -> None:
+        from p2pchat.core.effects import Send
+        from p2pchat.runtime.driver import OutgoingFrames
 
+        send = OutgoingFrames.send
 
-def _before_go(count: Count) -> None:
-    """A link is up on this side, and the other side has not received `go`."""
-    from p2pchat.protocol import Go
+        def watched(outgoing: OutgoingFrames, effect: Send) -> None:
+            if type(effect.frame).__name__ == kind:
+                count.hit()
+            send(outgoing, effect)
 
-    _at_frames(count, Go)
+        _put(OutgoingFrames, "send", watched)
 
-
-def _at_frames(count: Count, kind: type) -> None:
-    from p2pchat.core.effects import Send
-    from p2pchat.runtime.driver import OutgoingFrames
-
-    send = OutgoingFrames.send
-
-    def watched(outgoing: OutgoingFrames, effect: Send) -> None:
-        if isinstance(effect.frame, kind):
-            count.hit()
-        send(outgoing, effect)
-
-    _put(OutgoingFrames, "send", watched)
+    return install
 
 
 # ---- the program
@@ -289,11 +245,13 @@ def _file(count: Count) -> None:
         _put(os, name, _between(getattr(os, name), count))
 
 
-def _between(call: Callable[..., None], count: Count) -> Callable[..., None]:
-    def watched(*given: Any) -> None:
+def _between(call: Callable[..., Any], count: Count, *, after: bool = True) -> Callable[..., Any]:
+    def watched(*given: Any) -> Any:
         count.hit()
-        call(*given)
-        count.hit()
+        result = call(*given)
+        if after:
+            count.hit()
+        return result
 
     return watched
 
@@ -323,24 +281,24 @@ def _around(call: Callable[..., Awaitable[Any]], count: Count) -> Callable[..., 
 
 
 POINTS: dict[str, Callable[[Count], None]] = {
-    "before-commit": _before_commit,
-    "after-commit": _after_commit,
-    "before-have": _before_have,
-    "before-go": _before_go,
-    "mid-record": _mid_record,
-    "mid-frame": _mid_frame,
+    "before-commit": _at_commits("batches", before=True),  # all rows of entries are written, but not committed
+    "after-commit": _at_commits("batches", before=False),  # entries are on disk, and the core does not know it yet
+    "before-address-book": _at_commits("addresses", before=True),
+    "after-address-book": _at_commits("addresses", before=False),
+    "before-cursor": _at_commits("consumers", before=True),  # the program has read events, and its place is not saved
     "statement": _statement,
     "newer": _newer,
-    "backing-up": _backing_up,
+    "backing-up": _at_pages,  # before a migration
+    "copying": _at_pages,  # by `p2pchat backup`
+    "mid-record": _mid_record,
+    "mid-frame": _mid_frame,
+    "before-have": _at_frames("Have"),  # received entries are on disk and not acknowledged
+    "before-go": _at_frames("Go"),  # a link is up on this side only
     "before-hand-over": _before_hand_over,
     "after-hand-over": _after_hand_over,
-    "before-cursor": _before_cursor,
     "mid-line": _mid_line,
-    "closing": _closing,
-    "before-address-book": _before_address_book,
-    "after-address-book": _after_address_book,
     "file": _file,
-    "copying": _copying,
+    "closing": _closing,
 }
 
 

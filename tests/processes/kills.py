@@ -1,14 +1,18 @@
-"""Command `python -m tests.processes.kills --minutes N --seed S`: kill real processes, check the results.
+"""Command `python -m tests.processes.kills --minutes N --seed S`: accidents of real processes, and one check of all.
 
-A mesh of two or three peers writes into the room and to one another. Each peer has several lives, drawn in advance:
-with a failpoint or not, killed after a while, suspended and killed, suspended and resumed, or asked to stop. In every
-third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. At the end
-every peer starts once more, every message must arrive, and event logs, histories and databases are checked
-(peer_runs.py). Then the next mesh starts. With --relay the peers listen on no socket, and are linked through one
-nats-server; the proxies are then between a peer and that.
+Two to four peers write into the room and to one another while accidents happen. The number of a mesh is its kind:
 
-A seed repeats the same plan; only the scheduling of the kernel differs. A failure prints the command that repeats the
-mesh, and leaves its logs in logs/kills/.
+    tcp            each peer has several lives, each with the accident that ends it: a failpoint (failpoints.py),
+                   SIGKILL at a drawn moment, a suspension, an orderly end. One peer listens elsewhere in each life
+    proxied        and each is only reachable through a proxy that swallows or delays one direction, and then cuts
+    relayed        peers that listen on no socket are linked through a nats-server, each behind such a proxy; that is
+                   killed too, and is away for a while
+    link           the only link between two peers is cut after byte k of an exchange, again and again
+    relayed link   the same for the connection of one peer to the nats-server
+
+Then every peer starts once more, every message must arrive, and event logs, histories and databases are checked
+(peer_runs.py). The next mesh starts. A seed repeats the same plan; only the scheduling of the kernel differs. A failure
+prints the command that repeats the mesh, and leaves its logs in logs/kills/.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import random
 import signal
 import sys
@@ -23,11 +28,12 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+
+import pytest
 
 from p2pchat.testing.process_mesh import ChildFailed
 from tests.nats import NatsServer, missing
@@ -38,132 +44,147 @@ from tests.processes.peer_runs import (
     PeerRuns,
     check_nothing_lost_or_repeated,
     know_each_other,
+    see_each_other,
     wait_for_everything,
 )
 from tests.processes.peers import ROOT, Cluster
 from tests.processes.proxy import Proxy
 
-NAMES = ("ada", "bob", "cyd")
+KINDS = ("tcp", "proxied", "relayed", "link", "relayed link", "tcp", "relayed")
+NAMES = ("ada", "bob", "cyd", "dan")
 LIVES = 8  # of each peer in a mesh; most end with a kill
-AT_ONCE = 3  # meshes at once: while some wait for a redial, others work
-BURST = 30  # messages in a life
-LATEST = 0.3  # seconds after its start by which a life is ended from outside
-DIES_WITHIN = 2.0  # seconds for a life to reach its failpoint
-POINTS = {  # point -> largest count: about how often a life reaches it
-    "before-commit": 12, "after-commit": 12, "before-have": 8, "before-go": 2, "mid-record": 40, "mid-frame": 30,
+AT_ONCE = 5  # meshes at once: while some wait for a redial, others work
+BURSTS = (30, 30, 30, 300)  # messages in a life; a peer that was away while others wrote many has to catch up
+ONE_BY_ONE = 60  # then so many, each with commits, frames and events of its own, in a life with a failpoint
+LATEST = 60  # event lines of a life after which it is ended from outside
+WITHIN = 2.0  # seconds for a life that has written everything to reach its failpoint, else it is killed
+POINTS = {  # failpoint -> largest count: about how often a life reaches it
+    "before-commit": 12, "after-commit": 12, "before-have": 8, "before-go": 1, "mid-record": 40, "mid-frame": 30,
     "statement": 150, "before-hand-over": 30, "after-hand-over": 30, "before-cursor": 12, "mid-line": 80,
-    "closing": 10, "before-address-book": 3, "after-address-book": 3,
+    "closing": 10, "before-address-book": 1, "after-address-book": 1,
 }  # fmt: skip
-ARMED = 0.6  # of all lives
-End = Literal["kill", "freeze", "pause", "leave"]
-ENDS: tuple[End, ...] = ("kill", "kill", "kill", "freeze", "pause", "leave")
+ENDS = ("kill", "freeze", "pause", "leave")  # from outside; a frozen one is killed, a paused one goes on for a while
+HARMS = ("cut", "deaf", "dumb", "held back", "held onward")  # to the network of a proxied or relayed mesh
+OFTEN = (*POINTS, *ENDS, "kill", "kill", "freeze", "before-go", "before-go")  # one of two linked peers sends `go`
+CUTS = 100  # in a mesh of one link
+WRITTEN = 6  # messages of each side around each cut
+NOWHERE = "127.0.0.1:9"  # the discard service; nothing listens there, so connections are refused at once
+RECORD_HEADER_BYTES = 5  # type, version, u16be length (RFC 8446, 5.1)
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, are spread evenly, however many there are
+Place = tuple[bool, int]  # (True for the direction back to the dialling side, number of bytes)
 
 
 @dataclass(frozen=True, slots=True)
-class LifePlan:
-    """The plan of one life: a failpoint ("" is none), or an end from outside, seconds after its start."""
+class Life:
+    """The plan of one life: its end, a failpoint or one of ENDS, when, and how much it writes."""
 
-    point: str
-    k: int
-    moment: float
-    end: End
-    still: float  # seconds of its suspension; only if `end` suspends it
-
-    @classmethod
-    def draw(cls, chance: random.Random) -> LifePlan:
-        point = chance.choice(sorted(POINTS)) if chance.random() < ARMED else ""
-        k = chance.randint(1, POINTS[point]) if point else 0
-        end = "leave" if point == "closing" else chance.choice(ENDS)
-        return cls(point, k, chance.uniform(0, LATEST), end, chance.uniform(0.05, 0.4))
+    end: str
+    count: int  # of the failpoint, or of event lines
+    still: float  # seconds of each suspension, and a fraction of them until any end from outside
+    burst: int
 
     @property
     def points(self) -> list[str]:
-        return [f"{self.point}:{self.k}"] if self.point else []
+        return [f"{self.end}:{self.count}"] if self.end in POINTS else []
+
+    @property
+    def dies(self) -> bool:
+        """True if it ends by itself; for `closing` it has to be asked to stop."""
+        return self.end in POINTS and self.end != "closing"
+
+
+def plans(seed: str, mesh: int, peer: int) -> list[Life]:
+    """Return the lives of a peer. All ends take turns over the peers and meshes of a seed."""
+    chance = random.Random(f"{seed}/{mesh}/{peer}")
+    ends = random.Random(seed).sample(OFTEN, len(OFTEN))
+    first = (mesh * len(NAMES) + peer) * LIVES
+    lives = []
+    for end in (ends[(first + number) % len(ends)] for number in range(LIVES)):
+        count = 1 + int(POINTS.get(end, LATEST) * chance.random() ** 2)  # the first times are the most different ones
+        lives.append(Life(end, count, chance.uniform(0.05, 0.4), chance.choice(BURSTS)))
+    return lives
 
 
 @dataclass(slots=True)
 class Tally:
     """Counts of what happened, over all meshes."""
 
-    kills: Counter[str] = field(default_factory=Counter)  # by point, or by the way it was killed from outside
-    meshes: int = 0
-    cuts: int = 0
+    accidents: Counter[str] = field(default_factory=Counter)  # those that had an effect
+    meshes: Counter[str] = field(default_factory=Counter)  # by kind
+    kills: int = 0
     accepted: int = 0
-    wanted: int | None = None  # kills after which no further mesh starts, and
-    wanted_points: int = 0  # different failpoints that killed
 
-    @property
-    def enough(self) -> bool:
-        points = len(self.kills.keys() & POINTS.keys())
-        return self.wanted is not None and self.kills.total() >= self.wanted and points >= self.wanted_points
+    def lacks(self, kinds: Sequence[str]) -> set[str]:
+        """Return the accidents of meshes of these kinds that did not happen so far."""
+        wanted = {f"{kind} cut" for kind in kinds if kind.endswith("link")}
+        wanted |= {*POINTS, *ENDS} if "tcp" in kinds else set()
+        wanted |= {*HARMS} if "proxied" in kinds else set()
+        wanted |= {*HARMS, "engine killed"} if "relayed" in kinds else set()
+        return wanted - self.accidents.keys()
 
     def lines(self) -> str:
         """Return the counts, one a line, as tests/soak adds them up."""
-        counts = {f"kills, {kind}": count for kind, count in sorted(self.kills.items())}
-        counts |= {"kills": self.kills.total(), "meshes of killed peers judged": self.meshes}
-        counts |= {"links cut among them": self.cuts, "messages accepted among them": self.accepted}
+        counts = {f"accidents: {kind}": count for kind, count in sorted(self.accidents.items())}
+        counts |= {f"meshes judged: {kind}": count for kind, count in sorted(self.meshes.items())}
+        counts |= {"processes killed": self.kills, "messages accepted": self.accepted}
         return "\n".join(f"  {count} {what}" for what, count in counts.items())
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
-        return (
-            f"{self.kills.total()} kills in {self.meshes} meshes, {self.cuts} links cut, "
-            f"{self.accepted} messages accepted; {kinds}"
-        )
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.accidents.items()))
+        return f"{self.kills} kills in {self.meshes.total()} meshes, {self.accepted} messages accepted; {kinds}"
 
 
 class Mesh:
     """One mesh, from its first start to the check of its results."""
 
-    def __init__(self, cluster: Cluster, seed: str, number: int, tally: Tally) -> None:
-        self._stage = cluster
-        self._seed = f"{seed}/{number}"
-        self._chance = random.Random(self._seed)
-        self._names = NAMES[: self._chance.choice([2, 2, 3])]
+    def __init__(self, cluster: Cluster, seed: str, number: int, tally: Tally, over: Callable[[], bool]) -> None:
+        self._cluster = cluster
+        self._seed = seed
         self._number = number
         self._tally = tally
+        self._over = over  # no more accidents then, and the check
+        self._kind = KINDS[number % len(KINDS)]
+        self._relayed = self._kind.startswith("relayed")
+        self._one_link = self._kind.endswith("link")
+        self._chance = random.Random(f"{seed}/{number}")
+        self._names = NAMES[: 2 if self._one_link else self._chance.choice([2, 2, 3, 4])]
         self._proxies: dict[str, Proxy] = {}
         self._all_lived = asyncio.Event()
 
     async def live(self) -> None:
-        """Run all lives. Raises AssertionError or ChildFailed if a promise is broken or a peer does not restart."""
+        """Let all accidents happen. Raises AssertionError or ChildFailed if a promise is broken or a peer hangs."""
         async with AsyncExitStack() as stack:
+            if self._relayed:
+                self._engine = await asyncio.to_thread(NatsServer)
+                stack.callback(self._engine.kill)
+                self._cluster.engine = self._engine.url
             sides = [await self._side(name, stack) for name in self._names]
             await self._meet(sides)
-            spoiling = asyncio.create_task(self._spoil())
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for side in sides:
-                        group.create_task(self._lives(side))
-            finally:
-                self._all_lived.set()
-                await spoiling
-            await self._see_each_other(sides)
+            await (self._cut_everywhere(*sides) if self._one_link else self._lives_and_harms(sides))
+            await see_each_other(*sides)
             await wait_for_everything(*sides)
-            await check_nothing_lost_or_repeated(self._stage, *sides)
+            await check_nothing_lost_or_repeated(self._cluster, *sides)
+            if self._relayed:
+                check_relayed(sides)
             self._tally.accepted += sum(len(side.accepted()) for side in sides)
             codes = [await side.now.leave() for side in sides]
             assert codes == [0] * len(sides)
-        self._tally.meshes += 1
+        self._tally.meshes[self._kind] += 1
 
     async def _side(self, name: str, stack: AsyncExitStack) -> PeerRuns:
-        """Start a peer with its own address, so that no outgoing connection ever has its port."""
-        other = self._names[(self._names.index(name) + 1) % len(self._names)]
-        proxy = Proxy() if self._number % 3 == 2 else None
-        if proxy is not None:
-            self._proxies[name] = proxy
+        """Make a peer with its own address, so that no outgoing connection ever has its port."""
+        place = self._names.index(name)
+        through = ""
+        if self._kind != "tcp" and (not self._one_link or place == self._relayed):  # ada, or bob's way to the engine
+            proxy = self._proxies[name] = Proxy(records=self._one_link)
             through = await proxy.listen()
             stack.push_async_callback(proxy.close)
-        if self._stage.engine:
-            if proxy is None:
-                return PeerRuns(self._stage, name, other)
-            proxy.to("127.0.0.1", int(self._stage.engine.rpartition(":")[2]))
-            return PeerRuns(self._stage, name, other, "--engine", through, "--no-listen")
-        host = f"127.{77 + self._number // 250 % 100}.{self._number % 250}.{1 + self._names.index(name)}"
-        words = ["--host", host]
-        if proxy is not None:
-            words += ["--advertise", through]
-        return PeerRuns(self._stage, name, other, *words)
+        if self._relayed:
+            words = ["--engine", through or self._cluster.engine, "--no-listen"]
+        else:
+            words = ["--host", f"127.{64 + os.getpid() % 128}.{self._number % 250}.{1 + place}"]
+            words += ["--advertise", through or NOWHERE] if self._kind != "tcp" else []
+        return PeerRuns(self._cluster, name, self._names[(place + 1) % len(self._names)], *words)
 
     async def _meet(self, sides: list[PeerRuns]) -> None:
         """Wait until all peers know each other's addresses, of which later starts are given none, and names.
@@ -171,92 +192,206 @@ class Mesh:
         `joined` is reported when a link is up. The dialled peer learns the address of the dialler only after that, and
         may be killed before.
         """
-        endpoints: list[str] = []
+        self._endpoint = ""
         for side in sides:
-            await side.start(*endpoints[:1])
-            if self._stage.engine:
-                endpoints.append(side.now.endpoint)
-                continue
-            endpoints.append(f"{side.words[1]}:{side.port}")
-            if side.name in self._proxies:
-                self._proxies[side.name].to(side.words[1], side.port)
-                endpoints[-1] = side.words[3]
-        await self._see_each_other(sides)
-        await know_each_other(*sides)
+            proxy = self._proxies.get(side.name)
+            if self._relayed and proxy is not None:
+                proxy.to("127.0.0.1", self._engine.port)
+            await side.start(*filter(None, [self._endpoint]))
+            port = side.now.listening["port"]
+            if self._kind != "tcp" or side.name != self._names[-1]:  # else the others learn an address of each life
+                side.port = port
+            if not self._relayed and proxy is not None:
+                proxy.to(side.words[1], port)
+            self._endpoint = self._endpoint or (side.now.endpoint if self._relayed else side.words[-1])
+            if self._endpoint == side.words[1]:  # it advertises no other
+                self._endpoint += f":{port}"
+        await see_each_other(*sides)
+        await know_each_other(*sides, addresses=not self._one_link)
 
-    async def _see_each_other(self, sides: list[PeerRuns]) -> None:
-        for side in sides:
-            for other in sides:
-                if other is not side:
-                    await side.now.event("joined", PATIENCE, user=other.name)
+    # ---- peers that die
 
-    async def _lives(self, side: PeerRuns) -> None:
-        chance = random.Random(f"{self._seed}/{side.name}")
-        plans = [LifePlan.draw(chance) for _ in range(LIVES)]
-        await self._end(side, plans[0])
-        for plan in plans:
-            await self._one_life(side, plan)
+    async def _lives_and_harms(self, sides: list[PeerRuns]) -> None:
+        harming = asyncio.create_task(self._harm_the_network())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place, side in enumerate(sides):
+                    group.create_task(self._lives(side, plans(self._seed, self._number, place)))
+        finally:
+            self._all_lived.set()
+            await harming
+
+    async def _lives(self, side: PeerRuns, lives: list[Life]) -> None:
+        await side.kill()
+        for life in itertools.takewhile(lambda _: not self._over(), lives):
+            await self._live_once(side, life)
         await side.start()
 
-    async def _one_life(self, side: PeerRuns, plan: LifePlan) -> None:
+    async def _live_once(self, side: PeerRuns, life: Life) -> None:
+        """Start a peer, let it write, and end it as planned."""
         try:
-            await side.start(points=plan.points)
+            await side.start(points=life.points)
         except ChildFailed:
-            code = await side.now.ended()
-            assert code == KILLED and plan.point, f"{side.name} did not start: {side.now.complaints}"
-            self._tally.kills[plan.point] += 1
+            await self._died(side, life)
             return
-        writing = asyncio.create_task(side.burst(BURST))
-        dead = asyncio.create_task(side.now.process.wait())
-        await asyncio.wait([dead], timeout=DIES_WITHIN if plan.point and plan.end != "leave" else plan.moment)
-        if dead.done():
-            await side.now.ended()
-            assert dead.result() == KILLED, f"{side.name} ended with {dead.result()}: {side.now.complaints}"
-            self._tally.kills[plan.point] += 1
+        writing = asyncio.create_task(self._write(side, life))
+        if life.dies:
+            await writing
+            with suppress(TimeoutError):
+                await asyncio.wait_for(side.now.process.wait(), WITHIN)
+                await self._died(side, life)
         else:
-            await self._end(side, plan)
-        await dead
+            await self._end(side, life, writing)
+        if side.now.is_running:
+            await side.kill()
         await writing
 
-    async def _end(self, side: PeerRuns, plan: LifePlan) -> None:
-        """End a life from outside."""
+    async def _write(self, side: PeerRuns, life: Life) -> None:
+        await side.burst(life.burst)
+        with suppress(ChildFailed):  # it has ended
+            for _ in range(ONE_BY_ONE * life.dies):
+                await side.burst(1)
+                await side.now.event("sent", text=f"{side.name} {side.written - 1}")
+
+    async def _died(self, side: PeerRuns, life: Life) -> None:
+        code = await side.now.ended()
+        assert code == KILLED and life.points, f"{side.name} ended with {code}: {side.now.complaints}"
+        self._tally.accidents[life.end] += 1
+
+    async def _end(self, side: PeerRuns, life: Life, writing: asyncio.Task[None]) -> None:
+        """End a life from outside, or let it go on after a pause."""
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
-        process = side.now.process
-        if plan.end in ("freeze", "pause"):
-            process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(plan.still)  # the drawn duration of the suspension
-        if plan.end == "pause":
-            process.send_signal(signal.SIGCONT)
-            await asyncio.sleep(plan.still)  # and as long a run before the kill
-        if plan.end != "leave":
-            await side.kill()
-            self._tally.kills["frozen" if plan.end == "freeze" else "killed"] += 1
-            return
-        code = await side.now.leave()
-        if code == KILLED and plan.point:
-            self._tally.kills[plan.point] += 1
-            return
-        # 3: a recipient was offline. 4: the peer has not met a recipient yet, and has stored nothing about that user.
-        assert code in (0, 3, 4), f"{side.name} left with {code}: {side.now.complaints}"
-        assert side.now.lines[-1]["event"] == "stopped"
+        if life.end == "closing":
+            await writing
+        else:
+            with suppress(ChildFailed):  # on a busy machine fewer lines come
+                await side.now.wait(lambda _: True, WITHIN, count=life.count)
+            await asyncio.sleep(life.still / 10)  # the drawn moment
+        if life.end in ("freeze", "pause"):
+            side.now.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(life.still)  # the drawn duration of the suspension
+        if life.end == "pause":
+            side.now.process.send_signal(signal.SIGCONT)
+            await writing
+            await side.now.event("sent", text=f"{side.name} {side.written - 1}")
+        if life.end in ("leave", "closing"):
+            code = await side.now.leave()
+            if code == KILLED:
+                await self._died(side, life)
+                return
+            # 3: a recipient was offline. 4: the peer has not met a recipient yet, and has stored nothing about it.
+            assert code in (0, 3, 4), f"{side.name} left with {code}: {side.now.complaints}"
+            assert side.now.lines[-1]["event"] == "stopped"
+        if life.end in ENDS:
+            self._tally.accidents[life.end] += 1
 
-    async def _spoil(self) -> None:
-        """Disturb the network: swallow or hold one direction of one proxy; then cut all its connections."""
-        chance = random.Random(f"{self._seed}/network")
-        while self._proxies and not self._all_lived.is_set():
-            proxy = self._proxies[chance.choice(self._names)]
-            how, still = chance.choice(["deaf", "dumb", "held back", "held onward", "cut"]), chance.uniform(0, 0.5)
-            if how in ("deaf", "dumb"):
-                setattr(proxy, how, True)
-            elif how != "cut":
-                proxy.hold(back=how == "held back")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._all_lived.wait(), still)
+    async def _harm_the_network(self) -> None:
+        """Swallow or hold one direction of a proxy, then cut all its connections; or kill the engine for a while."""
+        chance = random.Random(f"{self._seed}/{self._number}/network")
+        harms = [*HARMS, "engine killed"] if self._relayed else [*HARMS]
+        for harm in itertools.cycle(chance.sample(harms, len(harms))) if self._proxies else ():
+            proxy, before = chance.choice([*self._proxies.values()]), 0
+            if harm == "engine killed":
+                await asyncio.to_thread(self._engine.kill)
+            elif harm in ("deaf", "dumb"):
+                before = proxy.swallowed
+                setattr(proxy, harm, True)
+            elif harm != "cut":
+                proxy.hold(back=harm == "held back")
+            await self._still_lives(chance.uniform(0, 0.5))
+            if harm == "engine killed":
+                await asyncio.to_thread(self._engine.start)
             proxy.cut()
-            self._tally.cuts += 1
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._all_lived.wait(), chance.uniform(0, 1.0))
+            if harm not in ("deaf", "dumb") or proxy.swallowed > before:
+                self._tally.accidents[harm] += 1
+            if not await self._still_lives(chance.uniform(0, 5.0 if self._relayed else 1.0)):  # links come back later
+                return
+
+    async def _still_lives(self, seconds: float) -> bool:
+        """Wait for so long, or until all lives are over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._all_lived.wait(), seconds)
+        return not self._all_lived.is_set()
+
+    # ---- links that break
+
+    async def _cut_everywhere(self, ada: PeerRuns, bob: PeerRuns) -> None:
+        """Record an exchange: handshake, comparison, entries, acknowledgements. Then repeat it, cut after k bytes."""
+        [proxy] = self._proxies.values()
+        assert proxy.recorded is not None
+        await self._exchange(ada, bob)
+        for way in proxy.recorded.values():
+            way.clear()
+        await self._cut_once(ada, bob, proxy, None)
+        recorded = {back: bytes(way) for back, way in proxy.recorded.items()}
+        # There a connection comes back after pauses of its own.
+        for place in cut_places(recorded, self._chance, self._number * CUTS, CUTS // 10 if self._relayed else CUTS):
+            if self._over():
+                break
+            self._tally.accidents[f"{self._kind} cut"] += await self._cut_once(ada, bob, proxy, place)
+        proxy.left = {}
+
+    async def _cut_once(self, ada: PeerRuns, bob: PeerRuns, proxy: Proxy, place: Place | None) -> bool:
+        """Cut, link up, write on both sides meanwhile, cut again at a place, and wait until everything has arrived.
+
+        Returns:
+            True if the link reached that place.
+        """
+        proxy.cut()
+        proxy.left, proxy.ran_out = dict([place] if place else []), asyncio.Event()
+        coming = asyncio.create_task(self._exchange(ada, bob))
+        await self._link_up(bob)
+        cut = asyncio.create_task(proxy.ran_out.wait())
+        await asyncio.wait([coming, cut], return_when=asyncio.FIRST_COMPLETED)
+        if cut.done():
+            await self._link_up(bob)
+        cut.cancel()
+        await coming
+        return proxy.ran_out.is_set()
+
+    async def _link_up(self, bob: PeerRuns) -> None:
+        """Let bob dial at once; after some short links he would wait up to 30 s."""
+        await bob.now.do(do="connect", endpoint=self._endpoint)
+
+    async def _exchange(self, ada: PeerRuns, bob: PeerRuns) -> None:
+        """Let both write; wait until the last message of each is delivered. Earlier messages arrive before it."""
+        last = {side: f"{side.name} {side.written + WRITTEN - 1}" for side in (ada, bob)}
+        await asyncio.gather(ada.burst(WRITTEN), bob.burst(WRITTEN))
+        for side, other in ((ada, bob), (bob, ada)):
+            line = await side.now.event("sent", PATIENCE, text=last[side])
+            await other.now.event("message", PATIENCE, id=line["id"])
+            await side.now.event("delivered", PATIENCE, id=line["id"])
+
+
+def cut_places(recorded: dict[bool, bytes], chance: random.Random, first: int, count: int) -> list[Place]:
+    """Return so many places: half of them at the ends of TLS records or one byte beside, where frames end too.
+
+    The others are spread evenly over all bytes, also together with those for another `first`. What goes through an
+    engine begins with no record: then there are no ends.
+    """
+    ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
+    every = [(back, k) for back, way in recorded.items() for k in range(1, len(way) + 1)]
+    spread = [every[int(number * GOLDEN % 1 * len(every))] for number in range(first, first + count)]
+    return [chance.choice(ends) if ends and number % 2 else place for number, place in enumerate(spread)]
+
+
+def record_ends(way: bytes) -> Iterator[int]:
+    """Yield the end of each TLS record. An incomplete record has none."""
+    at = 0
+    while at + RECORD_HEADER_BYTES <= len(way):
+        at += RECORD_HEADER_BYTES + int.from_bytes(way[at + 3 : at + 5])
+        if at <= len(way):
+            yield at
+
+
+def check_relayed(sides: list[PeerRuns]) -> None:
+    """Check that no peer has had a direct link, or was taken for two processes."""
+    for side in sides:
+        for line in (line for life in side.lives for line in life.lines):
+            assert line.get("code") != "two_processes", f"{side.name}: {line}"
+            if line["event"] == "link" and line["state"] == "up" and line["peer_id"]:
+                assert line["address"] in ("relay", ""), f"{side.name} has a direct link: {line}"
 
 
 class MeshFailed(Exception):
@@ -264,86 +399,100 @@ class MeshFailed(Exception):
 
 
 async def run(
-    seed: str, numbers: Iterator[int], tally: Tally, until: float = float("inf"), *, home: Path, engine: str = ""
+    seed: str,
+    kinds: Sequence[str],
+    tally: Tally,
+    until: float,
+    *,
+    home: Path,
+    mesh: int | None = None,
+    all: bool = False,
 ) -> None:
-    """Run meshes, some at once, until the numbers or the time run out or the tally is complete.
+    """Run meshes of these kinds, some at once, until the time runs out: then they are checked after fewer accidents.
 
     Args:
-        engine: The URL of the engine that links the peers; "" for sockets.
+        mesh: The only one to run.
+        until: The end of the time, monotonic.
+        all: Go on after that until each accident has happened once.
 
     Raises:
         MeshFailed: The first that failed.
     """
-    async with ForkServer() as fork_server, asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(_one_after_the_other(seed, numbers, tally, until, home, fork_server, engine))
+
+    every = (number for number in itertools.count() if KINDS[number % len(KINDS)] in kinds)
+    numbers = every if mesh is None else iter([mesh])
+
+    def over() -> bool:
+        return time.monotonic() >= until and not (all and tally.lacks(kinds))
+
+    async with ForkServer() as fork_server:
+
+        async def work() -> None:
+            for number in itertools.takewhile(lambda _: not over(), numbers):
+                await _run_one(seed, number, tally, home, fork_server, over)
+                tally.kills = fork_server.killed
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(work())
 
 
-async def _one_after_the_other(
-    seed: str, numbers: Iterator[int], tally: Tally, until: float, home: Path, fork_server: ForkServer, engine: str
+async def _run_one(
+    seed: str, number: int, tally: Tally, home: Path, fork_server: ForkServer, over: Callable[[], bool]
 ) -> None:
-    while not tally.enough and time.monotonic() < until:
-        number = next(numbers, None)
-        if number is None:
-            return
-        logs = ROOT / "logs" / "kills" / f"{seed}-{number}"
-        logs.mkdir(parents=True, exist_ok=True)
-        for former in logs.glob("*.jsonl"):
-            former.unlink()
-        with tempfile.TemporaryDirectory(dir=home) as directory:
-            cluster = Cluster(Path(directory), logs, fork_server, engine)
-            try:
-                await Mesh(cluster, seed, number, tally).live()
-            except (AssertionError, ChildFailed, ExceptionGroup) as error:
-                again = f"python -m tests.processes.kills --seed {seed} --mesh {number}{' --relay' * bool(engine)}"
-                what = "".join(traceback.format_exception(error))
-                raise MeshFailed(f"{what}\nlogs: {logs}\nagain: {again}") from error
-            finally:
-                for child in cluster.children:
-                    await child.destroy()
-        for log in logs.iterdir():
-            log.unlink()
-        logs.rmdir()
+    logs = ROOT / "logs" / "kills" / f"{seed}-{number}"
+    logs.mkdir(parents=True, exist_ok=True)
+    for former in logs.glob("*.jsonl"):
+        former.unlink()
+    with tempfile.TemporaryDirectory(dir=home) as directory:
+        cluster = Cluster(Path(directory), logs, fork_server)
+        try:
+            await Mesh(cluster, seed, number, tally, over).live()
+        except (AssertionError, ChildFailed, pytest.fail.Exception, BaseExceptionGroup) as error:
+            what = "".join(traceback.format_exception(error))
+            again = f"python -m tests.processes.kills --seed {seed} --mesh {number}"
+            raise MeshFailed(f"{what}\nlogs: {logs}\nagain: {again}") from error
+        finally:
+            for child in cluster.children:
+                await child.destroy()
+    for log in logs.iterdir():
+        log.unlink()
+    logs.rmdir()
 
 
-async def _report(tally: Tally) -> None:
-    while True:
-        await asyncio.sleep(10)  # the interval of the report
-        print(tally, flush=True)
+def kinds_here() -> list[str]:
+    """Return the kinds that run on this machine."""
+    return [kind for kind in dict.fromkeys(KINDS) if not (kind.startswith("relayed") and missing())]
 
 
 async def _main(words: argparse.Namespace) -> None:
-    tally = Tally(wanted=words.kills)
-    until = time.monotonic() + words.minutes * 60
-    numbers = iter([words.mesh]) if words.mesh is not None else itertools.count(words.first)
-    reporting = asyncio.create_task(_report(tally))
-    began = time.monotonic()
-    server = NatsServer() if words.relay else None
+    tally, began = Tally(), time.monotonic()
+    until = began + words.minutes * 60 if words.mesh is None else float("inf")
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(10)  # the interval of the report
+            print(tally, flush=True)
+
+    reporting = asyncio.create_task(report())
     try:
         with tempfile.TemporaryDirectory(prefix="p2pchat-kills-") as home:
-            engine = "" if server is None else server.url
-            await run(words.seed, numbers, tally, until, home=Path(home), engine=engine)
+            await run(words.seed, words.only or kinds_here(), tally, until, home=Path(home), mesh=words.mesh)
     finally:
         reporting.cancel()
-        if server is not None:
-            server.kill()
         print(f"{tally.lines()}\nseed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> int:
     """Run from the command line; return 1 if a mesh failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.processes.kills", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--minutes", type=float, default=1.0, help="then meshes end")
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
-    parser.add_argument("--kills", type=int, help="stop after so many")
-    parser.add_argument("--first", type=int, default=0, help="the first mesh")
-    parser.add_argument("--mesh", type=int, help="this mesh alone")
-    parser.add_argument("--relay", action="store_true", help="link the peers through an engine")
+    parser.add_argument("--only", action="append", choices=kinds_here(), help="meshes of this kind; repeatable")
+    parser.add_argument("--mesh", type=int, help="this mesh alone, all of it")
     words = parser.parse_args()
     if not AVAILABLE:
         parser.error("this needs Linux")
-    if words.relay and (why := missing()):
-        parser.error(why)
     print(f"seed {words.seed}", flush=True)
     code = 0
     try:

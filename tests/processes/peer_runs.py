@@ -6,21 +6,20 @@ alone show an invented, repeated or reordered message; the ids show which messag
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
 from p2pchat.testing import Log, check
-from p2pchat.testing.process_mesh import Child, ChildFailed, Line
-from tests.processes.peers import KILLED, Cluster
+from p2pchat.testing.process_mesh import PATIENCE as PATIENCE
+from p2pchat.testing.process_mesh import Child, Line
+from tests.deadlines import until
+from tests.processes.peers import KILLED as KILLED
+from tests.processes.peers import Cluster
 
-PATIENCE = 60.0  # seconds
-POLL_EVERY = 0.02  # seconds; no event reports that an address is stored
 _last_words = itertools.count(1)
 
 
@@ -28,6 +27,7 @@ class PeerRuns:
     """One of several peers, through all its lives, with everything it reported as accepted.
 
     Attributes:
+        port: The port of each later start; 0 for any.
         other: The peer it writes to directly.
         typed: The conversation of each text ever written, accepted or not: "room", or a name.
     """
@@ -51,22 +51,15 @@ class PeerRuns:
         child = self.cluster.child(self.name, *endpoints, *self.words, port=self.port, points=points)
         self.lives.append(child)
         await child.start()
-        self.port = child.listening["port"]
 
     async def remembers(self, others: int) -> None:
         """Wait until this peer has stored the addresses of `others` peers, and so finds them even after a kill."""
-        deadline = time.monotonic() + PATIENCE
-        while (known := peers_with_an_address(self.database)) < others:
-            assert time.monotonic() < deadline, f"{self.name} has addresses of {known} peers, not of {others}"
-            await asyncio.sleep(POLL_EVERY)  # poll: another process writes the database
+        what = f"addresses of {others} peers in the database of {self.name}"
+        await until(lambda: peers_with_an_address(self.database) >= others, what)
 
     async def kill(self) -> None:
         self.now.kill()
         await self.now.ended()
-
-    async def kill_and_start(self) -> None:
-        await self.kill()
-        await self.start()
 
     async def say(self, to: str, text: str) -> None:
         self.typed[text] = to
@@ -90,8 +83,16 @@ class PeerRuns:
         return self.cluster.home / self.name / "history.db"
 
 
-async def know_each_other(*sides: PeerRuns) -> None:
-    """Wait until these linked peers have stored each other's addresses, and each other's names by what they wrote.
+async def see_each_other(*sides: PeerRuns) -> None:
+    """Wait until each has reported that all others joined."""
+    for side in sides:
+        for other in sides:
+            if other is not side:
+                await side.now.event("joined", PATIENCE, user=other.name)
+
+
+async def know_each_other(*sides: PeerRuns, addresses: bool = True) -> None:
+    """Wait until these linked peers have stored each other's names, by what they wrote, and each other's addresses.
 
     The name of a user who never wrote is not stored: after a restart a message to it would wait a few seconds for its
     user, and then be refused.
@@ -99,7 +100,8 @@ async def know_each_other(*sides: PeerRuns) -> None:
     for side in sides:
         await side.say("room", f"here is {side.name}")
     for side in sides:
-        await side.remembers(len(sides) - 1)
+        if addresses:
+            await side.remembers(len(sides) - 1)
         for other in sides:
             if other is not side:
                 await side.now.event("message", PATIENCE, text=f"here is {other.name}")
@@ -181,15 +183,3 @@ def peers_with_an_address(database: Path) -> int:
     """Return the number of peers with an address in a database."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return int(connection.execute("select count(distinct peer) from addresses").fetchone()[0])
-
-
-async def wait_for_failpoint(side: PeerRuns) -> None:
-    """Wait until a peer has died at its failpoint."""
-    code = await side.now.ended()
-    assert code == KILLED, f"{side.name} ended with {code}: {side.now.complaints}"
-
-
-__all__ = [
-    "KILLED", "PATIENCE", "Child", "ChildFailed", "PeerRuns", "as_typed", "check_nothing_lost_or_repeated", "damage",
-    "wait_for_failpoint", "ids", "in_order", "know_each_other", "peers_with_an_address", "wait_for_everything",
-]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Command `poe soak --minutes N`: the weekly tests, then histories, kills, cuts and fuzzing on all cores for N minutes.
+"""Command `poe soak --minutes N`: the weekly tests, then histories, kills and fuzzing on all cores for N minutes.
 
 The parts (parts.py) take turns in slices of a few minutes, each with its own seeds, one at a time on every core. A
 summary is printed at the end. The exit code is 1 if anything failed; each failure is printed with the command that

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests import nats
-
 SEEDS_APART = 10_000_000  # more histories than one slice can run
 
 
@@ -36,16 +34,8 @@ def _kills(minutes: float, seed: int) -> list[str]:
     return ["tests.processes.kills", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
 
 
-def _with_relay(arguments: Callable[[float, int], list[str]]) -> Callable[[float, int], list[str]]:
-    return lambda minutes, seed: [*arguments(minutes, seed), "--relay"]
-
-
-def _engine_kills(minutes: float, seed: int) -> list[str]:
-    return ["tests.processes.engine_kills", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
-
-
-def _cuts(minutes: float, seed: int) -> list[str]:
-    return ["tests.processes.cuts", "--minutes", f"{minutes:.3f}", "--seed", str(seed)]
+def _relayed_histories(minutes: float, seed: int) -> list[str]:
+    return [*_histories(minutes, seed), "--relay"]
 
 
 def _inputs(minutes: float, seed: int) -> list[str]:
@@ -53,14 +43,9 @@ def _inputs(minutes: float, seed: int) -> list[str]:
 
 
 WEEKLY = Part("weekly", 0, lambda minutes, seed: ["pytest", "tests/long", "-m", "weekly", "-q"])
-ON_LINUX = sys.platform == "linux"
-WITH_ENGINE = ON_LINUX and not nats.missing()
 PARTS = (
     Part("histories", 0.4, _histories),
-    Part("relayed histories", 0.1, _with_relay(_histories)),
-    Part("kills", 0.2, _kills, ON_LINUX),
-    Part("relayed kills", 0.05, _with_relay(_kills), WITH_ENGINE),
-    Part("engine kills", 0.05, _engine_kills, WITH_ENGINE),
-    Part("cuts", 0.05, _cuts, ON_LINUX),
+    Part("relayed histories", 0.1, _relayed_histories),
+    Part("kills", 0.3, _kills, sys.platform == "linux"),
     Part("inputs", 0.2, _inputs),
 )

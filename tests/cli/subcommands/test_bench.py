@@ -1,4 +1,4 @@
-"""`p2pchat bench`: its command line and figures. Measurements: tests/processes/test_bench.py."""
+"""`p2pchat bench`: its command line and figures. Measurements: tests/long/processes/test_bench.py."""
 
 from __future__ import annotations
 
