@@ -230,7 +230,6 @@ async def test_an_owner_is_asked_before_members_change_and_who_was_removed_canno
     await zoe.page.keyboard.press("Escape")
 
 
-@pytest.mark.long
 async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Scene) -> None:
     zoe, yan, terry, gateway = scene.zoe, scene.yan, scene.terry, scene.gateway
     await asyncio.gather(zoe.go("Room"), yan.go("Room"))
@@ -256,7 +255,6 @@ async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Sce
         assert texts.index("written offline 1") < texts.index("written offline 2")
 
 
-@pytest.mark.long
 async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
@@ -406,7 +404,6 @@ async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
     await zoe.page.keyboard.press("Escape")
 
 
-@pytest.mark.long
 async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path, "--sign-up", "open")
     await gateway.start()
@@ -424,7 +421,6 @@ async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_p
     await expect(scene.zoe.page.get_by_role("button", name="Invite people")).to_be_visible()
 
 
-@pytest.mark.long
 async def test_an_account_is_deleted_after_its_name_was_asked_for(scene: Scene) -> None:
     xena = await visitor(scene.browser, scene.gateway.url, scene.zoe._shots)
     await xena.sign_up("xena")
@@ -573,7 +569,6 @@ async def violations(one: Visitor) -> Any:
     return await one.page.evaluate(AXE)
 
 
-@pytest.mark.long
 async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(scene: Scene) -> None:
     zoe, yan = scene.zoe, scene.yan
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
@@ -610,7 +605,6 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
     await zoe.shot("room-wide-light")
 
 
-@pytest.mark.long
 async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) -> None:
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
     page = await scene.zoe.context.new_page()
@@ -626,7 +620,6 @@ async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) ->
     await page.close()
 
 
-@pytest.mark.long
 async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
     context = await scene.browser.new_context()
     page = await context.new_page()
@@ -646,7 +639,6 @@ async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
     await context.close()
 
 
-@pytest.mark.long
 async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene) -> None:
     yan, terry = scene.yan, scene.terry
     page, tab = yan.page, await yan.tab()

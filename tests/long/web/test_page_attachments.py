@@ -20,8 +20,8 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import FilePayload, expect
 
+from tests.long.web.test_page import AXE
 from tests.web.browser import CHROMIUM, GatewayProcess, Scene, Visitor, becomes, opened, started
-from tests.web.test_page import AXE
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),

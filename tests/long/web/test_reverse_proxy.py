@@ -26,11 +26,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.long.web.test_web_command import gateway, posix, run
 from tests.ports import free_ports
-from tests.web.test_web_command import gateway, posix, run
 
+pytestmark = pytest.mark.weekly
 SITE = "chat.example.org"
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 STARTS_WITHIN = 60.0  # seconds
 
 

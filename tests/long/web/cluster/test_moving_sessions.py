@@ -13,10 +13,8 @@ import pytest
 from p2pchat.web import Gateway, WebSettings
 from tests.deadlines import WAIT, within
 from tests.web.chat_client import chatting, drop, opened
-from tests.web.cluster.test_membership import KeepingServer, doors_of, engine, known
+from tests.web.cluster.doors import KeepingServer, doors_of, known
 from tests.web.conftest import Served, listening
-
-__all__ = ["engine"]  # a fixture
 
 
 class Doors(NamedTuple):
