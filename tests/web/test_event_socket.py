@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings, create_app
@@ -149,21 +148,6 @@ async def test_two_clients_talk_and_get_receipts(served: Served) -> None:
         assert place["conversation_id"] == places["zoe"]["conversation_id"]
 
 
-async def test_a_client_that_comes_back_gets_missed_messages_once_in_order(served: Served) -> None:
-    await served.register("zoe")
-    await served.register("yan")
-    async with calling(served, "zoe") as zoe:
-        async with calling(served, "yan") as yan:
-            last = await zoe.send("the last one seen")
-            await yan.next("message", id=last["id"])
-        for number in range(3):
-            await zoe.send(f"missed {number}", to="room" if number else "yan")
-        async with calling(served, "yan", since=last["id"]) as yan:
-            await zoe.send("and now")
-            told = [(await yan.next("message"))["text"] for _ in range(4)]
-            assert told == ["missed 0", "missed 1", "missed 2", "and now"]
-
-
 async def test_a_repeated_message_is_written_once(served: Served) -> None:
     await served.register("zoe")
     claimed = "2026-11-20T11:42:31.689337Z"
@@ -201,29 +185,6 @@ async def test_an_error_is_reported_and_the_session_goes_on(served: Served, orde
         await zoe._socket.send(order)
         assert (await zoe.next("error", ref="q"))["code"] == code
         await zoe.send("still here")
-
-
-async def test_a_taken_name_is_refused_with_a_code(served: Served) -> None:
-    await served.register("zoe")
-    await served.register("yan")
-    async with calling(served, "zoe") as zoe:
-        await zoe.say(do="nick", name="yan", ref="q")
-        refused = await zoe.next("error", ref="q")
-        assert (refused["code"], refused["text"][:28]) == ("name_taken", "the name 'yan' is taken: cho")
-        await zoe.ask(do="nick", name="zora")
-
-
-async def test_nothing_is_sent_without_a_token(served: Served, serve: Any) -> None:
-    impatient = await serve(WebSettings(token_timeout=0.2))
-    for hello in ('{"token":"guess"}', "not even JSON", '{"name":"zoe"}', None):
-        gateway = impatient if hello is None else served
-        async with connect(f"{gateway.ws_url}/lines") as socket:
-            if hello is not None:
-                await socket.send(hello)
-            assert json.loads(await socket.recv())["code"] == "unauthorized"
-            with pytest.raises(ConnectionClosed):
-                await socket.recv()
-            assert socket.close_code == 1008
 
 
 async def test_unread_counts_include_reads_on_other_connections(served: Served) -> None:

@@ -15,7 +15,6 @@ from p2pchat import Message, Settings, TCPPeer
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.web import Pace, WebSettings, account_files, create_app
 from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
-from p2pchat.web.event_socket import COMMANDS
 from p2pchat.web.rest_files import disposition, range_of
 from tests.deadlines import within
 from tests.web.chat_client import chatting
@@ -477,13 +476,6 @@ async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, ho
         message = await cy.message(id)
         await message.attachments[0].forget()
         assert (await ada.next("file_receipt"))["has"] is False
-
-
-def test_no_command_of_lines_names_a_path_of_the_gateway() -> None:
-    unsafe = {"connect", "forget", "allow", "delete_history", "quit", "get", "save", "files", "forget_file"}
-    assert COMMANDS.keys().isdisjoint(unsafe)
-    fields = {field for names in COMMANDS.values() for field in names}
-    assert fields.isdisjoint({"path", "output", "file", "directory", "data"})
 
 
 def test_ranges_and_names_are_parsed_as_the_standards_say() -> None:

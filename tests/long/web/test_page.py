@@ -1,6 +1,6 @@
 """The page in use: two people with browsers and one in a terminal, over a gateway that may be killed.
 
-Real processes and Debian's Chromium. Pictures of the windows are kept in the folder of the test run, `page-pictures`.
+Real processes and Chromium. The tests of a file share a scene; the test behind one that failed gets a new one.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 import re
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,72 +24,47 @@ from playwright.async_api import TimeoutError as NotInTime
 from playwright.async_api import expect
 
 from tests.web.browser import (
-    CHROMIUM,
+    ON_STAGE,
     PATIENCE,
     GatewayProcess,
     Scene,
     Visitor,
     becomes,
-    opened,
     visitor,
 )
 
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = ON_STAGE
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    async with opened(tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")) as scene:
-        yield scene
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def ops(scene: Scene) -> str:
     """A group of all three, which zoe has created; its name."""
     zoe = scene.zoe
-    await zoe.page.get_by_role("button", name="New group").click()
-    await zoe.page.get_by_label("Name", exact=True).fill("ops")
-    await zoe.page.get_by_role("checkbox", name="terry").check()
-    await zoe.page.get_by_role("checkbox", name="yan").check()
-    await zoe.shot("group-light")
-    await zoe.page.get_by_role("button", name="Create group").click()
-    await zoe.page.get_by_role("textbox", name="Write to #ops").wait_for()
-    await scene.yan.row("#ops").wait_for()
+    if not scene.made.get("ops"):
+        await zoe.page.get_by_role("button", name="New group").click()
+        await zoe.page.get_by_label("Name", exact=True).fill("ops")
+        await zoe.page.get_by_role("checkbox", name="terry").check()
+        await zoe.page.get_by_role("checkbox", name="yan").check()
+        await zoe.page.get_by_role("button", name="Create group").click()
+        await zoe.page.get_by_role("textbox", name="Write to #ops").wait_for()
+        await scene.yan.row("#ops").wait_for()
+        scene.made["ops"] = True
     return "#ops"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def lines(scene: Scene) -> list[dict[str, Any]]:
     """What terry wrote to yan, who was in the room: 120 lines and a needle."""
     yan, terry = scene.yan, scene.terry
-    await yan.go("Room")
-    texts = [*(f"line {number}" for number in range(120)), "the needle in it"]
-    for text in texts:
-        terry.say(do="send", to="yan", text=text, ref=text)
-    sent = [await terry.next("sent", ref=text) for text in texts]
-    await yan.row("terry").get_by_text("99+ unread").wait_for()
-    return sent
-
-
-async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:
-    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
-    await expect(zoe.page.locator("#compose")).to_be_focused()  # at the start
-    await zoe.page.keyboard.type("at once")
-    await zoe.page.keyboard.press("Enter")
-    await yan.sees("at once")
-    await zoe.write("hello everybody\nin two lines")
-    heard = await terry.next("message", text="hello everybody\nin two lines")
-    await yan.sees("hello everybody\nin two lines")
-    terry.say(do="read", id=heard["id"])
-    await terry.send("hi from a terminal")
-    await asyncio.gather(zoe.sees("hi from a terminal"), yan.sees("hi from a terminal"))
-    ticks = (await zoe.sees("hello everybody\nin two lines")).locator(".ticks[data-level=read]")
-    await ticks.click()
-    await zoe.page.get_by_role("dialog", name="Delivery status").get_by_text("terry").wait_for()
-    await zoe.page.keyboard.press("Escape")
+    if "lines" not in scene.made:
+        await yan.go("Room")
+        texts = [*(f"line {number}" for number in range(120)), "the needle in it"]
+        for text in texts:
+            terry.say(do="send", to="yan", text=text, ref=text)
+        scene.made["lines"] = [await terry.next("sent", ref=text) for text in texts]
+        await yan.row("terry").get_by_text("99+ unread").wait_for()
+    found: list[dict[str, Any]] = scene.made["lines"]
+    return found
 
 
 async def test_a_direct_message_shows_an_unread_count_and_is_answered(scene: Scene) -> None:
@@ -99,7 +73,6 @@ async def test_a_direct_message_shows_an_unread_count_and_is_answered(scene: Sce
         sent = await terry.send(f"psst {number}", to="zoe")
     await zoe.row("terry").get_by_text("2 unread").wait_for()
     await zoe.until("document.title.startsWith('(2)')")
-    await zoe.shot("unread-light")
     await zoe.go("terry")
     await zoe.sees("psst 1")
     await expect(zoe.texts).to_have_text(["psst 0", "psst 1"])
@@ -198,7 +171,6 @@ async def test_a_group_is_created_and_used(scene: Scene, ops: str) -> None:
     await yan.row(ops).get_by_text("1 unread").wait_for()
     await yan.go(ops)
     await yan.sees("deploying")
-    await yan.shot("group-dark")
 
 
 async def test_an_owner_is_asked_before_members_change_and_who_was_removed_cannot_write(scene: Scene, ops: str) -> None:
@@ -213,7 +185,6 @@ async def test_an_owner_is_asked_before_members_change_and_who_was_removed_canno
     await group.get_by_role("button", name="Cancel").click()
     await group.get_by_role("button", name="Remove yan").click()
     await group.get_by_role("heading", name="Remove yan?").wait_for()
-    await zoe.shot("remove-light")
     await group.get_by_role("button", name="Remove", exact=True).click()
     await group.get_by_role("heading", name="2 members").wait_for()
     await zoe.page.keyboard.press("Escape")
@@ -221,7 +192,6 @@ async def test_an_owner_is_asked_before_members_change_and_who_was_removed_canno
     await expect(yan.page.locator("#compose, button.send").filter(visible=True)).to_have_count(0)
     await (await yan.sees("before the removal")).hover()
     await expect(yan.page.locator(".actions")).to_have_count(0)
-    await yan.shot("removed-dark")
     await members.click()
     await group.get_by_role("button", name="Make owner terry").click()
     await group.get_by_role("button", name="Make owner", exact=True).click()
@@ -240,7 +210,6 @@ async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Sce
             await zoe.write(text)
             await (await zoe.sees(text)).get_by_text("waiting to be sent").wait_for()
         await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
-        await zoe.shot("offline-light")
         await terry.send("said meanwhile")
     await zoe.page.evaluate("dispatchEvent(new Event('online'))")
     await yan.page.evaluate("dispatchEvent(new Event('online'))")
@@ -288,7 +257,6 @@ async def test_a_conversation_opens_at_its_first_unread_message(scene: Scene, li
     terry.say(do="receipts", to="yan", limit=121, ref="who has read")
     rows = (await terry.next("answer", ref="who has read"))["rows"]
     assert [row["read_count"] for row in rows] == [1] * shown + [0] * (121 - shown)
-    await yan.shot("unread-dark")
     await down.click()
     await terry.next("read", id=lines[-1]["id"])
     await yan.row("terry").get_by_text("unread").wait_for(state="detached")
@@ -351,7 +319,6 @@ async def test_search_finds_highlights_and_opens_a_message(scene: Scene, lines: 
     await yan.page.keyboard.press("Enter")
     found = yan.page.get_by_role("region", name="Search").get_by_role("button", name="the needle in it")
     await expect(found.locator("mark")).to_have_text("needle")
-    await yan.shot("search-dark")
     await yan.page.evaluate(WATCH_FOUND)  # it is marked for two seconds, in which a busy machine may not look
     await found.click()
     await yan.until("window.found === 'the needle in it'")
@@ -386,7 +353,6 @@ async def test_what_ignored_people_wrote_is_said_to_be_hidden(scene: Scene) -> N
     await about.click()
     await yan.page.get_by_role("button", name="Ignore").click()
     await yan.page.get_by_text("121 messages of people you ignore are not shown").wait_for()
-    await yan.shot("ignored-dark")
     await about.click()
     await yan.page.get_by_role("button", name="Stop ignoring").click()
     await yan.sees("the needle in it")
@@ -400,7 +366,6 @@ async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
     await expect(dialog.get_by_role("group", name="Address of this page")).to_have_text(scene.gateway.url)
     await expect(dialog.get_by_role("group", name="Invite", exact=True)).to_have_text(re.compile("^p2pchat:"))
     await expect(dialog.get_by_role("img", name="QR code")).to_have_count(2)
-    await zoe.shot("invite-light")
     await zoe.page.keyboard.press("Escape")
 
 
@@ -408,7 +373,7 @@ async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_p
     gateway = GatewayProcess(tmp_path, "--sign-up", "open")
     await gateway.start()
     try:
-        yara = await visitor(scene.browser, gateway.url, tmp_path)
+        yara = await visitor(scene.browser, gateway.url)
         await yara.sign_up("yara")
         await yara.page.get_by_text("No one else is here yet", exact=True).wait_for()
         await expect(yara.page.get_by_role("button", name="Invite people")).to_have_count(0)
@@ -422,7 +387,7 @@ async def test_a_page_without_invites_has_no_button_for_them(scene: Scene, tmp_p
 
 
 async def test_an_account_is_deleted_after_its_name_was_asked_for(scene: Scene) -> None:
-    xena = await visitor(scene.browser, scene.gateway.url, scene.zoe._shots)
+    xena = await visitor(scene.browser, scene.gateway.url)
     await xena.sign_up("xena")
     page, tab = xena.page, await xena.tab()
     await xena.write("so long")
@@ -431,7 +396,6 @@ async def test_an_account_is_deleted_after_its_name_was_asked_for(scene: Scene) 
     await page.get_by_role("button", name="Delete my account…").click()
     asked = page.get_by_role("dialog", name="Delete your account?")
     await asked.get_by_text("Nobody can undo that").wait_for()
-    await xena.shot("delete-light")
     button = asked.get_by_role("button", name="Delete my account")
     await asked.get_by_label("Type your name to confirm").fill("zoe")
     await button.click()
@@ -446,7 +410,6 @@ async def test_an_account_is_deleted_after_its_name_was_asked_for(scene: Scene) 
     for one in (page, tab.page):
         await one.get_by_text("This account was deleted.").wait_for()
         await expect(one.get_by_label("Your token")).to_have_value("")
-    await xena.shot("deleted-light")
     await page.get_by_label("Choose a name").fill("xena")
     await page.get_by_role("button", name="Join").click()
     await page.get_by_text("the name 'xena' is taken").wait_for()
@@ -531,7 +494,6 @@ async def test_everything_works_with_the_keyboard_alone(scene: Scene) -> None:
     await zoe.sees("unread for keys")
     await keys.press("F1")
     await zoe.page.get_by_role("dialog", name="Help").wait_for()
-    await zoe.shot("help-light")
     await keys.press("Escape")
     await zoe.closed()
     await zoe.page.locator("body").evaluate("() => document.activeElement.blur()")
@@ -576,7 +538,6 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
     for one in (zoe, yan):
         await one.page.evaluate(script)
     await asyncio.gather(zoe.go("Room"), yan.go("Room"))
-    await asyncio.gather(zoe.shot("room-light"), yan.shot("room-dark"))
     assert await violations(zoe) == await violations(yan) == []
     await zoe.write("**axe** `reads`\n- this\n\n```\ntoo\n```")
     await zoe.page.locator("li.message pre").wait_for()
@@ -592,17 +553,14 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
         assert await violations(zoe) == []
         await zoe.page.keyboard.press("Escape")
         await zoe.closed()
-    for one, scheme in ((zoe, "light"), (yan, "dark")):
+    for one in (zoe, yan):
         await one.page.set_viewport_size({"width": 320, "height": 640})
-        await one.shot(f"room-320-{scheme}")
         await one.until("document.scrollingElement.scrollWidth === 320")
     assert await violations(zoe) == []
     await yan.page.get_by_role("button", name="Back to the list").click()
-    await yan.shot("list-320-dark")
     assert await violations(yan) == []
     await zoe.page.set_viewport_size({"width": 1900, "height": 1000})
     await zoe.go("Room")
-    await zoe.shot("room-wide-light")
 
 
 async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) -> None:
@@ -656,7 +614,6 @@ async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene
     await page.locator("button.me").click()
     await page.get_by_role("button", name="Sign out").click()
     await asked.get_by_text("2 messages were not sent yet and will be lost.").wait_for()
-    await yan.shot("sign-out-unsent-dark")
     await asked.get_by_role("button", name="Cancel").click()
     await yan.context.set_offline(False)
     for one in (yan, tab):
@@ -666,7 +623,6 @@ async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene
         await page.get_by_role("button", name="Sign out").click()
         await expect(asked.get_by_role("group", name="Your token")).to_have_text(yan.token)
         await expect(asked.get_by_text("not sent")).to_have_count(0)
-        await yan.shot("sign-out-dark")
         await asked.get_by_role("button", name=button).click()
         await asked.wait_for(state="detached")
     for one in (yan, tab):
@@ -677,7 +633,6 @@ async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene
     await page.get_by_label("Choose a name").fill("zoe")
     await page.get_by_role("button", name="Join").click()
     await page.get_by_role("alert").get_by_text("taken").wait_for()
-    await yan.shot("door-dark")
     await page.get_by_label("Choose a name").fill("zo")
     await page.get_by_role("alert").wait_for(state="hidden")  # it was about another name
     await page.get_by_text("I already have a token").click()

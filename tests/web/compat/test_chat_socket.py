@@ -79,7 +79,7 @@ async def test_001_public_and_direct_messages_wait_in_order_with_the_servers_tim
             assert [(one["from"], one.get("to"), one["content"]) for one in heard] == [
                 ("ada", "cyd", "for you alone"), ("ada", None, "hello, everybody"), ("ada", None, "hello, everybody"),
             ]  # fmt: skip
-            assert heard[1]["timestamp"] == heard[2]["timestamp"]
+            assert heard[1]["timestamp"] == heard[2]["timestamp"] and heard[1]["timestamp"].endswith("Z")
         for number in range(10):
             await ada.accepted(f"/dm bob {number}")
         await ada.accepted("/dm nobody_yet is anybody there?")
