@@ -141,8 +141,7 @@ async def test_sessions_that_catch_up_at_once_share_the_frames_of_the_room(
 
     message_frame = chat_socket._message_frame
     async with chatting(served, "ada") as ada, served.client("ada") as http:
-        for name in ("bob", "cyd"):
-            await served.register(name)
+        await served.register("bob", "cyd")
         first = await ada.accepted("seen")
         room = {text: await ada.accepted(text) for text in ("one", "wrong", "four")}
         await ada.accepted("/dm bob two")
@@ -175,8 +174,7 @@ async def test_frames_of_messages_with_files_are_made_for_each_user(
         return message_frame(post)
 
     async with chatting(served, "ada") as ada, served.client("ada") as http:
-        for name in ("bob", "cyd"):
-            await served.register(name)
+        await served.register("bob", "cyd")
         first = await ada.accepted("seen")
         file = (await http.post("/files?filename=a", content=b"a")).json()["id"]
         await ada.accepted({"text": "with a file", "files": [file]})

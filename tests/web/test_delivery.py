@@ -87,8 +87,7 @@ async def by_socketio(served: Served, name: str) -> AsyncIterator[SocketUser]:
 @pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
 async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(served: Served, come: Coming) -> None:
     """At each interface, and not before; a message to someone who is there, written later, is told first."""
-    for name in ("ada", "bob", "cyd"):
-        await served.register(name)
+    await served.register("ada", "bob", "cyd")
     async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
         id = await ada.write(to="bob", content="are you there?")
         sign = await ada.write(to="cyd", content="tell me when bob is back")
@@ -104,8 +103,7 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(ser
 
 
 async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(served: Served) -> None:
-    for name in ("ada", "bob", "cyd"):
-        await served.register(name)
+    await served.register("ada", "bob", "cyd")
     async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
         bob = await opened(served, "bob")
         bob.socket.transport.pause_reading()  # the connection lives, but nothing reaches the program
@@ -118,8 +116,7 @@ async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its
 
 
 async def test_a_pong_proves_only_what_was_written_before_its_own_ping(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, bob = served.peer.hosted
     user = {"userId": "bob", "authToken": served.tokens["bob"]}
     async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
@@ -157,8 +154,7 @@ async def leave_websocket(served: Served, path: str, write: Write) -> None:
     line = await connect(f"{served.ws_url}{path}", additional_headers=headers)
     line.transport.pause_reading()
     await write()
-    account = served.gateway.accounts.find("bob")
-    assert account is not None
+    account = served.account("bob")
     line.protocol.send_close(1000)
     for data in line.protocol.data_to_send():
         line.transport.write(data)
@@ -176,8 +172,7 @@ async def leave_websocket(served: Served, path: str, write: Write) -> None:
     ],
 )
 async def test_a_goodbye_proves_nothing(served: Served, leave: Callable[..., Any], how: str) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with listening_everywhere(served, "ada") as ada:
         written: list[str] = []
 
@@ -195,8 +190,7 @@ async def test_a_goodbye_proves_nothing(served: Served, leave: Callable[..., Any
 
 
 async def test_a_message_named_by_since_was_taken(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, bob = served.peer.hosted
     receipt = await ada.send(bob.me, "seen, and gone at once")
     await leave_socketio(served, "", lambda: asyncio.sleep(0))
@@ -245,8 +239,7 @@ async def losing_polls(served: Served) -> AsyncIterator[LosingPolls]:
 
 async def test_a_message_is_not_given_to_a_poll_whose_connection_is_gone(served: Served) -> None:
     """Clients repeat such a poll on a new connection with the same id, and say nothing."""
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, other = served.peer.hosted
     async with losing_polls(served) as bob:
         waiting = asyncio.create_task(bob.poll())
@@ -269,8 +262,7 @@ async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_conn
 ) -> None:
     in_time = engineio.PONG_TIMEOUT
     monkeypatch.setattr(engineio, "PONG_TIMEOUT", 0.2)
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, other = served.peer.hosted
     async with losing_polls(served) as bob:
         bob.proxy.deaf = True
@@ -297,8 +289,7 @@ async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_conn
 
 
 async def test_of_two_polls_at_once_the_later_one_gets_what_comes(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, other = served.peer.hosted
     async with losing_polls(served) as bob:
         first, second = (asyncio.create_task(bob.poll()) for _ in range(2))
@@ -310,8 +301,7 @@ async def test_of_two_polls_at_once_the_later_one_gets_what_comes(served: Served
 
 
 async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with listening_everywhere(served, "ada") as ada, socket(served.url) as bob:
         user = {"userId": "bob", "authToken": served.tokens["bob"], "isActive": False}
         id = await ada.write(to="bob", content="seen by nobody")
@@ -327,8 +317,7 @@ async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Ser
 
 
 async def test_someone_who_leaves_while_typing_stops_typing(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         async with socket(served.url, "bob", served.tokens["bob"]) as bob:
             await bob.say("typingStart", {"conversationId": "ada"})
@@ -338,8 +327,7 @@ async def test_someone_who_leaves_while_typing_stops_typing(served: Served) -> N
 
 
 async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with listening_everywhere(served, "ada") as ada, served.client("bob") as bob:
         id = await ada.write(to="bob", content="read this")
         [shown] = (await bob.get("/messages", params={"conversation": "ada"})).json()
@@ -354,8 +342,7 @@ async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
 
 @pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
 async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, come: Coming) -> None:
-    for name in ("ada", "bob", "cyd"):
-        await served.register(name)
+    await served.register("ada", "bob", "cyd")
     async with listening_everywhere(served, "ada") as ada, served.client("cyd") as cyd, served.client("bob") as bob:
         await cyd.post("/messages", json={"to": "bob", "content": "from cyd, not read"})
         ids = [await ada.write(to="bob", content=str(number)) for number in range(4)]
@@ -377,8 +364,7 @@ async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, co
 
 async def test_who_was_removed_takes_nothing_of_the_group_any_more(served: Served) -> None:
     """Neither what was written since, nor, with nobody counted, what waited there."""
-    for name in ("vic", "vea", "vod"):
-        await served.register(name)
+    await served.register("vic", "vea", "vod")
     async with served.client("vic") as vic, chatting(served, "vic", "?events=receipts") as writer:
         await vic.post("/groups", json={"name": "ops", "members": ["vea", "vod"]})
         await writer.accepted({"group": "ops", "content": "with vea"})
@@ -393,8 +379,7 @@ async def test_who_was_removed_takes_nothing_of_the_group_any_more(served: Serve
 
 async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(served: Served) -> None:
     """At each interface in turn, without a limit: 230 messages, none of which comes again the next time."""
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
 
     async def chat() -> list[tuple[str, str]]:
         async with chatting(served, "ada", "?events=receipts") as ada:
@@ -414,8 +399,7 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
             return [(one["status"], one["messageId"]) for one in told]
 
     for come, number in ((chat, 5), (lines, 5), (socketio, 230)):
-        account = served.gateway.accounts.find("ada")
-        assert account is not None
+        account = served.account("ada")
         ids = [(await account.user.send("bob", str(n))).id for n in range(number)]
         async with chatting(served, "bob") as bob:
             for _ in ids:
@@ -433,8 +417,7 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
 
 
 async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) -> None:
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with listening_everywhere(served, "ada") as ada:
         id = await ada.write(to="bob", content="at nnoo")
         await ada.http.patch(f"/messages/{id}", json={"content": "at noon"})
@@ -447,8 +430,7 @@ async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) 
 
 
 async def test_who_joined_later_does_not_repeat_that_all_have_read_a_room_message(served: Served) -> None:
-    for name in ("ada", "bob", "cyd"):
-        await served.register(name)
+    await served.register("ada", "bob", "cyd")
     async with chatting(served, "ada", "?events=receipts") as ada, chatting(served, "bob") as bob:
         first = await ada.accepted("hello")
         await bob.say({"type": "read", "id": (await bob.message())["id"]})

@@ -453,8 +453,7 @@ async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> Non
                     while answer.get("ref") != number:
                         answer = json.loads(await calm.recv())
                     assert answer["status"] == "ok"
-        account = served.gateway.accounts.find("quiet")
-        assert account is not None
+        account = served.account("quiet")
         texts = [post.text for post in await account.user.history("room")]
         assert sum(text.startswith("buy") for text in texts) <= 10
         assert sum(text.startswith("hello") for text in texts) == 5
@@ -462,8 +461,7 @@ async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> Non
 
 async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
     async with serving(WebSettings(written=Pace(0.001, 4000))) as served:
-        for name in ("rest", "lines", "socketio", "chat"):
-            await served.register(name)
+        await served.register("rest", "lines", "socketio", "chat")
         text = {"to": "room", "content": "x" * 3000}
         async with served.client("rest") as http:
             answers = [await http.post("/messages", json=text) for _ in range(2)]
@@ -486,8 +484,7 @@ async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
                 await chat.send(text["content"])
             while json.loads(await chat.recv()).get("status") != "ok":
                 pass
-        account = served.gateway.accounts.find("chat")
-        assert account is not None
+        account = served.account("chat")
         assert len([post for post in await account.user.history("room") if post.text == text["content"]]) == 4
         assert b'p2pchat_web_refused_total{code="too_many"} 3.0' in served.gateway.metrics.text()[0]
 

@@ -33,14 +33,12 @@ class Gateways(NamedTuple):
     @property
     def zoe(self) -> HostedUser:
         """The user at the east gateway."""
-        account = self.east.gateway.accounts.find("zoe")
-        assert account is not None
+        account = self.east.account("zoe")
         return account.user
 
     async def write(self, *texts: str) -> list[str]:
         """Write to the room as bob; return the ids once both gateways have them."""
-        bob = self.west.gateway.accounts.find("bob")
-        assert bob is not None
+        bob = self.west.account("bob")
         ids = [(await bob.user.broadcast(text)).id for text in texts]
         async with asyncio.timeout(WITHIN):
             while [post.id for post in await self.zoe.history("room", limit=len(texts))] != ids:
@@ -62,8 +60,7 @@ async def two_gateways() -> AsyncIterator[Gateways]:
         await west.register("bob")
         both = Gateways(east, west)
         for served in both:
-            account = served.gateway.accounts.find("zoe")
-            assert account is not None
+            account = served.account("zoe")
             while not served.gateway.is_shared(account):
                 await asyncio.sleep(0)  # poll: no event says that another gateway hosts the user, too
         yield both
@@ -280,8 +277,7 @@ async def test_a_client_gets_what_a_gateway_showed_last_before_it_stopped(
     async with serving(name="west", data=tmp_path) as west:
         bob = await west.peer.host("bob")
         await west.register("zoe")
-        account = west.gateway.accounts.find("zoe")
-        assert account is not None
+        account = west.account("zoe")
         secret, tokens = account.user.secret, (await west.peer.tokens())[account.key]
         await bob.broadcast("the last that it showed")
     async with serving(name="east") as east:

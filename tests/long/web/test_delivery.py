@@ -56,8 +56,7 @@ async def stopped_poller(served: Served, name: str) -> AsyncIterator[Callable[[]
 async def test_a_stopped_client_of_an_active_user_has_neither_taken_nor_read_anything(
     served: Served, stopped: Callable[..., AbstractAsyncContextManager[Callable[[], object]]], to: str
 ) -> None:
-    for name in ("ada", "bob", "cyd"):
-        await served.register(name)
+    await served.register("ada", "bob", "cyd")
     ada, bob, cyd = served.peer.hosted
     async with stopped(served, "bob") as go_on, socket(served.url, "cyd", served.tokens["cyd"]):
         talk: Any = {"bob": bob.me, "ops": await ada.create_group("ops", [bob.me, cyd.me]), "room": ada.room}[to]
@@ -78,8 +77,7 @@ async def chatting_with(url: str, user: str, query: str = "") -> AsyncIterator[C
 async def test_a_client_of_the_command_line_shows_what_it_took_before_it_ends(serve: Any, tmp_path: Path) -> None:
     """It says that it is connected before it shows what waited; messages come until it ends, and after that too."""
     served = await serve(WebSettings(trust_loopback=True))
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, bob = served.peer.hosted
     receipts = [await ada.send(bob.me, "waited")]
     command = p2pchat("client", f"{served.ws_url}/chat", "--user", "bob", "--plain")
@@ -251,8 +249,7 @@ async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_
             await asyncio.sleep(0.01)  # poll: nobody hears the event
         for _ in range(300):  # more than fits between the gateway and a client
             await cyd.accepted({"to": "ada", "text": secrets.token_urlsafe(24_000)})
-    account = served.gateway.accounts.find("ada")
-    assert account is not None
+    account = served.account("ada")
     again = await opened(served, "ada", "?events=receipts")
     again.socket.transport.pause_reading()
     async with asyncio.timeout(WITHIN):

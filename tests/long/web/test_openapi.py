@@ -35,8 +35,7 @@ PLENTY = Pace(1e6, 10**6)
 @pytest.fixture
 async def described(serve: Callable[..., Any]) -> Served:
     served: Served = await serve(WebSettings(calls=PLENTY, messages=PLENTY, small=PLENTY, strangers=PLENTY))
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     return served
 
 

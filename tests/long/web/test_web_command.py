@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +13,6 @@ from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import httpx
 import pytest
@@ -26,8 +24,7 @@ from p2pchat.cli.http_server import listen
 from p2pchat.commands.exit_codes import CommandError
 from tests.deadlines import WAIT
 from tests.ports import free_ports
-from tests.processes.fork_server import AVAILABLE, ForkedProcess, ForkServer
-from tests.web.processes import WITHIN, p2pchat, running
+from tests.web.processes import WITHIN, Program, p2pchat, running
 from tests.web.raw_http import UPGRADE, request
 from tests.web.websocket_client import connect
 
@@ -35,68 +32,26 @@ SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
 
-class Running:
-    """A gateway in a process of its own, whose lines are read as they come."""
-
-    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
-        self.process = process
-        self.lines: list[dict[str, Any]] = []
-        self.url = ""
-
-    async def line(self, event: str) -> dict[str, Any]:
-        """Return the next line of this kind."""
-        assert self.process.stdout is not None
-        async with asyncio.timeout(60):
-            while raw := await self.process.stdout.readline():
-                self.lines.append(json.loads(raw))
-                if self.lines[-1]["event"] == event:
-                    return self.lines[-1]
-        raise AssertionError(f"it ended without {event}; before: {self.lines}")
-
-
 async def run(home: Path, *words: str) -> tuple[int, str, str]:
     """Run a command to its end; return exit code, stdout and stderr."""
-    async with started(home, *words) as process:
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    pipe, environment = asyncio.subprocess.PIPE, {**os.environ, "P2PCHAT_HOME": str(home)}
+    process = await asyncio.create_subprocess_exec(*p2pchat(*words), stdout=pipe, stderr=pipe, env=environment)
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
 
 
 @asynccontextmanager
-async def started(home: Path, *words: str) -> AsyncIterator[asyncio.subprocess.Process | ForkedProcess]:
-    """Run `p2pchat WORDS` without input, forked where that is possible."""
-    environment = {**os.environ, "P2PCHAT_HOME": str(home)}
-    if AVAILABLE:
-        async with ForkServer() as fork_server:
-            process = await fork_server.start(words, environment, ())
-            process.stdin.close()
-            yield process
-    else:
-        pipe = asyncio.subprocess.PIPE
-        yield await asyncio.create_subprocess_exec(
-            *p2pchat(*words), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment
-        )
-
-
-@asynccontextmanager
-async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
-    """Run a gateway on free ports; stop it at the end."""
-    async with started(home, "web", "0", "--data", str(home / "gate"), "--json", *words) as process:
-        running = Running(process)
-        try:
-            running.url = (await running.line("serving"))["url"].rstrip("/")
-            yield running
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+async def gateway(home: Path, *words: str) -> AsyncIterator[tuple[Program, str]]:
+    """Run a gateway on free ports; yield it and its address."""
+    async with running(*p2pchat("web", "0", "--data", str(home / "gate"), "--json", *words), home=home) as gate:
+        yield gate, json.loads(await gate.until('"event":"serving"'))["url"].rstrip("/")
 
 
 @posix
 async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything(tmp_path: Path) -> None:
     which = ("--data", str(tmp_path / "gate"))
-    async with gateway(tmp_path, "--name", "house", "--log", str(tmp_path / "log")) as gate:
-        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False, verify=False) as http:
+    async with gateway(tmp_path, "--name", "house", "--log", str(tmp_path / "log")) as (gate, url):
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http:
             assert (await http.get("/healthz")).status_code == (await http.get("/readyz")).status_code == 200
             code, token, shown = await run(tmp_path, "web", "token", "zoe", *which)
             token = token.strip()
@@ -106,20 +61,20 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
             assert await run(tmp_path, "web", "token", "house", *which) == taken
             sent = await http.post("/messages", json={"to": "yan", "content": "until you come"}, headers=zoe)
             assert sent.status_code == 201, sent.text
-        async with connect(gate.url.replace("http", "ws") + "/lines", additional_headers=zoe) as socket:
+        async with connect(url.replace("http", "ws") + "/lines", additional_headers=zoe) as socket:
             await socket.recv()
             code, users, _ = await run(tmp_path, "web", "users", "--json", *which)
             rows = [json.loads(line) for line in users.splitlines()]
             assert [(row["user"], row["state"], row["sessions"]) for row in rows] == [
                 ("yan", "reserved", 0), ("zoe", "registered", 1),
             ]  # fmt: skip
-            gate.process.send_signal(signal.SIGTERM)
+            gate.terminate()
             with suppress(ConnectionClosed):
                 while True:
                     await socket.recv()
             assert socket.close_code == 1012
-        assert (await gate.line("stopped"))["reason"] == "terminated"
-        assert await gate.process.wait() == 0
+        assert json.loads(await gate.until('"event":"stopped"'))["reason"] == "terminated"
+        assert await gate.end() == 0
         log = (tmp_path / "log").read_text()
         assert [json.loads(line)["event"] for line in log.splitlines()][-1] == "stopped"
         assert token not in log and "until you come" not in log
@@ -129,8 +84,8 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
     code, users, _ = await run(tmp_path, "web", "users", *which)
     assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
     async with (
-        gateway(tmp_path) as gate,
-        httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False, verify=False) as http,
+        gateway(tmp_path) as (gate, url),
+        httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http,
     ):
         answer = await http.post("/accounts", json={"name": "yan"})
         yan = {"Authorization": f"Bearer {answer.json()['token']}"}
@@ -139,8 +94,8 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         assert (await http.get("/conversations", headers=zoe)).status_code == 200
         assert (await run(tmp_path, "web", "revoke", "zoe", *which))[0] == 0
         assert (await http.get("/conversations", headers=zoe)).status_code == 401
-        gate.process.send_signal(signal.SIGINT)
-        assert await gate.process.wait() == 130
+        gate.interrupt()
+        assert await gate.end() == 130
 
 
 BEYOND = ("--http-host", "0.0.0.0")
@@ -158,8 +113,8 @@ ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}  # such a caller never counts as 
 async def test_accounts_get_an_invite_only_where_nobody_else_can_sign_in(
     tmp_path: Path, options: tuple[str, ...], here: bool, elsewhere: bool
 ) -> None:
-    async with gateway(tmp_path, *options) as gate:
-        url = f"http://127.0.0.1:{gate.url.rpartition(':')[2]}"
+    async with gateway(tmp_path, *options) as (_, url):
+        url = f"http://127.0.0.1:{url.rpartition(':')[2]}"
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http:
             token = (await http.post("/accounts", json={"name": "zoe"})).json()["token"]
         for allowed, more in ((here, {}), (elsewhere, ELSEWHERE)):
@@ -180,19 +135,19 @@ async def test_accounts_get_an_invite_only_where_nobody_else_can_sign_in(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe has its least size only there")
 async def test_a_peer_that_dials_the_web_port_is_explained_once(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as gate:
-        page = int(gate.url.rpartition(":")[2])
+    async with gateway(tmp_path) as (gate, url):
+        page = int(url.rpartition(":")[2])
         for _ in range(3):
             reader, writer = await asyncio.open_connection("127.0.0.1", page)
             writer.write(bytes.fromhex("1603010200010001fc0303") + bytes(100))  # a TLS client hello begins so
             assert await reader.read() == b""
             writer.close()
-        async with httpx.AsyncClient(base_url=gate.url, timeout=60, trust_env=False, verify=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http:
             assert (await http.get("/healthz")).status_code == 200
-        gate.process.send_signal(signal.SIGTERM)
-        _, told = await gate.process.communicate()
-        warning = f"calls the web port {page}; peers connect to port {gate.lines[0]['port']}"
-        assert told.decode().count(warning) == 1 and b"Invalid HTTP" not in told
+        gate.terminate()
+        await gate.end()
+        told, [own, *_] = "\n".join(gate.shown), [json.loads(line)["port"] for line in gate.shown if '"port"' in line]
+        assert told.count(f"calls the web port {page}; peers connect to port {own}") == 1 and "Invalid HTTP" not in told
 
 
 @posix

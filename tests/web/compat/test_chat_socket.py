@@ -35,8 +35,7 @@ async def user(served: Served, name: str) -> AsyncIterator[Chatter]:
 
 
 async def test_000_acknowledgements_groups_and_presence(served: Served) -> None:
-    for name in ("Alice", "Bob", "Carol", "Dan"):
-        await served.register(name)
+    await served.register("Alice", "Bob", "Carol", "Dan")
     async with chatting(served, "Alice", "?events=receipts,presence") as alice:
         async with chatting(served, "Bob") as bob:
             while (told := await alice.next("presence"))["user"] != "Bob":

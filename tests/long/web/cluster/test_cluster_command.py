@@ -23,15 +23,15 @@ async def test_an_account_of_one_process_signs_in_at_another(tmp_path: Path) -> 
     words = ("--cluster", "team", "--cluster-key", str(key), "--engine", engine.url)
     try:
         async with (
-            gateway(tmp_path, "--name", "one", *words) as one,
-            gateway(tmp_path, "--name", "two", *words, "--data", str(tmp_path / "two")) as two,
+            gateway(tmp_path, "--name", "one", *words) as (one, first),
+            gateway(tmp_path, "--name", "two", *words, "--data", str(tmp_path / "two")) as (two, second),
         ):
             for gate in (one, two):
-                while not any(line["event"] == "cluster" and line["state"] == "up" for line in gate.lines):
-                    await gate.line("cluster")
+                while not any('"event":"cluster"' in line and '"state":"up"' in line for line in gate.shown):
+                    await gate.until('"event":"cluster"')
             async with (
-                httpx.AsyncClient(base_url=one.url, timeout=WAIT, trust_env=False) as at_one,
-                httpx.AsyncClient(base_url=two.url, timeout=WAIT, trust_env=False) as at_two,
+                httpx.AsyncClient(base_url=first, timeout=WAIT, trust_env=False) as at_one,
+                httpx.AsyncClient(base_url=second, timeout=WAIT, trust_env=False) as at_two,
             ):
                 made = await at_one.post("/accounts", json={"name": "ada"})
                 token = {"Authorization": f"Bearer {made.json()['token']}"}
