@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 
 from p2pchat import TCPPeer
 from p2pchat.cli import http_server
-from p2pchat.cli.http_server import WriteTimeout, make_server, wait_until_started
+from p2pchat.cli.http_server import make_server, wait_until_started
 from p2pchat.identity.own_addresses import own_addresses
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.error_responses import Forbidden
@@ -342,29 +342,6 @@ async def test_endless_fragments_close_the_socket() -> None:
             async with asyncio.timeout(60):
                 await socket.wait_closed()
             assert socket.close_code == 1009
-
-
-async def test_a_client_that_does_not_read_its_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WriteTimeout, "drain_timeout", 0.2)
-    async with by_the_command() as port:
-        for upgrade, flood in (
-            ((), request("/style.css", host=f"127.0.0.1:{port}") * 2000),
-            (UPGRADE, (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 2000),
-        ):
-            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            if upgrade:
-                writer.write(request("/chat?user=eve", *upgrade, host=f"127.0.0.1:{port}"))
-            async with asyncio.timeout(60):
-                with pytest.raises(ConnectionError):
-                    await write_on(writer, flood)
-            writer.close()
-
-
-async def write_on(writer: asyncio.StreamWriter, data: bytes) -> None:
-    while True:
-        writer.write(data)
-        await writer.drain()
 
 
 async def test_error_answers_do_not_repeat_what_was_sent(door: Served) -> None:
