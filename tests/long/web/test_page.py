@@ -345,7 +345,7 @@ async def test_a_click_on_a_row_that_changes_meanwhile_is_not_lost(scene: Scene)
     await zoe.go("Room")
 
 
-async def test_what_ignored_people_wrote_is_said_to_be_hidden(scene: Scene) -> None:
+async def test_what_ignored_people_wrote_is_said_to_be_hidden(scene: Scene, lines: list[dict[str, Any]]) -> None:
     yan = scene.yan
     await yan.go("terry")
     await yan.sees("the needle in it")

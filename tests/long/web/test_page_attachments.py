@@ -362,8 +362,7 @@ async def test_what_nobody_has_here_is_waited_for_until_it_is_stopped(scene: Sce
 
 async def test_files_outlive_a_kill_of_the_gateway_and_uploads_do_not(scene: Scene) -> None:
     zoe = scene.zoe
-    await zoe.write("before")
-    await zoe.sees("before")
+    await sent(scene, ("kept.png", "image/png", png(40, 30)), text="kept")
     await attach(zoe, ("lost.txt", "text/plain", b"lost"))
     await expect(zoe.page.locator(".tray progress")).to_have_count(0)
     async with scene.gateway.away():
@@ -375,6 +374,6 @@ async def test_files_outlive_a_kill_of_the_gateway_and_uploads_do_not(scene: Sce
     await expect(zoe.message("with what is lost")).to_have_count(0)
     await zoe.go("yan")
     await zoe.go("Room")
-    picture = zoe.page.locator("li.message", has_text="keys").locator(".picture img")
+    picture = zoe.page.locator("li.message", has_text="kept").locator(".picture img").last
     await picture.scroll_into_view_if_needed()
     await zoe.until_of(picture, "(img) => img.complete && img.naturalWidth === 40")

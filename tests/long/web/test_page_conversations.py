@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
@@ -474,6 +475,10 @@ async def test_back_returns_to_the_list_on_a_phone(scene: Scene) -> None:
 
 async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await scene.gateway.send("zoe", "not opened")
+    await terry.send("a while ago", to="zoe")
+    await zoe.go("terry")
+    await zoe.row("terry").get_by_text("unread").wait_for(state="detached")
     await zoe.go("yan")
     await zoe.write("see you at noon")
     await yan.row("zoe").get_by_text("see you at noon").wait_for()
@@ -526,8 +531,9 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     await zoe.context.add_init_script(NOTIFICATIONS)
     await zoe.page.reload()
     await zoe.go("yan")
+    await scene.gateway.send("zoe", "to be noticed")
     dot = "decodeURIComponent(document.querySelector('link[rel=icon]').href).includes('#e11d48')"
-    await zoe.until(dot)  # gate is still unread
+    await zoe.until(dot)  # gate is unread
     await zoe.go("gate")
     await zoe.until(f"!{dot}")
     await zoe.page.locator("button.me").click()
@@ -621,18 +627,27 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
 IN_WINDOW = "(({scrollHeight, clientHeight}) => scrollHeight <= clientHeight)(document.scrollingElement)"
 
 
-async def test_who_registered_meanwhile_is_listed_and_the_page_itself_never_scrolls(scene: Scene) -> None:
+@pytest_asyncio.fixture(loop_scope="module")
+async def long_name(scene: Scene) -> str:
+    """The name of somebody with an account, who has written to zoe and has no browser."""
+    if "long name" not in scene.made:
+        async with httpx.AsyncClient(base_url=f"{scene.gateway.url}v1/", timeout=60, trust_env=False) as http:
+            token = (await http.post("accounts", json={"name": LONG_NAME})).json()["token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            assert (await http.post("messages", json={"to": "zoe", "content": "hi"}, headers=headers)).is_success
+        await scene.zoe.row(LONG_NAME).get_by_text("1 unread").wait_for()
+        scene.made["long name"] = True
+    return LONG_NAME
+
+
+async def test_who_registered_meanwhile_is_listed_and_the_page_itself_never_scrolls(
+    scene: Scene, long_name: str
+) -> None:
     zoe = scene.zoe
-    await zoe.go("Room")
-    async with httpx.AsyncClient(base_url=f"{scene.gateway.url}v1/", timeout=60, trust_env=False) as http:
-        token = (await http.post("accounts", json={"name": LONG_NAME})).json()["token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        assert (await http.post("messages", json={"to": "zoe", "content": "hi"}, headers=headers)).is_success
-    await zoe.row(LONG_NAME).get_by_text("1 unread").wait_for()
     await zoe.page.set_viewport_size({"width": 1200, "height": 330})  # its row is below
     await zoe.until(IN_WINDOW)
     await zoe.page.set_viewport_size({"width": 1200, "height": 800})
-    await zoe.go(LONG_NAME)
+    await zoe.go(long_name)
     await zoe.write("a long text " * 2700)
     await zoe.page.locator("li.message .text").nth(1).wait_for()
     await zoe.until(IN_WINDOW)
@@ -645,7 +660,9 @@ BEFORE_ITS_BUTTON = """(member) => {
 }"""
 
 
-async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(scene: Scene) -> None:
+async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(
+    scene: Scene, long_name: str
+) -> None:
     zoe, terry = scene.zoe, scene.terry
     page, group = zoe.page, zoe.page.get_by_role("dialog")
     await page.get_by_role("button", name="New group").click()
@@ -662,7 +679,7 @@ async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_i
     await expect(group.get_by_role("button", name="Add", exact=True)).to_have_count(0)
     await zoe.page.set_viewport_size({"width": 390, "height": 844})
     await zoe.until_of(group, FULL)
-    await zoe.until_of(group.locator("ul:first-of-type > li", has_text=LONG_NAME), BEFORE_ITS_BUTTON)
+    await zoe.until_of(group.locator("ul:first-of-type > li", has_text=long_name), BEFORE_ITS_BUTTON)
     await zoe.page.set_viewport_size({"width": 1200, "height": 800})
     await group.get_by_text("To leave it, make another member the owner first.").wait_for()
     await expect(group.get_by_role("button", name="Leave group")).to_have_count(0)
