@@ -24,6 +24,7 @@ from tests.web.websocket_client import connect
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
 PATIENCE = 60.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
+START_TRIES = 5
 PHONE = {"width": 390, "height": 844}
 ON_STAGE = [  # marks of a file whose tests share a scene
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -66,14 +67,24 @@ class GatewayProcess:
         self._reading: asyncio.Task[bytes] | None = None
 
     async def start(self) -> None:
-        words = ("--port", str(self.port), "--name", "gate", "--data", str(self.home / "g"), "--json", *self._options)
-        self._process = process = await started(self.home, "web", str(self.http_port), *words)
-        assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE * 2):
-            while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
-                pass
-        assert line, "the gateway has ended"
-        self._reading = asyncio.create_task(process.stdout.read())  # an unread pipe would fill up
+        """Start it; once more, if somebody took a port before it listened: with others, unless it had these before."""
+        is_first = self._process is None
+        for _ in range(START_TRIES):
+            words = ("--port", str(self.port), "--name", "gate", "--data", str(self.home / "g"), "--json")
+            process = await started(self.home, "web", str(self.http_port), *words, *self._options)
+            self._process = process
+            assert process.stdout is not None
+            async with asyncio.timeout(PATIENCE * 2):
+                while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
+                    pass
+            if line:
+                self._reading = asyncio.create_task(process.stdout.read())  # an unread pipe would fill up
+                return
+            await process.wait()
+            if is_first:
+                self.http_port, self.port = map(int, free_ports(2))
+                self.url = f"http://127.0.0.1:{self.http_port}/"
+        raise AssertionError("the gateway has ended")
 
     async def send(self, to: str, text: str) -> None:
         """Write as the user of the gateway's own peer, with `p2pchat send`."""
