@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
@@ -63,6 +64,13 @@ def wav(seconds: float) -> bytes:
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8,
                        b"data", len(data))  # fmt: skip
     return head + data
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def in_the_room(scene: Scene) -> None:
+    if "in the room" not in scene.made:
+        await scene.yan.go("Room")
+        scene.made["in the room"] = True
 
 
 async def attach(one: Visitor, *files: tuple[str, str, bytes]) -> None:
