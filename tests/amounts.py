@@ -30,7 +30,5 @@ RULES_DIFFER = _amount(3, 12)  # histories whose members have other rules, of on
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
 OFFERS = _amount(20_000, 100_000)  # files of a member that offers too many; twice and ten times what may wait
 GENERATED = _amount(30, 100)  # inputs of each test with hypothesis that names no other number
-OPENAPI_EXAMPLES = _amount(2, 5)  # requests for each call of REST and each way to generate them
-CLAIMS = _amount(200, 1000)  # pairs of claims of one name, at two doors of a cluster at once
 FUZZ_PARTS = _amount(2, 1)  # one of these many parts of the inputs of a fuzz target
 MUTANTS_HUNTED = _amount(1, 10)  # of those that few histories find

@@ -9,11 +9,12 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright, expect
 from playwright.async_api import TimeoutError as NotInTime
 
@@ -23,6 +24,12 @@ from tests.web.websocket_client import connect
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
 PATIENCE = 60.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
+START_TRIES = 5
+PHONE = {"width": 390, "height": 844}
+ON_STAGE = [  # marks of a file whose tests share a scene
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 LOST = ("WebSocket connection to", "ERR_CONNECTION_", "ERR_EMPTY_RESPONSE", "ERR_INTERNET", "ERR_SOCKET_NOT_CONNECTED")
 T = TypeVar("T")
 expect.set_options(timeout=PATIENCE * 1000)
@@ -60,14 +67,24 @@ class GatewayProcess:
         self._reading: asyncio.Task[bytes] | None = None
 
     async def start(self) -> None:
-        words = ("--port", str(self.port), "--name", "gate", "--data", str(self.home / "g"), "--json", *self._options)
-        self._process = process = await started(self.home, "web", str(self.http_port), *words)
-        assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE * 2):
-            while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
-                pass
-        assert line, "the gateway has ended"
-        self._reading = asyncio.create_task(process.stdout.read())  # an unread pipe would fill up
+        """Start it; once more, if somebody took a port before it listened: with others, unless it had these before."""
+        is_first = self._process is None
+        for _ in range(START_TRIES):
+            words = ("--port", str(self.port), "--name", "gate", "--data", str(self.home / "g"), "--json")
+            process = await started(self.home, "web", str(self.http_port), *words, *self._options)
+            self._process = process
+            assert process.stdout is not None
+            async with asyncio.timeout(PATIENCE * 2):
+                while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
+                    pass
+            if line:
+                self._reading = asyncio.create_task(process.stdout.read())  # an unread pipe would fill up
+                return
+            await process.wait()
+            if is_first:
+                self.http_port, self.port = map(int, free_ports(2))
+                self.url = f"http://127.0.0.1:{self.http_port}/"
+        raise AssertionError("the gateway has ended")
 
     async def send(self, to: str, text: str) -> None:
         """Write as the user of the gateway's own peer, with `p2pchat send`."""
@@ -172,12 +189,11 @@ class Visitor:
         troubles: What a page must never have: errors, and what its policy forbids.
     """
 
-    def __init__(self, context: BrowserContext, page: Page, url: str, shots: Path) -> None:
+    def __init__(self, context: BrowserContext, page: Page, url: str) -> None:
         self.context = context
         self.page = page
         self.url = url
         self.token = ""
-        self._shots = shots
         self.troubles: list[str] = []
         page.set_default_timeout(PATIENCE * 1000)
         page.on("console", self._heard)
@@ -205,7 +221,7 @@ class Visitor:
 
     async def tab(self) -> Visitor:
         """Open another tab of the same user, which never has the focus."""
-        other = Visitor(self.context, await self.context.new_page(), self.url, self._shots)
+        other = Visitor(self.context, await self.context.new_page(), self.url)
         other.troubles = self.troubles
         await other.page.add_init_script("document.hasFocus = () => false")
         await other.page.goto(self.url)
@@ -272,10 +288,6 @@ class Visitor:
         """Wait until no dialog is open and the focus is back where it was."""
         await expect(self.page.locator("dialog")).to_have_count(0)
 
-    async def shot(self, name: str) -> None:
-        """Save a screenshot."""
-        await self.page.screenshot(path=self._shots / f"{name}.png")
-
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
@@ -287,7 +299,7 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Visitor:
+async def visitor(browser: Browser, url: str, **window: Any) -> Visitor:
     """Open a window in a new browser profile."""
     context = await browser.new_context(
         locale="en-GB", reduced_motion="reduce", **{"viewport": {"width": 1200, "height": 800}, **window}
@@ -296,7 +308,7 @@ async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Vis
         "addEventListener('securitypolicyviolation',"
         " (e) => console.error(`Content Security Policy: ${e.violatedDirective}`))"
     )
-    return Visitor(context, await context.new_page(), url, shots)
+    return Visitor(context, await context.new_page(), url)
 
 
 async def acquainted(one: Visitor, terry: Terminal) -> None:
@@ -311,21 +323,26 @@ async def acquainted(one: Visitor, terry: Terminal) -> None:
 
 @dataclass
 class Scene:
-    """The users: zoe and yan with browsers, terry in a terminal; the peer of the gateway is called gate."""
+    """The users: zoe and yan with browsers, terry in a terminal; the peer of the gateway is called gate.
+
+    Attributes:
+        made: What several tests need and the first of them has made, by its name.
+    """
 
     gateway: GatewayProcess
     browser: Browser
     zoe: Visitor
     yan: Visitor
     terry: Terminal
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 @asynccontextmanager
-async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]:
-    """Start everything, with both browsers signed up; afterwards no browser may have had troubles.
+async def opened(home: Path, **window: Any) -> AsyncIterator[Scene]:
+    """Start everything, with both browsers signed up; zoe, whose window is light and wide, is in the room.
 
     Args:
-        window: Options of yan's browser; zoe's is light and wide.
+        window: Options of yan's browser.
     """
     gateway = GatewayProcess(home)
     starting, terry = asyncio.create_task(gateway.start()), None
@@ -335,14 +352,50 @@ async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]
             words = (free_ports(1)[0], str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
             terry = Terminal(home, *words)
             await terry.start()
-            zoe = await visitor(browser, gateway.url, shots)
-            yan = await visitor(browser, gateway.url, shots, color_scheme="dark", **window)
+            zoe = await visitor(browser, gateway.url)
+            yan = await visitor(browser, gateway.url, color_scheme="dark", **window)
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
             await zoe.row("terry").wait_for()
             await asyncio.gather(*(acquainted(one, terry) for one in (zoe, yan)))
+            await zoe.go("Room")
             yield Scene(gateway, browser, zoe, yan, terry)
-            assert (zoe.troubles, yan.troubles) == ([], [])
     finally:
         if terry is not None:
             await terry.end()
         await gateway.stop()
+
+
+class Stage:
+    """The scene of the tests of one file: opened for the first of them, and anew for the one behind a failure."""
+
+    def __init__(self, new_home: Callable[[], Path], window: dict[str, Any]) -> None:
+        self._new_home = new_home
+        self._window = window
+        self._open: AsyncExitStack | None = None
+        self._scene: Scene
+
+    async def scene(self) -> Scene:
+        if self._open is None:
+            stack = AsyncExitStack()
+            self._scene = await stack.enter_async_context(opened(self._new_home(), **self._window))
+            self._open = stack
+        return self._scene
+
+    async def leave(self, kept: Path | None) -> None:
+        """End a test, in which no page may have had troubles; of one that failed keep pictures, and close the scene."""
+        zoe, yan = self._scene.zoe, self._scene.yan
+        if kept is not None:
+            for name, one in (("zoe", zoe), ("yan", yan)):
+                with suppress(Exception):  # the page may be what failed
+                    await one.page.screenshot(path=kept / f"{name}.png")
+            await self.close()
+            return
+        troubles = [*zoe.troubles, *yan.troubles]
+        zoe.troubles.clear()
+        yan.troubles.clear()
+        assert troubles == []
+
+    async def close(self) -> None:
+        if self._open is not None:
+            stack, self._open = self._open, None
+            await stack.aclose()

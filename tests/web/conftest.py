@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from p2pchat import Settings, TCPPeer
 from p2pchat.cli.http_server import WebSocketProtocol
 from p2pchat.web import Gateway, WebSettings, create_app
+from p2pchat.web.accounts import Account
 
 
 @dataclass
@@ -42,14 +43,19 @@ class Served:
         gateway: Gateway = self.app.state.gateway
         return gateway
 
-    async def register(self, name: str) -> str:
-        """Register a name over HTTP and return its token."""
+    def account(self, name: str) -> Account:
+        account = self.gateway.accounts.find(name)
+        assert account is not None
+        return account
+
+    async def register(self, *names: str) -> str:
+        """Register names over HTTP and return the token of the last."""
         async with self.client() as http:
-            answer = await http.post("/accounts", json={"name": name})
-        assert answer.status_code == 201, answer.text
-        token: str = answer.json()["token"]
-        self.tokens[name] = token
-        return token
+            for name in names:
+                answer = await http.post("/accounts", json={"name": name})
+                assert answer.status_code == 201, answer.text
+                self.tokens[name] = answer.json()["token"]
+        return self.tokens[names[-1]]
 
     def client(self, name: str | None = None, **words: Any) -> httpx.AsyncClient:
         """Return an HTTP client, with the token of an account that `register` made.

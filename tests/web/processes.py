@@ -65,6 +65,10 @@ class Program:
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """As Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
     def pause(self) -> None:
         """Keep all connections, and do nothing until resume()."""
         if sys.platform != "win32":

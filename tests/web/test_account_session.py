@@ -63,8 +63,7 @@ class FakeClient:
 
 async def account_of(served: Served, name: str) -> Account:
     await served.register(name)
-    account = served.gateway.accounts.find(name)
-    assert account is not None
+    account = served.account(name)
     return account
 
 
@@ -150,8 +149,7 @@ async def test_a_since_that_names_no_message_is_told_alike_everywhere(
     served: Served, come: Callable[[Served, str], Awaitable[tuple[str, str, str]]], since: str
 ) -> None:
     """And then everything goes on as without it: what waits comes."""
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     ada, bob = served.peer.hosted
     await ada.send(bob.me, "waits")
     text = "`since` names no message here: you get what waits, as without it"

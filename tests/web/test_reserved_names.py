@@ -1,8 +1,4 @@
-"""A misspelt name at every door of a gateway: the answer says that nobody has it yet, and who may be meant.
-
-A real gateway with independent clients: httpx, a WebSocket, python-socketio, `p2pchat client`, and a peer elsewhere in
-the mesh.
-"""
+"""A misspelt name at every door of a gateway: the answer says that nobody has it yet, and who may be meant."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from tests.ports import free_ports
-from tests.web.processes import Program, p2pchat, running
+from p2pchat.web import WebSettings
+from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
 from tests.web.websocket_client import connect
 
@@ -24,22 +20,13 @@ FAR = "nobody is called dave yet: the message waits until someone registers this
 
 
 @asynccontextmanager
-async def gateway(home: Path) -> AsyncIterator[tuple[str, str, Program]]:
-    """Run a gateway that knows ada and bob; yield its port, that of its peer, and its process."""
-    http, own = free_ports(2)
-    words = ("web", http, "--port", own, "--trust-loopback", "--data", str(home / "gate"))
-    async with running(*p2pchat(*words), home=home) as office:
-        await office.until("the page")
+async def rest(data: Path | None = None) -> AsyncIterator[tuple[Served, httpx.AsyncClient]]:
+    """Run a gateway that knows ada and bob; yield it, and a client of ada."""
+    async with serving(WebSettings(trust_loopback=True), data=data) as served, served.client() as http:
         for name in ("ada", "bob"):
-            async with connect(f"ws://localhost:{http}/chat?user={name}&since=") as one:
-                assert json.loads(await one.recv())["type"] == "resumed"
-        yield http, own, office
-
-
-def rest(port: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=f"http://localhost:{port}", params={"as": "ada"}, timeout=60, trust_env=False, verify=False
-    )
+            await served.gateway.accounts.trusted(name)
+        http.params = httpx.QueryParams({"as": "ada"})
+        yield served, http
 
 
 async def presence(http: httpx.AsyncClient, name: str) -> tuple[str, str | None]:
@@ -53,28 +40,27 @@ async def sent(http: httpx.AsyncClient, to: str) -> dict[str, Any]:
     return answer
 
 
-async def test_rest_chat_and_socketio_say_that_the_name_is_reserved_and_who_may_be_meant(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, _, _):
-        async with rest(port) as http:
-            for _ in range(2):  # the one that reserves it, and the next
-                told = await sent(http, "bbo")
-                assert (told["reserved"], told["text"]) == (True, NEAR)
-            assert (await sent(http, "dave"))["text"] == FAR
-            assert "reserved" not in await sent(http, "bob") and "text" not in await sent(http, "room")
-        async with connect(f"ws://localhost:{port}/chat?user=ada") as chat:
+async def test_rest_chat_and_socketio_say_that_the_name_is_reserved_and_who_may_be_meant() -> None:
+    async with rest() as (served, http):
+        for _ in range(2):  # the one that reserves it, and the next
+            told = await sent(http, "bbo")
+            assert (told["reserved"], told["text"]) == (True, NEAR)
+        assert (await sent(http, "dave"))["text"] == FAR
+        assert "reserved" not in await sent(http, "bob") and "text" not in await sent(http, "room")
+        async with connect(f"{served.ws_url}/chat?user=ada") as chat:
             for to, text in (("bbo", NEAR), ("dave", FAR), ("bob", None)):
                 await chat.send(f"/dm {to} lunch?")
                 answer = json.loads(await chat.recv())
                 assert answer["status"] == "ok" and answer.get("reserved") == (text and True)
                 assert answer.get("text") == text
-        async with socket(f"http://localhost:{port}", "ada") as ada:
+        async with socket(served.url, "ada") as ada:
             answer = await ada.say("privateMessage", {"to": "bbo", "content": "lunch?"})
             assert (answer["status"], answer["reserved"], answer["text"]) == ("ok", True, NEAR)
             assert "reserved" not in await ada.say("privateMessage", {"to": "bob", "content": "lunch?"})
 
 
-async def test_a_group_says_which_new_members_are_reserved(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+async def test_a_group_says_which_new_members_are_reserved() -> None:
+    async with rest() as (_, http):
         made = await http.post("/groups", json={"name": "lunch", "members": ["bbo", "bob", "dave"]})
         assert made.status_code == 201 and made.json() | {"id": ""} == {
             "id": "", "name": "lunch", "owner": "ada", "members": ["ada", "bbo", "bob", "dave"], "reserved": True,
@@ -87,26 +73,18 @@ async def test_a_group_says_which_new_members_are_reserved(tmp_path: Path) -> No
         assert set(made.json()) == set((await http.get("/groups/tea")).json()) == {"id", "name", "owner", "members"}
 
 
-async def test_lines_suggests_no_reserved_name(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+async def test_lines_suggests_no_reserved_name() -> None:
+    async with rest() as (served, http):
         await sent(http, "bobb")
-        async with connect(f"ws://localhost:{port}/lines?user=ada") as lines:
+        async with connect(f"{served.ws_url}/lines?user=ada") as lines:
             await lines.send(json.dumps({"do": "find", "to": "boob", "ref": "1"}))
             while (line := json.loads(await lines.recv())).get("ref") != "1":
                 pass
         assert line["text"] == "nobody here is called 'boob'; did you mean bob?"
 
 
-async def test_a_reserved_name_is_suggested_once_it_is_registered(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
-        await sent(http, "bboo")
-        assert (await sent(http, "bbo"))["text"] == NEAR
-        assert (await http.post("/accounts", json={"name": "bboo"})).status_code == 201
-        assert (await sent(http, "bbo"))["text"].endswith("did you mean bboo or bob?")
-
-
-async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+async def test_registering_the_name_ends_the_reservation() -> None:
+    async with rest() as (_, http):
         assert (await sent(http, "bbo"))["reserved"]
         assert await presence(http, "bbo") == ("offline", "nobody has registered this name yet")
         assert (await http.get("/users/bbo")).json()["text"] == "nobody has registered this name yet"
@@ -120,38 +98,8 @@ async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None
 
 
 async def test_a_restarted_gateway_still_says_it(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+    async with rest(tmp_path) as (_, http):
         await sent(http, "bbo")
-    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+    async with rest(tmp_path) as (_, http):
         assert await presence(http, "bbo") == ("offline", "nobody has registered this name yet")
         assert (await sent(http, "bbo"))["text"] == NEAR
-
-
-async def test_the_terminals_say_it_in_words(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (port, own, _):
-        client = p2pchat("client", f"ws://localhost:{port}/chat", "--user", "ada", "--recipient", "bbo")
-        async with running(*client, home=tmp_path) as ada:
-            await ada.until("connected as")
-            await ada.say("lunch?")
-            await ada.until("Acknowledgment: ok")
-            assert await ada.until("did you mean") == f"-- {NEAR}"
-            assert await ada.end() == 0
-        peer = p2pchat("0", own, "--name", "tina", "--data", str(tmp_path / "tina"), "--plain", "--drain", "0")
-        async with running(*peer, home=tmp_path) as tina:
-            await tina.say("/msg bbo lunch?")
-            await tina.until_all(  # the second comes when it is on the gateway's disk
-                '-- bbo is offline: "nobody has registered this name yet"',
-                "-- delivered to a gateway, kept for bbo, seen or not: your message",
-            )
-            await tina.say("/msg boo lunch?")  # one letter away from bob and from bbo, which is reserved
-            await tina.until("nobody here is called 'boo'; did you mean bob?")
-            await tina.say("/msg adda lunch?")
-            await tina.until("nobody here is called 'adda'; did you mean ada?")
-
-
-async def test_a_command_of_a_peer_suggests_the_name(tmp_path: Path) -> None:
-    async with gateway(tmp_path):
-        words = ("send", "boob", "lunch?", "--data", str(tmp_path / "gate"))
-        async with running(*p2pchat(*words), home=tmp_path) as send:
-            assert await send.end() == 4
-        assert send.shown == ["p2pchat: nobody here is called 'boob'; did you mean bob?"]

@@ -140,8 +140,7 @@ async def test_a_page_ends_where_its_texts_are_too_long(serve: Callable[..., Any
 async def test_groups_come_in_pages(serve: Callable[..., Any]) -> None:
     """A thousand groups with 256 members each were one answer of 20 MiB."""
     served = await serve(WebSettings(max_answer_bytes=400))
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with served.client("ada") as ada:
         for name, members in (("a", []), ("b", ["bob"]), ("c", ["bob", "bobby", "cyd", "dan"]), ("d", []), ("e", [])):
             made = await ada.post("/groups", json={"name": name, "members": members})
@@ -162,8 +161,7 @@ async def test_groups_come_in_pages(serve: Callable[..., Any]) -> None:
 
 async def test_an_account_waits_until_its_own_answers_are_taken(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(max_answers_of_account=1, max_answer_bytes=10**6))
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     async with served.client("ada") as ada, served.client("bob") as bob:
         for number in range(4):
             await write(ada, to="room", content=f"{number}" + "x" * 32_000)

@@ -13,9 +13,8 @@ import pytest
 
 from p2pchat import Message, Settings, TCPPeer
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
-from p2pchat.web import Pace, WebSettings, account_files, create_app
+from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
-from p2pchat.web.event_socket import COMMANDS
 from p2pchat.web.rest_files import disposition, range_of
 from tests.deadlines import within
 from tests.web.chat_client import chatting
@@ -49,8 +48,7 @@ async def sent(
 
 @pytest.fixture
 async def people(served: Served) -> Served:
-    for name in ("ada", "bob", "eve"):
-        await served.register(name)
+    await served.register("ada", "bob", "eve")
     return served
 
 
@@ -190,8 +188,7 @@ async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(people: Se
         assert refused(await browser.get(f"/{path}", headers=cross)) == (403, "origin")
         await people.gateway.accounts.new_token("bob")
         assert refused(await browser.get(f"/{path}")) == (401, "unauthorized")
-        account = people.gateway.accounts.find("bob")
-        assert account is not None
+        account = people.account("bob")
         now = 1000.0
         links = FileLinks(people.gateway.accounts.of, lambda: now)
         ticket = links.ticket(account, id, 0)
@@ -206,8 +203,7 @@ async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(people: Se
 async def test_uploads_have_limits(serve: Callable[..., Any], home: Path) -> None:
     pace = Pace(1.0, 3000)
     served: Served = await serve(WebSettings(max_file_bytes=2000, stored=pace, body_timeout=0.2))
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
 
     async def parts(count: int) -> AsyncIterator[bytes]:
         for _ in range(count):
@@ -236,8 +232,7 @@ async def test_what_is_downloaded_counts_as_calls(serve: Callable[..., Any], of:
     few = Pace(1e-9, 20)
     limited = {"addresses": few, "trusted_proxies": ("127.0.0.1",)} if of == "address" else {"calls": few}
     served: Served = await serve(WebSettings(**limited))
-    for name in ("ada", "bob"):
-        await served.register(name)
+    await served.register("ada", "bob")
     id = await sent(served, ("a.bin", "", bytes(40 * PIECE_BYTES)))
     limits, account = served.gateway.limits, served.gateway.accounts.find("bob")
     assert account is not None
@@ -268,8 +263,7 @@ async def test_a_full_disk_is_told_and_nothing_stays(home: Path) -> None:
 
 
 async def test_uploads_are_forgotten_after_an_hour_and_beyond_a_hundred(people: Served) -> None:
-    account = people.gateway.accounts.find("ada")
-    assert account is not None
+    account = people.account("ada")
     now = 0.0
     uploads = Uploads(WebSettings(), people.gateway.limits, lambda: now)
 
@@ -285,21 +279,6 @@ async def test_uploads_are_forgotten_after_an_hour_and_beyond_a_hundred(people: 
     now = KEPT_FOR
     with pytest.raises(Exception, match=r"the gateway that took it keeps it .* upload the file again to this one"):
         uploads.find(account, [newest])
-
-
-async def test_an_upload_is_forgotten_after_an_hour_though_nobody_calls(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(account_files, "KEPT_FOR", 0.1)
-    async with TCPPeer(data=home / "gate", name="gate") as peer:
-        app = create_app(peer, WebSettings(trust_loopback=True))
-        async with listening(app) as port:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-                assert (await http.post("/files", params={"filename": "a", "as": "ada"}, content=b"x")).is_success
-            async with within(60, "the end of what nobody sent"):
-                while list((home / "gate" / "content").iterdir()):
-                    await asyncio.sleep(0.01)  # poll: the directory tells nobody
-        await app.state.gateway.aclose()
 
 
 async def test_a_deleted_message_takes_its_upload_along_unless_another_one_has_it(people: Served) -> None:
@@ -327,8 +306,7 @@ async def test_a_deleted_message_leaves_an_upload_of_the_same_bytes_that_was_not
         ]
         id = (await ada.post("/messages", json={"to": "bob", "files": [one]})).json()["id"]
         assert (await ada.delete(f"/messages/{id}")).is_success
-        account = people.gateway.accounts.find("ada")
-        assert account is not None
+        account = people.account("ada")
         async with within(60, "the end of the upload that was sent"):
             with pytest.raises(Exception, match="you have no upload"):  # noqa: PT012
                 while people.gateway.uploads.find(account, [one]):
@@ -458,8 +436,7 @@ async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, ho
         socket(people.url, "ada", people.tokens["ada"]) as io,
     ):
         assert await cy.connect(people.peer.port)
-        found = people.gateway.accounts.find("ada")
-        assert found
+        found = people.account("ada")
         await cy.wait_user(found.user.me.id, 60)  # others of that name were here
         id = await sent(people, ("a.png", "image/png", DATA), to="cy")
         told = await ada.next("file_receipt")
@@ -477,13 +454,6 @@ async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, ho
         message = await cy.message(id)
         await message.attachments[0].forget()
         assert (await ada.next("file_receipt"))["has"] is False
-
-
-def test_no_command_of_lines_names_a_path_of_the_gateway() -> None:
-    unsafe = {"connect", "forget", "allow", "delete_history", "quit", "get", "save", "files", "forget_file"}
-    assert COMMANDS.keys().isdisjoint(unsafe)
-    fields = {field for names in COMMANDS.values() for field in names}
-    assert fields.isdisjoint({"path", "output", "file", "directory", "data"})
 
 
 def test_ranges_and_names_are_parsed_as_the_standards_say() -> None:

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 
 from p2pchat import TCPPeer
 from p2pchat.cli import http_server
-from p2pchat.cli.http_server import WriteTimeout, make_server, wait_until_started
+from p2pchat.cli.http_server import make_server, wait_until_started
 from p2pchat.identity.own_addresses import own_addresses
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.error_responses import Forbidden
@@ -344,29 +344,6 @@ async def test_endless_fragments_close_the_socket() -> None:
             assert socket.close_code == 1009
 
 
-async def test_a_client_that_does_not_read_its_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WriteTimeout, "drain_timeout", 0.2)
-    async with by_the_command() as port:
-        for upgrade, flood in (
-            ((), request("/style.css", host=f"127.0.0.1:{port}") * 2000),
-            (UPGRADE, (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 2000),
-        ):
-            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            if upgrade:
-                writer.write(request("/chat?user=eve", *upgrade, host=f"127.0.0.1:{port}"))
-            async with asyncio.timeout(60):
-                with pytest.raises(ConnectionError):
-                    await write_on(writer, flood)
-            writer.close()
-
-
-async def write_on(writer: asyncio.StreamWriter, data: bytes) -> None:
-    while True:
-        writer.write(data)
-        await writer.drain()
-
-
 async def test_error_answers_do_not_repeat_what_was_sent(door: Served) -> None:
     answer = await sent(door, "/accounts", method="POST", body={"name": {"secret": "swordfish"}})
     assert answer.status == 422 and b"swordfish" not in answer.body
@@ -453,8 +430,7 @@ async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> Non
                     while answer.get("ref") != number:
                         answer = json.loads(await calm.recv())
                     assert answer["status"] == "ok"
-        account = served.gateway.accounts.find("quiet")
-        assert account is not None
+        account = served.account("quiet")
         texts = [post.text for post in await account.user.history("room")]
         assert sum(text.startswith("buy") for text in texts) <= 10
         assert sum(text.startswith("hello") for text in texts) == 5
@@ -462,8 +438,7 @@ async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> Non
 
 async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
     async with serving(WebSettings(written=Pace(0.001, 4000))) as served:
-        for name in ("rest", "lines", "socketio", "chat"):
-            await served.register(name)
+        await served.register("rest", "lines", "socketio", "chat")
         text = {"to": "room", "content": "x" * 3000}
         async with served.client("rest") as http:
             answers = [await http.post("/messages", json=text) for _ in range(2)]
@@ -486,8 +461,7 @@ async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
                 await chat.send(text["content"])
             while json.loads(await chat.recv()).get("status") != "ok":
                 pass
-        account = served.gateway.accounts.find("chat")
-        assert account is not None
+        account = served.account("chat")
         assert len([post for post in await account.user.history("room") if post.text == text["content"]]) == 4
         assert b'p2pchat_web_refused_total{code="too_many"} 3.0' in served.gateway.metrics.text()[0]
 

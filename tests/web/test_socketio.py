@@ -34,11 +34,6 @@ def error_of(answer: dict[str, Any]) -> str:
     return code
 
 
-async def hand(served: Served, *names: str) -> None:
-    for name in names:
-        await served.register(name)
-
-
 async def closed(line: ClientConnection) -> None:
     """Wait until the other side closes a connection."""
     async with asyncio.timeout(60):
@@ -51,21 +46,24 @@ async def closed(line: ClientConnection) -> None:
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
 async def test_every_transport_carries_messages_both_ways(served: Served, transports: list[str]) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with (
         socket(served.url, "ada", served.tokens["ada"], transports=transports) as ada,
         socket(served.url, "bob", served.tokens["bob"], transports=transports) as bob,
     ):
-        for number in range(3):
-            await ada.say("privateMessage", {"to": "bob", "content": f"{number}"})
-        assert [(await bob.hear("newMessage"))["content"] for _ in range(3)] == ["0", "1", "2"]
-        await bob.say("privateMessage", {"to": "ada", "content": "back"})
-        assert (await ada.hear("newMessage"))["from"] == "bob"
+        async with socket(served.url, "ada", served.tokens["ada"], transports=transports) as phone:
+            for number in range(3):
+                await ada.say("privateMessage", {"to": "bob", "content": f"{number}"})
+            for one in (bob, phone):
+                assert [(await one.hear("newMessage"))["content"] for _ in range(3)] == ["0", "1", "2"]
+            await bob.say("privateMessage", {"to": "ada", "content": "back"})
+            for one in (ada, phone):  # what a socket wrote does not come back to it
+                assert (await one.hear("newMessage"))["from"] == "bob"
 
 
 async def test_events_before_register_wait_for_it_and_are_handled_in_order(served: Served) -> None:
     """As official clients send what was emitted while they were not connected, before `connect` is called."""
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with socket(served.url, "bob", served.tokens["bob"]) as bob, socket(served.url) as ada:
         answers: list[tuple[str, str]] = []
 
@@ -86,7 +84,7 @@ async def test_events_without_register_are_refused_and_the_socket_stays_open(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.web.socketio.socketio_server.HELD_FOR", 0.01)  # of a minute
-    await hand(served, "ada")
+    await served.register("ada")
     async with socket(served.url) as ada:
         said = {"to": "room", "content": "hi"}
         assert error_of(await ada.say("groupMessage", said)) == "unauthorized"
@@ -98,7 +96,7 @@ async def test_events_without_register_are_refused_and_the_socket_stays_open(
 @pytest.mark.parametrize(("number", "size"), [(MAX_HELD, 1), (1, MAX_HELD_CHARACTERS - 100)])
 async def test_more_than_may_wait_for_register_is_refused_at_once(serve: Any, number: int, size: int) -> None:
     served = await serve(WebSettings(token_timeout=3600))
-    await hand(served, "ada")
+    await served.register("ada")
     async with socket(served.url) as ada:
         for _ in range(number):
             await ada.io.emit("groupMessage", {"to": "room", "content": "x" * size})
@@ -109,7 +107,7 @@ async def test_more_than_may_wait_for_register_is_refused_at_once(serve: Any, nu
 
 
 async def test_events_that_wait_for_a_register_that_fails_are_refused(served: Served) -> None:
-    await hand(served, "ada")
+    await served.register("ada")
     async with socket(served.url) as liar:
         answers: list[dict[str, Any]] = []
         await liar.io.emit("groupMessage", {"to": "room", "content": "x"}, callback=answers.append)
@@ -121,7 +119,7 @@ async def test_events_that_wait_for_a_register_that_fails_are_refused(served: Se
 async def test_a_register_that_takes_longer_than_the_time_to_send_it_is_answered(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     register = EventHandlers.register
 
     async def slow(self: EventHandlers, connection: EngineConnection, payload: Any) -> dict[str, Any]:
@@ -162,7 +160,7 @@ async def test_a_socket_that_does_not_register_in_time_is_closed(
 
 
 async def test_nobody_registers_as_another(served: Served) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     token = served.tokens["ada"]
     lies: list[tuple[Any, str]] = [
         ({"userId": "bob", "authToken": token}, "unauthorized"),
@@ -181,7 +179,7 @@ async def test_nobody_registers_as_another(served: Served) -> None:
 
 
 async def test_a_socket_keeps_its_account(served: Served) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         again = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
         assert again == {"status": "ok", "userId": "ada"}
@@ -226,7 +224,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Served) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         for event, payload, code in WRONG:
             assert error_of(await ada.say(event, payload)) == code, (event, payload)
@@ -236,7 +234,7 @@ async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Ser
 
 
 async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Served) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada, socket(served.url, "bob", served.tokens["bob"]):
         for number in range(20):
             message = {"to": "room", "content": str(number)}
@@ -254,7 +252,7 @@ async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Serve
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_errors_and_acknowledgements_come_in_the_order_of_the_requests(served: Served, transport: str) -> None:
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"], transports=[transport]) as ada:
         wanted: list[tuple[int, str]] = []
         for number in range(21):
@@ -266,40 +264,17 @@ async def test_errors_and_acknowledgements_come_in_the_order_of_the_requests(ser
         assert ada.said("answer") == wanted
 
 
-async def test_concurrent_messages_of_a_socket_keep_their_order(served: Served) -> None:
-    await hand(served, "ada")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-        for number in range(20):
-            await ada.io.emit("privateMessage", {"to": "newcomer", "content": f"{number}"})
-        await ada.say("privateMessage", {"to": "newcomer", "content": "last"})
-    token = await served.register("newcomer")
-    async with socket(served.url, "newcomer", token) as newcomer:
-        heard = [(await newcomer.hear("newMessage"))["content"] for _ in range(21)]
-    assert heard == [*map(str, range(20)), "last"]
-
-
-async def test_an_account_that_writes_too_much_is_refused_and_others_are_served(serve: Any) -> None:
-    served = await serve(WebSettings(messages=Pace(0.001, 3)))
-    await hand(served, "ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-        answers = [await ada.say("groupMessage", {"to": "room", "content": "x"}) for _ in range(4)]
-        assert [answer["status"] for answer in answers] == ["ok", "ok", "ok", "error"]
-        assert error_of(answers[-1]) == "too_many"
-        async with socket(served.url, "bob", served.tokens["bob"]) as bob:
-            assert (await bob.say("groupMessage", {"to": "room", "content": "y"}))["status"] == "ok"
-
-
 async def test_concurrent_registers_make_one_session_and_repeated_ones_are_limited(serve: Any) -> None:
     served = await serve(WebSettings(calls=Pace(0.001, 20)))
-    await hand(served, "ada")
+    await served.register("ada")
     async with served.client("ada") as http:
         since = (await http.post("/messages", json={"to": "room", "content": "x"})).json()["id"]
     said = {"userId": "ada", "authToken": served.tokens["ada"], "since": since}
     async with socket(served.url) as ada:
         answers = await asyncio.gather(*(ada.say("register", said) for _ in range(3)))
         assert [answer["status"] for answer in answers] == ["ok"] * 3
-        account = served.gateway.accounts.find("ada")
-        assert account is not None and account.sessions == 1
+        account = served.account("ada")
+        assert account.sessions == 1
     async with socket(served.url) as again:
         assert error_of(await again.say("register", said)) == "too_many"
 
@@ -353,7 +328,7 @@ def emits(number: int) -> str:
 
 @pytest.mark.parametrize("number", [16, 17, 40, 180])
 async def test_every_packet_of_one_post_is_taken(served: Served, number: int) -> None:
-    await hand(served, "ada")
+    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(emits(number)) == 200
         answers: list[str] = []
@@ -373,35 +348,15 @@ async def test_a_body_in_chunks_is_taken(served: Served) -> None:
         yield body[:10]
         yield body[10:]
 
-    await hand(served, "ada")
+    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(chunks()) == 200
         assert '"ok"' in await ada.until("43102")
 
 
-async def test_a_client_of_the_library_that_polls_sends_many_messages_at_once(served: Served) -> None:
-    await hand(served, "ada")
-    async with socket(served.url, "ada", served.tokens["ada"], transports=["polling"]) as ada:
-        told: list[dict[str, Any]] = []
-        for number in range(40):
-            await ada.io.emit("groupMessage", {"to": "room", "content": str(number)}, callback=told.append)
-        await ada.say("activityChange", {"isActive": True})
-        assert [answer["status"] for answer in told] == ["ok"] * 40
-
-
-async def test_a_client_of_the_library_that_polls_receives_many_waiting_messages(served: Served) -> None:
-    """It gives up at an answer of more than 16 packets."""
-    await hand(served, "ada", "bob")
-    async with served.client("ada") as http:
-        for number in range(40):
-            await http.post("/messages", json={"to": "bob", "content": str(number)})
-    async with socket(served.url, "bob", served.tokens["bob"], transports=["polling"]) as bob:
-        assert [(await bob.hear("newMessage"))["content"] for _ in range(40)] == [*map(str, range(40))]
-
-
 async def test_pongs_of_a_client_that_polled_prove_what_comes_after_its_upgrade(served: Served) -> None:
     """Each ping has one pong, by whatever transport."""
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     ada, other = served.peer.hosted
     async with polling(served, "bob") as bob:
         await ada.send(other.me, "one")
@@ -443,7 +398,7 @@ MALFORMED = [
 async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_connection(
     served: Served, packet: str | bytes
 ) -> None:
-    await hand(served, "ada")
+    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(packet) == 400
         assert '"malformed"' in await ada.until('42["error"')
@@ -454,7 +409,7 @@ async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_con
 
 @pytest.mark.parametrize("packet", MALFORMED)
 async def test_a_malformed_event_of_a_registered_websocket_ends_its_connection(served: Served, packet: str) -> None:
-    await hand(served, "ada")
+    await served.register("ada")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         await ada.io.eio.ws.send_str(packet)
         await asyncio.wait_for(ada.gone.wait(), 60)
@@ -474,7 +429,7 @@ async def test_many_packets_of_a_stranger_in_one_post_are_refused_once(served: S
 
 
 async def test_messages_sent_with_register_are_taken_after_it(served: Served) -> None:
-    await hand(served, "ada")
+    await served.register("ada")
     async with polling(served) as ada:
         register = "420" + json.dumps(["register", {"userId": "ada", "authToken": served.tokens["ada"]}])
         assert await ada.post("40\x1e" + register + "\x1e" + emits(40)) == 200
@@ -484,51 +439,15 @@ async def test_messages_sent_with_register_are_taken_after_it(served: Served) ->
 # ---- several sockets, and coming back
 
 
-async def test_every_socket_gets_messages_of_others_and_of_its_other_sockets(served: Served) -> None:
-    await hand(served, "ada", "bob")
-    token = served.tokens["ada"]
-    async with (
-        socket(served.url, "ada", token) as desk,
-        socket(served.url, "ada", token) as phone,
-        socket(served.url, "bob", served.tokens["bob"]) as bob,
-    ):
-        await bob.say("privateMessage", {"to": "ada", "content": "hi"})
-        for each in (desk, phone):
-            assert (await each.hear("newMessage"))["content"] == "hi"
-        await desk.say("privateMessage", {"to": "bob", "content": "hi yourself"})
-        assert (await phone.hear("newMessage"))["from"] == "ada"
-        await bob.hear("newMessage")
-        assert desk.said("newMessage") == [], "what a socket wrote does not come back to it"
-
-
-async def test_a_user_is_online_while_one_socket_is_active_and_idle_otherwise(served: Served) -> None:
-    await hand(served, "ada", "bob")
-    token = served.tokens["ada"]
-
-    def of_ada(status: str) -> Any:
-        return lambda told: told == {"userId": "ada", "status": status}
-
-    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
-        async with socket(served.url, "ada", token) as desk, socket(served.url, "ada", token) as phone:
-            await bob.hear("presenceUpdate", of_ada("online"))
-            await desk.say("activityChange", {"isActive": False})
-            await phone.say("activityChange", {"isActive": False})
-            await bob.hear("presenceUpdate", of_ada("idle"))
-            await phone.say("activityChange", {"isActive": True})
-            await bob.hear("presenceUpdate", of_ada("online"))
-        await bob.hear("presenceUpdate", of_ada("offline"))
-
-
 async def test_a_snapshot_for_a_new_client_hides_no_update_from_the_others(served: Served) -> None:
     """A client registers between another user's coming and its announcement: its snapshot must not suppress that."""
-    await hand(served, "ada")
+    await served.register("ada")
     user = await served.peer.host("cyd")
     user.set_presence("online")
     async with asyncio.timeout(60):
         while served.peer.user("cyd").status != "online":
             await asyncio.sleep(0)  # poll: other tasks apply the presence
-    ada = served.gateway.accounts.find("ada")
-    assert ada is not None
+    ada = served.account("ada")
     registry = ClientRegistry(served.gateway)  # one that has received nothing yet
     assert len(registry.presence.snapshot(ada)) >= 1
     came = Presence(user=served.peer.user("cyd"), status="online", text="", since=None)
@@ -538,69 +457,13 @@ async def test_a_snapshot_for_a_new_client_hides_no_update_from_the_others(serve
 
 async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(serve: Any) -> None:
     served = await serve(WebSettings(outbox_frames=8))
-    await hand(served, "ada")
+    await served.register("ada")
     missing = {f"user{number}" for number in range(12)}
     for name in missing:
         (await served.peer.host(name)).set_presence("online")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         while missing:
             missing.discard((await ada.hear("presenceUpdate"))["userId"])
-
-
-async def test_messages_without_proof_of_arrival_are_sent_again(served: Served) -> None:
-    """A broken connection does not prove that its last messages arrived."""
-    await hand(served, "ada", "bob")
-    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
-        async with connect(served.ws_url + ENGINE + "websocket") as ada:  # answers no ping
-            register = ["register", {"userId": "ada", "authToken": served.tokens["ada"]}]
-            for packet in ("40", "420" + json.dumps(register)):
-                await ada.send(packet)
-            await bob.say("privateMessage", {"to": "ada", "content": "one"})
-            while "newMessage" not in (packet := str(await ada.recv())):
-                pass
-            first = json.loads(packet[2:])[1]
-            ada.transport.abort()
-        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-            assert await ada.hear("newMessage") == first
-            await bob.hear("messageStatus", lambda told: told == {"messageId": first["id"], "status": "read"})
-        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-            await bob.say("privateMessage", {"to": "ada", "content": "two"})
-            assert (await ada.hear("newMessage"))["content"] == "two", "what was proved has arrived"
-
-
-async def test_a_client_back_with_since_gets_room_messages_too(served: Served) -> None:
-    await hand(served, "ada", "bob")
-    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
-        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-            await bob.say("groupMessage", {"to": "room", "content": "seen"})
-            seen = await ada.hear("newMessage")
-        for number in range(3):
-            await bob.say("groupMessage", {"to": "room", "content": f"{number}"})
-        await bob.say("privateMessage", {"to": "ada", "content": "psst"})
-        async with socket(served.url) as ada:
-            register = {"userId": "ada", "authToken": served.tokens["ada"], "since": seen["id"]}
-            assert (await ada.say("register", register))["status"] == "ok"
-            assert [(await ada.hear("newMessage"))["content"] for _ in range(4)] == ["0", "1", "2", "psst"]
-
-
-async def test_a_client_that_does_not_read_is_closed_alone_and_catches_up_later(serve: Any) -> None:
-    served = await serve(WebSettings(outbox_frames=40))
-    await hand(served, "ada", "bob", "cyd")
-    headers = {"Content-Type": "text/plain"}
-    async with served.client() as http, socket(served.url, "cyd", served.tokens["cyd"]) as cyd:
-        opened = (await http.get(ENGINE + "polling")).text
-        sid = opened.split('"sid":"')[1].split('"')[0]
-        await http.post(f"{ENGINE}polling&sid={sid}", content="40", headers=headers)
-        register = f'420["register",{{"userId":"bob","authToken":"{served.tokens["bob"]}"}}]'
-        await http.post(f"{ENGINE}polling&sid={sid}", content=register, headers=headers)
-        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-            for number in range(60):  # bob never polls
-                for name in ("bob", "cyd"):
-                    await ada.say("privateMessage", {"to": name, "content": f"{number}"})
-            assert [(await cyd.hear("newMessage"))["content"] for _ in range(60)] == [*map(str, range(60))]
-        await cyd.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
-    async with socket(served.url, "bob", served.tokens["bob"]) as bob:
-        assert [(await bob.hear("newMessage"))["content"] for _ in range(60)] == [*map(str, range(60))]
 
 
 # ---- hostile
@@ -676,7 +539,7 @@ async def test_a_socket_that_sends_too_much_before_register_is_closed_and_may_co
 async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served) -> None:
     outer = FastAPI()
     outer.mount("/talk", served.app)
-    await hand(served, "ada", "bob")
+    await served.register("ada", "bob")
     async with listening(outer) as port:
         url = f"http://127.0.0.1:{port}"
         for transport in ("polling", "websocket"):
@@ -688,7 +551,7 @@ async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served
 
 
 async def test_a_stopping_gateway_closes_so_that_clients_reconnect(served: Served) -> None:
-    await hand(served, "ada")
+    await served.register("ada")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         await served.gateway.aclose()
         await asyncio.wait_for(ada.gone.wait(), 60)

@@ -23,7 +23,7 @@ from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limit import TooMany
 from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, Message, NatsServer, missing, resized
-from tests.web.cluster.test_membership import (
+from tests.web.cluster.doors import (
     STREAM,
     TIMES,
     KeepingServer,

@@ -27,12 +27,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from tests.deadlines import WAIT, within
+from tests.long.web.test_reverse_proxy import SITE, certify, replaced
 from tests.nats import binary as nats_server
 from tests.ports import free_ports
 from tests.processes.machines import IS_ROOT, SYSTEM
 from tests.web.chat_client import Chatter
 from tests.web.cluster.site import HAPROXY, LOOK_EVERY, ROOT, Process, measured, missing
-from tests.web.test_reverse_proxy import SITE, certify, replaced
 from tests.web.websocket_client import connect
 
 yaml: Any = pytest.importorskip("yaml")  # comes with mkdocs
@@ -67,7 +67,7 @@ def _may_change_user() -> bool:
     return IS_ROOT and subprocess.run(words, capture_output=True, cwd=ROOT, check=False).returncode == 0
 
 
-pytestmark = [pytest.mark.skipif(bool(_missing()), reason=_missing()), pytest.mark.long]
+pytestmark = [pytest.mark.skipif(bool(_missing()), reason=_missing())]
 
 
 class Container:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
 from playwright.async_api import expect
 
-from tests.web.browser import CHROMIUM, Scene, becomes, opened
+from tests.web.browser import ON_STAGE, PHONE, Scene, becomes
 
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
-    async with opened(home, shots, viewport={"width": 390, "height": 844}) as scene:
-        await scene.zoe.go("Room")
-        yield scene
+pytestmark = ON_STAGE
+WINDOW = {"viewport": PHONE}  # of yan
 
 
 WRITTEN = """**Plan** for *today*, see [the notes](https://example.org/a_b_c) and `x **= 2`:
@@ -62,8 +50,6 @@ async def test_a_subset_of_markdown_is_shown_and_terminals_get_it_as_written(sce
         await expect(links.first).to_have_attribute("href", "https://example.org/a_b_c")
     begin = "zoe: Plan for today, see the notes (example.org) and x **= 2: tea cakes 1. lemon 2. plum"
     await yan.row("Room").locator(".side-sub", has_text=begin).wait_for(state="attached")  # behind the conversation
-    await zoe.shot("markdown-light")
-    await yan.shot("markdown-phone-dark")
 
 
 SHOWN = """async (texts) => {
@@ -157,7 +143,6 @@ async def test_names_are_completed_after_an_at_sign(scene: Scene) -> None:
     names = zoe.page.get_by_role("listbox", name="Names").get_by_role("option")
     await field.press_sequentially("a@t @")
     await names.filter(has_text="yan").wait_for()
-    await zoe.shot("names-light")
     await expect(names).to_have_count(2)  # nobody else reads the room; gate has no user
     await keys.press("Escape")
     await names.first.wait_for(state="hidden")
@@ -189,7 +174,6 @@ async def test_names_are_completed_after_an_at_sign(scene: Scene) -> None:
     await names.nth(1).wait_for()
     await field.press_sequentially("t")
     await names.nth(1).wait_for(state="detached")
-    await zoe.shot("names-with-blanks-light")
     await field.press("Enter")
     await names.first.wait_for(state="hidden")
     await expect(field).to_have_value("@Łukasz Two ")
@@ -213,7 +197,6 @@ async def test_drafts_survive_a_reload_and_a_long_text_is_seen_whole(scene: Scen
     await expect(field).to_have_value("for terry " * 4000)
     assert one_line
     await zoe.until_of(field, f"(field) => field.offsetHeight > 5 * {one_line['height']}")
-    await zoe.shot("draft-light")
     await field.fill("")
     await zoe.go("Room")
     await field.fill("")
@@ -234,7 +217,6 @@ async def test_a_reply_and_an_edit_that_were_begun_are_kept(scene: Scene) -> Non
         await zoe.go("Room")
         await about.get_by_text("Editing at ten").wait_for()
         await expect(field).to_have_value("at ten or eleven")
-    await zoe.shot("edit-light")
     await field.press("Escape")
     await zoe.go("terry")
     await expect(field).to_have_value("")
@@ -261,7 +243,6 @@ async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Sc
     await keys.press("ArrowLeft")
     await zoe.page.get_by_role("button", name="Emoji", exact=True).click()
     dialog = zoe.page.get_by_role("dialog", name="Emoji")
-    await zoe.shot("emoji-light")
     await dialog.get_by_role("button", name="🚀", exact=True).click()
     await dialog.wait_for(state="detached")  # the field has the focus again
     await keys.press("Tab")
@@ -281,7 +262,6 @@ async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Sc
     await keys.press("Enter")
     assert (await terry.next("message"))["text"] == "a🚀🐧😃b"
     await yan.do("a🚀🐧😃b", "React")
-    await yan.shot("react-phone-dark")
     await yan.until("document.scrollingElement.scrollWidth === 390")
     await yan.page.keyboard.type("wow!")
     await yan.page.get_by_role("status").get_by_text("Enter takes “wow!”").wait_for()

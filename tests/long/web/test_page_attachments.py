@@ -8,7 +8,6 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,11 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import FilePayload, expect
 
-from tests.web.browser import CHROMIUM, GatewayProcess, Scene, Visitor, becomes, opened, started
-from tests.web.test_page import AXE
+from tests.long.web.test_page import AXE
+from tests.web.browser import ON_STAGE, PHONE, GatewayProcess, Scene, Visitor, becomes, started
 
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = ON_STAGE
+WINDOW = {"viewport": PHONE}  # of yan
 
 HARMFUL = b"<svg xmlns='http://www.w3.org/2000/svg'><script>parent.document.title = 'taken'</script></svg>"
 PASTED = """addEventListener('paste', async ({clipboardData}) => {
@@ -69,14 +66,11 @@ def wav(seconds: float) -> bytes:
     return head + data
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
-    async with opened(home, shots, viewport={"width": 390, "height": 844}) as scene:
-        await scene.zoe.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        for one in (scene.zoe, scene.yan):
-            await one.go("Room")
-        yield scene
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def in_the_room(scene: Scene) -> None:
+    if "in the room" not in scene.made:
+        await scene.yan.go("Room")
+        scene.made["in the room"] = True
 
 
 async def attach(one: Visitor, *files: tuple[str, str, bytes]) -> None:
@@ -101,12 +95,12 @@ def last(one: Visitor, part: str) -> Any:
 
 async def test_a_picture_pasted_into_the_page_comes_to_a_terminal_byte_for_byte(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await zoe.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await zoe.page.evaluate(PASTED)
     await zoe.page.evaluate(COPY, list(png(480, 270)))
     await zoe.page.locator("#compose").focus()
     await zoe.page.keyboard.press("Control+V")
     await expect(zoe.page.locator(".tray-row")).to_have_count(1)
-    await zoe.shot("files-tray-light")
     await zoe.write("look at this")
     await expect(zoe.page.locator(".tray-row")).to_have_count(0)
     line = await terry.next("message", text="look at this")
@@ -122,14 +116,11 @@ async def test_a_picture_pasted_into_the_page_comes_to_a_terminal_byte_for_byte(
     for one in (zoe, yan):
         picture = last(one, ".picture img")
         await one.until_of(picture, "(img) => img.complete && img.naturalWidth === 480")
-    await zoe.shot("files-picture-light")
-    await yan.shot("files-picture-phone-dark")
     await yan.page.locator("li.message").last.hover()  # its actions appear, and it may move
     await last(yan, ".picture").click()
     full = yan.page.locator("dialog img.full")
     await yan.until_of(full, "(img) => img.naturalWidth === 480")
     await expect(yan.page.get_by_role("heading", name="image.png")).to_be_visible()
-    await yan.shot("files-full-phone-dark")
     await yan.page.keyboard.press("Escape")
     await yan.closed()
     await expect(yan.page.locator(".side-sub", has_text="look at this [image.png]").first).to_be_attached()
@@ -147,7 +138,6 @@ async def test_a_small_picture_has_a_small_frame_and_a_large_one_keeps_its_room(
         await one.until_of(frames.nth(0), "(frame) => frame.clientWidth === 90 && frame.clientHeight === 60")
         box = await frames.nth(1).bounding_box()
         assert box is not None and box["height"] == 14 * 16 and box["width"] > 200
-    await yan.shot("files-small-picture-phone-dark")
 
 
 async def test_svg_and_html_are_downloads_and_nothing_in_them_runs(scene: Scene) -> None:
@@ -173,12 +163,10 @@ async def test_svg_and_html_are_downloads_and_nothing_in_them_runs(scene: Scene)
             assert saved.suggested_filename == name and Path(await saved.path()).read_bytes() == content
     assert yan.page.url == page_before and "taken" not in await yan.page.title()
     scene.zoe.troubles[:] = [one for one in scene.zoe.troubles if "a.png" in one]
-    await zoe.shot("files-rows-light")
-    await yan.shot("files-rows-phone-dark")
 
 
 async def test_sound_is_played_and_plays_on_when_its_message_is_drawn_again(scene: Scene) -> None:
-    zoe, yan = scene.zoe, scene.yan
+    yan = scene.yan
     line = await sent(scene, ("a.wav", "audio/wav", wav(30.0)), text="listen")
     sound = last(yan, "audio")
     await yan.until_of(sound, "(audio) => audio.duration === 30")
@@ -189,7 +177,6 @@ async def test_sound_is_played_and_plays_on_when_its_message_is_drawn_again(scen
     await yan.until("window.sound.isConnected && !window.sound.paused && window.sound.currentTime > 0")
     await yan.page.evaluate("window.sound.pause()")
     await expect(sound).to_have_attribute("aria-label", "a.wav, 240 kB")
-    await zoe.shot("files-sound-light")
 
 
 async def test_files_are_dropped_listed_removed_and_at_most_ten(scene: Scene) -> None:
@@ -233,7 +220,6 @@ async def test_a_large_file_of_a_terminal_is_fetched_when_somebody_asks_for_it(s
     assert await process.wait() in (0, 3)
     get = yan.page.get_by_role("button", name="Get large.bin, 12 MB")
     await get.wait_for()
-    await yan.shot("files-away-phone-dark")
     await get.focus()
     await yan.page.keyboard.press("Enter")
     await expect(yan.page.locator("li.message").last).to_contain_text("Download")
@@ -254,7 +240,6 @@ async def test_the_ticks_of_a_file_say_who_has_it(scene: Scene) -> None:
     await expect(zoe.page.get_by_role("dialog").get_by_text("gate")).to_have_count(0)  # it was for the others
     holders = zoe.page.get_by_role("dialog").locator("section").last.get_by_role("listitem").locator("bdi")
     assert await holders.all_inner_texts() == ["terry", "yan"]
-    await zoe.shot("files-receipts-light")
     await zoe.page.keyboard.press("Escape")
     await zoe.closed()
     await zoe.go("terry")
@@ -281,11 +266,10 @@ async def test_a_file_that_was_removed_at_the_gateway_says_who_has_it(scene: Sce
     process = await started(terry.home, "forget-file", id, "--data", str(gateway.home / "g"))
     while await process.wait():  # until terry's peer is known to have it
         process = await started(terry.home, "forget-file", id, "--data", str(gateway.home / "g"))
-    for one, name in ((zoe, "light"), (yan, "phone-dark")):
+    for one in (zoe, yan):
         await one.page.reload()
         said = (await one.sees("kept")).locator(".hint")
         await expect(said).to_have_text("7 bytes. Not kept here any more: 1 member has it")
-        await one.shot(f"files-forgotten-{name}")
     await yan.do("kept", "Get kept.txt, 7 bytes")
     await expect(zoe.page.get_by_role("button", name="Download kept.txt, 7 bytes")).to_be_visible()
 
@@ -307,10 +291,9 @@ async def test_a_message_that_is_deleted_from_the_page_takes_its_files_from_ever
     await terry.next("deleted", id=line["id"])
     await yan.page.keyboard.press("Escape")
     await yan.closed()
-    for one, name in ((zoe, "light"), (yan, "phone-dark")):
+    for one in (zoe, yan):
         await expect(one.page.locator("li.message").last).to_contain_text("deleted")
         await expect(one.page.locator("li.message").last.locator(".picture, .file-name")).to_have_count(0)
-        await one.shot(f"files-deleted-{name}")
 
     async def left() -> list[bool]:
         return [copy.is_file() for copy in copies]
@@ -354,7 +337,6 @@ async def test_a_message_waits_for_its_files_and_the_page_keeps_to_the_rules_of_
     await expect(later).to_be_visible()
     await zoe.page.get_by_role("button", name="Remove unwanted.bin").click()
     await zoe.until("document.querySelector('.tray progress').value > 0")
-    await zoe.shot("files-upload-light")
     for one in (zoe, scene.yan):
         await one.page.evaluate(script)
         assert await one.page.evaluate(AXE) == []
@@ -365,7 +347,6 @@ async def test_a_message_waits_for_its_files_and_the_page_keeps_to_the_rules_of_
     await expect(later).to_be_hidden()
     await scene.yan.page.set_viewport_size({"width": 320, "height": 640})
     await scene.yan.until("document.scrollingElement.scrollWidth === 320")
-    await scene.yan.shot("files-320-dark")
     await scene.yan.page.set_viewport_size({"width": 390, "height": 844})
 
 
@@ -381,7 +362,6 @@ async def test_what_nobody_has_here_is_waited_for_until_it_is_stopped(scene: Sce
     await yan.do("rare", "Get rare.bin, 12 MB")
     waits = yan.page.locator("li.message").last
     await expect(waits.locator(".hint")).to_have_text("12 MB. Waiting for somebody who has it")
-    await yan.shot("files-waiting-phone-dark")
     await yan.do("rare", "Stop rare.bin, 12 MB")
     await yan.do("rare", "Get rare.bin, 12 MB")
     await terry.start()
@@ -390,8 +370,7 @@ async def test_what_nobody_has_here_is_waited_for_until_it_is_stopped(scene: Sce
 
 async def test_files_outlive_a_kill_of_the_gateway_and_uploads_do_not(scene: Scene) -> None:
     zoe = scene.zoe
-    await zoe.write("before")
-    await zoe.sees("before")
+    await sent(scene, ("kept.png", "image/png", png(40, 30)), text="kept")
     await attach(zoe, ("lost.txt", "text/plain", b"lost"))
     await expect(zoe.page.locator(".tray progress")).to_have_count(0)
     async with scene.gateway.away():
@@ -403,6 +382,6 @@ async def test_files_outlive_a_kill_of_the_gateway_and_uploads_do_not(scene: Sce
     await expect(zoe.message("with what is lost")).to_have_count(0)
     await zoe.go("yan")
     await zoe.go("Room")
-    picture = zoe.page.locator("li.message", has_text="keys").locator(".picture img")
+    picture = zoe.page.locator("li.message", has_text="kept").locator(".picture img").last
     await picture.scroll_into_view_if_needed()
     await zoe.until_of(picture, "(img) => img.complete && img.naturalWidth === 40")

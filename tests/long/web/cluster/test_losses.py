@@ -10,7 +10,7 @@ import pytest
 from tests.web.cluster.losses import play
 from tests.web.cluster.site import missing
 
-pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.weekly, pytest.mark.long]
+pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.weekly]
 SESSIONS, RATE, SERVERS = (
     300,
     30.0,

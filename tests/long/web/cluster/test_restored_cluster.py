@@ -15,7 +15,7 @@ from p2pchat.cli.control_client_or_own_peer import ask_running_peer
 from tests.deadlines import WAIT, within
 from tests.web.cluster.site import LOOK_EVERY, Gate, Site, missing, site
 
-pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.long]
+pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing())]
 
 NAMES = ["ada", "bob", "cyd", "zoe"]
 

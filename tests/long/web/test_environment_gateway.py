@@ -20,6 +20,7 @@ from tests.web.processes import WITHIN, Program, p2pchat, running
 from tests.web.socketio_client import socket
 from tests.web.websocket_client import connect
 
+pytestmark = pytest.mark.weekly
 ADVICE = (
     'POST /accounts {"name": NAME} returns one; '
     "or start the gateway with --trust-loopback, and programs on this machine only give a name"

@@ -10,20 +10,17 @@ from typing import Any
 
 import pytest
 
-from p2pchat.cli.subcommands.web import serve, web_options
-from p2pchat.commands.exit_codes import UsageError
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.web import WebSettings
 from p2pchat.web.cluster.placement import hosts_of
 from tests.deadlines import WAIT, until, within
+from tests.long.web.cluster.test_moving_sessions import Doors, doors
 from tests.web.chat_client import chatting
+from tests.web.cluster.doors import KeepingServer, cluster_of
 from tests.web.cluster.site import Gate, Site, missing, site
-from tests.web.cluster.test_membership import KeepingServer, cluster_of, engine
-from tests.web.cluster.test_moving_sessions import Doors, doors
 from tests.web.socketio_client import socket
 from tests.web.test_event_socket import calling
 
-__all__ = ["engine"]  # a fixture
 with_site = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
@@ -151,8 +148,3 @@ async def test_without_the_option_no_door_says_anything_of_it(engine: KeepingSer
         async with calling(both.one, "bob") as lines:
             await lines.say(do="send", to="zoe", text="hi", ref="7")
             assert "safe" not in await lines.next("sent")
-
-
-def test_the_option_needs_a_cluster() -> None:
-    with pytest.raises(UsageError, match="--safe waits for a second gateway of a cluster"):
-        web_options(serve.make_context("web", ["8000", "--safe"]).params)

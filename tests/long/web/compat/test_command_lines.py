@@ -1,4 +1,4 @@
-"""The command lines of the origins as they are printed, on port 8080 itself: in a network where nobody else listens.
+"""The command lines of the former chats as they are printed, on port 8080 itself, in a network of their own.
 
 The lines and `client.py` are those of docs/gateway-api.md.
 """
@@ -68,10 +68,18 @@ async def test_each_line_works_as_printed(network: Held, tmp_path: Path) -> None
                 await terminal.say("/dm A Hello from Python!")
                 assert json.loads((await terminal.until("{")).removeprefix("Your name: "))["status"] == "ok"
                 await one.until("💬 zoe: Hello from Python!")
+                await terminal.say("/dm C welcome, whenever you come")
+                await console.until("buffered for C, who is offline: a message from zoe")
                 assert await terminal.end() == 0
+            await console.until("zoe disconnected (chat: left)")
+            async with running(*command("p2pchat client -user=C -recipient=A"), home=tmp_path) as late:
+                await late.until("💬 zoe: welcome, whenever you come")
+                await console.until("C connected (chat)")
+                await console.until("sent to C: 1 buffered message")
         async with running(*curl, home=tmp_path) as history:
             assert await history.end() == 0
         rows = json.loads("".join(history.shown))
+        assert "Hello" not in "".join(console.shown)
         assert [(row["from"], row["to"], row["content"]) for row in rows] == [
             ("A", "B", "Hello, B!"), ("B", "A", "Hey A!"),
         ]  # fmt: skip

@@ -27,6 +27,7 @@ from tests.web.websocket_client import connect
 
 EVERY = 0.02  # seconds between two messages
 ACCEPTED = 100  # before the gateway is killed
+pytestmark = pytest.mark.weekly
 TAKEN = "another peer"  # uses the database, or has written into it
 
 

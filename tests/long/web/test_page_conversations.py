@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,22 +18,12 @@ from playwright.async_api import Route, expect
 from p2pchat.messaging.name_resolution import is_misspelling
 from tests.ports import free_ports
 from tests.processes.settings_override import altered, changes
-from tests.web.browser import CHROMIUM, PATIENCE, GatewayProcess, Scene, Terminal, Visitor, becomes, opened
+from tests.web.browser import ON_STAGE, PATIENCE, PHONE, GatewayProcess, Scene, Terminal, Visitor, becomes
 
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
-PHONE = {"width": 390, "height": 844}
+pytestmark = ON_STAGE
+WINDOW = {"viewport": PHONE}  # of yan
 LONG_NAME = "W" * 32  # without a break
 IN_UPPER_HALF = "(node) => ((top) => 0 < top && top < innerHeight / 2)(node.getBoundingClientRect().top)"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
-    async with opened(home, shots, viewport=PHONE) as scene:
-        yield scene
 
 
 async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -> None:
@@ -42,7 +31,6 @@ async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -
     await terry.send("while the list is in front")
     await yan.row("Room").get_by_text("1 unread").wait_for()
     await yan.page.evaluate("new Promise((done) => setTimeout(done, 200))")  # fires behind the page's own timers
-    await yan.shot("phone-list-dark")
     await yan.page.reload()  # now the count is the gateway's, from what was marked as read
     await yan.row("Room").get_by_text("1 unread").wait_for()
     await yan.until("document.title.startsWith('(1)')")
@@ -63,7 +51,6 @@ async def test_a_phone_marks_as_read_only_what_it_shows(scene: Scene) -> None:
     first = await yan.sees("item 0")
     await yan.page.locator(".to-end").get_by_text(" new").wait_for()
     await yan.until_of(first, IN_UPPER_HALF)
-    await yan.shot("phone-unread-dark")
     await yan.page.get_by_role("button", name="Back to the list").click()
     between_36_and_54 = re.compile(r"^(3[6-9]|4\d|5[0-4]) unread")
     await expect(yan.row("terry").locator(".badge")).to_have_text(between_36_and_54)
@@ -128,7 +115,6 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     await zoe.row("terry").get_by_text("You: read before").wait_for()  # the page has this message again
     async with scene.gateway.away():
         await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
-        await zoe.shot("away-light")
         await expect(online).to_have_count(0)
         await zoe.write("into the void")
         await zoe.row("yan").get_by_text("You: into the void").wait_for()
@@ -168,7 +154,6 @@ async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
         await zoe.write("into silence")
         await bar.get_by_text("The gateway does not answer.").wait_for()
         await zoe.until("""!document.querySelector('.dot[data-status="online"]')""")
-        await zoe.shot("silent-light")
     finally:
         scene.gateway.thaw()
     await terry.next("message", text="into silence")
@@ -243,7 +228,6 @@ async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
         await page.get_by_label("About me").fill("far away")
         await page.get_by_role("button", name="Save").click()
         await trouble.wait_for()
-        await zoe.shot("settings-away-light")
     for one in (zoe, scene.yan):
         await one.page.evaluate("dispatchEvent(new Event('online'))")
     await page.locator("#my-receipts:enabled").wait_for()
@@ -300,7 +284,6 @@ async def test_people_are_found_without_accents_and_by_names_one_letter_away(sce
         await (people.filter(has_text=name) if name else zoe.page.get_by_text(hint, exact=True)).wait_for()
         await expect(people).to_have_count(int(bool(name)))
         await expect(zoe.page.get_by_text("No matches")).to_have_count(int(bool(hint)))
-    await zoe.shot("did-you-mean-light")
     await zoe.page.keyboard.press("Enter")  # searches: who is meant is not sure
     await zoe.page.get_by_role("region", name="Search").get_by_text("No matches").wait_for()
     pairs = [(typed, name) for typed in TYPED for name in TYPED]
@@ -379,7 +362,6 @@ async def test_rows_keep_names_dots_and_their_height(scene: Scene) -> None:
         await row.get_by_text("unread").wait_for()
         await one.until_of(row, "(node) => node.isConnected && node.offsetHeight === before")
         await one.until_of(row.locator(".side-name"), FULL)  # the status is cut first
-        await one.shot("rows-light" if one is zoe else "rows-phone-dark")
         await one.until(f"({WHOLE})('.side').every(Boolean)")  # else they are not round
     await zoe.page.get_by_label("Find people, groups and messages").fill("a rather long text to find")
     await zoe.until_of(zoe.page.get_by_text("Search messages for “a rather long text to find”"), FULL)
@@ -388,7 +370,6 @@ async def test_rows_keep_names_dots_and_their_height(scene: Scene) -> None:
     await zoe.until(f"new Set({DOTS}).size >= 2")
     for name, solid in (("Room", "==="), ("terry", "!==")):
         await zoe.until_of(zoe.row(name), f"(row) => getComputedStyle(row).outlineStyle {solid} 'solid'")
-    await zoe.shot("forced-colours")
     await zoe.page.emulate_media(forced_colors="none")
     terry.say(do="back")
     await yan.until("document.title.endsWith(') p2pchat')")  # the list is in front
@@ -432,14 +413,12 @@ async def test_actions_and_outline_of_a_message_cover_nothing(scene: Scene) -> N
     for text in ("first", long):
         await (await yan.sees(text)).click()
         await yan.until(f"{IN_VIEW} && {APART}({text!r})")
-    await yan.shot("actions-phone-dark")
     await zoe.go("Room")
     await zoe.sees("first")
     await zoe.page.keyboard.press("Control+m")
     await zoe.page.keyboard.press("ArrowUp")
     above_its_neighbours = "(node) => getComputedStyle(node).zIndex === '1'"
     await zoe.until_of(zoe.message("first"), above_its_neighbours)
-    await zoe.shot("outline-light")
     await yan.message("first").click()
     for number in range(4):
         await terry.send(f"below {number}")
@@ -448,7 +427,6 @@ async def test_actions_and_outline_of_a_message_cover_nothing(scene: Scene) -> N
     await yan.page.locator(".to-end").wait_for()
     await yan.message(long).locator(".bubble").click(position={"x": 10, "y": 10})
     await yan.until(f"{IN_VIEW} && {BESIDE}")
-    await yan.shot("actions-lowest-phone-dark")
 
 
 async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_stays(scene: Scene) -> None:
@@ -458,7 +436,6 @@ async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_s
     await page.get_by_label("Name", exact=True).fill("yan")
     await page.get_by_role("button", name="Save").click()
     await page.locator("#my-name + [role=alert]").get_by_text("taken").wait_for()
-    await zoe.shot("taken-light")
     await page.get_by_label("Name", exact=True).fill("zoe")
     await page.get_by_label("About me").fill("on call")
     await page.get_by_role("button", name="Save").click()
@@ -498,6 +475,10 @@ async def test_back_returns_to_the_list_on_a_phone(scene: Scene) -> None:
 
 async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await scene.gateway.send("zoe", "not opened")
+    await terry.send("a while ago", to="zoe")
+    await zoe.go("terry")
+    await zoe.row("terry").get_by_text("unread").wait_for(state="detached")
     await zoe.go("yan")
     await zoe.write("see you at noon")
     await yan.row("zoe").get_by_text("see you at noon").wait_for()
@@ -519,7 +500,6 @@ async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene:
         return [name for name in await names.all_inner_texts() if name in shown]
 
     await becomes(order, shown)  # unread, then the newest
-    await asyncio.gather(zoe.shot("lines-light"), yan.shot("lines-phone-dark"))
 
 
 DAYS = """async (now) => {
@@ -551,8 +531,9 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     await zoe.context.add_init_script(NOTIFICATIONS)
     await zoe.page.reload()
     await zoe.go("yan")
+    await scene.gateway.send("zoe", "to be noticed")
     dot = "decodeURIComponent(document.querySelector('link[rel=icon]').href).includes('#e11d48')"
-    await zoe.until(dot)  # gate is still unread
+    await zoe.until(dot)  # gate is unread
     await zoe.go("gate")
     await zoe.until(f"!{dot}")
     await zoe.page.locator("button.me").click()
@@ -565,7 +546,6 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     await choice.select_option("of direct messages and mentions")
     await zoe.until("Notification.permission === 'granted'")
     await zoe.until(WANTED.format("mine"))
-    await zoe.shot("settings-light")
     await zoe.page.keyboard.press("Escape")
     await terry.send("while zoe looks", to="zoe")
     await zoe.row("terry").get_by_text("1 unread").wait_for()
@@ -608,7 +588,6 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
     about = zoe.page.locator(".talk-head").get_by_role("button", name="About terry")
     await row.get_by_text("terry: dinner is ready").wait_for()
     await zoe.until_of(row.locator(".side-name"), FULL)
-    await zoe.shot("group-row-light")
     await zoe.go("terry")
     await zoe.page.reload()  # now only the last line of the group is known
     await row.get_by_text("terry: dinner is ready").wait_for()
@@ -640,7 +619,6 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
     await zoe.row("Room").wait_for()
     await zoe.page.get_by_label("Find people, groups and messages").fill("kuche")
     await row.get_by_text("no longer a member").wait_for()
-    await zoe.shot("removed-row-light")
     await row.click()
     await zoe.sees("who cooks?")
     await zoe.page.get_by_label("Find people, groups and messages").fill("")
@@ -649,18 +627,27 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
 IN_WINDOW = "(({scrollHeight, clientHeight}) => scrollHeight <= clientHeight)(document.scrollingElement)"
 
 
-async def test_who_registered_meanwhile_is_listed_and_the_page_itself_never_scrolls(scene: Scene) -> None:
+@pytest_asyncio.fixture(loop_scope="module")
+async def long_name(scene: Scene) -> str:
+    """The name of somebody with an account, who has written to zoe and has no browser."""
+    if "long name" not in scene.made:
+        async with httpx.AsyncClient(base_url=f"{scene.gateway.url}v1/", timeout=60, trust_env=False) as http:
+            token = (await http.post("accounts", json={"name": LONG_NAME})).json()["token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            assert (await http.post("messages", json={"to": "zoe", "content": "hi"}, headers=headers)).is_success
+        await scene.zoe.row(LONG_NAME).get_by_text("1 unread").wait_for()
+        scene.made["long name"] = True
+    return LONG_NAME
+
+
+async def test_who_registered_meanwhile_is_listed_and_the_page_itself_never_scrolls(
+    scene: Scene, long_name: str
+) -> None:
     zoe = scene.zoe
-    await zoe.go("Room")
-    async with httpx.AsyncClient(base_url=f"{scene.gateway.url}v1/", timeout=60, trust_env=False) as http:
-        token = (await http.post("accounts", json={"name": LONG_NAME})).json()["token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        assert (await http.post("messages", json={"to": "zoe", "content": "hi"}, headers=headers)).is_success
-    await zoe.row(LONG_NAME).get_by_text("1 unread").wait_for()
     await zoe.page.set_viewport_size({"width": 1200, "height": 330})  # its row is below
     await zoe.until(IN_WINDOW)
     await zoe.page.set_viewport_size({"width": 1200, "height": 800})
-    await zoe.go(LONG_NAME)
+    await zoe.go(long_name)
     await zoe.write("a long text " * 2700)
     await zoe.page.locator("li.message .text").nth(1).wait_for()
     await zoe.until(IN_WINDOW)
@@ -673,7 +660,9 @@ BEFORE_ITS_BUTTON = """(member) => {
 }"""
 
 
-async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(scene: Scene) -> None:
+async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(
+    scene: Scene, long_name: str
+) -> None:
     zoe, terry = scene.zoe, scene.terry
     page, group = zoe.page, zoe.page.get_by_role("dialog")
     await page.get_by_role("button", name="New group").click()
@@ -690,15 +679,13 @@ async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_i
     await expect(group.get_by_role("button", name="Add", exact=True)).to_have_count(0)
     await zoe.page.set_viewport_size({"width": 390, "height": 844})
     await zoe.until_of(group, FULL)
-    await zoe.until_of(group.locator("ul:first-of-type > li", has_text=LONG_NAME), BEFORE_ITS_BUTTON)
-    await zoe.shot("members-phone-light")
+    await zoe.until_of(group.locator("ul:first-of-type > li", has_text=long_name), BEFORE_ITS_BUTTON)
     await zoe.page.set_viewport_size({"width": 1200, "height": 800})
     await group.get_by_text("To leave it, make another member the owner first.").wait_for()
     await expect(group.get_by_role("button", name="Leave group")).to_have_count(0)
     await group.get_by_label("Name", exact=True).fill("a/b")
     await group.get_by_role("button", name="Rename").click()
     await group.get_by_role("alert").get_by_text("a name does not contain '/'").wait_for()
-    await zoe.shot("refused-light")
     terry.say(do="leave", to=(await terry.next("group", group="solo"))["conversation_id"])
     await terry.next("group", change="left")
     await group.get_by_role(
@@ -791,7 +778,6 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
         await written(other, zoe, about["user_id"], "eva", "fay")
         await zoe.row("Requests (3)").wait_for()
         assert await page.title() == title  # nothing of it is unread
-        await zoe.shot("requests-row-light")
         await page.reload()
         dot = dialog.get_by_role("listitem").filter(has_text="dot")
         async with asyncio.timeout(PATIENCE):
@@ -802,7 +788,6 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
                 await dialog.wait_for(state="detached")
                 await zoe.row("Requests (3)").click()
                 await dot.wait_for()
-        await zoe.shot("requests-light")
         await dialog.get_by_role("button", name="Ignore eva").click()
         await dialog.get_by_role("status").get_by_text("eva is ignored").wait_for()
         await dialog.get_by_role("button", name="Block fay").click()
@@ -814,7 +799,6 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
         await zoe.go("dot")  # by the list of people: nothing is shown before it is accepted
         await page.get_by_text("dot wrote to you, and waits").wait_for()
         await expect(zoe.texts).to_have_count(0)
-        await zoe.shot("request-open-light")
         await zoe.go("Room")
         await zoe.row("Requests (1)").click()
         await dialog.get_by_role("button", name="Accept dot").click()
@@ -837,14 +821,12 @@ async def test_who_is_blocked_is_hidden_until_unblocked(scene: Scene) -> None:
     await zoe.sees("before the block")
     await about.click()
     await dialog.get_by_text("They are not told.").wait_for()
-    await zoe.shot("block-light")
     await dialog.get_by_role("button", name="Block", exact=True).click()
     await zoe.row("terry").get_by_text("blocked").wait_for()
     await page.locator(".talk-sub").get_by_text("blocked · private").wait_for()
     await expect(zoe.row("terry").locator(".dot")).to_have_count(0)
     await page.get_by_text(re.compile("you block (is|are) not shown")).wait_for()
     await expect(zoe.message("before the block")).to_have_count(0)
-    await zoe.shot("blocked-light")
     await terry.send("meanwhile", to="zoe")
     await terry.send("one more", to="zoe")
     await terry.send("all others see this")
@@ -853,7 +835,6 @@ async def test_who_is_blocked_is_hidden_until_unblocked(scene: Scene) -> None:
     await about.click()
     await dialog.locator(".facts").get_by_text("blocked", exact=True).wait_for()
     await expect(dialog.get_by_role("button", name="Ignore")).to_have_count(0)
-    await zoe.shot("unblock-light")
     await dialog.get_by_role("button", name="Unblock").click()
     await zoe.sees("one more")
 

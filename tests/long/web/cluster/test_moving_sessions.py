@@ -13,10 +13,8 @@ import pytest
 from p2pchat.web import Gateway, WebSettings
 from tests.deadlines import WAIT, within
 from tests.web.chat_client import chatting, drop, opened
-from tests.web.cluster.test_membership import KeepingServer, doors_of, engine, known
+from tests.web.cluster.doors import KeepingServer, doors_of, known
 from tests.web.conftest import Served, listening
-
-__all__ = ["engine"]  # a fixture
 
 
 class Doors(NamedTuple):
@@ -44,8 +42,7 @@ class Doors(NamedTuple):
 
 
 def account(served: Served, name: str):  # type: ignore[no-untyped-def]
-    found = served.gateway.accounts.find(name)
-    assert found is not None
+    found = served.account(name)
     return found.user
 
 
@@ -114,8 +111,7 @@ async def test_what_no_session_proved_to_have_is_sent_again_elsewhere(both: Door
 
 async def test_a_gateway_that_hosts_a_user_anew_knows_what_was_taken(both: Doors) -> None:
     """As where a visitor was let go, and where a gateway takes a dead one's place."""
-    there = both.two.gateway.accounts.find("zoe")
-    assert there is not None
+    there = both.two.account("zoe")
     await both.two.gateway.accounts.leave(there)
     zoe, bob = account(both.one, "zoe"), account(both.one, "bob")
     for text in ("one", "two"):
