@@ -10,8 +10,8 @@ import pytest
 
 from p2pchat import open_history
 from p2pchat.testing.process_mesh import Child
+from tests.long.processes.test_export_import import p2pchat
 from tests.processes.peers import Cluster
-from tests.processes.test_export_import import p2pchat
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from p2pchat.cli.subcommands.doctor import shown, summary
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
+from tests.cli.conftest import Here, OpenChats
 from tests.deadlines import WAIT, within
 from tests.nats import NatsServer
 
@@ -80,6 +82,16 @@ def test_a_peer_at_rest(doctor: Doctor, ada: Path) -> None:
     assert (code, {line["verdict"] for line in found.values()} - {"warning"}) == (0, {"ok"})
     assert found["database"]["seen"].startswith("whole, ") and "--port" in found["port"]["mend"]
     assert set(found["key"]) == {"what", "verdict", "seen", "mend"}
+
+
+def test_beside_a_chat_the_lock_the_port_and_a_linked_user_are_named(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    chats.open("bob", ada, advertise="127.0.0.1:1")  # where nobody answers
+    ran = here("doctor", "--json", "--data", ada.data)
+    found = {line["what"]: (line["verdict"], line["seen"]) for line in ran.events}
+    assert (ran.code, found["peers"]) == (0, ("ok", "linked with bob"))
+    assert found["lock"] == ("ok", f"in use by process {os.getpid()}")
+    assert found["port"] == ("ok", f"{ada.port} is this peer's, which answers")
 
 
 def test_requests_and_blocked_people_are_counted_where_there_are_some(doctor: Doctor, tmp_path: Path) -> None:

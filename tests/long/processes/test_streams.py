@@ -1,4 +1,4 @@
-"""The command line over real processes: pipes, terminals and signals.
+"""The command line over real processes: pipes, terminals, signals and metrics.
 
 Accepted messages are sent, whichever end of a pipe closes first; messages that were not shown come again.
 """
@@ -14,55 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
-from p2pchat import TCPPeer
 from tests.ports import free_ports
-from tests.processes.commands import TIMEOUT, Ran, environment, one_loop, posix, run_forked
+from tests.processes.commands import TIMEOUT, environment, one_loop, posix, run_forked
 from tests.processes.peers import Cluster
-
-
-@one_loop
-async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Cluster) -> None:
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    closed = f"127.0.0.1:{free_ports(1)[0]}"
-    lines = "one\n//two\n/me waves\n/msg ada three\nfour"
-    ran = await run_forked(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
-    assert ran.code == 0, ran.err
-    assert f"-- {ada.endpoint} reached" in ran.err
-    assert f"-- {closed} does not answer" in ran.err and "still trying" in ran.err
-    got = await ada.wait(lambda line: line["event"] == "message", count=5)
-    by_kind = [(line["text"], line["action"]) for line in got if line["kind"] == "room"]
-    assert by_kind == [("one", False), ("/two", False), ("waves", True), ("four", False)]
-    assert [line["text"] for line in got if line["kind"] == "dm"] == ["three"]
-
-
-@one_loop
-async def test_undelivered_messages_are_saved_and_sent_at_the_next_start(quick: Cluster) -> None:
-    data = ("--data", str(quick.home / "cron"), "--name", "cron")
-    ada = quick.child("ada", log=False)
-    alone = run_forked(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
-    _, ran = await asyncio.gather(ada.start(), alone)
-    assert ran.code == 3
-    assert "saved, and sent at the next start" in ran.err
-    await run_forked(quick, quick.home, "0", ada.endpoint, *data, stdin="and again\n")
-    lines = await ada.wait(lambda line: line["event"] == "message", count=2)
-    assert [line["text"] for line in lines] == ["hello", "and again"]
-
-
-@one_loop
-async def test_a_failing_line_is_never_sent_and_the_next_one_is(quick: Cluster) -> None:
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    ran = await run_forked(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
-    assert ran.code == 2, ran.err
-    assert "did you mean /msg?" in ran.complains()
-    await ada.event("message", text="after it")
-    assert ada.count("message") == 1
 
 
 @one_loop
@@ -186,21 +145,6 @@ async def test_a_line_with_an_unknown_name_holds_back_no_line_before_it(quick: C
     assert sent["first"] < error["at"] < sent["third"]
 
 
-@one_loop
-async def test_a_piped_reply_is_to_the_newest_stored_message(quick: Cluster) -> None:
-    """A newcomer gets it a moment after the first link; later any number of own messages may follow it."""
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    await ada.do(do="send", text="lunch?")
-    lunch = await ada.event("sent", text="lunch?")
-    bob = ("0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"))
-    for lines in ("/reply yes\n", "and more\n" * 250 + "/react +1\n"):
-        ran = await run_forked(quick, quick.home, *bob, stdin=lines)
-        assert ran.code == 0, ran.err
-    assert (await ada.event("message", text="yes"))["reply_to"] == lunch["id"]
-    assert (await ada.event("reaction"))["id"] == lunch["id"]
-
-
 @posix
 @one_loop
 async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
@@ -291,20 +235,6 @@ def test_a_full_stdout_is_reported(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_messages_of_earlier_runs_are_not_shown_as_new(here: Callable[..., Ran], tmp_path: Path) -> None:
-    """Start with a profile that a program has used: for the command line all its messages are unread."""
-
-    async def write() -> None:
-        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
-            await ada.send_many("room", ["one", "two", "three"])
-
-    asyncio.run(write())
-    ran = here("0", "--data", str(tmp_path / "ada"), "--drain", "1", stdin="four\n")
-    [line] = ran.out.splitlines()
-    assert line.endswith("ada: four")
-    assert "-- 3 older messages: p2pchat history --data " in ran.err
-
-
 @posix
 @pytest.mark.parametrize("loop", ["asyncio", "any"])  # uvloop cannot close the descriptor of a standard stream
 def test_a_stdout_closed_from_the_start_has_no_listener(loop: str, tmp_path: Path) -> None:
@@ -353,23 +283,19 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
             os.close(main)
 
 
-def test_ctrl_c_twice_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
-    if sys.platform == "win32":
-        pytest.skip("pseudo-terminals are POSIX")
-    main, side = os.openpty()
-    # It must be the controlling terminal of the process: only then does Ctrl-C send a signal.
-    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob"]
-    start = f"import os, sys; os.login_tty({side}); os.execv(sys.executable, {command!r})"
-    env = environment(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", start], pass_fds=[side], env=env) as process:
-        try:
-            os.close(side)
-            shown = b""
-            for expected in (b"bob listens on", b"Ctrl-C again"):
-                while expected not in shown:
-                    shown += os.read(main, 65536)
-                os.write(main, b"\x03")
-            assert process.wait(TIMEOUT) == 130
-        finally:
-            process.kill()
-            os.close(main)
+@one_loop
+async def test_a_peer_serves_its_metrics(quick: Cluster, tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    (port,) = free_ports(1)
+    ada = quick.child("ada", "--metrics", str(port), log=False)
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.wait(lambda line: line["event"] == "joined")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
+    assert {"p2pchat_peer_links 1.0", "p2pchat_storage_works 1.0"} <= set(answer.text.splitlines())
+    assert "ada" not in answer.text and "bob" not in answer.text
+    taken = await run_forked(quick, tmp_path, "0", "--metrics", str(port))
+    assert taken.code == 1 and f"metrics cannot be served at 127.0.0.1:{port}: " in taken.complains()
+    assert (await bob.leave(), await ada.leave()) == (0, 0)
