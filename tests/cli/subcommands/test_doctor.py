@@ -22,7 +22,6 @@ from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
 from tests.cli.conftest import Here, OpenChats
 from tests.deadlines import WAIT, within
-from tests.nats import NatsServer
 
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
@@ -56,19 +55,6 @@ def ada(tmp_path: Path) -> Path:
 
     asyncio.run(live())
     return tmp_path / "ada"
-
-
-def test_doctor_says_whether_the_engine_is_there(doctor: Doctor, home: Path, ada: Path, engine: NatsServer) -> None:
-    before = sorted(home.rglob("*"))
-    code, found = doctor("--data", str(ada), "--engine", engine.url)
-    assert (found["engine"]["verdict"], found["engine"]["seen"]) == ("ok", f"{engine.url}: connected")
-    engine.kill()
-    code, found = doctor("--data", str(ada), "--engine", engine.url)
-    assert (code, found["engine"]["verdict"]) == (1, "wrong")
-    assert found["engine"]["seen"] == f"{engine.url}: nobody listens there"
-    code, found = doctor("--data", str(ada), "--engine", "http://x")
-    assert (code, found["engine"]["verdict"]) == (1, "wrong")
-    assert sorted(home.rglob("*")) == before  # the check leaves nothing
 
 
 def test_doctor_without_any_profile(doctor: Doctor, home: Path) -> None:
@@ -152,17 +138,6 @@ def test_a_database_of_a_newer_version_or_of_another_program(doctor: Doctor, ada
 def change(data: Path, sql: str) -> None:
     with closing(sqlite3.connect(data / "history.db")) as database, database:
         database.execute(sql)
-
-
-def test_a_database_locked_by_another_program(doctor: Doctor, ada: Path) -> None:
-    database = sqlite3.connect(ada / "history.db")
-    database.execute("pragma locking_mode = exclusive")
-    database.execute("begin exclusive")
-    try:
-        code, found = doctor("--data", str(ada))
-    finally:
-        database.close()
-    assert code == 1 and "in use by another program" in found["database"]["seen"]
 
 
 async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

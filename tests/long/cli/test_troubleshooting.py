@@ -15,7 +15,7 @@ from p2pchat.cli.endpoint_status import _INVITE_ADVICE, _PROBLEMS
 from p2pchat.storage.dialects.server_databases import SERVER_SENTENCES as OF_SERVERS
 from p2pchat.storage.dialects.sqlite import SENTENCES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
 
