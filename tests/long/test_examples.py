@@ -21,7 +21,7 @@ from p2pchat.identity.network_and_invites import parse_invite
 from p2pchat.protocol import Have
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE = 60.0  # seconds until an example counts as hung
 NODE = shutil.which("node")
