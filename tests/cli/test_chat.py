@@ -133,6 +133,7 @@ def test_listening_beyond_loopback_shows_what_the_other_machine_needs(here: Here
 def test_an_open_network_admits_everyone_and_another_network_is_reported(
     chats: OpenChats, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("p2pchat.cli.endpoint_status.REFUSED_GRACE", 0.0)
     ada, bob = chats.open("ada", open=True), chats.open("bob")
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
     assert here("0", ada.endpoint, "--open", "--temp", "--name", "eve", stdin="hello\n").code == 0

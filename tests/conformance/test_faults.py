@@ -12,7 +12,7 @@ from p2pchat.testing.conformance.runner import all_rules
 from tests.amounts import PEER_FAULT_PARTS
 from tests.conformance.candidates import EXAMPLES
 from tests.conformance.faults import FAULTS, FILES, FaultError, PeerFault, hunt_all
-from tests.test_examples import node
+from tests.long.test_examples import node
 
 PARTS = 4  # each is one test, and takes some eight seconds
 

@@ -7,38 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shlex
 import signal
+import subprocess
 import sys
-from typing import Any
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from p2pchat.testing.process_mesh import Child, Line
 from tests.deadlines import WAIT
-from tests.processes.fork_server import ForkedProcess
+from tests.processes.commands import environment, posix
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 TIMEOUT = 2 * WAIT  # for commands that wait for others a minute
-P2PCHAT = f"{shlex.quote(sys.executable)} -m p2pchat"
 
 
 class Running:
     """A running command."""
 
-    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-
-    def kill(self) -> None:
-        """Kill the command with SIGKILL; for a shell, with everything it started."""
-        if sys.platform != "win32" and os.getpgid(self.process.pid) == self.process.pid:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        else:
-            self.process.kill()
 
     async def line(self) -> str:
         """Return its next line on stdout; "" at the end."""
@@ -72,88 +63,64 @@ class Running:
         return self.process.returncode or 0, out.decode(), err.decode()
 
 
-class Commands(Cluster):
-    """A cluster with commands for its peers: `of` is the peer that a command is about."""
+class Commands:
+    """The peers of a test, and commands for them: `of` is the peer that a command is about."""
 
-    running: list[Running]
+    def __init__(self, quick: Cluster) -> None:
+        self.cluster, self.home = quick, quick.home
+        self.running: list[Running] = []
 
-    def environment(self, of: str = "") -> dict[str, str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_")}
-        which = {"P2PCHAT_DATA": str(self.home / of)} if of else {}
-        usual = {
-            "P2PCHAT_HOME": str(self.home),
-            "PYTHONUTF8": "1",
-            "P2PCHAT_TIMEOUT": "60",
-        }  # seconds, of slow machines
-        return {**clean, **usual, **which}
+    def environment(self, of: str) -> dict[str, str]:
+        return {**environment(self.home), "P2PCHAT_TIMEOUT": "60", "P2PCHAT_DATA": str(self.home / of)}
 
-    async def command(self, of: str, *words: str, stdin: str | None = None) -> tuple[int, str, str]:
-        """Run `p2pchat WORDS` to its end; `stdin` None means no input."""
-        given = (stdin or "").encode()
-        code, out, err = await asyncio.wait_for(
-            self.talk(*words, stdin=given, environment=self.environment(of)), TIMEOUT
-        )
+    async def command(self, of: str, *words: str) -> tuple[int, str, str]:
+        """Run `p2pchat WORDS` to its end, without input."""
+        async with asyncio.timeout(TIMEOUT):
+            code, out, err = await self.cluster.talk(*words, environment=self.environment(of))
         assert b"Traceback" not in err, err.decode()
         return code, out.decode(), err.decode()
 
-    async def start(self, of: str, *words: str, stdin: bool = False) -> Running:
-        if self.fork_server is not None:
-            forked = await self.fork_server.start(words, self.environment(of), ())
-            if not stdin:
-                forked.stdin.close()
-            return self._kept(forked)
+    async def start(
+        self, of: str, *words: str, code: tuple[str, ...] = ("-m", "p2pchat"), stdin: int = DEVNULL
+    ) -> Running:
+        """Start `p2pchat WORDS`; `code` runs it in another way."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "p2pchat", *words),
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment(of),
+            *(sys.executable, *code, *words), stdin=stdin, stdout=PIPE, stderr=PIPE, env=self.environment(of)
         )
-        return self._kept(process)
-
-    async def shell(self, of: str, line: str) -> Running:
-        """Run a line in a shell; in it `p2pchat` is the command."""
-        process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", f'p2pchat() {{ {P2PCHAT} "$@"; }}\n{line}'),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment(of),
-            start_new_session=True,
-        )
-        return self._kept(process)
-
-    def _kept(self, process: asyncio.subprocess.Process | ForkedProcess) -> Running:
         self.running.append(Running(process))
         return self.running[-1]
 
+    async def shell(self, of: str, line: str) -> tuple[int, str, str]:
+        """Run a line in a shell to its end; in it `p2pchat` is the command."""
+        script = f'p2pchat() {{ {sys.executable} -m p2pchat "$@"; }}\n{line}'
+        ran = await asyncio.to_thread(
+            subprocess.run, ["bash", "-c", script],
+            capture_output=True, text=True, timeout=TIMEOUT, check=False, env=self.environment(of),
+        )  # fmt: skip
+        return ran.returncode, ran.stdout, ran.stderr
+
+    async def open(self, name: str) -> Child:
+        """Open a chat of this peer, which is linked with those that are open."""
+        others = [child.endpoint for child in self.cluster.children if child.process.returncode is None]
+        child = self.cluster.child(name, *others, log=False)
+        await child.start()
+        return child
+
+    async def pair(self) -> tuple[Child, Child]:
+        """Open chats of ada and bob."""
+        ada, bob = await self.open("ada"), await self.open("bob")
+        await asyncio.gather(ada.event("joined", user="bob"), bob.event("joined", user="ada"))
+        return ada, bob
+
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def sock(quick: Cluster) -> Any:
-    sock = Commands(quick.home, quick.logs, quick.fork_server)
-    sock.children, sock.running = quick.children, []
+async def sock(quick: Cluster) -> AsyncIterator[Commands]:
+    sock = Commands(quick)
     yield sock
     for running in sock.running:
         if running.process.returncode is None:
-            running.kill()
+            running.process.kill()
             await running.process.wait()
-
-
-async def a_pair(sock: Commands) -> tuple[Child, Child]:
-    """Start ada and bob, linked, each with an open chat."""
-    ada, bob = sock.child("ada", log=False), sock.child("bob", log=False)
-    await ada.start()
-    bob._options = (*bob._options, ada.endpoint)
-    await bob.start()
-    await asyncio.gather(ada.event("joined", user="bob"), bob.event("joined", user="ada"))
-    return ada, bob
-
-
-async def alone(sock: Commands) -> Child:
-    """Start ada alone, with an open chat."""
-    ada = sock.child("ada", log=False)
-    await ada.start()
-    return ada
 
 
 # ---- send
@@ -161,22 +128,21 @@ async def alone(sock: Commands) -> Child:
 
 @posix
 async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Commands) -> None:
-    ada = await alone(sock)
+    ada = await sock.open("ada")
     noise = "head -c 3000000 /dev/zero | tr '\\0' x"
-    send = await sock.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
-    code, _, err = await send.ended()
+    code, _, err = await sock.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
     assert code == 2 and "built\n" in err
     assert "has 3,000,000 bytes, a message at most 32,768: nothing was sent" in err and "--lines" in err
     assert ada.count("sent") == 0
 
 
 async def test_lines_are_sent_as_they_arrive_until_the_peer_stops(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
-    unknown = await sock.start("ada", "send", "bbo", stdin=True)
+    ada, bob = await sock.pair()
+    unknown = await sock.start("ada", "send", "bbo", stdin=PIPE)
     assert (await unknown.trouble()).startswith("p2pchat: warning: nobody here is called 'bbo'")  # before its end
     await unknown.write("built", end=True)
     assert (await unknown.ended())[0] == 4
-    send = await sock.start("ada", "send", "bob", "--lines", stdin=True)
+    send = await sock.start("ada", "send", "bob", "--lines", stdin=PIPE)
     for number in range(1, 5):
         await send.write(f"{number}\n")
         await bob.event("message", text=f"{number}")  # while the pipe is open
@@ -192,7 +158,7 @@ async def test_lines_are_sent_as_they_arrive_until_the_peer_stops(sock: Commands
 
 @posix
 async def test_an_interrupted_get_saves_nothing_later(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
+    ada, bob = await sock.pair()
     with (sock.home / "film").open("wb") as film:
         film.truncate(12_000_000)  # above what comes by itself
     assert (await sock.command("ada", "send", "bob", "--file", str(sock.home / "film")))[0] == 0
@@ -209,7 +175,7 @@ async def test_an_interrupted_get_saves_nothing_later(sock: Commands) -> None:
 
 
 async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
+    ada, bob = await sock.pair()
     for text in ("one", "two", "three"):
         await bob.do(do="send", to="room", text=text)
         await ada.event("message", text=text)
@@ -228,17 +194,16 @@ async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Comma
 
 @posix
 async def test_a_tail_without_a_reader_ends_at_once_and_quietly(sock: Commands) -> None:
-    ada = await alone(sock)
+    ada = await sock.open("ada")
     await ada.do(do="send", text="hi")
     await ada.event("sent")
-    tail = await sock.shell("ada", "p2pchat tail | head -1; echo ${PIPESTATUS[0]}")
-    code, out, err = await tail.ended()  # without waiting for another message
-    assert (code, out[6:], err) == (0, "ada: hi\n0\n", "")
+    code, out, err = await sock.shell("ada", "p2pchat tail | head -1; echo ${PIPESTATUS[0]}")
+    assert (code, out[6:], err) == (0, "ada: hi\n0\n", "")  # without waiting for another message
 
 
 @posix
 async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(sock: Commands) -> None:
-    ada = await alone(sock)
+    ada = await sock.open("ada")
     await ada.do(do="send", text="hi")
     await ada.event("sent")
     interrupted, other = await sock.start("ada", "tail"), await sock.start("ada", "tail")
@@ -251,21 +216,15 @@ async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(sock: Comman
 
 
 async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
+    ada, bob = await sock.pair()
     await ada.type("before")
     await bob.event("message", text="before")
     assert [await ada.leave(), await bob.leave()] == [0, 0]
     patient = (
-        "from p2pchat.__main__ import main; from p2pchat.cli import control_client_or_own_peer as c; "
-        "c.MEET_TIMEOUT = 3600.0; "
+        "import sys; from p2pchat.__main__ import main; from p2pchat.cli import control_client_or_own_peer as c; "
+        "c.MEET_TIMEOUT = 3600.0; raise SystemExit(main(sys.argv[1:]))"
     )
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", f"{patient}raise SystemExit(main(['tail', '-n', '1']))"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=sock.environment("bob"),
-    )
-    tail = sock._kept(process)
+    tail = await sock.start("bob", "tail", "-n", "1", code=("-c", patient))
     assert (await tail.line()).endswith(" ada: before")
 
 
@@ -273,7 +232,7 @@ async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Comman
 
 
 async def test_several_commands_at_once_without_a_chat(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
+    ada, bob = await sock.pair()
     await ada.leave()
     texts = ["one", "two", "three"]
     sent = await asyncio.gather(*(sock.command("ada", "send", "bob", text) for text in texts))
@@ -285,7 +244,7 @@ async def test_several_commands_at_once_without_a_chat(sock: Commands) -> None:
 
 @posix
 async def test_a_tail_without_a_chat_serves_other_commands(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
+    ada, bob = await sock.pair()
     await ada.leave()
     tail = await sock.start("ada", "tail", "bob")
     assert (await tail.trouble()).startswith("-- no peer runs here, so this command does: ada listens on port ")
@@ -303,7 +262,7 @@ async def test_a_tail_without_a_chat_serves_other_commands(sock: Commands) -> No
 
 
 async def test_a_killed_chat_does_not_block_the_next(sock: Commands) -> None:
-    ada, bob = await a_pair(sock)
+    ada, bob = await sock.pair()
     await ada.do(do="send", to="bob", text="before")
     await ada.event("delivered", user="bob")
     ada.kill()
@@ -311,11 +270,9 @@ async def test_a_killed_chat_does_not_block_the_next(sock: Commands) -> None:
     assert list((sock.home / "ada").glob("control.*"))  # left behind by the killed chat
     assert await sock.command("ada", "send", "bob", "from its ruins") == (0, "", "")
     await bob.event("message", text="from its ruins")
-    again = sock.child("ada", log=False)
-    await again.start()
+    again = await sock.open("ada")
     again.kill()
     await again.process.wait()
-    third = sock.child("ada", log=False)
-    await third.start()
+    third = await sock.open("ada")
     assert await sock.command("ada", "send", "room", "third life", "--wait", "accepted") == (0, "", "")
     await third.event("sent", text="third life")

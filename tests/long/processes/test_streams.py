@@ -14,7 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,14 +27,29 @@ from tests.processes.commands import TIMEOUT, environment, one_loop, posix, run_
 from tests.processes.peers import Cluster
 
 
+@contextmanager
+def running(home: Path, *words: str, **pipes: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run p2pchat in a process of its own, without input unless `pipes` say so, and kill it at the end."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes}
+    with subprocess.Popen([sys.executable, "-m", "p2pchat", *words], env=environment(home), **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def quiet_end(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end; return whether that was 0, and nothing was said about a pipe."""
+    assert process.stderr is not None
+    code, err = process.wait(TIMEOUT), process.stderr.read()
+    return code == 0 and b"Traceback" not in err and b"Broken pipe" not in err
+
+
 @one_loop
 async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster) -> None:
     log = quick.home / "log"
     quick.home.mkdir(exist_ok=True)
-    env = environment(quick.home)
-    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob", "--json", "--log", str(log)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
-    try:
+    with running(quick.home, "0", "--name", "bob", "--json", "--log", str(log)) as process:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         ada = quick.child("ada", f"127.0.0.1:{first['port']}", log=False)
@@ -39,7 +57,6 @@ async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster
         await ada.event("joined", user="bob")
         assert process.poll() is None
         if sys.platform == "win32":
-            process.kill()
             return
         process.send_signal(signal.SIGTERM)
         await ada.event("left", user="bob", reason="left")
@@ -47,24 +64,6 @@ async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster
         lines = [json.loads(line) for line in process.stdout.read().splitlines()]
         assert lines[-1]["event"] == "stopped"
         assert [json.loads(line) for line in log.read_text("utf-8").splitlines()] == [first, *lines]
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@posix
-@one_loop
-async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Cluster) -> None:
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    bob = quick.child("bob", ada.endpoint, log=False)
-    await bob.start()
-    await ada.event("joined", user="bob")
-    bob.process.send_signal(signal.SIGINT)
-    assert await bob.ended() == 130
-    await ada.event("left", user="bob", reason="left")
-    assert bob.lines[-1]["event"] == "stopped"
-    assert not any("Traceback" in line for line in bob.complaints)
 
 
 @posix
@@ -150,24 +149,14 @@ async def test_a_line_with_an_unknown_name_holds_back_no_line_before_it(quick: C
 async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    env = environment(quick.home)
-    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--json"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
-    )
-    assert process.stdout is not None and process.stderr is not None
-    try:
+    with running(quick.home, "0", ada.endpoint, "--name", "bob", "--json") as process:
+        assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
         await ada.event("joined", user="bob")
         await ada.do(do="send", text="anybody?")
         await ada.event("left", user="bob", reason="left")
-        assert process.wait(TIMEOUT) == 0
-        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+        assert quiet_end(process)
 
 
 @posix
@@ -177,15 +166,8 @@ async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> N
     ada = quick.child("ada", log=False)
     await ada.start()
     words = ["0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"), "--json"]
-    env = environment(quick.home)
-    with subprocess.Popen(
-        [sys.executable, "-m", "p2pchat", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=env,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    with running(quick.home, *words, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
         assert b"listening" in process.stdout.readline()
         process.stdout.close()
         await ada.event("joined", user="bob")
@@ -194,8 +176,7 @@ async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> N
         texts = [f"line {number}" for number in range(40)]
         process.stdin.write("".join(text + "\n" for text in texts).encode())
         process.stdin.close()
-        assert process.wait(TIMEOUT) == 0
-        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
+        assert quiet_end(process)
     lines = await ada.wait(lambda line: line["event"] == "message", count=40)
     assert [line["text"] for line in lines] == texts
     again = await run_forked(quick, quick.home, *words)
@@ -219,20 +200,12 @@ async def test_stay_continues_after_the_end_of_input(quick: Cluster) -> None:
 def test_a_full_stdout_is_reported(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full is Linux's")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "p2pchat", "0", "--json"],
-            stdin=subprocess.PIPE,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env=environment(tmp_path),
-            timeout=TIMEOUT,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert "p2pchat: cannot write to standard output: No space left on device" in done.stderr.splitlines()
-    assert "Traceback" not in done.stderr
+    with open("/dev/full", "w") as full, running(tmp_path, "0", "--json", stdout=full) as process:
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+        assert process.wait(TIMEOUT) == 1
+    assert "p2pchat: cannot write to standard output: No space left on device" in told.splitlines()
+    assert "Traceback" not in told
 
 
 @posix
@@ -256,11 +229,8 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
     await ada.do(do="send", text="long ago")
     await ada.event("sent", text="long ago")
     main, side = os.openpty()
-    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--plain"]
-    env = environment(quick.home)
-    with subprocess.Popen(
-        command, stdin=side, stdout=side, stderr=subprocess.PIPE, env=env, start_new_session=True
-    ) as process:
+    words = ("0", ada.endpoint, "--name", "bob", "--plain")
+    with running(quick.home, *words, stdin=side, stdout=side, start_new_session=True) as process:
         try:
             os.close(side)
             await ada.event("joined", user="bob")
@@ -279,7 +249,6 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
             assert re.search(rb"-- 1 older message: .*p2pchat history --data ", process.stderr.read())
             await ada.event("left", user="bob", reason="left")
         finally:
-            process.kill()
             os.close(main)
 
 
