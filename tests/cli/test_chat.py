@@ -52,8 +52,8 @@ def test_invalid_arguments_are_one_line_and_exit_code_2(words: str, expected: st
 
 def test_a_port_in_use_is_named(here: Here) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+        port = int(free_ports(1)[0])
+        taken.bind(("127.0.0.1", port))
         ran = here(port, "--temp")
     assert ran.code == 1 and f"port {port} on 127.0.0.1 is in use" in ran.complains()
 
@@ -115,9 +115,10 @@ def test_an_invite_with_a_typo_or_for_another_network(
     with monkeypatch.context() as patch:
         patch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
         for_other = invite_of(tmp_path / "bob")
+    [port] = free_ports(1)
     for given, expected in ((invite, 0), (for_other, 2)):
         monkeypatch.setenv("P2PCHAT_INVITE", given)
-        ran = here("0", "--data", tmp_path / "eva")
+        ran = here(port, "--data", tmp_path / "eva")
         assert ran.code == expected, ran.err
     assert "another network" in ran.complains()
 

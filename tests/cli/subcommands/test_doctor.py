@@ -22,6 +22,7 @@ from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
 from tests.cli.conftest import Here, OpenChats
 from tests.deadlines import WAIT, within
+from tests.ports import free_ports
 
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
@@ -141,7 +142,7 @@ def change(data: Path, sql: str) -> None:
 
 
 async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    async with TCPPeer(0, name="bob", data=tmp_path / "bob") as bob:
+    async with TCPPeer(int(free_ports(1)[0]), name="bob", data=tmp_path / "bob") as bob:
         async with TCPPeer(0, bob.endpoint, name="ada", data=tmp_path / "ada") as ada:
             await ada.wait_user("bob", timeout=60)
             await (await bob.broadcast("hi")).delivered(timeout=60)

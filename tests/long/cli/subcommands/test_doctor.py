@@ -1,14 +1,20 @@
-"""doctor and an engine, which is a process, and a database on which it waits for seconds."""
+"""doctor and other programs: an engine, systemctl, and one that holds the database."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
+import pytest
+
+from p2pchat.cli.subcommands.doctor_network import check_firewalls
 from tests.cli.subcommands.test_doctor import Doctor
 from tests.cli.subcommands.test_doctor import ada as ada
 from tests.cli.subcommands.test_doctor import doctor as doctor
 from tests.cli.subcommands.test_doctor import home as home
+from tests.cli.subcommands.test_doctor_network import linux
+from tests.cli.subcommands.test_doctor_network import root as root
 from tests.nats import NatsServer
 
 
@@ -34,3 +40,28 @@ def test_a_database_locked_by_another_program(doctor: Doctor, ada: Path) -> None
     finally:
         database.close()
     assert code == 1 and "in use by another program" in found["database"]["seen"]
+
+
+def systemctl(directory: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a systemctl onto the PATH, and nothing else."""
+    directory.mkdir()
+    command = directory / "systemctl"
+    command.write_text(f"#!/bin/sh\nprintf '{says}'\nexit 3\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+
+@linux
+def test_no_firewall_is_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "etc/ufw/ufw.conf").write_text("# ENABLED=yes\nENABLED=no\n")
+    systemctl(root / "bin", "inactive\\ninactive\\nunknown\\n", monkeypatch)
+    [found] = check_firewalls(8080, root)
+    assert found.verdict == "ok"
+
+
+@linux
+def test_services(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl(root / "bin", "active\\nactive\\ninactive\\n", monkeypatch)
+    found = list(check_firewalls(8080, root))
+    assert [one.seen.partition(" is on")[0] for one in found] == ["firewalld", "nftables"]
+    assert "--add-port=8080/tcp" in found[0].mend and all(one.verdict == "warning" for one in found)
