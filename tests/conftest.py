@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from importlib import import_module
@@ -40,6 +41,19 @@ from tests.processes.fork_server import AVAILABLE, ForkServer
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Nothing of a person's shell reaches a test or a process that it starts: no language, terminal, editor, time zone or
+# option of p2pchat, and no home (home_of_no_person).
+PERSONAL = (
+    "CLICOLOR", "COLORTERM", "COLUMNS", "EDITOR", "FORCE_COLOR", "INPUTRC", "LANGUAGE", "LC_", "LESS", "LINES",
+    "MANPAGER", "NO_COLOR", "P2PCHAT_", "PAGER", "PYTHONIOENCODING", "PYTHONUTF8", "STY", "TMUX", "VISUAL", "VTE_",
+    "WT_SESSION", "XDG_", "XTERM_", "_P2PCHAT_",
+)  # fmt: skip
+for _name in [name for name in os.environ if name.startswith(PERSONAL) and not name.startswith("P2PCHAT_TEST_")]:
+    del os.environ[_name]
+os.environ |= {"LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": "UTC"}
+if sys.platform != "win32":
+    time.tzset()
 os.environ["P2PCHAT_LOOP"] = "asyncio"  # the usual loop; tests of other loops set theirs
 allow_descriptors()  # some tests hold hundreds of connections
 guard.install()
@@ -114,6 +128,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = with_deadline(item.obj)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home_of_no_person(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give the tests that set no home of their own one that ends with the run."""
+    os.environ["P2PCHAT_HOME"] = str(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

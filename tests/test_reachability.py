@@ -79,7 +79,7 @@ async def test_a_peer_of_the_same_network_is_reached_without_events(tmp_path: Pa
     async with TCPPeer(0, name="ada", temporary=True) as ada, ada.events(consumer=None) as told:
         there = await probe(ada.endpoint)
         assert (there.verdict, there.address, there.peer_id) == ("reached", "127.0.0.1", ada.me.id)
-        assert 0 < there.seconds < 5
+        assert there.seconds > 0
         async with TCPPeer(0, ada.endpoint, name="bob", temporary=True):
             first = [await anext(told), await anext(told)]
         assert ada.counted.get("handshake_order", 0) == 0
@@ -131,7 +131,7 @@ async def test_a_listener_whose_queue_is_full_answers_nothing() -> None:
         for guest in (one, two):
             guest.setblocking(False)
             guest.connect_ex(full.getsockname())
-        there = await probe(full.getsockname()[1], timeout=0.3)
+        there = await probe(full.getsockname()[1], timeout=0.3)  # runs out
     assert there.verdict in ("no_answer", "silent")  # systems differ with a full queue
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -211,14 +208,9 @@ def test_invite_takes_an_advertised_address() -> None:
         parse("invite", "bob")
 
 
-def help_screen(*words: str, columns: int = 80) -> str:
-    environment = {**os.environ, "COLUMNS": str(columns)}
-    command = [sys.executable, "-m", "p2pchat", *words, "--help"]
-    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True).stdout
-
-
-def test_help_names_every_option_and_command() -> None:
-    page = help_screen()
+def test_help_names_every_option_and_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    page = capsys.readouterr().out
     assert all(f"\n  {', '.join(option.opts)}" in page for option in chat.params if isinstance(option, click.Option))
     assert all(f"\n  {name}" in page for name in COMMANDS)
 
@@ -238,7 +230,8 @@ def test_help_has_examples_and_fits_the_terminal_without_breaking_a_word(
     assert sorted(page.split()) == sorted(capsys.readouterr().out.split())
 
 
-def test_help_says_what_input_and_signals_mean() -> None:
-    page = " ".join(help_screen().split())
+def test_help_says_what_input_and_signals_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
     assert "/dev/null or closed input is no input: it stays until a signal ends it" in page
     assert "SIGTERM and SIGHUP end it in good order, with 0 or 3" in page

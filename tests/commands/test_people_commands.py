@@ -284,7 +284,7 @@ async def test_programs_block_and_unblock_too(shown: Shown) -> None:
 
 
 async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:
-    small = Settings(user_quota_bytes=4_000, start_timeout=1.0, digest_every=1.0)
+    small = Settings(user_quota_bytes=4_000, digest_every=1.0)
     async with mesh("ada", "bob", settings=small) as net:
         ada, bob = net.peers
         async with asyncio.timeout(60):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
 from p2pchat.testing.conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
+from tests.long.test_examples import node
 from tests.ports import free_ports
-from tests.test_examples import node
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

@@ -261,9 +261,9 @@ async def test_few_requests_of_an_account_wait_for_its_slots(monkeypatch: pytest
             _, writer = await asyncio.open_connection("127.0.0.1", served.port)
             writer.write(upload)
             writers.append(writer)
-        async with within(WAIT, "a refused upload"):
-            while (await ask(served.port, upload + bytes(1000))).status != 429:
-                pass
+        held = served.gateway.transfers._held
+        await until(lambda: [slots.waiting for slots in held.values()] == [2], "two waiting uploads")
+        assert (await ask(served.port, upload + bytes(1000))).status == 429
         for writer in writers:
             writer.close()
 

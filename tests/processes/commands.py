@@ -23,10 +23,17 @@ TIMEOUT = 120.0  # seconds
 class Ran:
     """The result of a command line."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
+    def __init__(self, code: int, out: str, err: str, content: bytes = b"") -> None:
         self.code = code
         self.out = out
         self.err = err
+        self.content = content  # standard output as bytes, in tests/cli/
+        assert "Traceback" not in err, err
+
+    @property
+    def said(self) -> tuple[int, str, str]:
+        """Return the exit code and what it printed, to compare all at once."""
+        return self.code, self.out, self.err
 
     @property
     def events(self) -> list[Line]:
@@ -35,7 +42,6 @@ class Ran:
     def complains(self) -> str:
         """Return the one line with the error."""
         lines = [line for line in self.err.splitlines() if line.startswith("p2pchat: ")]
-        assert "Traceback" not in self.err, self.err
         assert len(lines) == 1, self.err
         return lines[0]
 

@@ -7,16 +7,13 @@ and are linked through an engine (docs/relay.md). The latter only with P2PCHAT_T
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from p2pchat.__main__ import main
 from tests.nats import NatsServer, missing
-from tests.processes.commands import Ran
 from tests.processes.fork_server import ForkServer
 from tests.processes.peers import Cluster
 
@@ -78,19 +75,3 @@ async def quick(
     finally:
         for child in cluster.children:
             await child.destroy()
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Return a function that runs a command line in this process, through the same main(), which is much faster."""
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-
-    def run(*words: str, stdin: str = "") -> Ran:
-        (tmp_path / "stdin").write_text(stdin, "utf-8")
-        capfd.readouterr()
-        with open(tmp_path / "stdin", encoding="utf-8") as file, monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", file)
-            code = main(words)
-        return Ran(code, *capfd.readouterr())
-
-    return run

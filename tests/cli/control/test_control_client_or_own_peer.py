@@ -16,7 +16,6 @@ from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, conn
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.control.conftest import Serve
-from tests.nats import NatsServer
 from tests.ports import free_ports
 
 
@@ -149,13 +148,6 @@ async def test_the_peer_listens_where_the_chat_did_if_possible(home: Path) -> No
         ChatSettings.load(home / "ada").remember_start(LastStart(host, "chat.example:1"))
         async with connect_or_run(home / "ada") as control:
             assert control.listening["host"] == listens
-
-
-async def test_the_peer_uses_the_engine_that_the_chat_did(home: Path, engine: NatsServer) -> None:
-    await a_profile(home / "ada")
-    ChatSettings.load(home / "ada").remember_start(LastStart(engine=engine.url, listen=False))
-    async with connect_or_run(home / "ada") as control:
-        assert control.listening["port"] == 0
 
 
 async def test_an_error_in_a_command_stops_its_peer(home: Path) -> None:

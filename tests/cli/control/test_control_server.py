@@ -12,7 +12,6 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from p2pchat import Message, TCPPeer
 from p2pchat.cli import control_protocol, control_server
 from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_protocol import REQUESTS, encode
-from p2pchat.cli.control_server import MAX_CONNECTIONS, MAX_UNAUTHENTICATED, ControlServer
+from p2pchat.cli.control_server import MAX_UNAUTHENTICATED, ControlServer
 from p2pchat.commands import file_commands
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
@@ -173,7 +172,7 @@ async def test_users_without_the_message_are_named_at_the_timeout(serve: Serve, 
     await server.shut_down("gone")
     async with talking(home / "ada") as control:
         await control.send(do="send", to="bob", text="for later")
-        assert await control.ask("wait", timeout=0.05) == [{"status": "accepted", "missing": ["bob"]}]
+        assert await control.ask("wait", timeout=0) == [{"status": "accepted", "missing": ["bob"]}]
 
 
 async def test_a_tail_begins_with_the_newest_and_misses_nothing(serve: Serve, home: Path) -> None:
@@ -327,50 +326,6 @@ async def test_only_the_owner_can_connect(serve: Serve, home: Path) -> None:
         os.umask(former)
     assert stat.S_IMODE((home / "ada" / "control.sock").stat().st_mode) == 0o600
     assert stat.S_IMODE((home / "ada").stat().st_mode) == 0o700
-
-
-@posix
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes root, to be somebody else")
-async def test_another_login_gets_nothing_even_if_modes_were_widened() -> None:
-    with TemporaryDirectory() as above:
-        directory = Path(above) / "ada"
-        async with TCPPeer(0, name="ada", data=directory) as peer:
-            server = await ControlServer(peer).start()
-            for path, mode in ((Path(above), 0o755), (directory, 0o755), (directory / "control.sock", 0o666)):
-                path.chmod(mode)
-            assert await as_nobody(directory / "control.sock") == b""
-            async with talking(directory) as control:
-                assert await control.ask("who")
-            await server.shut_down("done")
-
-
-async def as_nobody(path: Path) -> bytes:
-    """Return the bytes that a process of another login receives at a socket."""
-    program = (
-        "import os, socket, sys\nos.setuid(65534)\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n"
-        'try: s.sendall(b\'{"do":"who"}\\n\'); sys.stdout.write(s.recv(100).decode())\n'
-        "except (BrokenPipeError, ConnectionResetError): pass"
-    )
-    command = (sys.executable, "-c", program, str(path))
-    other = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await other.communicate()
-    assert other.returncode == 0
-    return out
-
-
-async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await serve("ada")
-    held = [control for _ in range(MAX_CONNECTIONS) if (control := await connect(home / "ada"))]
-    with monkeypatch.context() as patch:
-        patch.setattr("p2pchat.cli.control_client_or_own_peer.CONNECT_TIMEOUT", 2.0)
-        with pytest.raises(RequestRefused, match="16 commands are connected to this peer"):
-            await connect(home / "ada")
-    waiting = asyncio.create_task(connect(home / "ada"))
-    await held.pop().aclose()
-    held += [control for control in [await waiting] if control]  # the waiting one gets the place
-    assert len(held) == MAX_CONNECTIONS
-    for control in held:
-        await control.aclose()
 
 
 async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from p2pchat.cli.subcommands.doctor import shown, summary
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
+from tests.cli.conftest import Here, OpenChats
 from tests.deadlines import WAIT, within
-from tests.nats import NatsServer
+from tests.ports import free_ports
 
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
@@ -56,19 +58,6 @@ def ada(tmp_path: Path) -> Path:
     return tmp_path / "ada"
 
 
-def test_doctor_says_whether_the_engine_is_there(doctor: Doctor, home: Path, ada: Path, engine: NatsServer) -> None:
-    before = sorted(home.rglob("*"))
-    code, found = doctor("--data", str(ada), "--engine", engine.url)
-    assert (found["engine"]["verdict"], found["engine"]["seen"]) == ("ok", f"{engine.url}: connected")
-    engine.kill()
-    code, found = doctor("--data", str(ada), "--engine", engine.url)
-    assert (code, found["engine"]["verdict"]) == (1, "wrong")
-    assert found["engine"]["seen"] == f"{engine.url}: nobody listens there"
-    code, found = doctor("--data", str(ada), "--engine", "http://x")
-    assert (code, found["engine"]["verdict"]) == (1, "wrong")
-    assert sorted(home.rglob("*")) == before  # the check leaves nothing
-
-
 def test_doctor_without_any_profile(doctor: Doctor, home: Path) -> None:
     code, found = doctor()
     assert code == 0 and found["profile"]["mend"].endswith("p2pchat 8080") and "database" not in found
@@ -80,6 +69,16 @@ def test_a_peer_at_rest(doctor: Doctor, ada: Path) -> None:
     assert (code, {line["verdict"] for line in found.values()} - {"warning"}) == (0, {"ok"})
     assert found["database"]["seen"].startswith("whole, ") and "--port" in found["port"]["mend"]
     assert set(found["key"]) == {"what", "verdict", "seen", "mend"}
+
+
+def test_beside_a_chat_the_lock_the_port_and_a_linked_user_are_named(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    chats.open("bob", ada, advertise="127.0.0.1:1")  # where nobody answers
+    ran = here("doctor", "--json", "--data", ada.data)
+    found = {line["what"]: (line["verdict"], line["seen"]) for line in ran.events}
+    assert (ran.code, found["peers"]) == (0, ("ok", "linked with bob"))
+    assert found["lock"] == ("ok", f"in use by process {os.getpid()}")
+    assert found["port"] == ("ok", f"{ada.port} is this peer's, which answers")
 
 
 def test_requests_and_blocked_people_are_counted_where_there_are_some(doctor: Doctor, tmp_path: Path) -> None:
@@ -142,19 +141,8 @@ def change(data: Path, sql: str) -> None:
         database.execute(sql)
 
 
-def test_a_database_locked_by_another_program(doctor: Doctor, ada: Path) -> None:
-    database = sqlite3.connect(ada / "history.db")
-    database.execute("pragma locking_mode = exclusive")
-    database.execute("begin exclusive")
-    try:
-        code, found = doctor("--data", str(ada))
-    finally:
-        database.close()
-    assert code == 1 and "in use by another program" in found["database"]["seen"]
-
-
 async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    async with TCPPeer(0, name="bob", data=tmp_path / "bob") as bob:
+    async with TCPPeer(int(free_ports(1)[0]), name="bob", data=tmp_path / "bob") as bob:
         async with TCPPeer(0, bob.endpoint, name="ada", data=tmp_path / "ada") as ada:
             await ada.wait_user("bob", timeout=60)
             await (await bob.broadcast("hi")).delivered(timeout=60)

@@ -1,4 +1,4 @@
-"""export, import, backup and db copy: their command lines, errors and warnings."""
+"""export, import, backup and db copy: their command lines, errors and warnings; beside an open chat and without one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.export_import_and_backup import _database, _start_with
 from p2pchat.commands.endpoints_and_qr_codes import command
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.sync import TCPPeer
+from tests.cli.conftest import Here, OpenChats
 from tests.cli.parsing import parse
 
 PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
@@ -131,3 +133,80 @@ def test_the_result_of_a_copy_is_printed(tmp_path: object, capsys: pytest.Captur
     SqlStorage(f"sqlite:///{tmp_path}/a.db").close()
     assert run(["db", "copy", f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", "--json"]) == 0
     assert capsys.readouterr().out == '{"rows":0,"entries":0,"logs":0}\n'
+
+
+# ---- beside an open chat and without one
+
+
+def said_by(chats: OpenChats, name: str, *texts: str) -> TCPPeer:
+    """Open a chat alone that has said these texts in the room."""
+    peer = chats.open(name)
+    for text in texts:
+        peer.room.send(text)
+    return peer
+
+
+def test_a_file_is_carried_from_one_open_chat_to_another(chats: OpenChats, here: Here, tmp_path: Path) -> None:
+    ada, bob = said_by(chats, "ada", "one", "two"), said_by(chats, "bob", "hello?")
+    stick = tmp_path / "stick"
+    ran = here("export", stick, "--data", ada.data)
+    assert (ran.code, ran.err) == (0, "") and ran.out.startswith(f"{stick}: 3 entries of 1 conversation, ")
+    assert here("import", stick, "--data", bob.data).said == (0, f"{stick}: 3 new, 0 here already\n", "")
+    assert [post.text for post in bob.history("room")] == ["one", "two", "hello?"]
+
+
+def test_export_and_import_through_pipes_and_without_a_chat(chats: OpenChats, here: Here) -> None:
+    ada, bob = said_by(chats, "ada", "one", "two"), said_by(chats, "bob", "hello?")
+    data = bob.data
+    export = here("export", "-", "--data", ada.data)
+    assert (export.code, export.err.partition(",")[0]) == (0, "-- 3 entries of 1 conversation")
+    ran = here("import", "-", "--json", "--data", data, stdin=export.content)
+    assert (ran.code, ran.events[0]["new"]) == (0, 3)
+    assert not list(chats.home.glob("bob/.import*"))
+    chats.close(bob)
+    at_rest = here("import", "-", "--json", "--data", data, stdin=export.content)
+    nothing = {"foreign": 0, "refused": {}, "unreadable": 0, "problem": "", "files": 0, "damaged_files": 0}
+    assert (at_rest.code, at_rest.events) == (0, [{"new": 0, "known": 3, **nothing}])
+    for damaged, told in (
+        (export.content[:-40], "p2pchat: the file: it is cut off: the end is missing; what came whole is imported\n"),
+        (export.content.replace(b"two", b"2wo"), "p2pchat: 3 entries refused: not as their writer signed it"),
+        (b"dear bob", "p2pchat: this is no file that `p2pchat export` made\n"),
+    ):
+        ran = here("import", "-", "--data", data, stdin=damaged)
+        assert ran.code == 1 and ran.err.startswith(told), ran.err
+    ran = here("import", data, "--data", data)
+    assert ran.code == 1 and ran.complains()
+
+
+def test_files_are_carried_too(chats: OpenChats, here: Here, tmp_path: Path) -> None:
+    ada, bob = said_by(chats, "ada", "one"), said_by(chats, "bob", "hello?")
+    film, stick, damaged = bytes(range(256)) * 2000, tmp_path / "stick", tmp_path / "damaged"
+    id = ada.send(ada.room, "look", files=[("film.bin", film)]).id
+    assert here("export", stick, "--no-files", "--data", ada.data).code == 0 and stick.stat().st_size < 10_000
+    ran = here("export", stick, "--data", ada.data)
+    assert ran.code == 0 and ran.out.startswith(f"{stick}: 3 entries of 1 conversation, 1 file, 51")
+    ran = here("import", stick, "--data", bob.data)
+    assert ran.said == (0, f"{stick}: 3 new, 0 here already, 1 file\n", "")
+    assert here("get", id, "--output", "-", "--data", bob.data).content == film
+    damaged.write_bytes(stick.read_bytes()[:-1000])
+    cyd = said_by(chats, "cyd", "hello?")
+    data = cyd.data
+    ran = here("import", damaged, "--data", data)
+    assert ran.code == 1 and "it is cut off: the end of its files is missing" in ran.err and "3 new" in ran.out
+    chats.close(cyd)
+    assert here("import", stick, "--data", data).said == (0, f"{stick}: 0 new, 3 here already, 1 file\n", "")
+
+
+def test_a_backup_of_an_open_chat_runs_elsewhere(chats: OpenChats, here: Here, tmp_path: Path) -> None:
+    ada = said_by(chats, "ada", "one")
+    data, id, copy = ada.data, ada.me.id, tmp_path / "home" / "copy"
+    ran = here("backup", copy, "--data", data)
+    assert ran.code == 0 and ": key, network, history and files, " in ran.out
+    assert f"PORT --data {copy}" in ran.out and "never beside it" in ran.err
+    ran = here("backup", tmp_path / "texts only", "--no-files", "--data", data)
+    assert ran.code == 0 and ": key, network and history, " in ran.out
+    chats.close(ada)
+    again = chats.open("copy")
+    assert (again.me.id, [post.text for post in again.history("room")]) == (id, ["one"])
+    ran = here("backup", copy, "--data", data)
+    assert ran.code == 1 and "not empty" in ran.complains()

@@ -1,19 +1,20 @@
-"""send, tail and users: their command lines and usage errors."""
+"""send, tail and users: their command lines and usage errors; what send sends beside an open chat and without one."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from p2pchat.__main__ import main
 from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.subcommands.history_tail_and_delete import MAX_RECENT, RecentMessages
 from p2pchat.cli.subcommands.send import _from_shell
+from p2pchat.sync import Message, Sent, TCPPeer
+from tests.cli.conftest import Here, OpenChats
 from tests.cli.parsing import parse
+from tests.processes.commands import Ran
 
 ANY = ProfileChoice()
 
@@ -75,22 +76,6 @@ def test_bytes_that_are_not_utf8_are_replaced() -> None:
     assert _from_shell("café") == "café"
 
 
-@pytest.fixture
-def here(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[[str, str], tuple[int, str, str]]:
-    """Run a command line in this process, with this input."""
-
-    def run(words: str, stdin: str) -> tuple[int, str, str]:
-        (tmp_path / "stdin").write_text(stdin, "utf-8")
-        with open(tmp_path / "stdin", encoding="utf-8") as file, monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", file)
-            code = main(words.split())
-        return (code, *capfd.readouterr())
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("words", "stdin", "expected"),
     [
@@ -116,9 +101,103 @@ def here(
         ("send bob x --data nowhere", "", "start a peer first"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_2(
-    words: str, stdin: str, expected: str, home: Path, here: Callable[[str, str], tuple[int, str, str]]
-) -> None:
-    code, out, err = here(words, stdin)
+def test_a_usage_error_is_one_line_and_exit_2(words: str, stdin: str, expected: str, home: Path, here: Here) -> None:
+    code, out, err = here(*words.split(), stdin=stdin).said
     assert (code, out, err.count("\n")) == (2, "", 1) and expected in err, err
     assert not home.exists() or not list(home.iterdir())
+
+
+# ---- beside an open chat
+
+
+def posts(of: TCPPeer, conversation: str) -> list[Message | Sent]:
+    return [post for post in of.history(conversation, limit=0) if isinstance(post, Message | Sent)]
+
+
+def test_piped_text_is_one_message_without_commands(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+    piped = b'/quit\ncompiling\r\n{"do":"quit"}\n\ndone\n'
+    assert here("send", "bob", "--data", ada.data, stdin=piped).said == (0, "", "")
+    assert [post.text for post in posts(bob, "ada")] == ['/quit\ncompiling\n{"do":"quit"}\n\ndone']
+    lines = "".join(f"{number}\n\n" for number in range(1, 501))
+    assert here("send", "room", "--lines", "--data", ada.data, stdin=lines).said == (0, "", "")
+    assert [post.text for post in posts(bob, "room")] == [f"{number}" for number in range(1, 501)]
+    too_long = here("send", "room", "--lines", "--data", ada.data, stdin="\n" + "x" * 40_000 + "\nno end")
+    told = "p2pchat: line 2 has more than 32,768 bytes: it was not sent, the others are\n"
+    assert too_long.said == (2, "", told) and posts(bob, "room")[-1].text == "no end"
+
+
+def test_the_exit_code_tells_the_result(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+
+    def send(*words: str) -> Ran:
+        return here("send", "--data", ada.data, *words)
+
+    assert send("bob", "lunch?").said == (0, "", "")
+    assert send("bob", "--", "--lines", "is", "no option").said == (0, "", "")
+    assert [post.text for post in posts(bob, "ada")] == ["lunch?", "--lines is no option"]
+    unknown = send("bbo", "lunch?")
+    assert unknown.code == 4 and unknown.err.startswith("p2pchat: nobody here is called 'bbo'")
+    chats.close(bob)
+    later = send("bob", "later", "--timeout", "0")
+    assert later.said == (3, "", "p2pchat: not delivered yet to bob; saved, and sent as soon as possible\n")
+    assert send("bob", "later", "--wait", "accepted").said == (0, "", "")
+    nobody = send("room", "anybody?", "--timeout", "0")
+    assert nobody.code == 3 and "nobody is here yet" in nobody.err
+
+
+def test_files_are_sent_by_the_names_that_were_typed(chats: OpenChats, here: Here, tmp_path: Path) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+    plan, empty = tmp_path / "a plan.pdf", tmp_path / "empty"
+    (tmp_path / "plan-7.pdf").write_bytes(bytes(300_000))
+    if sys.platform == "win32":
+        plan.write_bytes(bytes(300_000))
+    else:
+        plan.symlink_to("plan-7.pdf")
+    empty.touch()
+    at = ("send", "--data", ada.data)
+    assert here(*at, "bob", "--file", plan, "--file", empty).said == (0, "", "")
+    [message] = posts(bob, "ada")
+    files = [(file.name, file.size) for file in message.attachments]
+    assert (message.text, files) == ("", [("a plan.pdf", 300_000), ("empty", 0)])
+    shown = here("history", "ada", "--data", bob.data)
+    assert shown.code == 0 and shown.out.endswith(" ada -> bob: [a plan.pdf, 300.0 kB, empty, 0 bytes]\n")
+    assert here(*at, "bob", "look", "--file", "-", "--file-name", "a.bin", stdin=b"a\0\377b").said == (0, "", "")
+    [piped] = posts(bob, "ada")[-1].attachments
+    assert (piped.name, piped.size) == ("a.bin", 4)
+    assert not list(chats.home.glob("ada/.send-*"))
+    for code, words, expected in (
+        (2, ["look", "--file", tmp_path / "nothing"], "does not exist"),
+        (2, ["--lines", "--file", plan], "leave --file out"),
+        (2, ["--file", plan] * 11, "at most 10 files"),
+        (2, ["--file", "-"], "a file needs a name: --file - --file-name NAME"),
+        (2, ["--file", "-", "--file-name", "../a.bin"], "--file-name is a name, and no path"),
+    ):
+        refused = here(*at, "bob", *words)
+        assert refused.code == code and expected in refused.err
+    assert here(*at, "nobody", "--file", plan).code == 4
+
+
+@pytest.mark.parametrize("words", [("send", "bob", "--lines"), ("send", "bob"), ("0", "--temp", "--drain", "0")])
+def test_no_picture_is_sent_as_text(words: tuple[str, ...], chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+    picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 1000
+    which = ("--data", ada.data) if "send" in words else (ada.endpoint,)
+    ran = here(*words, *which, stdin=picture)
+    assert ran.code == 2 and "the input is no text" in ran.err and "--file FILE" in ran.err
+    assert posts(bob, "ada") == posts(bob, "room") == []
+
+
+def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+    data = ada.data
+    chats.close(ada)
+    assert here("send", "bob", "by myself", "--data", data).said == (0, "", "")
+    assert here("send", "room", "and to all", "--data", data).said == (0, "", "")
+    assert [posts(bob, where)[-1].text for where in ("ada", "room")] == ["by myself", "and to all"]
+    assert not list(chats.home.glob("ada/control.*"))

@@ -198,6 +198,23 @@ def test_the_best_status_counts_and_changes_are_reported_once() -> None:
     assert ada.presence.status(BOB.id) == ("idle", "lunch", 5)
 
 
+def test_changes_are_sent_together_within_half_a_second() -> None:
+    """The promise is one second (docs/protocol.md, "Receipts and presence")."""
+    ada = Here_()
+    ada.link(1, BOB)
+    ada.wake(60.0)
+    told = []
+    for status, text in (("idle", "lunch"), ("online", ""), ("idle", "gone home")):
+        ada.presence.set(ADA.id, status, text)
+        told += ada.take()
+    told += ada.wake(60.5)
+    frames = [effect.frame for effect in told if isinstance(effect, Send) and isinstance(effect.frame, Here)]
+    assert [[(user.status, user.text) for user in frame.users] for frame in frames] == [
+        [("idle", "lunch")],
+        [("idle", "gone home")],
+    ]
+
+
 def test_an_unheard_user_is_unknown() -> None:
     assert Here_().presence.status(BOB.id) == ("unknown", "", 0)
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.conformance.faults import FAULTS, hunt_all
-from tests.test_examples import node
+from tests.long.test_examples import node
 
 PARTS = 4  # each is one test, and takes some eight seconds
 

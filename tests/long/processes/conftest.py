@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.processes.conftest import cluster, cluster_directories, here, links, pytest_generate_tests, quick
+from tests.processes.conftest import cluster, cluster_directories, links, pytest_generate_tests, quick
 
-__all__ = ["cluster", "cluster_directories", "here", "links", "pytest_generate_tests", "quick"]
+__all__ = ["cluster", "cluster_directories", "links", "pytest_generate_tests", "quick"]

@@ -1,4 +1,4 @@
-"""The command line over real processes: pipes, terminals and signals.
+"""The command line over real processes: pipes, terminals, signals and metrics.
 
 Accepted messages are sent, whichever end of a pipe closes first; messages that were not shown come again.
 """
@@ -14,65 +14,42 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from p2pchat import TCPPeer
 from tests.ports import free_ports
-from tests.processes.commands import TIMEOUT, Ran, environment, one_loop, posix, run_forked
+from tests.processes.commands import TIMEOUT, environment, one_loop, posix, run_forked
 from tests.processes.peers import Cluster
 
 
-@one_loop
-async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Cluster) -> None:
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    closed = f"127.0.0.1:{free_ports(1)[0]}"
-    lines = "one\n//two\n/me waves\n/msg ada three\nfour"
-    ran = await run_forked(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
-    assert ran.code == 0, ran.err
-    assert f"-- {ada.endpoint} reached" in ran.err
-    assert f"-- {closed} does not answer" in ran.err and "still trying" in ran.err
-    got = await ada.wait(lambda line: line["event"] == "message", count=5)
-    by_kind = [(line["text"], line["action"]) for line in got if line["kind"] == "room"]
-    assert by_kind == [("one", False), ("/two", False), ("waves", True), ("four", False)]
-    assert [line["text"] for line in got if line["kind"] == "dm"] == ["three"]
+@contextmanager
+def running(home: Path, *words: str, **pipes: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run p2pchat in a process of its own, without input unless `pipes` say so, and kill it at the end."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes}
+    with subprocess.Popen([sys.executable, "-m", "p2pchat", *words], env=environment(home), **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-@one_loop
-async def test_undelivered_messages_are_saved_and_sent_at_the_next_start(quick: Cluster) -> None:
-    data = ("--data", str(quick.home / "cron"), "--name", "cron")
-    ada = quick.child("ada", log=False)
-    alone = run_forked(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
-    _, ran = await asyncio.gather(ada.start(), alone)
-    assert ran.code == 3
-    assert "saved, and sent at the next start" in ran.err
-    await run_forked(quick, quick.home, "0", ada.endpoint, *data, stdin="and again\n")
-    lines = await ada.wait(lambda line: line["event"] == "message", count=2)
-    assert [line["text"] for line in lines] == ["hello", "and again"]
-
-
-@one_loop
-async def test_a_failing_line_is_never_sent_and_the_next_one_is(quick: Cluster) -> None:
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    ran = await run_forked(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
-    assert ran.code == 2, ran.err
-    assert "did you mean /msg?" in ran.complains()
-    await ada.event("message", text="after it")
-    assert ada.count("message") == 1
+def quiet_end(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end; return whether that was 0, and nothing was said about a pipe."""
+    assert process.stderr is not None
+    code, err = process.wait(TIMEOUT), process.stderr.read()
+    return code == 0 and b"Traceback" not in err and b"Broken pipe" not in err
 
 
 @one_loop
 async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster) -> None:
     log = quick.home / "log"
     quick.home.mkdir(exist_ok=True)
-    env = environment(quick.home)
-    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob", "--json", "--log", str(log)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
-    try:
+    with running(quick.home, "0", "--name", "bob", "--json", "--log", str(log)) as process:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         ada = quick.child("ada", f"127.0.0.1:{first['port']}", log=False)
@@ -80,7 +57,6 @@ async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster
         await ada.event("joined", user="bob")
         assert process.poll() is None
         if sys.platform == "win32":
-            process.kill()
             return
         process.send_signal(signal.SIGTERM)
         await ada.event("left", user="bob", reason="left")
@@ -88,24 +64,6 @@ async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster
         lines = [json.loads(line) for line in process.stdout.read().splitlines()]
         assert lines[-1]["event"] == "stopped"
         assert [json.loads(line) for line in log.read_text("utf-8").splitlines()] == [first, *lines]
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@posix
-@one_loop
-async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Cluster) -> None:
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    bob = quick.child("bob", ada.endpoint, log=False)
-    await bob.start()
-    await ada.event("joined", user="bob")
-    bob.process.send_signal(signal.SIGINT)
-    assert await bob.ended() == 130
-    await ada.event("left", user="bob", reason="left")
-    assert bob.lines[-1]["event"] == "stopped"
-    assert not any("Traceback" in line for line in bob.complaints)
 
 
 @posix
@@ -186,44 +144,19 @@ async def test_a_line_with_an_unknown_name_holds_back_no_line_before_it(quick: C
     assert sent["first"] < error["at"] < sent["third"]
 
 
-@one_loop
-async def test_a_piped_reply_is_to_the_newest_stored_message(quick: Cluster) -> None:
-    """A newcomer gets it a moment after the first link; later any number of own messages may follow it."""
-    ada = quick.child("ada", log=False)
-    await ada.start()
-    await ada.do(do="send", text="lunch?")
-    lunch = await ada.event("sent", text="lunch?")
-    bob = ("0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"))
-    for lines in ("/reply yes\n", "and more\n" * 250 + "/react +1\n"):
-        ran = await run_forked(quick, quick.home, *bob, stdin=lines)
-        assert ran.code == 0, ran.err
-    assert (await ada.event("message", text="yes"))["reply_to"] == lunch["id"]
-    assert (await ada.event("reaction"))["id"] == lunch["id"]
-
-
 @posix
 @one_loop
 async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    env = environment(quick.home)
-    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--json"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
-    )
-    assert process.stdout is not None and process.stderr is not None
-    try:
+    with running(quick.home, "0", ada.endpoint, "--name", "bob", "--json") as process:
+        assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
         await ada.event("joined", user="bob")
         await ada.do(do="send", text="anybody?")
         await ada.event("left", user="bob", reason="left")
-        assert process.wait(TIMEOUT) == 0
-        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+        assert quiet_end(process)
 
 
 @posix
@@ -233,15 +166,8 @@ async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> N
     ada = quick.child("ada", log=False)
     await ada.start()
     words = ["0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"), "--json"]
-    env = environment(quick.home)
-    with subprocess.Popen(
-        [sys.executable, "-m", "p2pchat", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=env,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    with running(quick.home, *words, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
         assert b"listening" in process.stdout.readline()
         process.stdout.close()
         await ada.event("joined", user="bob")
@@ -250,8 +176,7 @@ async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> N
         texts = [f"line {number}" for number in range(40)]
         process.stdin.write("".join(text + "\n" for text in texts).encode())
         process.stdin.close()
-        assert process.wait(TIMEOUT) == 0
-        assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
+        assert quiet_end(process)
     lines = await ada.wait(lambda line: line["event"] == "message", count=40)
     assert [line["text"] for line in lines] == texts
     again = await run_forked(quick, quick.home, *words)
@@ -275,34 +200,12 @@ async def test_stay_continues_after_the_end_of_input(quick: Cluster) -> None:
 def test_a_full_stdout_is_reported(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full is Linux's")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "p2pchat", "0", "--json"],
-            stdin=subprocess.PIPE,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env=environment(tmp_path),
-            timeout=TIMEOUT,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert "p2pchat: cannot write to standard output: No space left on device" in done.stderr.splitlines()
-    assert "Traceback" not in done.stderr
-
-
-def test_messages_of_earlier_runs_are_not_shown_as_new(here: Callable[..., Ran], tmp_path: Path) -> None:
-    """Start with a profile that a program has used: for the command line all its messages are unread."""
-
-    async def write() -> None:
-        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
-            await ada.send_many("room", ["one", "two", "three"])
-
-    asyncio.run(write())
-    ran = here("0", "--data", str(tmp_path / "ada"), "--drain", "1", stdin="four\n")
-    [line] = ran.out.splitlines()
-    assert line.endswith("ada: four")
-    assert "-- 3 older messages: p2pchat history --data " in ran.err
+    with open("/dev/full", "w") as full, running(tmp_path, "0", "--json", stdout=full) as process:
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+        assert process.wait(TIMEOUT) == 1
+    assert "p2pchat: cannot write to standard output: No space left on device" in told.splitlines()
+    assert "Traceback" not in told
 
 
 @posix
@@ -326,11 +229,8 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
     await ada.do(do="send", text="long ago")
     await ada.event("sent", text="long ago")
     main, side = os.openpty()
-    command = [sys.executable, "-m", "p2pchat", "0", ada.endpoint, "--name", "bob", "--plain"]
-    env = environment(quick.home)
-    with subprocess.Popen(
-        command, stdin=side, stdout=side, stderr=subprocess.PIPE, env=env, start_new_session=True
-    ) as process:
+    words = ("0", ada.endpoint, "--name", "bob", "--plain")
+    with running(quick.home, *words, stdin=side, stdout=side, start_new_session=True) as process:
         try:
             os.close(side)
             await ada.event("joined", user="bob")
@@ -349,27 +249,22 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
             assert re.search(rb"-- 1 older message: .*p2pchat history --data ", process.stderr.read())
             await ada.event("left", user="bob", reason="left")
         finally:
-            process.kill()
             os.close(main)
 
 
-def test_ctrl_c_twice_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
-    if sys.platform == "win32":
-        pytest.skip("pseudo-terminals are POSIX")
-    main, side = os.openpty()
-    # It must be the controlling terminal of the process: only then does Ctrl-C send a signal.
-    command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob"]
-    start = f"import os, sys; os.login_tty({side}); os.execv(sys.executable, {command!r})"
-    env = environment(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", start], pass_fds=[side], env=env) as process:
-        try:
-            os.close(side)
-            shown = b""
-            for expected in (b"bob listens on", b"Ctrl-C again"):
-                while expected not in shown:
-                    shown += os.read(main, 65536)
-                os.write(main, b"\x03")
-            assert process.wait(TIMEOUT) == 130
-        finally:
-            process.kill()
-            os.close(main)
+@one_loop
+async def test_a_peer_serves_its_metrics(quick: Cluster, tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    (port,) = free_ports(1)
+    ada = quick.child("ada", "--metrics", str(port), log=False)
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await ada.wait(lambda line: line["event"] == "joined")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
+    assert {"p2pchat_peer_links 1.0", "p2pchat_storage_works 1.0"} <= set(answer.text.splitlines())
+    assert "ada" not in answer.text and "bob" not in answer.text
+    taken = await run_forked(quick, tmp_path, "0", "--metrics", str(port))
+    assert taken.code == 1 and f"metrics cannot be served at 127.0.0.1:{port}: " in taken.complains()
+    assert (await bob.leave(), await ada.leave()) == (0, 0)

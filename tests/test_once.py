@@ -10,37 +10,29 @@ from typing import Any
 import pytest
 
 from p2pchat import AmbiguousName, P2PChatError, SentReceipt, TCPPeer, TooLong, UnknownName, send_once
-from tests.processes.peers import Cluster
-
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+from tests.cli.control.conftest import Serve
+from tests.cli.control.conftest import home as home
+from tests.cli.control.conftest import serve as serve
+from tests.deadlines import until
 
 
 async def once(to: str, text: str, **where: Any) -> SentReceipt:
     return await asyncio.to_thread(send_once, to, text, **where)
 
 
-async def test_the_peer_that_runs_beside_the_program_sends_it(quick: Cluster, home: Path) -> None:
-    ada = quick.child("ada")
-    await ada.start()
-    bob = quick.child("bob", ada.endpoint)
-    await bob.start()
-    await ada.event("joined", user="bob")
+async def test_the_peer_that_runs_beside_the_program_sends_it(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    bob, server = await serve("bob", ada.endpoint)
+    await ada.wait_user("bob", timeout=60)
     receipt = await once("bob", "hi", data=home / "ada", timeout=60)
     assert receipt.is_delivered and (receipt.of, receipt.delivered_to, receipt.missing) == (1, ("bob",), ())
-    assert (await bob.event("message", text="hi"))["id"] == receipt.id
+    assert [(post.id, post.text) for post in await bob.history("ada")] == [(receipt.id, "hi")]
     assert (await once("room", "all", data=home / "ada", timeout=60)).delivered_to == ("bob",)
     at_once = await asyncio.gather(*(once("bob", f"{number}", data=home / "ada", timeout=60) for number in range(10)))
-    told = [await bob.event("message", id=each.id) for each in at_once]  # each is told of its own message
-    assert [line["text"] for line in told] == [f"{number}" for number in range(10)]
+    told = [await bob.message(each.id) for each in at_once]  # each is told of its own message
+    assert [post.text for post in told] == [f"{number}" for number in range(10)]
 
-    assert await bob.leave() == 0
-    await ada.event("left", user="bob")
+    await server.shut_down("gone")
     kept = await once("bob", "later", data=str(home / "ada"), timeout=0)
     assert (kept.status, kept.is_delivered, kept.missing) == ("accepted", False, ("bob",))
 
@@ -58,13 +50,15 @@ async def test_without_a_running_peer_it_runs_meanwhile_for_all_threads(home: Pa
     assert not list((home / "ada").glob("control.*"))
 
 
-async def test_errors_are_those_of_the_library(quick: Cluster, home: Path) -> None:
-    ada = quick.child("ada")
-    await ada.start()
-    for name in ("Bob", "bob"):  # two users whose names look alike
-        other = quick.child(name.replace("B", "other-b"), ada.endpoint, "--name", name)
-        await other.start()
-    await ada.wait(lambda line: line["event"] == "joined", count=2)
+async def test_errors_are_those_of_the_library(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    server._started_at -= 60.0  # by now it refuses unknown names at once
+    async with TCPPeer(0, ada.endpoint, name="Bob"), TCPPeer(0, ada.endpoint, name="bob"):  # they look alike
+        await until(lambda: len(ada.users()) == 3, "both users")
+        await check_errors(home)
+
+
+async def check_errors(home: Path) -> None:
     wrong: list[tuple[type[Exception], Callable[[], Any]]] = [
         (UnknownName, lambda: send_once("nobody", "hi", data=home / "ada")),
         (AmbiguousName, lambda: send_once("bob", "hi", data=home / "ada")),

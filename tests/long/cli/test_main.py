@@ -1,4 +1,4 @@
-"""The entry point: the encoding of what all commands print."""
+"""The entry point: the encoding of what all commands print, and what `--version` imports."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def test_output_is_utf_8_with_any_system_encoding(tmp_path: Path) -> None:
     assert (ran.returncode, "grün 世" in ran.stdout) == (1, True), ran.stderr
     ran = used_to_cp1252("check", f"{log}.none")
     assert (ran.returncode, "grün 世" in ran.stderr) == (1, True)
+
+
+def test_version_imports_nothing_heavy() -> None:
+    code = "import sys; from p2pchat.__main__ import main; main(['--version']); print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
+    assert not {"asyncio", "click", "msgspec", "sqlite3", "cryptography", "ssl"} & set(out.split())

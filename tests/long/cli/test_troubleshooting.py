@@ -10,7 +10,7 @@ from p2pchat.cli.endpoint_status import _INVITE_ADVICE, _PROBLEMS
 from p2pchat.storage.dialects.server_databases import SERVER_SENTENCES
 from p2pchat.storage.dialects.sqlite import SENTENCES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
 CELLS = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ")]

@@ -23,7 +23,7 @@ from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.json_lines import lines_of
 from tests.ports import free_ports
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE = 60.0  # seconds until an example counts as hung
 NODE = shutil.which("node")

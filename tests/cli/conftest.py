@@ -1,0 +1,75 @@
+"""Command lines run by main() in this process, and open chats beside them on a loop of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat import Settings
+from p2pchat.__main__ import main
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.sync import TCPPeer, in_background
+from tests.processes.commands import Ran
+
+
+class OpenChats:
+    """Peers with control sockets on the loop of p2pchat.sync: commands find them as running peers."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._servers: dict[TCPPeer, ControlServer] = {}
+
+    def open(self, name: str, *others: TCPPeer, data: str = "", **options: Any) -> TCPPeer:
+        """Open a chat that is linked with these others; its profile is `data` in the home, or has its name."""
+        settings = options.pop("settings", Settings(start_timeout=60.0))
+        directory = self.home / (data or name)
+        peer = TCPPeer(0, *(one.endpoint for one in others), name=name, data=directory, settings=settings, **options)
+        peer.start()
+        server = self._servers[peer] = in_background(lambda: ControlServer(peer._async).start())
+        server._started_at -= 60.0  # by now it refuses unknown names at once
+        for other in others:
+            peer.wait_user(other.me.name, timeout=60)
+            other.wait_user(name, timeout=60)
+        return peer
+
+    def close(self, peer: TCPPeer) -> None:
+        """End a chat as `/quit` does."""
+        server = self._servers.pop(peer)
+        in_background(lambda: server.shut_down("quit"))
+
+    def close_all(self) -> None:
+        for peer in list(self._servers):
+            self.close(peer)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
+    """Return a function that runs a command line in this process, with this input, and a minute for each delivery."""
+    for name, value in {"HOME": str(tmp_path / "home"), "DRAIN": "60", "TIMEOUT": "60"}.items():
+        monkeypatch.setenv(f"P2PCHAT_{name}", value)
+
+    def run(*words: object, stdin: str | bytes = "") -> Ran:
+        (tmp_path / "stdin").write_bytes(stdin if isinstance(stdin, bytes) else stdin.encode())
+        capfdbinary.readouterr()
+        with open(tmp_path / "stdin", encoding="utf-8") as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", file)
+            code = main([str(word) for word in words])
+        out, err = capfdbinary.readouterr()
+        return Ran(code, out.decode("utf-8", "backslashreplace"), err.decode(), out)
+
+    return run
+
+
+@pytest.fixture
+def chats(tmp_path: Path, here: Here) -> Iterator[OpenChats]:
+    """Return what opens chats in the home of `here`, and closes them at the end."""
+    chats = OpenChats(tmp_path / "home")
+    yield chats
+    chats.close_all()
+
+
+Here = Callable[..., Ran]

