@@ -25,7 +25,6 @@ def sample(cases: Sequence[T], every: int) -> Sequence[T]:
     return cases[:: _amount(every, 1)]
 
 
-FILE_KILLS = _amount(2, 20)  # of each side of a transfer
 RULES_DIFFER = _amount(3, 12)  # histories whose members have other rules, of one test
 MODEL_CONNECTIONS = _amount(2, 3)  # at once, of tests/core/mesh/test_go_model.py; a fourth would cost minutes
 OFFERS = _amount(20_000, 100_000)  # files of a member that offers too many; twice and ten times what may wait

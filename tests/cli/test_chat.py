@@ -51,9 +51,8 @@ def test_invalid_arguments_are_one_line_and_exit_code_2(words: str, expected: st
 
 
 def test_a_port_in_use_is_named(here: Here) -> None:
-    with socket.socket() as taken:
-        port = int(free_ports(1)[0])
-        taken.bind(("127.0.0.1", port))
+    port = int(free_ports(1)[0])
+    with socket.create_server(("127.0.0.1", port)):
         ran = here(port, "--temp")
     assert ran.code == 1 and f"port {port} on 127.0.0.1 is in use" in ran.complains()
 

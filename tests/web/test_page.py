@@ -14,6 +14,7 @@ from tests.web.chat_client import chatting
 from tests.web.conftest import serving
 
 
+@pytest.mark.story
 @pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine")
 async def test_room_messages_go_both_ways_with_ticks() -> None:
     async with serving(WebSettings()) as served, chromium() as browser, chatting(served, "terry") as terry:

@@ -27,6 +27,7 @@ def test_check_judges_logs(here: Here, tmp_path: Path) -> None:
     assert here("check", tmp_path / "none").code == 1
 
 
+@pytest.mark.story
 def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
     ran = p2pchat(tmp_path, "demo")
     assert ran.code == 0, ran.out + ran.err

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, PIECE_BYTES, count_pieces
-from tests.amounts import FILE_KILLS
 from tests.deadlines import WAIT, within
 from tests.ports import free_ports
 from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy
 
+KILLS = 20  # of each side
 SIZE = 60 * PIECE_BYTES + 12345
 
 
@@ -65,7 +65,6 @@ def asked(trace: Path) -> set[int]:
     return pieces
 
 
-@pytest.mark.sampled
 @pytest.mark.timeout(600)
 def test_a_file_is_whole_after_kills_of_both_sides(tmp_path: Path) -> None:
     chance = random.Random(13)
@@ -74,13 +73,13 @@ def test_a_file_is_whole_after_kills_of_both_sides(tmp_path: Path) -> None:
     send = ("send", tmp_path / "ada", one, file)
     fetch = ("fetch", tmp_path / "bob", other, f"127.0.0.1:{one}")
     stored, deadline, had = 0, time.monotonic() + 5 * WAIT, set[int]()
-    for kill in range(FILE_KILLS):
+    for kill in range(KILLS):
         trace = tmp_path / f"{kill}.trace"
         with running(*send) as ada:
             assert line(ada) == "ready"
             with running(*fetch, trace) as bob:
                 first = True
-                target = stored + chance.randrange(1, SIZE // FILE_KILLS)
+                target = stored + chance.randrange(1, SIZE // KILLS)
                 while (said := line(bob)).isdigit() and int(said) < target and time.monotonic() < deadline:
                     if first:
                         assert int(said) >= stored, "what was verified is fetched again"
