@@ -12,10 +12,10 @@ from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.testing.process_mesh import Child
 from tests.deadlines import until
+from tests.long.processes.test_files import noted
 from tests.processes.commands import one_loop, run_forked
 from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy
-from tests.processes.test_files import noted
 
 pytestmark = one_loop
 
