@@ -31,13 +31,14 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from p2pchat.cli.process_and_signals import allow_descriptors
 from tests import guard
-from tests.amounts import GENERATED, LONG
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
 from tests.deadlines import with_deadline
 from tests.nats import engine as engine
 from tests.processes.fork_server import AVAILABLE, ForkServer
+
+LONG = bool(os.environ.get("P2PCHAT_TEST_LONG"))  # set by `poe test-long`
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -79,9 +80,10 @@ for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)  # ignored here; started processes have the default
 
-settings.register_profile(  # neither time nor chance decides; `poe fuzz` and the soak draw other inputs
-    "suite", deadline=None, derandomize=True, max_examples=GENERATED, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile(  # time decides nothing; other inputs come in each run of `poe test-long` only
+    "suite", deadline=None, derandomize=not LONG, max_examples=100 if LONG else 30,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.load_profile("suite")
 
 pytest_runtest_protocol = guard.pytest_runtest_protocol
@@ -123,7 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("story") is None)
     for item in items:
         if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
-            item.add_marker(pytest.mark.sampled)
+            item.add_marker(pytest.mark.generated)
         if guard.is_long(item):
             item.add_marker(pytest.mark.long)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):

@@ -6,6 +6,7 @@ from p2pchat.testing.simulation.random_histories import (
     Scenario,
     play,
 )
+from tests.testing.simulation.test_random_histories import OF_RULES, histories_of_other_rules
 
 
 def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amount() -> None:
@@ -19,3 +20,8 @@ def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amoun
         dialled += sim.counts["third_host_dialled"]
         stored += sum(log.user in sim.made_up for peer in sim.honest_up for log in peer.disk.logs)
     assert dialled and stored  # a crowd may also come while it is cut off
+
+
+def test_each_refusal_of_other_rules_occurs_in_a_quarter_of_the_histories() -> None:
+    counts = histories_of_other_rules(range(12))
+    assert min(counts[what] for what in OF_RULES) >= 3
