@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from p2pchat.testing.simulation.random_histories import (
+    OF_RULES,
     Scenario,
     play,
 )
-from tests.testing.simulation.test_random_histories import OF_RULES, histories_of_other_rules
+from tests.testing.simulation.test_random_histories import histories_of_other_rules
 
 
 def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amount() -> None:
