@@ -46,4 +46,3 @@ OPENAPI_EXAMPLES = _amount(2, 5)  # requests for each call of REST and each way 
 CLAIMS = _amount(200, 1000)  # pairs of claims of one name, at two doors of a cluster at once
 PEER_FAULT_PARTS = _amount(1, 4)  # of four, of the faults that the conformance kit must find
 FUZZ_PARTS = _amount(2, 1)  # one of these many parts of the inputs of a fuzz target
-MUTANTS_HUNTED = _amount(1, 10)  # of those that few histories find
