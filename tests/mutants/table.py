@@ -182,7 +182,7 @@ MUTANTS = (
         ("return proved in self._contacts",
          "return False")),
     Mutant("contacts-share-places", "one member with many keys keeps friends out",
-        Rule("unlinked", within=1000),
+        "core/mesh/test_link_places.py::test_a_contact_finds_a_place_wherever_it_comes_from",
         ("line = () if known else address_line(host, peer)",
          "line = address_line(host, peer)")),
     Mutant("content-arrived-too-early", "a download is reported as done when its last piece came, before that is judged and on the disk",
