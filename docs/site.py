@@ -3,9 +3,9 @@
     python -m docs.site FOLDER
 
 The pages in docs/ are written for GitHub, and their examples for tests/docs/pages.py. Here they are written to FOLDER
-for the site: without the marks of the tests, and with links that stay on the site. Documents of the repository and the
-examples are pages, every other file that a page links to is copied as text. It fails if a public name is on no page of
-the reference, or on two, or if a name there is not public.
+for the site: without the marks of the tests, and with links that stay on the site. Documents of the repository, the
+examples and the table of mutants are pages, every other file that a page links to is copied as text. It fails if a
+public name is on no page of the reference, or on two, or if a name there is not public.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import p2pchat
+from tests.mutants.table import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,6 +62,7 @@ class Site:
         for name, uri in DOCUMENTS.items():
             self._write(uri, (ALONE if uri == "index.md" else "") + self._page(name, uri))
         self._write("examples.md", _examples())
+        self._write("mutants.md", _mutants())
 
     def reference(self) -> str:
         """Return the text of all pages of the reference."""
@@ -97,6 +99,8 @@ class Site:
             found = DOCUMENTS[wanted]
         elif wanted.split("/")[0] == "examples":
             found, anchor = "examples.md", "#" + posixpath.basename(wanted).replace(".", "") if "/" in wanted else ""
+        elif wanted == "tests/mutants/table.py":
+            found = "mutants.md"
         elif (ROOT / wanted).is_dir():
             return text
         elif (ROOT / wanted).is_file() and not wanted.startswith("docs/"):
@@ -123,6 +127,22 @@ def _examples() -> str:
     for path in sorted((ROOT / "examples").iterdir()):
         if path.suffix in LANGUAGES:
             page += ["", f"## {path.name}", "", f"```{LANGUAGES[path.suffix]}", path.read_text("utf-8").rstrip(), "```"]
+    return "\n".join(page) + "\n"
+
+
+def _mutants() -> str:
+    page = [
+        "# Mutants",
+        "",
+        "The tests put each of these deliberate faults into the code, and must notice it: by the test that is named, or"
+        " by a rule that simulated histories break, within so many of them from seed 0 on.",
+        "",
+        "| mutant | consequence | noticed by |",
+        "|---|---|---|",
+    ]
+    for mutant in MUTANTS:
+        by = f"`tests/{mutant.caught_by}`" if isinstance(mutant.caught_by, str) else f"{mutant.caught_by}"
+        page.append(f"| {mutant.name} | {mutant.breaks} | {by} |")
     return "\n".join(page) + "\n"
 
 

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -136,6 +137,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def home_of_no_person(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Give the tests that set no home of their own one that ends with the run."""
     os.environ["P2PCHAT_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, give each mutant to the next free process, and of other files all tests to one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "loadfile":
+        return None
+    scheduling = LoadFileScheduling(config, log)
+    by_file = scheduling._split_scope
+    scheduling._split_scope = lambda test: test if test.startswith("tests/long/mutants/") else by_file(test)
+    return scheduling
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from p2pchat import (
 from p2pchat.core.content.pieces_and_file_names import leaf_of, root_of
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.import_file import ExportReader
+from p2pchat.export_file import SMALL_BYTES
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import within
 from tests.messaging.conftest import home as home
@@ -379,14 +380,17 @@ async def test_storage_is_asked_once_for_many_small_contents(home: Path, monkeyp
     assert "not all of its files" in imported.problem  # the end counts three
 
 
-async def test_content_that_no_message_names_is_not_kept(net: Mesh, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [5, SMALL_BYTES, SMALL_BYTES + 1])
+async def test_content_that_no_message_names_is_not_kept(size: int, net: Mesh, tmp_path: Path) -> None:
+    """Small content is taken together with others, larger content alone."""
     ada, bob, _ = net.peers
     cut_all(net)
     await ada.broadcast("hello")
     await ada.export(tmp_path / "exported", files=False)
-    other = json.dumps({"t": "content", "root": root_of(5, leaf_of(b"other")), "size": 5}).encode()
+    data = random.Random(size).randbytes(size)
+    other = json.dumps({"t": "content", "root": root_of(size, leaf_of(data)), "size": size}).encode()
     end = json.dumps({"t": "content_end", "count": 1}).encode()
-    behind = b"".join([len(other).to_bytes(4, "big"), other, b"other", len(end).to_bytes(4, "big"), end])
+    behind = b"".join([len(other).to_bytes(4, "big"), other, data, len(end).to_bytes(4, "big"), end])
     for more, problem in ((behind, ""), (behind[:-1], "cannot be found"), (behind[:30], "cannot be found"),
                           (b"\xff" * 40, "cannot be found"), (behind[: 4 + len(other) + 2], "is missing")):  # fmt: skip
         (tmp_path / "more").write_bytes((tmp_path / "exported").read_bytes() + more)

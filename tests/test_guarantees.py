@@ -23,9 +23,3 @@ FAULTS = rows("Faults found and fixed")
 def test_each_rule_and_each_fault_names_tests() -> None:
     assert RULES and FAULTS
     assert [what for what, by in RULES + FAULTS if not NAMED.findall(by)] == []
-
-
-def test_every_mutant_has_a_row_and_is_counted() -> None:
-    names = sorted(path.stem for path in (ROOT / "tests/mutants").glob("*.patch"))
-    assert sorted(name for name, _ in rows("Deliberate faults")) == names
-    assert f"All {len(names)} are caught." in PAGE

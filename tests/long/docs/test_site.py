@@ -13,6 +13,7 @@ import pytest
 
 from docs.site import ROOT, Site, misplaced_names
 from p2pchat import Settings
+from tests.mutants.table import MUTANTS
 from tests.web.browser import CHROMIUM, PATIENCE, chromium
 
 ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^>]*>""")
@@ -93,3 +94,9 @@ def test_every_setting_has_a_meaning(tmp_path: Path) -> None:
     )
     assert [name for name, _ in rows] == [each.name for each in fields(Settings)]
     assert [name for name, meaning in rows if not meaning.strip()] == []
+
+
+def test_every_mutant_has_a_row(tmp_path: Path) -> None:
+    Site(tmp_path).write()
+    rows = re.findall(r"^\| ([\w-]+) \| [^|]+ \| [^|]+ \|$", (tmp_path / "mutants.md").read_text("utf-8"), re.MULTILINE)
+    assert rows[1:] == [mutant.name for mutant in MUTANTS]

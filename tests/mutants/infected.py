@@ -1,0 +1,67 @@
+"""The process of one mutant: it imports the package with the fault, then runs what should catch it.
+
+    python -m tests.mutants.infected < PICKLED_MUTANT
+
+The exit code is CAUGHT if the test failed, or a history broke the rule; how many it took is then in the output. 0 means
+that nothing was caught, and every other exit code that the process failed.
+"""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import sys
+
+import pytest
+
+from tests.mutants.mutant import Mutant, Rule, infect
+
+CAUGHT = 10  # neither Python nor pytest ends with it
+TIMEOUT = 40  # seconds of a test, which then fails; each of the table takes a second or two
+
+
+def histories_until_broken(rule: Rule) -> int:
+    """Return the number of histories up to the first that breaks a rule; 0 if none does."""
+    from p2pchat.testing.simulation.random_histories import Wanted, check_history
+
+    wanted = Wanted(**{rule.having: True} if rule.having else {})
+    for seed in range(rule.within):
+        if any(fault.rule == rule.name for fault in check_history(seed, wanted=wanted)):
+            return seed + 1
+    return 0
+
+
+class Failure:
+    """A plugin of pytest that notes whether a test itself failed, and not only its setup or its end."""
+
+    def __init__(self) -> None:
+        self.is_there = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.is_there |= report.when == "call" and report.failed
+
+
+def fails(test: str) -> bool:
+    """Run one test, by its file below tests/ and its name; return whether it fails. A test that hangs does."""
+    failure = Failure()
+    # Without the rewriting of assertions, which has a cache of its own and would come before the mutant.
+    options = ["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"timeout={TIMEOUT}"]
+    pytest.main([*options, f"tests/{test}"], plugins=[failure])
+    return failure.is_there
+
+
+def main() -> int:
+    mutant: Mutant = pickle.load(sys.stdin.buffer)
+    infect(mutant)
+    gc.set_threshold(50_000, 50, 50)  # as in other runs of histories: collection takes a tenth of their time
+    if isinstance(mutant.caught_by, str):
+        caught = fails(mutant.caught_by)
+    else:
+        histories = histories_until_broken(mutant.caught_by)
+        caught = histories > 0
+        print(f"{histories} histories")
+    return CAUGHT if caught else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
