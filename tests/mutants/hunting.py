@@ -24,11 +24,11 @@ HUNTED_FOR = 800.0  # seconds: ten times what the longest takes; a mutant that h
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """The result of one hunt: the number of histories (0 for a test), the time, and the output."""
+    """The result of one hunt: the seed of the history that was broken (-1 for a test), the time, and the output."""
 
     mutant: Mutant
     caught: bool
-    histories: int
+    seed: int
     seconds: float
     said: str
 
@@ -45,13 +45,13 @@ def hunt(mutant: Mutant) -> Catch:
             timeout=HUNTED_FOR, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Catch(mutant, False, 0, time.monotonic() - began, "it took too long")
+        return Catch(mutant, False, -1, time.monotonic() - began, "it took too long")
     said = done.stdout.decode(errors="replace")
     if done.returncode not in (0, CAUGHT):
         raise MutantError(f"the process of {mutant.name} failed: {said}")
-    histories = re.search(r"^(\d+) histories$", said, re.MULTILINE)
+    seed = re.search(r"^seed (\d+)$", said, re.MULTILINE)
     seconds = time.monotonic() - began
-    return Catch(mutant, done.returncode == CAUGHT, int(histories[1]) if histories else 0, seconds, said)
+    return Catch(mutant, done.returncode == CAUGHT, int(seed[1]) if seed else -1, seconds, said)
 
 
 def hunt_all(mutants: Sequence[Mutant], jobs: int = 0) -> Iterator[Catch]:
@@ -68,11 +68,13 @@ def main(names: Sequence[str]) -> int:
         return 2
     mutants = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     free = 0
-    print(f"{'mutant':40} {'histories':>9} {'s':>4}  caught by")
+    print(f"{'mutant':40} {'seed':>5} {'s':>4}  caught by")
     for catch in hunt_all(mutants):
         free += not catch.caught
         by = f"{catch.mutant.caught_by}" if catch.caught else f"NOTHING ({catch.mutant.caught_by})"
-        print(f"{catch.mutant.name:40} {catch.histories or '-':>9} {catch.seconds:4.0f}  {by}", flush=True)
+        print(
+            f"{catch.mutant.name:40} {'-' if catch.seed < 0 else catch.seed:>5} {catch.seconds:4.0f}  {by}", flush=True
+        )
         if not catch.caught and names:
             print(catch.said)
     print(f"{len(mutants) - free} of {len(mutants)} mutants caught")

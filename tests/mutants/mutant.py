@@ -29,11 +29,13 @@ class Rule:
     """A rule of the simulation that one of the first so many histories breaks.
 
     Attributes:
+        seed: Of the one of them that broke it when the row was last looked at; it is played first.
         having: What each of these histories has (Wanted of the simulation's random_histories.py); "" for nothing.
     """
 
     name: str
     within: int
+    seed: int = 0
     having: str = ""
 
     def __str__(self) -> str:
