@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 
 from p2pchat import TCPPeer, UnknownName
@@ -41,7 +40,6 @@ from tests.web.cluster.doors import (
     up,
 )
 from tests.web.cluster.records import DAY, record
-from tests.web.conftest import listening
 
 CLAIMS = 1000  # pairs of claims of one name, at two doors at once
 
@@ -720,20 +718,3 @@ async def test_a_gateway_is_heard_as_soon_as_it_has_the_engine(engine: KeepingSe
         one = await doors.open()
         other = await doors.open()
         await until(lambda: other.peer.me.id in cluster_of(one).living.all, "the second gateway to be heard")
-
-
-async def test_a_message_repeated_at_another_door_has_one_id(engine: KeepingServer) -> None:
-    async with doors_of(engine) as doors, AsyncExitStack() as stack:
-        one, other = await doors.open(), await doors.open()
-        _, token = await one.accounts.register("ada")
-        await known(other, "ada")
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
-        answers = []
-        for app in doors.apps:
-            port = await stack.enter_async_context(listening(app))
-            http = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=WAIT, trust_env=False)
-            )
-            answers.append(await http.post("/messages", json={"to": "room", "content": "once"}))
-        assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
-        assert answers[0].json() == answers[1].json()
