@@ -406,13 +406,13 @@ async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_i
     await group.get_by_role("alert").get_by_text("a name does not contain '/'").wait_for()
     await group.get_by_role("checkbox", name="terry").check()
     await group.get_by_role("button", name="Add", exact=True).click()
-    await group.get_by_role("heading", name="2 members").wait_for()
+    await group.get_by_role("heading", name="2 members").wait_for()  # it follows the group, and keeps what was typed
+    await expect(group.get_by_label("Name", exact=True)).to_have_value("a/b")
     await group.get_by_text("To leave it, make another member the owner first.").wait_for()
     await expect(group.get_by_role("button", name="Leave group")).to_have_count(0)
     await group.get_by_role("button", name="Remove terry").click()
     terry.say(do="leave", to=(await terry.next("group", group="solo"))["conversation_id"])
-    await page.locator(".talk-sub").get_by_text("1 member", exact=True).wait_for()  # it follows the group
-    await expect(group.get_by_label("Name", exact=True)).to_have_value("a/b")  # and keeps what was typed
+    await page.locator(".talk-sub").get_by_text("1 member", exact=True).wait_for()
     await group.get_by_role("button", name="Remove", exact=True).click()
     await group.get_by_role("alert").get_by_text("terry is not in #solo", exact=True).wait_for()
     await page.keyboard.press("Escape")
