@@ -18,7 +18,8 @@ from p2pchat.nats_client import cancel
 from p2pchat.web import Gateway, WebSettings, create_app, idempotency
 from p2pchat.web.account_records import RELEASED, AccountNameTaken, first_record
 from p2pchat.web.accounts import Account
-from p2pchat.web.cluster.engine_store import ClusterAway, EngineStore, StoreOptions
+from p2pchat.web.cluster.cluster_key import ClusterKey
+from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
 from p2pchat.web.cluster.known_records import Directory
 from p2pchat.web.cluster.placement import hosts_of
 from p2pchat.web.error_responses import WebError
@@ -351,6 +352,30 @@ async def test_a_cluster_goes_on_with_another_key(engine: KeepingServer, tmp_pat
         for name in ("ADA", "bob", "eve"):
             with pytest.raises(AccountNameTaken):
                 await (one if name == "eve" else other).accounts.register(name)
+
+
+async def test_records_of_an_operator_are_refused_and_put_right(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        _, token = await one.accounts.register("ada")
+        await one.accounts.register("bob")
+        await known(other, "bob")
+        records = list(one.accounts.records())
+        await until_held(engine, *records)
+        directory, eve = cluster_of(one).directory, ClusterKey(b"e" * 32, "team")
+        subjects = [f"$KV.p2pchat-team-accounts.{directory.place_of(name)}" for name in ("ada", "bob")]
+        async with engine.operator() as js:
+            values = [(await js.get_last_msg(STREAM, subject)).data for subject in subjects]
+            for subject, value in zip(subjects, reversed(values), strict=True):  # each in the place of the other
+                await js.publish(subject, value)
+            await js.publish(subjects[0], eve.seal(ACCOUNTS, directory.place_of("ada"), records[1].to_bytes()))
+            await js.publish(subjects[1], b"", headers={"KV-Operation": "DEL"})
+            assert not any(word in value for value in values for word in (b"ada", b"bob", records[0].hash))
+        await until(lambda: directory.refused >= 3, "the refusal of three values")
+        await until_held(engine, *records)
+        assert list(one.accounts.records()) == records
+        found = await other.accounts.by_token(token)
+        assert found is not None and found.name == "ada"
 
 
 class WithholdingEngine(HostileEngine):
