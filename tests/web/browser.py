@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,12 +45,12 @@ async def becomes(read: Callable[[], Awaitable[T]], wanted: T) -> None:
         await asyncio.sleep(0.02)  # poll: the page tells nobody that it is drawn
 
 
-async def started(home: Path, *words: str, before: Sequence[str] = ()) -> asyncio.subprocess.Process:
-    """Start `python -m p2pchat` with these arguments; words before it may alter it (settings_override.py)."""
+async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
+    """Start `python -m p2pchat` with these arguments."""
     environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONPATH": str(ROOT)}
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *(*before, sys.executable, "-m", "p2pchat", *words), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL,
+        *(sys.executable, "-m", "p2pchat", *words), stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL,
         env=environment, limit=1 << 20,
     )  # fmt: skip
 
@@ -133,10 +133,9 @@ class GatewayProcess:
 class Terminal:
     """`p2pchat PORT GATEWAY --json`: a user without a browser."""
 
-    def __init__(self, home: Path, *words: str, before: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, *words: str) -> None:
         self.home = home
         self._words = words
-        self._before = before
         self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]
@@ -144,7 +143,7 @@ class Terminal:
     async def start(self) -> None:
         """Start or restart it; lines of an earlier run that were not read are dropped."""
         self._lines = asyncio.Queue()
-        self._process = await started(self.home, *self._words, before=self._before)
+        self._process = await started(self.home, *self._words)
         self._reading = asyncio.create_task(self._read())
 
     async def kill(self) -> None:

@@ -368,6 +368,24 @@ async def test_sign_up_from_elsewhere_follows_the_setting(way: str, status: int)
             assert answer.json()["code"] == "sign_up_closed"
 
 
+REGISTERS = 'POST /accounts {"name": NAME} returns one'
+
+
+@pytest.mark.parametrize(
+    ("settings", "address", "told"),
+    [
+        (WebSettings(), "", f"{REGISTERS}; or start the gateway with --trust-loopback, and programs on this machine "
+         "only give a name"),
+        (WebSettings(trust_loopback=True), "", f"{REGISTERS}; or give a name: ?as=NAME in the address"),
+        (WebSettings(sign_up="token"), "203.0.113.7", "the operator makes one with `p2pchat web token NAME`"),
+    ],
+)  # fmt: skip
+async def test_a_caller_without_a_token_is_told_how_to_get_one(settings: WebSettings, address: str, told: str) -> None:
+    async with serving(settings) as served, served.client() as http:
+        answer = await http.get("/conversations", headers={"X-Forwarded-For": address} if address else {})
+    assert answer.json()["text"] == f"missing token: send Authorization: Bearer TOKEN; {told}"
+
+
 def test_database_tables_have_telling_names(tmp_path: Path) -> None:
     """Only a hash of 32 bytes is stored, as the database file itself shows."""
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -317,6 +318,45 @@ async def test_a_name_is_enough_on_a_trusted_machine(serve: Callable[..., Any], 
         await socket.send("/dm B hi")
         assert json.loads(await socket.recv())["status"] == "ok"
     assert served.gateway.accounts.find("A") is not None
+
+
+async def test_what_waits_for_a_name_comes_in_order_with_the_servers_time(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(trust_loopback=True))
+    before = datetime.now(UTC)
+    async with connect(f"{served.ws_url}/chat?user=ada") as socket:
+        ada = Chatter(socket)
+        for number in range(10):
+            await ada.accepted(f"/dm bob {number}")
+    after = datetime.now(UTC)
+    async with connect(f"{served.ws_url}/chat") as socket:
+        await socket.send("bob")
+        bob = Chatter(socket)
+        heard = [await bob.message() for _ in range(10)]
+    assert [(one["from"], one["to"], one["content"]) for one in heard] == [("ada", "bob", f"{n}") for n in range(10)]
+    stamps = [datetime.fromisoformat(one["timestamp"]) for one in heard]
+    assert stamps == sorted(stamps) and before <= stamps[0] and stamps[-1] < after
+
+
+async def test_connect_disconnect_buffer_and_delivery_are_logged(serve: Callable[..., Any]) -> None:
+    served = await serve(WebSettings(trust_loopback=True))
+    logged: list[dict[str, Any]] = []
+    served.gateway.audit_log.write = logged.append
+    async with connect(f"{served.ws_url}/chat?user=A") as socket:
+        await socket.send(json.dumps({"to": "B", "content": "secret"}))
+        id = json.loads(await socket.recv())["id"]
+    async with connect(f"{served.ws_url}/chat?user=B") as socket:
+        assert json.loads(await socket.recv())["id"] == id
+        while not any(line.get("state") == "closed" for line in logged):
+            await asyncio.sleep(0)  # poll: nothing reports the end of a session
+        await socket.send(json.dumps({"to": "B", "content": "secret"}))  # to oneself: neither waits nor is sent
+        assert json.loads(await socket.recv())["status"] == "ok"
+    told = {(line["user"], line["state"]) for line in logged if line["event"] == "session"}
+    assert {("A", "open"), ("A", "closed"), ("B", "open")} <= told
+    [waiting] = [line for line in logged if line["event"] == "waiting"]
+    [handed] = [line for line in logged if line["event"] == "handed"]
+    assert (waiting["user"], waiting["from"], waiting["id"]) == ("B", "A", id)
+    assert (handed["user"], handed["count"]) == ("B", 1)
+    assert "secret" not in json.dumps(logged)
 
 
 @pytest.mark.parametrize("word", ["as", "user"])

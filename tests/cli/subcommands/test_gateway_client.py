@@ -91,6 +91,7 @@ def test_an_unreachable_gateway_is_one_error_line(capsys: pytest.CaptureFixture[
     assert main(["client", "ws://127.0.0.1:1/chat", "--user", "A"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("p2pchat: cannot reach the gateway at ws://127.0.0.1:1/chat") and err.count("\n") == 1
+    assert err.endswith("; `p2pchat web PORT --trust-loopback` starts one\n")
 
 
 MESSAGE = {"type": "message", "id": "X.1", "from": "bob", "content": "hi", "timestamp": "2026-11-20T08:00:00.000000Z"}

@@ -214,24 +214,31 @@ async def test_a_writer_who_was_away_is_told_of_what_was_taken_and_read_just_bef
             assert not {told["id"] for told in ada.waiting("read")} & {*are_read}
 
 
-async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: Callable[..., Any]) -> None:
-    """The writer's client takes nothing at first, so receipts come live before those that were kept are read."""
-    served = await serve(WebSettings(messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9)))
+async def kept_receipt_behind_much(serve: Callable[..., Any]) -> tuple[Served, str]:
+    """Have bob take a message of ada, who is away, and much be written to her; return the gateway and the message."""
+    served: Served = await serve(WebSettings(messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9)))
     async with chatting(served, "ada") as ada:
-        ids = [await ada.accepted("/dm bob taken while ada is away")]
+        id = await ada.accepted("/dm bob taken while ada is away")
     async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
         await bob.message()
-        while (await http.get(f"/messages/{ids[0]}/receipt")).json()["status"] != "delivered":
+        while await status(http, id) != "delivered":
             await asyncio.sleep(0.01)  # poll: nobody hears the event
         for _ in range(300):  # more than fits between the gateway and a client
             await cyd.accepted({"to": "ada", "text": secrets.token_urlsafe(24_000)})
+    return served, id
+
+
+async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: Callable[..., Any]) -> None:
+    """The writer's client takes nothing at first, so receipts come live before those that were kept are read."""
+    served, kept = await kept_receipt_behind_much(serve)
+    async with chatting(served, "bob"), served.client("ada") as http:
         again = await opened(served, "ada", "?events=receipts")
         again.socket.transport.pause_reading()
-        ids.append((await http.post("/messages", json={"to": "bob", "content": "taken meanwhile"})).json()["id"])
-        while (await http.get(f"/messages/{ids[1]}/receipt")).json()["status"] != "delivered":
+        live = (await http.post("/messages", json={"to": "bob", "content": "taken meanwhile"})).json()["id"]
+        while await status(http, live) != "delivered":
             await asyncio.sleep(0.01)  # poll: the client that hears it does not read
         again.socket.transport.resume_reading()
-        assert {(await again.next("delivered"))["id"] for _ in ids} == set(ids)
+        assert {(await again.next("delivered"))["id"] for _ in range(2)} == {kept, live}
         last = (await http.post("/messages", json={"to": "bob", "content": "taken after it"})).json()["id"]
         assert (await again.next("delivered"))["id"] == last
         await again.socket.close()
@@ -240,15 +247,7 @@ async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: C
 async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_the_next(
     serve: Callable[..., Any],
 ) -> None:
-    served = await serve(WebSettings(messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9)))
-    async with chatting(served, "ada") as ada:
-        id = await ada.accepted("/dm bob taken while ada is away")
-    async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
-        await bob.message()
-        while (await http.get(f"/messages/{id}/receipt")).json()["status"] != "delivered":
-            await asyncio.sleep(0.01)  # poll: nobody hears the event
-        for _ in range(300):  # more than fits between the gateway and a client
-            await cyd.accepted({"to": "ada", "text": secrets.token_urlsafe(24_000)})
+    served, kept = await kept_receipt_behind_much(serve)
     account = served.account("ada")
     again = await opened(served, "ada", "?events=receipts")
     again.socket.transport.pause_reading()
@@ -259,7 +258,7 @@ async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_
         while account.sessions:
             await asyncio.sleep(0.01)  # poll
     async with chatting(served, "ada", "?events=receipts") as ada:
-        assert (await ada.next("delivered"))["id"] == id
+        assert (await ada.next("delivered"))["id"] == kept
 
 
 async def test_a_message_that_came_long_after_it_claims_says_so_at_every_interface(

@@ -9,21 +9,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from playwright.async_api import Route, expect
+from playwright.async_api import expect
 
 from p2pchat.messaging.name_resolution import is_misspelling
-from tests.ports import free_ports
-from tests.processes.settings_override import altered, changes
-from tests.web.browser import ON_STAGE, PATIENCE, PHONE, GatewayProcess, Scene, Terminal, Visitor, becomes
+from tests.web.browser import ON_STAGE, PHONE, GatewayProcess, Scene, becomes
 
 pytestmark = ON_STAGE
 WINDOW = {"viewport": PHONE}  # of yan
-LONG_NAME = "W" * 32  # without a break
-IN_UPPER_HALF = "(node) => ((top) => 0 < top && top < innerHeight / 2)(node.getBoundingClientRect().top)"
 
 
 async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -> None:
@@ -40,41 +35,6 @@ async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -
     await expect(yan.row("Room").get_by_text("unread")).to_have_count(0)
     await terry.send("and after a look at the room")
     await yan.row("Room").get_by_text("1 unread").wait_for()
-
-
-async def test_a_phone_marks_as_read_only_what_it_shows(scene: Scene) -> None:
-    yan, terry = scene.yan, scene.terry
-    for number in range(60):
-        terry.say(do="send", to="yan", text=f"item {number}")
-    await yan.row("terry").get_by_text("60 unread").wait_for()
-    await yan.go("terry")
-    first = await yan.sees("item 0")
-    await yan.page.locator(".to-end").get_by_text(" new").wait_for()
-    await yan.until_of(first, IN_UPPER_HALF)
-    await yan.page.get_by_role("button", name="Back to the list").click()
-    between_36_and_54 = re.compile(r"^(3[6-9]|4\d|5[0-4]) unread")
-    await expect(yan.row("terry").locator(".badge")).to_have_text(between_36_and_54)
-    await yan.go("terry")
-    await yan.page.locator(".to-end").click()
-    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
-    await yan.page.get_by_role("button", name="Back to the list").click()
-    for number in range(48):
-        terry.say(do="send", to="yan", text=f"again {number}")
-    await yan.row("terry").get_by_text("48 unread").wait_for()
-    await yan.page.goto(yan.url)
-    await yan.page.reload()  # now two messages before them are loaded, and then fifty more
-    await yan.go("terry")
-    first = await yan.sees("again 0")
-    await yan.until("document.querySelectorAll('li.message').length >= 100")
-    await yan.until_of(first, IN_UPPER_HALF)
-    await yan.page.locator(".to-end").click()
-    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
-    await yan.page.get_by_role("button", name="Back to the list").click()
-    await terry.send("one more", to="yan")  # fits on the screen
-    await yan.row("terry").get_by_text("1 unread").wait_for()
-    await yan.go("terry")
-    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
-    await yan.page.get_by_role("button", name="Back to the list").click()
 
 
 async def test_the_peer_of_the_gateway_is_no_person_until_it_writes(scene: Scene) -> None:
@@ -116,26 +76,15 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     async with scene.gateway.away():
         await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
         await expect(online).to_have_count(0)
-        await zoe.write("into the void")
-        await zoe.row("yan").get_by_text("You: into the void").wait_for()
-        written = datetime.now(UTC)
         await expect(zoe.row("terry").get_by_text("online")).to_have_count(0)
         await zoe.go("terry")
         ticks = (await zoe.sees("read before")).locator(".ticks")
         await zoe.page.get_by_text("Earlier messages are shown when the gateway is back").wait_for()
         await expect(ticks).to_have_count(0)  # a tick never goes back
-        await zoe.do("read before", "Delete")
-        await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-        await zoe.page.get_by_text("The gateway is away. Try again when it is back.").wait_for()
     for one in (zoe, scene.yan):
         await one.page.evaluate("dispatchEvent(new Event('online'))")
         await one.row("terry").get_by_text("online").wait_for()
-    await zoe.page.get_by_text("The gateway is away").wait_for(state="detached")
     await ticks.and_(zoe.page.locator("[data-level=read]")).wait_for()
-    await zoe.go("yan")
-    await zoe.message("into the void").locator(".ticks").wait_for()
-    shown = await zoe.message("into the void").locator(".foot time").get_attribute("datetime")
-    assert datetime.fromisoformat(shown or "") < written  # not when the gateway was back
     hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     await terry.send("an hour ago", claimed_at=hour_ago)
     await zoe.go("Room")
@@ -167,59 +116,21 @@ async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
     await own.wait_for()
 
 
-async def test_a_line_that_was_under_way_does_not_hide_a_lost_network(scene: Scene) -> None:
-    zoe, terry = scene.zoe, scene.terry
-    await zoe.go("Room")
-    asked = 0
-
-    async def unanswered(route: Route) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            await terry.send("was under way")
-            await zoe.sees("was under way")
-        await route.abort("internetdisconnected")
-
-    await zoe.page.evaluate("window.limit = AbortSignal.timeout; AbortSignal.timeout = () => undefined")  # as it comes
-    await zoe.page.route("**/readyz", unanswered)
-    async with zoe.page.expect_websocket():  # the page gives the connection up, and makes another
-        await zoe.page.evaluate("dispatchEvent(new Event('offline')) && null")
-    assert asked > 1
-    await zoe.page.unroute("**/readyz")
-    await zoe.page.evaluate("AbortSignal.timeout = limit")
-    await zoe.row("terry").get_by_text("online").wait_for()
-
-
-async def test_who_is_shown_at_once_is_a_setting(scene: Scene) -> None:
-    page = scene.zoe.page
-    me, choice = page.locator("button.me"), page.get_by_label(re.compile("^People.you don't.know"))
-    enabled = page.locator("#my-requests:enabled")
-    await me.click()
-    await enabled.wait_for()
-    await expect(choice).to_have_value("few")
-    for value in ("known", "all", "few"):
-        await choice.select_option(value)
-        await page.keyboard.press("Escape")
-        await page.get_by_role("dialog").wait_for(state="detached")
-        await me.click()
-        await enabled.wait_for()
-        await expect(choice).to_have_value(value)
-    await page.keyboard.press("Escape")
-
-
 async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
     zoe, page = scene.zoe, scene.zoe.page
     me, receipts = page.locator("button.me"), page.get_by_label("Send and receive read receipts")
-    disabled = page.locator("#my-receipts:disabled")
+    disabled, choice = page.locator("#my-receipts:disabled"), page.get_by_label(re.compile("^People.you don't.know"))
     trouble = page.get_by_role("dialog").get_by_role("alert").filter(has_text="gateway")
     await me.click()
     await page.locator("#my-receipts:enabled").wait_for()  # before that it is never checked
     await receipts.uncheck()
+    await choice.select_option("known")
     await page.keyboard.press("Escape")
     await page.get_by_role("dialog").wait_for(state="detached")
     await me.click()
     await page.locator("#my-receipts:enabled").wait_for()
     await expect(receipts).not_to_be_checked()
+    await expect(choice).to_have_value("known")
     async with scene.gateway.away():
         await disabled.wait_for()
         await page.keyboard.press("Escape")
@@ -235,6 +146,7 @@ async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
     await trouble.wait_for(state="detached")
     await expect(page.get_by_label("About me")).to_have_value("far away")  # not lost
     await receipts.check()
+    await choice.select_option("few")
     await page.keyboard.press("Escape")
     await asyncio.gather(*(one.row("terry").get_by_text("online").wait_for() for one in (zoe, scene.yan)))
 
@@ -292,12 +204,6 @@ async def test_people_are_found_without_accents_and_by_names_one_letter_away(sce
     await yan.page.get_by_text("did you mean terry?").wait_for()
     await yan.page.goto(f"{yan.url}#@terry")
     await yan.page.locator("#talk-name").filter(has_text="terry").wait_for()
-    disc = yan.page.locator(".talk-head .disc")
-    await disc.locator(".dot[data-status=online]").wait_for()
-    await yan.until(f"location.href.length > {len(f'{yan.url}#@terry')}")  # the id, by which everyone has a colour
-    hue = await disc.get_attribute("data-hue")
-    await yan.page.get_by_role("button", name="Back to the list").click()
-    await expect(yan.row("terry").locator(".disc")).to_have_attribute("data-hue", hue or "none")
 
 
 async def test_a_reload_and_the_back_button_return_to_a_conversation(scene: Scene) -> None:
@@ -321,112 +227,8 @@ async def test_a_reload_and_the_back_button_return_to_a_conversation(scene: Scen
     await zoe.until(f"location.href === {zoe.url!r}")
     await scene.yan.page.goto(f"{zoe.url}#@{id}")  # the address of somebody leads everyone to him
     await scene.yan.page.locator("#talk-name").filter(has_text="zoe").wait_for()
-
-
-WHOLE = """(root) => [...document.querySelectorAll(`${root} .dot`)].map((dot) => {
-    const box = dot.getBoundingClientRect();
-    return [box.x, box.y, box.width, box.height].every(Number.isInteger);
-})"""
-BEHIND_ITS_ARROW = """(back) => {
-    const [arrow, badge] = ['.icon', '.badge'].map((what) => back.querySelector(what)?.getBoundingClientRect());
-    return badge && badge.left >= arrow.right;
-}"""
-FULL = "(name) => { const {scrollWidth, clientWidth} = name; return scrollWidth <= clientWidth; }"
-DOTS = "[...document.querySelectorAll('.side-row .dot')].map((dot) => getComputedStyle(dot).background)"
-
-
-async def test_a_conversation_that_opens_late_takes_no_focus_from_words_being_typed(scene: Scene) -> None:
-    zoe = scene.zoe
-    await zoe.go("terry")
-    await zoe.go("Room")
-    find = zoe.page.get_by_label("Find people, groups and messages")
-    await find.fill("half a na")
-    await zoe.page.evaluate("history.back()")
-    await zoe.page.locator("#talk-name").filter(has_text="terry").wait_for()
-    await expect(find).to_be_focused()
-    await find.press("Escape")
-    await expect(find).to_have_value("")
-    await zoe.page.keyboard.press("Escape")
-
-
-async def test_rows_keep_names_dots_and_their_height(scene: Scene) -> None:
-    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
-    await asyncio.gather(zoe.go("Room"), yan.page.goto(yan.url))
-    await yan.page.reload()
-    terry.say(do="away", text="out for a very long lunch with everyone, back at three")
-    for one, name in ((zoe, "zoe"), (yan, "yan")):
-        row = one.row("terry")
-        await row.get_by_text("away: out for a very long lunch").wait_for()
-        await one.until_of(row, "(node) => node.isConnected && (window.before = node.offsetHeight)")
-        await terry.send("a line that is too long for the list, so that its end is cut off", to=name)
-        await row.get_by_text("unread").wait_for()
-        await one.until_of(row, "(node) => node.isConnected && node.offsetHeight === before")
-        await one.until_of(row.locator(".side-name"), FULL)  # the status is cut first
-        await one.until(f"({WHOLE})('.side').every(Boolean)")  # else they are not round
-    await zoe.page.get_by_label("Find people, groups and messages").fill("a rather long text to find")
-    await zoe.until_of(zoe.page.get_by_text("Search messages for “a rather long text to find”"), FULL)
-    await zoe.page.keyboard.press("Escape")
-    await zoe.page.emulate_media(forced_colors="active")
-    await zoe.until(f"new Set({DOTS}).size >= 2")
-    for name, solid in (("Room", "==="), ("terry", "!==")):
-        await zoe.until_of(zoe.row(name), f"(row) => getComputedStyle(row).outlineStyle {solid} 'solid'")
-    await zoe.page.emulate_media(forced_colors="none")
-    terry.say(do="back")
-    await yan.until("document.title.endsWith(') p2pchat')")  # the list is in front
-    await yan.go("Room")
-    back = yan.page.get_by_role("button", name="Back to the list")
-    await back.locator(".badge").wait_for()
-    await yan.until_of(back, BEHIND_ITS_ARROW)
-    await zoe.go("terry")  # reads it
-
-
-IN_VIEW = """(() => {
-    const [actions, log] = ['.message.active .actions', '.timeline'].map((what) => document.querySelector(what));
-    return actions && actions.getBoundingClientRect().bottom <= log.getBoundingClientRect().bottom;
-})()"""
-APART = """((text) => {
-    const active = document.querySelector('.message.active');
-    const actions = active?.querySelector('.actions').getBoundingClientRect();
-    const bubbles = [...document.querySelectorAll('.bubble')].map((one) => one.getBoundingClientRect());
-    return active?.querySelector('.text').textContent === text && bubbles.every((box) =>
-        box.bottom <= actions.top || actions.bottom <= box.top || box.right <= actions.left);
-})"""
-
-
-AT_THE_END = """(message) => {
-    const log = document.querySelector('.timeline');
-    log.scrollTop += message.getBoundingClientRect().bottom - log.getBoundingClientRect().bottom;
-}"""
-BESIDE = """(() => {
-    const [actions, down] = ['.message.active .actions', '.to-end'].map((what) => document.querySelector(what));
-    return actions && (down.hidden || actions.getBoundingClientRect().bottom <= down.getBoundingClientRect().top);
-})()"""
-
-
-async def test_actions_and_outline_of_a_message_cover_nothing(scene: Scene) -> None:
-    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
-    await yan.page.goto(f"{yan.url}#room")
-    long = "a second message that fills more than one line of a small screen"
-    for text in (*["a line"] * 14, "first", long):
-        await terry.send(text)
-    await yan.sees(long)
-    for text in ("first", long):
-        await (await yan.sees(text)).click()
-        await yan.until(f"{IN_VIEW} && {APART}({text!r})")
-    await zoe.go("Room")
-    await zoe.sees("first")
-    await zoe.page.keyboard.press("Control+m")
-    await zoe.page.keyboard.press("ArrowUp")
-    above_its_neighbours = "(node) => getComputedStyle(node).zIndex === '1'"
-    await zoe.until_of(zoe.message("first"), above_its_neighbours)
-    await yan.message("first").click()
-    for number in range(4):
-        await terry.send(f"below {number}")
-    await yan.sees("below 3")
-    await yan.message(long).evaluate(AT_THE_END)
-    await yan.page.locator(".to-end").wait_for()
-    await yan.message(long).locator(".bubble").click(position={"x": 10, "y": 10})
-    await yan.until(f"{IN_VIEW} && {BESIDE}")
+    await scene.yan.page.get_by_role("button", name="Back to the list").click()
+    await scene.yan.until(f"location.href === {zoe.url!r}")
 
 
 async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_stays(scene: Scene) -> None:
@@ -456,21 +258,6 @@ async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_s
     await page.get_by_role("status").get_by_text("Others see you as online").wait_for()
     await page.keyboard.press("Escape")
     await me.get_by_text("online").wait_for()
-
-
-async def test_back_returns_to_the_list_on_a_phone(scene: Scene) -> None:
-    yan = scene.yan
-    await yan.page.goto(yan.url)
-    await yan.page.reload()
-    await yan.go("Room")
-    await yan.page.go_back()
-    await yan.row("zoe").wait_for()
-    await yan.go("zoe")
-    await yan.page.reload()
-    await yan.page.locator("#compose").wait_for()
-    await yan.page.get_by_role("button", name="Back to the list").click()
-    await yan.row("zoe").wait_for()
-    await yan.until(f"location.href === {yan.url!r}")
 
 
 async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene: Scene) -> None:
@@ -575,7 +362,7 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     assert (await zoe.page.evaluate(SHOWN))[2] == ["terry in the room", "with a sound", False]
 
 
-async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_after_a_removal(scene: Scene) -> None:
+async def test_who_was_removed_while_offline_is_told_and_still_finds_the_group(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     terry.say(do="group", name="Café Küche Team", members=["zoe", "yan"], ref="group")
     group = (await terry.next("answer", ref="group"))["rows"][0]["conversation_id"]
@@ -583,23 +370,10 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
     await yan.go("#Café Küche Team")
     await yan.write("who cooks?")
     await terry.next("message", text="who cooks?")
-    await terry.send("dinner is ready", to=group)
     row = zoe.row("#Café Küche Team")
-    about = zoe.page.locator(".talk-head").get_by_role("button", name="About terry")
-    await row.get_by_text("terry: dinner is ready").wait_for()
-    await zoe.until_of(row.locator(".side-name"), FULL)
-    await zoe.go("terry")
     await zoe.page.reload()  # now only the last line of the group is known
-    await row.get_by_text("terry: dinner is ready").wait_for()
-    await about.click()
-    await zoe.page.get_by_role("button", name="Ignore").click()
     await row.get_by_text("yan: who cooks?").wait_for()
-    await zoe.page.reload()
-    await row.get_by_text("yan: who cooks?").wait_for()
-    await about.click()
-    await zoe.page.get_by_role("button", name="Stop ignoring").click()
     await zoe.go("#Café Küche Team")
-    await zoe.sees("dinner is ready")
     await row.get_by_text("unread").wait_for(state="detached")
     await zoe.context.set_offline(True)
     await zoe.page.locator(".connection").wait_for()
@@ -609,14 +383,9 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
     await yan.page.locator(".talk-sub").get_by_text("2 members", exact=True).wait_for()  # the gateway knows it
     await zoe.context.set_offline(False)
     await (await zoe.sees("too late")).get_by_text("Not sent: ").wait_for()
-    await zoe.go("terry")
-    await row.get_by_title("waiting to be sent").wait_for()
-    await row.click()
     await zoe.message("too late").get_by_role("button", name="Discard").click()
     await zoe.go("Room")
     await row.wait_for(state="detached")
-    await zoe.page.reload()
-    await zoe.row("Room").wait_for()
     await zoe.page.get_by_label("Find people, groups and messages").fill("kuche")
     await row.get_by_text("no longer a member").wait_for()
     await row.click()
@@ -624,45 +393,7 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
     await zoe.page.get_by_label("Find people, groups and messages").fill("")
 
 
-IN_WINDOW = "(({scrollHeight, clientHeight}) => scrollHeight <= clientHeight)(document.scrollingElement)"
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def long_name(scene: Scene) -> str:
-    """The name of somebody with an account, who has written to zoe and has no browser."""
-    if "long name" not in scene.made:
-        async with httpx.AsyncClient(base_url=f"{scene.gateway.url}v1/", timeout=60, trust_env=False) as http:
-            token = (await http.post("accounts", json={"name": LONG_NAME})).json()["token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            assert (await http.post("messages", json={"to": "zoe", "content": "hi"}, headers=headers)).is_success
-        await scene.zoe.row(LONG_NAME).get_by_text("1 unread").wait_for()
-        scene.made["long name"] = True
-    return LONG_NAME
-
-
-async def test_who_registered_meanwhile_is_listed_and_the_page_itself_never_scrolls(
-    scene: Scene, long_name: str
-) -> None:
-    zoe = scene.zoe
-    await zoe.page.set_viewport_size({"width": 1200, "height": 330})  # its row is below
-    await zoe.until(IN_WINDOW)
-    await zoe.page.set_viewport_size({"width": 1200, "height": 800})
-    await zoe.go(long_name)
-    await zoe.write("a long text " * 2700)
-    await zoe.page.locator("li.message .text").nth(1).wait_for()
-    await zoe.until(IN_WINDOW)
-    await zoe.go("Room")
-
-
-BEFORE_ITS_BUTTON = """(member) => {
-    const [name, button] = ['bdi', 'button.link'].map((what) => member.querySelector(what).getBoundingClientRect());
-    return name.right <= button.left;
-}"""
-
-
-async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(
-    scene: Scene, long_name: str
-) -> None:
+async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     page, group = zoe.page, zoe.page.get_by_role("dialog")
     await page.get_by_role("button", name="New group").click()
@@ -670,98 +401,27 @@ async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_i
     await page.get_by_role("button", name="Create group").click()
     await page.locator(".talk-sub").get_by_text("1 member", exact=True).wait_for()
     await page.get_by_role("button", name="Members of this group").click()
-    await group.get_by_role("heading", name="1 member", exact=True).wait_for()
-    boxes = await group.get_by_role("checkbox").all()
-    for box in boxes:
-        await box.check()
-    await group.get_by_role("button", name="Add", exact=True).click()
-    await group.get_by_text("There is no one else to add yet.").wait_for()
-    await expect(group.get_by_role("button", name="Add", exact=True)).to_have_count(0)
-    await zoe.page.set_viewport_size({"width": 390, "height": 844})
-    await zoe.until_of(group, FULL)
-    await zoe.until_of(group.locator("ul:first-of-type > li", has_text=long_name), BEFORE_ITS_BUTTON)
-    await zoe.page.set_viewport_size({"width": 1200, "height": 800})
-    await group.get_by_text("To leave it, make another member the owner first.").wait_for()
-    await expect(group.get_by_role("button", name="Leave group")).to_have_count(0)
     await group.get_by_label("Name", exact=True).fill("a/b")
     await group.get_by_role("button", name="Rename").click()
     await group.get_by_role("alert").get_by_text("a name does not contain '/'").wait_for()
-    terry.say(do="leave", to=(await terry.next("group", group="solo"))["conversation_id"])
-    await terry.next("group", change="left")
-    await group.get_by_role(
-        "heading", name=f"{len(boxes)} members"
-    ).wait_for()  # it follows the group, and keeps what was typed
-    await expect(group.get_by_label("Name", exact=True)).to_have_value("a/b")
     await group.get_by_role("checkbox", name="terry").check()
     await group.get_by_role("button", name="Add", exact=True).click()
-    await terry.next("group", change="added", target="terry")
-    await page.locator(".talk-sub").get_by_text(f"{len(boxes) + 1} members", exact=True).wait_for()
+    await group.get_by_role("heading", name="2 members").wait_for()  # it follows the group, and keeps what was typed
+    await expect(group.get_by_label("Name", exact=True)).to_have_value("a/b")
+    await group.get_by_text("To leave it, make another member the owner first.").wait_for()
+    await expect(group.get_by_role("button", name="Leave group")).to_have_count(0)
     await group.get_by_role("button", name="Remove terry").click()
-    terry.say(do="leave", to="#solo")
-    await page.locator(".talk-sub").get_by_text(f"{len(boxes)} members", exact=True).wait_for()
+    terry.say(do="leave", to=(await terry.next("group", group="solo"))["conversation_id"])
+    await page.locator(".talk-sub").get_by_text("1 member", exact=True).wait_for()
     await group.get_by_role("button", name="Remove", exact=True).click()
     await group.get_by_role("alert").get_by_text("terry is not in #solo", exact=True).wait_for()
     await page.keyboard.press("Escape")
 
 
-async def test_a_result_too_far_back_says_how_to_read_it(scene: Scene) -> None:
-    zoe, terry = scene.zoe, scene.terry
-    terry.say(do="group", name="long", members=["zoe"], ref="long")
-    group = (await terry.next("answer", ref="long"))["rows"][0]["conversation_id"]
-    await terry.send("the first of many", to=group)
-    for number in range(2000):  # MAX_BEHIND of chat.js
-        terry.say(do="send", to=group, text=f"line {number}", ref=f"line {number}")
-        if number % 200 == 199:
-            await terry.next("sent", ref=f"line {number}")
-    await terry.send("the newest", to=group)
-    await zoe.page.reload()
-    await zoe.row("#long").get_by_text("terry: the newest").wait_for()
-    find = zoe.page.get_by_label("Find people, groups and messages")
-    await find.fill("first of many")
-    await find.press("Enter")
-    found = zoe.page.get_by_role("region", name="Search").get_by_role("button", name="the first of many")
-    await found.click()
-    await zoe.page.get_by_role("alert").get_by_text("Scroll back to it; search shows its text.").wait_for()
-
-
-async def test_a_message_that_came_long_after_it_claims_says_so_beside_its_time(scene: Scene, tmp_path: Path) -> None:
-    (clock := tmp_path / "clock").write_text("-1500", "ascii")  # below the hour that certificates allow
-    words = (free_ports(1)[0], str(scene.gateway.port), "--name", "slow", "--json", "--data", str(tmp_path / "slow"))
-    slow = Terminal(scene.gateway.home, *words, before=altered(changes({}, clock=clock)))
-    await slow.start()
-    try:
-        await scene.zoe.go("Room")
-        await scene.zoe.row("slow").wait_for()
-        sent = await slow.send("half an hour on the way")
-        foot = (await scene.zoe.sees("half an hour on the way")).locator(".foot")
-        time, came = foot.locator("time").first, foot.locator(".came")
-        await expect(time).to_have_attribute("datetime", sent["sent_at"])
-        await expect(came).to_have_text(re.compile(r"^came ([^,]+, )?\d\d:\d\d$"))
-        await expect(came).to_have_attribute("title", re.compile("^It came here "))
-        assert (await came.locator("time").get_attribute("datetime") or "") > sent["sent_at"]
-        await scene.terry.send("at once")
-        await expect((await scene.zoe.sees("at once")).locator(".came")).to_have_count(0)
-    finally:
-        await slow.end()
-
-
-async def written(other: GatewayProcess, reader: Visitor, to: str, *names: str) -> None:
-    """Have new accounts of another gateway write three messages each to a user, once its page has their names."""
-    async with httpx.AsyncClient(base_url=f"{other.url}v1/", timeout=60, trust_env=False) as http:
-        for name in names:
-            token = (await http.post("accounts", json={"name": name})).json()["token"]
-            await reader.row(name).wait_for()
-            for text in ("hello", "it is me", "are you there?"):
-                message = {"to": to, "content": f"{text} ({name})"}
-                answer = await http.post("messages", json=message, headers={"Authorization": f"Bearer {token}"})
-                assert answer.is_success, answer.text
-
-
 async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, tmp_path: Path) -> None:
     zoe, page = scene.zoe, scene.zoe.page
-    requests, dialog = page.get_by_role("button", name=re.compile("^Requests")), page.get_by_role("dialog")
+    dialog = page.get_by_role("dialog")
     await zoe.go("Room")
-    await expect(requests).to_have_count(0)
     scene.terry.say(do="whois", user="zoe", ref="zoe")
     [about] = (await scene.terry.next("answer", ref="zoe"))["rows"]
     words = ("--name", "elsewhere", "--data", str(tmp_path / "elsewhere"), str(scene.gateway.port))
@@ -769,33 +429,20 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
     try:
         await other.start()
         await zoe.row("elsewhere").wait_for()
-        await written(other, zoe, about["user_id"], "ann", "ben", "cas")
+        async with httpx.AsyncClient(base_url=f"{other.url}v1/", timeout=60, trust_env=False) as http:
+            for name in ("ann", "ben", "cas", "dot", "eva"):  # three of a peer are shown
+                token = (await http.post("accounts", json={"name": name})).json()["token"]
+                await zoe.row(name).wait_for()
+                message = {"to": about["user_id"], "content": f"hello ({name})"}
+                answer = await http.post("messages", json=message, headers={"Authorization": f"Bearer {token}"})
+                assert answer.is_success, answer.text
         for name in ("ann", "ben", "cas"):
-            await zoe.row(name).get_by_text("3 unread").wait_for()
-        title = await page.title()
-        await written(other, zoe, about["user_id"], "dot")
-        await zoe.row("Requests (1)").wait_for()
-        await written(other, zoe, about["user_id"], "eva", "fay")
-        await zoe.row("Requests (3)").wait_for()
-        assert await page.title() == title  # nothing of it is unread
-        await page.reload()
-        dot = dialog.get_by_role("listitem").filter(has_text="dot")
-        async with asyncio.timeout(PATIENCE):
-            await zoe.row("Requests (3)").click()
-            await dot.wait_for()
-            while not await dot.get_by_text("3 messages since").count():  # they are counted when the dialog is opened
-                await page.keyboard.press("Escape")
-                await dialog.wait_for(state="detached")
-                await zoe.row("Requests (3)").click()
-                await dot.wait_for()
-        await dialog.get_by_role("button", name="Ignore eva").click()
-        await dialog.get_by_role("status").get_by_text("eva is ignored").wait_for()
-        await dialog.get_by_role("button", name="Block fay").click()
-        await dialog.get_by_role("status").get_by_text("fay is blocked").wait_for()
-        await expect(dialog.get_by_role("listitem")).to_have_count(1)
+            await zoe.row(name).get_by_text("1 unread").wait_for()
+        await zoe.row("Requests (2)").click()
+        await dialog.get_by_role("button", name="Block eva").click()
+        await dialog.get_by_role("status").get_by_text("eva is blocked").wait_for()
         await page.keyboard.press("Escape")
-        for name, status in (("eva", "ignored"), ("fay", "blocked")):
-            await zoe.row(name).get_by_text(status).wait_for()
+        await zoe.row("eva").get_by_text("blocked").wait_for()
         await zoe.go("dot")  # by the list of people: nothing is shown before it is accepted
         await page.get_by_text("dot wrote to you, and waits").wait_for()
         await expect(zoe.texts).to_have_count(0)
@@ -803,12 +450,9 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
         await zoe.row("Requests (1)").click()
         await dialog.get_by_role("button", name="Accept dot").click()
         await page.locator("#talk-name").filter(has_text="dot").wait_for()
-        await zoe.sees("are you there? (dot)")
-        await expect(zoe.texts).to_have_text(["hello (dot)", "it is me (dot)", "are you there? (dot)"])
-        await requests.wait_for(state="hidden")
+        await zoe.sees("hello (dot)")
+        await page.get_by_role("button", name=re.compile("^Requests")).wait_for(state="hidden")
         await zoe.row("dot").get_by_text("unread").wait_for(state="detached")
-        await zoe.write("yes")
-        await zoe.message("yes").locator(".ticks[data-level=delivered]").wait_for()
     finally:
         await other.stop()
 
@@ -828,19 +472,10 @@ async def test_who_is_blocked_is_hidden_until_unblocked(scene: Scene) -> None:
     await page.get_by_text(re.compile("you block (is|are) not shown")).wait_for()
     await expect(zoe.message("before the block")).to_have_count(0)
     await terry.send("meanwhile", to="zoe")
-    await terry.send("one more", to="zoe")
-    await terry.send("all others see this")
-    await scene.yan.row("Room").get_by_text("terry: all others see this").wait_for(state="attached")
     await page.reload()
     await about.click()
-    await dialog.locator(".facts").get_by_text("blocked", exact=True).wait_for()
     await expect(dialog.get_by_role("button", name="Ignore")).to_have_count(0)
     await dialog.get_by_role("button", name="Unblock").click()
-    await zoe.sees("one more")
-
-    async def newest() -> list[str]:
-        return (await zoe.texts.all_inner_texts())[-3:]
-
-    await becomes(newest, ["before the block", "meanwhile", "one more"])
+    await asyncio.gather(zoe.sees("before the block"), zoe.sees("meanwhile"))
     await zoe.row("terry").get_by_text("online").wait_for()
     await page.get_by_text("not shown").wait_for(state="detached")

@@ -13,7 +13,7 @@ import re
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -139,70 +139,55 @@ async def check_files(http: httpx.AsyncClient, token: str) -> None:
     assert (part.status_code, part.content) == (206, content[1000:2000001])
 
 
-@asynccontextmanager
-async def site(tmp_path: Path) -> AsyncIterator[tuple[str, str]]:
-    """Run a gateway for the site; yield its port and a user's token."""
+def nginx(home: Path, program: str, port: str, behind: str) -> list[str]:
+    """Write the documented configuration for these ports; return the command line."""
+    text = replaced(
+        documented("nginx.conf"),
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        (f"/etc/letsencrypt/live/{SITE}", str(home)),
+        ("http://127.0.0.1:8000", f"http://127.0.0.1:{behind}"),
+    )
+    parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{each}_temp_path {home}/{each};" for each in parts)
+    (home / "nginx.conf").write_text(
+        f"pid {home}/pid; error_log stderr; daemon off; events {{}}\nhttp {{ access_log off; {places}\n{text}\n}}\n"
+    )
+    return [program, "-p", str(home), "-c", str(home / "nginx.conf")]
+
+
+def caddy(home: Path, program: str, port: str, behind: str) -> list[str]:
+    text = replaced(
+        documented("Caddyfile"),
+        (f"{SITE} {{", f"https://{SITE}:{port} {{\n    tls {home}/fullchain.pem {home}/privkey.pem"),
+        ("127.0.0.1:8000", f"127.0.0.1:{behind}"),
+    )
+    options = f"{{\n    admin off\n    auto_https off\n    storage file_system {home}/caddy\n}}\n"
+    (home / "Caddyfile").write_text(options + text)
+    place = f"XDG_CONFIG_HOME={home}"  # where it keeps a copy of its configuration
+    return ["env", place, program, "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
+
+
+def haproxy(home: Path, program: str, port: str, behind: str) -> list[str]:
+    (home / "site.pem").write_text("".join((home / name).read_text() for name in ("fullchain.pem", "privkey.pem")))
+    text = replaced(
+        (OPERATIONS.parents[1] / "deploy" / "cluster" / "haproxy.cfg").read_text("utf-8"),
+        ("bind :443", f"bind 127.0.0.1:{port}"),
+        ("/usr/local/etc/haproxy/site.pem", f"{home}/site.pem"),
+        ("gateway1:8000", f"127.0.0.1:{behind}"),
+    )
+    (home / "haproxy.cfg").write_text(text)
+    return ["env", f"SITE={SITE}", program, "-db", "-f", str(home / "haproxy.cfg")]
+
+
+@posix
+@pytest.mark.parametrize(("configured", "refused"), [(nginx, 403), (caddy, 404), (haproxy, 404)])
+async def test_a_documented_proxy_serves_page_api_and_websocket(
+    tmp_path: Path, configured: Callable[[Path, str, str, str], list[str]], refused: int
+) -> None:
+    program, trusted, (port,) = installed(configured.__name__), certify(tmp_path), free_ports(1)
     words = ("--origin", f"https://{SITE}", "--trusted-proxy", "127.0.0.1", "--sign-up", "token")
     async with gateway(tmp_path, *words) as (_, url):
         code, token, _ = await run(tmp_path, "web", "token", "zoe", "--data", str(tmp_path / "gate"))
         assert code == 0
-        yield url.rpartition(":")[2], token.strip()
-
-
-@posix
-async def test_the_documented_nginx_serves_page_api_and_websocket(tmp_path: Path) -> None:
-    nginx, trusted, (port,) = installed("nginx"), certify(tmp_path), free_ports(1)
-    async with site(tmp_path) as (behind, token):
-        text = replaced(
-            documented("nginx.conf"),
-            ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
-            (f"/etc/letsencrypt/live/{SITE}", str(tmp_path)),
-            ("http://127.0.0.1:8000", f"http://127.0.0.1:{behind}"),
-        )
-        places = "".join(
-            f"{each}_temp_path {tmp_path}/{each};" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (tmp_path / "nginx.conf").write_text(
-            f"pid {tmp_path}/pid; error_log stderr; daemon off; events {{}}\n"
-            f"http {{ access_log off; {places}\n{text}\n}}\n"
-        )
-        command = (nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"))
-        tried = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-        assert tried.returncode == 0, tried.stderr
-        async with running(port, *command):
-            await check_site(port, trusted, token, refused=403)
-
-
-@posix
-async def test_the_documented_caddyfile_serves_page_api_and_websocket(tmp_path: Path) -> None:
-    caddy, trusted, (port,) = installed("caddy"), certify(tmp_path), free_ports(1)
-    async with site(tmp_path) as (behind, token):
-        text = replaced(
-            documented("Caddyfile"),
-            (f"{SITE} {{", f"https://{SITE}:{port} {{\n    tls {tmp_path}/fullchain.pem {tmp_path}/privkey.pem"),
-            ("127.0.0.1:8000", f"127.0.0.1:{behind}"),
-        )
-        (tmp_path / "Caddyfile").write_text(
-            f"{{\n    admin off\n    auto_https off\n    storage file_system {tmp_path}/caddy\n}}\n{text}"
-        )
-        place = f"XDG_CONFIG_HOME={tmp_path}"  # where it keeps a copy of its configuration
-        file = str(tmp_path / "Caddyfile")
-        async with running(port, "env", place, caddy, "run", "--config", file, "--adapter", "caddyfile"):
-            await check_site(port, trusted, token, refused=404)
-
-
-@posix
-async def test_the_balancer_of_a_cluster_serves_page_api_and_websocket(tmp_path: Path) -> None:
-    haproxy, trusted, (port,) = installed("haproxy"), certify(tmp_path), free_ports(1)
-    pem = "".join((tmp_path / name).read_text() for name in ("fullchain.pem", "privkey.pem"))
-    (tmp_path / "site.pem").write_text(pem)
-    async with site(tmp_path) as (behind, token):
-        text = replaced(
-            (OPERATIONS.parents[1] / "deploy" / "cluster" / "haproxy.cfg").read_text("utf-8"),
-            ("bind :443", f"bind 127.0.0.1:{port}"),
-            ("/usr/local/etc/haproxy/site.pem", f"{tmp_path}/site.pem"),
-            ("gateway1:8000", f"127.0.0.1:{behind}"),
-        )
-        (tmp_path / "haproxy.cfg").write_text(text)
-        async with running(port, "env", f"SITE={SITE}", haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")):
-            await check_site(port, trusted, token, refused=404)
+        async with running(port, *configured(tmp_path, program, port, url.rpartition(":")[2])):
+            await check_site(port, trusted, token.strip(), refused)

@@ -197,40 +197,27 @@ async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_en
         os.close(read)
 
 
-async def test_frames_that_came_with_the_handshake_are_answered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_closed", [False, True])
+async def test_frames_that_came_with_the_handshake_are_answered_before_a_close(tmp_path: Path, is_closed: bool) -> None:
     """The client writes all of it at once, and waits for no answer before."""
     port, own = free_ports(2)
     async with running(*p2pchat("web", port, "--port", own, "--trust-loopback"), home=tmp_path) as gate:
         await gate.until("the page")
-        frames = [json.dumps({"text": "early", "ref": ref}).encode() for ref in "12"]
-        for target in ("/chat?user=ada", "/chat"):
-            first = [] if "user" in target else [b"ada"]
-            sent = [Frame(Opcode.TEXT, data).serialize(mask=True) for data in first + frames]
+        for target, first in (("/chat?user=ada", []), ("/chat", [b"bob"])):
+            texts = [*first, *(json.dumps({"text": "early", "ref": ref}).encode() for ref in "12")]
+            frames = [Frame(Opcode.TEXT, text) for text in texts]
+            if is_closed:
+                frames.append(Frame(Opcode.CLOSE, b"\x03\xe8"))
             head = request(target, *UPGRADE, host=f"127.0.0.1:{port}")
             reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-            writer.write(head + b"".join(sent))
+            writer.write(head + b"".join(frame.serialize(mask=True) for frame in frames))
             async with asyncio.timeout(WITHIN):
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
                 for ref in "12":
                     assert b'"status":"ok"' in await reader.readuntil(f'"ref":"{ref}"}}'.encode())
+                if is_closed:
+                    assert await reader.read() == b"\x88\x02\x03\xe8"
             writer.transport.abort()
-
-
-async def test_frames_that_came_with_the_handshake_and_a_close_are_answered_before_the_close(tmp_path: Path) -> None:
-    port, own = free_ports(2)
-    async with running(*p2pchat("web", port, "--port", own, "--trust-loopback"), home=tmp_path) as gate:
-        await gate.until("the page")
-        for target, first in (("/chat?user=ada", []), ("/chat", [b"bob"])):
-            frames = [Frame(Opcode.TEXT, data) for data in (*first, b'{"text": "early", "ref": "1"}')]
-            sent = [frame.serialize(mask=True) for frame in (*frames, Frame(Opcode.CLOSE, b"\x03\xe8"))]
-            head = request(target, *UPGRADE, host=f"127.0.0.1:{port}")
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-            writer.write(head + b"".join(sent))
-            async with asyncio.timeout(WITHIN):
-                answered = await reader.read()
-            assert answered.startswith(b"HTTP/1.1 101 ") and b'"status":"ok"' in answered
-            assert answered.endswith(b'"ref":"1"}\x88\x02\x03\xe8')
-            writer.close()
 
 
 def test_a_taken_port_is_reported_in_one_line() -> None:

@@ -75,28 +75,19 @@ class Doors:
         self.peers: list[TCPPeer] = []
         self.apps: list[FastAPI] = []
 
-    async def open(
-        self,
-        data: Path | None = None,
-        *,
-        is_up: bool = True,
-        url: str = "",
-        settings: WebSettings | None = None,
-        times: ClusterTimes | None = None,
-    ) -> Gateway:
-        """Start one more gateway; wait for the engine if that is there."""
+    async def open(self, data: Path | None = None, *, url: str = "", settings: WebSettings | None = None) -> Gateway:
+        """Start one more gateway, and wait for the engine."""
         storage: dict[str, Any] = {"data": data} if data else {"db": "memory://"}
         peer = TCPPeer(0, *(other.port for other in self.peers), name=f"gate{len(self.peers)}", **storage)
         await self._stack.enter_async_context(peer)
         self.peers.append(peer)
         options = StoreOptions("team", (url or self._engine.url,), compared_every=0.1)
-        app = create_app(peer, settings, Cluster(ClusterKey(self._secret, "team"), options, times or self._times))
+        app = create_app(peer, settings, Cluster(ClusterKey(self._secret, "team"), options, self._times))
         self.apps.append(app)
         gateway: Gateway = app.state.gateway
         self._stack.push_async_callback(gateway.aclose)
         await gateway.start()
-        if is_up:
-            await up(gateway)
+        await up(gateway)
         return gateway
 
 

@@ -11,26 +11,13 @@ from tests.web.cluster.losses import play
 from tests.web.cluster.site import missing
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.weekly]
-SESSIONS, RATE, SERVERS = (
-    300,
-    30.0,
-    3,
-)  # users, messages a second of all, servers of the engine; docs/scaling.md has 600
+SESSIONS, RATE = 300, 30.0  # users, and messages a second of all; docs/scaling.md has 600
 AWAY = {"engine": 60.0, "grow": 8.0}  # seconds; the other losses take 3
 
 
 async def _lost(kind: str, home: Path, *databases: str) -> None:
-    print(
-        await play(
-            kind,
-            home,
-            sessions=SESSIONS,
-            rate=RATE,
-            servers=SERVERS,
-            away=AWAY.get(kind, 3.0),
-            databases=databases,
-        )
-    )
+    away = AWAY.get(kind, 3.0)
+    print(await play(kind, home, sessions=SESSIONS, rate=RATE, servers=3, away=away, databases=databases))
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop", "engine", "rolling", "grow"])

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import shutil
 from collections import Counter
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 
 from p2pchat import TCPPeer, UnknownName
@@ -45,7 +41,6 @@ from tests.web.cluster.doors import (
     up,
 )
 from tests.web.cluster.records import DAY, record
-from tests.web.conftest import listening
 
 CLAIMS = 1000  # pairs of claims of one name, at two doors at once
 
@@ -237,18 +232,6 @@ async def test_a_name_is_changed_at_all_doors_and_the_former_one_is_free(engine:
         assert (await held(engine))["EVA"].user == ada.key
 
 
-async def test_of_two_accounts_that_take_one_name_at_two_doors_one_gets_it(engine: KeepingServer) -> None:
-    async with doors_of(engine) as doors:
-        one, other = await doors.open(), await doors.open()
-        for number in range(20):
-            ada, _ = await one.accounts.register(f"ada{number}")
-            bob, _ = await other.accounts.register(f"bob{number}")
-            both = await asyncio.gather(
-                renamed(one, ada, f"eva{number}"), renamed(other, bob, f"EVA{number}"), return_exceptions=True
-            )
-            assert [type(refused) for refused in both if refused] == [AccountNameTaken], both
-
-
 async def test_one_account_that_is_renamed_at_two_doors_gets_one_name(engine: KeepingServer) -> None:
     async with doors_of(engine) as doors:
         one, other = await doors.open(), await doors.open()
@@ -326,18 +309,6 @@ async def test_without_the_engine_sign_ups_wait_and_everything_else_goes_on(engi
         assert await other.accounts.by_token(token)
 
 
-async def test_callers_are_told_when_to_try_again(engine: KeepingServer) -> None:
-    async with doors_of(engine) as doors:
-        engine.kill()
-        await doors.open(is_up=False)
-        async with (
-            listening(doors.apps[0]) as port,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT, trust_env=False) as http,
-        ):
-            answer = await http.post("/accounts", json={"name": "ada"})
-        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "cluster", "5")
-
-
 async def test_a_wiped_engine_is_written_again_and_what_was_in_it_holds(engine: KeepingServer, tmp_path: Path) -> None:
     async with doors_of(engine) as doors:
         one = await doors.open(tmp_path / "one")
@@ -381,33 +352,6 @@ async def test_a_cluster_goes_on_with_another_key(engine: KeepingServer, tmp_pat
         for name in ("ADA", "bob", "eve"):
             with pytest.raises(AccountNameTaken):
                 await (one if name == "eve" else other).accounts.register(name)
-
-
-async def test_an_engine_that_was_rolled_back_is_put_right(engine: KeepingServer, tmp_path: Path) -> None:
-    async with doors_of(engine) as doors:
-        one, other = await doors.open(), await doors.open()
-        _, token = await one.accounts.register("ada")
-        await known(other, "ada")
-        assert await other.accounts.by_token(token)
-        await until_held(engine, *one.accounts.records())
-        engine.kill()
-        await away(one, other)  # or they would still count as connected below
-        shutil.copytree(engine.disk, tmp_path / "copy")
-        engine.start()
-        await up(one, other)
-        await one.accounts.revoke("ada")
-        await known(other, "ada", 2)
-        engine.kill()
-        await away(one, other)
-        shutil.rmtree(engine.disk)
-        shutil.copytree(tmp_path / "copy", engine.disk)
-        engine.start()
-        await up(one, other)
-        await until_held(engine, *one.accounts.records())
-        third = await doors.open()
-        assert (await known(third, "ada")).word == "revoked"
-        await up(third)  # records come before that; until then an unknown token is answered with 503
-        assert await third.accounts.by_token(token) is None and await other.accounts.by_token(token) is None
 
 
 async def test_records_of_an_operator_are_refused_and_put_right(engine: KeepingServer) -> None:
@@ -553,21 +497,6 @@ async def test_a_user_is_hosted_at_home_and_standby_and_where_it_is_in_use(engin
         await until(lambda: placed(gateways[:2]), "its users at the others")
         for gateway in gateways[:2]:
             assert gateway.peer.me.id in cluster_of(gateway).living.all and len(cluster_of(gateway).living.all) == 2
-
-
-async def test_a_gateway_that_left_does_not_live(engine: KeepingServer) -> None:
-    restless = replace(SILENT, beat_every=0.0, dead_after=10 * WAIT)
-    async with doors_of(engine, restless) as doors:
-        staying = await doors.open()
-        for _ in range(5):  # each beats again and again until it leaves
-            leaving = await doors.open()
-            id, living = leaving.peer.me.id, cluster_of(staying).living
-            await until(partial(lambda id, living: id in living.all, id, living), "the gateway to be heard")
-            await leaving.aclose()
-            await until(partial(lambda id, living: id not in living.all, id, living), "its last word")
-            late = cluster_of(await doors.open(times=SILENT))  # what it had sent comes before what this one says
-            await until(partial(lambda late, living: late.gateway_id in living.all, late, living), "the next one")
-            assert id not in living.all
 
 
 async def test_what_was_said_to_a_user_is_at_its_new_standby_when_its_home_dies(engine: KeepingServer) -> None:
@@ -809,102 +738,8 @@ async def test_a_claim_whose_answer_was_lost_gets_its_result(engine: KeepingServ
             assert await again.idempotency.run("ada", key, "hello", partial(write, "at last")) == "at last"
 
 
-async def test_a_request_of_a_gateway_that_was_killed_and_is_back_is_carried_out_elsewhere(
-    engine: KeepingServer, tmp_path: Path
-) -> None:
-    async with doors_of(engine, TIMES) as doors:
-        one, other = await doors.open(tmp_path), await doors.open()
-        began = asyncio.Event()
-
-        async def hang() -> str:
-            began.set()
-            return await asyncio.Event().wait() and ""
-
-        async def work() -> str:
-            return "written"
-
-        stuck = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", hang))
-        await began.wait()
-        await one.aclose()
-        await doors.peers[0].aclose()
-        await doors.open(tmp_path)
-        await until(lambda: len(cluster_of(other).living.all) == 2, "the gateway to be back")
-        assert await other.idempotency.run("ada", "k", "hello", work) == "written"
-        stuck.cancel()
-        await asyncio.gather(stuck, return_exceptions=True)
-
-
-async def test_a_gateway_that_began_just_now_waits_for_the_requests_of_others(
-    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It heard nobody yet, and takes nobody for dead."""
-    async with doors_of(engine, SILENT) as doors:
-        one = await doors.open()
-        work = HeldWork()
-        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(work.make, "first")))
-        await until(lambda: work.made, "the first request to begin")
-        other = await doors.open()
-        assert cluster_of(other).living.all == {other.peer.me.id}, "it was to hear nobody"
-        store, looks = cluster_of(other).store, [0]
-        read = store.read
-
-        async def count(bucket: str, key: str) -> tuple[bytes, int]:
-            looks[0] += 1
-            return await read(bucket, key)
-
-        monkeypatch.setattr(store, "read", count)
-        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(work.make, "second")))
-        await until(lambda: looks[0] > 1 or len(work.made) > 1, "the other gateway to look at the claim twice")
-        work.may.set()
-        assert (await first, await second, work.made) == ("first", "first", ["first"])
-
-
 async def test_a_gateway_is_heard_as_soon_as_it_has_the_engine(engine: KeepingServer) -> None:
     async with doors_of(engine, SILENT) as doors:
         one = await doors.open()
         other = await doors.open()
         await until(lambda: other.peer.me.id in cluster_of(one).living.all, "the second gateway to be heard")
-
-
-def test_a_gateway_that_ends_in_the_middle_of_a_request_leaves_no_task(
-    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The end of the program cancels the request, and nobody knows whether its message was written."""
-    monkeypatch.setattr(idempotency, "COMPLETED_WITHIN", 0.1)
-    problems: list[str] = []
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda loop, context: problems.append(context["message"]))
-        async with doors_of(engine) as doors:
-            one = await doors.open()
-            began = asyncio.Event()
-
-            async def hang() -> str:
-                began.set()
-                return await asyncio.Event().wait() and ""
-
-            request = asyncio.create_task(one.idempotency.run("ada", "k", "hello", hang))
-            await began.wait()
-        assert not request.done()
-
-    asyncio.run(run())
-    gc.collect()  # a task that nobody waits for says so when it goes
-    assert not problems
-
-
-async def test_a_message_repeated_at_another_door_has_one_id(engine: KeepingServer) -> None:
-    async with doors_of(engine) as doors, AsyncExitStack() as stack:
-        one, other = await doors.open(), await doors.open()
-        _, token = await one.accounts.register("ada")
-        await known(other, "ada")
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
-        answers = []
-        for app in doors.apps:
-            port = await stack.enter_async_context(listening(app))
-            http = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=WAIT, trust_env=False)
-            )
-            answers.append(await http.post("/messages", json={"to": "room", "content": "once"}))
-        assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
-        assert answers[0].json() == answers[1].json()

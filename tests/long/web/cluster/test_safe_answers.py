@@ -136,15 +136,3 @@ async def test_without_another_living_gateway_nothing_is_safe_and_nothing_waits(
             assert (await lines.next("sent"))["safe"] is False
         async with both.one.client("bob") as http:
             assert (await http.post("/messages", json={"to": "zoe", "content": "hi"})).json()["safe"] is False
-
-
-async def test_without_the_option_no_door_says_anything_of_it(engine: KeepingServer) -> None:
-    async with linked(engine, None) as both:
-        async with both.one.client("bob") as http:
-            assert "safe" not in (await http.post("/messages", json={"to": "zoe", "content": "hi"})).json()
-        async with chatting(both.one, "bob") as bob:
-            await bob.say({"type": "message", "to": "zoe", "text": "hi"})
-            assert "safe" not in await bob.answer()
-        async with calling(both.one, "bob") as lines:
-            await lines.say(do="send", to="zoe", text="hi", ref="7")
-            assert "safe" not in await lines.next("sent")

@@ -17,8 +17,8 @@ const orders = {
     socket.on("disconnect", (data) => tell({ as, event: "disconnect", data }));
     socket.onAny((event, data) => tell({ as, event, data }));
   },
-  emit({ as, event, payload, times = 1 }) {
-    for (; times > 0; times--) sockets.get(as).emit(event, payload, (data) => tell({ as, event: "answer", data }));
+  emit({ as, event, payload }) {
+    sockets.get(as).emit(event, payload, (data) => tell({ as, event: "answer", data }));
   },
   // Runs the documented example, in a page that has what it uses.
   run({ as, file, token }) {
