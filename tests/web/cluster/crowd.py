@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 import sys
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,10 +57,10 @@ class Client:
 
     def __init__(self, crowd: Crowd, name: str, token: str) -> None:
         self.name = name
-        self.got: dict[str, int] = defaultdict(int)
+        self.got = Counter[str]()
         self.gaps: list[tuple[float, float]] = []
         self.gateway = ""
-        self.errors: dict[str, int] = defaultdict(int)
+        self.errors = Counter[str]()
         self.is_live = asyncio.Event()
         self._crowd = crowd
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -212,22 +212,13 @@ class Crowd:
         """Return how often a message came again."""
         return sum(count - 1 for client in self.clients.values() for count in client.got.values() if count > 1)
 
-    @property
-    def deliveries(self) -> int:
-        """How many messages came to clients."""
-        return sum(sum(client.got.values()) for client in self.clients.values())
-
     def gaps(self, since: float) -> list[float]:
         """Return how long each client was without service, of the gaps that began after a moment, sorted."""
         return sorted(to - at for one in self.clients.values() for at, to in one.gaps if at >= since)
 
     def errors(self) -> dict[str, int]:
         """Return what gateways refused, by code."""
-        found: dict[str, int] = defaultdict(int)
-        for client in self.clients.values():
-            for code, count in client.errors.items():
-                found[code] += count
-        return dict(found)
+        return dict(sum((client.errors for client in self.clients.values()), Counter[str]()))
 
     async def leave(self) -> None:
         """Close everything."""
