@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -74,11 +74,3 @@ async def drop(chatter: Chatter) -> None:
     """Break a client's connection without a goodbye, as a power failure does."""
     chatter.socket.transport.abort()
     await chatter.socket.wait_closed()
-
-
-async def until(served: Served, name: str, path: str, where: Callable[[Any], bool]) -> Any:
-    """Repeat a request until its answer is as wanted; return it."""
-    async with served.client(name) as http, asyncio.timeout(WITHIN):
-        while not where(answer := (await http.get(path)).json()):
-            pass
-        return answer

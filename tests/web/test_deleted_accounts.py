@@ -85,23 +85,9 @@ async def test_others_in_the_mesh_hear_that_a_deleted_user_has_left() -> None:
         await app.state.gateway.aclose()
 
 
-async def test_one_account_reserves_eight_names_and_the_oldest_goes(served: Served) -> None:
+async def test_a_group_names_no_more_free_names_than_its_owner_may_reserve(served: Served) -> None:
     await served.register("ada")
     async with served.client("ada") as http:
-
-        async def write(name: str) -> None:
-            told = (await http.post("/messages", json={"to": name, "content": "hi"})).json()
-            assert (told["status"], told["reserved"]) == ("ok", True), told
-
-        def reserved() -> list[str]:
-            return [account.name for account in served.gateway.accounts.list() if account.reserved]
-
-        names = [f"nobody{number}" for number in "abcdefghi"]
-        for name in names:
-            await write(name)
-        assert reserved() == names[1:]
-        await write(names[0])
-        assert reserved() == [names[0], *names[2:]]
         made = await http.post("/groups", json={"name": "many", "members": [f"else{number}" for number in range(9)]})
         assert (made.status_code, made.json()["code"]) == (403, "reserved")
         assert (await http.get("/groups")).json() == []
