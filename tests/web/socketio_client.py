@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 import socketio
 
+from tests.web.conftest import Served
+
 PATIENCE = 60.0  # seconds
 
 
@@ -51,6 +53,15 @@ class SocketUser:
     def said(self, event: str) -> list[Any]:
         """Return the payloads of an event so far."""
         return [payload for name, payload in self.told if name == event]
+
+
+@asynccontextmanager
+async def talking(served: Served, name: str, **words: Any) -> AsyncIterator[SocketUser]:
+    """Connect as an account, which is registered first if necessary."""
+    if name not in served.tokens:
+        await served.register(name)
+    async with socket(served.url, name, served.tokens[name], **words) as user:
+        yield user
 
 
 @asynccontextmanager

@@ -16,9 +16,8 @@ from websockets.uri import parse_uri
 
 from p2pchat import Message, Sent
 from p2pchat.web import Pace, WebSettings, chat_socket
-from tests.web.chat_client import WITHIN, Chatter, chatting, opened
+from tests.web.chat_client import WITHIN, Chatter, chatting, connect, opened
 from tests.web.conftest import Served
-from tests.web.websocket_client import connect
 
 
 async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:

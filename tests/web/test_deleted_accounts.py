@@ -13,10 +13,9 @@ from websockets.exceptions import ConnectionClosed
 
 from p2pchat.testing import mesh
 from p2pchat.web import WebSettings, create_app
-from tests.web.chat_client import WITHIN
+from tests.web.chat_client import WITHIN, connect
 from tests.web.conftest import Served, listening
-from tests.web.socketio_client import socket
-from tests.web.websocket_client import connect
+from tests.web.socketio_client import talking
 
 
 async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
@@ -37,7 +36,7 @@ async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(served: Serv
         ]
         for one in sockets:
             await one.recv()  # it is open
-        sio = await stack.enter_async_context(socket(served.url, "zoe", served.tokens["zoe"]))
+        sio = await stack.enter_async_context(talking(served, "zoe"))
         http = await stack.enter_async_context(served.client("zoe"))
         assert (await http.post("/messages", json={"to": "yan", "content": "psst"})).status_code == 201
         stream = await stack.enter_async_context(http.stream("GET", "/v1/events"))

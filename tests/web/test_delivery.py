@@ -13,11 +13,10 @@ import pytest
 
 from p2pchat.web.socketio import engineio
 from tests.processes.proxy import Proxy
-from tests.web.chat_client import Chatter, chatting, opened
+from tests.web.chat_client import Chatter, chatting, connect, opened
 from tests.web.conftest import Served
-from tests.web.socketio_client import SocketUser, socket
+from tests.web.socketio_client import SocketUser, socket, talking
 from tests.web.test_event_socket import Lines, calling
-from tests.web.websocket_client import connect
 
 WITHIN = 60.0  # seconds for any expected event
 Coming = Callable[[Served, str], AbstractAsyncContextManager[Any]]
@@ -57,10 +56,18 @@ async def listening_everywhere(served: Served, name: str) -> AsyncIterator[Write
     async with (
         chatting(served, name, "?events=receipts") as chat,
         calling(served, name) as lines,
-        socket(served.url, name, served.tokens[name]) as io,
+        talking(served, name) as io,
         served.client(name) as http,
     ):
         yield Writer(chat, lines, io, http)
+
+
+@pytest.fixture
+async def ada(served: Served) -> AsyncIterator[Writer]:
+    """ada listens everywhere at a gateway that knows bob and cyd, too."""
+    await served.register("ada", "bob", "cyd")
+    async with listening_everywhere(served, "ada") as ada:
+        yield ada
 
 
 @asynccontextmanager
@@ -79,16 +86,17 @@ async def by_lines(served: Served, name: str) -> AsyncIterator[Lines]:
 
 @asynccontextmanager
 async def by_socketio(served: Served, name: str) -> AsyncIterator[SocketUser]:
-    async with socket(served.url, name, served.tokens[name]) as user:
+    async with talking(served, name) as user:
         await user.hear("newMessage")
         yield user
 
 
 @pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
-async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(served: Served, come: Coming) -> None:
+async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(
+    served: Served, ada: Writer, come: Coming
+) -> None:
     """At each interface, and not before; a message to someone who is there, written later, is told first."""
-    await served.register("ada", "bob", "cyd")
-    async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
+    async with chatting(served, "cyd"):
         id = await ada.write(to="bob", content="are you there?")
         sign = await ada.write(to="cyd", content="tell me when bob is back")
         await ada.hears("delivered", sign)
@@ -102,9 +110,10 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(ser
             assert (await again.next("resumed"))["count"] == 0, "what was taken does not come again"
 
 
-async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(served: Served) -> None:
-    await served.register("ada", "bob", "cyd")
-    async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
+async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(
+    served: Served, ada: Writer
+) -> None:
+    async with chatting(served, "cyd"):
         bob = await opened(served, "bob")
         bob.socket.transport.pause_reading()  # the connection lives, but nothing reaches the program
         id = await ada.write(to="bob", content="asleep?")
@@ -171,22 +180,20 @@ async def leave_websocket(served: Served, path: str, write: Write) -> None:
         *((leave_websocket, path) for path in ("/chat", "/lines")),
     ],
 )
-async def test_a_goodbye_proves_nothing(served: Served, leave: Callable[..., Any], how: str) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada:
-        written: list[str] = []
+async def test_a_goodbye_proves_nothing(served: Served, ada: Writer, leave: Callable[..., Any], how: str) -> None:
+    written: list[str] = []
 
-        async def write() -> None:
-            written.append(await ada.write(to="bob", content="under way"))
-            await ada.chat.message()  # what she wrote by REST has reached all sockets
+    async def write() -> None:
+        written.append(await ada.write(to="bob", content="under way"))
+        await ada.chat.message()  # what she wrote by REST has reached all sockets
 
-        await leave(served, how, write)
-        [id] = written
-        await ada.io.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
-        assert await ada.status(id) == ("accepted", ["bob"])
-        async with chatting(served, "bob") as bob:
-            assert (await bob.message())["id"] == id
-            await ada.hears("delivered", id)
+    await leave(served, how, write)
+    [id] = written
+    await ada.io.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
+    assert await ada.status(id) == ("accepted", ["bob"])
+    async with chatting(served, "bob") as bob:
+        assert (await bob.message())["id"] == id
+        await ada.hears("delivered", id)
 
 
 async def test_a_message_named_by_since_was_taken(served: Served) -> None:
@@ -300,9 +307,8 @@ async def test_of_two_polls_at_once_the_later_one_gets_what_comes(served: Served
         assert "to the other one" in await other_poll
 
 
-async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada, socket(served.url) as bob:
+async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served, ada: Writer) -> None:
+    async with socket(served.url) as bob:
         user = {"userId": "bob", "authToken": served.tokens["bob"], "isActive": False}
         id = await ada.write(to="bob", content="seen by nobody")
         assert (await bob.say("register", user))["status"] == "ok"
@@ -318,17 +324,16 @@ async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Ser
 
 async def test_someone_who_leaves_while_typing_stops_typing(served: Served) -> None:
     await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-        async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+    async with talking(served, "ada") as ada:
+        async with talking(served, "bob") as bob:
             await bob.say("typingStart", {"conversationId": "ada"})
             assert (await ada.hear("typingIndicator"))["isTyping"]
         await ada.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
         assert [told["isTyping"] for told in ada.said("typingIndicator")] == [False]
 
 
-async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada, served.client("bob") as bob:
+async def test_reading_a_message_by_rest_delivers_it(served: Served, ada: Writer) -> None:
+    async with served.client("bob") as bob:
         id = await ada.write(to="bob", content="read this")
         [shown] = (await bob.get("/messages", params={"conversation": "ada"})).json()
         assert (shown["id"], await ada.status(id)) == (id, ("accepted", ["bob"])), "a list is not a receipt"
@@ -341,9 +346,8 @@ async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
 
 
 @pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
-async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, come: Coming) -> None:
-    await served.register("ada", "bob", "cyd")
-    async with listening_everywhere(served, "ada") as ada, served.client("cyd") as cyd, served.client("bob") as bob:
+async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, ada: Writer, come: Coming) -> None:
+    async with served.client("cyd") as cyd, served.client("bob") as bob:
         await cyd.post("/messages", json={"to": "bob", "content": "from cyd, not read"})
         ids = [await ada.write(to="bob", content=str(number)) for number in range(4)]
         await bob.post(f"/messages/{ids[1]}/read")
@@ -394,7 +398,7 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
             return [(kind, (await ada.next(kind))["id"]) for kind in ("delivered", "read") for _ in ids]
 
     async def socketio() -> list[tuple[str, str]]:
-        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        async with talking(served, "ada") as ada:
             told = [await ada.hear("messageStatus") for _ in range(2 * len(ids))]
             return [(one["status"], one["messageId"]) for one in told]
 
@@ -416,17 +420,15 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
             await again.hears("read", id)
 
 
-async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada:
-        id = await ada.write(to="bob", content="at nnoo")
-        await ada.http.patch(f"/messages/{id}", json={"content": "at noon"})
-        assert await ada.status(id) == ("accepted", ["bob"])
-        async with by_chat(served, "bob"):
-            await ada.hears("delivered", id)
-            assert await ada.status(id) == ("delivered", [])
-            await ada.http.patch(f"/messages/{id}", json={"content": "at one"})
-            assert await ada.status(id) == ("delivered", [])
+async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served, ada: Writer) -> None:
+    id = await ada.write(to="bob", content="at nnoo")
+    await ada.http.patch(f"/messages/{id}", json={"content": "at noon"})
+    assert await ada.status(id) == ("accepted", ["bob"])
+    async with by_chat(served, "bob"):
+        await ada.hears("delivered", id)
+        assert await ada.status(id) == ("delivered", [])
+        await ada.http.patch(f"/messages/{id}", json={"content": "at one"})
+        assert await ada.status(id) == ("delivered", [])
 
 
 async def test_who_joined_later_does_not_repeat_that_all_have_read_a_room_message(served: Served) -> None:

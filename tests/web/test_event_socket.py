@@ -15,9 +15,8 @@ from websockets.asyncio.client import ClientConnection
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings, create_app
 from tests.deadlines import until
-from tests.web.chat_client import chatting
+from tests.web.chat_client import chatting, connect
 from tests.web.conftest import Served, listening
-from tests.web.websocket_client import connect
 
 
 class Lines:

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from p2pchat import TCPPeer
 from p2pchat.web import create_app
 from p2pchat.web.page_files import FOLDER, KINDS
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, listening
-from tests.web.websocket_client import connect
 
 MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
 

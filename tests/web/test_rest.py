@@ -332,25 +332,6 @@ async def test_the_receipt_of_a_message(people: Served) -> None:
         assert refused(await bob.get(f"/messages/{id}/receipt")) == (404, "unknown_name")
 
 
-async def test_the_receipt_of_an_edited_message_is_that_of_its_latest_version(people: Served) -> None:
-    async with people.client("ada") as ada, people.client("bob") as bob:
-
-        async def receipt_says(status: str) -> dict[str, Any]:
-            while (fate := (await ada.get(f"/messages/{id}/receipt")).json())["status"] != status:
-                pass
-            return dict(fate)
-
-        id = await write(ada, to="bob", content="at ten")
-        assert (await bob.post(f"/messages/{id}/read")).json() == {"status": "ok"}
-        await receipt_says("read")
-        assert (await ada.patch(f"/messages/{id}", json={"content": "at eleven"})).status_code == 200
-        fate = await receipt_says("delivered")
-        assert fate == {"id": id, "status": "delivered", "delivered_to": ["bob"], "read_by": [], "missing": []}
-        later = await write(ada, to="bob", content="all right?")
-        assert (await bob.post(f"/messages/{later}/read")).json() == {"status": "ok"}
-        assert (await receipt_says("read"))["read_by"] == ["bob"]
-
-
 async def test_only_the_writer_can_edit_and_delete_a_message(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         id = await write(ada, to="bob", content="lnuch?")

@@ -20,7 +20,7 @@ from tests.deadlines import within
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import ask, request
-from tests.web.socketio_client import socket
+from tests.web.socketio_client import talking
 from tests.web.test_event_socket import calling
 from tests.web.test_rest import refused
 
@@ -375,8 +375,8 @@ async def test_sockets_send_files_and_tell_of_those_that_come(people: Served, ho
         chatting(people, "ada") as ada,
         calling(people, "ada") as lines,
         calling(people, "eve") as eve,
-        socket(people.url, "ada", people.tokens["ada"]) as io,
-        socket(people.url, "eve", people.tokens["eve"]) as heard,
+        talking(people, "ada") as io,
+        talking(people, "eve") as heard,
     ):
         await ada.say({"to": "bob", "files": [id], "key": "k", "ref": 1})
         first = await ada.answer()
@@ -422,7 +422,7 @@ async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, ho
         TCPPeer(data=home / "cy", name="cy") as cy,
         chatting(people, "ada", "?events=files") as ada,
         calling(people, "ada") as lines,
-        socket(people.url, "ada", people.tokens["ada"]) as io,
+        talking(people, "ada") as io,
     ):
         assert await cy.connect(people.peer.port)
         found = people.account("ada")

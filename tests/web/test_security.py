@@ -24,12 +24,11 @@ from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
 from p2pchat.web.sign_up_and_authentication import CurrentAccount
 from tests.deadlines import until
-from tests.web.chat_client import opened
+from tests.web.chat_client import connect, opened
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
-from tests.web.socketio_client import socket as socketio_client
+from tests.web.socketio_client import talking
 from tests.web.test_event_socket import calling
-from tests.web.websocket_client import connect
 
 QUICK = WebSettings(
     body_timeout=0.2, max_body_bytes=2000, max_header_bytes=2000, trust_loopback=True, strangers=Pace(0.001, 5)
@@ -447,7 +446,7 @@ async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
                 await lines.say(do="send", text=text["content"], ref=ref)
             refused = await lines.next("error", ref="b")
             assert refused["text"].startswith("you have written too many bytes: try again in")
-        async with socketio_client(served.url, "socketio", served.tokens["socketio"]) as client:
+        async with talking(served, "socketio") as client:
             said = [await client.say("groupMessage", text) for _ in range(2)]
             assert [answer["status"] for answer in said] == ["ok", "error"] and said[1]["code"] == "too_many"
         chat = await opened(served, "chat", close_timeout=0.1)

@@ -21,9 +21,9 @@ from p2pchat.web.socketio.clients_and_message_status import ClientRegistry
 from p2pchat.web.socketio.engineio import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.handlers import EventHandlers
 from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, listening
-from tests.web.socketio_client import PATIENCE, socket
-from tests.web.websocket_client import connect
+from tests.web.socketio_client import PATIENCE, socket, talking
 
 ENGINE = "/socket.io/?EIO=4&transport="
 
@@ -46,12 +46,11 @@ async def closed(line: ClientConnection) -> None:
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
 async def test_every_transport_carries_messages_both_ways(served: Served, transports: list[str]) -> None:
-    await served.register("ada", "bob")
     async with (
-        socket(served.url, "ada", served.tokens["ada"], transports=transports) as ada,
-        socket(served.url, "bob", served.tokens["bob"], transports=transports) as bob,
+        talking(served, "ada", transports=transports) as ada,
+        talking(served, "bob", transports=transports) as bob,
     ):
-        async with socket(served.url, "ada", served.tokens["ada"], transports=transports) as phone:
+        async with talking(served, "ada", transports=transports) as phone:
             for number in range(3):
                 await ada.say("privateMessage", {"to": "bob", "content": f"{number}"})
             for one in (bob, phone):
@@ -64,7 +63,7 @@ async def test_every_transport_carries_messages_both_ways(served: Served, transp
 async def test_events_before_register_wait_for_it_and_are_handled_in_order(served: Served) -> None:
     """As official clients send what was emitted while they were not connected, before `connect` is called."""
     await served.register("ada", "bob")
-    async with socket(served.url, "bob", served.tokens["bob"]) as bob, socket(served.url) as ada:
+    async with talking(served, "bob") as bob, socket(served.url) as ada:
         answers: list[tuple[str, str]] = []
 
         async def emit(event: str, name: str, **payload: str) -> None:
@@ -180,7 +179,7 @@ async def test_nobody_registers_as_another(served: Served) -> None:
 
 async def test_a_socket_keeps_its_account(served: Served) -> None:
     await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         again = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
         assert again == {"status": "ok", "userId": "ada"}
         other = await ada.say("register", {"userId": "bob", "authToken": served.tokens["bob"]})
@@ -224,8 +223,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         for event, payload, code in WRONG:
             assert error_of(await ada.say(event, payload)) == code, (event, payload)
             told = await ada.hear("error")
@@ -234,8 +232,7 @@ async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Ser
 
 
 async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada, socket(served.url, "bob", served.tokens["bob"]):
+    async with talking(served, "ada") as ada, talking(served, "bob"):
         for number in range(20):
             message = {"to": "room", "content": str(number)}
             await ada.io.emit("groupMessage", message, callback=lambda answer: ada.told.append(("answer", answer)))
@@ -252,8 +249,7 @@ async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Serve
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_errors_and_acknowledgements_come_in_the_order_of_the_requests(served: Served, transport: str) -> None:
-    await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"], transports=[transport]) as ada:
+    async with talking(served, "ada", transports=[transport]) as ada:
         wanted: list[tuple[int, str]] = []
         for number in range(21):
             message = {"to": f"new{number}", "content": None if number % 7 == 6 else str(number)}
@@ -309,6 +305,8 @@ class Poller:
 
 @asynccontextmanager
 async def polling(served: Served, name: str = "") -> AsyncIterator[Poller]:
+    if name and name not in served.tokens:
+        await served.register(name)
     async with served.client() as http:
         opened = (await http.get(ENGINE + "polling")).text
         poller = Poller(http, f"{ENGINE}polling&sid={json.loads(opened[1:])['sid']}")
@@ -328,7 +326,6 @@ def emits(number: int) -> str:
 
 @pytest.mark.parametrize("number", [16, 17, 40, 180])
 async def test_every_packet_of_one_post_is_taken(served: Served, number: int) -> None:
-    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(emits(number)) == 200
         answers: list[str] = []
@@ -348,7 +345,6 @@ async def test_a_body_in_chunks_is_taken(served: Served) -> None:
         yield body[:10]
         yield body[10:]
 
-    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(chunks()) == 200
         assert '"ok"' in await ada.until("43102")
@@ -398,7 +394,6 @@ MALFORMED = [
 async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_connection(
     served: Served, packet: str | bytes
 ) -> None:
-    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(packet) == 400
         assert '"malformed"' in await ada.until('42["error"')
@@ -409,8 +404,7 @@ async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_con
 
 @pytest.mark.parametrize("packet", MALFORMED)
 async def test_a_malformed_event_of_a_registered_websocket_ends_its_connection(served: Served, packet: str) -> None:
-    await served.register("ada")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         await ada.io.eio.ws.send_str(packet)
         await asyncio.wait_for(ada.gone.wait(), 60)
 
@@ -461,7 +455,7 @@ async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(s
     missing = {f"user{number}" for number in range(12)}
     for name in missing:
         (await served.peer.host(name)).set_presence("online")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         while missing:
             missing.discard((await ada.hear("presenceUpdate"))["userId"])
 
@@ -551,8 +545,7 @@ async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served
 
 
 async def test_a_stopping_gateway_closes_so_that_clients_reconnect(served: Served) -> None:
-    await served.register("ada")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         await served.gateway.aclose()
         await asyncio.wait_for(ada.gone.wait(), 60)
         assert ada.said("error") == []

@@ -17,11 +17,10 @@ from p2pchat.core.names import base32
 from p2pchat.web import catch_up
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import CatchUp, Separations, name_of
-from tests.web.chat_client import WITHIN, chatting, opened
+from tests.web.chat_client import WITHIN, chatting, connect, opened
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
 from tests.web.test_event_stream import streaming
-from tests.web.websocket_client import connect
 
 
 class Gateways(NamedTuple):

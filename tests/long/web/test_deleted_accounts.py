@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 
 from tests.ports import free_ports
+from tests.web.chat_client import connect
 from tests.web.processes import p2pchat, running
 from tests.web.test_deleted_accounts import closed
-from tests.web.websocket_client import connect
 
 Run = Callable[..., Any]
 

@@ -16,17 +16,16 @@ import pytest
 from p2pchat.web import Pace, WebSettings
 from tests.ports import free_ports
 from tests.processes.settings_override import altered, changes
-from tests.web.chat_client import Chatter, chatting, drop, opened
+from tests.web.chat_client import Chatter, chatting, connect, drop, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
-from tests.web.socketio_client import socket
+from tests.web.socketio_client import socket, talking
 from tests.web.test_delivery import WITHIN
-from tests.web.websocket_client import connect
 
 
 @asynccontextmanager
 async def stopped_websocket(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
-    async with socket(served.url, name, served.tokens[name]) as user:
+    async with talking(served, name) as user:
         transport = user.io.eio.ws._response.connection.transport
         transport.pause_reading()
         yield transport.resume_reading
@@ -58,7 +57,7 @@ async def test_a_stopped_client_of_an_active_user_has_neither_taken_nor_read_any
 ) -> None:
     await served.register("ada", "bob", "cyd")
     ada, bob, cyd = served.peer.hosted
-    async with stopped(served, "bob") as go_on, socket(served.url, "cyd", served.tokens["cyd"]):
+    async with stopped(served, "bob") as go_on, talking(served, "cyd"):
         talk: Any = {"bob": bob.me, "ops": await ada.create_group("ops", [bob.me, cyd.me]), "room": ada.room}[to]
         receipt = await ada.send(talk, "asleep?")
         sign = await ada.send(cyd.me, "somebody is awake") if to == "bob" else receipt
@@ -269,7 +268,7 @@ async def test_a_message_that_came_long_after_it_claims_says_so_at_every_interfa
     words = p2pchat("0", "--invite", served.peer.invite, "--name", "slow", "--data", str(tmp_path / "slow"))
     async with (
         chatting(served, "zoe") as chat,
-        socket(served.url, "zoe", served.tokens["zoe"]) as io,
+        talking(served, "zoe") as io,
         running(*altered(changes({}, clock=clock)), *words, home=tmp_path) as slow,
         served.client("zoe") as http,
     ):

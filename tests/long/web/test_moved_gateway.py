@@ -21,9 +21,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.databases.fixtures import ServerOf
 from tests.ports import free_ports
-from tests.web.chat_client import Chatter
+from tests.web.chat_client import Chatter, connect
 from tests.web.processes import Program, p2pchat, running
-from tests.web.websocket_client import connect
 
 EVERY = 0.02  # seconds between two messages
 ACCEPTED = 100  # before the gateway is killed

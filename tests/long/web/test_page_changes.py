@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 from playwright.async_api import WebSocketRoute, expect
 
 from tests.web.browser import ON_STAGE, PATIENCE, PHONE, Scene, Visitor, becomes
-from tests.web.websocket_client import connect
+from tests.web.chat_client import connect
 
 pytestmark = ON_STAGE
 WINDOW = {"viewport": PHONE}  # of yan

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.ports import free_ports
+from tests.web.chat_client import connect
 from tests.web.processes import Program, p2pchat, running
 from tests.web.test_reserved_names import NEAR
-from tests.web.websocket_client import connect
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.deadlines import WAIT, within
-from tests.web.websocket_client import connect
+from tests.web.chat_client import connect
 
 AGAIN_AFTER = 0.3  # seconds at most until a client comes back, drawn; browsers wait up to a second
 ROOM_EVERY = 20  # of so many messages one goes to the room

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from p2pchat.web import WebSettings
-from tests.web.chat_client import Chatter, chatting
+from tests.web.chat_client import Chatter, chatting, connect
 from tests.web.conftest import Served, serving
-from tests.web.websocket_client import connect
 
 
 @pytest.fixture
