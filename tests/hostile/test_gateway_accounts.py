@@ -32,7 +32,8 @@ from tests.deadlines import POLL_EVERY, WAIT, until, within
 from tests.web.chat_client import connect
 from tests.web.conftest import Served, home, serving
 from tests.web.raw_http import ask, request
-from tests.web.test_socketio import emits, polling
+from tests.web.socketio_client import polling
+from tests.web.test_socketio import emits
 
 _ = home  # an autouse fixture
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -15,7 +14,7 @@ from p2pchat.web.socketio import engineio
 from tests.processes.proxy import Proxy
 from tests.web.chat_client import Chatter, chatting, connect, opened
 from tests.web.conftest import Served
-from tests.web.socketio_client import SocketUser, socket, talking
+from tests.web.socketio_client import ENGINE, Poller, SocketUser, polling, registration, socket, talking
 from tests.web.test_event_socket import Lines, calling
 
 WITHIN = 60.0  # seconds for any expected event
@@ -127,9 +126,8 @@ async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its
 async def test_a_pong_proves_only_what_was_written_before_its_own_ping(served: Served) -> None:
     await served.register("ada", "bob")
     ada, bob = served.peer.hosted
-    user = {"userId": "bob", "authToken": served.tokens["bob"]}
-    async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
-        for packet in ("40", f'420["register",{json.dumps(user)}]'):
+    async with connect(served.ws_url + ENGINE + "websocket") as line:
+        for packet in ("40", registration(served, "bob")):
             await line.send(packet)
         receipts = []
         for number in range(2):
@@ -147,9 +145,8 @@ Write = Callable[[], Awaitable[object]]
 
 async def leave_socketio(served: Served, goodbye: str, write: Write) -> None:
     """Answer no ping behind what is written, and say goodbye: with a packet, or by closing the WebSocket."""
-    user = {"userId": "bob", "authToken": served.tokens["bob"]}
-    async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
-        for packet in ("40", f'420["register",{json.dumps(user)}]'):
+    async with connect(served.ws_url + ENGINE + "websocket") as line:
+        for packet in ("40", registration(served, "bob")):
             await line.send(packet)
         await write()
         while "newMessage" not in str(await line.recv()):
@@ -207,40 +204,17 @@ async def test_a_message_named_by_since_was_taken(served: Served) -> None:
         assert back.said("newMessage") == []
 
 
-class LosingPolls:
-    """A client that polls through a proxy, which may lose a poll or its answer; it answers pings when told to."""
-
-    def __init__(self, http: httpx.AsyncClient, proxy: Proxy, url: str, register: str) -> None:
-        self.http, self.proxy, self.register = http, proxy, register
-        self.path = url
-
-    async def come(self) -> str:
-        """Connect and register; return what the poll with the answer brings."""
-        opened = (await self.http.get(self.path)).text
-        self.url = f"{self.path}&sid={json.loads(opened[1:])['sid']}"
-        await self.http.post(self.url, content="40\x1e" + self.register)
-        while "430" not in (said := await self.poll()):
-            pass
-        return said
-
-    async def poll(self) -> str:
-        """Return what a poll brings; "" once the connection is closed."""
-        answer = await self.http.get(self.url)
-        return answer.text if answer.status_code == 200 else ""
-
-
 @asynccontextmanager
-async def losing_polls(served: Served) -> AsyncIterator[LosingPolls]:
+async def losing_polls(served: Served) -> AsyncIterator[tuple[Poller, Proxy]]:
+    """bob polls through a proxy, which may lose a poll or its answer."""
     proxy = Proxy()
     endpoint = await proxy.listen()
     proxy.to("127.0.0.1", served.port)
-    user = {"userId": "bob", "authToken": served.tokens["bob"]}
-    register = f'420["register",{json.dumps(user)}]'
     base, host = f"http://{endpoint}", {"Host": f"127.0.0.1:{served.port}"}
     async with httpx.AsyncClient(base_url=base, headers=host, timeout=WITHIN, trust_env=False, verify=False) as http:
-        client = LosingPolls(http, proxy, "/socket.io/?EIO=4&transport=polling", register)
-        await client.come()
-        yield client
+        bob = Poller(http)
+        await bob.come(registration(served, "bob"))
+        yield bob, proxy
         await proxy.close()
 
 
@@ -248,19 +222,19 @@ async def test_a_message_is_not_given_to_a_poll_whose_connection_is_gone(served:
     """Clients repeat such a poll on a new connection with the same id, and say nothing."""
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
-    async with losing_polls(served) as bob:
+    async with losing_polls(served) as (bob, proxy):
         waiting = asyncio.create_task(bob.poll())
-        await bob.http.post(bob.url, content='421["activityChange",{"isActive":true}]')
-        assert "431" in await waiting
+        await bob.post('421["activityChange",{"isActive":true}]')
+        assert "431" in str(await waiting)
         waiting = asyncio.create_task(bob.poll())
         await asyncio.sleep(0.2)  # time passes: the poll waits at the gateway
-        bob.proxy.cut()
+        proxy.cut()
         with pytest.raises(httpx.TransportError):
             await waiting
         receipt = await ada.send(other.me, "to the next poll")
-        assert "to the next poll" in await bob.poll()
+        assert "to the next poll" in str(await bob.poll())
         assert receipt.status == "accepted"
-        await bob.http.post(bob.url, content="3")
+        await bob.post("3")
         await receipt.read(timeout=WITHIN)
 
 
@@ -271,40 +245,40 @@ async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_conn
     monkeypatch.setattr(engineio, "PONG_TIMEOUT", 0.2)
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
-    async with losing_polls(served) as bob:
-        bob.proxy.deaf = True
+    async with losing_polls(served) as (bob, proxy):
+        proxy.deaf = True
         waiting = asyncio.create_task(bob.poll())
         receipts = [await ada.send(other.me, "lost on its way")]
-        while not bob.proxy.swallowed:
+        while not proxy.swallowed:
             await asyncio.sleep(0.01)  # poll: the proxy tells nobody
-        bob.proxy.cut()
+        proxy.cut()
         with pytest.raises(httpx.TransportError):
             await waiting
         receipts.append(await ada.send(other.me, "behind it"))
         while said := await bob.poll():
-            assert "newMessage" not in said, "a client that names the second one by `since` would miss the first"
+            assert "newMessage" not in str(said), "a client that names the second one by `since` would miss the first"
         assert [receipt.status for receipt in receipts] == ["accepted"] * 2
         monkeypatch.setattr(engineio, "PONG_TIMEOUT", max(in_time, WITHIN))  # now it answers, as soon as it can
-        said = await bob.come()
-        while "behind it" not in said:
+        said = await bob.come(registration(served, "bob"))
+        while "behind it" not in str(said):
             more = await bob.poll()
             assert more, "the connection lives"
             said += more
-        assert "lost on its way" in said
-        await bob.http.post(bob.url, content="3")
+        assert "lost on its way" in str(said)
+        await bob.post("3")
         await receipts[1].read(timeout=WITHIN)
 
 
 async def test_of_two_polls_at_once_the_later_one_gets_what_comes(served: Served) -> None:
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
-    async with losing_polls(served) as bob:
+    async with polling(served, "bob") as bob:
         first, second = (asyncio.create_task(bob.poll()) for _ in range(2))
         done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
-        assert [poll.result() for poll in done] == ["6"]
+        assert [poll.result() for poll in done] == [["6"]]
         await ada.send(other.me, "to the other one")
         [other_poll] = {first, second} - done
-        assert "to the other one" in await other_poll
+        assert "to the other one" in str(await other_poll)
 
 
 async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served, ada: Writer) -> None:
@@ -345,20 +319,14 @@ async def test_reading_a_message_by_rest_delivers_it(served: Served, ada: Writer
         assert await ada.status(id) == ("read", [])
 
 
-@pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
-async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, ada: Writer, come: Coming) -> None:
+async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, ada: Writer) -> None:
     async with served.client("cyd") as cyd, served.client("bob") as bob:
         await cyd.post("/messages", json={"to": "bob", "content": "from cyd, not read"})
         ids = [await ada.write(to="bob", content=str(number)) for number in range(4)]
         await bob.post(f"/messages/{ids[1]}/read")
         assert [(await ada.chat.next("read"))["id"] for _ in range(2)] == ids[:2]
-        async with come(served, "bob") as client:
-            if isinstance(client, SocketUser):
-                waiting = [(await client.hear("newMessage"))["content"] for _ in range(2)]
-            elif isinstance(client, Lines):
-                waiting = [(await client.next("message"))["text"] for _ in range(2)]
-            else:
-                waiting = [(await client.message())["content"] for _ in range(2)]
+        async with by_chat(served, "bob") as client:
+            waiting = [(await client.message())["content"] for _ in range(2)]
             assert waiting == ["2", "3"], "the first one, from cyd, has come too"
             while (await ada.http.get(f"/messages/{ids[3]}/receipt")).json()["status"] == "accepted":
                 pass

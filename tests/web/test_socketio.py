@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -23,9 +22,7 @@ from p2pchat.web.socketio.handlers import EventHandlers
 from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
 from tests.web.chat_client import connect
 from tests.web.conftest import Served, listening
-from tests.web.socketio_client import PATIENCE, socket, talking
-
-ENGINE = "/socket.io/?EIO=4&transport="
+from tests.web.socketio_client import ENGINE, PATIENCE, polling, registration, socket, talking
 
 
 def error_of(answer: dict[str, Any]) -> str:
@@ -278,46 +275,6 @@ async def test_concurrent_registers_make_one_session_and_repeated_ones_are_limit
 # ---- polling
 
 
-class Poller:
-    """A client by hand that polls: it decides what one POST carries."""
-
-    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
-        self.http = http
-        self.url = url
-
-    async def post(self, content: Any) -> int:
-        answer = await self.http.post(self.url, content=content, headers={"Content-Type": "text/plain"})
-        return answer.status_code
-
-    async def poll(self) -> list[str]:
-        """Return the packets of one poll; [] once the connection is closed."""
-        answer = await self.http.get(self.url)
-        return answer.text.split("\x1e") if answer.status_code == 200 else []
-
-    async def until(self, beginning: str) -> str:
-        """Poll until a packet begins like this, and return it."""
-        while packets := await self.poll():
-            for packet in packets:
-                if packet.startswith(beginning):
-                    return packet
-        raise AssertionError("the connection was closed")
-
-
-@asynccontextmanager
-async def polling(served: Served, name: str = "") -> AsyncIterator[Poller]:
-    if name and name not in served.tokens:
-        await served.register(name)
-    async with served.client() as http:
-        opened = (await http.get(ENGINE + "polling")).text
-        poller = Poller(http, f"{ENGINE}polling&sid={json.loads(opened[1:])['sid']}")
-        if name:
-            assert await poller.post("40") == 200
-            register = ["register", {"userId": name, "authToken": served.tokens[name]}]
-            assert await poller.post("420" + json.dumps(register)) == 200
-            await poller.until("430")
-        yield poller
-
-
 def emits(number: int) -> str:
     """Return messages to the room as one body, with the numbers 100... as ids of their acknowledgements."""
     packets = (f'42{100 + n}["groupMessage",{{"to":"room","content":"{n}"}}]' for n in range(number))
@@ -425,8 +382,7 @@ async def test_many_packets_of_a_stranger_in_one_post_are_refused_once(served: S
 async def test_messages_sent_with_register_are_taken_after_it(served: Served) -> None:
     await served.register("ada")
     async with polling(served) as ada:
-        register = "420" + json.dumps(["register", {"userId": "ada", "authToken": served.tokens["ada"]}])
-        assert await ada.post("40\x1e" + register + "\x1e" + emits(40)) == 200
+        assert await ada.post("40\x1e" + registration(served, "ada") + "\x1e" + emits(40)) == 200
         assert '"ok"' in await ada.until("43139")
 
 

@@ -19,7 +19,7 @@ from tests.processes.settings_override import altered, changes
 from tests.web.chat_client import Chatter, chatting, connect, drop, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
-from tests.web.socketio_client import socket, talking
+from tests.web.socketio_client import polling, socket, talking
 from tests.web.test_delivery import WITHIN
 
 
@@ -34,18 +34,11 @@ async def stopped_websocket(served: Served, name: str) -> AsyncIterator[Callable
 @asynccontextmanager
 async def stopped_poller(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
     """A client that takes no answer to its last poll, and then polls again and answers the ping."""
-    url, user = "/socket.io/?EIO=4&transport=polling", {"userId": name, "authToken": served.tokens[name]}
-    async with served.client() as http, asyncio.TaskGroup() as group:
-        url += f"&sid={json.loads((await http.get(url)).text[1:])['sid']}"
-        await http.post(url, content="40")
-        await http.post(url, content=f'420["register",{json.dumps(user)}]')
-        while "430" not in (await http.get(url)).text:
-            pass
+    async with polling(served, name) as poller, asyncio.TaskGroup() as group:
 
         async def poll() -> None:
-            while "newMessage" not in (await http.get(url)).text:
-                pass
-            await http.post(url, content="3")
+            await poller.until('42["newMessage"')
+            await poller.post("3")
 
         yield lambda: group.create_task(poll())
 

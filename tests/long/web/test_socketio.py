@@ -6,8 +6,7 @@ from typing import Any
 
 from p2pchat.web import WebSettings
 from tests.web.conftest import Served
-from tests.web.socketio_client import talking
-from tests.web.test_socketio import ENGINE
+from tests.web.socketio_client import ENGINE, talking
 
 
 async def test_a_client_of_the_library_that_polls_receives_many_waiting_messages(served: Served) -> None:
