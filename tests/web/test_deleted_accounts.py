@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -16,6 +15,7 @@ from p2pchat.web import WebSettings, create_app
 from tests.web.chat_client import WITHIN, connect
 from tests.web.conftest import Served, listening
 from tests.web.socketio_client import talking
+from tests.web.test_event_socket import calling
 
 
 async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
@@ -29,10 +29,11 @@ async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
 
 async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(served: Served) -> None:
     async with AsyncExitStack() as stack:
-        header, other = [{"Authorization": f"Bearer {await served.register(name)}"} for name in ("zoe", "yan")]
+        await served.register("yan")
+        header = {"Authorization": f"Bearer {await served.register('zoe')}"}
         sockets = [
             await stack.enter_async_context(connect(served.ws_url + path, additional_headers=header))
-            for path in ("/chat?since=", "/lines", "/chat?since=")
+            for path in ("/chat?since=", "/lines")
         ]
         for one in sockets:
             await one.recv()  # it is open
@@ -53,16 +54,15 @@ async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(served: Serv
         assert sio.said("error") == [{"code": "deleted", "text": "this account was deleted"}]
         assert (await http.get("/v1/users")).status_code == 401
         assert (await http.delete("/v1/accounts/me")).status_code == 401
-    async with served.client("yan") as http, connect(f"{served.ws_url}/lines", additional_headers=other) as yan:
+    async with served.client("yan") as http, calling(served, "yan") as yan:
         for name in ("zoe", "ZOE"):
             again = await http.post("/v1/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (409, "name_taken")
         told = await http.post("/messages", json={"to": "zoe", "content": "are you there?"})
         assert (told.status_code, told.json()["code"]) == (404, "unknown_name") and "deleted" in told.json()["text"]
-        await yan.send('{"do":"send","to":"zoe","text":"are you there?","ref":"1"}')
-        while (line := json.loads(await yan.recv())).get("ref") != "1":
-            pass
-        assert (line["event"], line["code"], line["text"]) == ("error", "unknown_name", told.json()["text"])
+        await yan.say(do="send", to="zoe", text="are you there?", ref="1")
+        line = await yan.next("error", ref="1")
+        assert (line["code"], line["text"]) == ("unknown_name", told.json()["text"])
         kept = await http.get("/messages", params={"conversation": "zoe"})
         assert [row["content"] for row in kept.json()] == ["psst"]
 

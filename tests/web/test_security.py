@@ -25,7 +25,7 @@ from p2pchat.web.security import SECURITY_HEADERS, address_of
 from p2pchat.web.sign_up_and_authentication import CurrentAccount
 from tests.deadlines import until
 from tests.web.chat_client import connect, opened
-from tests.web.conftest import Served, listening, serving
+from tests.web.conftest import Served, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
 from tests.web.socketio_client import talking
 from tests.web.test_event_socket import calling
@@ -553,21 +553,3 @@ async def test_every_refused_upgrade_has_the_security_headers(
 async def test_an_internal_error_is_answered_without_its_text(asked: Served) -> None:
     answer = await sent(asked, "/broken")
     assert answer.code == "failed" and b"swordfish" not in answer.body
-
-
-# ---- elsewhere than at the root of a loopback port
-
-
-async def test_an_application_mounted_under_a_path_has_the_same_checks() -> None:
-    outer = FastAPI()
-    async with TCPPeer(0, name="gate", db="memory://") as peer:
-        inner = create_app(peer)
-        outer.mount("/talk", inner)
-        async with listening(outer) as port:
-            mine = f"127.0.0.1:{port}"
-            assert (await ask(port, request("/talk/healthz", host=mine))).status == 200
-            assert (await ask(port, request("/talk/healthz", host="evil.example"))).code == "host"
-            assert (await ask(port, request("/talk/../talk/healthz", host=mine))).code == "path"
-            sign_up = request("/talk/accounts", method="POST", body={"name": "zoe"}, host=mine)
-            assert (await ask(port, sign_up)).status == 201
-            await inner.state.gateway.aclose()

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from websockets.asyncio.client import ClientConnection
 
 from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
@@ -29,13 +28,6 @@ def error_of(answer: dict[str, Any]) -> str:
     assert answer["status"] == "error" and answer["text"]
     code: str = answer["code"]
     return code
-
-
-async def closed(line: ClientConnection) -> None:
-    """Wait until the other side closes a connection."""
-    async with asyncio.timeout(60):
-        async for _ in line:
-            pass
 
 
 # ---- identification
@@ -441,7 +433,8 @@ async def test_a_malformed_frame_ends_only_its_connection(served: Served) -> Non
         async with connect(served.ws_url + ENGINE + "websocket") as line:
             await line.recv()
             await line.send(frame)
-            await closed(line)
+            async with asyncio.timeout(60):
+                await line.wait_closed()
 
 
 @pytest.mark.parametrize("packet", ["2{}", "2[]", "2[7]", '2[["x"]]', "3{}", "51-[]", "61-[]", "4", "7", "x", "2[[["])
