@@ -54,8 +54,7 @@ def figures(crowd: Crowd, since: float) -> str:
     return (
         f"{len(gaps)} sessions moved, without service for {gaps[len(gaps) // 2]:.2f} s (median), "
         f"{gaps[len(gaps) * 99 // 100]:.2f} s (99 of 100), {gaps[-1]:.2f} s (all); "
-        f"{len(crowd.posts):,} messages, {len(crowd.missed())} missed, {crowd.repeated():,} came again with equal ids, "
-        f"{len(crowd.written_twice())} written twice; refused meanwhile: {crowd.errors() or 'nothing'}"
+        f"{len(crowd.posts):,} messages, {len(crowd.missed())} missed, {len(crowd.written_twice())} written twice"
     )
 
 
