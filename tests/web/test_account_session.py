@@ -67,8 +67,7 @@ class FakeClient:
 
 async def account_of(served: Served, name: str) -> Account:
     await served.register(name)
-    account = served.account(name)
-    return account
+    return served.account(name)
 
 
 CHAT = (lambda websocket, account: ChatSession(websocket, account, frozenset(), None), '{"text": "TEXT"}')

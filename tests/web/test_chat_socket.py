@@ -278,6 +278,7 @@ async def test_a_name_beside_the_token_of_another_is_refused(serve: Callable[...
     async with served.client("eve") as http:
         said = await http.post(f"/messages?{word}=ada", json={"to": "room", "content": "it is me, ada"})
         assert (said.status_code, said.json()["code"]) == (403, "forbidden")
+        assert (await http.get(f"/users?{word}=zoe")).status_code == 403 and served.gateway.accounts.find("zoe") is None
         said = await http.post(f"/messages?{word}=Eve", json={"to": "room", "content": "it is me"})
         assert said.status_code == 201
 

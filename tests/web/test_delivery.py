@@ -371,8 +371,7 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
             return [(one["status"], one["messageId"]) for one in told]
 
     for come, number in ((chat, 5), (lines, 5), (socketio, 230)):
-        account = served.account("ada")
-        ids = [(await account.user.send("bob", str(n))).id for n in range(number)]
+        ids = [(await served.account("ada").user.send("bob", str(n))).id for n in range(number)]
         async with chatting(served, "bob") as bob:
             for _ in ids:
                 last = await bob.message()

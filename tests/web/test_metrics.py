@@ -154,8 +154,7 @@ async def test_the_audit_log_contains_no_token_and_no_text(served: Served) -> No
         sent = await http.post("/messages?swordfish=1", json={"to": "room", "content": "swordfish"})
         assert sent.status_code == 201
         await http.get(f"/swordfish/{token}")
-    account = served.account("zoe")
-    session = served.gateway.hub.open(account, lambda told: None, "chat")
+    session = served.gateway.hub.open(served.account("zoe"), lambda told: None, "chat")
     served.gateway.hub.close(session)
     text = json.dumps(lines)
     assert token not in text and "swordfish" not in text

@@ -231,8 +231,7 @@ async def test_what_is_downloaded_counts_as_calls(serve: Callable[..., Any], of:
     served: Served = await serve(WebSettings(**limited))
     await served.register("ada", "bob")
     id = await sent(served, ("a.bin", "", bytes(40 * PIECE_BYTES)))
-    limits, account = served.gateway.limits, served.gateway.accounts.find("bob")
-    assert account is not None
+    limits, account = served.gateway.limits, served.account("bob")
     async with served.client("bob") as bob:
         path, headers = f"/files/{id}/0", {"X-Forwarded-For": "203.0.113.9"} if of == "address" else {}
         if of == "link":

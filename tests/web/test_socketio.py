@@ -258,8 +258,7 @@ async def test_concurrent_registers_make_one_session_and_repeated_ones_are_limit
     async with socket(served.url) as ada:
         answers = await asyncio.gather(*(ada.say("register", said) for _ in range(3)))
         assert [answer["status"] for answer in answers] == ["ok"] * 3
-        account = served.account("ada")
-        assert account.sessions == 1
+        assert served.account("ada").sessions == 1
     async with socket(served.url) as again:
         assert error_of(await again.say("register", said)) == "too_many"
 

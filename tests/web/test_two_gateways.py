@@ -32,8 +32,7 @@ class Gateways(NamedTuple):
     @property
     def zoe(self) -> HostedUser:
         """The user at the east gateway."""
-        account = self.east.account("zoe")
-        return account.user
+        return self.east.account("zoe").user
 
     async def write(self, *texts: str) -> list[str]:
         """Write to the room as bob; return the ids once both gateways have them."""
@@ -110,8 +109,7 @@ async def test_sessions_that_move_together_read_the_room_once_and_their_own_mess
     monkeypatch.setattr(HostedUser, "released", counted)
     west = both.west
     await west.register("cyd")
-    zoe, cyd, bob = (west.gateway.accounts.find(name) for name in ("zoe", "cyd", "bob"))
-    assert zoe is not None and cyd is not None and bob is not None
+    zoe, cyd, bob = (west.account(name) for name in ("zoe", "cyd", "bob"))
     for number in range(24):
         to = {3: zoe, 7: cyd, 8: zoe, 21: zoe}.get(number)
         text = f"{'all' if to is None else to.name} {number}"
@@ -147,8 +145,7 @@ async def test_what_was_deleted_while_a_session_takes_the_shared_room_is_not_sen
     both: Gateways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catch_up, "SENT_AT_ONCE", 2)
-    gateway, zoe, bob = both.west.gateway, *(both.west.gateway.accounts.find(name) for name in ("zoe", "bob"))
-    assert zoe is not None and bob is not None
+    gateway, zoe, bob = both.west.gateway, *(both.west.account(name) for name in ("zoe", "bob"))
     for number in range(6):
         await bob.user.broadcast(str(number))
     (last,), sent = await bob.user.history("room", limit=1), list[str]()
@@ -169,8 +166,7 @@ async def test_what_was_deleted_while_a_session_takes_the_shared_room_is_not_sen
 
 
 async def test_a_message_that_waited_is_not_sent_again_with_the_shared_room(both: Gateways) -> None:
-    gateway, zoe, bob = both.west.gateway, *(both.west.gateway.accounts.find(name) for name in ("zoe", "bob"))
-    assert zoe is not None and bob is not None
+    gateway, zoe, bob = both.west.gateway, *(both.west.account(name) for name in ("zoe", "bob"))
     sent = list[str]()
 
     async def drained(count: int) -> None:
