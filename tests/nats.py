@@ -53,11 +53,6 @@ class NatsServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
-    @property
-    def pid(self) -> int:
-        """Its process; 0 while it is away."""
-        return 0 if self._process is None else self._process.pid
-
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [binary(), "-a", "127.0.0.1", "-p", str(self.port), *self._arguments]

@@ -29,10 +29,11 @@ from p2pchat.web.account_session import Frame, SendQueue, as_frame
 from p2pchat.web.rate_limit import ROWS_A_CALL, SITE_PART
 from p2pchat.web.socketio.engineio import MAX_POSTED
 from tests.deadlines import POLL_EVERY, WAIT, until, within
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, home, serving
 from tests.web.raw_http import ask, request
-from tests.web.test_socketio import emits, polling
-from tests.web.websocket_client import connect
+from tests.web.socketio_client import polling
+from tests.web.test_socketio import emits
 
 _ = home  # an autouse fixture
 

@@ -19,7 +19,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locato
 from playwright.async_api import TimeoutError as NotInTime
 
 from tests.ports import free_ports
-from tests.web.websocket_client import connect
+from tests.web.chat_client import connect
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
 PATIENCE = 60.0  # seconds for anything; the machine may be very busy

@@ -1,25 +1,29 @@
-"""Clients of `/chat` for tests: real WebSockets that wait for frames, never for time to pass."""
+"""WebSockets for tests, and clients of `/chat`, which wait for frames, never for time to pass."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio import client
 
 from tests.web.conftest import Served
-from tests.web.websocket_client import connect
 
-WITHIN = 60.0  # seconds for any expected frame
+WITHIN = 60.0  # seconds for any expected frame, and to open a socket; the library's 10 are too few for a busy machine
+
+
+def connect(url: str, **options: Any) -> client.connect:
+    """Return a connection as the library does, without its proxies and pings, and with a minute for the handshake."""
+    return client.connect(url, **{"proxy": None, "open_timeout": WITHIN, "ping_interval": None, **options})
 
 
 class Chatter:
     """One open socket. Frames are kept by type, each type in order."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: client.ClientConnection) -> None:
         self.socket = socket
         self._kept: dict[str, list[dict[str, Any]]] = {}
 
@@ -74,11 +78,3 @@ async def drop(chatter: Chatter) -> None:
     """Break a client's connection without a goodbye, as a power failure does."""
     chatter.socket.transport.abort()
     await chatter.socket.wait_closed()
-
-
-async def until(served: Served, name: str, path: str, where: Callable[[Any], bool]) -> Any:
-    """Repeat a request until its answer is as wanted; return it."""
-    async with served.client(name) as http, asyncio.timeout(WITHIN):
-        while not where(answer := (await http.get(path)).json()):
-            pass
-        return answer

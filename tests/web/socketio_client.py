@@ -1,18 +1,23 @@
-"""A Socket.IO user for tests, with the client of python-socketio. It keeps the events it received in order."""
+"""Socket.IO users for tests: one with the client of python-socketio, which keeps its events, and one that polls."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import httpx
 import socketio
 
+from tests.web.conftest import Served
+
 PATIENCE = 60.0  # seconds
+ENGINE = "/socket.io/?EIO=4&transport="
 
 
 class SocketUser:
@@ -54,6 +59,15 @@ class SocketUser:
 
 
 @asynccontextmanager
+async def talking(served: Served, name: str, **words: Any) -> AsyncIterator[SocketUser]:
+    """Connect as an account, which is registered first if necessary."""
+    if name not in served.tokens:
+        await served.register(name)
+    async with socket(served.url, name, served.tokens[name], **words) as user:
+        yield user
+
+
+@asynccontextmanager
 async def socket(url: str, name: str = "", token: str = "", *, transports: list[str] | None = None,
                  path: str = "socket.io", **words: Any) -> AsyncIterator[SocketUser]:  # fmt: skip
     """Connect a socket, and register it if a name is given."""
@@ -82,3 +96,55 @@ def _drop_unread_answers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+class Poller:
+    """A client that polls by hand: it decides what one POST carries, and answers no ping by itself."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self.url = ""
+
+    async def come(self, register: str = "") -> list[str]:
+        """Connect, and register with this packet; return the packets that come with its answer."""
+        opened = (await self.http.get(ENGINE + "polling")).text
+        self.url = f"{ENGINE}polling&sid={json.loads(opened[1:])['sid']}"
+        packets = list[str]()
+        if register:
+            assert await self.post("40\x1e" + register) == 200
+            while not any(packet.startswith("430") for packet in packets):
+                packets = await self.poll()
+        return packets
+
+    async def post(self, content: Any) -> int:
+        answer = await self.http.post(self.url, content=content, headers={"Content-Type": "text/plain"})
+        return answer.status_code
+
+    async def poll(self) -> list[str]:
+        """Return the packets of one poll; [] once the connection is closed."""
+        answer = await self.http.get(self.url)
+        return answer.text.split("\x1e") if answer.status_code == 200 else []
+
+    async def until(self, beginning: str) -> str:
+        """Poll until a packet begins like this, and return it."""
+        while packets := await self.poll():
+            for packet in packets:
+                if packet.startswith(beginning):
+                    return packet
+        raise AssertionError("the connection was closed")
+
+
+def registration(served: Served, name: str) -> str:
+    """Return the packet with which an account registers; the answer to it begins with 430."""
+    return "420" + json.dumps(["register", {"userId": name, "authToken": served.tokens[name]}])
+
+
+@asynccontextmanager
+async def polling(served: Served, name: str = "") -> AsyncIterator[Poller]:
+    """Connect by polling, as an account that is registered first if necessary, or as a stranger."""
+    if name and name not in served.tokens:
+        await served.register(name)
+    async with served.client() as http:
+        poller = Poller(http)
+        await poller.come(registration(served, name) if name else "")
+        yield poller

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,7 +34,10 @@ class FakeClient:
         self.answered = asyncio.Event()
         self.fails = ""  # a frame with this text cannot be sent
         scope = {"type": "websocket", "app": served.app, "path": "/", "headers": [], "query_string": b""}
-        self.websocket = WebSocket(scope, self.frames.get, self._send)
+        self.websocket = WebSocket(scope, self.next_frame, self._send)
+
+    async def next_frame(self) -> dict[str, Any]:
+        return await self.frames.get()
 
     async def _send(self, message: Any) -> None:
         if self.fails and self.fails in message.get("text", ""):
@@ -63,8 +67,7 @@ class FakeClient:
 
 async def account_of(served: Served, name: str) -> Account:
     await served.register(name)
-    account = served.account(name)
-    return account
+    return served.account(name)
 
 
 CHAT = (lambda websocket, account: ChatSession(websocket, account, frozenset(), None), '{"text": "TEXT"}')
@@ -88,6 +91,34 @@ async def test_frames_received_after_the_end_of_a_session_are_not_carried_out(
     await asyncio.wait_for(running, 60)
     assert [post.text for post in await ada.user.history()] == ["in time"]
     assert client.sent[-1]["code"] == code
+
+
+async def test_others_have_their_turn_between_the_frames_of_a_flood(served: Served) -> None:
+    """Twenty accounts that sent 100 frames a second each delayed a message between two others by 24 s."""
+    turns, seen = 0, list[int]()
+
+    class FloodingClient(FakeClient):
+        async def next_frame(self) -> dict[str, Any]:
+            if len(seen) == 50:
+                self.leave()
+            else:
+                self.put('{"do":"active","on":true}')
+            seen.append(turns)
+            return await super().next_frame()
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    zoe, client = await account_of(served, "zoe"), FloodingClient(served)
+    await client.websocket.accept()
+    others = asyncio.create_task(take_turns())
+    await EventSession(client.websocket, zoe, None).run("lines")
+    others.cancel()
+    between = [later - earlier for earlier, later in pairwise(seen[1:])]
+    assert len(between) == 50 and min(between) > 0
 
 
 async def test_a_session_that_finds_no_room_gets_the_error_and_is_closed(served: Served) -> None:

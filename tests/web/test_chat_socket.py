@@ -15,11 +15,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from p2pchat import Message, Sent, Settings
+from p2pchat import Message, Sent
 from p2pchat.web import Pace, WebSettings, chat_socket
-from tests.web.chat_client import WITHIN, Chatter, chatting, opened, until
+from tests.web.chat_client import WITHIN, Chatter, chatting, connect, opened
 from tests.web.conftest import Served
-from tests.web.websocket_client import connect
 
 
 async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
@@ -131,60 +130,55 @@ async def test_a_client_back_with_since_misses_nothing_and_gets_nothing_twice(se
         assert heard == ids
 
 
-async def test_sessions_that_catch_up_at_once_share_the_frames_of_the_room(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts of the messages of which frames were made."""
     made: list[str] = []
+    message_frame = chat_socket._message_frame
 
     def frame(post: Message | Sent) -> Any:
         made.append(post.text)
         return message_frame(post)
 
-    message_frame = chat_socket._message_frame
+    monkeypatch.setattr(chat_socket, "_message_frame", frame)
+    return made
+
+
+async def missed(served: Served, name: str, since: str) -> list[str]:
+    async with chatting(served, name, f"?since={since}") as chatter:
+        count = (await chatter.next("resumed"))["count"]
+        return [(await chatter.message())["content"] for _ in range(count)]
+
+
+async def test_sessions_that_catch_up_at_once_share_the_frames_of_the_room(served: Served, made: list[str]) -> None:
     async with chatting(served, "ada") as ada, served.client("ada") as http:
         await served.register("bob", "cyd")
         first = await ada.accepted("seen")
         room = {text: await ada.accepted(text) for text in ("one", "wrong", "four")}
         await ada.accepted("/dm bob two")
         await ada.accepted("/dm cyd three")
-        monkeypatch.setattr(chat_socket, "_message_frame", frame)
-
-        async def missed(name: str) -> list[str]:
-            async with chatting(served, name, f"?since={first}") as chatter:
-                count = (await chatter.next("resumed"))["count"]
-                return [(await chatter.message())["content"] for _ in range(count)]
-
+        made.clear()
         with served.gateway.shared_frames.in_use():
-            assert await missed("bob") == ["one", "wrong", "four", "two"]
+            assert await missed(served, "bob", first) == ["one", "wrong", "four", "two"]
             assert (await http.patch(f"/messages/{room['wrong']}", json={"content": "right"})).is_success
-            assert await missed("cyd") == ["one", "right", "four", "three"]
-            assert await missed("ada") == ["one", "right", "four", "two", "three"]
-        assert await missed("bob") == ["one", "right", "four", "two"]
+            assert await missed(served, "cyd", first) == ["one", "right", "four", "three"]
+            assert await missed(served, "ada", first) == ["one", "right", "four", "two", "three"]
+        assert await missed(served, "bob", first) == ["one", "right", "four", "two"]
     shared, own = ["one", "wrong", "four", "two", "right", "three"], ["one", "right", "four", "two", "three"]
     assert made == [*shared, *own, "one", "right", "four", "two"]
 
 
-async def test_frames_of_messages_with_files_are_made_for_each_user(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[str] = []
-    message_frame = chat_socket._message_frame
-
-    def frame(post: Message | Sent) -> Any:
-        made.append(post.text)
-        return message_frame(post)
-
+async def test_frames_of_messages_with_files_are_made_for_each_user(served: Served, made: list[str]) -> None:
     async with chatting(served, "ada") as ada, served.client("ada") as http:
         await served.register("bob", "cyd")
         first = await ada.accepted("seen")
         file = (await http.post("/files?filename=a", content=b"a")).json()["id"]
         await ada.accepted({"text": "with a file", "files": [file]})
         await ada.accepted("without")
-        monkeypatch.setattr(chat_socket, "_message_frame", frame)
+        made.clear()
         with served.gateway.shared_frames.in_use():
             for name in ("bob", "cyd"):
-                async with chatting(served, name, f"?since={first}") as chatter:
-                    assert (await chatter.next("resumed"))["count"] == 2
+                assert await missed(served, name, first) == ["with a file", "without"]
     assert made == ["with a file", "without", "with a file"]
 
 
@@ -205,69 +199,19 @@ async def test_sockets_of_an_account_get_everything_but_their_own_messages(serve
         assert [(await socket.message())["id"] for socket in (one, other)] == [written, written]
 
 
-async def test_receipts_presence_typing_and_changes_come_on_request(served: Served) -> None:
+async def test_typing_and_changes_come_on_request_and_nothing_else_without(served: Served) -> None:
     async with chatting(served, "ada", "?events=all") as ada:
         async with chatting(served, "bob") as bob:
-            while (told := await ada.next("presence"))["user"] != "bob":
-                pass
-            assert told["presence"] == "online"
             id = await ada.accepted("/dm bob done?")
-            told = await ada.next("delivered")
-            assert (told["id"], told["by"]) == (id, "bob")
-            await bob.say({"type": "ack", "id": (await bob.message())["id"]})
-            assert (await ada.next("read"))["id"] == id
             await bob.say({"type": "typing", "to": "ada"})
-            assert (await ada.next("typing"))["user"] == "bob"
+            await bob.say({"type": "typing", "to": "ada", "typing": False})
+            assert [(await ada.next("typing"))["typing"] for _ in range(2)] == [True, False]
             async with served.client("bob") as http:
                 await http.put(f"/messages/{id}/reaction", json={"reaction": "👍"})
             reaction = await ada.next("reaction")
             assert (reaction["id"], reaction["by"], reaction["reaction"]) == (id, "bob", "👍")
             await bob.accepted("who asks for nothing is told messages only")
             assert not any(bob.waiting(kind) for kind in ("presence", "delivered", "read", "typing", "reaction"))
-        assert (await ada.next("presence"))["presence"] == "offline"
-
-
-async def test_typing_starts_and_stops_at_once_here_and_at_another_peer(serve: Callable[..., Any]) -> None:
-    never = Settings(typing_every=3600.0, typing_expires=7200.0)  # no repetition and no end by itself
-    gate = await serve(peer_settings=never)
-    other = await serve(None, gate.peer.port, name="other", peer_settings=never)
-    async with (
-        chatting(gate, "ada") as ada,
-        chatting(gate, "bob", "?events=typing") as bob,
-        chatting(other, "cyd", "?events=typing") as cyd,
-    ):
-        await until(other, "cyd", "/users", lambda users: "ada" in {one["user"] for one in users})
-        for on in (True, False, True):
-            await ada.say({"type": "typing", "typing": on})
-            for one in (bob, cyd):
-                heard = await one.next("typing")
-                assert (heard["user"], heard["typing"]) == ("ada", on)
-        await ada.accepted("a message ends it")
-        await ada.say({"type": "typing"})
-        for one in (bob, cyd):
-            while not (await one.next("typing"))["typing"]:
-                pass
-
-
-async def test_receipts_of_a_group_tell_each_member_and_how_many_have_it(serve: Callable[..., Any]) -> None:
-    gate = await serve()
-    other = await serve(None, gate.peer.port, name="other")
-    async with (
-        chatting(gate, "ada", "?events=receipts") as ada,
-        chatting(gate, "bob") as bob,
-        chatting(other, "cyd") as cyd,
-        chatting(other, "dan") as dan,
-    ):
-        await until(gate, "ada", "/users", lambda users: {"cyd", "dan"} <= {one["user"] for one in users})
-        async with gate.client("ada") as http:
-            await http.post("/groups", json={"name": "ops", "members": ["bob", "cyd", "dan"]})
-        id = await ada.accepted({"group": "ops", "text": "hello"})
-        for one in (bob, cyd, dan):
-            await one.say({"type": "read", "id": (await one.message())["id"]})
-        for kind in ("delivered", "read"):
-            told = [await ada.next(kind) for _ in range(3)]
-            assert sorted(one["by"] for one in told) == ["bob", "cyd", "dan"]
-            assert [(one["id"], one["count"], one["of"]) for one in told] == [(id, n, 3) for n in (1, 2, 3)]
 
 
 # ---- identification
@@ -374,6 +318,7 @@ async def test_a_name_beside_the_token_of_another_is_refused(serve: Callable[...
     async with served.client("eve") as http:
         said = await http.post(f"/messages?{word}=ada", json={"to": "room", "content": "it is me, ada"})
         assert (said.status_code, said.json()["code"]) == (403, "forbidden")
+        assert (await http.get(f"/users?{word}=zoe")).status_code == 403 and served.gateway.accounts.find("zoe") is None
         said = await http.post(f"/messages?{word}=Eve", json={"to": "room", "content": "it is me"})
         assert said.status_code == 201
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -13,10 +12,10 @@ from websockets.exceptions import ConnectionClosed
 
 from p2pchat.testing import mesh
 from p2pchat.web import WebSettings, create_app
-from tests.web.chat_client import WITHIN
+from tests.web.chat_client import WITHIN, connect
 from tests.web.conftest import Served, listening
-from tests.web.socketio_client import socket
-from tests.web.websocket_client import connect
+from tests.web.socketio_client import talking
+from tests.web.test_event_socket import calling
 
 
 async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
@@ -30,14 +29,15 @@ async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
 
 async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(served: Served) -> None:
     async with AsyncExitStack() as stack:
-        header, other = [{"Authorization": f"Bearer {await served.register(name)}"} for name in ("zoe", "yan")]
+        await served.register("yan")
+        header = {"Authorization": f"Bearer {await served.register('zoe')}"}
         sockets = [
             await stack.enter_async_context(connect(served.ws_url + path, additional_headers=header))
-            for path in ("/chat?since=", "/lines", "/chat?since=")
+            for path in ("/chat?since=", "/lines")
         ]
         for one in sockets:
             await one.recv()  # it is open
-        sio = await stack.enter_async_context(socket(served.url, "zoe", served.tokens["zoe"]))
+        sio = await stack.enter_async_context(talking(served, "zoe"))
         http = await stack.enter_async_context(served.client("zoe"))
         assert (await http.post("/messages", json={"to": "yan", "content": "psst"})).status_code == 201
         stream = await stack.enter_async_context(http.stream("GET", "/v1/events"))
@@ -54,16 +54,15 @@ async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(served: Serv
         assert sio.said("error") == [{"code": "deleted", "text": "this account was deleted"}]
         assert (await http.get("/v1/users")).status_code == 401
         assert (await http.delete("/v1/accounts/me")).status_code == 401
-    async with served.client("yan") as http, connect(f"{served.ws_url}/lines", additional_headers=other) as yan:
+    async with served.client("yan") as http, calling(served, "yan") as yan:
         for name in ("zoe", "ZOE"):
             again = await http.post("/v1/accounts", json={"name": name})
             assert (again.status_code, again.json()["code"]) == (409, "name_taken")
         told = await http.post("/messages", json={"to": "zoe", "content": "are you there?"})
         assert (told.status_code, told.json()["code"]) == (404, "unknown_name") and "deleted" in told.json()["text"]
-        await yan.send('{"do":"send","to":"zoe","text":"are you there?","ref":"1"}')
-        while (line := json.loads(await yan.recv())).get("ref") != "1":
-            pass
-        assert (line["event"], line["code"], line["text"]) == ("error", "unknown_name", told.json()["text"])
+        await yan.say(do="send", to="zoe", text="are you there?", ref="1")
+        line = await yan.next("error", ref="1")
+        assert (line["code"], line["text"]) == ("unknown_name", told.json()["text"])
         kept = await http.get("/messages", params={"conversation": "zoe"})
         assert [row["content"] for row in kept.json()] == ["psst"]
 
@@ -85,23 +84,9 @@ async def test_others_in_the_mesh_hear_that_a_deleted_user_has_left() -> None:
         await app.state.gateway.aclose()
 
 
-async def test_one_account_reserves_eight_names_and_the_oldest_goes(served: Served) -> None:
+async def test_a_group_names_no_more_free_names_than_its_owner_may_reserve(served: Served) -> None:
     await served.register("ada")
     async with served.client("ada") as http:
-
-        async def write(name: str) -> None:
-            told = (await http.post("/messages", json={"to": name, "content": "hi"})).json()
-            assert (told["status"], told["reserved"]) == ("ok", True), told
-
-        def reserved() -> list[str]:
-            return [account.name for account in served.gateway.accounts.list() if account.reserved]
-
-        names = [f"nobody{number}" for number in "abcdefghi"]
-        for name in names:
-            await write(name)
-        assert reserved() == names[1:]
-        await write(names[0])
-        assert reserved() == [names[0], *names[2:]]
         made = await http.post("/groups", json={"name": "many", "members": [f"else{number}" for number in range(9)]})
         assert (made.status_code, made.json()["code"]) == (403, "reserved")
         assert (await http.get("/groups")).json() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -13,11 +12,10 @@ import pytest
 
 from p2pchat.web.socketio import engineio
 from tests.processes.proxy import Proxy
-from tests.web.chat_client import Chatter, chatting, opened
+from tests.web.chat_client import Chatter, chatting, connect, opened
 from tests.web.conftest import Served
-from tests.web.socketio_client import SocketUser, socket
+from tests.web.socketio_client import ENGINE, Poller, SocketUser, polling, registration, socket, talking
 from tests.web.test_event_socket import Lines, calling
-from tests.web.websocket_client import connect
 
 WITHIN = 60.0  # seconds for any expected event
 Coming = Callable[[Served, str], AbstractAsyncContextManager[Any]]
@@ -57,10 +55,18 @@ async def listening_everywhere(served: Served, name: str) -> AsyncIterator[Write
     async with (
         chatting(served, name, "?events=receipts") as chat,
         calling(served, name) as lines,
-        socket(served.url, name, served.tokens[name]) as io,
+        talking(served, name) as io,
         served.client(name) as http,
     ):
         yield Writer(chat, lines, io, http)
+
+
+@pytest.fixture
+async def ada(served: Served) -> AsyncIterator[Writer]:
+    """ada listens everywhere at a gateway that knows bob and cyd, too."""
+    await served.register("ada", "bob", "cyd")
+    async with listening_everywhere(served, "ada") as ada:
+        yield ada
 
 
 @asynccontextmanager
@@ -79,16 +85,17 @@ async def by_lines(served: Served, name: str) -> AsyncIterator[Lines]:
 
 @asynccontextmanager
 async def by_socketio(served: Served, name: str) -> AsyncIterator[SocketUser]:
-    async with socket(served.url, name, served.tokens[name]) as user:
+    async with talking(served, name) as user:
         await user.hear("newMessage")
         yield user
 
 
 @pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
-async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(served: Served, come: Coming) -> None:
+async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(
+    served: Served, ada: Writer, come: Coming
+) -> None:
     """At each interface, and not before; a message to someone who is there, written later, is told first."""
-    await served.register("ada", "bob", "cyd")
-    async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
+    async with chatting(served, "cyd"):
         id = await ada.write(to="bob", content="are you there?")
         sign = await ada.write(to="cyd", content="tell me when bob is back")
         await ada.hears("delivered", sign)
@@ -102,9 +109,10 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(ser
             assert (await again.next("resumed"))["count"] == 0, "what was taken does not come again"
 
 
-async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(served: Served) -> None:
-    await served.register("ada", "bob", "cyd")
-    async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
+async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(
+    served: Served, ada: Writer
+) -> None:
+    async with chatting(served, "cyd"):
         bob = await opened(served, "bob")
         bob.socket.transport.pause_reading()  # the connection lives, but nothing reaches the program
         id = await ada.write(to="bob", content="asleep?")
@@ -118,9 +126,8 @@ async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its
 async def test_a_pong_proves_only_what_was_written_before_its_own_ping(served: Served) -> None:
     await served.register("ada", "bob")
     ada, bob = served.peer.hosted
-    user = {"userId": "bob", "authToken": served.tokens["bob"]}
-    async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
-        for packet in ("40", f'420["register",{json.dumps(user)}]'):
+    async with connect(served.ws_url + ENGINE + "websocket") as line:
+        for packet in ("40", registration(served, "bob")):
             await line.send(packet)
         receipts = []
         for number in range(2):
@@ -138,9 +145,8 @@ Write = Callable[[], Awaitable[object]]
 
 async def leave_socketio(served: Served, goodbye: str, write: Write) -> None:
     """Answer no ping behind what is written, and say goodbye: with a packet, or by closing the WebSocket."""
-    user = {"userId": "bob", "authToken": served.tokens["bob"]}
-    async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
-        for packet in ("40", f'420["register",{json.dumps(user)}]'):
+    async with connect(served.ws_url + ENGINE + "websocket") as line:
+        for packet in ("40", registration(served, "bob")):
             await line.send(packet)
         await write()
         while "newMessage" not in str(await line.recv()):
@@ -171,22 +177,20 @@ async def leave_websocket(served: Served, path: str, write: Write) -> None:
         *((leave_websocket, path) for path in ("/chat", "/lines")),
     ],
 )
-async def test_a_goodbye_proves_nothing(served: Served, leave: Callable[..., Any], how: str) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada:
-        written: list[str] = []
+async def test_a_goodbye_proves_nothing(served: Served, ada: Writer, leave: Callable[..., Any], how: str) -> None:
+    written: list[str] = []
 
-        async def write() -> None:
-            written.append(await ada.write(to="bob", content="under way"))
-            await ada.chat.message()  # what she wrote by REST has reached all sockets
+    async def write() -> None:
+        written.append(await ada.write(to="bob", content="under way"))
+        await ada.chat.message()  # what she wrote by REST has reached all sockets
 
-        await leave(served, how, write)
-        [id] = written
-        await ada.io.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
-        assert await ada.status(id) == ("accepted", ["bob"])
-        async with chatting(served, "bob") as bob:
-            assert (await bob.message())["id"] == id
-            await ada.hears("delivered", id)
+    await leave(served, how, write)
+    [id] = written
+    await ada.io.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
+    assert await ada.status(id) == ("accepted", ["bob"])
+    async with chatting(served, "bob") as bob:
+        assert (await bob.message())["id"] == id
+        await ada.hears("delivered", id)
 
 
 async def test_a_message_named_by_since_was_taken(served: Served) -> None:
@@ -200,40 +204,17 @@ async def test_a_message_named_by_since_was_taken(served: Served) -> None:
         assert back.said("newMessage") == []
 
 
-class LosingPolls:
-    """A client that polls through a proxy, which may lose a poll or its answer; it answers pings when told to."""
-
-    def __init__(self, http: httpx.AsyncClient, proxy: Proxy, url: str, register: str) -> None:
-        self.http, self.proxy, self.register = http, proxy, register
-        self.path = url
-
-    async def come(self) -> str:
-        """Connect and register; return what the poll with the answer brings."""
-        opened = (await self.http.get(self.path)).text
-        self.url = f"{self.path}&sid={json.loads(opened[1:])['sid']}"
-        await self.http.post(self.url, content="40\x1e" + self.register)
-        while "430" not in (said := await self.poll()):
-            pass
-        return said
-
-    async def poll(self) -> str:
-        """Return what a poll brings; "" once the connection is closed."""
-        answer = await self.http.get(self.url)
-        return answer.text if answer.status_code == 200 else ""
-
-
 @asynccontextmanager
-async def losing_polls(served: Served) -> AsyncIterator[LosingPolls]:
+async def losing_polls(served: Served) -> AsyncIterator[tuple[Poller, Proxy]]:
+    """bob polls through a proxy, which may lose a poll or its answer."""
     proxy = Proxy()
     endpoint = await proxy.listen()
     proxy.to("127.0.0.1", served.port)
-    user = {"userId": "bob", "authToken": served.tokens["bob"]}
-    register = f'420["register",{json.dumps(user)}]'
     base, host = f"http://{endpoint}", {"Host": f"127.0.0.1:{served.port}"}
     async with httpx.AsyncClient(base_url=base, headers=host, timeout=WITHIN, trust_env=False, verify=False) as http:
-        client = LosingPolls(http, proxy, "/socket.io/?EIO=4&transport=polling", register)
-        await client.come()
-        yield client
+        bob = Poller(http)
+        await bob.come(registration(served, "bob"))
+        yield bob, proxy
         await proxy.close()
 
 
@@ -241,19 +222,19 @@ async def test_a_message_is_not_given_to_a_poll_whose_connection_is_gone(served:
     """Clients repeat such a poll on a new connection with the same id, and say nothing."""
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
-    async with losing_polls(served) as bob:
+    async with losing_polls(served) as (bob, proxy):
         waiting = asyncio.create_task(bob.poll())
-        await bob.http.post(bob.url, content='421["activityChange",{"isActive":true}]')
-        assert "431" in await waiting
+        await bob.post('421["activityChange",{"isActive":true}]')
+        assert "431" in str(await waiting)
         waiting = asyncio.create_task(bob.poll())
         await asyncio.sleep(0.2)  # time passes: the poll waits at the gateway
-        bob.proxy.cut()
+        proxy.cut()
         with pytest.raises(httpx.TransportError):
             await waiting
         receipt = await ada.send(other.me, "to the next poll")
-        assert "to the next poll" in await bob.poll()
+        assert "to the next poll" in str(await bob.poll())
         assert receipt.status == "accepted"
-        await bob.http.post(bob.url, content="3")
+        await bob.post("3")
         await receipt.read(timeout=WITHIN)
 
 
@@ -264,45 +245,44 @@ async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_conn
     monkeypatch.setattr(engineio, "PONG_TIMEOUT", 0.2)
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
-    async with losing_polls(served) as bob:
-        bob.proxy.deaf = True
+    async with losing_polls(served) as (bob, proxy):
+        proxy.deaf = True
         waiting = asyncio.create_task(bob.poll())
         receipts = [await ada.send(other.me, "lost on its way")]
-        while not bob.proxy.swallowed:
+        while not proxy.swallowed:
             await asyncio.sleep(0.01)  # poll: the proxy tells nobody
-        bob.proxy.cut()
+        proxy.cut()
         with pytest.raises(httpx.TransportError):
             await waiting
         receipts.append(await ada.send(other.me, "behind it"))
         while said := await bob.poll():
-            assert "newMessage" not in said, "a client that names the second one by `since` would miss the first"
+            assert "newMessage" not in str(said), "a client that names the second one by `since` would miss the first"
         assert [receipt.status for receipt in receipts] == ["accepted"] * 2
         monkeypatch.setattr(engineio, "PONG_TIMEOUT", max(in_time, WITHIN))  # now it answers, as soon as it can
-        said = await bob.come()
-        while "behind it" not in said:
+        said = await bob.come(registration(served, "bob"))
+        while "behind it" not in str(said):
             more = await bob.poll()
             assert more, "the connection lives"
             said += more
-        assert "lost on its way" in said
-        await bob.http.post(bob.url, content="3")
+        assert "lost on its way" in str(said)
+        await bob.post("3")
         await receipts[1].read(timeout=WITHIN)
 
 
 async def test_of_two_polls_at_once_the_later_one_gets_what_comes(served: Served) -> None:
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
-    async with losing_polls(served) as bob:
+    async with polling(served, "bob") as bob:
         first, second = (asyncio.create_task(bob.poll()) for _ in range(2))
         done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
-        assert [poll.result() for poll in done] == ["6"]
+        assert [poll.result() for poll in done] == [["6"]]
         await ada.send(other.me, "to the other one")
         [other_poll] = {first, second} - done
-        assert "to the other one" in await other_poll
+        assert "to the other one" in str(await other_poll)
 
 
-async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada, socket(served.url) as bob:
+async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served, ada: Writer) -> None:
+    async with socket(served.url) as bob:
         user = {"userId": "bob", "authToken": served.tokens["bob"], "isActive": False}
         id = await ada.write(to="bob", content="seen by nobody")
         assert (await bob.say("register", user))["status"] == "ok"
@@ -318,17 +298,16 @@ async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Ser
 
 async def test_someone_who_leaves_while_typing_stops_typing(served: Served) -> None:
     await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
-        async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+    async with talking(served, "ada") as ada:
+        async with talking(served, "bob") as bob:
             await bob.say("typingStart", {"conversationId": "ada"})
             assert (await ada.hear("typingIndicator"))["isTyping"]
         await ada.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
         assert [told["isTyping"] for told in ada.said("typingIndicator")] == [False]
 
 
-async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada, served.client("bob") as bob:
+async def test_reading_a_message_by_rest_delivers_it(served: Served, ada: Writer) -> None:
+    async with served.client("bob") as bob:
         id = await ada.write(to="bob", content="read this")
         [shown] = (await bob.get("/messages", params={"conversation": "ada"})).json()
         assert (shown["id"], await ada.status(id)) == (id, ("accepted", ["bob"])), "a list is not a receipt"
@@ -340,21 +319,14 @@ async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
         assert await ada.status(id) == ("read", [])
 
 
-@pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
-async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, come: Coming) -> None:
-    await served.register("ada", "bob", "cyd")
-    async with listening_everywhere(served, "ada") as ada, served.client("cyd") as cyd, served.client("bob") as bob:
+async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, ada: Writer) -> None:
+    async with served.client("cyd") as cyd, served.client("bob") as bob:
         await cyd.post("/messages", json={"to": "bob", "content": "from cyd, not read"})
         ids = [await ada.write(to="bob", content=str(number)) for number in range(4)]
         await bob.post(f"/messages/{ids[1]}/read")
         assert [(await ada.chat.next("read"))["id"] for _ in range(2)] == ids[:2]
-        async with come(served, "bob") as client:
-            if isinstance(client, SocketUser):
-                waiting = [(await client.hear("newMessage"))["content"] for _ in range(2)]
-            elif isinstance(client, Lines):
-                waiting = [(await client.next("message"))["text"] for _ in range(2)]
-            else:
-                waiting = [(await client.message())["content"] for _ in range(2)]
+        async with by_chat(served, "bob") as client:
+            waiting = [(await client.message())["content"] for _ in range(2)]
             assert waiting == ["2", "3"], "the first one, from cyd, has come too"
             while (await ada.http.get(f"/messages/{ids[3]}/receipt")).json()["status"] == "accepted":
                 pass
@@ -394,13 +366,12 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
             return [(kind, (await ada.next(kind))["id"]) for kind in ("delivered", "read") for _ in ids]
 
     async def socketio() -> list[tuple[str, str]]:
-        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        async with talking(served, "ada") as ada:
             told = [await ada.hear("messageStatus") for _ in range(2 * len(ids))]
             return [(one["status"], one["messageId"]) for one in told]
 
     for come, number in ((chat, 5), (lines, 5), (socketio, 230)):
-        account = served.account("ada")
-        ids = [(await account.user.send("bob", str(n))).id for n in range(number)]
+        ids = [(await served.account("ada").user.send("bob", str(n))).id for n in range(number)]
         async with chatting(served, "bob") as bob:
             for _ in ids:
                 last = await bob.message()
@@ -416,17 +387,15 @@ async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(se
             await again.hears("read", id)
 
 
-async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with listening_everywhere(served, "ada") as ada:
-        id = await ada.write(to="bob", content="at nnoo")
-        await ada.http.patch(f"/messages/{id}", json={"content": "at noon"})
-        assert await ada.status(id) == ("accepted", ["bob"])
-        async with by_chat(served, "bob"):
-            await ada.hears("delivered", id)
-            assert await ada.status(id) == ("delivered", [])
-            await ada.http.patch(f"/messages/{id}", json={"content": "at one"})
-            assert await ada.status(id) == ("delivered", [])
+async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served, ada: Writer) -> None:
+    id = await ada.write(to="bob", content="at nnoo")
+    await ada.http.patch(f"/messages/{id}", json={"content": "at noon"})
+    assert await ada.status(id) == ("accepted", ["bob"])
+    async with by_chat(served, "bob"):
+        await ada.hears("delivered", id)
+        assert await ada.status(id) == ("delivered", [])
+        await ada.http.patch(f"/messages/{id}", json={"content": "at one"})
+        assert await ada.status(id) == ("delivered", [])
 
 
 async def test_who_joined_later_does_not_repeat_that_all_have_read_a_room_message(served: Served) -> None:

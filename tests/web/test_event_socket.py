@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from websockets.asyncio.client import ClientConnection
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings, create_app
 from tests.deadlines import until
-from tests.web.chat_client import chatting
+from tests.web.chat_client import chatting, connect
 from tests.web.conftest import Served, listening
-from tests.web.websocket_client import connect
 
 
 class Lines:
@@ -252,45 +250,6 @@ async def test_an_answer_ends_where_its_texts_are_too_long(serve: Callable[..., 
         assert [row["id"] for row in await zoe.ask(do="history", after=ids[0], limit=3)] == ids[1:3]
         long = await zoe.send("y" * 200)
         assert [row["id"] for row in await zoe.ask(do="history")] == [long["id"]]
-
-
-async def test_others_have_their_turn_between_the_frames_of_a_flood(served: Served) -> None:
-    """Twenty accounts that sent 100 frames a second each delayed a message between two others by 24 s."""
-    await served.register("zoe")
-    turns, seen = 0, list[int]()
-
-    async def take_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    async def receive() -> dict[str, Any]:
-        """Return frames that all have come already."""
-        if not seen:
-            await asyncio.sleep(0)
-        seen.append(turns)
-        if len(seen) == 1:
-            return {"type": "websocket.connect"}
-        if len(seen) < 50:
-            return {"type": "websocket.receive", "text": '{"do":"active","on":true}'}
-        return {"type": "websocket.disconnect", "code": 1000}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        pass
-
-    scope = {
-        "type": "websocket", "path": "/lines", "raw_path": b"/lines", "root_path": "", "query_string": b"",
-        "scheme": "ws", "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", served.port),
-        "subprotocols": [], "extensions": {},
-        "headers": [(b"host", f"127.0.0.1:{served.port}".encode()),
-                    (b"authorization", f"Bearer {served.tokens['zoe']}".encode())],
-    }  # fmt: skip
-    others = asyncio.create_task(take_turns())
-    await served.app(scope, receive, send)
-    others.cancel()
-    between = [later - earlier for earlier, later in pairwise(seen[1:])]
-    assert len(between) == 48 and min(between) > 0
 
 
 @pytest.mark.parametrize("do", ["accept", "decline", "block", "unblock", "ignore", "unignore"])

@@ -12,7 +12,6 @@ import pytest
 from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.core.log import LogId
 from p2pchat.web import Gateway, WebSettings
-from p2pchat.web.account_session import LightEvent
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import Envelope, QueueFull, _cause_of
@@ -227,31 +226,6 @@ async def test_sessions_are_limited_and_refused_while_stopping() -> None:
         with pytest.raises(WebError) as stopping:
             gate.hub.open(ada, Receiver(ada), "chat")
         assert stopping.value.code == "stopping"
-
-
-async def test_sessions_end_when_the_peer_does() -> None:
-    ended = asyncio.Event()
-    async with gateway("ada") as (gate, [ada]):
-        gate.hub.open(ada, Receiver(ada), "chat", lambda why: ended.set())
-        await gate.peer.aclose()
-        await asyncio.wait_for(ended.wait(), 60)
-
-
-async def test_a_light_event_wakes_its_waiters_and_ignores_cancelled_ones() -> None:
-    flag = LightEvent()
-    waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
-    await asyncio.sleep(0)  # the tasks start
-    waiting[1].cancel()
-    flag.set()
-    flag.clear()
-    done = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [isinstance(one, asyncio.CancelledError) for one in done] == [False, True, False]
-    assert not flag.is_set()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(flag.wait(), 0.01)
-    flag.set()
-    await flag.wait()
-    await LightEvent(is_set=True).wait()
 
 
 async def test_receipts_are_caused_by_who_wrote_the_message() -> None:

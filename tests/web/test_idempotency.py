@@ -102,17 +102,6 @@ async def test_requests_with_and_without_key_start_in_order() -> None:
     assert begun == ["k", "", "l"]
 
 
-async def test_a_busy_account_does_not_evict_the_keys_of_others() -> None:
-    keys, write = IdempotencyCache(), FakeWrite()
-    write.may.set()
-    assert await keys.run_detached("ada", "k", "hello", write) == 1
-    for number in range(idempotency._MAX_KEYS + 1):
-        await keys.run_detached("loud", str(number), "buy", write)
-    before = write.times
-    assert await keys.run_detached("ada", "k", "hello", write) == 1
-    assert write.times == before
-
-
 async def test_keys_keep_no_texts() -> None:
     """2,048 keys with texts of 32 KiB, wide ones in Python, took 330 MiB."""
     keys, write = IdempotencyCache(), FakeWrite()

@@ -12,8 +12,9 @@ from fastapi import FastAPI
 from p2pchat import TCPPeer
 from p2pchat.web import create_app
 from p2pchat.web.page_files import FOLDER, KINDS
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, listening
-from tests.web.websocket_client import connect
+from tests.web.raw_http import ask, request
 
 MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
 
@@ -85,7 +86,7 @@ def test_text_of_others_never_reaches_an_html_parser() -> None:
     assert [name for name, code in MODULES.items() if sinks.search(code)] == []
 
 
-async def test_the_page_works_under_any_mount_path() -> None:
+async def test_the_page_works_under_any_mount_path_with_the_same_checks() -> None:
     async with TCPPeer(0, name="gate", db="memory://") as peer:
         own = FastAPI()
         own.mount("/deep/chat", create_app(peer))
@@ -96,6 +97,11 @@ async def test_the_page_works_under_any_mount_path() -> None:
             assert (await http.get("/deep/chat")).headers["location"].endswith("/deep/chat/")
             assert "main.js" in (await http.get("/deep/chat/")).text
             assert (await http.get("/deep/chat/main.js")).status_code == 200
+            mine = f"127.0.0.1:{port}"
+            for target, host, code in (
+                ("/deep/chat/healthz", "evil.example", "host"), ("/deep/chat/../chat/healthz", mine, "path"),
+            ):  # fmt: skip
+                assert (await ask(port, request(target, host=host))).code == code
             made = await http.post("/deep/chat/accounts", json={"name": "zoe"})
             async with connect(f"ws://127.0.0.1:{port}/deep/chat/lines") as socket:
                 await socket.send(json.dumps({"token": made.json()["token"]}))

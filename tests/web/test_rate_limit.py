@@ -141,17 +141,6 @@ async def test_a_page_is_charged_though_its_reader_has_left() -> None:
     assert limits.calls.wait("ada", 0) > 0
 
 
-async def test_a_group_that_was_not_created_is_taken_of_nobody() -> None:
-    """A mistyped member took one of the six groups of an hour."""
-    limits = RateLimits(WebSettings(groups=Pace(0.001, 1)), lambda: 0.0)
-    with pytest.raises(KeyError), limits.new_group("ada"):
-        raise KeyError
-    with limits.new_group("ada"):
-        pass
-    with pytest.raises(TooMany, match="groups"), limits.new_group("ada"):
-        pass
-
-
 def test_an_answer_counts_as_the_calls_that_take_as_long() -> None:
     """Before: 1,000 rows of a search counted 20 calls and took 0.5 s, one without a match counted none."""
 

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 
 from p2pchat.web import WebSettings
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
-from tests.web.websocket_client import connect
 
 NEAR = "nobody is called bbo yet: the message waits until someone registers this name; did you mean bob?"
 FAR = "nobody is called dave yet: the message waits until someone registers this name"

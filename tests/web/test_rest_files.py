@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from p2pchat import Message, Settings, TCPPeer
+from p2pchat import Settings, TCPPeer
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
@@ -20,8 +20,9 @@ from tests.deadlines import within
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import ask, request
-from tests.web.socketio_client import socket
+from tests.web.socketio_client import talking
 from tests.web.test_event_socket import calling
+from tests.web.test_rest import refused
 
 DATA = random.Random(2).randbytes(2 * PIECE_BYTES + 77)
 
@@ -50,10 +51,6 @@ async def sent(
 async def people(served: Served) -> Served:
     await served.register("ada", "bob", "eve")
     return served
-
-
-def refused(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
 
 
 async def test_a_file_is_uploaded_in_parts_sent_and_downloaded(people: Served) -> None:
@@ -234,8 +231,7 @@ async def test_what_is_downloaded_counts_as_calls(serve: Callable[..., Any], of:
     served: Served = await serve(WebSettings(**limited))
     await served.register("ada", "bob")
     id = await sent(served, ("a.bin", "", bytes(40 * PIECE_BYTES)))
-    limits, account = served.gateway.limits, served.gateway.accounts.find("bob")
-    assert account is not None
+    limits, account = served.gateway.limits, served.account("bob")
     async with served.client("bob") as bob:
         path, headers = f"/files/{id}/0", {"X-Forwarded-For": "203.0.113.9"} if of == "address" else {}
         if of == "link":
@@ -314,6 +310,14 @@ async def test_a_deleted_message_leaves_an_upload_of_the_same_bytes_that_was_not
         assert (await ada.post("/messages", json={"to": "bob", "files": [other]})).is_success
 
 
+async def in_the_room(http: httpx.AsyncClient, count: int = 1) -> list[dict[str, Any]]:
+    """Return the messages of the room once there are so many."""
+    async with within(60, "the message at the gateway"):
+        while len(found := (await http.get("/messages?conversation=room")).json()) < count:
+            await asyncio.sleep(0.01)  # poll: a gateway is asked
+    return list(found)
+
+
 async def test_a_file_that_is_not_here_is_fetched_when_it_is_wanted(home: Path) -> None:
     by_hand = Settings(auto_fetch_bytes=0)
     async with serving(WebSettings(max_file_bytes=len(DATA)), peer_settings=by_hand) as served:
@@ -321,18 +325,14 @@ async def test_a_file_that_is_not_here_is_fetched_when_it_is_wanted(home: Path) 
         async with TCPPeer(data=home / "terry", name="terry") as terry, served.client("ada") as ada:
             assert await terry.connect(served.peer.port)
             await terry.send("room", "", files=[("a.bin", DATA), ("b.bin", DATA + b"x")])
-            async with within(60, "the message at the gateway"):
-                while not (found := (await ada.get("/messages?conversation=room")).json()):
-                    await asyncio.sleep(0.01)  # poll: a gateway is asked
+            found = await in_the_room(ada)
             id = found[0]["id"]
             assert [file["here"] for file in found[0]["files"]] == [False, False]
             whole = await ada.get(f"/files/{id}/0", params={"wait": 60})
             assert (whole.status_code, whole.content) == (200, DATA)
             assert refused(await ada.get(f"/files/{id}/1")) == (413, "too_large")
             await terry.send("room", "later", files=[("c.bin", DATA[::-1])])
-            async with within(60, "the message at the gateway"):
-                while len(found := (await ada.get("/messages?conversation=room")).json()) < 2:
-                    await asyncio.sleep(0.01)  # poll: a gateway is asked
+            found = await in_the_room(ada, 2)
         id = found[1]["id"]
         async with served.client("ada") as ada:  # nobody who has it is linked
             waits = await ada.get(f"/files/{id}/0")
@@ -351,9 +351,7 @@ async def test_who_stops_waiting_for_a_file_ends_the_requests_for_it(home: Path)
         async with TCPPeer(data=home / "una", name="una") as una, served.client("ada") as ada:
             assert await una.connect(served.peer.port)
             await una.send("room", "", files=[("a.bin", DATA)])
-            async with within(60, "the message at the gateway"):
-                while not (found := (await ada.get("/messages?conversation=room")).json()):
-                    await asyncio.sleep(0.01)  # poll: a gateway is asked
+            found = await in_the_room(ada)
         id = found[0]["id"]
         async with served.client("ada") as ada:
             asking = asyncio.create_task(ada.get(f"/files/{id}/0", params={"wait": 60}))
@@ -361,16 +359,6 @@ async def test_who_stops_waiting_for_a_file_ends_the_requests_for_it(home: Path)
                 while (await ada.delete(f"/files/{id}/0")).status_code == 204 and not asking.done():
                     await asyncio.sleep(0.01)  # poll: a gateway is asked
             assert (await asking).status_code == 202
-
-
-async def test_a_program_gets_what_the_page_sent(people: Served, home: Path) -> None:
-    async with TCPPeer(data=home / "bea", name="bea") as bea:
-        assert await bea.connect(people.peer.port)
-        await sent(people, ("a.png", "image/png", DATA), to="room")
-        async with within(60, "the message and its file"):
-            async for message in bea.events(Message):
-                assert await message.attachments[0].read() == DATA
-                break
 
 
 async def uploaded(served: Served, by: str) -> str:
@@ -386,8 +374,8 @@ async def test_sockets_send_files_and_tell_of_those_that_come(people: Served, ho
         chatting(people, "ada") as ada,
         calling(people, "ada") as lines,
         calling(people, "eve") as eve,
-        socket(people.url, "ada", people.tokens["ada"]) as io,
-        socket(people.url, "eve", people.tokens["eve"]) as heard,
+        talking(people, "ada") as io,
+        talking(people, "eve") as heard,
     ):
         await ada.say({"to": "bob", "files": [id], "key": "k", "ref": 1})
         first = await ada.answer()
@@ -433,7 +421,7 @@ async def test_a_writer_at_a_gateway_is_told_who_has_the_file(people: Served, ho
         TCPPeer(data=home / "cy", name="cy") as cy,
         chatting(people, "ada", "?events=files") as ada,
         calling(people, "ada") as lines,
-        socket(people.url, "ada", people.tokens["ada"]) as io,
+        talking(people, "ada") as io,
     ):
         assert await cy.connect(people.peer.port)
         found = people.account("ada")

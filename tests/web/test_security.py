@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvicorn
 from fastapi import FastAPI, Request
 
 from p2pchat import TCPPeer
@@ -23,10 +24,11 @@ from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
 from p2pchat.web.sign_up_and_authentication import CurrentAccount
 from tests.deadlines import until
-from tests.web.conftest import Served, listening, serving
+from tests.web.chat_client import connect, opened
+from tests.web.conftest import Served, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
-from tests.web.socketio_client import socket as socketio_client
-from tests.web.websocket_client import connect
+from tests.web.socketio_client import talking
+from tests.web.test_event_socket import calling
 
 QUICK = WebSettings(
     body_timeout=0.2, max_body_bytes=2000, max_header_bytes=2000, trust_loopback=True, strangers=Pace(0.001, 5)
@@ -214,29 +216,36 @@ async def test_malformed_sign_up_bodies_get_the_same_error_form(door: Served, bo
 
 
 @asynccontextmanager
+async def commanded(
+    app: FastAPI, settings: WebSettings, at: tuple[str, int] = ("127.0.0.1", 0), **words: Any
+) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    """Serve an application as the command does; yield the server and its port."""
+    with socket.create_server(at, **words) as listener:
+        server = make_server(app, settings)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await wait_until_started(server, task)
+        try:
+            yield server, listener.getsockname()[1]
+        finally:
+            server.should_exit = server.force_exit = True
+            await task
+
+
+@asynccontextmanager
 async def by_the_command() -> AsyncIterator[int]:
     """Serve a gateway as the command does; yield the port."""
     async with TCPPeer(0, name="gate", db="memory://") as peer:
         settings = WebSettings(trust_loopback=True)
         app = create_app(peer, settings)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            server = make_server(app, settings)
-            task = asyncio.create_task(server.serve(sockets=[listener]))
-            await wait_until_started(server, task)
+        async with commanded(app, settings) as (_, port):
             try:
-                yield listener.getsockname()[1]
+                yield port
             finally:
                 await app.state.gateway.aclose()
-                server.should_exit = server.force_exit = True
-                await task
 
 
 async def test_a_slow_request_head_is_refused(door: Served) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = make_server(door.app, QUICK)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        await wait_until_started(server, task)
-        port = listener.getsockname()[1]
+    async with commanded(door.app, QUICK) as (_, port):
         whole = request("/healthz", host=f"127.0.0.1:{port}")
         for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: a"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -247,8 +256,6 @@ async def test_a_slow_request_head_is_refused(door: Served) -> None:
             writer.close()
         while (await ask(port, whole)).status != 200:  # a request in time is served
             pass  # a busy machine may be late
-        server.should_exit = True
-        await task
 
 
 @pytest.mark.parametrize("of", ["ADDRESS", "NETWORK"])
@@ -261,11 +268,7 @@ async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pyt
     async def answers(*proxies: str) -> list[int]:
         """Return the answers to two callers at an address that has three silent connections, and then to one less."""
         settings = replace(QUICK, body_timeout=60.0, trusted_proxies=proxies)
-        with socket.create_server(("0.0.0.0", 0)) as listener:
-            server = make_server(door.app, settings)
-            task = asyncio.create_task(server.serve(sockets=[listener]))
-            await wait_until_started(server, task)
-            port = listener.getsockname()[1]
+        async with commanded(door.app, settings, ("0.0.0.0", 0)) as (server, port):
             connected = server.server_state.connections
             answered, chat = await asyncio.open_connection(here[0], port)
             chat.write(request("/chat", *UPGRADE, host=f"{here[0]}:{port}"))
@@ -286,8 +289,6 @@ async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pyt
             found.append((await read_answer(reader)).status)
             for _, one in (*silent, (reader, writer), (answered, chat)):
                 one.close()
-            server.should_exit = server.force_exit = True
-            await task
             return found
 
     assert await answers() == [0, 200, 200]
@@ -303,18 +304,14 @@ async def test_a_proxy_is_trusted_however_its_address_is_written(monkeypatch: py
     async with TCPPeer(0, name="gate", db="memory://") as peer:
         settings = WebSettings(trusted_proxies=(proxy,))
         app = create_app(peer, settings)
-        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
-            server = make_server(app, settings)
-            task = asyncio.create_task(server.serve(sockets=[listener]))
-            await wait_until_started(server, task)
-            port, found = listener.getsockname()[1], list[int]()
+        dual = {"family": socket.AF_INET6, "dualstack_ipv6": True}
+        async with commanded(app, settings, ("::", 0), **dual) as (_, port):
+            found = list[int]()
             for address in ("203.0.113.9", "203.0.113.9", "203.0.113.8"):
                 call = request(
                     "/socket.io/?EIO=4&transport=polling", f"X-Forwarded-For: {address}", host=f"127.0.0.1:{port}"
                 )
                 found.append((await ask(port, call)).status)
-            server.should_exit = server.force_exit = True
-            await task
         await app.state.gateway.aclose()
     assert found == [200, 401, 200]
 
@@ -357,15 +354,6 @@ async def test_a_wrong_token_is_refused_even_where_names_are_trusted(asked: Serv
     answer = await sent(asked, "/whoami?as=zoe", f"Authorization: {header}")
     assert (answer.status, answer.code) == (401, "unauthorized")
     assert asked.gateway.accounts.find("zoe") is None
-
-
-async def test_a_token_acts_for_its_own_account_only(asked: Served) -> None:
-    token = await asked.register("ada")
-    mine = f"Authorization: Bearer {token}"
-    answer = await sent(asked, "/whoami?as=bob", mine)
-    assert (answer.status, answer.code) == (403, "forbidden")
-    assert (await sent(asked, "/whoami?as=ada", mine)).body == (await sent(asked, "/whoami", mine)).body == b'"ada"'
-    assert asked.gateway.accounts.find("bob") is None
 
 
 async def test_a_name_is_trusted_only_locally_and_not_from_other_sites(asked: Served) -> None:
@@ -430,8 +418,7 @@ async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> Non
                     while answer.get("ref") != number:
                         answer = json.loads(await calm.recv())
                     assert answer["status"] == "ok"
-        account = served.account("quiet")
-        texts = [post.text for post in await account.user.history("room")]
+        texts = [post.text for post in await served.account("quiet").user.history("room")]
         assert sum(text.startswith("buy") for text in texts) <= 10
         assert sum(text.startswith("hello") for text in texts) == 5
 
@@ -444,23 +431,18 @@ async def test_bytes_of_an_account_are_limited_wherever_it_writes() -> None:
             answers = [await http.post("/messages", json=text) for _ in range(2)]
             assert [answer.status_code for answer in answers] == [201, 429]
             assert answers[1].json()["code"] == "too_many" and int(answers[1].headers["Retry-After"]) > 60
-        async with connect(f"{served.ws_url}/lines") as lines:
-            await lines.send(json.dumps({"token": served.tokens["lines"]}))
+        async with calling(served, "lines") as lines:
             for ref in ("a", "b"):
-                await lines.send(json.dumps({"do": "send", "text": text["content"], "ref": ref}))
-            line: dict[str, Any] = {}
-            while line.get("ref") != "b":
-                line = json.loads(await lines.recv())
-            assert line["event"] == "error" and line["text"].startswith("you have written too many bytes: try again in")
-        async with socketio_client(served.url, "socketio", served.tokens["socketio"]) as client:
+                await lines.say(do="send", text=text["content"], ref=ref)
+            refused = await lines.next("error", ref="b")
+            assert refused["text"].startswith("you have written too many bytes: try again in")
+        async with talking(served, "socketio") as client:
             said = [await client.say("groupMessage", text) for _ in range(2)]
             assert [answer["status"] for answer in said] == ["ok", "error"] and said[1]["code"] == "too_many"
-        async with connect(f"{served.ws_url}/chat", close_timeout=0.1) as chat:
-            await chat.send(json.dumps({"token": served.tokens["chat"]}))
-            for _ in range(2):
-                await chat.send(text["content"])
-            while json.loads(await chat.recv()).get("status") != "ok":
-                pass
+        chat = await opened(served, "chat", close_timeout=0.1)
+        async with chat.socket:
+            await chat.accepted(text["content"])
+            await chat.say(text["content"])
         account = served.account("chat")
         assert len([post for post in await account.user.history("room") if post.text == text["content"]]) == 4
         assert b'p2pchat_web_refused_total{code="too_many"} 3.0' in served.gateway.metrics.text()[0]
@@ -529,19 +511,6 @@ async def test_a_flood_of_commands_is_read_at_the_allowed_rate() -> None:
         assert sum(line["event"] == "error" for line in lines) <= 10
 
 
-async def test_unregistered_sockets_of_one_address_do_not_block_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("p2pchat.web.socketio.socketio_server.MAX_UNREGISTERED_OF_ADDRESS", 2)
-    async with serving(WebSettings(trusted_proxies=("127.0.0.1",))) as served:
-
-        async def opens(address: str) -> int:
-            return (await sent(served, "/socket.io/?EIO=4&transport=polling", f"X-Forwarded-For: {address}")).status
-
-        assert [await opens("203.0.113.9") for _ in range(3)] == [200, 200, 401]
-        assert await opens("203.0.113.8") == 200
-
-
 # ---- what goes out
 
 
@@ -574,21 +543,3 @@ async def test_every_refused_upgrade_has_the_security_headers(
 async def test_an_internal_error_is_answered_without_its_text(asked: Served) -> None:
     answer = await sent(asked, "/broken")
     assert answer.code == "failed" and b"swordfish" not in answer.body
-
-
-# ---- elsewhere than at the root of a loopback port
-
-
-async def test_an_application_mounted_under_a_path_has_the_same_checks() -> None:
-    outer = FastAPI()
-    async with TCPPeer(0, name="gate", db="memory://") as peer:
-        inner = create_app(peer)
-        outer.mount("/talk", inner)
-        async with listening(outer) as port:
-            mine = f"127.0.0.1:{port}"
-            assert (await ask(port, request("/talk/healthz", host=mine))).status == 200
-            assert (await ask(port, request("/talk/healthz", host="evil.example"))).code == "host"
-            assert (await ask(port, request("/talk/../talk/healthz", host=mine))).code == "path"
-            sign_up = request("/talk/accounts", method="POST", body={"name": "zoe"}, host=mine)
-            assert (await ask(port, sign_up)).status == 201
-            await inner.state.gateway.aclose()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from websockets.asyncio.client import ClientConnection
 
 from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
@@ -21,11 +19,9 @@ from p2pchat.web.socketio.clients_and_message_status import ClientRegistry
 from p2pchat.web.socketio.engineio import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.handlers import EventHandlers
 from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, listening
-from tests.web.socketio_client import PATIENCE, socket
-from tests.web.websocket_client import connect
-
-ENGINE = "/socket.io/?EIO=4&transport="
+from tests.web.socketio_client import ENGINE, PATIENCE, polling, registration, socket, talking
 
 
 def error_of(answer: dict[str, Any]) -> str:
@@ -34,24 +30,16 @@ def error_of(answer: dict[str, Any]) -> str:
     return code
 
 
-async def closed(line: ClientConnection) -> None:
-    """Wait until the other side closes a connection."""
-    async with asyncio.timeout(60):
-        async for _ in line:
-            pass
-
-
 # ---- identification
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
 async def test_every_transport_carries_messages_both_ways(served: Served, transports: list[str]) -> None:
-    await served.register("ada", "bob")
     async with (
-        socket(served.url, "ada", served.tokens["ada"], transports=transports) as ada,
-        socket(served.url, "bob", served.tokens["bob"], transports=transports) as bob,
+        talking(served, "ada", transports=transports) as ada,
+        talking(served, "bob", transports=transports) as bob,
     ):
-        async with socket(served.url, "ada", served.tokens["ada"], transports=transports) as phone:
+        async with talking(served, "ada", transports=transports) as phone:
             for number in range(3):
                 await ada.say("privateMessage", {"to": "bob", "content": f"{number}"})
             for one in (bob, phone):
@@ -64,7 +52,7 @@ async def test_every_transport_carries_messages_both_ways(served: Served, transp
 async def test_events_before_register_wait_for_it_and_are_handled_in_order(served: Served) -> None:
     """As official clients send what was emitted while they were not connected, before `connect` is called."""
     await served.register("ada", "bob")
-    async with socket(served.url, "bob", served.tokens["bob"]) as bob, socket(served.url) as ada:
+    async with talking(served, "bob") as bob, socket(served.url) as ada:
         answers: list[tuple[str, str]] = []
 
         async def emit(event: str, name: str, **payload: str) -> None:
@@ -180,7 +168,7 @@ async def test_nobody_registers_as_another(served: Served) -> None:
 
 async def test_a_socket_keeps_its_account(served: Served) -> None:
     await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         again = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
         assert again == {"status": "ok", "userId": "ada"}
         other = await ada.say("register", {"userId": "bob", "authToken": served.tokens["bob"]})
@@ -224,8 +212,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         for event, payload, code in WRONG:
             assert error_of(await ada.say(event, payload)) == code, (event, payload)
             told = await ada.hear("error")
@@ -234,8 +221,7 @@ async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Ser
 
 
 async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Served) -> None:
-    await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada, socket(served.url, "bob", served.tokens["bob"]):
+    async with talking(served, "ada") as ada, talking(served, "bob"):
         for number in range(20):
             message = {"to": "room", "content": str(number)}
             await ada.io.emit("groupMessage", message, callback=lambda answer: ada.told.append(("answer", answer)))
@@ -252,8 +238,7 @@ async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Serve
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_errors_and_acknowledgements_come_in_the_order_of_the_requests(served: Served, transport: str) -> None:
-    await served.register("ada", "bob")
-    async with socket(served.url, "ada", served.tokens["ada"], transports=[transport]) as ada:
+    async with talking(served, "ada", transports=[transport]) as ada:
         wanted: list[tuple[int, str]] = []
         for number in range(21):
             message = {"to": f"new{number}", "content": None if number % 7 == 6 else str(number)}
@@ -273,51 +258,12 @@ async def test_concurrent_registers_make_one_session_and_repeated_ones_are_limit
     async with socket(served.url) as ada:
         answers = await asyncio.gather(*(ada.say("register", said) for _ in range(3)))
         assert [answer["status"] for answer in answers] == ["ok"] * 3
-        account = served.account("ada")
-        assert account.sessions == 1
+        assert served.account("ada").sessions == 1
     async with socket(served.url) as again:
         assert error_of(await again.say("register", said)) == "too_many"
 
 
 # ---- polling
-
-
-class Poller:
-    """A client by hand that polls: it decides what one POST carries."""
-
-    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
-        self.http = http
-        self.url = url
-
-    async def post(self, content: Any) -> int:
-        answer = await self.http.post(self.url, content=content, headers={"Content-Type": "text/plain"})
-        return answer.status_code
-
-    async def poll(self) -> list[str]:
-        """Return the packets of one poll; [] once the connection is closed."""
-        answer = await self.http.get(self.url)
-        return answer.text.split("\x1e") if answer.status_code == 200 else []
-
-    async def until(self, beginning: str) -> str:
-        """Poll until a packet begins like this, and return it."""
-        while packets := await self.poll():
-            for packet in packets:
-                if packet.startswith(beginning):
-                    return packet
-        raise AssertionError("the connection was closed")
-
-
-@asynccontextmanager
-async def polling(served: Served, name: str = "") -> AsyncIterator[Poller]:
-    async with served.client() as http:
-        opened = (await http.get(ENGINE + "polling")).text
-        poller = Poller(http, f"{ENGINE}polling&sid={json.loads(opened[1:])['sid']}")
-        if name:
-            assert await poller.post("40") == 200
-            register = ["register", {"userId": name, "authToken": served.tokens[name]}]
-            assert await poller.post("420" + json.dumps(register)) == 200
-            await poller.until("430")
-        yield poller
 
 
 def emits(number: int) -> str:
@@ -328,7 +274,6 @@ def emits(number: int) -> str:
 
 @pytest.mark.parametrize("number", [16, 17, 40, 180])
 async def test_every_packet_of_one_post_is_taken(served: Served, number: int) -> None:
-    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(emits(number)) == 200
         answers: list[str] = []
@@ -348,7 +293,6 @@ async def test_a_body_in_chunks_is_taken(served: Served) -> None:
         yield body[:10]
         yield body[10:]
 
-    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(chunks()) == 200
         assert '"ok"' in await ada.until("43102")
@@ -398,7 +342,6 @@ MALFORMED = [
 async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_connection(
     served: Served, packet: str | bytes
 ) -> None:
-    await served.register("ada")
     async with polling(served, "ada") as ada:
         assert await ada.post(packet) == 400
         assert '"malformed"' in await ada.until('42["error"')
@@ -409,8 +352,7 @@ async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_con
 
 @pytest.mark.parametrize("packet", MALFORMED)
 async def test_a_malformed_event_of_a_registered_websocket_ends_its_connection(served: Served, packet: str) -> None:
-    await served.register("ada")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         await ada.io.eio.ws.send_str(packet)
         await asyncio.wait_for(ada.gone.wait(), 60)
 
@@ -431,8 +373,7 @@ async def test_many_packets_of_a_stranger_in_one_post_are_refused_once(served: S
 async def test_messages_sent_with_register_are_taken_after_it(served: Served) -> None:
     await served.register("ada")
     async with polling(served) as ada:
-        register = "420" + json.dumps(["register", {"userId": "ada", "authToken": served.tokens["ada"]}])
-        assert await ada.post("40\x1e" + register + "\x1e" + emits(40)) == 200
+        assert await ada.post("40\x1e" + registration(served, "ada") + "\x1e" + emits(40)) == 200
         assert '"ok"' in await ada.until("43139")
 
 
@@ -461,7 +402,7 @@ async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(s
     missing = {f"user{number}" for number in range(12)}
     for name in missing:
         (await served.peer.host(name)).set_presence("online")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         while missing:
             missing.discard((await ada.hear("presenceUpdate"))["userId"])
 
@@ -491,7 +432,8 @@ async def test_a_malformed_frame_ends_only_its_connection(served: Served) -> Non
         async with connect(served.ws_url + ENGINE + "websocket") as line:
             await line.recv()
             await line.send(frame)
-            await closed(line)
+            async with asyncio.timeout(60):
+                await line.wait_closed()
 
 
 @pytest.mark.parametrize("packet", ["2{}", "2[]", "2[7]", '2[["x"]]', "3{}", "51-[]", "61-[]", "4", "7", "x", "2[[["])
@@ -551,8 +493,7 @@ async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served
 
 
 async def test_a_stopping_gateway_closes_so_that_clients_reconnect(served: Served) -> None:
-    await served.register("ada")
-    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+    async with talking(served, "ada") as ada:
         await served.gateway.aclose()
         await asyncio.wait_for(ada.gone.wait(), 60)
         assert ada.said("error") == []

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 
 from tests.long.web.test_web_command import gateway, run
+from tests.web.chat_client import connect
 from tests.web.test_deleted_accounts import closed
-from tests.web.websocket_client import connect
 
 
 async def command(home: Path, *words: str) -> tuple[int, list[str]]:

@@ -16,17 +16,16 @@ import pytest
 from p2pchat.web import Pace, WebSettings
 from tests.ports import free_ports
 from tests.processes.settings_override import altered, changes
-from tests.web.chat_client import Chatter, chatting, drop, opened
+from tests.web.chat_client import Chatter, chatting, connect, drop, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
-from tests.web.socketio_client import socket
+from tests.web.socketio_client import polling, socket, talking
 from tests.web.test_delivery import WITHIN
-from tests.web.websocket_client import connect
 
 
 @asynccontextmanager
 async def stopped_websocket(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
-    async with socket(served.url, name, served.tokens[name]) as user:
+    async with talking(served, name) as user:
         transport = user.io.eio.ws._response.connection.transport
         transport.pause_reading()
         yield transport.resume_reading
@@ -35,18 +34,11 @@ async def stopped_websocket(served: Served, name: str) -> AsyncIterator[Callable
 @asynccontextmanager
 async def stopped_poller(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
     """A client that takes no answer to its last poll, and then polls again and answers the ping."""
-    url, user = "/socket.io/?EIO=4&transport=polling", {"userId": name, "authToken": served.tokens[name]}
-    async with served.client() as http, asyncio.TaskGroup() as group:
-        url += f"&sid={json.loads((await http.get(url)).text[1:])['sid']}"
-        await http.post(url, content="40")
-        await http.post(url, content=f'420["register",{json.dumps(user)}]')
-        while "430" not in (await http.get(url)).text:
-            pass
+    async with polling(served, name) as poller, asyncio.TaskGroup() as group:
 
         async def poll() -> None:
-            while "newMessage" not in (await http.get(url)).text:
-                pass
-            await http.post(url, content="3")
+            await poller.until('42["newMessage"')
+            await poller.post("3")
 
         yield lambda: group.create_task(poll())
 
@@ -58,7 +50,7 @@ async def test_a_stopped_client_of_an_active_user_has_neither_taken_nor_read_any
 ) -> None:
     await served.register("ada", "bob", "cyd")
     ada, bob, cyd = served.peer.hosted
-    async with stopped(served, "bob") as go_on, socket(served.url, "cyd", served.tokens["cyd"]):
+    async with stopped(served, "bob") as go_on, talking(served, "cyd"):
         talk: Any = {"bob": bob.me, "ops": await ada.create_group("ops", [bob.me, cyd.me]), "room": ada.room}[to]
         receipt = await ada.send(talk, "asleep?")
         sign = await ada.send(cyd.me, "somebody is awake") if to == "bob" else receipt
@@ -268,7 +260,7 @@ async def test_a_message_that_came_long_after_it_claims_says_so_at_every_interfa
     words = p2pchat("0", "--invite", served.peer.invite, "--name", "slow", "--data", str(tmp_path / "slow"))
     async with (
         chatting(served, "zoe") as chat,
-        socket(served.url, "zoe", served.tokens["zoe"]) as io,
+        talking(served, "zoe") as io,
         running(*altered(changes({}, clock=clock)), *words, home=tmp_path) as slow,
         served.client("zoe") as http,
     ):

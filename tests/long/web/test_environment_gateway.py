@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.ports import free_ports
+from tests.web.chat_client import connect
 from tests.web.processes import WITHIN, Program, p2pchat, running
-from tests.web.websocket_client import connect
 
 pytestmark = pytest.mark.weekly
 LATE = (

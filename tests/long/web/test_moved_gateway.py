@@ -18,9 +18,8 @@ from websockets.asyncio.client import ClientConnection
 
 from tests.databases.fixtures import ServerOf
 from tests.ports import free_ports
-from tests.web.chat_client import Chatter
+from tests.web.chat_client import Chatter, connect
 from tests.web.processes import p2pchat, running
-from tests.web.websocket_client import connect
 
 pytestmark = pytest.mark.weekly
 

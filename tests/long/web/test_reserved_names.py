@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from tests.ports import free_ports
+from tests.web.chat_client import connect
 from tests.web.processes import p2pchat, running
 from tests.web.test_reserved_names import NEAR
-from tests.web.websocket_client import connect
 
 
 async def test_the_terminals_say_it_in_words(tmp_path: Path) -> None:

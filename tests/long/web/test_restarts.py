@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.ports import free_ports
-from tests.web.chat_client import Chatter
+from tests.web.chat_client import Chatter, connect
 from tests.web.processes import Program, p2pchat, running
-from tests.web.websocket_client import connect
 
 
 async def heard(terminal: Program, text: str) -> dict[str, Any]:

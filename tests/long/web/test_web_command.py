@@ -24,9 +24,9 @@ from p2pchat.cli.http_server import listen
 from p2pchat.commands.exit_codes import CommandError
 from tests.deadlines import WAIT
 from tests.ports import free_ports
+from tests.web.chat_client import connect
 from tests.web.processes import WITHIN, Program, p2pchat, running
 from tests.web.raw_http import UPGRADE, request
-from tests.web.websocket_client import connect
 
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")

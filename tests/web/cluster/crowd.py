@@ -11,7 +11,6 @@ import asyncio
 import json
 import random
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.deadlines import WAIT, within
-from tests.web.websocket_client import connect
+from tests.web.chat_client import connect
 
 AGAIN_AFTER = 0.3  # seconds at most until a client comes back, drawn; browsers wait up to a second
 ROOM_EVERY = 20  # of so many messages one goes to the room
@@ -34,14 +33,12 @@ class Post:
 
     Attributes:
         ids: The ids under which anybody saw it; more than one if it was written twice.
-        at: The gateways that were asked to write it.
     """
 
     text: str
     to: str
     writer: str
     ids: set[str] = field(default_factory=set)
-    at: list[str] = field(default_factory=list)
     is_accepted: bool = False
 
 
@@ -49,18 +46,16 @@ class Client:
     """One account with one WebSocket.
 
     Attributes:
-        got: How often each text came.
+        got: The texts that came.
         gaps: The times without service: when the socket broke, and when a new one had caught up.
         gateway: The gateway it is at, or was last; "" before the first.
-        errors: What the gateway said of connections and messages, by code.
     """
 
     def __init__(self, crowd: Crowd, name: str, token: str) -> None:
         self.name = name
-        self.got: dict[str, int] = defaultdict(int)
+        self.got = set[str]()
         self.gaps: list[tuple[float, float]] = []
         self.gateway = ""
-        self.errors: dict[str, int] = defaultdict(int)
         self.is_live = asyncio.Event()
         self._crowd = crowd
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -101,11 +96,9 @@ class Client:
                 if broke_at:
                     self.gaps.append((broke_at, monotonic()))
             case "message":
-                self.got[frame["content"]] += 1
+                self.got.add(frame["content"])
                 self._crowd.on_message(frame["content"], frame["id"])
                 self._has(frame["id"])
-            case "error":
-                self.errors[frame["code"]] += 1
 
     def _has(self, id: str) -> None:
         """Continue behind this message next time, unless earlier ones are still to come."""
@@ -120,7 +113,6 @@ class Client:
             assert socket is not None
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # also if it cannot be sent
             self._answers[post.text] = answer
-            post.at.append(self.gateway)
             frame = {"text": post.text, "key": post.text, "ref": post.text}
             with suppress(OSError, ConnectionClosed):
                 await socket.send(json.dumps(frame if post.to == "room" else frame | {"to": post.to}))
@@ -130,7 +122,6 @@ class Client:
                     post.is_accepted = True
                     del self._answers[post.text]
                     return
-                self.errors[said["code"]] += 1
                 await asyncio.sleep(1)  # as Retry-After says
             await asyncio.sleep(0.05)  # until the reader has noticed, too
 
@@ -201,33 +192,16 @@ class Crowd:
             for post in self.posts.values()
             if post.is_accepted
             for name in (self.clients if post.to == "room" else (post.to,))
-            if name != post.writer and not self.clients[name].got[post.text]
+            if name != post.writer and post.text not in self.clients[name].got
         ]
 
     def written_twice(self) -> list[Post]:
         """Return the messages that are there under two ids."""
         return [post for post in self.posts.values() if len(post.ids) > 1]
 
-    def repeated(self) -> int:
-        """Return how often a message came again."""
-        return sum(count - 1 for client in self.clients.values() for count in client.got.values() if count > 1)
-
-    @property
-    def deliveries(self) -> int:
-        """How many messages came to clients."""
-        return sum(sum(client.got.values()) for client in self.clients.values())
-
     def gaps(self, since: float) -> list[float]:
         """Return how long each client was without service, of the gaps that began after a moment, sorted."""
         return sorted(to - at for one in self.clients.values() for at, to in one.gaps if at >= since)
-
-    def errors(self) -> dict[str, int]:
-        """Return what gateways refused, by code."""
-        found: dict[str, int] = defaultdict(int)
-        for client in self.clients.values():
-            for code, count in client.errors.items():
-                found[code] += count
-        return dict(found)
 
     async def leave(self) -> None:
         """Close everything."""

@@ -87,11 +87,6 @@ class Process:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    @property
-    def cpu_seconds(self) -> float:
-        """The CPU time that it has taken (Linux)."""
-        return cpu_seconds(self._process.pid) if self._process is not None and self.is_running else 0.0
-
     def kill(self) -> None:
         """As kill -9."""
         if self._process is not None:
@@ -117,14 +112,6 @@ class Process:
             return await asyncio.to_thread(self._process.wait)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has taken (Linux)."""
-    if sys.platform != "linux":
-        raise NotImplementedError("there is no /proc")
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 class Gate(Process):
     """One gateway of the cluster. Attributes: the port of its `page`, and `data`, its directory."""
 
@@ -136,10 +123,9 @@ class Gate(Process):
         command = [sys.executable, "-m", "p2pchat", "web", page, *others, "--port", port, "--name", name]
         super().__init__(Path(f"{data}.log"), *command, "--data", str(data), *words, P2PCHAT_HOME=str(data.parent))
 
-    async def until_up(self, gateways: int, wanted: dict[str, float] | None = None) -> None:
-        """Wait until its metrics are as wanted; if not given, it has the engine and knows so many living gateways."""
-        if wanted is None:
-            wanted = {"p2pchat_web_cluster_up": 1.0, "p2pchat_web_cluster_gateways": gateways}
+    async def until_up(self, gateways: int) -> None:
+        """Wait until it has the engine and knows so many living gateways."""
+        wanted = {"p2pchat_web_cluster_up": 1.0, "p2pchat_web_cluster_gateways": gateways}
         async with (
             within(WAIT, f"{self.name} in the cluster ({self.log})"),
             self.caller() as http,
@@ -187,11 +173,8 @@ class Site:
         front: Host and port of the balancer, which clients know.
     """
 
-    def __init__(
-        self, home: Path, servers: int, *, plain: bool, words: tuple[str, ...] = (), databases: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, home: Path, servers: int, words: Sequence[str], databases: Sequence[str]) -> None:
         self.home = home
-        self.is_plain = plain
         self._words, self._databases = words, databases
         self.engines = _engines(home, servers)
         self._key = home / "cluster.key"
@@ -217,17 +200,14 @@ class Site:
         database = ["--db", self._databases[who]] if who < len(self._databases) else []
         return Gate(
             self.home / f"gate{number}", f"gate{who}", self.front, self._pages[number], self._ports[number], others,
-            *([] if self.is_plain else shared), "--origin", f"http://{self.front}", *database, *self._words,
+            *shared, "--origin", f"http://{self.front}", *database, *self._words,
         )  # fmt: skip
 
     async def start(self, gateways: int) -> None:
         """Start so many gateways and the balancer; return when all know each other."""
-        if self.is_plain:
-            gateways = 1
         for gate in self.gates[:gateways]:
             gate.start()
-        wanted: dict[str, float] | None = {} if self.is_plain else None
-        await asyncio.gather(*(gate.until_up(gateways, wanted) for gate in self.gates[:gateways]))
+        await asyncio.gather(*(gate.until_up(gateways) for gate in self.gates[:gateways]))
         self.balancer.start()
 
     async def accounts(self, names: list[str]) -> dict[str, str]:
@@ -246,15 +226,9 @@ class Site:
             while True:
                 hosted = await asyncio.gather(*(gate.accounts() for gate in running))
                 hosts = Counter(name for names_here in hosted for name in names_here)
-                if all(hosts[name] >= (1 if self.is_plain else COPIES) for name in names):
+                if all(hosts[name] >= COPIES for name in names):
                     return tokens
                 await asyncio.sleep(1)  # poll: other processes
-
-    def cpu(self) -> tuple[float, float]:
-        """Return the CPU seconds of all running gateways, and of the nats-servers."""
-        return sum(gate.cpu_seconds for gate in self.gates), sum(
-            cpu_seconds(server.pid) for server in self.engines if server.pid
-        )
 
     def close(self) -> None:
         for process in (self.balancer, *self.gates):
@@ -277,19 +251,13 @@ def _engines(home: Path, count: int) -> list[NatsServer]:
 
 @asynccontextmanager
 async def site(
-    home: Path,
-    gateways: int = 3,
-    servers: int = 1,
-    *,
-    plain: bool = False,
-    words: tuple[str, ...] = (),
-    databases: Sequence[str] = (),
+    home: Path, gateways: int = 3, servers: int = 1, words: Sequence[str] = (), databases: Sequence[str] = ()
 ) -> AsyncIterator[Site]:
-    """A running cluster, whose gateways have more options in `words`; with `plain` one gateway that is in none.
+    """A running cluster, whose gateways have more options in `words`.
 
     The first gateways have these databases, if there are any, and the others one in their directory.
     """
-    one = Site(home, servers, plain=plain, words=words, databases=databases)
+    one = Site(home, servers, words, databases)
     try:
         await one.start(gateways)
         yield one

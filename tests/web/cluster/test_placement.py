@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,9 +39,15 @@ def test_users_are_spread_evenly() -> None:
     assert all(900 < count < 1100 for count in homes.values())
 
 
-def test_who_is_silent_for_ten_seconds_is_dead() -> None:
+@pytest.fixture
+def living() -> LivingGateways:
+    """What a gateway knows that has just had its engine."""
     living = LivingGateways("me", TIMES)
     living.on_connected(0.0)
+    return living
+
+
+def test_who_is_silent_for_ten_seconds_is_dead(living: LivingGateways) -> None:
     living.on_beat("A", 1, 1.0)
     living.on_beat("B", 1, 2.0)
     living.on_beat("A", 2, 9.0)
@@ -50,9 +57,7 @@ def test_who_is_silent_for_ten_seconds_is_dead() -> None:
     assert living.all == {"me", "A"}
 
 
-def test_a_process_is_gone_once_a_later_one_of_its_gateway_is_heard() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
+def test_a_process_is_gone_once_a_later_one_of_its_gateway_is_heard(living: LivingGateways) -> None:
     living.on_beat("A", 101, 0.0, run=100)
     assert living.is_running("A", 100, 0.0) and living.is_running("A", 200, 0.0), "perhaps its first beat is on its way"
     living.on_beat("A", 201, 1.0, run=200)
@@ -76,18 +81,14 @@ def test_a_process_that_was_not_heard_of_gets_the_time_of_one_that_is_silent() -
     assert not living.is_running("A", 100, 3802.0)
 
 
-def test_a_process_that_died_before_its_first_beat_is_gone_with_the_one_before_it() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
+def test_a_process_that_died_before_its_first_beat_is_gone_with_the_one_before_it(living: LivingGateways) -> None:
     living.on_beat("A", 101, 0.0, run=100)
     assert living.is_running("A", 200, 1.0)
     living.tick(11.0)
     assert living.all == {"me"} and not living.is_running("A", 200, 11.0)
 
 
-def test_a_repeated_beat_proves_nothing() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
+def test_a_repeated_beat_proves_nothing(living: LivingGateways) -> None:
     living.on_beat("A", 5, 0.0)
     for now in (4.0, 8.0, 12.0):
         living.on_beat("A", 5, now)
@@ -96,9 +97,7 @@ def test_a_repeated_beat_proves_nothing() -> None:
     assert living.all == {"me"}
 
 
-def test_words_of_one_that_died_or_left_bring_it_not_back() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
+def test_words_of_one_that_died_or_left_bring_it_not_back(living: LivingGateways) -> None:
     for gateway in "AB":
         living.on_beat(gateway, 5, 0.0)
     living.on_beat("A", 6, 1.0, leaves=True)
@@ -113,9 +112,7 @@ def test_words_of_one_that_died_or_left_bring_it_not_back() -> None:
     assert living.all == {"me", "B"}
 
 
-def test_a_gateway_whose_clock_was_put_back_is_heard_after_an_hour() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
+def test_a_gateway_whose_clock_was_put_back_is_heard_after_an_hour(living: LivingGateways) -> None:
     living.on_beat("A", 5, 0.0)
     for now, found in ((3600.0, {"me"}), (3601.0, {"me", "A"})):
         living.tick(now)
@@ -123,9 +120,7 @@ def test_a_gateway_whose_clock_was_put_back_is_heard_after_an_hour() -> None:
         assert living.all == found
 
 
-def test_who_leaves_is_gone_at_once_and_oneself_never() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
+def test_who_leaves_is_gone_at_once_and_oneself_never(living: LivingGateways) -> None:
     living.on_beat("A", 1, 0.0)
     living.on_beat("me", 1, 0.0)
     living.on_beat("me", 2, 0.0, leaves=True)
@@ -133,10 +128,8 @@ def test_who_leaves_is_gone_at_once_and_oneself_never() -> None:
     assert living.all == {"me"}
 
 
-def test_sessions_of_a_gateway_that_left_come_before_its_users() -> None:
+def test_sessions_of_a_gateway_that_left_come_before_its_users(living: LivingGateways) -> None:
     """Hosting all of its users at once, 600 sessions waited longer after an orderly end than after a kill."""
-    living = LivingGateways("me", TIMES)
-    living.on_connected(0.0)
     living.on_beat("A", 1, 4.0)
     assert living.is_settled(5.0)
     living.on_beat("A", 2, 20.0, leaves=True)

@@ -31,9 +31,8 @@ from tests.long.web.test_reverse_proxy import SITE, certify, replaced
 from tests.nats import binary as nats_server
 from tests.ports import free_ports
 from tests.processes.machines import IS_ROOT, SYSTEM
-from tests.web.chat_client import Chatter
+from tests.web.chat_client import Chatter, connect
 from tests.web.cluster.site import HAPROXY, LOOK_EVERY, ROOT, Process, measured, missing
-from tests.web.websocket_client import connect
 
 yaml: Any = pytest.importorskip("yaml")  # comes with mkdocs
 DEPLOY = ROOT / "deploy"
