@@ -154,13 +154,6 @@ async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.Capt
     assert "no program listens on that port" in out and out.splitlines()[1].endswith(f"p2pchat {bob.port}")
 
 
-@pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "oracle://x/y"]])
-def test_usage_errors(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
-    assert main(["doctor", *words]) == 2
-    out, err = capfd.readouterr()
-    assert out == "" and err.startswith("p2pchat: ") and len(err.splitlines()) == 1
-
-
 def test_lines() -> None:
     assert shown(ok("key", "fine\x1b[2J")) == "ok       key        fine\\u{1b}[2J"
     assert shown(wrong("key", "bad", "do this")) == "wrong    key        bad\n         -> do this"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.__main__ import main
-from p2pchat.cli.options import ProfileChoice, has_password
+from p2pchat.cli.options import has_password
 from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.export_import_and_backup import _database, _start_with
 from p2pchat.commands.endpoints_and_qr_codes import command
@@ -19,23 +19,11 @@ from tests.cli.parsing import parse
 
 PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
 
-ANY = ProfileChoice()
-
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-def test_command_lines_of_export_import_and_backup() -> None:
-    assert parse("export", "f").items() >= {"profile": ANY, "file": "f", "to": None, "db": ""}.items()
-    values = parse("export", "-", "--conversation", "bob", "--port", "8080")
-    assert values.items() >= {"profile": ProfileChoice(port=8080), "file": "-", "to": "bob"}.items()
-    values = parse("import", "f", "--json", "--data", "d")
-    assert values.items() >= {"profile": ProfileChoice("d"), "file": "f", "as_json": True}.items()
-    assert parse("backup", "d", "--db", "mysql://db/chat").items() >= {"target": "d", "db": "mysql://db/chat"}.items()
-    assert (parse("backup", "d")["no_files"], parse("backup", "d", "--no-files")["no_files"]) == (False, True)
 
 
 @pytest.mark.parametrize("command", ["export", "import", "backup"])
