@@ -19,47 +19,12 @@ pytestmark = pytest.mark.skipif(
     reason="the pages are written for a POSIX shell, run by bash",
 )
 
-PAGE = """\
-```console
-$ echo one; echo two
-one
-two
-$ cat <<END
-> 12:59
-> END
-12:00
-$ false
-$ echo $?
-1
-$ (echo ready; exec cat /dev/zero) | head -c 6 &
-ready
-```
-
-<!-- not run: needs a second machine -->
-```sh
-sudo ufw allow 8080
-```
-
-```console title="ada"
-$ printf 'Your name [ada]: '; read name; printf 'room> '; read word; echo "$name said $word on 8080"
-Your name [ada]: eve
-[bob 2] room> hello
-eve said hello on 8080
-```
-"""
-
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     scene = Scene(tmp_path)
     yield scene
     await scene.close()
-
-
-async def test_a_correct_page_passes(scene: Scene) -> None:
-    for block in blocks(PAGE):
-        if block.runs:
-            await scene.play(block)
 
 
 async def test_a_wrong_page_fails(scene: Scene) -> None:

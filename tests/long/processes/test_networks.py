@@ -331,26 +331,6 @@ async def a_slow_link_with_a_backlog_is_not_dead(network: Network) -> None:
     await leave(ada, bob)
 
 
-async def ten_peers_started_at_once_form_one_mesh(network: Network) -> None:
-    names = [f"peer{number}" for number in range(10)]
-    first = await network.peer(names[0], 1, port=8080)
-    others = [
-        network.peer(name, number, f"10.77.0.{1 if number < 5 else 3}:8080", port=8080)
-        for number, name in enumerate(names[1:], 2)
-    ]
-    peers = [first, *await asyncio.gather(*others)]
-    await asyncio.gather(*(peer.do(do="send", to="room", text=f"I am {peer.name}") for peer in peers))
-    for peer in peers:
-        await peer.wait(lambda line: line["event"] == "message", ARRIVES, count=9)
-        joined = await peer.wait(lambda line: line["event"] == "joined", ARRIVES, count=9)
-        assert {line["user"] for line in joined} == {*names} - {peer.name}
-    for peer in peers:  # one text from each other peer: every pair is linked
-        await peer.wait(lambda line: line["event"] == "delivered", ARRIVES, count=9)
-    assert all(peer.count("left") == 0 and peer.count("message") == 9 for peer in peers)
-    await network.judge()
-    assert await asyncio.gather(*(peer.leave(START) for peer in peers)) == [0] * 10
-
-
 async def another_identity_at_a_known_address_is_not_mistaken(network: Network) -> None:
     ada = await network.peer("ada", 1, port=8080)
     bob = await network.peer("bob", 2, network.endpoint(ada, 1))
@@ -385,7 +365,6 @@ SHORT: Sequence[Scenario] = (
     an_unavailable_message_leaves_a_gap_mark_until_it_arrives,
     a_peer_that_can_only_dial_takes_part_in_everything,
     another_identity_at_a_known_address_is_not_mistaken,
-    ten_peers_started_at_once_form_one_mesh,
 )
 Results = dict[str, BaseException | None]  # scenario -> the error it failed with, or None
 
