@@ -28,12 +28,6 @@ Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 @pytest.fixture
 def doctor(capfd: pytest.CaptureFixture[str]) -> Doctor:
     """Run `doctor --json`; return the exit code and the findings by check."""

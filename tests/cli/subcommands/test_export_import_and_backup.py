@@ -20,12 +20,6 @@ from tests.cli.parsing import parse
 PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 @pytest.mark.parametrize("command", ["export", "import", "backup"])
 @pytest.mark.parametrize("words", [[], [""], ["one", "two"]])
 def test_one_word_is_needed(command: str, words: list[str], home: Path) -> None:
@@ -168,7 +162,7 @@ def test_export_and_import_through_pipes_and_without_a_chat(chats: OpenChats, he
 
 def test_files_are_carried_too(chats: OpenChats, here: Here, tmp_path: Path) -> None:
     ada, bob = said_by(chats, "ada", "one"), said_by(chats, "bob", "hello?")
-    film, stick, damaged = bytes(range(256)) * 2000, tmp_path / "stick", tmp_path / "damaged"
+    film, stick = bytes(range(256)) * 2000, tmp_path / "stick"
     id = ada.send(ada.room, "look", files=[("film.bin", film)]).id
     assert here("export", stick, "--no-files", "--data", ada.data).code == 0 and stick.stat().st_size < 10_000
     ran = here("export", stick, "--data", ada.data)
@@ -176,13 +170,6 @@ def test_files_are_carried_too(chats: OpenChats, here: Here, tmp_path: Path) -> 
     ran = here("import", stick, "--data", bob.data)
     assert ran.said == (0, f"{stick}: 3 new, 0 here already, 1 file\n", "")
     assert here("get", id, "--output", "-", "--data", bob.data).content == film
-    damaged.write_bytes(stick.read_bytes()[:-1000])
-    cyd = said_by(chats, "cyd", "hello?")
-    data = cyd.data
-    ran = here("import", damaged, "--data", data)
-    assert ran.code == 1 and "it is cut off: the end of its files is missing" in ran.err and "3 new" in ran.out
-    chats.close(cyd)
-    assert here("import", stick, "--data", data).said == (0, f"{stick}: 0 new, 3 here already, 1 file\n", "")
 
 
 def test_a_backup_of_an_open_chat_runs_elsewhere(chats: OpenChats, here: Here, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.subcommands.doctor_network import check_firewalls
+from tests.cli.conftest import home as home
 from tests.cli.subcommands.test_doctor import Doctor
 from tests.cli.subcommands.test_doctor import ada as ada
 from tests.cli.subcommands.test_doctor import doctor as doctor
-from tests.cli.subcommands.test_doctor import home as home
 from tests.cli.subcommands.test_doctor_network import linux
 from tests.cli.subcommands.test_doctor_network import root as root
 from tests.nats import NatsServer
