@@ -209,34 +209,6 @@ async def test_mistakes_in_a_pipe_set_the_exit_code(shown: Shown, line: str, cod
         assert [post.text for post in await net.peers[0].history()] == ["after it"]
 
 
-async def test_answers_for_programs_are_rows(shown: Shown) -> None:
-    async with mesh("ada", "bob") as net:
-        ada, bob = net.peers
-        session = open_session(ada, shown)
-        await bob.broadcast("hello")
-        await bob.send("ada", "psst")
-        await net.settle()
-        async for event in ada.events(Message, consumer="test", start="beginning"):
-            session.on_event(event.to_json())
-            if event.text == "psst":
-                break
-        await session.execute(
-            [b'{"do":"who","ref":"w"}', b'{"do":"list"}', b'{"do":"history","to":"bob"}', b"/history 5"]
-        )
-        who, listed, with_bob, here = shown.lines
-        assert (who["command"], who["ref"]) == ("who", "w")
-        assert [(row["user"], row["status"], row["me"]) for row in who["rows"]] == [
-            ("ada", "online", True),
-            ("bob", "online", False),
-        ]
-        assert [(row["conversation"], row["kind"], row["unread"]) for row in listed["rows"]] == [
-            ("room", "room", 0),
-            ("bob", "dm", 1),
-        ]
-        assert [row["text"] for row in with_bob["rows"]] == ["psst"]
-        assert [row["text"] for row in here["rows"]] == ["hello"]
-
-
 # ---- commands of bots
 
 

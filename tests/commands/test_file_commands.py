@@ -286,18 +286,6 @@ async def test_a_relative_path_behind_a_file_is_text_and_says_so(
         assert shown.new[-1].split(" ", 2)[2] == '"one": accepted; nobody else has its file'
 
 
-async def test_a_file_is_not_saved_where_it_cannot_be(
-    shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with two_peers(tmp_path) as (ada, bob):
-        await ada.send(ada.room, "", files=[("a", b"content")])
-        await newest(bob, 1)
-        session = at_terminal(bob, shown)
-        await session.execute([b"/files", f"/get 1 {tmp_path}/nowhere/a".encode()])
-        assert "there is no directory" in capsys.readouterr().err
-        assert not session.fetches.row
-
-
 async def test_what_is_being_fetched_can_be_stopped_and_goes_on(
     shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

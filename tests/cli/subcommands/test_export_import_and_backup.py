@@ -20,13 +20,6 @@ from tests.cli.parsing import parse
 PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
 
 
-@pytest.mark.parametrize("command", ["export", "import", "backup"])
-@pytest.mark.parametrize("words", [[], [""], ["one", "two"]])
-def test_one_word_is_needed(command: str, words: list[str], home: Path) -> None:
-    with pytest.raises(UsageError, match=r"Missing argument|is empty|Got unexpected extra argument"):
-        run([command, *words])
-
-
 def test_importing_into_memory_is_refused() -> None:
     with pytest.raises(UsageError, match="would be gone"):
         run(["import", "f", "--db", "memory://"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.expected import Ports, pattern, squeezed
+from tests.docs.expected import Ports, pattern
 from tests.docs.page_runner import Scene
 from tests.docs.pages import blocks
 
@@ -35,17 +35,6 @@ async def test_a_wrong_page_fails(scene: Scene) -> None:
     (block,) = blocks('```console title="ada"\n$ echo one\ntwo\n```\n')
     with pytest.raises(AssertionError, match="ended without 'two'"):
         await scene.play(block)
-
-
-def test_times_ids_and_folding_may_differ_but_words_may_not() -> None:
-    def fits(page: str, output: str) -> bool:
-        return re.fullmatch(pattern(page.splitlines(), Ports()), squeezed(output), re.DOTALL) is not None
-
-    assert fits("11:40 bob: hi there", "23:59 bob: hi\n  there\n")
-    assert fits("bob#K7QF2M3P ... today", "bob#AAAA2222 is here\nand away today")
-    assert not fits("11:40 bob: hi", "11:40 bob: ho")
-    assert not fits("one", "one\ntwo")
-    assert not fits("", "something")
 
 
 def test_a_port_chosen_by_a_program_is_used_from_then_on() -> None:

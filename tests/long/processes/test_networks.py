@@ -292,25 +292,6 @@ async def an_unavailable_message_leaves_a_gap_mark_until_it_arrives(network: Net
     await leave(ada, cyd)
 
 
-async def a_peer_that_can_only_dial_takes_part_in_everything(network: Network) -> None:
-    ada = await network.peer("ada", 1, port=8080)
-    bob = await network.peer("bob", 2, network.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
-    cyd = await network.peer("cyd", 3, network.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
-    await met(ada, bob)
-    await met(ada, cyd)
-    await says(bob, "room", "nobody can call me")
-    await hears(cyd, "nobody can call me")
-    assert bob.count("joined", user="cyd") == 0
-    await leave(ada)
-    await says(bob, "ada", "come back")
-    ada = await network.peer("ada", 1, port=8080)
-    await hears(ada, "come back")
-    await says(ada, "room", "I am")
-    await asyncio.gather(hears(bob, "I am"), hears(cyd, "I am"))
-    assert network.faults(complete=False) == []  # bob gets no receipt from cyd
-    await leave(ada, bob, cyd)
-
-
 async def a_slow_link_with_a_backlog_is_not_dead(network: Network) -> None:
     """With the default times: the backlog takes longer than `dead_after`."""
     ada = await network.peer("ada", 1)
@@ -363,7 +344,6 @@ SHORT: Sequence[Scenario] = (
     a_moved_peer_is_found_again_even_by_later_starters,
     two_that_never_meet_get_messages_but_no_receipts,
     an_unavailable_message_leaves_a_gap_mark_until_it_arrives,
-    a_peer_that_can_only_dial_takes_part_in_everything,
     another_identity_at_a_known_address_is_not_mistaken,
 )
 Results = dict[str, BaseException | None]  # scenario -> the error it failed with, or None
