@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -83,15 +82,6 @@ async def meet(ada: Child, bob: Child) -> None:
     await bob.event("joined", user="ada")
 
 
-async def all_is_well(cluster: Cluster, *names: str) -> None:
-    """Wait until the logs are complete and show no fault."""
-    assert cluster.faults(*names, complete=False) == []
-    deadline = time.monotonic() + ARRIVES
-    while (faults := cluster.faults(*names, complete=True)) and time.monotonic() < deadline:
-        await asyncio.sleep(0.2)  # poll: another process appends to the logs
-    assert faults == []
-
-
 def warnings(child: Child) -> list[str]:
     return [line["code"] for line in child.lines if line["event"] == "warning"]
 
@@ -130,7 +120,7 @@ async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: 
     await write(bob, "now it goes")
     await ada.event("message", text="now it goes")
     assert not ada.count("message", text="no room for this")
-    await all_is_well(house.cluster, "ada", "bob")
+    await house.cluster.judge("ada", "bob")
 
 
 async def test_a_peer_starts_on_a_full_disk_reads_and_stays_linked(house: FaultyPair) -> None:
@@ -162,7 +152,7 @@ async def test_a_peer_starts_on_a_full_disk_reads_and_stays_linked(house: Faulty
     await write(bob, "now it goes")
     await ada.event("message", text="now it goes")
     assert [*dict.fromkeys(warnings(bob))] == ["disk_low", "disk_enough"]
-    await all_is_well(house.cluster, "ada", "bob")
+    await house.cluster.judge("ada", "bob")
 
 
 # ---- files
@@ -300,7 +290,7 @@ async def test_a_hanging_disk_is_reported_once_and_no_link_is_lost(house: Faulty
     await bob.event("warning", code="storage_works")  # comes after the events of the commit
     assert warnings(bob) == ["storage_slow", "storage_works"]
     assert ada.count("link", state="up") == 1
-    await all_is_well(house.cluster, "ada", "bob")
+    await house.cluster.judge("ada", "bob")
 
 
 # ---- clocks
@@ -341,4 +331,4 @@ async def test_wrong_clocks_do_not_break_the_order(house: FaultyPair, tmp_path: 
     assert len({line["sent_at"] for line in ada.lines if line["event"] == "sent"}) == 5
     orders = [await history(house.cluster, name) for name in ("ada", "bob")]
     assert orders[0] == orders[1] and sorted(orders[0]) == sorted(said)
-    await all_is_well(house.cluster, "ada", "bob")
+    await house.cluster.judge("ada", "bob")
