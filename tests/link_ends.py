@@ -15,7 +15,7 @@ from p2pchat.runtime.connections import StuckLinks, dial
 from p2pchat.server import Server
 from tests.deadlines import WAIT, within
 
-ADA, EVE = Identity.from_seed(b"a" * 32), Identity.from_seed(b"e" * 32)
+ADA = Identity.from_seed(b"a" * 32)
 SERVER, CLIENT = server_context(ADA), client_context()
 SETTINGS = Settings()
 PING = encode(Ping())

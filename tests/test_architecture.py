@@ -254,20 +254,6 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
     assert wrong_arrows(Source(path, code)) == wrong
 
 
-@pytest.mark.parametrize(
-    ("path", "code", "wrong"),
-    [
-        ("chat_socket.py", "from p2pchat.web.event_socket import LinesShow", ["event_socket"]),
-        ("socketio/server.py", "from p2pchat.web import rest", ["rest"]),
-        ("rest.py", "from p2pchat.web.hub import Hub\nfrom p2pchat.web import rest", []),
-    ],
-)
-def test_the_reader_of_imports_sees_each_interface(path: str, code: str, wrong: list[str]) -> None:
-    assert wrong_arrows_between_interfaces(Source(f"web/{path}", code)) == [
-        f"web/{path}:1 imports {target}" for target in wrong
-    ]
-
-
 def test_the_code_map_has_a_row_for_each_file_under_its_folder() -> None:
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
     code_map = text[text.index("## Code map") :]

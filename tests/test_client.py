@@ -6,7 +6,6 @@ import asyncio
 import errno
 import random
 import socket
-import ssl
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -14,12 +13,11 @@ from dataclasses import replace
 import pytest
 
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.tls import TlsPipe, client_context, server_context
+from p2pchat.identity.tls import TlsPipe
 from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, TypingFrame, encode
 from tests.link_ends import (
     ADA,
     CLIENT,
-    EVE,
     PING,
     SETTINGS,
     Recorder,
@@ -388,34 +386,6 @@ async def test_a_far_end_that_hangs_up_loses_the_connection(server_side: bool) -
         await meet(hang_up, server_side=server_side)
 
 
-def tls_1_2(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-async def test_a_tls_1_2_client_gets_an_alert() -> None:
-    async def dial_old(streams: Streams) -> None:
-        pipe = TlsPipe(tls_1_2(client_context()), server_side=False)
-        pipe.begin()
-        streams[1].write(pipe.outgoing())
-        answer = await streams[0].read(100)
-        assert answer[:1] == b"\x15" and answer[-1] == 70  # alert: protocol_version
-
-    with pytest.raises(HandshakeError):
-        await meet(dial_old, server_side=True)
-
-
-async def test_a_tls_1_2_server_is_refused() -> None:
-    async def accept_old(streams: Streams) -> None:
-        pipe = TlsPipe(tls_1_2(server_context(ADA)), server_side=True)
-        with pytest.raises(HandshakeError):
-            pipe.receive(await streams[0].read(65536))
-        streams[1].write(pipe.outgoing())
-
-    with pytest.raises(HandshakeError):
-        await meet(accept_old, server_side=False)
-
-
 # A man in the middle
 
 
@@ -433,20 +403,3 @@ async def test_a_relay_sees_nothing_it_can_use() -> None:
 
     with pytest.raises((HandshakeError, ConnectionError)):
         await meet(play_the_tape, server_side=True)
-
-
-async def test_a_man_in_the_middle_shows_its_own_key() -> None:
-    async with listener() as listening:
-        dialled, accepted = await listening.connect()
-        bob = make_client(dialled, Recorder(), server_side=False)
-        eve = TlsPipe(server_context(EVE), server_side=True)
-
-        async def answer() -> None:
-            while not eve.handshaken:
-                eve.receive(await accepted[0].read(65536))
-                accepted[1].write(eve.outgoing())
-
-        key, _ = await asyncio.gather(bob.handshake(60), answer())
-        assert key == EVE.peer_id != ADA.peer_id
-        bob.abort()
-        accepted[1].transport.abort()

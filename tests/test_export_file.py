@@ -75,17 +75,6 @@ async def test_imported_messages_are_events_and_passed_on(net: Mesh, tmp_path: P
     await receipt.delivered(timeout=60, count=2)  # reported when the links are up again
 
 
-async def test_a_second_import_brings_nothing_new(net: Mesh, tmp_path: Path) -> None:
-    ada, bob, _ = net.peers
-    cut_all(net)
-    await ada.broadcast("once")
-    await ada.export(tmp_path / "exported")
-    await bob.import_from(tmp_path / "exported")
-    again = await bob.import_from(tmp_path / "exported")
-    assert (again.new, again.known) == (0, 2)
-    assert await texts(bob, "room") == ["once"]
-
-
 async def test_one_conversation_can_be_exported(net: Mesh, tmp_path: Path) -> None:
     ada, *_ = net.peers
     cut_all(net)
@@ -138,31 +127,6 @@ async def exported(net: Mesh, tmp_path: Path) -> bytes:
         await ada.broadcast(f"all {number}")
     await ada.export(tmp_path / "exported")
     return (tmp_path / "exported").read_bytes()
-
-
-async def test_the_undamaged_part_of_a_truncated_file_is_imported(net: Mesh, exported: bytes) -> None:
-    _, bob, _ = net.peers
-    imported = await bob.import_from(io.BytesIO(exported[:-100]))
-    assert "cut off" in imported.problem
-    assert 0 < imported.new < 7
-    whole = await bob.import_from(io.BytesIO(exported))
-    assert (whole.problem, whole.new + whole.known) == ("", 7)
-    assert await texts(bob, "ada") == ["line 0", "line 1", "line 2"]
-
-
-async def test_a_flipped_bit_costs_its_batch_only(net: Mesh, exported: bytes) -> None:
-    _, bob, _ = net.peers
-    imported = await bob.import_from(io.BytesIO(exported.replace(b"line 1", b"lime 1")))
-    assert (imported.new, imported.refused, imported.problem) == (4, {"head": 3}, "")
-    assert await texts(bob, "room") == ["all 0", "all 1", "all 2"]
-    assert await texts(bob, "ada") == []
-
-
-async def test_an_impossible_length_ends_the_import(net: Mesh, exported: bytes) -> None:
-    _, bob, _ = net.peers
-    end = 4 + int.from_bytes(exported[:4], "big")
-    imported = await bob.import_from(io.BytesIO(exported[:end] + b"\x7f" + exported[end + 1 :]))
-    assert (imported.new, imported.problem[:10]) == (0, "it is dama")
 
 
 async def test_a_file_of_another_network_or_kind_is_refused(net: Mesh, exported: bytes, tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from p2pchat.testing import Mesh
 from tests.deadlines import WAIT
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
-from tests.messaging.texts import texts
 from tests.ports import free_ports
 
 
@@ -49,14 +48,6 @@ async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_while_it
         assert [conversation.name for conversation in history.conversations()] == ["room"]
         with pytest.raises(PeerClosed):
             await history.room.send("no")
-
-
-async def test_two_peers_over_sockets_with_one_endpoint(home: Path) -> None:
-    async with TCPPeer(temporary=True, name="ada") as ada:
-        async with TCPPeer(0, ada.port, temporary=True, name="bob") as bob:
-            await (await bob.send("ada", "over TCP")).delivered(timeout=60)
-            assert await texts(ada, "bob") == ["over TCP"]
-            assert ada.links() == [bob.me.id]
 
 
 async def test_listening_is_constant_and_before_all_received(home: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, PeerClosed, StorageError, TCPPeer, Warned, open_alone, open_history
+from p2pchat import Message, PeerClosed, TCPPeer, Warned, open_alone, open_history
 from p2pchat.storage.dialects import sqlite
 from tests.messaging.conftest import home as home
 
@@ -31,27 +31,6 @@ async def test_check_finds_no_fault_beside_a_running_peer(tmp_path: Path) -> Non
     assert checked.faults == () and checked.size_bytes > PAGE_BYTES
     with pytest.raises(PeerClosed):
         await history.check()
-
-
-async def test_check_finds_damaged_pages(tmp_path: Path) -> None:
-    database = await written(tmp_path / "ada")
-    whole = database.read_bytes()
-    assert not database.with_name("history.db-wal").exists() and len(whole) > 40 * PAGE_BYTES
-    half = len(whole) // PAGE_BYTES // 2 * PAGE_BYTES
-    database.write_bytes(whole[:half] + bytes(PAGE_BYTES) + whole[half + PAGE_BYTES :])
-    assert await faults_of(tmp_path / "ada")
-    database.write_bytes(whole[:half])
-    assert await faults_of(tmp_path / "ada")
-    database.write_bytes(whole)
-    assert not await faults_of(tmp_path / "ada")
-
-
-async def faults_of(data: Path) -> list[str]:
-    try:
-        async with open_history(data) as history:
-            return list((await history.check()).faults)
-    except StorageError as error:
-        return [text for text in [str(error)] if "damaged" in text]
 
 
 async def test_a_damaged_text_is_reported_and_served_after_repair(tmp_path: Path) -> None:

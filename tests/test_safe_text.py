@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from p2pchat.safe_text import CONTINUED, quote_name, quote_speaker, safe_json, safe_line, safe_text
+from p2pchat.safe_text import quote_name, quote_speaker, safe_json, safe_line, safe_text
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,6 @@ from p2pchat.safe_text import CONTINUED, quote_name, quote_speaker, safe_json, s
 def test_harmful_characters_are_escaped_and_others_kept(name: str, text: str, shown: str) -> None:
     assert safe_text(text) == shown
     assert safe_line(text) == shown
-
-
-def test_further_lines_of_a_text_are_marked() -> None:
-    assert safe_text("hi\n12:00 bob: I owe you 100") == f"hi\n{CONTINUED}12:00 bob: I owe you 100"
-
-
-def test_safe_line_is_one_line() -> None:
-    assert safe_line("ada\nbob: yes") == "ada\\u{a}bob: yes"
 
 
 def test_safe_json_keeps_the_meaning_without_harmful_characters() -> None:

@@ -1,6 +1,6 @@
 """The trace of a peer: what both ends of a link saw, what is left out, the file and its ends.
 
-Peers are linked over sockets. The last tests run the command line.
+Peers are linked over sockets.
 """
 
 from __future__ import annotations
@@ -282,17 +282,6 @@ async def test_a_full_file_becomes_the_former_one(home: Path) -> None:
     assert numbers == list(range(numbers[0], 1000)) and len(numbers) > 200
 
 
-async def test_a_peer_rotates_its_trace(home: Path) -> None:
-    settings = Settings(trace_limit_bytes=4000)
-    async with TCPPeer(data=home / "1", trace=home / "ada", settings=settings) as ada:
-        async with TCPPeer(data=home / "2", name="bob", invite=ada.invite):
-            await ada.wait_user("bob", timeout=WAIT)
-            for n in range(20):
-                await (await ada.send("bob", f"message {n}")).delivered(timeout=WAIT)
-            await until((home / "ada.1").exists, "the former file")
-    assert all(lines_of(home / name) for name in ("ada", "ada.1"))
-
-
 async def test_a_line_cut_by_a_kill_is_removed_at_the_next_start(home: Path) -> None:
     path = home / "ada"
     await new_trace(path).aclose()
@@ -409,6 +398,3 @@ def test_texts_need_a_file() -> None:
         TCPPeer(trace_texts=True)
     with pytest.raises(UsageError, match="--trace FILE"):
         make_peer(PeerOptions(trace_texts=True), None, Settings())
-
-
-# The command line

@@ -46,11 +46,17 @@ class OpenChats:
             self.close(peer)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
     """Return a function that runs a command line in this process, with this input, and a minute for each delivery."""
-    for name, value in {"HOME": str(tmp_path / "home"), "DRAIN": "60", "TIMEOUT": "60"}.items():
-        monkeypatch.setenv(f"P2PCHAT_{name}", value)
+    for name in ("DRAIN", "TIMEOUT"):
+        monkeypatch.setenv(f"P2PCHAT_{name}", "60")
 
     def run(*words: object, stdin: str | bytes = "") -> Ran:
         (tmp_path / "stdin").write_bytes(stdin if isinstance(stdin, bytes) else stdin.encode())
@@ -65,9 +71,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
 
 
 @pytest.fixture
-def chats(tmp_path: Path, here: Here) -> Iterator[OpenChats]:
+def chats(home: Path, here: Here) -> Iterator[OpenChats]:
     """Return what opens chats in the home of `here`, and closes them at the end."""
-    chats = OpenChats(tmp_path / "home")
+    chats = OpenChats(home)
     yield chats
     chats.close_all()
 

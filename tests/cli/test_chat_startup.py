@@ -36,12 +36,6 @@ from tests.ports import free_ports
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture(autouse=True)
 def first_port(monkeypatch: pytest.MonkeyPatch) -> int:
     """Return the port from which on the wizard looks for a free one, instead of 8080, where a developer may chat."""
     port = int(free_ports(1)[0])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from p2pchat import Message, TCPPeer
@@ -74,3 +77,14 @@ async def see(peer: TCPPeer, session: Session, text: str, consumer: str = "seen"
         await session.display.show_event(line)
         if event.text == text:
             break
+
+
+@contextmanager
+def slow_disk(peer: TCPPeer) -> Iterator[None]:
+    """Let a peer copy no file until the end of the block."""
+    go_on = threading.Event()
+    peer._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))
+    try:
+        yield
+    finally:
+        go_on.set()

@@ -56,14 +56,6 @@ async def test_an_offline_recipient_is_announced_once_per_absence(recorder: Noti
         assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
 
 
-async def test_an_empty_room_is_announced(recorder: NoticeRecorder) -> None:
-    async with mesh("ada") as net:
-        [ada] = net.peers
-        notifier = recorder.notifier
-        await sent(notifier, ada, ada.room, ["anybody?"])
-        assert await recorder.next() == "-- nobody is here yet; saved, and delivered when someone joins"
-
-
 async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: NoticeRecorder) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import sys
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from p2pchat.commands.delivery_notices import last_receipt
 from p2pchat.commands.event_text import file_label
 from p2pchat.commands.exit_codes import KEPT, USAGE
 from p2pchat.commands.file_fetches import FileNumbers
-from tests.commands.session_output import Shown, open_session
+from tests.commands.session_output import Shown, open_session, slow_disk
 from tests.deadlines import until, within
 
 DATA = random.Random(21).randbytes(700_000)
@@ -111,16 +110,13 @@ async def test_lines_behind_a_large_file_do_not_wait_for_it(
     (tmp_path / "film").write_bytes(DATA)
     (tmp_path / "second").write_bytes(DATA[::-1])
     async with two_peers(tmp_path) as (ada, bob):
-        session, go_on = at_terminal(ada, shown), threading.Event()
-        ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
-        try:
+        session = at_terminal(ada, shown)
+        with slow_disk(ada):
             assert await session.execute(
                 [f"/send {tmp_path}/film one".encode(), b"two", f"/send {tmp_path}/second three".encode(), b"four"]
             )
             assert await texts_of(bob, 2) == ["two", "four"]
             assert session.fetches.row == "sending film: 0 bytes of 700.0 kB, 0 % copied (/send stop)"
-        finally:
-            go_on.set()
         assert await texts_of(bob, 4) == ["two", "four", "one", "three"]
         await session.sender.wait_sent()
         assert session.fetches.row == ""
@@ -133,18 +129,15 @@ async def test_files_that_are_copied_or_wait_for_that_are_stopped(
     for name in ("film", "second", "stop"):
         (tmp_path / name).write_bytes(DATA)
     async with two_peers(tmp_path) as (ada, bob):
-        session, go_on = at_terminal(ada, shown), threading.Event()
+        session = at_terminal(ada, shown)
         content = ada._lifecycle.require_running().content
-        content.run_soon(lambda store: go_on.wait(60))  # a slow disk
-        try:
+        with slow_disk(ada):
             lines = [f"/send {tmp_path}/film one", f"/send {tmp_path}/second {tmp_path}/film two", "/send stop"]
             await session.execute([line.encode() for line in lines])
             assert shown.new == [f"-- stopped sending {what}: nothing was sent" for what in ("film", "2 files")]
             await session.execute([b"/send stop", f"/send {tmp_path}/stop three".encode()])
             path = os.path.join(".", "stop")
             assert shown.new == [f"-- no file is being copied; /send {path} sends a file with this name"]
-        finally:
-            go_on.set()
         assert await texts_of(bob, 1) == ["three"]
         await session.sender.wait_sent()
         assert [post.text for post in await ada.room.history()] == ["three"]
@@ -181,20 +174,17 @@ async def test_commands_of_a_program_go_on_while_a_file_is_copied_and_its_messag
     monkeypatch.setattr(file_commands, "LARGE", len(DATA))
     (tmp_path / "film").write_bytes(DATA)
     async with two_peers(tmp_path) as (ada, bob):
-        session, go_on = for_program(ada, shown), threading.Event()
-        ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+        session = for_program(ada, shown)
         sends = [
             {"text": text, "files": [str(tmp_path / "film")] * (text == "one")} for text in ("one", "two", "three")
         ]
-        try:
+        with slow_disk(ada):
             lines = [*({"do": "send", **send, "ref": send["text"]} for send in sends), {"do": "who", "ref": "w"}]
             await session.execute([json.dumps(line).encode() for line in lines])
             assert [(line["event"], line["ref"]) for line in shown.lines] == [("answer", "w")]
             changing = asyncio.create_task(session.execute([b'{"do":"about","text":"busy","ref":"a"}']))
             await session.execute([b'{"do":"history","ref":"h"}'])
             assert shown.rows == [] and not changing.done()
-        finally:
-            go_on.set()
         await changing
         assert shown.lines[-1]["ref"] == "a"
         accepted = [last_receipt(receipt).id for _, receipt in session.sender._receipts]
@@ -211,12 +201,11 @@ async def test_a_defect_in_the_background_is_raised_and_nothing_overtakes_what_w
     monkeypatch.setattr(file_commands, "LARGE", len(DATA))
     (tmp_path / "film").write_bytes(DATA)
     async with two_peers(tmp_path) as (ada, bob):
-        session, go_on = for_program(ada, shown), threading.Event()
-        ada._lifecycle.require_running().content.run_soon(lambda store: go_on.wait(60))  # a slow disk
+        session = for_program(ada, shown)
         one = {"do": "send", "text": "one", "files": [str(tmp_path / "film")]}
-        assert await session.execute([json.dumps(one).encode(), b'{"do":"send","text":"two"}'])
-        monkeypatch.setattr(session.sender, "add_receipt", fail)
-        go_on.set()
+        with slow_disk(ada):
+            assert await session.execute([json.dumps(one).encode(), b'{"do":"send","text":"two"}'])
+            monkeypatch.setattr(session.sender, "add_receipt", fail)
         await until(lambda: not session.sender.is_sending, "the defect")
         with pytest.raises(ZeroDivisionError):
             await session.execute([b'{"do":"send","text":"three"}'])
@@ -295,18 +284,6 @@ async def test_a_relative_path_behind_a_file_is_text_and_says_so(
         assert "-- two goes as text: each file after the first needs its full path" in capsys.readouterr().err
         await session.execute([f"/send {tmp_path}/one".encode(), b"/receipts"])
         assert shown.new[-1].split(" ", 2)[2] == '"one": accepted; nobody else has its file'
-
-
-async def test_a_file_is_not_saved_where_it_cannot_be(
-    shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with two_peers(tmp_path) as (ada, bob):
-        await ada.send(ada.room, "", files=[("a", b"content")])
-        await newest(bob, 1)
-        session = at_terminal(bob, shown)
-        await session.execute([b"/files", f"/get 1 {tmp_path}/nowhere/a".encode()])
-        assert "there is no directory" in capsys.readouterr().err
-        assert not session.fetches.row
 
 
 async def test_what_is_being_fetched_can_be_stopped_and_goes_on(

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
-Hit = Callable[[], None]  # called when the point is reached; does not return the K-th time
-
 
 def die() -> NoReturn:
     if sys.platform == "win32":

@@ -66,9 +66,6 @@ class ForkedProcess:
     def kill(self) -> None:
         self.send_signal(-KILLED)
 
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
     async def communicate(self) -> tuple[bytes, bytes]:
         """Close its input; return the rest of its output once it has ended."""
         self.stdin.close()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.identity.network_and_invites import Network, load_network
 from p2pchat.testing.process_mesh import Child, Line, ProcessMesh
+from tests.deadlines import WAIT
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
@@ -113,6 +115,14 @@ class Cluster(ProcessMesh):
         code, out = await self.run("history", "--json", "--data", str(self.home / name))
         assert code == 0
         return [json.loads(line) for line in out.splitlines()]
+
+    async def judge(self, *names: str) -> None:
+        """Check that the logs of these peers, or of all, show no broken promise, and that the last receipts come."""
+        assert self.faults(*names, complete=False) == []
+        deadline = time.monotonic() + WAIT
+        while (faults := self.faults(*names, complete=True)) and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)  # poll: other processes append to the logs
+        assert faults == []
 
     async def run(self, *words: str, points: Sequence[str] = ()) -> tuple[int, bytes]:
         """Run a command of p2pchat to its end; return its exit code and what it printed."""

@@ -7,49 +7,21 @@ import re
 import ssl
 from pathlib import Path
 
-from p2pchat.config import Settings
-from p2pchat.identity.tls import peer_key
-from p2pchat.protocol import AnyFrame, Decoder, Frame, encode
+from p2pchat.protocol import Frame, encode
 from p2pchat.testing.process_mesh import Child
 from tests.deadlines import WAIT
 from tests.processes.peers import Cluster
 
 
 class Stranger:
-    """A connection to a member that sends and receives frames."""
+    """A connection to a member that sends bytes and frames."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self._decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
-        self._frames: list[AnyFrame] = []
 
     @classmethod
     async def connect(cls, port: int, context: ssl.SSLContext | None = None) -> Stranger:
         return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
-
-    @property
-    def server(self) -> str:
-        """The peer id in the far end's certificate."""
-        return peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
-
-    async def next(self) -> AnyFrame | None:
-        """Return the next frame; None when the connection is over."""
-        while not self._frames:
-            try:
-                data = await self.reader.read(65536)
-            except (OSError, ssl.SSLError):
-                return None
-            if not data:
-                return None
-            self._frames += self._decoder.feed(data)
-        return self._frames.pop(0)
-
-    async def all(self) -> list[AnyFrame]:
-        """Return all frames until the far end has closed the connection."""
-        frames = []
-        while (frame := await self.next()) is not None:
-            frames.append(frame)
-        return frames
 
     async def over(self) -> None:
         """Wait until the far end has closed the connection; ignore its frames."""

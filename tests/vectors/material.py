@@ -75,7 +75,6 @@ NAMINGS: dict[str, Any] = {
     "group": {"group": [GROUP.hex(), ADA, RUNS["ada2"].hex()]},
     "talk": {"talk": GROUP.hex()},
 }
-CONVERSATIONS = {"room": ROOM, "dm": DM, "group": GROUP, "talk": TALK}
 
 # Entries and logs
 

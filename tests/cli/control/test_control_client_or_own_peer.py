@@ -15,7 +15,6 @@ from p2pchat.cli import control_client_or_own_peer as reaching
 from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, connect_or_run
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from tests.cli.control.conftest import Serve
 from tests.ports import free_ports
 
 
@@ -29,12 +28,6 @@ async def a_profile(directory: Path, *texts: str) -> None:
 async def say(control: ControlClient, text: str) -> None:
     await control.send(do="send", text=text)
     await control.ask("wait", timeout=0)
-
-
-async def test_a_running_peer_is_used_through_its_socket(serve: Serve, home: Path) -> None:
-    ada, _ = await serve("ada")
-    async with connect_or_run(home / "ada") as control:
-        assert not control.is_own and control.listening["port"] == ada.port
 
 
 async def test_a_peer_that_stops_tells_its_reason_and_not_that_it_was_closed() -> None:
@@ -55,16 +48,6 @@ async def test_a_peer_that_stops_tells_its_reason_and_not_that_it_was_closed() -
         await asked
     assert (await control.next_line() or {}).get("event") == "stopped"
     await control.aclose()
-
-
-async def test_without_a_running_peer_the_command_runs_it_and_leaves_nothing(home: Path) -> None:
-    await a_profile(home / "ada")
-    async with connect_or_run(home / "ada") as control:
-        assert control.is_own and control.listening["user"] == "ada"
-        await say(control, "by myself")
-    assert not list((home / "ada").glob("control.*")) and not (home / "ada" / "lock.pid").exists()
-    async with open_history(home / "ada") as history:
-        assert [post.text for post in await history.history()] == ["by myself"]
 
 
 async def test_one_of_several_commands_runs_the_peer_for_all(home: Path) -> None:

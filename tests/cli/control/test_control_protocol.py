@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import sys
 from pathlib import Path
@@ -19,39 +18,12 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
 
 @posix
-def test_a_socket_is_private_to_its_owner(home: Path) -> None:
-    home.mkdir()
-    former = os.umask(0)
-    try:
-        with bind_socket(home):
-            assert stat.S_IMODE((home / "control.sock").stat().st_mode) == 0o600
-    finally:
-        os.umask(former)
-
-
-@posix
-def test_a_stale_socket_is_replaced(home: Path) -> None:
-    if sys.platform == "win32":
-        return  # for type checkers
-    home.mkdir()
-    bind_socket(home).close()
-    with bind_socket(home) as made, socket.socket(socket.AF_UNIX) as other:
-        made.listen()
-        other.connect(str(home / "control.sock"))
-
-
-@posix
 def test_a_path_too_long_for_a_socket_is_detected(home: Path) -> None:
     spare = control_server.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
     fits = home / ("x" * (spare + 1))
     fits.mkdir(parents=True)
     assert socket_path_fits(fits) and not socket_path_fits(fits.with_name(fits.name + "x"))
     bind_socket(fits).close()  # the longest there is can be bound
-
-
-def test_without_unix_sockets_no_path_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_server, "HAS_SOCKETS", False)
-    assert not socket_path_fits(Path("/x"))
 
 
 def test_a_written_address_is_read_again_and_private(home: Path) -> None:

@@ -35,22 +35,16 @@ def test_usage_errors(line: str) -> None:
         parse("bench", *line.split())
 
 
-def test_without_a_profile_there_is_no_network_to_measure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+def test_without_a_profile_there_is_no_network_to_measure(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "8081", "--port", "8080"]) == 2
     assert "there is no profile in" in capsys.readouterr().err
     with pytest.raises(Exception, match="there is no peer in"):
-        profile_invite(tmp_path / "8080", ["localhost:8081"])
+        profile_invite(home / "8080", ["localhost:8081"])
 
 
-def test_an_endpoint_without_a_listener_is_an_error_with_advice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+def test_an_endpoint_without_a_listener_is_an_error_with_advice(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [port] = free_ports(1)
-    asyncio.run(_once(tmp_path / "8080"))
+    asyncio.run(_once(home / "8080"))
     assert main(["bench", port, "--port", "8080"]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert said.startswith(f"p2pchat: cannot measure the connection to 127.0.0.1:{port}: ")

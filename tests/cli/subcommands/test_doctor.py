@@ -28,12 +28,6 @@ Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., tuple[int, Findings]]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 @pytest.fixture
 def doctor(capfd: pytest.CaptureFixture[str]) -> Doctor:
     """Run `doctor --json`; return the exit code and the findings by check."""
@@ -152,13 +146,6 @@ async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.Capt
     assert await asyncio.to_thread(main, ["doctor", *ways]) == 1
     out = capfd.readouterr().out
     assert "no program listens on that port" in out and out.splitlines()[1].endswith(f"p2pchat {bob.port}")
-
-
-@pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "oracle://x/y"]])
-def test_usage_errors(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
-    assert main(["doctor", *words]) == 2
-    out, err = capfd.readouterr()
-    assert out == "" and err.startswith("p2pchat: ") and len(err.splitlines()) == 1
 
 
 def test_lines() -> None:

@@ -91,12 +91,6 @@ async def test_a_port_taken_at_another_loopback_address() -> None:
     assert found.mend.endswith(command(number))
 
 
-async def test_the_peer_itself(home: Path) -> None:
-    async with TCPPeer(0, name="ada", data=home / "ada") as ada:
-        found = await look(ada.port, home / "ada", holder=1)
-    assert (found.verdict, found.seen) == ("ok", f"{ada.port} is this peer's, which answers")
-
-
 async def test_a_port_taken_by_another_peer_or_program(home: Path) -> None:
     async with TCPPeer(0, name="ada", temporary=True) as ada:
         found = await look(ada.port)

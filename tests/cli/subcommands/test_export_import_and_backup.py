@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.__main__ import main
-from p2pchat.cli.options import ProfileChoice, has_password
+from p2pchat.cli.options import has_password
 from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.export_import_and_backup import _database, _start_with
 from p2pchat.commands.endpoints_and_qr_codes import command
@@ -18,31 +18,6 @@ from tests.cli.conftest import Here, OpenChats
 from tests.cli.parsing import parse
 
 PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
-
-ANY = ProfileChoice()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def test_command_lines_of_export_import_and_backup() -> None:
-    assert parse("export", "f").items() >= {"profile": ANY, "file": "f", "to": None, "db": ""}.items()
-    values = parse("export", "-", "--conversation", "bob", "--port", "8080")
-    assert values.items() >= {"profile": ProfileChoice(port=8080), "file": "-", "to": "bob"}.items()
-    values = parse("import", "f", "--json", "--data", "d")
-    assert values.items() >= {"profile": ProfileChoice("d"), "file": "f", "as_json": True}.items()
-    assert parse("backup", "d", "--db", "mysql://db/chat").items() >= {"target": "d", "db": "mysql://db/chat"}.items()
-    assert (parse("backup", "d")["no_files"], parse("backup", "d", "--no-files")["no_files"]) == (False, True)
-
-
-@pytest.mark.parametrize("command", ["export", "import", "backup"])
-@pytest.mark.parametrize("words", [[], [""], ["one", "two"]])
-def test_one_word_is_needed(command: str, words: list[str], home: Path) -> None:
-    with pytest.raises(UsageError, match=r"Missing argument|is empty|Got unexpected extra argument"):
-        run([command, *words])
 
 
 def test_importing_into_memory_is_refused() -> None:
@@ -180,7 +155,7 @@ def test_export_and_import_through_pipes_and_without_a_chat(chats: OpenChats, he
 
 def test_files_are_carried_too(chats: OpenChats, here: Here, tmp_path: Path) -> None:
     ada, bob = said_by(chats, "ada", "one"), said_by(chats, "bob", "hello?")
-    film, stick, damaged = bytes(range(256)) * 2000, tmp_path / "stick", tmp_path / "damaged"
+    film, stick = bytes(range(256)) * 2000, tmp_path / "stick"
     id = ada.send(ada.room, "look", files=[("film.bin", film)]).id
     assert here("export", stick, "--no-files", "--data", ada.data).code == 0 and stick.stat().st_size < 10_000
     ran = here("export", stick, "--data", ada.data)
@@ -188,13 +163,6 @@ def test_files_are_carried_too(chats: OpenChats, here: Here, tmp_path: Path) -> 
     ran = here("import", stick, "--data", bob.data)
     assert ran.said == (0, f"{stick}: 3 new, 0 here already, 1 file\n", "")
     assert here("get", id, "--output", "-", "--data", bob.data).content == film
-    damaged.write_bytes(stick.read_bytes()[:-1000])
-    cyd = said_by(chats, "cyd", "hello?")
-    data = cyd.data
-    ran = here("import", damaged, "--data", data)
-    assert ran.code == 1 and "it is cut off: the end of its files is missing" in ran.err and "3 new" in ran.out
-    chats.close(cyd)
-    assert here("import", stick, "--data", data).said == (0, f"{stick}: 0 new, 3 here already, 1 file\n", "")
 
 
 def test_a_backup_of_an_open_chat_runs_elsewhere(chats: OpenChats, here: Here, tmp_path: Path) -> None:

@@ -28,9 +28,8 @@ async def talk(data: Path) -> None:
 
 
 @pytest.fixture
-def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> History:
+def history(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> History:
     """Run it over what ada has stored; returns the lines it prints."""
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     asyncio.run(talk(tmp_path))
 
     def run(*words: str, code: int = 0) -> list[str]:
@@ -53,14 +52,11 @@ def test_everything_or_one_conversation_oldest_first(history: History) -> None:
     assert told.endswith(" ada: deploy again") and answer.endswith(' bob (to ada: "deploy again"): thanks')
 
 
-def test_the_room_is_there_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_room_is_there_before_anything_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def say_nothing() -> None:
         async with TCPPeer(0, name="ada", data=tmp_path / "ada"):
             pass
 
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     asyncio.run(say_nothing())
     assert main(["history", "room", "--data", str(tmp_path / "ada")]) == 0
     assert capfd.readouterr() == ("", "")

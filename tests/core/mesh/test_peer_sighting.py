@@ -8,7 +8,7 @@ from p2pchat.core.effects import Dial, Effect
 from p2pchat.core.inputs import DialFailed, PeerSighted, Stop
 from tests.core.mesh.linked_peers import START, Meeting, Post, peers_in_order
 
-ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
+ADA, BOB = peers_in_order("ada", "bob")
 HERE, THERE = "10.0.0.1:8080", "10.0.0.2:8080"
 
 

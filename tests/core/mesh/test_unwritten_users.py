@@ -22,7 +22,7 @@ from tests.core.mesh.test_presence import BOB, GATE, NOW_MS, Here_, departures, 
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Peer, World, dm, passed
 
 CERT_KEYS = {name: Key(name) for name in (f"guest {n}" for n in range(60))}
-EVE, DAN = Key("eve"), Key("dan")
+EVE = Key("eve")
 
 
 def guests(host: Key, *numbers: int) -> list[Hosted]:

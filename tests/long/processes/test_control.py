@@ -231,17 +231,6 @@ async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Comman
 # ---- without a running peer
 
 
-async def test_several_commands_at_once_without_a_chat(sock: Commands) -> None:
-    ada, bob = await sock.pair()
-    await ada.leave()
-    texts = ["one", "two", "three"]
-    sent = await asyncio.gather(*(sock.command("ada", "send", "bob", text) for text in texts))
-    assert sent == [(0, "", "")] * 3
-    for text in texts:
-        await bob.event("message", text=text)
-        assert bob.count("message", text=text) == 1
-
-
 @posix
 async def test_a_tail_without_a_chat_serves_other_commands(sock: Commands) -> None:
     ada, bob = await sock.pair()
@@ -256,23 +245,3 @@ async def test_a_tail_without_a_chat_serves_other_commands(sock: Commands) -> No
     assert (await tail.ended())[0] == 0
     assert (await bob.event("left", user="ada", reason="left"))["reason"] == "left"
     assert not list((sock.home / "ada").glob("control.*"))
-
-
-# ---- a killed chat
-
-
-async def test_a_killed_chat_does_not_block_the_next(sock: Commands) -> None:
-    ada, bob = await sock.pair()
-    await ada.do(do="send", to="bob", text="before")
-    await ada.event("delivered", user="bob")
-    ada.kill()
-    await ada.process.wait()
-    assert list((sock.home / "ada").glob("control.*"))  # left behind by the killed chat
-    assert await sock.command("ada", "send", "bob", "from its ruins") == (0, "", "")
-    await bob.event("message", text="from its ruins")
-    again = await sock.open("ada")
-    again.kill()
-    await again.process.wait()
-    third = await sock.open("ada")
-    assert await sock.command("ada", "send", "room", "third life", "--wait", "accepted") == (0, "", "")
-    await third.event("sent", text="third life")

@@ -6,7 +6,6 @@ P2PCHAT_TEST_SEED draws other plans. A failure prints the command that repeats i
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from tests.conftest import Tell
 from tests.processes.fork_server import AVAILABLE
-from tests.processes.kills import LIVES, OFTEN, Tally, cut_places, kinds_here, plans, record_ends, run
+from tests.processes.kills import LIVES, OFTEN, Tally, kinds_here, plans, run
 
 SECONDS = 40.0  # then meshes end, unless an accident did not happen yet
 SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
@@ -38,14 +37,3 @@ def test_a_seed_repeats_the_same_plans_and_all_ends_take_turns() -> None:
     assert plans("7", 0, 0) == plans("7", 0, 0) != plans("8", 0, 0)
     ends = [life.end for peer in range(3) for life in plans("7", 5, peer)]
     assert {*ends} == {*OFTEN} and len(ends) == 3 * LIVES
-
-
-def test_a_tls_record_ends_where_the_next_begins() -> None:
-    hello, data = b"\x16\x03\x01\x00\x03abc", b"\x17\x03\x03\x01\x00" + bytes(256)
-    assert list(record_ends(hello + data + hello[:-1])) == [8, 8 + 261]
-
-
-def test_cuts_reach_every_byte_of_an_exchange() -> None:
-    recorded = {True: bytes(40), False: bytes(20)}
-    places = [place for first in range(0, 300, 10) for place in cut_places(recorded, random.Random(7), first, 10)]
-    assert {*places} == {(back, k + 1) for back, way in recorded.items() for k in range(len(way))}

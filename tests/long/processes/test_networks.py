@@ -7,10 +7,7 @@ concurrently, because they mostly wait; each is still a separate test.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.testing import Log, check
 from p2pchat.testing.process_mesh import Child, Line
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.machines import Lan, Machine, NoNamespaces
-from tests.processes.peers import PeerProcess
+from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 
 AT_ONCE = 3  # scenarios that start processes at the same time; the longest begin first
@@ -40,65 +36,37 @@ BACKLOG = 9  # texts of 32 KiB: at least 36 s on a line of 64 kbit/s
 SLOW_KBITS = 64
 
 
-class Network:
+class Network(Cluster):
     """The machines of one scenario, numbered from 1 (10.77.0.1), and their peers. One login: no invite needed."""
 
     def __init__(self, home: Path, logs: Path, lan: Lan, fork_server: ForkServer | None) -> None:
-        self._home = home
-        self._logs = logs
+        super().__init__(home, logs, fork_server)
         self._lan = lan
-        self._fork_server = fork_server
         self._machines: dict[int, Machine] = {}
-        self._children: list[Child] = []
 
     def machine(self, number: int) -> Machine:
         if number not in self._machines:
             self._machines[number] = self._lan.machine(f"10.77.0.{number}/24")
         return self._machines[number]
 
-    async def peer(
-        self, name: str, at: int, *endpoints: str, host: str = "0.0.0.0", port: int = 0, settings: Settled = USUAL
-    ) -> Child:
+    async def peer(self, name: str, at: int, *endpoints: str, port: int = 0, settings: Settled = USUAL) -> Child:
         """Start a peer of that name on a machine; the same name again is its next life."""
-        log = self._logs / f"{name}.jsonl"
-        words = [*endpoints, "--host", host, "--data", str(self._home / name), "--log", str(log)]
-        child = PeerProcess(name, self._home, *words, port=port)
-        child.changes, child.place, child.fork_server = changes(settings), self.machine(at), self._fork_server
-        self._children.append(child)
+        words = [*endpoints, "--host", "0.0.0.0"]
+        child = self.child(name, *words, port=port, changes=changes(settings), place=self.machine(at))
         await child.start(START)
         return child
 
     def endpoint(self, child: Child, at: int) -> str:
         return f"{self.machine(at).address}:{child.listening['port']}"
 
-    async def history(self, name: str, *options: str) -> list[str]:
+    async def shown(self, name: str) -> list[str]:
         """Return the lines of `p2pchat history`, without the times."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "p2pchat", "history", *options, "--data", str(self._home / name)),
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"},
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == 0
+        code, out = await self.run("history", "--data", str(self.home / name))
+        assert code == 0
         return [re.sub(r"^\d+-\d+-\d+ \d+:\d+ ", "", line) for line in out.decode().splitlines()]
 
-    def faults(self, *, complete: bool) -> list[str]:
-        """Return the faults in the logs of all peers."""
-        logs = [Log.read(path) for path in sorted(self._logs.glob("*.jsonl"))]
-        assert logs
-        return [str(fault) for fault in check(logs, complete=complete)]
-
-    async def judge(self) -> None:
-        """Check that no promise is broken, and that the last receipts arrive."""
-        assert self.faults(complete=False) == []
-        deadline = time.monotonic() + ARRIVES
-        while (faults := self.faults(complete=True)) and time.monotonic() < deadline:
-            await asyncio.sleep(0.2)  # poll: other processes append to the logs
-        assert faults == []
-
     async def close(self) -> None:
-        for child in self._children:
-            await child.destroy()
+        await self.destroy()
         self._lan.close()
 
 
@@ -274,41 +242,22 @@ async def an_unavailable_message_leaves_a_gap_mark_until_it_arrives(network: Net
     assert gap["last_seen_with"] == ["bob"]  # cyd knows ada only from the reference
     bob.kill()
     await bob.ended()
-    assert (await network.history("cyd"))[1:] == [
+    assert (await network.shown("cyd"))[1:] == [
         "-- 1 earlier message is missing here; last seen with bob",
         "bob: yes",
     ]
-    _, line = [json.loads(line) for line in await network.history("cyd", "--json")]
+    _, line = await network.history("cyd")
     assert (line.get("gap"), line.get("missing"), line.get("last_seen_with")) == (True, [asked["id"]], ["bob"])
 
     network.machine(1).find("10.77.0.3")
     network.machine(3).find("10.77.0.1")
     await cyd.do(do="connect", endpoint=network.endpoint(ada, 1))
     await hears(cyd, "shall we?")
-    assert await network.history("cyd") == ["bob: hello", "ada: shall we?", "bob: yes"]
-    line = json.loads((await network.history("cyd", "--json"))[2])
+    assert await network.shown("cyd") == ["bob: hello", "ada: shall we?", "bob: yes"]
+    line = (await network.history("cyd"))[2]
     assert line.get("gap") and "missing" not in line  # shown after a gap, which is now filled
     assert network.faults(complete=False) == []
     await leave(ada, cyd)
-
-
-async def a_peer_that_can_only_dial_takes_part_in_everything(network: Network) -> None:
-    ada = await network.peer("ada", 1, port=8080)
-    bob = await network.peer("bob", 2, network.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
-    cyd = await network.peer("cyd", 3, network.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
-    await met(ada, bob)
-    await met(ada, cyd)
-    await says(bob, "room", "nobody can call me")
-    await hears(cyd, "nobody can call me")
-    assert bob.count("joined", user="cyd") == 0
-    await leave(ada)
-    await says(bob, "ada", "come back")
-    ada = await network.peer("ada", 1, port=8080)
-    await hears(ada, "come back")
-    await says(ada, "room", "I am")
-    await asyncio.gather(hears(bob, "I am"), hears(cyd, "I am"))
-    assert network.faults(complete=False) == []  # bob gets no receipt from cyd
-    await leave(ada, bob, cyd)
 
 
 async def a_slow_link_with_a_backlog_is_not_dead(network: Network) -> None:
@@ -329,26 +278,6 @@ async def a_slow_link_with_a_backlog_is_not_dead(network: Network) -> None:
     assert ada.count("link", state="up") == bob.count("link", state="up") == 1
     await network.judge()
     await leave(ada, bob)
-
-
-async def ten_peers_started_at_once_form_one_mesh(network: Network) -> None:
-    names = [f"peer{number}" for number in range(10)]
-    first = await network.peer(names[0], 1, port=8080)
-    others = [
-        network.peer(name, number, f"10.77.0.{1 if number < 5 else 3}:8080", port=8080)
-        for number, name in enumerate(names[1:], 2)
-    ]
-    peers = [first, *await asyncio.gather(*others)]
-    await asyncio.gather(*(peer.do(do="send", to="room", text=f"I am {peer.name}") for peer in peers))
-    for peer in peers:
-        await peer.wait(lambda line: line["event"] == "message", ARRIVES, count=9)
-        joined = await peer.wait(lambda line: line["event"] == "joined", ARRIVES, count=9)
-        assert {line["user"] for line in joined} == {*names} - {peer.name}
-    for peer in peers:  # one text from each other peer: every pair is linked
-        await peer.wait(lambda line: line["event"] == "delivered", ARRIVES, count=9)
-    assert all(peer.count("left") == 0 and peer.count("message") == 9 for peer in peers)
-    await network.judge()
-    assert await asyncio.gather(*(peer.leave(START) for peer in peers)) == [0] * 10
 
 
 async def another_identity_at_a_known_address_is_not_mistaken(network: Network) -> None:
@@ -383,9 +312,7 @@ SHORT: Sequence[Scenario] = (
     a_moved_peer_is_found_again_even_by_later_starters,
     two_that_never_meet_get_messages_but_no_receipts,
     an_unavailable_message_leaves_a_gap_mark_until_it_arrives,
-    a_peer_that_can_only_dial_takes_part_in_everything,
     another_identity_at_a_known_address_is_not_mistaken,
-    ten_peers_started_at_once_form_one_mesh,
 )
 Results = dict[str, BaseException | None]  # scenario -> the error it failed with, or None
 

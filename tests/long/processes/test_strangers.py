@@ -1,7 +1,8 @@
 """Strangers of every kind on the port of a running peer: dropped within the limits, without effect on members.
 
-test_server.py tests the limits, and the tests of the core that a hello is valid for one connection. These tests have
-two real members, sockets and TLS, and check the members' logs, memory and chat.
+tests/runtime/test_connections.py tests the limits, tests/core/mesh/test_handshake.py and tests/hostile/test_proofs.py
+that a hello is valid for one connection and one certificate. This test has two real members, sockets and TLS, and
+checks the members' logs, memory and chat.
 """
 
 from __future__ import annotations
@@ -11,17 +12,13 @@ import random
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from itertools import count
 from typing import Any
 
 import pytest
 
 from p2pchat.config import MIB, Settings
-from p2pchat.core.mesh.handshake import ClientSide
-from p2pchat.core.node_context_and_timers import NetworkCredentials
-from p2pchat.identity.keys import Identity
-from p2pchat.identity.tls import client_context, server_context
-from p2pchat.protocol import LENGTH, AnyFrame, Bye, Frame, Go, Hello, Mark, Ping, Want, Welcome
+from p2pchat.identity.tls import client_context
+from p2pchat.protocol import LENGTH, Frame, Go, Hello, Mark, Ping, Want
 from p2pchat.runtime.pending_handshakes import SILENT_AFTER
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
@@ -32,7 +29,6 @@ LIMIT = Settings().handshake_timeout
 KNOCKS = 1000
 GROWS_LESS_THAN = 32 * MIB
 MARKER = "a-stranger-was-here"
-EVE = Identity.from_seed(b"e" * 32)
 
 
 # Attempts of strangers. Each returns when the member has closed the connection.
@@ -203,97 +199,3 @@ def check_members_unaffected(ada: Child, bob: Child, since: tuple[int, int]) -> 
         events = {line["event"] for line in child.lines[before:]}
         assert events | {"read"} == {"sent", "message", "delivered", "read"}, f"{child.name}: {events}"
         assert not [line for line in child.complaints if not line.startswith("-- ")]
-
-
-# Valid frames on the wrong connection
-
-
-class ManInTheMiddle:
-    """A man in the middle with his own certificate, who forwards frames between a member and a dialler."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.from_member: list[AnyFrame] = []
-        self.from_guest: list[AnyFrame] = []
-        self.met = asyncio.Event()
-
-    async def listen(self) -> str:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=server_context(EVE))
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        guest, member = Stranger(reader, writer), await Stranger.connect(self._port, client_context())
-        await asyncio.gather(
-            self._forward(member, guest, self.from_member), self._forward(guest, member, self.from_guest)
-        )
-        self.met.set()
-
-    async def _forward(self, source: Stranger, sink: Stranger, tape: list[AnyFrame]) -> None:
-        while (frame := await source.next()) is not None:
-            tape.append(frame)
-            assert isinstance(frame, Frame)
-            sink.say(frame)
-        sink.writer.close()
-
-    def close(self) -> None:
-        self._server.close()
-
-
-async def test_a_live_hello_forwarded_with_another_certificate_is_refused(cluster: Cluster) -> None:
-    ada, bob = await two_members(cluster)
-    since = len(ada.lines), len(bob.lines)
-    middle = ManInTheMiddle(ada.listening["port"])
-    cyd = cluster.child("cyd", await middle.listen(), log=False)
-    await cyd.start()
-    async with asyncio.timeout(60):
-        await middle.met.wait()
-    middle.close()
-    assert [type(frame) for frame in middle.from_guest][:1] == [Hello]
-    assert [type(frame) for frame in middle.from_member] == [Hello, Bye]
-    assert middle.from_member[1].code == "identity"  # type: ignore[union-attr]
-    refused = await cyd.wait(lambda line: line["event"] == "link" and line["state"] != "up")
-    assert refused[0]["state"] == "refused"
-    assert not any(line["event"] == "joined" for line in cyd.lines)
-    await chat(ada, bob, "after the man in the middle")
-    check_members_unaffected(ada, bob, since)
-
-
-async def test_a_hello_is_valid_once(cluster: Cluster) -> None:
-    """Repeat a member's valid hello on a second connection, which has another nonce."""
-    ada, bob = await two_members(cluster)
-    since = len(ada.lines), len(bob.lines)
-    port = ada.listening["port"]
-    network = cluster.network
-
-    first = await Stranger.connect(port, client_context())
-    member = one_below(first.server)
-    side = ClientSide(
-        member.peer_id,
-        member.sign,
-        NetworkCredentials(network.id, network.key),
-        server=first.server,
-        pin="",
-        nonce=b"n" * 32,
-    )
-    offer = await first.next()
-    assert isinstance(offer, Hello)
-    hello = side.on_frame(offer)
-    assert hello is not None
-    first.say(hello)
-    assert isinstance(await first.next(), Welcome)
-    first.gone()
-
-    second = await Stranger.connect(port, client_context())
-    assert isinstance(await second.next(), Hello)
-    second.say(hello)
-    [bye] = await second.all()
-    assert isinstance(bye, Bye) and bye.code == "identity"
-    second.gone()
-    await chat(ada, bob, "after the replay")
-    check_members_unaffected(ada, bob, since)
-
-
-def one_below(peer: str) -> Identity:
-    """Return an identity with a smaller id: the far end waits for its `go` before the link is up."""
-    seeds = (number.to_bytes(32, "big") for number in count(1))  # endless, because the far end's id may be very small
-    return next(one for one in map(Identity.from_seed, seeds) if one.peer_id < peer)

@@ -62,7 +62,6 @@ from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, NatsServer, missing, resized
 from tests.nats import Message as Carried
 
-SERVER = parse_servers("127.0.0.1:4333")
 KEY = bytes(range(32))  # of the network
 
 

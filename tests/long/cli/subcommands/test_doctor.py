@@ -1,18 +1,17 @@
-"""doctor and other programs: an engine, systemctl, and one that holds the database."""
+"""doctor and other programs: an engine and systemctl."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from p2pchat.cli.subcommands.doctor_network import check_firewalls
+from tests.cli.conftest import home as home
 from tests.cli.subcommands.test_doctor import Doctor
 from tests.cli.subcommands.test_doctor import ada as ada
 from tests.cli.subcommands.test_doctor import doctor as doctor
-from tests.cli.subcommands.test_doctor import home as home
 from tests.cli.subcommands.test_doctor_network import linux
 from tests.cli.subcommands.test_doctor_network import root as root
 from tests.nats import NatsServer
@@ -29,17 +28,6 @@ def test_doctor_says_whether_the_engine_is_there(doctor: Doctor, home: Path, ada
     code, found = doctor("--data", str(ada), "--engine", "http://x")
     assert (code, found["engine"]["verdict"]) == (1, "wrong")
     assert sorted(home.rglob("*")) == before  # the check leaves nothing
-
-
-def test_a_database_locked_by_another_program(doctor: Doctor, ada: Path) -> None:
-    database = sqlite3.connect(ada / "history.db")
-    database.execute("pragma locking_mode = exclusive")
-    database.execute("begin exclusive")
-    try:
-        code, found = doctor("--data", str(ada))
-    finally:
-        database.close()
-    assert code == 1 and "in use by another program" in found["database"]["seen"]
 
 
 def systemctl(directory: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
