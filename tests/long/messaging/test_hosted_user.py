@@ -11,6 +11,7 @@ from p2pchat import (
 )
 from p2pchat.testing import Mesh
 from tests.deadlines import WAIT
+from tests.messaging.test_hosted_user import net as net  # fixture
 
 
 async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None:

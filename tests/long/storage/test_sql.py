@@ -13,6 +13,7 @@ import pytest
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.test_sql import all_entries, opened
+from tests.storage.test_sql import path as path  # fixture
 from tests.storage.writers import Author, many
 
 FILL = """

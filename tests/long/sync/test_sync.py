@@ -23,7 +23,7 @@ from p2pchat.sync import (
 from tests.deadlines import WAIT
 from tests.sync.test_sync import home as home  # fixture
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def run_program(code: str, *args: str) -> subprocess.Popen[str]:
