@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes.machines import Lan, Machine, lan_or_skip
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
