@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat.cli import profiles
 from p2pchat.cli.subcommands import doctor_network
-from tests.ports import free_ports
+from p2pchat.testing.process_mesh import unused_port
 from tests.processes.commands import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def test_the_demo_passes_as_on_another_system(system: str, facts: str, tmp_path:
 
 def test_a_taken_port_is_found_without_posix(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = taken.getsockname()[1], int(free_ports(1)[0])
+        ports = taken.getsockname()[1], unused_port()  # not held, as free_ports() would
         with monkeypatch.context() as forced:
             forced.setattr(os, "name", "nt")
             assert [profiles.is_free("127.0.0.1", port) for port in ports] == [False, True]
