@@ -78,7 +78,7 @@ def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[],
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    signalled = False
+    signalled = interrupted = False
 
     async def watched() -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -89,10 +89,21 @@ def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[],
             signalled = True
             loop.call_soon_threadsafe(task.cancel)
 
+        # The handler of asyncio would cancel at once, and so a future in the middle of being resolved.
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            nonlocal interrupted
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
+            loop.call_soon_threadsafe(task.cancel)
+
         handlers.enter_context(_handling(_TERMINATING, stop))
         try:
-            return await main
+            with _handling((signal.SIGINT,), interrupt):
+                return await main
         except asyncio.CancelledError:
+            if interrupted:
+                raise KeyboardInterrupt from None
             if not signalled:
                 raise
             return terminated()

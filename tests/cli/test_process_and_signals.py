@@ -19,6 +19,7 @@ from p2pchat.cli.process_and_signals import (
     Shutdown,
     allow_descriptors,
     make_runner,
+    run_until_signal,
     show_library_logs,
 )
 from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
@@ -151,3 +152,30 @@ def test_a_traceback_keeps_its_lines_marked(notices: list[str], logger: logging.
     lines = notices[0].split("\n")
     assert "it failed" in lines[0] and all(line.startswith("    | ") for line in lines[1:])
     assert lines[-1] == "    | RuntimeError: \\u{1b}[2J"
+
+
+def test_ctrl_c_in_the_middle_of_a_callback_cancels_after_it() -> None:
+    complaints: list[str] = []
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(str(context["message"])))
+        answer = loop.create_future()
+
+        def resolve() -> None:
+            if not answer.done():
+                signal.raise_signal(signal.SIGINT)  # between these two lines
+                answer.set_result(0)
+
+        loop.call_soon(resolve)
+        await answer
+        await loop.create_future()
+        raise AssertionError("it goes on")
+
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_until_signal(main(), terminated=lambda: 1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and complaints == []
+    finally:
+        signal.signal(signal.SIGINT, former)

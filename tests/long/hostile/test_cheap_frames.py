@@ -39,6 +39,9 @@ async def announce_users(eve: Attacker) -> None:
         await eve.flood([Here(page)])
 
 
+pytestmark = [pytest.mark.weekly, pytest.mark.timeout(240)]
+
+
 async def marks_for_many_users(eve: Attacker) -> None:
     """Announce that 1,900 users hold logs of ada that do not exist."""
     await announce_users(eve)
@@ -71,7 +74,6 @@ async def demands_for_all_marks(eve: Attacker) -> None:
     await eve.flood([frame] * 1_000)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("attack", [marks_for_many_users, lists_of_refused_logs, demands_for_all_marks])
 async def test_messages_of_contacts_pass_a_flood_of_frames_that_cost_much(
     cluster: Cluster, tell: Tell, attack: Callable[[Attacker], Coroutine[None, None, None]]
@@ -105,7 +107,6 @@ async def send_dear_frames(sybil: Attacker, sent: list[int]) -> None:
         await sybil.writer.drain()
 
 
-@pytest.mark.timeout(240)
 async def test_a_message_of_contacts_waits_for_few_frames_that_take_long_to_decode(
     cluster: Cluster, tell: Tell
 ) -> None:

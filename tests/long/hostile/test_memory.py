@@ -26,6 +26,11 @@ from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_iden
 from tests.processes.peers import Cluster
 from tests.processes.strangers import chat, memory, two_members
 
+pytestmark = [
+    pytest.mark.weekly,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc"),
+]
+
 BOUND = 64 * MIB  # growth caused by one link; docs/guarantees.md
 FLOOD = 40_000  # invented users, conversations, addresses
 
@@ -165,7 +170,6 @@ FLOODS: list[Callable[[Attacker], Awaitable[None]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
 async def test_the_worst_member_costs_a_bounded_amount_of_memory(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     network = cluster.network
@@ -188,7 +192,6 @@ async def test_the_worst_member_costs_a_bounded_amount_of_memory(cluster: Cluste
     assert grown < BOUND
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
 async def test_a_link_that_reads_nothing_costs_no_more_than_the_buffer(cluster: Cluster, tell: Tell) -> None:
     ada, bob = await two_members(cluster)
     network = cluster.network
@@ -238,7 +241,6 @@ async def made_up_users(eve: Attacker, until: float, least: int = 0) -> int:
     return count
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
 async def test_made_up_users_cost_a_bounded_amount_and_nothing_afterwards(cluster: Cluster, tell: Tell) -> None:
     """Three members make up users for a minute. A newcomer is seen and addressed meanwhile, and little is printed."""
     ada, bob = await two_members(cluster)
