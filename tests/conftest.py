@@ -104,7 +104,8 @@ def _import_share(config: pytest.Config) -> None:
     the same time.
     """
     number = int(PROCESS.removeprefix("gw"))
-    for path in sorted(Path(__file__).parent.rglob("test_*.py"))[number::PROCESSES]:
+    paths = [path for path in sorted(guard.TESTS.rglob("test_*.py")) if LONG or not path.is_relative_to(guard.LONG)]
+    for path in paths[number::PROCESSES]:
         with suppress(Exception, pytest.skip.Exception):  # collection meets it again, and reports it
             import_module(".".join(path.relative_to(config.rootpath).with_suffix("").parts))
 

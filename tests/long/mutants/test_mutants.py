@@ -8,7 +8,7 @@ from tests.mutants.hunting import HUNTED_FOR, hunt
 from tests.mutants.mutant import Mutant, MutantError, Rule
 from tests.mutants.table import MUTANTS
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(HUNTED_FOR + 60)]
+pytestmark = pytest.mark.timeout(HUNTED_FOR + 60)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=repr)
