@@ -259,7 +259,7 @@ def _open_source(dialect: Dialect, ends: ExitStack) -> Database:
     dialect.require()
     if dialect.is_shared:
         ends.enter_context(closing(Database(dialect, writes=True)))
-    database = dialect.upgraded(Database(dialect))
+    database = Database(dialect)
     with database.transaction():
         schema.check(database)
     return database

@@ -64,7 +64,7 @@ from p2pchat.cli.standard_input import (
     read_invite,
     stdin_kind,
 )
-from p2pchat.commands.chat_settings import LastStart, migrate_ignored
+from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
 from p2pchat.commands.exit_codes import (
@@ -172,7 +172,6 @@ class Chat:
         session.local_files = True
         control.activity = session.activity
         session.on_dial = self._endpoints.add
-        await migrate_ignored(peer, session.settings)
         if session.settings.trouble:
             print_error(f"warning: {session.settings.trouble}")
         if self._front.has_input:

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat import P2PChatError, TCPPeer, User
+from p2pchat import P2PChatError, User
 from p2pchat.commands.endpoints_and_qr_codes import LOOPBACK, is_loopback
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError
@@ -28,17 +28,6 @@ from p2pchat.safe_text import quote_name
 
 if TYPE_CHECKING:
     from p2pchat.commands.command_context import CommandContext
-
-
-async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:
-    """Move the ignore list that an earlier version kept in the settings to the peer."""
-    for id in settings.ignored:
-        with suppress(P2PChatError, ValueError):
-            await peer.ignore(id)
-    if settings.ignored:
-        settings.ignored = set()
-        with suppress(OSError):
-            settings.save()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +70,7 @@ class LastStart:
 FILE_NAME = "chat.json"
 UNREADABLE_NAME = "chat.json.spoiled"  # an unreadable file is moved here before the first write
 QUIET_ABOVE = 8  # people online, oneself included: with `joins` auto, above it joins and leaves are not shown
-MAX_FILE_BYTES = 1 << 20  # about 18,000 ignored users; a larger file is something else
+MAX_FILE_BYTES = 1 << 20  # a larger file is something else
 _MAX_ID_CHARACTERS = 52
 
 
@@ -145,7 +134,6 @@ class ChatSettings:
     Attributes:
         joins, notify, bell, desktop, typing: As in SETTINGS.
         by_conversation: Exceptions: values as typed, by conversation id (base32) and name of the setting.
-        ignored: Ids (base32) of ignored users that an earlier version kept here; migrate_ignored moves them.
         last_start: How others could reach this peer when it ran last.
         trouble: Why the file could not be read; "" if it could.
     """
@@ -156,7 +144,6 @@ class ChatSettings:
     desktop: bool = False
     typing: bool = True
     by_conversation: dict[str, dict[str, str]] = field(default_factory=dict)
-    ignored: set[str] = field(default_factory=set)
     last_start: LastStart = _DEFAULT_START
     trouble: str = ""
     _path: Path | None = None
@@ -190,8 +177,6 @@ class ChatSettings:
                 os.replace(self._path, self._path.with_name(UNREADABLE_NAME))  # edited by hand?
                 self._moved_aside = True
             shown = {one.name: getattr(self, one.name) for one in SETTINGS if not one.of_peer}
-            if self.ignored:
-                shown["ignored"] = sorted(self.ignored)
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
             last = {} if self.last_start == _DEFAULT_START else {"last_start": asdict(self.last_start)}
@@ -248,10 +233,6 @@ class ChatSettings:
 
     def _apply(self, found: dict[str, Any]) -> None:
         """Apply the content of the file; values before an invalid one stay applied."""
-        ignored = found.pop("ignored", [])
-        if not isinstance(ignored, list) or not all(isinstance(id, str) for id in ignored):
-            raise ValueError("`ignored` is not a list of ids")
-        self.ignored = {id for id in ignored if 0 < len(id) <= _MAX_ID_CHARACTERS}
         self.last_start = LastStart.from_json(found.pop("last_start", {}))
         for setting in SETTINGS:
             if setting.name in found and not setting.of_peer:

@@ -1,4 +1,4 @@
-"""The tables of this schema version, the values in their columns, and the migration of databases of earlier versions.
+"""The tables of this schema version, and the values in their columns.
 
 Conversations, users and logs have a number of their own, given in the order they came; other tables name them by it.
 The id of an entry is `log << 40 | seq`: one integer key, entries of a log next to each other. The same id names the
@@ -15,16 +15,15 @@ version are alike to the byte.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.edits import relation_of
-from p2pchat.core.log import Batch, Entry, LogId, attachments_of, decode_entry
-from p2pchat.errors import LogError, StorageError
+from p2pchat.core.log import Batch, Entry, LogId, attachments_of
+from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
 
 if TYPE_CHECKING:
@@ -352,111 +351,33 @@ def batch_of_text(log: LogId, text: str) -> Batch:
 
 # ---- versions
 #
-# A new database gets its tables, an older one is migrated, a newer one is refused. A migration turns version n into
-# version n + 1; it is a named function and runs once, however long it takes. All that are needed run in one
-# transaction, a file after a backup copy was made beside it. The database of a server is not copied, and MySQL and
-# MariaDB commit each change of a table at once, so a migration that was interrupted may run again.
-
-Migration = Callable[["Database"], None]
+# A new database gets its tables. One of another version is refused and left as it was.
 
 VERSION = "select value from meta where name = ?"
-ROWS_AT_ONCE = 10_000  # read and decoded; some megabytes
-REFERRING = f"""
-select e.id, e.body, e.conversation, l.writer, c.id, u.id, l.run from entries e
-join logs l on l.number = e.id >> {SEQ_BITS}
-join conversations c on c.number = l.conversation join users u on u.number = l.writer
-left join waiting w on w.log = l.number
-where e.id > ? and (instr(e.body, '"re"') or instr(e.body, '\\u'))
-and (w.log is null or e.id & {SEQS - 1} <= w.released)
-order by e.id limit ?
-"""  # a key may be written with escapes
-BODIES = "select id, body from entries where id > ? order by id limit ?"
 
 
-def add_relations(database: Database) -> None:
-    """Migrate to version 2, which indexes edits, deletions and reactions by what they name. Version 1 did not."""
-    database.dialect.make_tables(database)
-    after = 0
-    while rows := database.all(REFERRING, after, ROWS_AT_ONCE):
-        values: list[object] = []
-        for id, body, conversation, writer, *names in rows:
-            try:
-                relation = relation_of(log_of(*names), id % SEQS, decode_entry(body))
-            except LogError:
-                continue  # a damaged row: reported when it is read, as before
-            if relation is not None:
-                values += relation_row(relation, id, conversation, writer)
-        database.insert(mendings, values)
-        after = rows[-1][0]
-
-
-def add_tables(database: Database) -> None:
-    """Migrate to a version with more tables. What was kept elsewhere until then stays there."""
-    database.dialect.make_tables(database)
-
-
-def add_attachments(database: Database) -> None:
-    """Migrate to version 7, which has a table of what messages name. Messages of version 6 may have files."""
-    database.dialect.make_tables(database)
-    database.run("delete from attachments")  # of a migration that was interrupted
-    after = 0
-    while rows := database.all(BODIES, after, ROWS_AT_ONCE):
-        values: list[object] = []
-        for id, body in rows:
-            if '"files"' in body or "\\u" in body:  # a key may be written with escapes
-                try:
-                    values += attachment_rows(id, decode_entry(body))
-                except LogError:
-                    continue  # as in add_relations
-        database.insert(attachments, values)
-        after = rows[-1][0]
-
-
-# MIGRATIONS[n - 1] turns version n into n + 1
-MIGRATIONS: Sequence[Migration] = (
-    add_relations,
-    add_tables,  # for hosted users and their tokens
-    add_tables,  # for what was deleted
-    add_tables,  # for what all users of a peer have, as one row
-    add_tables,  # for what programs of hosted users have taken
-    add_attachments,
-    add_tables,  # for which peers have which content
-)
-
-
-def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Make the tables of a new database, or bring an older one to this version.
-
-    Raises:
-        StorageError: It has a newer version, or belongs to another program; it is left as it was.
-    """
-    wanted = 1 + len(migrations)
+def prepare(database: Database) -> None:
+    """Make the tables of a new database. Raises StorageError if it has another version, or is of another program."""
     with database.transaction():
-        found = version(database)
-        if found is None:
+        if version(database) is None:
             database.dialect.make_tables(database)
-            database.insert(meta, (SCHEMA_KEY, str(wanted)))
+            database.insert(meta, (SCHEMA_KEY, str(SCHEMA_VERSION)))
             return
-    if found > wanted:
-        raise _newer(database, found)
-    if found < wanted:
-        database.dialect.back_up(database, found)
-        migrate(database, found, migrations)
+        check(database)
 
 
 def check(database: Database) -> None:
-    """Raise StorageError unless the database has exactly this version. For programs that only read."""
-    found = version(database)
-    if found is not None and found > SCHEMA_VERSION:
-        raise _newer(database, found)
-    if found != SCHEMA_VERSION:
-        where = database.dialect.where
-        raise StorageError(f"{where} has schema {found or 'none'}, not {SCHEMA_VERSION}: start a peer with it once")
-
-
-def _newer(database: Database, found: int) -> StorageError:
-    where = database.dialect.where
-    return StorageError(f"{where} was written by a newer version of p2pchat (schema {found}): update this one")
+    """Raise StorageError unless the database has exactly this version."""
+    found, where = version(database), database.dialect.where
+    if found is None:
+        raise StorageError(f"{where} has no tables of p2pchat: start a peer with it once")
+    if found > SCHEMA_VERSION:
+        raise StorageError(f"{where} was made by a newer version of p2pchat (schema {found}): update this one")
+    if found < SCHEMA_VERSION:
+        raise StorageError(
+            f"{where} was made by an earlier version of p2pchat (schema {found}): read it with that one, "
+            "or move it away to begin anew"
+        )
 
 
 def version(database: Database) -> int | None:
@@ -470,11 +391,3 @@ def version(database: Database) -> int | None:
     if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
         raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
     return int(text)
-
-
-def migrate(database: Database, found: int, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Bring a database of version `found` to this version."""
-    with database.transaction():
-        for migration in migrations[found - 1 :]:
-            migration(database)
-        database.run("update meta set value = ? where name = ?", str(1 + len(migrations)), SCHEMA_KEY)

@@ -99,7 +99,6 @@ class SqlStorage:
         self._dialect.require()
         self._read = self._open(writes=False)
         if self._writer is None:
-            self._read = self._dialect.upgraded(self._read)
             self._databases.append(self._read)
         with self._read.transaction():
             schema.check(self._read)

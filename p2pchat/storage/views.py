@@ -1,7 +1,7 @@
 """Views for people who query the database with SQL: messages, people, chats and receipts.
 
 They store nothing, and p2pchat never reads them. They are made when a peer opens the database for writing, and anew
-when a version of p2pchat defines them differently: `meta` says which definition is there. So they need no migration. A
+when a version of p2pchat defines them differently: `meta` says which definition is there. A
 user without the right to make views has none, and misses nothing else.
 
 A text stands in the JSON of its entry, which the functions of the database decode. In an entry that writes a key twice

@@ -16,11 +16,10 @@ from tests.commands.session_output import Shown, open_session
 
 def test_settings_are_saved(tmp_path: Path) -> None:
     first = ChatSettings.load(tmp_path)
-    assert (first.joins, first.bell, first.desktop, first.ignored, first.trouble) == ("auto", True, False, set(), "")
+    assert (first.joins, first.bell, first.desktop, first.trouble) == ("auto", True, False, "")
     first.change("joins", "off")
     first.change("bell", "off")
     first.change("desktop", "on")
-    first.ignored.add("K7QF2M3P")
     first.save()
     assert ChatSettings.load(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == ["chat.json"]
@@ -46,27 +45,25 @@ def test_without_a_directory_settings_stay_in_memory() -> None:
         ('{"last_start": {"host": 7}}', "`last_start` has a value of the wrong type"),
         ('{"by_conversation": []}', "`by_conversation` is not an object of objects"),
         ('{"by_conversation": {"M2P3": {"typing": "loud"}}}', "typing is on or off or usual, not 'loud'"),
-        ('{"ignored": "bob"}', "`ignored` is not a list of ids"),
-        ('{"ignored": ["K7QF2M3P"], "bell": 7}', "bell is on or off, not 7"),
+        ('{"joins": "auto", "bell": 7}', "bell is on or off, not 7"),
         ("[" * 100_000, "cannot read all settings"),
     ],
-    ids=["json", "list", "value", "type", "start", "host", "conversations", "exception", "ignored", "half", "deep"],
+    ids=["json", "list", "value", "type", "start", "host", "conversations", "exception", "half", "deep"],
 )
 def test_an_unreadable_file_is_reported_and_defaults_apply(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "chat.json").write_text(text, "utf-8")
     settings = ChatSettings.load(tmp_path)
     assert expected in settings.trouble
     assert (settings.joins, settings.bell) == ("auto", True)
-    assert settings.ignored == ({"K7QF2M3P"} if "K7QF2M3P" in text else set())
 
 
 def test_an_unreadable_file_is_moved_aside(tmp_path: Path) -> None:
-    (tmp_path / "chat.json").write_text('{"ignored": ["K7QF2M3P"],}', "utf-8")
+    (tmp_path / "chat.json").write_text('{"bell": true,}', "utf-8")
     settings = ChatSettings.load(tmp_path)
     for value in ("off", "on"):
         settings.change("joins", value)
         settings.save()
-    assert (tmp_path / "chat.json.spoiled").read_text("utf-8") == '{"ignored": ["K7QF2M3P"],}'
+    assert (tmp_path / "chat.json.spoiled").read_text("utf-8") == '{"bell": true,}'
     assert ChatSettings.load(tmp_path).joins == "on"
 
 

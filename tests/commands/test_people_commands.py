@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Presence, Settings, TCPPeer, Typing, Warned
-from p2pchat.commands.chat_settings import ChatSettings, migrate_ignored
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE
 from p2pchat.commands.json_and_text_display import is_ignored
 from p2pchat.commands.standard_output import EventLogFile
@@ -180,15 +179,6 @@ async def test_ignored_users_are_listed_and_not_unread(shown: Shown) -> None:
             "-- room: 1 unread",
             "-- mallory is ignored: /unignore shows them again",
         ]
-
-
-async def test_the_ignore_list_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
-    async with mesh("ada", "bob") as net:
-        ada, bob = net.peers
-        (tmp_path / "chat.json").write_text(json.dumps({"ignored": [bob.me.id, "nobody"], "bell": False}), "utf-8")
-        await migrate_ignored(ada, ChatSettings.load(tmp_path))
-        assert [user.name for user in ada.ignored()] == ["bob"]
-        assert "ignored" not in json.loads((tmp_path / "chat.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -86,27 +86,11 @@ def _at_commits(what: str, *, before: bool) -> Callable[[Count], None]:
 
 
 def _statement(count: Count) -> None:
-    """Between two statements of a transaction: while creating tables, in a migration, between rows."""
+    """Between two statements of a transaction: while creating tables, between rows."""
     from p2pchat.storage.statements_and_transactions import Database
 
     for name in ("all", "run", "insert"):
         _put(Database, name, _between(getattr(Database, name), count, after=False))
-
-
-def _newer(_: Count) -> None:
-    """Turn the program into a later version, which has to migrate the present database."""
-    from p2pchat.storage import schema
-    from p2pchat.storage.statements_and_transactions import Database
-
-    def one_more(database: Database) -> None:
-        database.run("create table later (user integer primary key, about text not null)")
-        database.run("insert into later (user, about) select number, 'nothing yet' from users")
-        database.run("create index later_by_about on later (about)")
-
-    migrations = (*schema.MIGRATIONS, one_more)
-    prepare = schema.prepare
-    _put(schema, "prepare", lambda database: prepare(database, migrations))
-    _put(schema, "SCHEMA_VERSION", 1 + len(migrations))
 
 
 def _at_pages(count: Count) -> None:
@@ -285,8 +269,6 @@ POINTS: dict[str, Callable[[Count], None]] = {
     "after-address-book": _at_commits("addresses", before=False),
     "before-cursor": _at_commits("consumers", before=True),  # the program has read events, and its place is not saved
     "statement": _statement,
-    "newer": _newer,
-    "backing-up": _at_pages,  # before a migration
     "copying": _at_pages,  # by `p2pchat backup`
     "mid-record": _mid_record,
     "mid-frame": _mid_frame,

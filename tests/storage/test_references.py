@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.storage.contract import Storage
-from p2pchat.storage.dialects.dialect import dialect_of
-from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database
-from tests.storage.conftest import SMALL
 from tests.storage.test_deletion import ALL, delete
 from tests.storage.writers import DM, MORNING, Author, many, released
 
@@ -94,19 +88,3 @@ def test_a_thousand_contents_are_asked_for_at_once(storage: Storage) -> None:
     files = [FileRef("", seq, "", f"{seq:064x}") for seq in range(1, 1201)]
     storage.commit([released(ada.begins(*many(1200), files={file.size: (file,) for file in files}), 1)])
     assert storage.referring([file.root for file in files]) == {file.root: [(ada.log, file.size)] for file in files}
-
-
-def test_a_database_of_version_6_is_migrated_whatever_its_kind(url: str) -> None:
-    ada = Author("ada", 1)
-    files = {seq: (FileRef("", seq, "", f"{seq:064x}"),) for seq in range(1, 40, 3)}
-    with closing(SqlStorage(url, SMALL)) as storage:
-        storage.commit([released(ada.begins(*many(40), files=files), 1)])
-        roots = [each.root for some in files.values() for each in some]
-        found = storage.referring(roots)
-        assert len(found) == len(files)
-    with closing(Database(dialect_of(url, 1.0), writes=True)) as database, database.transaction():
-        database.run("drop table attachments")
-        database.run("update meta set value = '6' where name = 'schema'")
-    for _ in range(2):
-        with closing(SqlStorage(url, SMALL)) as storage:
-            assert storage.referring(roots) == found

@@ -166,13 +166,6 @@ class Dialect(ABC):
         """Return the statements that make a table and its indexes."""
         return create_statements(table, self.types)
 
-    def upgraded(self, database: Database) -> Database:
-        """Return this database, or for reading a migrated copy in its place if it has an earlier version."""
-        return database
-
-    def back_up(self, database: Database, version: int) -> None:  # noqa: B027
-        """Copy a database of this version before it is migrated; that of a server is copied by its own tools."""
-
     # ---- care; a server is warm, and tidies by itself
 
     def warm(self, database: Database, size_bytes: int) -> None:  # noqa: B027

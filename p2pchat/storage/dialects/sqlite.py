@@ -17,8 +17,6 @@ from urllib.parse import quote
 
 from p2pchat.config import MIB
 from p2pchat.errors import StorageError
-from p2pchat.identity.private_files import sync_file
-from p2pchat.storage import schema
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
 from p2pchat.storage.statements_and_transactions import Database
@@ -149,28 +147,6 @@ class SQLiteDialect(Dialect):
         return f"{self.where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
 
     # ---- tables
-
-    def upgraded(self, database: Database) -> Database:
-        """A reader may not write: it reads a migrated copy, which SQLite keeps in memory or in a temporary file.
-
-        Only this connection sees the copy, which ends with it.
-        """
-        with database.transaction():
-            found = schema.version(database)
-        if found is None or found >= schema.SCHEMA_VERSION:
-            return database
-        copy = Database(self, driver=_connect("", self._busy_timeout))
-        database.driver.backup(copy.driver)
-        database.close()
-        schema.migrate(copy, found)
-        return copy
-
-    def back_up(self, database: Database, version: int) -> None:
-        copy = self.path.with_name(f"{self.path.name}.version-{version}")
-        copy.unlink(missing_ok=True)
-        copy_database(database.driver, copy)
-        with open(copy, "r+b") as written:  # Windows syncs no file that is opened to be read
-            sync_file(written.fileno())
 
     # ---- care
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.storage.schema import SCHEMA_VERSION
 from p2pchat.testing.process_mesh import ChildFailed, Line
 from tests.processes.failpoints import POINTS
 from tests.processes.fork_server import AVAILABLE
@@ -59,11 +58,6 @@ def rows(database: Path, question: str) -> list[tuple[str]]:
         return connection.execute(question).fetchall()
 
 
-def version(database: Path) -> int:
-    [(found,)] = rows(database, "select value from meta where name = 'schema'")
-    return int(found)
-
-
 # ---- what is killed: each returns False once it survives
 
 
@@ -83,26 +77,6 @@ async def first_start(cluster: Cluster, point: str, _: list[Line]) -> bool:
     await ada.kill()
     assert [line["text"] for line in await cluster.history("ada")] == ["here I am"]
     assert damage(ada.database) == []
-    return True
-
-
-async def migration(cluster: Cluster, point: str, history: list[Line]) -> bool:
-    """The database is complete and has either version, and each version that can open it reads everything."""
-    shutil.rmtree(cluster.home / "ada", ignore_errors=True)
-    shutil.copytree(cluster.home / "kept", cluster.home / "ada")
-    ada = PeerRuns(cluster, "ada", "ada")
-    if not await dies(ada, "newer", point):
-        return False
-    assert damage(ada.database) == []
-    if version(ada.database) == SCHEMA_VERSION:
-        assert await cluster.history("ada") == history
-    await ada.start(points=["newer"])
-    await ada.kill()
-    assert version(ada.database) == SCHEMA_VERSION + 1
-    assert rows(ada.database, "select count(*) from later") == rows(ada.database, "select count(*) from users")
-    copy = ada.database.with_name(f"history.db.version-{SCHEMA_VERSION}")
-    assert damage(copy) == [] and version(copy) == SCHEMA_VERSION
-    assert rows(copy, "select count(*) from entries") == rows(ada.database, "select count(*) from entries")
     return True
 
 
@@ -159,8 +133,6 @@ Work = Callable[[Cluster, str, list[Line]], Awaitable[bool]]
 KILLS: list[tuple[Work, str, int, int]] = [  # what, the point, every which k, at least so many kills
     (first_start, "file", 1, 6),
     (first_start, "statement", 8, 4),
-    (migration, "statement", 4, 3),
-    (migration, "backing-up", 5, 4),
     (import_, "before-commit", 1, 1),
     (import_, "after-commit", 1, 1),
     (import_, "statement", 8, 1),
