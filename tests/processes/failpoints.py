@@ -1,9 +1,7 @@
 """Command `python -m tests.processes.failpoints POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself.
 
 The program and its files are real. This module wraps one function of the package and counts its calls; at the K-th
-call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The point `newer` kills nothing: it turns
-the program into a later version, whose database has one more table and one more index. The package has no code for
-this.
+call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The package has no code for this.
 """
 
 from __future__ import annotations
