@@ -254,12 +254,13 @@ class World:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.ahead = 0.0  # seconds by which the clocks that people read are ahead
         self.peers: list[Peer] = []
         self.under_way: deque[tuple[Peer, Input]] = deque()
 
     @property
     def now(self) -> Now:
-        return Now(1000.0 + self.seconds, START + round(self.seconds * 1_000_000))
+        return Now(1000.0 + self.seconds, START + round((self.seconds + self.ahead) * 1_000_000))
 
     def peer(self, name: str, storage: MemoryStorage | None = None, **settings: float) -> Peer:
         limits = {"log_bytes": 0, "auto_fetch_bytes": 0, **settings}  # so that tests count messages alone

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Receipt, Settings, TCPPeer, UnknownName, open_history
+from p2pchat.core.node_context_and_timers import Now
 from p2pchat.messaging import search
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
@@ -109,6 +110,29 @@ async def test_history_of_all_conversations_is_one_order(net: Mesh) -> None:
     await ada.broadcast("four")
     assert [post.text for post in await ada.history()] == ["one", "two", "three", "four"]
     assert [post.text for post in await ada.history(limit=2)] == ["three", "four"]
+
+
+async def test_a_clock_that_was_ahead_for_one_message_hides_no_later_one(tmp_path: Path) -> None:
+    async with (
+        TCPPeer(name="ada", data=tmp_path / "ada") as ada,
+        TCPPeer(0, ada.endpoint, name="bob", data=tmp_path / "bob") as bob,
+    ):
+        for text in ("some", "older", "ones"):
+            receipt = await bob.broadcast(text)
+        await receipt.delivered()
+        driver = ada._lifecycle.started_driver
+        right = driver._now
+        driver._now = lambda: Now(right().mono, right().utc + 7_200_000_000)
+        receipt = await ada.broadcast("before the clock was set")
+        await receipt.delivered()
+        driver._now = right
+        for text in ("one", "two", "three"):
+            receipt = await ada.broadcast(text)
+            await receipt.delivered()
+        for peer in (ada, bob):
+            last = await peer.history(limit=3)
+            assert [post.text for post in last] == ["one", "two", "three"]
+            assert all(abs(post.sent_at - datetime.now(UTC)) < timedelta(minutes=5) for post in last)
 
 
 async def test_released_returns_what_was_shown_from_a_moment_on(net: Mesh) -> None:

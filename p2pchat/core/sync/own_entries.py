@@ -3,6 +3,10 @@
 A process appends only to logs that it began. The first entry of a user in a conversation begins a log of this run,
 which names the tips held here of that user (`before`); in the room it begins with the user's profile. Heads are signed
 once per commit and at least once per batch.
+
+The clock of a log only rises. If the machine's clock was ahead and was put right, the next text begins another log, so
+that one wrong hour is not the hour of all that follows. What replaces something earlier by a higher clock, as a name or
+an edit, goes on above it.
 """
 
 from __future__ import annotations
@@ -26,9 +30,11 @@ from p2pchat.core.log import (
     encode_entry,
     extend_chain,
     head_message,
+    is_plausible,
     next_c,
     with_files,
 )
+from p2pchat.core.names import KnownPeople
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -44,13 +50,16 @@ Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, 
 class Appender:
     """Appends what hosted users write."""
 
-    def __init__(self, sync: SyncContext, ingest: Ingest, order: CausalOrder) -> None:
+    def __init__(self, sync: SyncContext, ingest: Ingest, order: CausalOrder, people: KnownPeople) -> None:
         self._sync = sync
+        self._people = people
         self._ctx = sync.ctx
         self._ingest = ingest
         self._order = order
         self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
+        self._ahead: dict[tuple[str, UserId], int] = {}  # the highest clock of logs that a wrong clock ended
+        self._promises = False  # a position that was asked for is the next one, whatever the clock says by then
 
     def note_place(self, conversation: ConversationState, user: UserId, place: int) -> None:
         """Note the place of a hosted user's last entry before this run. Later calls change nothing."""
@@ -72,15 +81,20 @@ class Appender:
             return
         if conversation.waits:
             self._sync.requests.on_answered(conversation, request.user)  # shown first, and followed by the answer
+        self._end_log_ahead(conversation, request)
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
-        self._append_drafts(conversation, log, self._with_profile(conversation, log, drafts), files=request.files)
+        above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
+        self._append_drafts(
+            conversation, log, self._with_profile(conversation, log, drafts), files=request.files, above=above
+        )
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
         )
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
         """Return the position of this user's next entry; None if that is not certain yet, and in groups."""
+        self._promises = True
         run, known = self._runs.get((conversation, user)), self._sync.conversations.by_id.get(conversation)
         if run is None or known is None or known.is_talk or user not in self._sync.hosted:
             return None
@@ -137,7 +151,8 @@ class Appender:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
         room = self._sync.conversations.by_id.get(self._sync.conversations.room)
         if room is not None:
-            self._append_drafts(room, self._running_log(room, user), [self._profile_draft(user)])
+            above = self._people.named_c(user)
+            self._append_drafts(room, self._running_log(room, user), [self._profile_draft(user)], above=above)
 
     def _profile_draft(self, user: UserId) -> Draft:
         hosted = self._sync.hosted[user]
@@ -159,6 +174,23 @@ class Appender:
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
 
+    def _end_log_ahead(self, conversation: ConversationState, request: WriteRequest) -> None:
+        """Have a text begin a log of its own if the clock of the running one is too far ahead of the present."""
+        if self._promises:
+            return
+        if not self._counts(conversation.newest_c):  # the clock was put back since
+            shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
+            conversation.newest_c = max((log.last_c for log in shown if self._counts(log.last_c)), default=0)
+        key = conversation.id, request.user
+        log = conversation.log(request.user, self._runs.get(key, ""))
+        if log is not None and not self._counts(log.last_c) and request.kind not in RELATION_KINDS:
+            self._ahead[key] = max(self._ahead.get(key, 0), log.last_c)
+            self._begin(conversation, request.user, self._ctx.draw(8).hex())
+
+    def _counts(self, c: int) -> bool:
+        """Return whether a clock is close enough to the present."""
+        return is_plausible(c, self._ctx.now.utc, self._ctx.settings.clock_ahead)
+
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         self._runs[conversation.id, user] = run
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)
@@ -175,9 +207,9 @@ class Appender:
 
     def _append_drafts(
         self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
-        files: tuple[FileRef, ...] = (),
+        files: tuple[FileRef, ...] = (), above: int = 0,
     ) -> None:  # fmt: skip
-        """Append drafts as entries.
+        """Append drafts as entries, with clocks above this one.
 
         A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
         report a gap before it, and none follows it. The next entries follow what was shown before.
@@ -188,7 +220,7 @@ class Appender:
         entries: list[Entry] = []
         now = self._ctx.now.utc
         before: tuple[Mark, ...] = () if log.seq else log.before
-        numbered = enumerate(drafts, next_c(now, log.last_c, conversation.newest_c))
+        numbered = enumerate(drafts, next_c(now, max(above, log.last_c), conversation.newest_c))
         for c, (kind, body, re, claimed) in numbered:
             follows = () if kind == "profile" else after
             entries.append(Entry(kind, now, c, re, follows, before, cite, body, claimed))

@@ -137,7 +137,7 @@ class Replicator:
             self.context, self.causal_order, self.fetcher, self.people, self.forks, self.groups
         )
         self.file_import: FileImport = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
-        self.appender: Appender = Appender(self.context, self.ingest, self.causal_order)
+        self.appender: Appender = Appender(self.context, self.ingest, self.causal_order, self.people)
         self.anti_entropy: AntiEntropy = AntiEntropy(
             self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks
         )

@@ -191,6 +191,11 @@ class Invariants:
         log, first, count = answer.log, answer.first, answer.count
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
             self.fail("accepted", peer, f"accepted {log_name(log)} {first}+{count}, which is not durable")
+        for raw in peer.disk.logs.get(log, [])[first - 1 : first - 1 + count]:
+            entry = decode_entry(raw)
+            ahead = entry.c - entry.at - self._sim.settings.clock_ahead * 1_000_000
+            if answer.kind == "text" and ahead > len(peer.disk.logs[log]):
+                self.fail("clock", peer, f"stamps {log_name(log)} {first} further ahead than clocks may differ")
         for seq, one in enumerate(written, first):
             one.log, one.seq = log, seq
             if log.user != one.user:

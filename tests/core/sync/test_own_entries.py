@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import UserRenamed, WriteRequest
-from p2pchat.core.log import Entry, decode_entry, encode_entry, is_plausible, next_c
+from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry, is_plausible, next_c, ref_key
 from p2pchat.core.sync.own_entries import text_fault
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
@@ -15,6 +15,11 @@ def written(far: Far) -> list[Entry]:
     """Return the entries that a far end received, and forget them."""
     frames, far.heard = far.heard, []
     return [decode_entry(raw) for frame in frames if isinstance(frame, Entries) for raw in frame.e]
+
+
+def stored(peer: Peer) -> list[Entry]:
+    """Return all entries that a peer was shown, names too."""
+    return [decode_entry(shown.raw) for shown in peer.storage.places(0, 100)]
 
 
 def test_in_the_room_a_log_begins_with_a_profile() -> None:
@@ -155,6 +160,39 @@ def test_an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock() -> None:
     ada.say("still here")
     stamps = [decode_entry(shown.raw).c - START for shown in ada.storage.places(2, 10)]
     assert stamps == [60_000_002, 60_000_003, 60_000_004, 60_000_005]
+
+
+def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour() -> None:
+    world = World()
+    ada = world.peer("ada")
+    world.ahead = 7200.0  # a unit that starts before its clock is set
+    ada.say("early")
+    world.ahead = 0.0
+    ada.say("now", "and now")
+    profile, early, again, now, and_now = stored(ada)
+    assert [entry.c - START for entry in (early, now, and_now)] == [7_200_000_001, 1, 2]
+    assert [mark.seq for mark in again.before] == [2]
+    assert ada.texts() == ["early", "now", "and now"]
+    assert (profile.b, again.b) == ({"name": "ada"}, {"name": "ada"})
+
+
+def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead() -> None:
+    world = World()
+    ada = world.peer("ada")
+    world.ahead = 7200.0
+    ada.say("early")
+    ada.put(WriteRequest(2, ada.id, ROOM, "edit", ["earlier"], Ref(ref_key(ada.id, "a1" * 8), 2)))
+    world.ahead = 0.0
+    ada.say("now")
+    ada.put(WriteRequest(3, ada.id, ROOM, "edit", ["earliest"], Ref(ref_key(ada.id, "a1" * 8), 2)))
+    ada.put(UserRenamed(ada.id, "Ada"))
+    world.seconds += 1
+    ada.say("at last")
+    ada.put(UserRenamed(ada.id, "Ada L"))
+    stamps = {str(entry.b): entry.c - START for entry in reversed(stored(ada))}  # of each the first
+    names = [stamps[str({"name": name})] for name in ("ada", "Ada", "Ada L")]
+    assert names == sorted(names) and stamps["earlier"] < stamps["earliest"]
+    assert (stamps["now"], stamps["at last"]) == (1, 1_000_001)
 
 
 def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
