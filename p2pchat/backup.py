@@ -87,7 +87,7 @@ async def backup_profile(
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
     report = progress or (lambda done, total: None)
-    return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, files, report)
+    return await asyncio.to_thread(_backup, directory, Path(os.path.realpath(Path(to).expanduser())), db, files, report)
 
 
 def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> Backup:

@@ -34,7 +34,7 @@ from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry
 from p2pchat.core.storage_answers import ForkStart, Start, StoredStart
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
-from p2pchat.identity.private_files import AtomicFile
+from p2pchat.identity.private_files import SavedFile
 from p2pchat.protocol import (
     FILE_VERSION,
     LENGTH,
@@ -211,13 +211,13 @@ async def _write_pages(
 
 
 class _ExportTarget:
-    """The file written: put at its path when complete, or written directly to what cannot be replaced, as a pipe."""
+    """What is written: a file that somebody named, or an open one of the caller, which stays open."""
 
     def __init__(self, to: Place, room: ConversationId) -> None:
         self._room = room
         self._path = Path(to) if isinstance(to, (str, os.PathLike)) else None
-        self._aside: AtomicFile | None = None
-        self._file: BinaryIO | None = None if isinstance(to, (str, os.PathLike)) else to
+        self._given: BinaryIO | None = None if isinstance(to, (str, os.PathLike)) else to
+        self._saved: SavedFile | None = None
         self.name = "the file" if self._path is None else str(self._path)
 
     def open(self) -> None:
@@ -227,31 +227,25 @@ class _ExportTarget:
             raise P2PChatError(f"{self._path} is a directory: name a file in it")
         if self._path.is_file() and not _may_be_replaced(self._path, self._room):
             raise P2PChatError(f"{self._path} exists and is not an export of this network: name another file")
-        if self._path.exists() and not self._path.is_file():  # a pipe, a device
-            # Without a buffer, since a write that waits would hold its lock. Closed by close().
-            self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115
-        else:
-            self._aside = AtomicFile(self._path)
-            self._file = self._aside.file
+        self._saved = SavedFile(self._path)
 
     def write(self, data: bytes) -> None:
-        assert self._file is not None
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) or 0 :]  # a file without a buffer may write less than asked
+        if self._saved is not None:
+            self._saved.write(data)
+        elif self._given is not None:
+            view = memoryview(data)
+            while view:
+                view = view[self._given.write(view) or 0 :]  # a file without a buffer may write less than asked
 
     def keep(self) -> None:
-        assert self._file is not None
-        if self._aside is not None:
-            self._aside.keep()
-        else:
-            self._file.flush()
+        if self._saved is not None:
+            self._saved.keep()
+        elif self._given is not None:
+            self._given.flush()
 
     def close(self) -> None:
-        if self._aside is not None:
-            self._aside.discard()
-        elif self._file is not None and self._path is not None:
-            self._file.close()
+        if self._saved is not None:
+            self._saved.discard()
 
 
 def _may_be_replaced(path: Path, room: ConversationId) -> bool:

@@ -314,7 +314,7 @@ async def _meant(ctx: CommandContext, rest: str) -> tuple[Attachment, int, str]:
 async def _check_target(ctx: CommandContext, path: Path) -> None:
     """Raise UsageError unless something can be saved there; ask before a file is replaced."""
     try:
-        is_directory, is_there, has_place = path.is_dir(), path.exists(), path.parent.is_dir()
+        is_directory, is_there, has_place = path.is_dir(), path.is_file(), path.parent.is_dir()
     except (OSError, ValueError) as error:
         raise UsageError(f"{safe_line(str(path))[:200]!r} cannot be used: {error}") from None
     if is_directory:

@@ -131,6 +131,23 @@ def _write_all(raw: RawStream, data: bytes) -> None:
             select.select([], [raw.fileno()], [])
 
 
+def open_output(path: str, flags: int = 0) -> int:
+    """Open a file for writing, and return its descriptor; nobody waits for the reader of a pipe.
+
+    Raises OSError, also if nobody reads from the pipe.
+    """
+    flags |= os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "nobody reads from this pipe: start its reader first", path) from None
+        raise
+    if sys.platform != "win32":
+        os.set_blocking(descriptor, True)
+    return descriptor
+
+
 class EventLogFile:
     """The file of --log: every event, as it happened. A write error is reported once, to `on_error`."""
 
@@ -141,9 +158,8 @@ class EventLogFile:
         """
         self._path = path
         self._on_error = on_error
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
+            self._file = open(open_output(path, os.O_CREAT | os.O_APPEND), "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise CommandError(f"cannot write the log {path}: {error.strerror or error}") from None
         self.failed: bool = False

@@ -17,8 +17,8 @@ import stat
 import sys
 import time
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from p2pchat.errors import P2PChatError
 
@@ -26,6 +26,7 @@ if sys.platform != "win32":
     import fcntl
 
 POSIX = os.name == "posix"  # tests change it
+MAX_NAME_BYTES = 255  # of a file, on the file systems in use
 MAX_PRIVATE_BYTES = 64 * 1024  # keys and networks take a few hundred; a larger file is another one
 STALE_AFTER = 24 * 3600.0  # seconds after which a temporary file counts as left by a killed process; a guess
 # Errors of file systems that cannot sync a directory, as some network and FUSE ones; the files themselves are synced.
@@ -76,7 +77,7 @@ def write_private(path: Path, data: bytes) -> None:
     """
     aside = AtomicFile(path)
     try:
-        aside.file.write(data)
+        aside.write(data)
         aside.keep()
     finally:
         aside.discard()
@@ -84,7 +85,12 @@ def write_private(path: Path, data: bytes) -> None:
 
 def temporary_path(path: Path) -> Path:
     """Return an unused name beside `path`, for a file that will be moved to `path`."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    return path.with_name(f".{_beginning(path)}.{secrets.token_hex(6)}.new")
+
+
+def _beginning(path: Path) -> str:
+    """Return as much of a name as leaves room for the rest of a temporary one."""
+    return os.fsencode(path.name)[: MAX_NAME_BYTES - 18].decode(errors="ignore")
 
 
 def remove_leftovers(path: Path, untouched: float = STALE_AFTER) -> None:
@@ -95,7 +101,7 @@ def remove_leftovers(path: Path, untouched: float = STALE_AFTER) -> None:
         untouched: Seconds without a write after which a file counts as left. 0 is for callers that know by a lock that
             nobody writes.
     """
-    is_left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.new").fullmatch
+    is_left = re.compile(rf"\.{re.escape(_beginning(path))}\.[0-9a-f]{{12}}\.new").fullmatch
     with suppress(OSError):  # there is no such directory, or it may not be read
         for name in os.listdir(path.parent):
             if is_left(name):
@@ -118,10 +124,9 @@ def remove_stale(left: Path, untouched: float) -> None:
 class AtomicFile:
     """A file that is written beside its place, readable by the owner only, and moved there when it is complete.
 
-    Files left by writers that were killed a day ago or earlier are removed.
+    Files left by writers that were killed a day ago or earlier are removed. Call write(), then keep(), and in any case
+    discard(), which does nothing after keep().
 
-    Attributes:
-        file: Where to write. Then call keep(), and in any case discard(), which does nothing after keep().
     Raises:
         OSError: The directory does not allow it.
     """
@@ -131,21 +136,63 @@ class AtomicFile:
         self._path = path
         self._new = temporary_path(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        self.file: BinaryIO = os.fdopen(os.open(self._new, flags, 0o600), "wb")
+        self._file = os.fdopen(os.open(self._new, flags, 0o600), "wb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Write all of this."""
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) or 0 :]
 
     def keep(self) -> None:
         """Sync the file to disk and move it to its place, replacing what was there."""
-        self.file.flush()
-        sync_file(self.file.fileno())
-        self.file.close()
+        sync_file(self._file.fileno())
+        self._file.close()
         os.replace(self._new, self._path)
         sync_directory(self._path.parent)
 
     def discard(self) -> None:
         """Remove the file unless it was kept."""
-        with suppress(OSError):  # flushing fails on a full disk
-            self.file.close()
+        self._file.close()
         self._new.unlink(missing_ok=True)
+
+
+class SavedFile(AtomicFile):
+    """A file that somebody names to be written. A symbolic link is followed; a device or a pipe is written into.
+
+    Raises:
+        OSError: The directory does not allow it, or nobody reads from the pipe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._is_special = path.exists() and not (path.is_file() or path.is_dir())
+        if self._is_special:
+            self._file = open_special(path)
+        else:
+            super().__init__(Path(os.path.realpath(path)))
+
+    def keep(self) -> None:
+        if not self._is_special:
+            super().keep()
+
+    def discard(self) -> None:
+        if self._is_special:
+            self._file.close()
+        else:
+            super().discard()
+
+
+def open_special(path: Path) -> FileIO:
+    """Open a device or a pipe for writing, without a buffer and without waiting for who reads. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO and path.is_fifo():
+            raise OSError(errno.ENXIO, "nobody reads from this pipe: start its reader first", str(path)) from None
+        raise
+    if POSIX:
+        os.set_blocking(fd, True)
+    return FileIO(fd, "wb")
 
 
 def sync_file(descriptor: int) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, disk_name
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
 from p2pchat.errors import PeerClosed, StorageError
-from p2pchat.identity.private_files import AtomicFile
+from p2pchat.identity.private_files import SavedFile
 from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content_store import ContentStore
@@ -175,8 +175,8 @@ class Attachment:
         """Fetch it, and write a copy. Return the path of the copy.
 
         Args:
-            path: The file to write; an existing one is replaced. Or a directory: the file gets its `disk_name` there,
-                with a number if that is taken.
+            path: The file to write; an existing one is replaced, a device or pipe is written into. Or a directory: the
+                file gets its `disk_name` there, with a number if that is taken.
             progress: As fetch.
         Raises:
             OSError: The copy cannot be written. Also raises as fetch.
@@ -184,11 +184,11 @@ class Attachment:
         content = self._content
         await self.fetch(progress)
         to = await asyncio.to_thread(self._free_path, Path(path))
-        copy = await asyncio.to_thread(AtomicFile, to)
+        copy = await asyncio.to_thread(SavedFile, to)
         try:
             with content.held(self.root):
                 async for piece in self._pieces(content):
-                    await asyncio.to_thread(copy.file.write, piece)
+                    await asyncio.to_thread(copy.write, piece)
             await asyncio.to_thread(copy.keep)
         finally:
             await asyncio.to_thread(copy.discard)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.commands.exit_codes import CommandError
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter
 
 
@@ -104,3 +105,17 @@ def test_a_partial_line_of_the_log_is_ended(tmp_path: Path) -> None:
         log.write(line)
         log.close()
     assert path.read_bytes() == b'{"event":"one"}\n{"event":"tw\nthree\nfour\n'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_log_goes_into_a_pipe_that_somebody_reads(tmp_path: Path) -> None:
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    with pytest.raises(CommandError, match=r"cannot write the log .*: nobody reads from this pipe: start its reader"):
+        EventLogFile(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = EventLogFile(path)
+    log.write("a line")
+    assert os.read(reader, 100) == b"a line\n"
+    log.close()
+    os.close(reader)

@@ -13,10 +13,13 @@ import pytest
 from p2pchat.errors import P2PChatError
 from p2pchat.identity import private_files
 from p2pchat.identity.private_files import (
+    SavedFile,
     make_private_directory,
     read_private,
+    remove_leftovers,
     sync_directory,
     sync_file,
+    temporary_path,
     write_private,
 )
 
@@ -60,6 +63,45 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(
     with pytest.raises(OSError):
         write_private(tmp_path / "secret", b"new")
     assert os.listdir(tmp_path) == ["secret"] and (tmp_path / "secret").read_bytes() == b"old"
+
+
+def save(path: Path, data: bytes) -> None:
+    saved = SavedFile(path)
+    try:
+        saved.write(data)
+        saved.keep()
+    finally:
+        saved.discard()
+
+
+def test_what_a_person_saves_goes_where_a_link_points(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    for data in (b"new", b"newer"):
+        save(tmp_path / "link", data)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_bytes() == data
+
+
+def test_what_a_person_saves_goes_into_a_pipe_or_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="nobody reads from this pipe"):
+        save(tmp_path / "pipe", b"x")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    save(tmp_path / "pipe", b"x" * 1000)
+    assert os.read(reader, 2000) == b"x" * 1000
+    os.close(reader)
+    save(Path(os.devnull), b"x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+def test_a_name_as_long_as_any_is_saved_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    save(tmp_path / name, b"x")
+    left = temporary_path(tmp_path / name)
+    left.write_bytes(b"half")
+    remove_leftovers(tmp_path / name, untouched=0)
+    assert os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.EIO, errno.ENOSPC])

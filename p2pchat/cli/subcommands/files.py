@@ -26,7 +26,7 @@ from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.event_text import EventLine, file_label, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageError, print_notice
 from p2pchat.commands.file_fetches import how_far
-from p2pchat.commands.standard_output import json_line, raw_stdout
+from p2pchat.commands.standard_output import json_line, open_output, raw_stdout
 from p2pchat.safe_text import quote_name, safe_line
 
 MAX_DAYS = 36_500
@@ -337,12 +337,12 @@ class GetRun:
         with _target(options.output, directory) as path:
             with self._progress:
                 [row] = await control.ask("get", id=options.message_id, number=number, path=str(path))
-            if options.output == STREAM:
-                await asyncio.to_thread(_copy_to_stdout, path)
+            if _is_written_here(options.output):
+                await asyncio.to_thread(_copy, path, options.output)
         if options.as_json:
             copied = ("id", "conversation_id", "name", "size", "root", "number", "path")
             print(json_line({"event": "file_saved", **{name: row[name] for name in copied}}), flush=True)
-        elif options.output != STREAM:
+        elif not _is_written_here(options.output):
             print(f"{safe_line(row['path'])}: {format_size(row['size'])}", flush=True)
 
     async def _follow(self, control: ControlClient) -> None:
@@ -369,15 +369,30 @@ def _far(line: EventLine) -> str:
 
 @contextmanager
 def _target(output: str, directory: Path) -> Iterator[Path]:
-    """Yield the path that the peer writes; for standard output one beside the profile, which is removed at the end."""
-    if output != STREAM:
+    """Yield the path that the peer writes.
+
+    For standard output, a device or a pipe, which may be another one for the peer's process, that is a file beside the
+    profile, which is copied there and removed at the end.
+    """
+    if not _is_written_here(output):
         yield Path(os.path.abspath(os.path.expanduser(output)))
         return
     with tempfile.TemporaryDirectory(prefix=".get-", dir=directory, ignore_cleanup_errors=True) as temporary:  # 0700
         yield Path(temporary) / "file"
 
 
-def _copy_to_stdout(path: Path) -> None:
-    with path.open("rb") as file:
-        shutil.copyfileobj(file, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+def _is_written_here(output: str) -> bool:
+    """Return whether this process writes the copy, since the name may mean something else in that of the peer."""
+    to = Path(os.path.expanduser(output))
+    is_special = to.exists() and not (to.is_file() or to.is_dir())
+    return output == STREAM or is_special or output.startswith(("/dev/std", "/dev/fd/", "/proc/"))
+
+
+def _copy(path: Path, output: str) -> None:
+    is_stream = output == STREAM
+    try:
+        descriptor = sys.stdout.fileno() if is_stream else open_output(os.path.expanduser(output))
+        with path.open("rb") as file, open(descriptor, "wb", closefd=not is_stream) as to:
+            shutil.copyfileobj(file, to)
+    except OSError as error:
+        raise CommandError(f"cannot write {safe_line(output)}: {error.strerror or error}") from None
