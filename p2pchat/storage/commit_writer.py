@@ -132,6 +132,7 @@ class CommitWriter:
             rows.write()
             if self.fence is not None:
                 self.fence.is_under_way = True
+            self._db.dialect.check_in_place()
             self._db.commit()
         except BaseException:  # also when interrupted: undo it all
             self._forget()

@@ -261,6 +261,26 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
     assert path.read_bytes() == b"my holiday photographs, " * 100
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_file_that_is_removed_while_it_is_open_takes_no_commit(path: Path, suffix: str) -> None:
+    ada, place = Author("ada", 1), path.with_name(path.name + suffix)
+    with closing(opened(path)) as storage:
+        storage.commit([ada.begins("1")])
+        second = ada.appends("2")
+        place.rename(path.with_name("away"))
+        for _ in range(2):
+            with pytest.raises(StorageError, match="was removed or replaced while it was open"):
+                storage.commit([second])
+        if not suffix:
+            place.touch()
+            with pytest.raises(StorageError, match="was removed or replaced while it was open"):
+                storage.commit([second])
+        path.with_name("away").replace(place)
+        storage.commit([second])
+        assert all_entries(storage, "ada") == ada.raws
+
+
 def test_a_damaged_database_is_reported(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([Author("ada", 1).begins(*many(50, 500))])

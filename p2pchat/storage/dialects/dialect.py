@@ -168,6 +168,9 @@ class Dialect(ABC):
 
     # ---- care; a server is warm, and tidies by itself
 
+    def check_in_place(self) -> None:  # noqa: B027
+        """Raise StorageError if what is committed would not be found at its place."""
+
     def warm(self, database: Database, size_bytes: int) -> None:  # noqa: B027
         """Make the first commits as quick as later ones."""
 

@@ -81,6 +81,7 @@ class SQLiteDialect(Dialect):
         self.damaged: str = DAMAGED.format(where=self.where)
         self._busy_timeout = busy_timeout
         self._connected = False  # once, by this or an earlier connection
+        self._files: dict[Path, int] = {}  # the inodes of what the writer has open
 
     def require(self) -> None:
         if not self.path.exists():
@@ -90,6 +91,7 @@ class SQLiteDialect(Dialect):
         """Return a connection; any thread may use it, one at a time."""
         if writes:
             make_private(self.path)
+            self._files.clear()
         if not self._connected:
             self._keep_damaged_log()
             self._connected = True
@@ -146,9 +148,21 @@ class SQLiteDialect(Dialect):
             return known.format(where=self.where)
         return f"{self.where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
 
-    # ---- tables
-
     # ---- care
+
+    def check_in_place(self) -> None:
+        """Raise StorageError if a file that is open was removed, moved or replaced: commits there are lost."""
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            try:
+                found = path.stat().st_ino
+            except OSError:
+                found = 0
+            if self._files.setdefault(path, found) == 0:  # there is no log before the first commit
+                self._files[path] = found
+            elif self._files[path] != found:
+                raise StorageError(
+                    f"{path} was removed or replaced while it was open: put it back, or start p2pchat again"
+                )
 
     def warm(self, database: Database, size_bytes: int) -> None:
         """Write and delete so many bytes, so that the write-ahead log has its size before the first commit.
@@ -187,6 +201,7 @@ class SQLiteDialect(Dialect):
 
     def check_writable(self, database: Database, size_bytes: int) -> None:
         """Write and delete so many bytes. The log is emptied first, as far as it can be."""
+        self.check_in_place()
         database.driver.execute("pragma wal_checkpoint(truncate)").fetchall()
         _write_and_delete(database.driver, size_bytes)
 
