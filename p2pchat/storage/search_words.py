@@ -25,7 +25,7 @@ from p2pchat.storage.contract import ReleasedEntry, current_body
 MOST_WORDS = 64  # of one search; more are not typed, and expressions of FTS5 are limited
 MOST_TYPED = 4096  # characters of one search, many times what is typed: splitting 250,000 takes half a second
 _PART = re.compile(
-    r'from:(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
+    r'(?i:from):\s*(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
     r'|"(?P<phrase>[^"]*)(?:"(?P<open>\*)?|$)'
     r'|(?P<word>[^\s"]+)'
 )

@@ -21,6 +21,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -35,7 +36,7 @@ from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.people_commands import invite_row, nick
-from p2pchat.commands.standard_output import StdoutWriter
+from p2pchat.commands.standard_output import StdoutWriter, iso
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
@@ -143,7 +144,7 @@ class EventSession(WebSocketSession):
         about["max_file_bytes"] = self.gateway.settings.max_file_bytes
         about.update(self.catch_up.about())
         del listening["newest_own"]  # it is the operator's
-        await self._display.show_event({**listening, **about})
+        await self._display.show_event({**listening, **about, "now": iso(datetime.now(UTC))})
         await self.send_all_missed("lines", self._since)
         await self.send_kept_receipts()
 

@@ -73,6 +73,8 @@ def test_a_search_may_name_a_sender() -> None:
     assert parse_query('from:bob#K7QF2M3P tea "for two"').sender == "bob#K7QF2M3P"
     assert parse_query('from:"Anna Maria"#K7QF2M3P').sender == "Anna Maria#K7QF2M3P"
     assert parse_query('"from:bob"').sender == ""
+    for typed in ("From:ada", "FROM:  ada", "from: ada"):
+        assert parse_query(typed) == parse_query("from:ada")
 
 
 @pytest.mark.parametrize(

@@ -218,11 +218,12 @@ class Visitor:
         await page.get_by_role("button", name="Start chatting").click()
         await self.row("Room").wait_for()
 
-    async def tab(self) -> Visitor:
-        """Open another tab of the same user, which never has the focus."""
+    async def tab(self, *, behind: float = 0.0) -> Visitor:
+        """Open another tab of the same user, which never has the focus; its clock is so many seconds behind."""
         other = Visitor(self.context, await self.context.new_page(), self.url)
         other.troubles = self.troubles
         await other.page.add_init_script("document.hasFocus = () => false")
+        await other.page.add_init_script(f"const now = Date.now; Date.now = () => now() - {behind * 1000}")
         await other.page.goto(self.url)
         await other.sign_in(self.token)
         return other

@@ -81,7 +81,7 @@ class SQLiteDialect(Dialect):
         self.damaged: str = DAMAGED.format(where=self.where)
         self._busy_timeout = busy_timeout
         self._connected = False  # once, by this or an earlier connection
-        self._files: dict[Path, int] = {}  # the inodes of what the writer has open
+        self._files: dict[str, int] = {}  # the inodes of what the writer has open
 
     def require(self) -> None:
         if not self.path.exists():
@@ -152,9 +152,9 @@ class SQLiteDialect(Dialect):
 
     def check_in_place(self) -> None:
         """Raise StorageError if a file that is open was removed, moved or replaced: commits there are lost."""
-        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+        for path in (self.where, f"{self.where}-wal"):
             try:
-                found = path.stat().st_ino
+                found = os.stat(path).st_ino
             except OSError:
                 found = 0
             if self._files.setdefault(path, found) == 0:  # there is no log before the first commit

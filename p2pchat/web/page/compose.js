@@ -191,7 +191,7 @@ export class Compose {
 
   /** @param {KeyboardEvent} event */
   _key(event) {
-    if (event.isComposing || this._names.key(event)) return;
+    if (this._names.key(event)) return;
     if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey) {
       event.preventDefault();
       this._send();

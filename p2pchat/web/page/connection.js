@@ -11,6 +11,7 @@
  */
 
 import { isAnswering, socketUrl } from "./http.js";
+import { setGatewayTime } from "./times.js";
 
 const FIRST_WAIT = 400; // milliseconds
 const LONGEST_WAIT = 15000;
@@ -125,6 +126,7 @@ export class Connection {
     this._due.delete(line.ref);
     this._watchDue();
     if (line.event === "listening") {
+      setGatewayTime(line.now);
       this._tries = 0;
       this.silent = false;
       this._setState("open", line);

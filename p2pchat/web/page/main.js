@@ -5,6 +5,7 @@ import { closeDialogs } from "./dialog.js";
 import { fill } from "./dom.js";
 import { Layout } from "./layout.js";
 import { forgetAddress } from "./navigation.js";
+import { leaveKeysToInputMethods } from "./shortcuts.js";
 import { confirmSignOut, newToken, signIn } from "./signin.js";
 import { Announcer, showBadge } from "./status.js";
 import { deleteNewName, deleteToken, loadNewName, loadToken, saveToken } from "./storage.js";
@@ -52,4 +53,5 @@ function leave(chat, why) {
   start(REASONS[why] ?? why, tried);
 }
 
+leaveKeysToInputMethods();
 start();

@@ -6,6 +6,7 @@
 
 import { messageOf } from "./model.js";
 import { deleteOutbox, loadOutbox, saveOutbox } from "./storage.js";
+import { gatewayNow } from "./times.js";
 
 const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again when the gateway was busy
 
@@ -157,7 +158,7 @@ let last = 0;
 
 /** Return the current time to the microsecond, never the same twice: the last three digits are random or counted up. */
 function uniqueNow() {
-  last = Math.max(last + 1, Date.now() * 1000 + Math.floor(Math.random() * 1000));
+  last = Math.max(last + 1, Math.floor(gatewayNow()) * 1000 + Math.floor(Math.random() * 1000));
   const micros = String(last % 1000).padStart(3, "0");
   return new Date(Math.floor(last / 1000)).toISOString().replace("Z", `${micros}Z`);
 }

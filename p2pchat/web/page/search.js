@@ -13,7 +13,7 @@ export class SearchPanel {
     this._chat = chat;
     this._layout = layout;
     this._searches = 0;
-    this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"an exact phrase\", or from:name", oninput: () => this._searchSoon() });
+    this._input = h("input", { type: "search", id: "search", autocomplete: "off", autocapitalize: "none", "aria-label": "Search messages", placeholder: "Words, \"an exact phrase\", or from:name", oninput: () => this._searchSoon() });
     this._everywhere = h("input", { type: "checkbox", id: "search-everywhere", onchange: () => this._search() });
     this._found = h("div", { class: "found-list" });
     this._count = h("p", { class: "hint" });

@@ -3,6 +3,24 @@
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
 
+/**
+ * Leave all keys to an input method while it composes a text: Enter chooses a word there, and sends nothing. In Safari the
+ * composition ends before its last key, which has the code 229.
+ */
+export function leaveKeysToInputMethods() {
+  window.addEventListener("keydown", (event) => (event.isComposing || event.keyCode === 229) && event.stopImmediatePropagation(), true);
+}
+
+/**
+ * Return the key in lower case. On a layout without Latin letters, as the Russian one, a letter goes by its place.
+ * @param {KeyboardEvent} event
+ */
+export function keyOf(event) {
+  const key = event.key.toLowerCase();
+  const placed = /^Key([A-Z])$/.exec(event.code);
+  return placed && key.length === 1 && key > "\x7f" ? placed[1].toLowerCase() : key;
+}
+
 /** @param {import("./layout.js").Layout} layout */
 export function installShortcuts(layout) {
   document.addEventListener("keydown", (event) => {
@@ -18,7 +36,7 @@ export function installShortcuts(layout) {
 /** @param {import("./layout.js").Layout} layout @param {KeyboardEvent} event @returns {(() => void)|null} */
 function actionOf(layout, event) {
   const control = event.ctrlKey || event.metaKey;
-  const key = event.key.toLowerCase();
+  const key = keyOf(event);
   if (control && !event.shiftKey && key === "k") return () => (layout.isWide || layout.showList(), layout.sidebar.find.focus(), layout.sidebar.find.select());
   if (control && event.shiftKey && key === "f") return () => layout.search.open("", false);
   if (control && !event.shiftKey && key === "m") return () => layout.timeline.focusNewest();
@@ -35,7 +53,7 @@ function actionOf(layout, event) {
  * @param {KeyboardEvent} event
  */
 function isText(event) {
-  if (event.key.length !== 1 || event.key === " " || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return false;
+  if (event.key.length !== 1 || event.key === " " || event.ctrlKey || event.altKey || event.metaKey) return false;
   const target = event.target;
   return !isField(target) && !(target instanceof Element && target.closest(".message, summary"));
 }

@@ -25,7 +25,7 @@ export class Sidebar {
     this._signOut = signOut;
     this.find = h("input", {
       type: "search", id: "find", placeholder: "Find or search", "aria-label": "Find people, groups and messages",
-      autocomplete: "off", oninput: () => this._draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._findKey(event),
+      autocomplete: "off", autocapitalize: "none", oninput: () => this._draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._findKey(event),
     });
     this._searchRow = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => this._search() }, icon("search"), h("span", { class: "side-name" }));
     this._room = this._list("Everyone");

@@ -15,6 +15,7 @@ import { showPerson } from "./people.js";
 import { ACCEPTING, messageCount } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
+import { keyOf } from "./shortcuts.js";
 import { day, dayKey } from "./times.js";
 
 const NEAR = 60; // pixels from the end that still count as the end
@@ -242,8 +243,9 @@ export class Timeline {
       event.stopPropagation();
     } else if (message && target === message) {
       const found = this._messageOf(message);
-      const action = { r: this._actions.reply, "+": this._actions.react, e: this._actions.edit, Delete: this._actions.remove, i: this._actions.info }[event.key];
-      if (found?.id && !found.deleted && action && (this._chat.model.front?.member || event.key === "i") && (found.mine || event.key === "r" || event.key === "+")) {
+      const key = keyOf(event);
+      const action = { r: this._actions.reply, "+": this._actions.react, e: this._actions.edit, delete: this._actions.remove, i: this._actions.info }[key];
+      if (found?.id && !found.deleted && action && (this._chat.model.front?.member || key === "i") && (found.mine || key === "r" || key === "+")) {
         event.preventDefault();
         action(found);
       }

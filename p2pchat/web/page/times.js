@@ -8,6 +8,18 @@ const SHORT_DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "s
 const SHORT_DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "short" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "medium" });
 
+let ahead = 0; // milliseconds by which the gateway's clock is ahead of the browser's
+
+/** Note the gateway's time, as it has just said it. @param {string} iso */
+export function setGatewayTime(iso) {
+  ahead = Date.parse(iso) - Date.now();
+}
+
+/** @returns {number} the present by the gateway's clock, in milliseconds: that of the browser may be wrong */
+export function gatewayNow() {
+  return Date.now() + ahead;
+}
+
 /** @param {string} iso */
 export function clock(iso) {
   return CLOCK.format(new Date(iso));

@@ -80,6 +80,7 @@ export class Tray {
       if (this._running >= AT_ONCE) await new Promise((/** @type {(value?: any) => void} */ go) => this._queued.push(go));
       this._running += 1;
       if (item.ended.signal.aborted) return;
+      if (!(await isReadable(file))) throw new Error("It cannot be read: a folder, or a file that was moved or is not yours. Pack a folder first, for example as a .zip.");
       if (most && file.size > most) throw new Error(`Too large: a file has at most ${sizeText(most)} here.`);
       item.kept = await upload(this._chat.token, file, item.ended.signal, (stored) => {
         item.stored = stored;
@@ -108,6 +109,11 @@ export class Tray {
     this.element.hidden = !this.items.length;
     this._changed();
   }
+}
+
+/** @param {File} file */
+async function isReadable(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 /** @param {Item} item @param {() => void} remove */

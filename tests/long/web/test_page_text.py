@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -246,3 +248,62 @@ async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Sc
     await yan.page.get_by_role("status").get_by_text("Enter takes “wow!”").wait_for()
     await yan.page.keyboard.press("Enter")
     await (await zoe.sees("a🚀🐧b")).get_by_role("button", name="wow! 1 by yan").wait_for()
+
+
+# ---- keyboards, clocks and what is dropped
+
+
+async def test_keys_of_an_input_method_send_and_close_nothing(scene: Scene) -> None:
+    zoe = scene.zoe
+    await zoe.go("Room")
+    keys = await zoe.context.new_cdp_session(zoe.page)
+    for field, around in (("#compose", "#compose"), ("#find", "#find")):
+        await zoe.page.locator(field).focus()
+        await keys.send("Input.imeSetComposition", {"text": "kana", "selectionStart": 4, "selectionEnd": 4})
+        for key in ("Enter", "Escape", "Tab", "ArrowUp", "ArrowDown"):
+            event = {"key": key, "code": key, "windowsVirtualKeyCode": 229}
+            await keys.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **event})
+            await keys.send("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+        await keys.send("Input.insertText", {"text": "かな"})
+        await expect(zoe.page.locator(around)).to_have_value("かな")
+        await expect(zoe.page.locator(around)).to_be_focused()
+        await zoe.page.locator(field).fill("")
+    await expect(zoe.message("kana")).to_have_count(0)
+
+
+async def test_shortcuts_go_by_place_where_a_layout_has_no_latin_letters(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    await terry.send("press the key of R")
+    await zoe.sees("press the key of R")
+    await zoe.page.keyboard.press("Control+m")
+    keys = await zoe.context.new_cdp_session(zoe.page)
+    event = {"key": "к", "code": "KeyR", "windowsVirtualKeyCode": 82}
+    await keys.send("Input.dispatchKeyEvent", {"type": "keyDown", "text": "к", **event})
+    await keys.send("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+    await expect(zoe.page.locator(".compose")).to_contain_text("terry")
+    await zoe.page.keyboard.press("Escape")
+
+
+async def test_a_clock_of_the_browser_that_is_wrong_makes_no_message_late(scene: Scene) -> None:
+    zoe = scene.zoe
+    tab = await zoe.tab(behind=7200)
+    try:
+        await tab.go("Room")
+        await tab.write("on time")
+        message = await zoe.sees("on time")
+        await expect(message.locator(".foot time").first).not_to_have_attribute("title", re.compile("written"))
+    finally:
+        await tab.page.close()
+
+
+async def test_a_folder_that_is_dropped_is_told_as_one(scene: Scene, tmp_path: Path) -> None:
+    zoe = scene.zoe
+    await zoe.go("Room")
+    (tmp_path / "photos").mkdir()
+    hand = await zoe.context.new_cdp_session(zoe.page)
+    data = {"items": [], "files": [str(tmp_path / "photos")], "dragOperationsMask": 1}
+    for step in ("dragEnter", "dragOver", "drop"):
+        await hand.send("Input.dispatchDragEvent", {"type": step, "x": 300, "y": 200, "data": data})
+    await expect(zoe.page.locator(".tray")).to_contain_text("It cannot be read: a folder, or a file that was moved")
+    await zoe.page.get_by_role("button", name="Remove photos").click()
