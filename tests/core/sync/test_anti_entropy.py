@@ -45,9 +45,7 @@ def begin_again(peer: Peer) -> list[str]:
     return peer.take()[2:]
 
 
-def test_equal_digests_are_not_answered_and_acknowledge_everything() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_equal_digests_are_not_answered_and_acknowledge_everything(ada: Peer) -> None:
     ada.say("hello")
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
@@ -71,8 +69,7 @@ def test_a_different_digest_is_answered_with_sums_and_different_sums_with_marks(
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
 
 
-def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
-    ada = World().peer("ada")
+def test_an_equal_sum_among_others_acknowledges_its_conversation(ada: Peer) -> None:
     ada.say("hello")
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
@@ -80,9 +77,8 @@ def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
     assert "delivered a1:1..2 to bob" in ada.far("bob").say(sums(mine))
 
 
-def test_conversations_of_known_users_are_compared_before_the_room() -> None:
+def test_conversations_of_known_users_are_compared_before_the_room(ada: Peer) -> None:
     """The room may have thousands of logs of made-up users; the order of ids is chance."""
-    ada = World().peer("ada")
     ada.say("hello")
     with_bob = ada.open("bob")
     ada.say("psst", to=with_bob)
@@ -300,8 +296,7 @@ def test_pages_wait_for_a_full_link() -> None:
     assert "1 of room ask" in marks_heard(far)
 
 
-def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
-    ada = World().peer("ada")
+def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it(ada: Peer) -> None:
     ada.say("hello")
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
@@ -310,8 +305,7 @@ def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
     assert ada.say("again")[2:] == ["to bob: have room ada a1:3"]
 
 
-def test_a_page_that_asks_is_answered_with_the_same_span() -> None:
-    ada = World().peer("ada")
+def test_a_page_that_asks_is_answered_with_the_same_span(ada: Peer) -> None:
     ada.say("hello")
     far = ada.far("bob")
     nobody = Have({ROOM: {}}, span=(FIRST_ID, IDS["ada"]), ask=True)
@@ -435,8 +429,7 @@ def test_marks_come_in_pages_that_together_cover_all_users() -> None:
         Have({}, end=77),
     ],
 )
-def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(frame: Digest | Have) -> None:
-    ada = World().peer("ada")
+def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(ada: Peer, frame: Digest | Have) -> None:
     far = ada.far("bob", compared=False)
     far.say(frame, sums(), page())
     assert ada.say("hello")[-1] == "to bob: entries room a1:1..2"
@@ -451,20 +444,18 @@ def test_a_full_link_is_sent_no_digest_and_no_answer() -> None:
     assert far.say(digest(bob), sums(bob), page(ask=True)) == []
 
 
-def test_announced_entries_are_wanted_after_a_second() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_announced_entries_are_wanted_after_a_second(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     hi, _ = bob.say("hi"), cyd.say("ho")
     assert far.say(have(bob, cyd)) == []
     far.say(hi)
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert [line for line in ada.take() if "want" in line] == ["to bob: want 1 room cyd from nothing"]
 
 
 @pytest.mark.parametrize(("known", "most"), [(False, MAX_AHEAD_UNKNOWN), (True, MAX_REMEMBERED)])
-def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
-    ada = World().peer("ada")
+def test_marks_of_missing_entries_are_limited(ada: Peer, known: bool, most: int) -> None:
     far = ada.far("eve")
     if known:
         ada.put(QuotaLifted(IDS["eve"]))
@@ -478,9 +469,8 @@ def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
     assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [0, 0, 0]
 
 
-def test_few_writers_are_ahead_whose_ids_begin_alike() -> None:
+def test_few_writers_are_ahead_whose_ids_begin_alike(ada: Peer) -> None:
     """10,000 of them took 3.7 s of computation: references name the beginning, so all of them are gone through."""
-    ada = World().peer("ada")
     far = ada.far("eve")
     alike = [f"{user:064x}" for user in range(2 * MAX_ALIKE)]
     far.peer.put_frames(far, Have({ROOM: {user: [Mark("00" * 8, 1, "00" * 8)] for user in alike}}))
@@ -537,8 +527,7 @@ def test_a_mark_of_a_covered_log_is_not_wanted() -> None:
     assert far.say(page(bob)) == ["look up b1"]
 
 
-def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay() -> None:
-    ada = World().peer("ada")
+def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay(ada: Peer) -> None:
     opened, named = ada.open("bob"), dm("ada", "cyd")
     far = ada.far("cyd")
     cyd = Author("cyd", "c1", named)
@@ -562,8 +551,7 @@ def test_a_user_has_a_limited_number_of_conversations_that_contacts_name() -> No
     assert dm("ada", "eve") in ada.node.namings
 
 
-def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
-    ada = World().peer("ada")
+def test_nothing_is_pushed_before_the_first_comparison_is_over(ada: Peer) -> None:
     far = ada.far("bob", compared=False)
     assert ada.say("hello")[-1] == "to bob: have room ada a1:2"
     far.say(sums(), page())

@@ -14,7 +14,7 @@ from p2pchat.protocol import Entries, Have
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
 from p2pchat.testing.simulation.simulated_peer import SimPeer
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, World, have
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, have
 from tests.core.sync.test_quota import FULL
 from tests.core.sync.test_serve import own, want
 
@@ -197,8 +197,7 @@ def test_a_kill_between_two_steps_leaves_a_state_from_which_the_next_deletion_go
         assert sim.settle() and sim.check() == []
 
 
-def test_an_unknown_conversation_is_refused() -> None:
-    ada = World().peer("ada")
+def test_an_unknown_conversation_is_refused(ada: Peer) -> None:
     answers = ada.node.handle(PruneRequest(7, "ee" * 32), ada.world.now)
     assert answers == [WriteRefused(7, "conversation", "no such conversation here")]
 
@@ -257,10 +256,9 @@ def test_deleted_messages_of_an_unknown_user_make_room_for_its_neighbours() -> N
     assert again.far("cyd", host="10.0.1.7").say(Author("cyd", "c1").say("x" * 700))[0].startswith("commit c1")
 
 
-def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
+def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it(ada: Peer) -> None:
     """The user was hosted elsewhere when it was deleted here, so its next log here builds on it (seed 999177)."""
-    world, earlier = World(), Author("cyd", "c9")
-    ada = world.peer("ada")
+    earlier = Author("cyd", "c9")
     ada.far("bob").say(earlier.say("long ago"))
     ada.put(PruneRequest(1, ROOM))
     ada.take()
@@ -279,9 +277,8 @@ def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
     assert say("more") == ["to bob dan: have room cyd a1:3"]
 
 
-def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None:
+def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed(ada: Peer) -> None:
     """Its log is sealed: what is written afterwards begins another one (seed 999783)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     ada.say("one")
     bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
@@ -296,9 +293,8 @@ def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None
     assert "to bob: entries room a2:1..2" in ada.say("three")
 
 
-def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_again() -> None:
+def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_again(ada: Peer) -> None:
     """It is in storage only then (seed 1000515)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     ada.say("one")
     bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
@@ -309,9 +305,8 @@ def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_aga
     assert "commit a2:1..2" in ada.say("two")[0]
 
 
-def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that() -> None:
+def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that(ada: Peer) -> None:
     """The rest of it may come later and wait for something (seed 1293620 with --blocks)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     elsewhere, missing = Author("ada", "c1"), Author("bob", "b1")
     missing.say("not here yet")
@@ -351,9 +346,8 @@ def test_a_user_who_is_hosted_while_a_deletion_is_under_way_builds_on_nothing_of
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 2])
-def test_a_log_behind_profiles_follows_the_sealed_one_below_them(restarts: int) -> None:
+def test_a_log_behind_profiles_follows_the_sealed_one_below_them(ada: Peer, restarts: int) -> None:
     """A profile follows nothing, and the next log builds on it (seed 1430016)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     ada.say("one")
     bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
@@ -547,9 +541,8 @@ def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
 
 
 @pytest.mark.parametrize(("before", "left"), [(0, []), (START + 3, ["three"])])
-def test_what_is_being_deleted_proves_no_fork(before: int, left: list[str]) -> None:
+def test_what_is_being_deleted_proves_no_fork(ada: Peer, before: int, left: list[str]) -> None:
     """Evidence without what was deleted would end the links to all who get it (seed 1322418)."""
-    ada = World().peer("ada")
     bob, twin = Author("bob", "b1"), Author("bob", "b1")
     eve = ada.far("eve")
     eve.say(bob.say("one", "two", "three"))

@@ -549,8 +549,7 @@ def test_accounts_are_read_as_they_were_written(line: str) -> None:
 # ---- little disk space
 
 
-def test_with_little_disk_space_unknown_users_are_refused_first_then_all_others() -> None:
-    ada = World().peer("ada")
+def test_with_little_disk_space_unknown_users_are_refused_first_then_all_others(ada: Peer) -> None:
     ada.node.contacts.add([IDS["bob"]])
     bob, eve = Author("bob", "b1"), Author("eve", "e1")
     known, unknown = ada.far("bob"), ada.far("eve")

@@ -20,7 +20,7 @@ from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
 from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.core.groups.test_group_sync import SimulatedGroup
-from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page, sums
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page, sums
 
 STRICT = 1000  # bytes of a text
 ODD = '{"k":"text","at":1,"c":1760000000000999,"b":"hi","t":"yesterday"}'
@@ -167,8 +167,7 @@ def test_what_was_refused_is_asked_for_after_the_logs_below_it() -> None:
     assert [want.tips for want in wants(far)] == [[second.mark]]
 
 
-def test_the_warning_is_given_once_for_each_log_and_to_few_users() -> None:
-    ada = World().peer("ada")
+def test_the_warning_is_given_once_for_each_log_and_to_few_users(ada: Peer) -> None:
     far = ada.far("eve")
     for number in range(3):
         bob = Author("bob", f"b{number}")
@@ -189,9 +188,8 @@ def test_a_start_warns_again_unless_the_rules_have_changed() -> None:
     assert len([effect for effect in ada.effects if isinstance(effect, WarningIssued)]) == 2
 
 
-def test_so_many_logs_of_one_writer_are_remembered() -> None:
+def test_so_many_logs_of_one_writer_are_remembered(ada: Peer) -> None:
     """What builds on others waits: it must not count as a receipt for them."""
-    ada = World().peer("ada")
     far = ada.far("eve")
     for number in range(MAX_REFUSED_OF_WRITER + 1):
         last = Author("bob", f"{number:02x}")
@@ -231,9 +229,8 @@ def _named(far: Far) -> list[list[RefusedLog]]:
 # ---- receipts
 
 
-def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> None:
+def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses(ada: Peer) -> None:
     """Neither now, nor for what storage says later."""
-    ada = World().peer("ada")
     ada.say("one")  # behind a profile
     ada.say("two")
     ada.restart()
@@ -254,9 +251,8 @@ def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> 
 
 
 @pytest.mark.parametrize("held", [0, 2])
-def test_a_refusal_that_ends_before_it_was_looked_up_is_no_lost_receipt(held: int) -> None:
+def test_a_refusal_that_ends_before_it_was_looked_up_is_no_lost_receipt(ada: Peer, held: int) -> None:
     """Seed 1500760 with --rules-differ: the later log had been acknowledged without the refused one."""
-    ada = World().peer("ada")
     ada.say("one")  # behind a profile
     ada.say("two")
     ada.restart()
@@ -412,8 +408,7 @@ def test_an_operation_that_is_refused_leaves_the_messages_of_its_group() -> None
     assert (linked, sim.counts["log_refused"], sim.counts["bye_malformed"]) == ([2, 2, 2], 2, 0)
 
 
-def test_a_new_list_of_refused_logs_replaces_that_of_its_writer_only() -> None:
-    ada = World().peer("ada")
+def test_a_new_list_of_refused_logs_replaces_that_of_its_writer_only(ada: Peer) -> None:
     far = ada.far("bob")
     for users in ({"cyd": 2, "dan": 1}, {"cyd": 1}, {"dan": 0}):
         logs = [RefusedLog(f"{n:016x}", 0, "ab" * 8) for n in range(2)]
