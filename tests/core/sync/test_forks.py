@@ -102,22 +102,12 @@ def test_another_version_of_a_stored_log_that_builds_on_a_tip_is_a_fork(ada: Pee
     assert ada.texts() == ["yes", "after yes", "apart"]
 
 
-def test_another_version_of_a_stored_log_that_builds_on_a_log_above_it_is_a_fork(ada: Peer) -> None:
-    far = ada.far("bob")
-    one = Author("bob", "b1")
-    far.say(one.say("yes"))
-    tip = Author("bob", "b2", before=[one.mark])
-    far.say(tip.say("after yes"))
-    far.say(Author("bob", "b1", before=[tip.mark]).say("no"))
-    assert [log.run for log in ada.storage.load([ada.id]).forked] == ["b1" * 8]
-
-
-@pytest.mark.parametrize("restarts", [False, True])
-def test_another_version_of_a_stored_log_at_the_end_of_a_chain_is_a_fork(ada: Peer, restarts: bool) -> None:
+@pytest.mark.parametrize(("above", "restarts"), [(1, False), (3, False), (3, True)])
+def test_another_version_of_a_stored_log_at_the_end_of_a_chain_is_a_fork(ada: Peer, above: int, restarts: bool) -> None:
     """The logs between them left memory. Before, storage refused what any member could sign so, and stopped."""
     far = ada.far("bob")
     before: list[Mark] = []
-    for run in ("b1", "b2", "b3", "b4"):
+    for run in ("b1", "b2", "b3", "b4")[: above + 1]:
         author = Author("bob", run, before=before)
         far.say(author.say(run))
         before = [author.mark]

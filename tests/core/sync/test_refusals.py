@@ -116,20 +116,18 @@ def test_nothing_of_a_refused_log_is_wanted() -> None:
 
 
 def test_a_refusal_outlasts_a_restart_and_is_told_before_any_mark() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
     ada.far("eve").say(bob.say("one"), long(bob), Author("bob", "b2", before=[bob.mark]).say("again"))
     ada.restart()
     far = ada.far("bob")
-    world.pass_time(2.0)
+    ada.world.pass_time(2.0)
     frames = [frame for frame in far.heard if isinstance(frame, Have) or type(frame).__name__ == "Digest"]
     assert isinstance(frames[0], Have) and frames[0].refused
     assert far.say(bob.say("more")) == []
 
 
 def test_a_peer_with_other_rules_fetches_what_was_refused() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
     first, second = bob.say("one"), long(bob)
     ada.far("eve").say(first, second)
     later = Author("bob", "b2", before=[bob.mark])
@@ -176,8 +174,7 @@ def test_the_warning_is_given_once_for_each_log_and_to_few_users(ada: Peer) -> N
 
 
 def test_a_start_warns_again_unless_the_rules_have_changed() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
     ada.far("eve").say(bob.say("one"), long(bob))
     ada.restart()
     warned = [effect for effect in ada.effects if isinstance(effect, WarningIssued)]
@@ -203,8 +200,7 @@ def test_refused_logs_of_unknown_users_leave_room_for_others(monkeypatch: pytest
     """Also over restarts: it counts where they came from."""
     place = (COST + len(encode(Author("bob", "00").write(ODD)).hex())) * 4
     monkeypatch.setattr(refusals, "MAX_EVIDENCE", 3 * place)
-    world = World()
-    ada = world.peer("ada")
+    ada = World().peer("ada")
 
     def refused(writer: str, run: str, far: Far) -> bool:
         before = ada.counted["log_refused"]
@@ -282,9 +278,7 @@ def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_anothe
     ada, bob, cyd = sim.peers(3)
     sim.rules_differ = True
     sim.run(3)
-    cyd.crash()
-    cyd.strict = True
-    cyd.start()
+    start_anew(cyd, strict=True)
     sim.run(5)
     for text in ("good", ODD_TEXT, "behind it"):
         bob.say(text)
@@ -299,9 +293,7 @@ def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_anothe
         bob.crash()
         bob.start()
     sim.never(bob, cyd)  # first ada gives it what it refused
-    cyd.crash()
-    cyd.strict = False
-    cyd.start()
+    start_anew(cyd, strict=False)
     sim.run(40)
     sim.lift_never()
     bob.connect(cyd.endpoint)
@@ -318,9 +310,7 @@ def test_a_refusal_of_a_direct_message_concerns_its_receiver_alone(most: int, mo
     ada, bob = sim.peers(2)
     sim.rules_differ = True
     sim.run(3)
-    ada.crash()
-    ada.strict = True
-    ada.start()
+    start_anew(ada, strict=True)
     ada.host_guest(sim.guest("zoe"))
     sim.run(5)
     for text in ("good", ODD_TEXT):
@@ -341,9 +331,7 @@ def test_a_refusal_of_a_direct_message_concerns_its_receiver_alone(most: int, mo
 
     known = stored()
     assert [known[text] for text in ("good", ODD_TEXT, "from the repaired program")] == [[ada.user], [], [ada.user]]
-    ada.crash()
-    ada.strict = False
-    ada.start()
+    start_anew(ada, strict=False)
     assert sim.settle() and sim.check() == []
     assert stored()[ODD_TEXT] == [ada.user]
     assert [line["user"] for line in bob.lines if line["event"] == "delivered"] == ["ada"] * 4
@@ -355,6 +343,13 @@ def _texts_without_receipt(sim: Simulation, writer: SimPeer, member: SimPeer) ->
     return [one.text for one in written if any(sim.invariants.receipts.lacking(one, member))]
 
 
+def start_anew(peer: SimPeer, *, strict: bool) -> None:
+    """Kill the process of a peer, and start one with other rules."""
+    peer.crash()
+    peer.strict = strict
+    peer.start()
+
+
 # ---- groups
 
 
@@ -363,10 +358,7 @@ def test_a_refused_log_in_a_talk_leaves_the_rest_of_the_group() -> None:
     ada, bob, cyd = sim.peers(3)
     sim.rules_differ = True
     sim.run(3)
-    cyd.crash()
-    cyd.strict = True
-    cyd.start()
-    sim.run(10)
+    start_anew(cyd, strict=True)
     group = SimulatedGroup(sim, bob, cyd)
     for writer, text in ((bob, "good"), (bob, ODD_TEXT), (bob, "behind it"), (ada, "from ada"), (cyd, "from cyd")):
         group.say(writer, text)
@@ -382,9 +374,7 @@ def test_a_refused_log_in_a_talk_leaves_the_rest_of_the_group() -> None:
     group.say(bob, "from the repaired program")
     assert group.texts(cyd)[-1] == "from the repaired program"
     assert sim.counts["log_refused"] == 1
-    cyd.crash()
-    cyd.strict = False
-    cyd.start()
+    start_anew(cyd, strict=False)
     group.ends_well()
     assert {*group.texts(cyd)} == {*group.texts(ada)}
 
@@ -394,7 +384,6 @@ def test_an_operation_that_is_refused_leaves_the_messages_of_its_group() -> None
     sim = Simulation(5)
     ada, bob, cyd = sim.peers(3)
     sim.rules_differ = True
-    sim.run(3)
     group = SimulatedGroup(sim, bob, cyd)
     ada.odd = OddWriter(ada, Random(1))
     group.change(name="odd name")
