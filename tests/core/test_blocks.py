@@ -170,8 +170,7 @@ def test_what_follows_an_entry_of_a_blocked_user_is_shown_after_a_second(ada: Pe
 
 
 def test_nothing_of_a_blocked_user_is_fetched_or_imported() -> None:
-    world = World()
-    ada, bob = world.peer("ada"), Author("bob", "b1")
+    ada, bob = World().peer("ada"), Author("bob", "b1")
     frame = bob.say("one")
     block(ada, "bob")
     far = ada.far("cyd", bob)

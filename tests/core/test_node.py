@@ -311,18 +311,17 @@ def names_kept(ada: Peer) -> set[str]:
 
 
 def test_names_and_addresses_are_stored_at_once_then_once_a_second() -> None:
-    world = World()
-    ada = world.peer("ada", knowing_a_few())
+    ada = World().peer("ada", knowing_a_few())
     ada.far("bob")
     assert names_kept(ada) == {"bob"}
-    world.pass_time(0.1)
+    ada.world.pass_time(0.1)
     ada.far("cyd")
-    world.pass_time(0.1)
+    ada.world.pass_time(0.1)
     ada.far("dan")
     assert names_kept(ada) == {"bob"}
-    world.pass_time(0.7)
+    ada.world.pass_time(0.7)
     assert names_kept(ada) == {"bob"}
-    world.pass_time(0.2)
+    ada.world.pass_time(0.2)
     assert names_kept(ada) == {"bob", "cyd", "dan"}
 
 

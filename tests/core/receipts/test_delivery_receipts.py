@@ -316,12 +316,11 @@ def test_who_wrote_gives_back_the_place_of_its_receipts() -> None:
 
 
 def test_peers_that_are_not_linked_with_the_writer_s_hear_what_is_stored_here_all_in_one_frame() -> None:
-    world = World()
-    ada, pen = world.peer("ada"), Author("bob", "b1")
+    ada, pen = World().peer("ada"), Author("bob", "b1")
     bob, *_ = (ada.far(name) for name in ("bob", "cyd", "dan"))
     bob.say(pen.say("one"))
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take() == ["to cyd: have room bob b1:1", "to dan: have room bob b1:1"]  # with the name of the room
     bob.say(pen.say("two"))
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take() == ["to cyd dan: have room bob b1:2"]

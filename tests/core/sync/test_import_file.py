@@ -82,8 +82,7 @@ def test_entries_of_a_nonmember_are_refused() -> None:
 
 
 def test_logs_of_earlier_runs_are_found_in_storage() -> None:
-    world = World()
-    ada, first = world.peer("ada"), Author("bob", "b1")
+    ada, first = World().peer("ada"), Author("bob", "b1")
     one = first.say("one")
     second = Author("bob", "b2", before=[first.mark])
     ada.carry(one, second.say("two"))

@@ -568,8 +568,7 @@ def test_who_one_account_of_a_gateway_knows_is_unknown_to_the_others() -> None:
 
 
 def test_names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate() -> None:
-    world = World()
-    ada = world.peer("ada", renames_a_second=1, renames_burst=3, dead_after=1e6, ping_after=1e5)
+    ada = World().peer("ada", renames_a_second=1, renames_burst=3, dead_after=1e6, ping_after=1e5)
     far = ada.far("bob")
     far.say(Author("bob", "b1").say("hello"))
 
@@ -580,7 +579,7 @@ def test_names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate() -> None:
 
     assert rename("bob1", "bob2", "bob3", "bob4", "bob5") == "bob3"
     assert ada.counted["rename_ignored"] == 2
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert rename("bob6", "bob7") == "bob6"
     ada.say("hi", to=ada.open("bob"))  # known now
     assert rename("bob8", "bob9") == "bob9"

@@ -190,8 +190,7 @@ def test_typing_ends_when_storage_fails(ada: Peer) -> None:
 
 
 def test_few_unknown_users_are_seen_to_begin_to_type_and_all_contacts() -> None:
-    world = World()
-    ada = world.peer("ada", unknown_typing_a_second=1)
+    ada = World().peer("ada", unknown_typing_a_second=1)
     bob, cyd = ada.far("bob"), ada.far("cyd")
     ada.put(QuotaLifted(IDS["cyd"]))
     for far, seen in ((bob, 3), (cyd, 20)):
