@@ -157,12 +157,10 @@ def test_an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock(ada: Peer) -
     assert stamps == [60_000_002, 60_000_003, 60_000_004, 60_000_005]
 
 
-def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour() -> None:
-    world = World()
-    ada = world.peer("ada")
-    world.ahead = 7200.0  # a unit that starts before its clock is set
+def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour(ada: Peer) -> None:
+    ada.world.ahead = 7200.0  # a unit that starts before its clock is set
     ada.say("early")
-    world.ahead = 0.0
+    ada.world.ahead = 0.0
     ada.say("now", "and now")
     profile, early, again, now, and_now = stored(ada)
     assert [entry.c - START for entry in (early, now, and_now)] == [7_200_000_001, 1, 2]
@@ -171,17 +169,15 @@ def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour
     assert (profile.b, again.b) == ({"name": "ada"}, {"name": "ada"})
 
 
-def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead() -> None:
-    world = World()
-    ada = world.peer("ada")
-    world.ahead = 7200.0
+def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer) -> None:
+    ada.world.ahead = 7200.0
     ada.say("early")
     ada.put(WriteRequest(2, ada.id, ROOM, "edit", ["earlier"], Ref(ref_key(ada.id, "a1" * 8), 2)))
-    world.ahead = 0.0
+    ada.world.ahead = 0.0
     ada.say("now")
     ada.put(WriteRequest(3, ada.id, ROOM, "edit", ["earliest"], Ref(ref_key(ada.id, "a1" * 8), 2)))
     ada.put(UserRenamed(ada.id, "Ada"))
-    world.seconds += 1
+    ada.world.seconds += 1
     ada.say("at last")
     ada.put(UserRenamed(ada.id, "Ada L"))
     stamps = {str(entry.b): entry.c - START for entry in reversed(stored(ada))}  # of each the first
