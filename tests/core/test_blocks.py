@@ -158,22 +158,19 @@ def test_nothing_a_blocked_user_writes_is_stored_and_all_of_it_comes_when_the_bl
     assert ada.texts()[-1] == "and on"
 
 
-def test_what_follows_an_entry_of_a_blocked_user_is_shown_after_a_second() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_what_follows_an_entry_of_a_blocked_user_is_shown_after_a_second(ada: Peer) -> None:
     block(ada, "bob")
     ada.restart()  # before anything of bob was refused
     bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     bob.say("shh")
     ada.far("cyd").say(cyd.say("an answer", re=bob.ref(1)))
     assert ada.texts() == []
-    world.pass_time(1.5)
+    ada.world.pass_time(1.5)
     assert ada.texts() == ["?an answer"]
 
 
 def test_nothing_of_a_blocked_user_is_fetched_or_imported() -> None:
-    world = World()
-    ada, bob = world.peer("ada"), Author("bob", "b1")
+    ada, bob = World().peer("ada"), Author("bob", "b1")
     frame = bob.say("one")
     block(ada, "bob")
     far = ada.far("cyd", bob)
@@ -222,9 +219,7 @@ def test_groups_of_others_go_on_with_operations_of_a_blocked_member() -> None:
 # ---- users of gateways
 
 
-def test_a_user_of_a_gateway_is_blocked_alone() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_user_of_a_gateway_is_blocked_alone(ada: Peer) -> None:
     far = gateway(ada, "bob", "cyd")
     bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     assert (presence(ada, "bob"), presence(ada, "cyd")) == ("online", "online")
@@ -244,23 +239,19 @@ def test_a_user_of_a_gateway_is_blocked_alone() -> None:
     assert presence(ada, "bob") == "online"
 
 
-def test_a_user_of_two_gateways_leaves_both_at_once() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_user_of_two_gateways_leaves_both_at_once(ada: Peer) -> None:
     gateway(ada, "bob")
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     far = gateway(ada, "bob", name="dan")
     cert = make_cert(IDS["bob"], IDENTITIES["bob"].sign, IDS["dan"], START // 1000)
     far.say(HereFrame([Hosted(IDS["bob"], "bob", "idle", cert=cert)]))
-    effects = ada.node.handle(UserBlocked(ada.id, IDS["bob"], True), world.now)
+    effects = ada.node.handle(UserBlocked(ada.id, IDS["bob"], True), ada.world.now)
     told = [effect for effect in effects if isinstance(effect, (out.UserJoined, out.UserLeft, out.PresenceChanged))]
     assert [type(effect) for effect in told] == [out.UserLeft, out.PresenceChanged]
     assert told[0] == out.UserLeft(IDS["bob"], "lost")
 
 
-def test_read_marks_of_others_at_the_same_gateway_still_count() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_read_marks_of_others_at_the_same_gateway_still_count(ada: Peer) -> None:
     far = gateway(ada, "bob", "cyd")
     ada.say("hello")
     own = ada.node.sync.conversations.by_id[ROOM].writers[ada.id].marks()

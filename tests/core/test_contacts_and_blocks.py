@@ -26,8 +26,7 @@ def contacts(peer: Peer) -> set[str]:
     return {name for name, id in IDS.items() if id in peer.node.contacts}
 
 
-def test_who_is_written_to_is_a_contact_and_stays_one() -> None:
-    ada = World().peer("ada")
+def test_who_is_written_to_is_a_contact_and_stays_one(ada: Peer) -> None:
     far = ada.far("bob")
     link = ada.node.links.by_peer[IDS["bob"]].id
     far.say(Author("bob", "b1", dm("ada", "bob")).say("hello"))
@@ -40,21 +39,18 @@ def test_who_is_written_to_is_a_contact_and_stays_one() -> None:
     assert ada.node.is_known(ada.node.links.by_peer[IDS["bob"]].id)
 
 
-def test_who_writes_to_the_room_or_is_read_there_is_none() -> None:
-    ada = World().peer("ada")
+def test_who_writes_to_the_room_or_is_read_there_is_none(ada: Peer) -> None:
     ada.far("bob").say(Author("bob", "b1").say("hello"))
     ada.say("hello all")
     assert contacts(ada) == set()
 
 
-def test_a_conversation_that_was_only_opened_makes_no_contact() -> None:
-    ada = World().peer("ada")
+def test_a_conversation_that_was_only_opened_makes_no_contact(ada: Peer) -> None:
     ada.open("bob")
     assert contacts(ada) == set()
 
 
-def test_members_of_an_own_group_are_contacts_and_stay_so() -> None:
-    ada = World().peer("ada")
+def test_members_of_an_own_group_are_contacts_and_stay_so(ada: Peer) -> None:
     ada.put(GroupCreateRequest(1, IDS["ada"], "ops", (IDS["bob"],)))
     ada.take()
     (group,) = ada.node.groups
@@ -65,8 +61,7 @@ def test_members_of_an_own_group_are_contacts_and_stay_so() -> None:
     assert contacts(ada) == {"bob", "cyd"}
 
 
-def test_a_lifted_limit_makes_a_contact() -> None:
-    ada = World().peer("ada")
+def test_a_lifted_limit_makes_a_contact(ada: Peer) -> None:
     ada.put(QuotaLifted(IDS["bob"]))
     ada.take()
     ada.restart()
@@ -84,8 +79,7 @@ def test_the_peer_at_an_endpoint_that_a_user_named_is_a_contact_but_not_the_one_
     assert contacts(ada) == {"bob"}
 
 
-def test_contacts_survive_a_failure_of_storage_that_lost_them() -> None:
-    ada = World().peer("ada")
+def test_contacts_survive_a_failure_of_storage_that_lost_them(ada: Peer) -> None:
     ada.put(QuotaLifted(IDS["bob"]))
     ada.put(CommitFailed(0, "disk"))
     ada.storage = MemoryStorage()

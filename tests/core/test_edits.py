@@ -96,9 +96,8 @@ def test_eight_characters_are_no_reaction_too_long() -> None:
     assert view(ada) == [("hello", "hello", [("bob", "8 chars!")])]
 
 
-def test_a_waiting_edit_changes_nothing_until_it_is_shown() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_a_waiting_edit_changes_nothing_until_it_is_shown(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     question = cyd.say("why?")
     far.say(bob.say("first"), bob.say("second", re=bob.ref(1), kind="edit", at=START + 9))
@@ -110,12 +109,11 @@ def test_a_waiting_edit_changes_nothing_until_it_is_shown() -> None:
     assert view(ada) == [("why?", "why?", []), ("first", "third", [])]
 
 
-def test_an_edit_shown_with_a_gap_counts_for_later_messages() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_an_edit_shown_with_a_gap_counts_for_later_messages(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     late = bob.say("late")
     ada.far("cyd").say(cyd.say("👍", re=bob.ref(1), kind="reaction"))
-    world.pass_time(31)
+    ada.world.pass_time(31)
     ada.far("bob").say(late)
     assert view(ada) == [("late", "late", [("cyd", "👍")])]
 

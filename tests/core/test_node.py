@@ -31,16 +31,14 @@ from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 
-def test_every_input_has_a_handler() -> None:
-    ada = World().peer("ada")
+def test_every_input_has_a_handler(ada: Peer) -> None:
     assert set(ada.node._handlers) == set(get_args(Input))
     assert {
         kind for kind in vars(inputs).values() if isinstance(kind, type) and kind.__module__ == inputs.__name__
     } == set(get_args(Input))
 
 
-def test_a_node_alone_stores_a_message() -> None:
-    ada = World().peer("ada")
+def test_a_node_alone_stores_a_message(ada: Peer) -> None:
     assert ada.say("hello") == ["commit a1:1..2, show a1:1..2", "kept a1:2..2 of"]
     assert ada.texts() == ["hello"]
 
@@ -71,9 +69,7 @@ def test_a_message_is_delivered_and_its_receipt_returns() -> None:
     assert bob.texts() == ["warm up", "hello"]
 
 
-def test_a_note_to_oneself_is_delivered_when_stored() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_note_to_oneself_is_delivered_when_stored(ada: Peer) -> None:
     notes = ada.open("ada")
     ada.take()
     assert ada.say("milk", to=notes) == [
@@ -224,8 +220,7 @@ def test_earlier_commits_survive_a_failure_and_late_answers_are_ignored() -> Non
     assert ada.texts() == ["kept", "again"]
 
 
-def test_open_conversations_survive_a_failure_of_storage() -> None:
-    ada = World().peer("ada")
+def test_open_conversations_survive_a_failure_of_storage(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.put(CommitFailed(0, "disk full"))
     ada.put(Loaded(ada.storage.load([ada.id])))
@@ -261,31 +256,26 @@ def test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end() -> None:
     assert far.say(page(cyd)) == ["to bob: want 2 room cyd from nothing"]
 
 
-def test_a_consumer_s_place_is_saved_within_a_second_or_with_a_commit() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_consumer_s_place_is_saved_within_a_second_or_with_a_commit(ada: Peer) -> None:
     ada.put(ConsumerAcked("bot", 3))
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert [ada.take(), ada.storage.load([]).consumers] == [["commit small things"], {"bot": 3}]
     ada.put(ConsumerAcked("bot", 4))
     ada.say("hello")
     assert ada.storage.load([]).consumers == {"bot": 4}
 
 
-def test_a_busy_consumer_costs_one_extra_commit_a_second() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_busy_consumer_costs_one_extra_commit_a_second(ada: Peer) -> None:
     took: list[str] = []
     for place in range(2, 42):
         ada.say("hello")
         ada.put(ConsumerAcked("bot", place))
-        world.pass_time(0.1)
+        ada.world.pass_time(0.1)
         took += ada.take()
     assert len([line for line in took if line == "commit small things"]) in (3, 4)
 
 
-def test_a_consumer_s_place_is_saved_when_storage_works_again() -> None:
-    ada = World().peer("ada")
+def test_a_consumer_s_place_is_saved_when_storage_works_again(ada: Peer) -> None:
     ada.put(ConsumerAcked("bot", 3))
     ada.holding = True
     ada.say("lost, and the place with it")
@@ -297,8 +287,7 @@ def test_a_consumer_s_place_is_saved_when_storage_works_again() -> None:
     assert ada.storage.load([]).consumers == {"bot": 3, "web": 2}
 
 
-def test_a_consumer_s_place_is_saved_at_stop() -> None:
-    ada = World().peer("ada")
+def test_a_consumer_s_place_is_saved_at_stop(ada: Peer) -> None:
     ada.put(ConsumerAcked("bot", 3))
     ada.put(Stop())
     assert ada.storage.load([]).consumers == {"bot": 3}
@@ -322,18 +311,17 @@ def names_kept(ada: Peer) -> set[str]:
 
 
 def test_names_and_addresses_are_stored_at_once_then_once_a_second() -> None:
-    world = World()
-    ada = world.peer("ada", knowing_a_few())
+    ada = World().peer("ada", knowing_a_few())
     ada.far("bob")
     assert names_kept(ada) == {"bob"}
-    world.pass_time(0.1)
+    ada.world.pass_time(0.1)
     ada.far("cyd")
-    world.pass_time(0.1)
+    ada.world.pass_time(0.1)
     ada.far("dan")
     assert names_kept(ada) == {"bob"}
-    world.pass_time(0.7)
+    ada.world.pass_time(0.7)
     assert names_kept(ada) == {"bob"}
-    world.pass_time(0.2)
+    ada.world.pass_time(0.2)
     assert names_kept(ada) == {"bob", "cyd", "dan"}
 
 
@@ -360,8 +348,7 @@ def test_forgotten_addresses_are_removed_from_disk_at_once() -> None:
 # ---- links
 
 
-def test_the_last_acknowledgement_before_a_goodbye_counts() -> None:
-    ada = World().peer("ada")
+def test_the_last_acknowledgement_before_a_goodbye_counts(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("hello")
     mine = Author("ada", "a1")
@@ -369,22 +356,19 @@ def test_the_last_acknowledgement_before_a_goodbye_counts() -> None:
     assert far.say(have(mine), Bye("left")) == ["delivered a1:1..2 to bob", "close bob: at once"]
 
 
-def test_a_here_frame_for_a_user_not_hosted_there_ends_the_link() -> None:
-    ada = World().peer("ada")
+def test_a_here_frame_for_a_user_not_hosted_there_ends_the_link(ada: Peer) -> None:
     far = ada.far("eve")
     assert far.say(HereFrame([Hosted(IDS["bob"], "bob", "online")])) == ["close eve: host"]
 
 
-def test_a_node_that_stops_says_goodbye() -> None:
-    ada = World().peer("ada")
+def test_a_node_that_stops_says_goodbye(ada: Peer) -> None:
     ada.far("bob")
     ada.put(Stop())
     assert ada.take() == ["close bob: left"]
 
 
 @pytest.mark.parametrize("count", [1, 500])
-def test_texts_written_together_are_one_commit_and_one_answer(count: int) -> None:
-    ada = World().peer("ada")
+def test_texts_written_together_are_one_commit_and_one_answer(ada: Peer, count: int) -> None:
     ada.put(WriteRequest(9, ada.id, ROOM, "text", ["word"] * count))
     assert [line.split()[0] for line in ada.take()] == ["commit", "kept"]
 

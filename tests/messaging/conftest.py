@@ -1,4 +1,4 @@
-"""Fixtures: three linked peers in memory, and a home directory of their own."""
+"""Fixtures: three linked peers in memory, ada among them, and a home directory of their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat.testing import Mesh, mesh
 
 
@@ -20,3 +21,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def net() -> AsyncIterator[Mesh]:
     async with mesh("ada", "bob", "cyd") as net:
         yield net
+
+
+@pytest.fixture
+def ada(net: Mesh) -> TCPPeer:
+    return net.peers[0]

@@ -138,8 +138,7 @@ async def test_a_direct_conversation_gives_its_files_to_nobody_else(net: Mesh) -
 
 
 @pytest.mark.parametrize("count", [11])
-async def test_what_cannot_be_sent_is_refused(net: Mesh, tmp_path: Path, count: int) -> None:
-    ada = net.peers[0]
+async def test_what_cannot_be_sent_is_refused(ada: TCPPeer, tmp_path: Path, count: int) -> None:
     with pytest.raises(ValueError, match="at most 10 files"):
         await ada.send(ada.room, "x", files=[("a", b"")] * count)
     with pytest.raises(FileNotFoundError):
@@ -153,14 +152,12 @@ async def test_what_cannot_be_sent_is_refused(net: Mesh, tmp_path: Path, count: 
     assert not await ada.room.history()
 
 
-async def test_a_peer_in_memory_keeps_little(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_peer_in_memory_keeps_little(ada: TCPPeer) -> None:
     with pytest.raises(StorageError, match="in memory"):
         await ada.send(ada.room, "x", files=[("a", bytes(Settings().content_memory_bytes + 1))])
 
 
-async def test_texts_and_files_keep_their_order(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_texts_and_files_keep_their_order(ada: TCPPeer) -> None:
     first = asyncio.create_task(ada.send(ada.room, "1", files=[("a", DATA)]))
     await first
     await asyncio.gather(ada.send(ada.room, "2"), ada.send(ada.room, "3", files=[("b", b"b")]))

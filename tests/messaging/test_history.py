@@ -102,8 +102,7 @@ async def test_history_goes_by_pages_in_one_order_everywhere(net: Mesh) -> None:
         await ada.history(limit=-1)
 
 
-async def test_history_of_all_conversations_is_one_order(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_history_of_all_conversations_is_one_order(ada: TCPPeer) -> None:
     await ada.broadcast("one")
     await ada.send("bob", "two")
     await ada.send(ada.me, "three")

@@ -44,8 +44,10 @@ async def net() -> AsyncIterator[Mesh]:
         yield net
 
 
-async def host_two(gate: TCPPeer) -> tuple[HostedUser, HostedUser]:
-    return await gate.host("zoe"), await gate.host("yan")
+async def host_two(net: Mesh) -> tuple[TCPPeer, TCPPeer, HostedUser, HostedUser]:
+    """Return the gateway and bob, and two users whom the gateway hosts."""
+    gate, bob = net.peers
+    return gate, bob, await gate.host("zoe"), await gate.host("yan")
 
 
 async def test_a_hosted_user_is_a_user_of_its_own(net: Mesh) -> None:
@@ -69,8 +71,7 @@ async def test_a_hosted_user_is_a_user_of_its_own(net: Mesh) -> None:
 
 
 async def test_a_direct_conversation_is_hidden_from_other_hosted_users(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    gate, _, zoe, yan = await host_two(net)
     mallory = await gate.host("mallory")
     receipt = await zoe.send("yan", "a secret word")
     await receipt.delivered(timeout=WAIT)  # on one disk: delivered at once
@@ -98,8 +99,7 @@ async def test_a_direct_conversation_is_hidden_from_other_hosted_users(net: Mesh
 
 
 async def test_each_hosted_user_reads_its_own_events(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     own, hers, his = gate.events(consumer=None), zoe.events(Message, Sent), yan.events(Message, Sent)
     await zoe.send("yan", "psst")
     await bob.broadcast("hello")
@@ -116,8 +116,7 @@ async def test_each_hosted_user_reads_its_own_events(net: Mesh) -> None:
 
 
 async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    _, _, zoe, yan = await host_two(net)
     seen = yan.events(Joined, Left, Presence, Typing, consumer=None)
     zoe.set_presence("online", "here")
     assert (await anext(seen)).to_json()["user"] == "zoe"
@@ -138,8 +137,7 @@ async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh
 
 
 async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     everybody = gate.everybody(Message, Sent)
     await net.settle()
     await bob.send("zoe", "hello zoe")
@@ -161,8 +159,7 @@ async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
 
 
 async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     xi = await gate.host("xi")
     for user in (zoe, yan, xi):
         user.set_presence("online")
@@ -205,8 +202,7 @@ async def test_equal_names_on_one_gateway_are_distinguished(net: Mesh) -> None:
 
 
 async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    gate, _, zoe, yan = await host_two(net)
     zoe.set_presence("online")
     await yan.ignore("bob")
     receipt = await zoe.send("yan", "psst")
@@ -224,8 +220,7 @@ async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
 
 
 async def test_a_hosted_user_blocks_for_itself_alone(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     zoe.set_presence("online")
     yan.set_presence("online")
     await bob.wait_user("zoe", timeout=WAIT)
@@ -253,7 +248,7 @@ async def test_a_hosted_user_accepts_as_many_users_as_it_may_write_to() -> None:
     """Each is stored for as long as the profile lives."""
     async with mesh("gate", settings=replace(QUICK, max_conversations_a_user=2)) as net:
         gate = net.peers[0]
-        zoe, yan = await host_two(gate)
+        zoe, yan = await gate.host("zoe"), await gate.host("yan")
         keys = [bytes.fromhex(Identity.from_seed(bytes([n] * 32)).peer_id) for n in range(3)]
         ids = [base64.b32encode(key).decode().rstrip("=") for key in keys]
         for id in ids:
@@ -266,8 +261,7 @@ async def test_a_hosted_user_accepts_as_many_users_as_it_may_write_to() -> None:
 
 
 async def test_a_hosted_user_hides_another_one_that_it_blocks(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    _, _, zoe, yan = await host_two(net)
     await yan.block("zoe")
     receipt = await zoe.send("yan", "psst")
     await net.settle()
@@ -276,8 +270,7 @@ async def test_a_hosted_user_hides_another_one_that_it_blocks(net: Mesh) -> None
 
 
 async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=WAIT)
     await zoe.broadcast("goodbye")
@@ -366,7 +359,7 @@ async def test_a_cancelled_call_stops_no_change_halfway(tmp_path: Path) -> None:
 
 async def test_conversations_of_former_hosted_users_stay_hidden_from_the_peer(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path, name="gate") as gate:
-        zoe, yan = await host_two(gate)
+        zoe, yan = await gate.host("zoe"), await gate.host("yan")
         group = await zoe.create_group("ours", [yan.me])
         await zoe.send("yan", "a secret word")
         await group.send("another")
@@ -411,8 +404,7 @@ async def taken(user: HostedUser, consumer: str = "phone") -> None:
 
 
 async def test_messages_are_delivered_when_they_are_taken(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     xi = await gate.host("xi")
     for user in (zoe, yan, xi):
         user.set_presence("online")
@@ -448,8 +440,7 @@ async def test_messages_are_delivered_when_they_are_taken(net: Mesh) -> None:
 
 
 async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    gate, _, zoe, yan = await host_two(net)
     yan.deliver_when_taken("phone")
     ops = await zoe.create_group("ops", ["yan", "bob"])
     first, group = await zoe.send("yan", "one"), await zoe.send(ops, "two")
@@ -473,8 +464,7 @@ async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
 
 async def test_nothing_is_kept_of_an_unhosted_user_who_took_messages(net: Mesh) -> None:
     """What a program gave deliver_when_taken() is freed, and a user hosted again begins anew."""
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    gate, _, zoe, yan = await host_two(net)
 
     def hears(kind: object) -> bool:
         return True
@@ -537,8 +527,7 @@ async def test_a_writer_whom_nobody_hears_is_owed_each_step_whenever_the_peer_is
 
 
 async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, _ = await host_two(gate)
+    gate, _, zoe, _ = await host_two(net)
     waiting = [asyncio.ensure_future(zoe.wait_user("yan")), asyncio.ensure_future(zoe.wait_for(Message))]
     await asyncio.sleep(0)  # they wait
     await gate.unhost(zoe)
@@ -557,8 +546,7 @@ async def test_waiting_calls_of_hosted_users_end_with_the_peer(net: Mesh) -> Non
 
 
 async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     mallory = await gate.host("mallory")
     everybody = gate.everybody(GroupChanged, Message, Sent)
     his, read = yan.events(GroupChanged, consumer=None), yan.events(Message)
@@ -586,8 +574,7 @@ async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
 
 
 async def test_a_former_member_reads_what_was_written_before(net: Mesh) -> None:
-    gate, _ = net.peers
-    zoe, yan = await host_two(gate)
+    gate, _, zoe, yan = await host_two(net)
     ops = await zoe.create_group("ops", ["yan", "gate"])
     await ops.send("for the three of us")
     await yan.group("ops").leave()
@@ -599,8 +586,7 @@ async def test_a_former_member_reads_what_was_written_before(net: Mesh) -> None:
 
 
 async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=WAIT)
     his, theirs, hers = (user.events(Renamed, consumer=None) for user in (yan, bob, zoe))
@@ -617,7 +603,7 @@ async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
 
 async def test_an_offline_history_of_a_gateway_is_that_of_its_own_user(tmp_path: Path) -> None:
     async with TCPPeer(data=tmp_path / "gate", name="gate") as gate:
-        zoe, yan = await host_two(gate)
+        zoe, yan = await gate.host("zoe"), await gate.host("yan")
         ops = await zoe.create_group("ops", ["yan"])
         await ops.send("a secret of the group")
         await zoe.send("yan", "a secret of theirs")
@@ -761,8 +747,7 @@ async def test_the_number_of_hosted_users_is_limited() -> None:
 
 
 async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    gate, bob, zoe, yan = await host_two(net)
     mallory = await gate.host("mallory")
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=WAIT)
@@ -777,8 +762,7 @@ async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None
 
 
 async def test_only_the_peer_s_own_user_deletes_what_all_share(net: Mesh) -> None:
-    gate, bob = net.peers
-    zoe, yan = await host_two(gate)
+    _, bob, zoe, yan = await host_two(net)
     zoe.set_presence("online")
     events = zoe.events(Message)
     await bob.send(await bob.wait_user("zoe", timeout=WAIT), "psst")

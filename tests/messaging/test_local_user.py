@@ -66,8 +66,7 @@ async def test_in_memory_a_loop_of_sends_never_waits_and_returns_receipts(net: M
     assert [receipt.id for receipt in receipts if receipt.id != receipts[5].id] == [post.id for post in wrote]
 
 
-async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_place(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_place(ada: TCPPeer) -> None:
     first = await ada.send("bob", "frist")
     post = await ada.message(first.id)
     others = await asyncio.gather(
@@ -80,8 +79,7 @@ async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_plac
     assert [post.id for post in wrote] == [receipt.id for receipt in (first, others[0], others[2], others[3])]
 
 
-async def test_in_memory_a_message_just_sent_is_found_at_once(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_in_memory_a_message_just_sent_is_found_at_once(ada: TCPPeer) -> None:
     await ada.send("bob", "first")
     receipt = await ada.send("bob", "second")
     assert (await ada.message(receipt.id)).text == "second"
@@ -196,8 +194,7 @@ async def test_errors_of_waiting_say_what_was_waited_for(net: Mesh) -> None:
         await ada.wait_for(where=lambda event: False, timeout=0.01)
 
 
-async def test_errors_of_arguments_say_what_to_give(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_errors_of_arguments_say_what_to_give(ada: TCPPeer) -> None:
     with pytest.raises(TypeError, match=r"^events takes classes of events, such as p2pchat.Message, not 'Message'$"):
         ada.events("Message")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="holds a NUL character: remove it, or send the data as text, such as base64"):
@@ -280,8 +277,7 @@ async def test_a_claimed_time_changes_no_order(net: Mesh) -> None:
             await ada.send("bob", "never", claimed_at=claim)
 
 
-async def test_an_invalid_text_is_refused_before_anything_is_written(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_an_invalid_text_is_refused_before_anything_is_written(ada: TCPPeer) -> None:
     with pytest.raises(TooLong) as caught:
         await ada.broadcast("é" * 20_000)
     assert (caught.value.limit_bytes, caught.value.size_bytes) == (32 * 1024, 40_000)
@@ -311,8 +307,7 @@ async def test_a_smaller_limit_is_enforced_before_anything_is_accepted(limit: di
         assert await texts(ada) == ["first", "last"]
 
 
-async def test_a_reply_belongs_to_the_conversation_of_its_message(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_reply_belongs_to_the_conversation_of_its_message(ada: TCPPeer) -> None:
     receipt = await ada.broadcast("in the room")
     with pytest.raises(ValueError):
         await ada.send("bob", "elsewhere", reply_to=receipt.id)

@@ -173,15 +173,13 @@ async def test_only_ones_own_messages_can_be_edited_and_deleted(net: Mesh) -> No
         (7, TypeError, "a text is a str, not int"),
     ],
 )
-async def test_an_edit_needs_a_valid_text(net: Mesh, text: Any, error: type[Exception], says: str) -> None:
-    ada = net.peers[0]
+async def test_an_edit_needs_a_valid_text(ada: TCPPeer, text: Any, error: type[Exception], says: str) -> None:
     receipt = await ada.broadcast("mine")
     with pytest.raises(error, match=says):
         await ada.edit(receipt.id, text)
 
 
-async def test_a_reaction_has_eight_characters_at_most(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_reaction_has_eight_characters_at_most(ada: TCPPeer) -> None:
     receipt = await ada.broadcast("mine")
     family = "👨‍👩‍👧‍👦"
     await ada.react(receipt.id, family + "!")
@@ -218,8 +216,7 @@ async def test_an_edit_can_be_marked_as_read(net: Mesh) -> None:
     await edit.read(by="bob", timeout=60)
 
 
-async def test_a_search_finds_the_latest_text(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_search_finds_the_latest_text(ada: TCPPeer) -> None:
     receipt = await ada.broadcast("helo world")
     await ada.edit(receipt.id, "hello world")
     gone = await ada.broadcast("goodbye world")
@@ -261,8 +258,7 @@ async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
     assert any(line["event"] == "edited" for line in logs[2][1])
 
 
-async def test_history_shows_edits_deletions_and_reactions(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_history_shows_edits_deletions_and_reactions(ada: TCPPeer) -> None:
     receipt = await ada.broadcast("helo")
     assert not {"edited", "deleted", "mended_at", "reactions"} & (await ada.message(receipt.id)).to_json().keys()
     await ada.edit(receipt.id, "hello")

@@ -379,8 +379,7 @@ async def test_a_removed_member_without_the_message_is_not_waited_for(net: Mesh)
     await receipt.read(timeout=60)
 
 
-async def test_a_cancelled_set_receipts_logs_no_error(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_cancelled_set_receipts_logs_no_error(net: Mesh, ada: TCPPeer) -> None:
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
     choosing = asyncio.ensure_future(ada.set_receipts(False))

@@ -155,8 +155,7 @@ async def test_a_held_reader_reads_on_and_acknowledges_nothing(net: Mesh) -> Non
     assert [(await anext(again)).text for _ in range(2)] == ["lost", "seen"]
 
 
-async def test_iterators_have_no_internal_methods(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_iterators_have_no_internal_methods(ada: TCPPeer) -> None:
     offered = {name for name in (*dir(ada), *dir(ada.events())) if not name.startswith("_")}
     inside = {
         "let_go",
@@ -189,8 +188,7 @@ async def test_a_new_consumer_begins_where_the_peer_started_or_at_the_beginning(
     assert (await anext(passing)).text == "after"  # without a consumer it begins when it is opened
 
 
-async def test_a_consumer_has_one_reader(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_consumer_has_one_reader(ada: TCPPeer) -> None:
     events = ada.events()
     with pytest.raises(ConsumerBusy) as caught:
         ada.events(Message)
@@ -201,8 +199,7 @@ async def test_a_consumer_has_one_reader(net: Mesh) -> None:
     ada.events()
 
 
-async def test_a_dropped_reader_releases_its_consumer(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_a_dropped_reader_releases_its_consumer(ada: TCPPeer) -> None:
     await ada.broadcast("hello")
 
     async def first() -> None:
@@ -328,8 +325,7 @@ async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> 
         assert heard[-1].reason == "done"
 
 
-async def test_repeated_waits_for_a_user_leave_nothing_behind(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_repeated_waits_for_a_user_leave_nothing_behind(ada: TCPPeer) -> None:
     for _ in range(20):
         with pytest.raises(TimeoutError):
             await ada.wait_user("zoe", timeout=0.001)

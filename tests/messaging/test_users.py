@@ -62,14 +62,12 @@ async def test_a_user_who_left_is_known_and_can_be_written_to(net: Mesh) -> None
     assert [user.label for user in cyd.users()] == ["ada", "bob", "cyd"]
 
 
-async def test_writing_to_oneself_is_a_conversation_too(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_writing_to_oneself_is_a_conversation_too(ada: TCPPeer) -> None:
     await ada.send(ada.me, "a note")
     assert await texts(ada, "ada") == ["a note"]
 
 
-async def test_wait_user_waits_until_the_user_is_online(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_wait_user_waits_until_the_user_is_online(net: Mesh, ada: TCPPeer) -> None:
     waiting = asyncio.create_task(ada.wait_user("dan", timeout=60))
     dan = await net.add("dan")
     assert await waiting == dan.me
@@ -187,16 +185,14 @@ async def test_a_user_is_blocked_by_key_over_restarts_and_is_hidden(tmp_path: Pa
             await ada.wait_for(Message, where=lambda message: message.text == "hello", timeout=60)
 
 
-async def test_as_many_users_are_blocked_as_there_is_room_for(net: Mesh) -> None:
-    ada = net.peers[0]
+async def test_as_many_users_are_blocked_as_there_is_room_for(ada: TCPPeer) -> None:
     ada.people.blocked = {f"{n:064x}" for n in range(4096)}
     with pytest.raises(ValueError, match="4096 users are blocked, and that is the limit: unblock one first"):
         await ada.block("bob")
 
 
-async def test_as_many_users_are_ignored_as_there_is_room_for(net: Mesh) -> None:
+async def test_as_many_users_are_ignored_as_there_is_room_for(ada: TCPPeer) -> None:
     """The list is stored whole with each change."""
-    ada = net.peers[0]
     ada.people.ignored = {f"{n:064x}" for n in range(4096)}
     with pytest.raises(ValueError, match="4096 users are ignored, and that is the limit: unignore one first"):
         await ada.ignore("bob")

@@ -80,8 +80,7 @@ def test_nothing_comes_by_itself_where_that_is_switched_off() -> None:
 
 
 def test_few_come_at_a_time_and_those_of_which_nothing_comes_let_others_pass() -> None:
-    world = World()
-    ada, bob = world.peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
+    ada, bob = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
     far = ada.far("bob")  # it takes no files
     said(bob, far, *(file(index, LARGE) for index in range(6)))
     first = opened(ada)
@@ -89,7 +88,7 @@ def test_few_come_at_a_time_and_those_of_which_nothing_comes_let_others_pass() -
     for root in first:
         ada.put(ContentOpened(root, [0]))
     for _ in range(round(transfers.STALLED_AFTER) + 2):
-        world.pass_time(transfers.CHECK_EVERY)
+        ada.world.pass_time(transfers.CHECK_EVERY)
     assert {file(index).root for index in (3, 4, 5)} <= {*opened(ada)}
 
 
@@ -162,15 +161,14 @@ def test_a_kill_behind_the_commit_that_shows_a_message_does_not_lose_its_files()
 
 
 def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> None:
-    world = World()
-    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
     far = linked(ada, "bob")
     missing = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),)
     far.say(bob.write(encode_entry(Entry("text", START, START + 1, after=missing, b="", files=(file(1),)))))
     assert ada.texts() == []
     ada.restart()
     far = linked(ada, "bob", bob)
-    world.pass_time(2 * ada.node.settings.order_wait_most)
+    ada.world.pass_time(2 * ada.node.settings.order_wait_most)
     ada.take()
     assert len(ada.texts()) == 1 and opened(ada) == [file(1).root]
 
@@ -179,8 +177,7 @@ def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> Non
 def test_files_of_many_messages_that_come_at_once_all_come(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for somebody who was away: one commit takes hundreds, and those that wait for another are shown later."""
     monkeypatch.setattr(content_requests, "MAX_UNSHOWN", 2)
-    world = World()
-    ada, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
     far = linked(ada, "bob")
     after = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),) if waits else ()
     far.say(
@@ -190,7 +187,7 @@ def test_files_of_many_messages_that_come_at_once_all_come(waits: bool, monkeypa
     )
     if waits:
         assert opened(ada) == []
-        world.pass_time(2 * ada.node.settings.order_wait_most)
+        ada.world.pass_time(2 * ada.node.settings.order_wait_most)
         ada.take()
     assert len(ada.texts()) == 5
     assert sorted(opened(ada)) == [file(n).root for n in range(1, 6)]
@@ -363,8 +360,7 @@ def requested(ada: Peer) -> set[str]:
 
 def test_what_somebody_asked_for_is_never_put_off_or_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
-    world = World()
-    ada, bob, eve = world.peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
+    ada, bob, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
     ada.put(QuotaLifted(IDS["bob"]))
     ada.node.contacts.add([IDS["eve"]])
     fars = [linked(ada, "bob"), linked(ada, "eve", host="45.66.66.1")]
@@ -387,7 +383,7 @@ def test_what_somebody_asked_for_is_never_put_off_or_forgotten(monkeypatch: pyte
         for root in {*opened(ada)} - came:
             came.add(root)
             ada.put(ContentOpened(root, []))
-        world.pass_time(transfers.CHECK_EVERY)
+        ada.world.pass_time(transfers.CHECK_EVERY)
     assert wanted <= came and not wanted & requested(ada)
 
 
@@ -404,14 +400,13 @@ def test_what_somebody_asked_for_once_it_had_begun_gives_its_turn_to_others() ->
 
 
 def test_what_was_asked_for_once_it_had_begun_is_tried_again_after_a_failure() -> None:
-    world = World()
-    ada, eve = world.peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1")
+    ada, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1")
     said(eve, linked(ada, "eve", host="45.66.66.1"), file(1))
     ada.put(ContentWanted(eve.log, 1, file(1)))
     assert opened(ada) == [file(1).root]
     ada.put(ContentFailed(file(1).root, "no room"))
     ada.take()
-    world.pass_time(content_requests.RETRY_AFTER + 1)
+    ada.world.pass_time(content_requests.RETRY_AFTER + 1)
     ada.take()
     assert opened(ada) == [file(1).root]
 
@@ -424,8 +419,7 @@ def test_of_what_is_put_off_nothing_is_left_out_where_one_range_has_another_in_i
 
 def test_a_file_that_gave_way_does_not_have_those_behind_it_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_requests, "MAX_WAITING", 20)
-    world = World()
-    ada, bob, cyd = world.peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1"), Author("cyd", "c1")
+    ada, bob, cyd = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1"), Author("cyd", "c1")
     ada.node.contacts.add([IDS["bob"], IDS["cyd"]])
     far, other = linked(ada, "bob"), linked(ada, "cyd")
     for index in range(60):
@@ -433,7 +427,7 @@ def test_a_file_that_gave_way_does_not_have_those_behind_it_come_again(monkeypat
     for root in opened(ada):
         ada.put(ContentOpened(root, [0]))
     for _ in range(round(transfers.STALLED_AFTER) + 2):
-        world.pass_time(transfers.CHECK_EVERY)
+        ada.world.pass_time(transfers.CHECK_EVERY)
     said(cyd, other, *(file(100 + index, LARGE) for index in range(6)))  # whose files are fewer than bob's
     came: list[str] = []
     late = file(0).root  # nobody gives it
@@ -441,7 +435,7 @@ def test_a_file_that_gave_way_does_not_have_those_behind_it_come_again(monkeypat
         for root in opened(ada):
             ada.put(ContentOpened(root, [0] if root == late else []))
         came += [effect.file.root for effect in done(ada, out.ContentArrived)]
-        world.pass_time(transfers.CHECK_EVERY)
+        ada.world.pass_time(transfers.CHECK_EVERY)
     assert len(came) == len({*came}) and {*came} == {file(index).root for index in (*range(1, 60), *range(100, 106))}
     assert requested(ada) == {late}
 
@@ -516,21 +510,20 @@ def test_little_free_disk_is_for_what_contacts_send() -> None:
 
 
 def test_content_that_cannot_be_kept_is_tried_again_later() -> None:
-    world = World()
-    ada, bob = world.peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
+    ada, bob = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
     far = linked(ada, "bob")
     said(bob, far, *(file(index, LARGE) for index in range(4)))
     assert opened(ada) == [file(index).root for index in range(3)]
     ada.put(ContentFailed(file(0).root, "no room"))
     assert opened(ada) == [file(3).root]  # it has the turn meanwhile
     arrive(ada, far, file(1, LARGE))
-    world.pass_time(content_requests.RETRY_AFTER - 1)
+    ada.world.pass_time(content_requests.RETRY_AFTER - 1)
     assert opened(ada) == []
-    world.pass_time(2)
+    ada.world.pass_time(2)
     assert opened(ada) == [file(0).root]
     ada.put(ContentFailed(file(0).root, "no room"))
     ada.put(ContentRemoved(file(0).root))
-    world.pass_time(2 * content_requests.RETRY_AFTER)
+    ada.world.pass_time(2 * content_requests.RETRY_AFTER)
     assert opened(ada) == []
 
 
@@ -545,8 +538,7 @@ def test_content_in_two_sizes_is_no_attachment() -> None:
 
 def test_content_that_another_message_named_first_comes_all_the_same() -> None:
     """Eve's message names in another size what bob's names: nobody has that, and bob's has its turn."""
-    world = World()
-    ada, eve, bob = world.peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1"), Author("bob", "b1")
+    ada, eve, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1"), Author("bob", "b1")
     fars = [linked(ada, "eve", host="45.66.66.1"), linked(ada, "bob", host="45.1.0.1")]
     said(eve, fars[0], file(1, SMALL - 1))
     said(bob, fars[1], file(1))
@@ -555,7 +547,7 @@ def test_content_that_another_message_named_first_comes_all_the_same() -> None:
         for effect in done(ada, out.OpenContent):
             sizes.append(effect.size)
             ada.put(ContentOpened(effect.root, [0]))
-        world.pass_time(1.0)
+        ada.world.pass_time(1.0)
         for far in fars:
             for n, *_ in pulls(far):
                 far.say(Lacks(n))

@@ -83,6 +83,14 @@ def want(ada: Peer, bob: Author, file: FileRef = FILE) -> None:
     ada.put(ContentWanted(bob.log, 1, file))
 
 
+def wanting() -> tuple[Peer, Author, Far]:
+    """Return ada, who wants a file that bob sent, his log, and a link to his peer."""
+    ada, bob_log = asker()
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log)
+    return ada, bob_log, bob
+
+
 def give(far: Far, n: int, *pieces: tuple[int, bytes]) -> list[str]:
     far.peer.put(Got(far.link, [Piece(n, index, data) for index, data in pieces]))
     return far.peer.take()
@@ -184,9 +192,7 @@ def closed(ada: Peer) -> list[str]:
 
 
 def test_leaves_come_first_and_then_few_pieces_at_a_time() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, bob_log, bob = wanting()
     assert done(ada, out.OpenContent) == [out.OpenContent(ROOT, SIZE)]
     ada.put(ContentOpened(ROOT, None))
     assert pulls(bob) == [(1, 0, 0)]
@@ -213,9 +219,7 @@ def test_leaves_come_first_and_then_few_pieces_at_a_time() -> None:
 
 
 def test_a_near_link_is_asked_for_little_at_a_time_since_texts_wait_behind_it() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, None))
     ada.world.pass_time(0.001)
     give(bob, 1, (0, b"leaves"))
@@ -243,9 +247,7 @@ def test_many_small_files_are_asked_for_at_once_where_the_link_takes_so_many_pul
 
 
 def test_what_is_here_already_is_not_asked_for() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, bob_log, bob = wanting()
     ada.put(ContentOpened(ROOT, [3, 4, 19]))
     assert done(ada, out.ContentProgress) == [out.ContentProgress(bob_log.log, 1, FILE, 17 * PIECE_BYTES)]
     assert pulls(bob) == [(1, 3, 2), (2, 19, 1)]
@@ -335,18 +337,14 @@ def test_wrong_leaves_are_the_fault_of_the_link() -> None:
 
 @pytest.mark.parametrize("pieces", [[(9, 0, b"x")], [(1, 6, b"x")], [(1, 5, b"x"), (1, 5, b"x")]])
 def test_a_piece_that_was_not_asked_for_ends_the_link(pieces: list[tuple[int, int, bytes]]) -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, [5]))
     ada.put(Got(bob.link, [Piece(*piece) for piece in pieces]))
     assert closed(ada) == ["order"]
 
 
 def test_what_a_link_does_not_give_in_time_is_asked_of_others() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, bob_log, bob = wanting()
     ada.put(ContentOpened(ROOT, [5, 6]))
     assert pulls(bob) == [(1, 5, 2)]
     cyd = linked(ada, "cyd", bob_log)
@@ -363,9 +361,7 @@ def test_what_a_link_does_not_give_in_time_is_asked_of_others() -> None:
 
 
 def test_who_has_a_part_is_asked_for_that_and_for_the_rest_later() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, [2, 3, 8, 9]))
     assert pulls(bob) == [(1, 2, 2), (2, 8, 2)]
     bob.say(Lacks(1, [(3, 1), (9, 5)]))
@@ -386,9 +382,7 @@ def test_whoever_comes_later_is_asked() -> None:
 
 
 def test_a_download_that_the_store_cannot_keep_ends() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, [0, 1]))
     give(bob, 1, (0, b"x"))
     ada.put(ContentFailed(ROOT, "no room"))
@@ -427,9 +421,7 @@ def test_a_list_of_several_parts_is_judged_whole() -> None:
 
 
 def test_a_nearly_full_disk_gives_on_and_blames_nobody_for_pieces_under_way() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, [0, 1, 2]))
     ada.put(DiskLow(DiskLevel.NOTHING))
     give(bob, 1, (0, b"x"), (1, b"x"))
@@ -471,9 +463,7 @@ def test_a_list_that_one_network_promises_comes_from_elsewhere() -> None:
 
 
 def test_who_has_not_what_it_said_is_left_alone_longer_and_longer() -> None:
-    ada, bob_log = asker()
-    bob = linked(ada, "bob", bob_log)
-    want(ada, bob_log)
+    ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, [2, 3]))
     asked = answered = 0
     for _ in range(60):

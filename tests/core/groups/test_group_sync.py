@@ -33,6 +33,7 @@ class SimulatedGroup:
         self._tickets = 0
         for peer in sim.up:
             self.listen(peer)
+        sim.run(3)
         self.ask(self.owner, inputs.GroupCreateRequest, "ops", tuple(peer.user for peer in members))
         sim.run(3)
         assert self.owner.node is not None
@@ -96,7 +97,6 @@ def _both(one: Callable[[Any], None], other: Callable[[Any], None], effect: Any)
 def group_of_three(sim: Simulation) -> tuple[SimPeer, SimPeer, SimPeer, SimulatedGroup]:
     """Return ada, bob and cyd, linked, and a group of them that ada owns."""
     ada, bob, cyd = sim.peers(3)
-    sim.run(3)
     return ada, bob, cyd, SimulatedGroup(sim, bob, cyd)
 
 
@@ -107,7 +107,6 @@ def sim() -> Simulation:
 
 def test_only_members_see_a_group(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     group.say(ada, "one")
     group.say(bob, "two", "three")
@@ -134,7 +133,6 @@ def test_the_third_gets_everything_from_the_second_when_the_writer_is_gone(sim: 
 
 def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     group.say(bob, "before")
     group.change(add=(cyd.user,))
@@ -204,7 +202,6 @@ def test_entries_shown_before_their_cut_are_hidden_afterwards(sim: Simulation) -
 
 def test_entries_that_were_cut_off_are_not_served(sim: Simulation) -> None:
     ada, bob, cyd, dan = sim.peers(4)
-    sim.run(3)
     group = SimulatedGroup(sim, bob, cyd)
     group.say(bob, "before")
     sim.partition([ada, dan], [bob, cyd])
@@ -225,7 +222,6 @@ def test_entries_that_were_cut_off_are_not_served(sim: Simulation) -> None:
 
 def test_a_member_removed_and_added_again_writes_in_a_new_run(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     group.say(bob, "before")
     sim.partition([bob], [peer for peer in sim.up if peer is not bob])
@@ -260,7 +256,6 @@ def test_a_member_leaves_without_the_owner_and_its_entries_stay(sim: Simulation)
 
 def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     group.ask(ada, inputs.GroupLeaveRequest, group.id)
     group.ask(bob, inputs.GroupChangeRequest, group.id, name="mine")
@@ -275,7 +270,6 @@ def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
 
 def test_a_restored_owner_repeats_its_lost_operations(sim: Simulation) -> None:
     ada, bob, cyd, dan = sim.peers(4)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     length = len(ada.disk)
     group.change(add=(cyd.user,))
@@ -292,7 +286,6 @@ def test_a_restored_owner_repeats_its_lost_operations(sim: Simulation) -> None:
 
 def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     length = len(ada.disk)
     group.change(add=(cyd.user,))
@@ -315,7 +308,6 @@ def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulat
 def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) -> None:
     """Ada's machine goes back to a snapshot and continues. Ada and dan never receive what it wrote before."""
     ada, bob, cyd, dan = peers = sim.peers(4)
-    sim.run(3)
     group = SimulatedGroup(sim, bob, cyd, dan)
     ada.crash()
     ada.start()
@@ -350,7 +342,6 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     the operation is void, even if bob knew that before dan came back.
     """
     ada, bob, _, dan = peers = sim.peers(4)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     ada.crash()
     ada.start()
@@ -388,7 +379,6 @@ def test_operations_of_an_owner_named_only_by_a_repeated_operation_are_void(sim:
     member even from ada `alone`, who does not know that she named him.
     """
     ada, bob, _, dan = peers = sim.peers(4)
-    sim.run(3)
     group = SimulatedGroup(sim, bob)
     ada.crash()
     ada.start()

@@ -10,7 +10,7 @@ from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.conversation_members import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World, dm, have
+from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_message_requests import gateway
 
@@ -349,8 +349,7 @@ def test_groups_made_by_one_user_are_limited() -> None:
     assert len(ada.node.groups) == 4 and ada.counted["group_refused"] == 3
 
 
-def test_of_groups_that_never_arrive_the_newest_of_the_peer_with_most_give_way() -> None:
-    ada = World().peer("ada")
+def test_of_groups_that_never_arrive_the_newest_of_the_peer_with_most_give_way(ada: Peer) -> None:
     conversations = ada.node.sync.conversations
     for teller in range(8):
         for n in range(MAX_UNKNOWN):
@@ -365,8 +364,7 @@ def test_of_groups_that_never_arrive_the_newest_of_the_peer_with_most_give_way()
     assert len(ada.node.groups) == 1
 
 
-def test_groups_that_never_arrive_do_not_crowd_out_others() -> None:
-    ada = World().peer("ada")
+def test_groups_that_never_arrive_do_not_crowd_out_others(ada: Peer) -> None:
     bob, eve = ada.far("bob"), ada.far("eve")
     for start in range(0, 4 * MAX_UNKNOWN, 500):
         ids = [f"{n:064x}" for n in range(start, start + 500)]
@@ -381,8 +379,7 @@ def test_groups_that_never_arrive_do_not_crowd_out_others() -> None:
     assert len(ada.node.groups) == 2
 
 
-def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_is_linked() -> None:
-    ada = World().peer("ada")
+def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_is_linked(ada: Peer) -> None:
     bob, cyd = ada.far("bob"), ada.far("cyd")
     group = "6a" * 32
     for far in (bob, cyd):
@@ -413,8 +410,7 @@ def test_groups_that_never_arrive_cost_other_links_and_digests_nothing() -> None
     assert steps(1000) == steps(1)
 
 
-def test_groups_that_never_arrive_end_with_the_last_link_that_named_them() -> None:
-    ada = World().peer("ada")
+def test_groups_that_never_arrive_end_with_the_last_link_that_named_them(ada: Peer) -> None:
     far, near = ada.far("eve"), ada.far("dan")
     name_groups(far, 20)
     here = ada.node.sync.conversations.provisional
@@ -426,8 +422,7 @@ def test_groups_that_never_arrive_end_with_the_last_link_that_named_them() -> No
     assert not here
 
 
-def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user() -> None:
-    ada = World().peer("ada")
+def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user(ada: Peer) -> None:
     far = gateway(ada, "bob", "cyd")
     dropped = dm_naming(IDS["ada"], IDS["cyd"])
     far.say(Have({}, names=[dropped]))

@@ -240,15 +240,13 @@ def test_what_was_counted_of_a_user_is_told_before_what_follows() -> None:
 # ---- the whole node
 
 
-def test_links_of_unknown_peers_have_the_same_rate_and_each_contact_has_its_own() -> None:
+def test_links_of_unknown_peers_have_the_same_rate_and_each_contact_has_its_own(ada: Peer) -> None:
     """One party may come and go all the time, with a new key each time."""
-    world = World()
-    ada = world.peer("ada")
     for _ in range(10):
         for name in ("cyd", "dan", "eve") * 20:
             ada.drop(ada.far(name))
-        world.pass_time(1.0)
-    world.pass_time(3.0)
+        ada.world.pass_time(1.0)
+    ada.world.pass_time(3.0)
     links = [event for event in ada.events if isinstance(event, LinkChanged)]
     counts = [event for event in ada.events if isinstance(event, ManyChanged)]
     shown = [event for event in links if not event.counted]
@@ -297,15 +295,13 @@ def test_the_name_is_stored_once_somebody_here_chooses_the_user() -> None:
         assert ada.node.names == {IDS["bob"]: "bob"}
 
 
-def test_the_name_of_who_wrote_only_directly_is_stored_with_the_first_message() -> None:
-    ada = World().peer("ada")
+def test_the_name_of_who_wrote_only_directly_is_stored_with_the_first_message(ada: Peer) -> None:
     far = ada.far("bob")
     far.say(Author("bob", "b1", dm("ada", "bob")).say("hello"))
     assert stored_names(ada) == {"bob"}
 
 
-def test_a_new_name_of_a_silent_user_is_remembered_when_it_writes() -> None:
-    ada = World().peer("ada")
+def test_a_new_name_of_a_silent_user_is_remembered_when_it_writes(ada: Peer) -> None:
     far = ada.far("bob")
     far.say(Here([Hosted(IDS["bob"], "robert", "online")]))
     far.say(Author("bob", "b1", dm("ada", "bob")).say("hello"))
@@ -323,8 +319,7 @@ def test_what_a_peer_says_about_users_without_a_place_is_no_fault() -> None:
     assert far.say(ReadFrame({ROOM: {guest.id: []}}, names=room)) == []
 
 
-def test_renames_of_silent_users_are_events_with_a_rate() -> None:
-    ada = World().peer("ada")
+def test_renames_of_silent_users_are_events_with_a_rate(ada: Peer) -> None:
     far = ada.far("bob")
     effects: list[Effect] = []
     for number in range(100):

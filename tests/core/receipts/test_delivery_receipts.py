@@ -23,16 +23,14 @@ def delivered(lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith("delivered")]
 
 
-def test_a_mark_is_the_acknowledgement_of_everything_up_to_it_and_counts_once() -> None:
-    ada = World().peer("ada")
+def test_a_mark_is_the_acknowledgement_of_everything_up_to_it_and_counts_once(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one", "two")
     assert [delivered(announce(far, own(ada, seq))) for seq in (2, 3, 3, 1)] == [
         ["delivered a1:1..2 to bob"], ["delivered a1:3..3 to bob"], [], []]  # fmt: skip
 
 
-def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else() -> None:
-    ada = World().peer("ada")
+def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else(ada: Peer) -> None:
     ada.say("before")
     former = own_log(ada)
     ada.start()
@@ -54,8 +52,7 @@ def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else() -> None:
     assert not stored(log, 1)
 
 
-def test_receipts_are_saved_with_the_next_commit_and_not_repeated() -> None:
-    ada = World().peer("ada")
+def test_receipts_are_saved_with_the_next_commit_and_not_repeated(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     announce(far, own(ada, 2))
@@ -65,8 +62,7 @@ def test_receipts_are_saved_with_the_next_commit_and_not_repeated() -> None:
     assert [announce(far, own(ada, 2)), announce(far, own(ada, 3))] == [[], ["delivered a1:3..3 to bob"]]
 
 
-def test_a_receipt_of_a_log_covers_all_it_builds_on() -> None:
-    ada = World().peer("ada")
+def test_a_receipt_of_a_log_covers_all_it_builds_on(ada: Peer) -> None:
     for text in ("one", "two", "three"):
         ada.say(text)
         ada.start()
@@ -77,9 +73,8 @@ def test_a_receipt_of_a_log_covers_all_it_builds_on() -> None:
     assert delivered(announce(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
 
 
-def test_a_receipt_waits_while_a_log_below_it_is_looked_up() -> None:
+def test_a_receipt_waits_while_a_log_below_it_is_looked_up(ada: Peer) -> None:
     """Otherwise it would count without the two logs below, and a reader would have read undelivered entries."""
-    ada = World().peer("ada")
     for text in ("one", "two"):
         ada.say(text)
         ada.start()  # the first log is found in storage only
@@ -95,8 +90,7 @@ def test_a_receipt_waits_while_a_log_below_it_is_looked_up() -> None:
     assert delivered(ada.answer_lookups(last_first=True)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3)]
 
 
-def test_a_thousand_logs_below_are_followed_to_the_end() -> None:
-    ada = World().peer("ada")
+def test_a_thousand_logs_below_are_followed_to_the_end(ada: Peer) -> None:
     first = Author("ada", "a0")
     far = ada.far("bob")
     before: list[Mark] = []
@@ -112,15 +106,13 @@ def test_a_thousand_logs_below_are_followed_to_the_end() -> None:
     assert len(delivered(announce(far, log.mark))) == 400
 
 
-def test_a_mark_with_another_chain_is_no_receipt() -> None:
-    ada = World().peer("ada")
+def test_a_mark_with_another_chain_is_no_receipt(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     assert announce(far, own(ada, 2)._replace(chain8="00" * 8)) == []
 
 
-def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
-    ada = World().peer("ada")
+def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt(ada: Peer) -> None:
     ada.say("one")
     mark = own(ada, 2)
     ada.restart()
@@ -132,8 +124,7 @@ def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_shorter_mark_with_another_chain_is_no_receipt(restarted: bool) -> None:
-    ada = World().peer("ada")
+def test_a_shorter_mark_with_another_chain_is_no_receipt(ada: Peer, restarted: bool) -> None:
     ada.say("one", "two")
     inside, end = own(ada, 2), own(ada, 3)
     ada.say("three")
@@ -173,9 +164,8 @@ def test_a_mark_of_a_copy_s_entries_is_no_receipt() -> None:
     assert delivered(ada.take()) == ["delivered a2:1..2 to bob"]
 
 
-def test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_builds_on_it() -> None:
+def test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_builds_on_it(ada: Peer) -> None:
     """Bob deleted another version of ada's first log, longer than hers. It hid that her second builds on hers."""
-    ada = World().peer("ada")
     second, *_ = covered_and_copied(ada)
     far, other = ada.far("bob"), Mark("a1" * 8, 9, "00" * 8)
     assert delivered(announce(far, other, second.mark)) == ["delivered a2:1..2 to bob"]
@@ -183,8 +173,7 @@ def test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_bu
 
 
 @pytest.mark.parametrize("mark_first", [False, True])
-def test_a_log_proven_forked_during_a_lookup_gets_no_receipt(mark_first: bool) -> None:
-    ada = World().peer("ada")
+def test_a_log_proven_forked_during_a_lookup_gets_no_receipt(ada: Peer, mark_first: bool) -> None:
     second, *evidence = covered_and_copied(ada)
     far = ada.far("bob")
     ada.hold_lookups = True
@@ -195,8 +184,7 @@ def test_a_log_proven_forked_during_a_lookup_gets_no_receipt(mark_first: bool) -
     assert delivered(lines) == ["delivered a2:1..2 to bob"]
 
 
-def test_a_mark_before_the_own_commit_returns_counts_afterwards() -> None:
-    ada = World().peer("ada")
+def test_a_mark_before_the_own_commit_returns_counts_afterwards(ada: Peer) -> None:
     far = ada.far("bob")
     ada.holding = True
     ada.say("one")
@@ -206,15 +194,13 @@ def test_a_mark_before_the_own_commit_returns_counts_afterwards() -> None:
     assert delivered(ada.commit()) == ["delivered a1:1..2 to bob"]
 
 
-def test_a_mark_beyond_the_written_entries_is_no_receipt() -> None:
-    ada = World().peer("ada")
+def test_a_mark_beyond_the_written_entries_is_no_receipt(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     assert delivered(announce(far, Mark("a1" * 8, 99, "00" * 8))) == []
 
 
-def test_only_members_give_receipts() -> None:
-    ada = World().peer("ada")
+def test_only_members_give_receipts(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("eve")
@@ -225,21 +211,18 @@ def test_only_members_give_receipts() -> None:
     assert ada.far("bob").say(frame) == ["delivered a1:1..1 to bob"]
 
 
-def test_the_users_own_other_peer_gives_no_receipt() -> None:
-    ada = World().peer("ada")
+def test_the_users_own_other_peer_gives_no_receipt(ada: Peer) -> None:
     ada.far("bob")
     ada.say("one")
     assert all(member != ada.id for _, member in ada.node.sync.delivery_receipts.unsaved)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_a_mark_of_missing_own_entries_counts_when_they_arrive(in_memory: bool) -> None:
+def test_a_mark_of_missing_own_entries_counts_when_they_arrive(ada: Peer, in_memory: bool) -> None:
     """Ada's database is an old copy. Bob announces more than she holds, then sends it.
 
     Until then it might be of another version, written by a copy of her machine.
     """
-    world = World()
-    ada = world.peer("ada")
     ada.say("one")
     old = ada.storage.snapshot()
     ada.say("two")
@@ -257,9 +240,8 @@ def test_a_mark_of_missing_own_entries_counts_when_they_arrive(in_memory: bool) 
     assert delivered(far.say(back)) == ["delivered a1:1..3 to bob"]
 
 
-def test_a_mark_counts_once_storage_has_found_its_log() -> None:
+def test_a_mark_counts_once_storage_has_found_its_log(ada: Peer) -> None:
     """Ada lost her disk. Storage finds the log of bob's mark, which has just arrived."""
-    ada = World().peer("ada")
     ada.say("one")
     ada.start()
     ada.say("two")
@@ -278,8 +260,7 @@ def test_a_mark_counts_once_storage_has_found_its_log() -> None:
     assert delivered(ada.take()) == ["delivered a1:1..2 to bob", "delivered a2:1..2 to bob"]
 
 
-def test_receipts_survive_a_failure_of_storage() -> None:
-    ada = World().peer("ada")
+def test_receipts_survive_a_failure_of_storage(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     assert announce(far, own(ada, 2)) == ["delivered a1:1..2 to bob"]
@@ -289,8 +270,7 @@ def test_receipts_survive_a_failure_of_storage() -> None:
     assert announce(ada.far("bob"), own(ada, 2)) == []
 
 
-def test_a_mark_for_many_users_is_looked_up_once_and_counts_for_all_of_them() -> None:
-    ada = World().peer("ada")
+def test_a_mark_for_many_users_is_looked_up_once_and_counts_for_all_of_them(ada: Peer) -> None:
     ada.say("one")
     ada.start()
     ada.say("two")  # this log covers the first, which only storage knows now
@@ -336,12 +316,11 @@ def test_who_wrote_gives_back_the_place_of_its_receipts() -> None:
 
 
 def test_peers_that_are_not_linked_with_the_writer_s_hear_what_is_stored_here_all_in_one_frame() -> None:
-    world = World()
-    ada, pen = world.peer("ada"), Author("bob", "b1")
+    ada, pen = World().peer("ada"), Author("bob", "b1")
     bob, *_ = (ada.far(name) for name in ("bob", "cyd", "dan"))
     bob.say(pen.say("one"))
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take() == ["to cyd: have room bob b1:1", "to dan: have room bob b1:1"]  # with the name of the room
     bob.say(pen.say("two"))
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take() == ["to cyd dan: have room bob b1:2"]

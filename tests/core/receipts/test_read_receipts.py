@@ -97,7 +97,7 @@ def test_marking_a_message_marks_everything_shown_before_it() -> None:
     bob.take()
 
 
-def test_marking_everything_does_not_go_through_the_former_marks() -> None:
+def test_marking_everything_does_not_go_through_the_former_marks(ada: Peer) -> None:
     """Made-up users may be thousands of writers in the room, and it is marked as read ten times a second."""
 
     class Counted(dict[UserId, bytes]):
@@ -107,7 +107,6 @@ def test_marking_everything_does_not_go_through_the_former_marks() -> None:
             self.passes += 1
             return super().__iter__()
 
-    ada = World().peer("ada")
     far = ada.far("eve")
     for name in ("bob", "cyd", "dan", "eve"):
         far.say(Author(name, name[0] + "1").say("one"))
@@ -152,8 +151,7 @@ def test_reads_while_the_writer_was_away_are_sent_when_they_meet() -> None:
     assert of_reading(ada.take())[-1:] == ["read a1:1..3 by bob"]
 
 
-def test_a_mark_on_the_newest_log_covers_all_earlier_ones() -> None:
-    ada = World().peer("ada")
+def test_a_mark_on_the_newest_log_covers_all_earlier_ones(ada: Peer) -> None:
     for text in ("one", "two"):
         ada.say(text)
         ada.restart()
@@ -166,8 +164,7 @@ def test_a_mark_on_the_newest_log_covers_all_earlier_ones() -> None:
         "read a1:1..2 by bob", "read a2:1..2 by bob", "read a3:1..1 by bob"]  # fmt: skip
 
 
-def test_a_mark_of_an_earlier_log_counts_too() -> None:
-    ada = World().peer("ada")
+def test_a_mark_of_an_earlier_log_counts_too(ada: Peer) -> None:
     ada.say("one")
     mark = own(ada, 2)
     ada.restart()
@@ -178,9 +175,8 @@ def test_a_mark_of_an_earlier_log_counts_too() -> None:
     assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
 
 
-def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
+def test_a_mark_on_an_earlier_log_waits_for_its_delivery(ada: Peer) -> None:
     """The receipt itself waits for a lookup of what that log builds on."""
-    ada = World().peer("ada")
     for text in ("one", "two", "three"):
         ada.say(text)
         ada.restart()
@@ -195,9 +191,8 @@ def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
         "read a1:1..2 by bob", "read a2:1..2 by bob"]  # fmt: skip
 
 
-def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one() -> None:
+def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one(ada: Peer) -> None:
     """Ada wrote on two devices. Bob has the entries of the other one, which build on nothing."""
-    ada = World().peer("ada")
     ada.say("one")
     mark = own(ada, 2)
     ada.start()
@@ -270,9 +265,8 @@ def test_a_mark_on_an_earlier_log_counts_when_the_missing_tip_forks() -> None:
 RUNS, EARLY = 8, 10 * read_and_taken_marks.RECOUNTED_AT_ONCE
 
 
-def test_one_mark_of_many_logs_has_few_early_marks_recounted() -> None:
+def test_one_mark_of_many_logs_has_few_early_marks_recounted(ada: Peer) -> None:
     """120 logs delivered by one mark, and 10,000 early marks of that reader: 7 s."""
-    ada = World().peer("ada")
     for _ in range(RUNS):
         ada.say("one")
         ada.restart()
@@ -333,8 +327,7 @@ def test_early_marks_that_were_not_recounted_at_once_are_recounted_later() -> No
     assert of_reading(ada.take()) == ["read a1:1..1 by bob"]
 
 
-def test_no_message_is_read_before_it_is_delivered() -> None:
-    ada = World().peer("ada")
+def test_no_message_is_read_before_it_is_delivered(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one", "two")
     assert of_reading(far.say(marked("bob", "a1", 3))) == []
@@ -342,9 +335,8 @@ def test_no_message_is_read_before_it_is_delivered() -> None:
     assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
 
 
-def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that() -> None:
+def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -> None:
     """Bob has read more of the first log than ada's older disk has, and then a log that builds on what it has."""
-    ada = World().peer("ada")
     ada.say("one")
     older = ada.storage.snapshot()
     ada.say("two")
@@ -362,8 +354,7 @@ def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that() -> None:
     assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
-def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
-    ada = World().peer("ada")
+def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
     far, liar = ada.far("bob"), ada.far("eve")
     ada.say("one", "two")
     for start in range(0, MAX_REMEMBERED + 512, 256):
@@ -408,8 +399,7 @@ def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
         assert [type(each) for each in effects if isinstance(each, (Commit, ReadStored))] == [Commit]
 
 
-def test_a_read_mark_on_a_copy_s_entries_does_not_count() -> None:
-    ada = World().peer("ada")
+def test_a_read_mark_on_a_copy_s_entries_does_not_count(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     announce(far, own(ada, 2)._replace(chain8="00" * 8))
@@ -434,15 +424,13 @@ def test_a_read_mark_on_lost_entries_counts_when_they_come_back(kept: tuple[str,
     assert f"read a1:{lost} by bob" in of_reading(ada.take())
 
 
-def test_a_read_mark_for_a_user_not_hosted_there_ends_the_link() -> None:
-    ada = World().peer("ada")
+def test_a_read_mark_for_a_user_not_hosted_there_ends_the_link(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     assert of_reading(far.say(marked("cyd", "a1", 1))) == ["close bob: host"]
 
 
-def test_a_read_mark_in_a_conversation_not_shared_is_ignored() -> None:
-    ada = World().peer("ada")
+def test_a_read_mark_in_a_conversation_not_shared_is_ignored(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("eve")
@@ -571,8 +559,7 @@ def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
     assert of_reading(ada.read()) == ["to bob: read room by ada b2:1 all"]
 
 
-def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other() -> None:
-    ada = World().peer("ada")
+def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other(ada: Peer) -> None:
     ada.node.presence.host(HostedIdentity(IDS["eve"], "eve", IDENTITIES["eve"].sign))
     ada.node.hosted[IDS["eve"]] = HostedIdentity(IDS["eve"], "eve", IDENTITIES["eve"].sign)
     far, writer = ada.far("eve"), ada.far("bob")

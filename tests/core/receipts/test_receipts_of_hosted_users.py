@@ -50,8 +50,7 @@ def stored(ada: Peer, *names: str) -> list[int]:
     return [known.get(IDS[name], 0) for name in names]
 
 
-def test_all_users_of_a_peer_share_one_row() -> None:
-    ada = World().peer("ada")
+def test_all_users_of_a_peer_share_one_row(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one")
     assert heard(ada, bob, 2) == [(1, 2, ["bob", "cyd", "dan"])]
@@ -65,8 +64,7 @@ def test_all_users_of_a_peer_share_one_row() -> None:
     assert stored(ada, "bob", "cyd", "dan") == [3, 3, 3]
 
 
-def test_a_user_who_comes_later_has_what_is_announced_again() -> None:
-    ada = World().peer("ada")
+def test_a_user_who_comes_later_has_what_is_announced_again(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd")
     ada.say("one")
     heard(ada, bob, 2)
@@ -77,8 +75,7 @@ def test_a_user_who_comes_later_has_what_is_announced_again() -> None:
     assert heard(ada, bob, 3) == []
 
 
-def test_a_user_who_comes_after_its_host_lost_the_end_of_a_log_is_told_once_that_is_back() -> None:
-    ada = World().peer("ada")
+def test_a_user_who_comes_after_its_host_lost_the_end_of_a_log_is_told_once_that_is_back(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd")
     ada.say("one")
     ada.say("two")
@@ -90,8 +87,7 @@ def test_a_user_who_comes_after_its_host_lost_the_end_of_a_log_is_told_once_that
     assert positions(ada, "cyd", "dan") == [3, 3]
 
 
-def test_what_a_host_gets_later_does_not_count_for_a_user_who_left() -> None:
-    ada = World().peer("ada")
+def test_what_a_host_gets_later_does_not_count_for_a_user_who_left(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -103,8 +99,7 @@ def test_what_a_host_gets_later_does_not_count_for_a_user_who_left() -> None:
     assert stored(ada, "cyd", "dan") == [3, 2]
 
 
-def test_a_user_who_left_keeps_what_was_delivered() -> None:
-    ada = World().peer("ada")
+def test_a_user_who_left_keeps_what_was_delivered(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd", "dan", "eve")
     for seq, leavers in ((2, ["dan"]), (3, ["eve"]), (4, [])):
         ada.say("a word")
@@ -117,8 +112,7 @@ def test_a_user_who_left_keeps_what_was_delivered() -> None:
     assert positions(ada, "cyd", "dan", "eve") == [4, 2, 3]
 
 
-def test_a_user_who_returns_is_told_only_of_what_it_missed() -> None:
-    ada = World().peer("ada")
+def test_a_user_who_returns_is_told_only_of_what_it_missed(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -130,8 +124,7 @@ def test_a_user_who_returns_is_told_only_of_what_it_missed() -> None:
     assert heard(ada, bob, 3) == [(3, 3, ["dan"])]
 
 
-def test_a_user_of_two_hosts_is_reported_once() -> None:
-    ada = World().peer("ada")
+def test_a_user_of_two_hosts_is_reported_once(ada: Peer) -> None:
     bob, eve = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "dan")
     ada.say("one", "two")
     heard(ada, bob, 2)
@@ -141,8 +134,7 @@ def test_a_user_of_two_hosts_is_reported_once() -> None:
     assert positions(ada, "dan") == [3]
 
 
-def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_second() -> None:
-    ada = World().peer("ada")
+def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_second(ada: Peer) -> None:
     bob, eve, dan, pen = gateway(ada, "bob", "cyd"), gateway(ada, "eve", "cyd"), ada.far("dan"), Author("cyd", "c1")
     for far in (bob, eve, dan):
         far.say(Peers(0, [], linked=[(IDS[other], ()) for other in ("bob", "dan", "eve")]))
@@ -155,8 +147,7 @@ def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_secon
     assert told == [[f"to bob: {first}"], [f"to bob: {second}"], [f"to eve: {second}"], all_of_them]
 
 
-def test_users_of_the_same_hosts_are_reported_together_but_for_those_who_came_since() -> None:
-    ada = World().peer("ada")
+def test_users_of_the_same_hosts_are_reported_together_but_for_those_who_came_since(ada: Peer) -> None:
     bob, eve = gateway(ada, "bob", "cyd"), gateway(ada, "eve", "cyd")
     receipts, everyone = ada.node.sync.delivery_receipts, tuple(IDS[name] for name in ("bob", "cyd", "dan", "eve"))
     ada.say("one")
@@ -177,8 +168,7 @@ def test_users_of_the_same_hosts_are_reported_together_but_for_those_who_came_si
     assert receipts.count(LOG, 4, everyone) == 3
 
 
-def test_a_user_who_moves_keeps_what_it_has_and_gets_the_rest_at_the_new_host() -> None:
-    ada = World().peer("ada")
+def test_a_user_who_moves_keeps_what_it_has_and_gets_the_rest_at_the_new_host(ada: Peer) -> None:
     bob, eve = gateway(ada, "bob", "dan"), gateway(ada, "eve", "cyd")
     ada.say("one")
     heard(ada, bob, 2)
@@ -191,8 +181,7 @@ def test_a_user_who_moves_keeps_what_it_has_and_gets_the_rest_at_the_new_host() 
     assert positions(ada, "dan") == [3]
 
 
-def test_a_list_that_says_who_left_meanwhile_comes_before_marks() -> None:
-    ada = World().peer("ada")
+def test_a_list_that_says_who_left_meanwhile_comes_before_marks(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -205,8 +194,7 @@ def test_a_list_that_says_who_left_meanwhile_comes_before_marks() -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_rosters_and_rows_are_kept(restarted: bool) -> None:
-    ada = World().peer("ada")
+def test_rosters_and_rows_are_kept(ada: Peer, restarted: bool) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -226,8 +214,7 @@ def test_rosters_and_rows_are_kept(restarted: bool) -> None:
     assert positions(ada, "cyd", "dan") == [3, 3]
 
 
-def test_positions_of_users_from_an_earlier_version_count_and_are_not_reported_again() -> None:
-    ada = World().peer("ada")
+def test_positions_of_users_from_an_earlier_version_count_and_are_not_reported_again(ada: Peer) -> None:
     ada.say("one", "two")
     ada.storage.commit([Change(delivered=[DeliveredMark(LOG, IDS["dan"], 2)])])
     ada.restart()
@@ -244,8 +231,7 @@ def test_positions_of_users_from_an_earlier_version_count_and_are_not_reported_a
     assert again == []
 
 
-def test_a_count_is_of_those_whom_a_message_is_for() -> None:
-    ada = World().peer("ada")
+def test_a_count_is_of_those_whom_a_message_is_for(ada: Peer) -> None:
     bob, eve = gateway(ada, "bob", "cyd", "dan"), ada.far("eve")
     ada.say("one")
     heard(ada, bob, 2)
@@ -295,8 +281,7 @@ def test_a_peer_that_stops_saves_all_of_a_roster(monkeypatch: pytest.MonkeyPatch
     assert stored(ada, "bob", "cyd", "dan", "eve") == [2, 2, 2, 2]
 
 
-def test_a_mark_that_was_looked_up_for_a_replaced_link_reports_nothing_twice() -> None:
-    ada = World().peer("ada")
+def test_a_mark_that_was_looked_up_for_a_replaced_link_reports_nothing_twice(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd")
     ada.say("one")
     heard(ada, bob, 2)
@@ -310,8 +295,7 @@ def test_a_mark_that_was_looked_up_for_a_replaced_link_reports_nothing_twice() -
     assert heard(ada, gateway(ada, "bob", "cyd"), 3) == [(3, 3, ["cyd"])]
 
 
-def test_a_mark_that_was_counted_for_all_users_of_a_peer_is_not_looked_up_again() -> None:
-    ada = World().peer("ada")
+def test_a_mark_that_was_counted_for_all_users_of_a_peer_is_not_looked_up_again(ada: Peer) -> None:
     ada.say("one", "two")
     ada.restart()  # the chain at entry 2 is known to storage only
     bob, lookups = gateway(ada, "bob", "cyd"), list[int]()
@@ -324,8 +308,7 @@ def test_a_mark_that_was_counted_for_all_users_of_a_peer_is_not_looked_up_again(
     assert (lookups, positions(ada, "bob", "cyd", "dan")) == ([1, 0], [2, 2, 2])
 
 
-def test_a_peer_that_hosts_others_during_a_lookup_is_reported_once() -> None:
-    ada = World().peer("ada")
+def test_a_peer_that_hosts_others_during_a_lookup_is_reported_once(ada: Peer) -> None:
     ada.say("one", "two")
     ada.restart()
     bob = ada.far("bob")
@@ -344,8 +327,7 @@ def rows(ada: Peer) -> list[tuple[str, int, int]]:
     return sorted((NAMES[mark.member], mark.version, mark.seq) for mark in marks)
 
 
-def test_a_former_row_goes_when_whoever_left_has_the_same_elsewhere() -> None:
-    ada = World().peer("ada")
+def test_a_former_row_goes_when_whoever_left_has_the_same_elsewhere(ada: Peer) -> None:
     bob, eve = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -360,8 +342,7 @@ def test_a_former_row_goes_when_whoever_left_has_the_same_elsewhere() -> None:
     assert positions(ada, "cyd", "dan") == stored(ada, "cyd", "dan") == [3, 4]
 
 
-def test_a_former_row_goes_when_whoever_left_is_back() -> None:
-    ada = World().peer("ada")
+def test_a_former_row_goes_when_whoever_left_is_back(ada: Peer) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -374,8 +355,7 @@ def test_a_former_row_goes_when_whoever_left_is_back() -> None:
     assert positions(ada, "dan") == stored(ada, "dan") == [2]
 
 
-def test_a_former_row_stays_on_disk_until_what_replaces_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    ada = World().peer("ada")
+def test_a_former_row_stays_on_disk_until_what_replaces_it_is_there(ada: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     bob = gateway(ada, "bob", "cyd", "dan")
     ada.say("one", "two", "three")
     heard(ada, bob, 2)
@@ -393,8 +373,7 @@ def test_a_former_row_stays_on_disk_until_what_replaces_it_is_there(monkeypatch:
     assert stored(ada, "cyd", "dan") == [3, 2]
 
 
-def test_a_stay_stays_on_disk_until_what_replaces_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    ada = World().peer("ada")
+def test_a_stay_stays_on_disk_until_what_replaces_it_is_there(ada: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     bob = gateway(ada, "bob", "dan")
     ada.say("one")
     heard(ada, bob, 2)
@@ -414,8 +393,7 @@ def test_a_stay_stays_on_disk_until_what_replaces_it_is_there(monkeypatch: pytes
     assert {stay.peer for stay in ada.storage.load([ada.id]).stays if stay.user == IDS["dan"]} == {IDS["eve"]}
 
 
-def test_of_many_stays_the_old_ones_become_positions_and_nothing_is_reported_again() -> None:
-    ada = World().peer("ada")
+def test_of_many_stays_the_old_ones_become_positions_and_nothing_is_reported_again(ada: Peer) -> None:
     bob, eve = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "cyd")
     ada.say("one")
     heard(ada, bob, 2)

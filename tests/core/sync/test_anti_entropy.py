@@ -45,9 +45,7 @@ def begin_again(peer: Peer) -> list[str]:
     return peer.take()[2:]
 
 
-def test_equal_digests_are_not_answered_and_acknowledge_everything() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_equal_digests_are_not_answered_and_acknowledge_everything(ada: Peer) -> None:
     ada.say("hello")
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
@@ -71,8 +69,7 @@ def test_a_different_digest_is_answered_with_sums_and_different_sums_with_marks(
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
 
 
-def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
-    ada = World().peer("ada")
+def test_an_equal_sum_among_others_acknowledges_its_conversation(ada: Peer) -> None:
     ada.say("hello")
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
@@ -80,9 +77,8 @@ def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
     assert "delivered a1:1..2 to bob" in ada.far("bob").say(sums(mine))
 
 
-def test_conversations_of_known_users_are_compared_before_the_room() -> None:
+def test_conversations_of_known_users_are_compared_before_the_room(ada: Peer) -> None:
     """The room may have thousands of logs of made-up users; the order of ids is chance."""
-    ada = World().peer("ada")
     ada.say("hello")
     with_bob = ada.open("bob")
     ada.say("psst", to=with_bob)
@@ -132,16 +128,15 @@ def marks_heard(far: Far) -> list[str]:
 
 def test_marks_of_many_writers_go_page_by_page_so_that_nothing_waits_behind_them() -> None:
     """What is asked about a direct conversation, and what is written there, would wait behind all of them."""
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     with_bob = ada.open("bob")
     ada.say("psst", to=with_bob)
     far.say(Digest(sums={}, span=ALL))
     assert marks_heard(far) == ["1 of dm ask"]
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     assert marks_heard(far) == ["2 of room ask", "ping"]
-    world.pass_time(0.5)
+    ada.world.pass_time(0.5)
     assert marks_heard(far) == []  # bob has more to do than to read it
     far.say(Pong())
     assert marks_heard(far) == ["2 of room ask", "ping"]
@@ -151,17 +146,16 @@ def test_marks_of_many_writers_go_page_by_page_so_that_nothing_waits_behind_them
 
 def test_pages_that_go_out_answer_what_is_asked_and_ask_for_nothing_that_came() -> None:
     """Both ends ask about what differs, and each mark would go over the link twice."""
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     far.say(Digest(sums={}, span=ALL))
     far.say(Have({ROOM: {}}, span=ALL, ask=True))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     far.say(Pong())
     far.say(Pong())
     assert marks_heard(far) == ["2 of room", "ping", "2 of room", "ping", "1 of room"]
     far.say(Have({ROOM: {}}, span=ALL, ask=True))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     assert marks_heard(far) == ["2 of room", "ping"]  # all were sent, and it asks again
     whole = sorted(IDS[name] for name in ("ada", "bob", "cyd", "dan", "eve"))
     far.say(Have({ROOM: {}}, span=(whole[2], whole[3]), ask=True))
@@ -169,21 +163,19 @@ def test_pages_that_go_out_answer_what_is_asked_and_ask_for_nothing_that_came() 
 
 
 def test_answers_to_several_pages_follow_each_other() -> None:
-    world = World()
-    ada = world.peer("ada", page_marks=1)
+    ada = World().peer("ada", page_marks=1)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     users = sorted(IDS.values())
     far.say(Have({ROOM: {}}, span=(FIRST_ID, users[1]), ask=True))
     far.say(Have({ROOM: {}}, span=(next_id(users[1]), LAST_ID), ask=True))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     spans = [frame.span or ALL for frame in pages_heard(far)]
     assert [span[0] for span in spans] == [FIRST_ID, *(next_id(span[1]) for span in spans[:-1])]
     assert [span[1] for span in spans] == [*users[:-1], LAST_ID]
 
 
 def test_a_peer_that_asks_page_by_page_and_never_answers_takes_no_more_memory() -> None:
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     whole = sorted(IDS.values())
     far.say(Have({ROOM: {}}, span=(FIRST_ID, whole[2]), ask=True))
@@ -193,7 +185,7 @@ def test_a_peer_that_asks_page_by_page_and_never_answers_takes_no_more_memory() 
         end = next_id(end)
     for _ in range(50):
         far.say(Have({ROOM: {}}, span=(LAST_ID, LAST_ID), ask=True))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     listing = remote_of(ada).listings.by_conversation[ROOM]
     assert listing.span == ALL and [*listing.ends] == [whole[2]]
     assert marks_heard(far) == ["2 of room", "ping"]
@@ -201,8 +193,7 @@ def test_a_peer_that_asks_page_by_page_and_never_answers_takes_no_more_memory() 
 
 def test_to_widen_the_span_of_pages_that_go_out_takes_as_long_as_to_ask_within_it() -> None:
     """The pages were chosen anew for each ask: 1.7 ms with 10,000 writers."""
-    world = World()
-    ada = world.peer("ada", page_marks=1)
+    ada = World().peer("ada", page_marks=1)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     whole = sorted(IDS.values())
 
@@ -215,7 +206,7 @@ def test_to_widen_the_span_of_pages_that_go_out_takes_as_long_as_to_ask_within_i
     assert ask(next_id(whole[1]), whole[2]) == within
     assert ask(whole[3], whole[4]) == within
     assert ask(LAST_ID, LAST_ID) == within
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     frames = pages_heard(far)
     assert [frame.marks[ROOM].keys() for frame in frames] == [{user} for user in whole]
     spans = [frame.span or ALL for frame in frames]
@@ -245,12 +236,11 @@ def test_a_small_span_takes_as_long_however_many_write(most_open: int) -> None:
 
 def test_what_is_asked_beyond_pages_that_go_out_goes_page_by_page() -> None:
     """It went all at once: ten pages of 10,000 marks."""
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     whole = sorted(IDS.values())
     far.say(Have({ROOM: {}}, span=(whole[1], whole[3]), ask=True))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     assert marks_heard(far) == ["2 of room", "ping"]
     far.say(Have({ROOM: {}}, span=ALL, ask=True))
     assert marks_heard(far) == []
@@ -266,11 +256,10 @@ def test_what_is_asked_beyond_pages_that_go_out_goes_page_by_page() -> None:
 
 
 def test_another_comparison_begins_the_pages_anew() -> None:
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     far.say(Digest(sums={}, span=ALL))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     far.say(Pong())
     assert marks_heard(far) == ["2 of room ask", "ping", "2 of room ask", "ping"]
     far.say(Digest(sums={}, span=ALL))  # the same comparison: bob repeats his digest
@@ -285,23 +274,21 @@ def test_another_comparison_begins_the_pages_anew() -> None:
 
 
 def test_pages_wait_for_a_full_link() -> None:
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd")
     far.say(Digest(sums={}, span=ALL))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     assert marks_heard(far) == ["2 of room ask", "ping"]
     ada.put(LinkFilled(far.link))
     far.say(Pong())
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert marks_heard(far) == []
     ada.put(LinkDrained(far.link))
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert "1 of room ask" in marks_heard(far)
 
 
-def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
-    ada = World().peer("ada")
+def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it(ada: Peer) -> None:
     ada.say("hello")
     mine = Author("ada", "a1")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
@@ -310,8 +297,7 @@ def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
     assert ada.say("again")[2:] == ["to bob: have room ada a1:3"]
 
 
-def test_a_page_that_asks_is_answered_with_the_same_span() -> None:
-    ada = World().peer("ada")
+def test_a_page_that_asks_is_answered_with_the_same_span(ada: Peer) -> None:
     ada.say("hello")
     far = ada.far("bob")
     nobody = Have({ROOM: {}}, span=(FIRST_ID, IDS["ada"]), ask=True)
@@ -320,39 +306,36 @@ def test_a_page_that_asks_is_answered_with_the_same_span() -> None:
 
 
 def test_the_digest_is_repeated_until_everything_is_compared() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", digest_every=1000.0)
+    ada, bob = World().peer("ada", digest_every=1000.0), Author("bob", "b1")
     bob.say("hi")
     far = ada.far("bob")
     assert begin_again(ada) == ["to bob: digest"]
-    world.pass_time(3.1)
+    ada.world.pass_time(3.1)
     assert ada.take() == ["to bob: digest ask"] * 2
     far.say(sums(), page())
-    world.pass_time(20.0)
+    ada.world.pass_time(20.0)
     assert ada.take() == []
 
 
 def test_a_peer_that_caught_up_after_its_digest_is_asked_for_a_new_one() -> None:
-    world, mine = World(), Author("ada", "a1")
-    ada = world.peer("ada", digest_every=1000.0)
+    ada, mine = World().peer("ada", digest_every=1000.0), Author("ada", "a1")
     ada.say("hello")
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
     far = ada.far("bob", compared=False)
     assert far.say(digest()) == ["to bob: sums of 1"]
-    world.pass_time(1.1)  # the entries came from a third peer, so the sums are equal: no answer
+    ada.world.pass_time(1.1)  # the entries came from a third peer, so the sums are equal: no answer
     assert ada.take() == ["to bob: digest ask"]
     assert "delivered a1:1..2 to bob" in far.say(digest(mine))
-    world.pass_time(20.0)
+    ada.world.pass_time(20.0)
     assert ada.take() == []
 
 
 def test_announcing_users_repeatedly_keeps_one_digest_timer() -> None:
-    world = World()
-    ada = world.peer("ada", digest_every=1000.0)
+    ada = World().peer("ada", digest_every=1000.0)
     ada.far("bob")
     for _ in range(100):
         begin_again(ada)
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert ada.take() == ["to bob: digest ask"]
 
 
@@ -363,47 +346,44 @@ def arrived(name: str) -> Here:
 
 
 def test_users_who_come_during_a_comparison_get_the_next_one() -> None:
-    world = World()
-    ada = world.peer("ada", digest_every=1000.0)
+    ada = World().peer("ada", digest_every=1000.0)
     ada.open("cyd"), ada.open("dan")
     far = ada.far("bob")
     begin_again(ada)
     for name in ("cyd", "dan"):
         assert "to bob: digest ask" not in far.say(arrived(name))
     far.say(sums(), page())
-    world.pass_time(0.5 * NEXT_AFTER)
+    ada.world.pass_time(0.5 * NEXT_AFTER)
     assert ada.take() == []
-    world.pass_time(0.6 * NEXT_AFTER)
+    ada.world.pass_time(0.6 * NEXT_AFTER)
     assert ada.take() == ["to bob: digest ask"]
     far.say(sums(), page())
-    world.pass_time(20.0)
+    ada.world.pass_time(20.0)
     assert ada.take() == []
 
 
 def test_users_who_come_just_after_a_comparison_share_the_next_one() -> None:
-    world = World()
-    ada = world.peer("ada", digest_every=1000.0)
+    ada = World().peer("ada", digest_every=1000.0)
     ada.open("cyd"), ada.open("dan")
     far = ada.far("bob")
     begin_again(ada)
     far.say(sums(), page())
     for name in ("cyd", "dan"):
         assert "to bob: digest" not in far.say(arrived(name))
-        world.pass_time(0.4 * NEXT_AFTER)
+        ada.world.pass_time(0.4 * NEXT_AFTER)
     ada.take()
-    world.pass_time(0.3 * NEXT_AFTER)
+    ada.world.pass_time(0.3 * NEXT_AFTER)
     assert ada.take() == ["to bob: digest ask"]
     far.say(sums(), page())
-    world.pass_time(20.0)
+    ada.world.pass_time(20.0)
     assert ada.take() == []
 
 
 def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:
-    world = World()
-    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada = World().peer("ada", dead_after=1e6, ping_after=1e5)
     for name in ("bob", "cyd", "dan"):
         ada.far(name)
-    world.pass_time(300.0)
+    ada.world.pass_time(300.0)
     lines = [line for line in ada.take() if line.endswith(": digest")]
     rounds = [lines[start : start + 3] for start in range(0, len(lines) - 2, 3)]
     assert len(rounds) > 5
@@ -412,11 +392,10 @@ def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:
 
 
 def test_marks_come_in_pages_that_together_cover_all_users() -> None:
-    world = World()
-    ada = world.peer("ada", page_marks=2)
+    ada = World().peer("ada", page_marks=2)
     far = room_of(ada, "bob", "cyd", "dan", "eve")
     far.say(page(ask=True))
-    world.pass_time(0.0)
+    ada.world.pass_time(0.0)
     frames = pages_heard(far)
     spans = [frame.span for frame in frames]
     assert [span[0] for span in spans if span] == [FIRST_ID] + [next_id(span[1]) for span in spans[:-1] if span]
@@ -435,8 +414,7 @@ def test_marks_come_in_pages_that_together_cover_all_users() -> None:
         Have({}, end=77),
     ],
 )
-def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(frame: Digest | Have) -> None:
-    ada = World().peer("ada")
+def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(ada: Peer, frame: Digest | Have) -> None:
     far = ada.far("bob", compared=False)
     far.say(frame, sums(), page())
     assert ada.say("hello")[-1] == "to bob: entries room a1:1..2"
@@ -451,20 +429,18 @@ def test_a_full_link_is_sent_no_digest_and_no_answer() -> None:
     assert far.say(digest(bob), sums(bob), page(ask=True)) == []
 
 
-def test_announced_entries_are_wanted_after_a_second() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_announced_entries_are_wanted_after_a_second(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     hi, _ = bob.say("hi"), cyd.say("ho")
     assert far.say(have(bob, cyd)) == []
     far.say(hi)
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert [line for line in ada.take() if "want" in line] == ["to bob: want 1 room cyd from nothing"]
 
 
 @pytest.mark.parametrize(("known", "most"), [(False, MAX_AHEAD_UNKNOWN), (True, MAX_REMEMBERED)])
-def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
-    ada = World().peer("ada")
+def test_marks_of_missing_entries_are_limited(ada: Peer, known: bool, most: int) -> None:
     far = ada.far("eve")
     if known:
         ada.put(QuotaLifted(IDS["eve"]))
@@ -478,9 +454,8 @@ def test_marks_of_missing_entries_are_limited(known: bool, most: int) -> None:
     assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [0, 0, 0]
 
 
-def test_few_writers_are_ahead_whose_ids_begin_alike() -> None:
+def test_few_writers_are_ahead_whose_ids_begin_alike(ada: Peer) -> None:
     """10,000 of them took 3.7 s of computation: references name the beginning, so all of them are gone through."""
-    ada = World().peer("ada")
     far = ada.far("eve")
     alike = [f"{user:064x}" for user in range(2 * MAX_ALIKE)]
     far.peer.put_frames(far, Have({ROOM: {user: [Mark("00" * 8, 1, "00" * 8)] for user in alike}}))
@@ -537,8 +512,7 @@ def test_a_mark_of_a_covered_log_is_not_wanted() -> None:
     assert far.say(page(bob)) == ["look up b1"]
 
 
-def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay() -> None:
-    ada = World().peer("ada")
+def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay(ada: Peer) -> None:
     opened, named = ada.open("bob"), dm("ada", "cyd")
     far = ada.far("cyd")
     cyd = Author("cyd", "c1", named)
@@ -562,8 +536,7 @@ def test_a_user_has_a_limited_number_of_conversations_that_contacts_name() -> No
     assert dm("ada", "eve") in ada.node.namings
 
 
-def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
-    ada = World().peer("ada")
+def test_nothing_is_pushed_before_the_first_comparison_is_over(ada: Peer) -> None:
     far = ada.far("bob", compared=False)
     assert ada.say("hello")[-1] == "to bob: have room ada a1:2"
     far.say(sums(), page())

@@ -8,7 +8,7 @@ import pytest
 from p2pchat.core.log import LogId, Ref, first_chain
 from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
 from p2pchat.protocol import Mark
-from tests.core.scripted_nodes import ROOM, Author, Far, World, have, page
+from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, have, page
 from tests.core.steps import count_steps
 from tests.core.sync.test_own_entries import written
 
@@ -36,15 +36,14 @@ def test_later_entries_of_a_log_wait_and_earlier_ones_do_not() -> None:
     assert ada.texts() == ["hello", "why?", "because", "bye"]
 
 
-def test_an_unavailable_entry_is_awaited_for_30_s_then_a_gap_is_shown() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_an_unavailable_entry_is_awaited_for_30_s_then_a_gap_is_shown(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     bob.say("lost")
     ada.far("cyd").say(cyd.say("because", re=bob.ref(1)), cyd.say("bye"))
-    world.pass_time(29.9)
+    ada.world.pass_time(29.9)
     assert ada.texts() == []
     ada.take()
-    world.pass_time(0.2)
+    ada.world.pass_time(0.2)
     assert [line for line in ada.take() if "gap" in line] == [
         "gap c1:1, 1 missing", "commit show c1:1..1 gap, show c1:2..2"]  # fmt: skip
     assert ada.texts() == ["?because", "bye"]
@@ -62,14 +61,13 @@ def test_an_entry_on_its_way_is_awaited_for_five_minutes() -> None:
     assert ada.texts() == ["?because"]
 
 
-def test_a_restart_restarts_the_wait_and_loses_nothing() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_a_restart_restarts_the_wait_and_loses_nothing(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     question = bob.say("why?")
     ada.far("cyd").say(cyd.say("because", re=bob.ref(1)), cyd.say("bye"))
-    world.pass_time(25.0)
+    ada.world.pass_time(25.0)
     ada.start()
-    world.pass_time(25.0)
+    ada.world.pass_time(25.0)
     assert ada.texts() == []
     ada.far("cyd").say(question)
     assert ada.texts() == ["why?", "because", "bye"]
@@ -102,9 +100,8 @@ def test_a_followed_entry_may_be_in_storage_only() -> None:
     ]
 
 
-def test_an_entry_that_a_stored_log_lacks_is_looked_up_once() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_an_entry_that_a_stored_log_lacks_is_looked_up_once(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("cyd")
     far.say(bob.say("why?"))
     far.say(Author("bob", "b2", before=[bob.mark]).say("hm"))
@@ -112,7 +109,7 @@ def test_an_entry_that_a_stored_log_lacks_is_looked_up_once() -> None:
     far = ada.far("cyd")
     said = far.say(cyd.say("because", re=Ref(bob.ref(1).log, 99)))
     assert [line for line in said if line.startswith("look")] == ["look up b1"]
-    world.pass_time(31)
+    ada.world.pass_time(31)
     assert ada.texts() == ["why?", "hm", "?because"]
 
 
@@ -250,9 +247,8 @@ def test_news_stays_news_after_a_restart_while_old_entries_are_missing() -> None
     assert ada.texts() == ["*long ago", "now", "later"]
 
 
-def test_places_continue_after_a_restart() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_places_continue_after_a_restart(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     ada.far("bob").say(bob.say("one", "two"))
     ada.start()
     ada.far("bob").say(bob.say("three"))
@@ -445,60 +441,57 @@ def asked(lines: list[str]) -> list[str]:
     return [line for line in lines if "ask" in line or "want" in line]
 
 
-def test_a_missing_entry_is_asked_of_the_peer_that_has_what_follows_it() -> None:
-    world, eve, cyd = World(), Author("eve", "e1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_a_missing_entry_is_asked_of_the_peer_that_has_what_follows_it(ada: Peer) -> None:
+    eve, cyd = Author("eve", "e1"), Author("cyd", "c1")
     far, _ = ada.far("cyd"), ada.far("dan")
     withheld = eve.say("for cyd alone")
     far.say(cyd.say("hello", after=[eve.ref(1)]))
-    world.pass_time(0.2)
+    ada.world.pass_time(0.2)
     assert asked(ada.take()) == []
-    world.pass_time(0.1)
+    ada.world.pass_time(0.1)
     assert asked(ada.take()) == ["to cyd: have nothing part ask"]
     assert asked(far.say(page(eve))) == ["to cyd: want 1 room eve from nothing"]
     far.say(withheld)
     assert ada.texts() == ["for cyd alone", "hello"]
-    world.pass_time(30.0)
+    ada.world.pass_time(30.0)
     assert asked(ada.take()) == []
 
 
-def test_who_holds_a_missing_entry_back_is_passed_over() -> None:
-    world, eve, cyd = World(), Author("eve", "e1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_who_holds_a_missing_entry_back_is_passed_over(ada: Peer) -> None:
+    eve, cyd = Author("eve", "e1"), Author("cyd", "c1")
     far, host = ada.far("cyd"), ada.far("eve")
     first = eve.say("for cyd alone")
     assert asked(host.say(page(eve))) == ["to eve: want 1 room eve from nothing"]
     far.say(cyd.say("hello", after=[eve.ref(1)]))
-    world.pass_time(0.3)
+    ada.world.pass_time(0.3)
     assert asked(ada.take()) == ["to cyd: have nothing part ask"]
     assert asked(far.say(page(eve))) == []
-    world.pass_time(2.0)
+    ada.world.pass_time(2.0)
     assert asked(ada.take()) == ["to cyd: want 1 room eve from nothing"]
     far.say(first, have(eve, end=1))
     assert ada.texts() == ["for cyd alone", "hello"]
     second = eve.say("again")
     assert asked(host.say(page(eve))) == ["to eve: want 2 room eve from e1:1"]
     far.say(cyd.say("hello again", after=[eve.ref(2)]))
-    world.pass_time(0.3)
+    ada.world.pass_time(0.3)
     far.say(page(eve))
     ada.take()
-    world.pass_time(0.5)
+    ada.world.pass_time(0.5)
     assert asked(ada.take()) == ["to cyd: want 2 room eve from e1:1"]
     far.say(second)
     assert ada.texts()[-1] == "hello again"
 
 
-def test_questions_for_what_nobody_has_leave_half_to_what_users_of_a_peer_wrote() -> None:
-    world, cyd = World(), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_questions_for_what_nobody_has_leave_half_to_what_users_of_a_peer_wrote(ada: Peer) -> None:
+    cyd = Author("cyd", "c1")
     far = ada.far("cyd")
     for n in range(60):
         nothing = [Ref(f"{n:016x}{each}", 1) for each in ("e1" * 8, "e2" * 8)]
         far.say(Author("dan", f"{n:02x}").say("passed on", after=nothing))
     ada.take()
-    world.pass_time(0.26)
+    ada.world.pass_time(0.26)
     assert len(asked(ada.take())) == 64
     far.say(cyd.say("hello", after=[Author("eve", "e1").ref(1)]))
     ada.take()
-    world.pass_time(0.26)
+    ada.world.pass_time(0.26)
     assert 1 <= len(asked(ada.take())) <= 1 + 64 // 4

@@ -34,8 +34,7 @@ def heard_evidence(far: Far) -> list[Entries]:
 # ---- detection
 
 
-def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart() -> None:
-    ada = World().peer("ada")
+def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart(ada: Peer) -> None:
     far = ada.far("eve")
     _, yes, no = twins()
     far.say(yes)
@@ -45,8 +44,7 @@ def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart()
     assert ada.texts() == ["yes"]
 
 
-def test_later_logs_of_a_forked_writer_are_accepted() -> None:
-    ada = World().peer("ada")
+def test_later_logs_of_a_forked_writer_are_accepted(ada: Peer) -> None:
     far = ada.far("bob")
     bob, yes, no = twins()
     far.say(yes, no)
@@ -54,8 +52,7 @@ def test_later_logs_of_a_forked_writer_are_accepted() -> None:
     assert ada.texts() == ["yes", "again"]
 
 
-def test_a_mark_of_another_chain_leads_to_the_fork() -> None:
-    ada = World().peer("ada")
+def test_a_mark_of_another_chain_leads_to_the_fork(ada: Peer) -> None:
     far = ada.far("eve")
     other = Author("bob", "b1")
     _, yes, no = twins()
@@ -65,15 +62,13 @@ def test_a_mark_of_another_chain_leads_to_the_fork() -> None:
     assert far.say(msgspec.structs.replace(no, n=1), have(other, end=1))[0] == "warn fork"
 
 
-def test_a_false_mark_forks_nothing() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_false_mark_forks_nothing(ada: Peer) -> None:
     far = ada.far("eve")
     bob, yes, _ = twins()
     far.say(yes)
     lie = {ROOM: {IDS["bob"]: [bob.mark._replace(chain8="00" * 8)]}}
     assert far.say(Have(lie)) == []
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take()[-1] == "to eve: want 1 room bob from b1:1"
     assert far.say(msgspec.structs.replace(yes, n=1), Have(lie, end=1)) == []
     assert ada.far("bob").say(bob.say("more"))[0] == "commit b1:2..2, show b1:2..2"
@@ -96,9 +91,8 @@ def test_two_versions_of_a_covered_log_are_found_by_a_log_on_the_other() -> None
         ["after no", "after yes", "yes"], ["after no", "after yes", "no"]]  # fmt: skip
 
 
-def test_another_version_of_a_stored_log_that_builds_on_a_tip_is_a_fork() -> None:
+def test_another_version_of_a_stored_log_that_builds_on_a_tip_is_a_fork(ada: Peer) -> None:
     """It is not taken for a new log: storage would refuse it, and stop (seed 1938032 with files)."""
-    ada = World().peer("ada")
     far = ada.far("bob")
     one, tip = Author("bob", "b1"), Author("bob", "b3")
     far.say(one.say("yes"))
@@ -108,24 +102,12 @@ def test_another_version_of_a_stored_log_that_builds_on_a_tip_is_a_fork() -> Non
     assert ada.texts() == ["yes", "after yes", "apart"]
 
 
-def test_another_version_of_a_stored_log_that_builds_on_a_log_above_it_is_a_fork() -> None:
-    ada = World().peer("ada")
-    far = ada.far("bob")
-    one = Author("bob", "b1")
-    far.say(one.say("yes"))
-    tip = Author("bob", "b2", before=[one.mark])
-    far.say(tip.say("after yes"))
-    far.say(Author("bob", "b1", before=[tip.mark]).say("no"))
-    assert [log.run for log in ada.storage.load([ada.id]).forked] == ["b1" * 8]
-
-
-@pytest.mark.parametrize("restarts", [False, True])
-def test_another_version_of_a_stored_log_at_the_end_of_a_chain_is_a_fork(restarts: bool) -> None:
+@pytest.mark.parametrize(("above", "restarts"), [(1, False), (3, False), (3, True)])
+def test_another_version_of_a_stored_log_at_the_end_of_a_chain_is_a_fork(ada: Peer, above: int, restarts: bool) -> None:
     """The logs between them left memory. Before, storage refused what any member could sign so, and stopped."""
-    ada = World().peer("ada")
     far = ada.far("bob")
     before: list[Mark] = []
-    for run in ("b1", "b2", "b3", "b4"):
+    for run in ("b1", "b2", "b3", "b4")[: above + 1]:
         author = Author("bob", run, before=before)
         far.say(author.say(run))
         before = [author.mark]
@@ -145,44 +127,38 @@ def longer_twin(ada: Peer) -> Author:
     return Author("bob", "b1")
 
 
-def test_a_batch_that_contradicts_the_middle_of_a_held_log_is_a_fork() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_batch_that_contradicts_the_middle_of_a_held_log_is_a_fork(ada: Peer) -> None:
     other = longer_twin(ada)
     far, no = ada.far("eve"), other.say("no")
     assert far.say(no)[:2] == ["look up b1:1", "warn fork"]
     far.say(no)
     one, two = heard_evidence(far)
-    assert "warn fork" in world.peer("cyd").far("ada").say(one, two)  # it proves it to others
+    assert "warn fork" in ada.world.peer("cyd").far("ada").say(one, two)  # it proves it to others
 
 
-def test_a_file_that_contradicts_the_middle_of_a_held_log_is_a_fork() -> None:
-    ada = World().peer("ada")
+def test_a_file_that_contradicts_the_middle_of_a_held_log_is_a_fork(ada: Peer) -> None:
     other = longer_twin(ada)
     assert {"warn fork", "imported 1 fork"} <= {*ada.carry(other.say("no"))}
     [warning] = [effect for effect in ada.effects if isinstance(effect, WarningIssued)]
     assert warning.text.startswith("a user without a name signed two different entries")
 
 
-def test_a_false_batch_in_the_middle_of_a_held_log_ends_the_link() -> None:
-    ada = World().peer("ada")
+def test_a_false_batch_in_the_middle_of_a_held_log_ends_the_link(ada: Peer) -> None:
     other = longer_twin(ada)
     far = ada.far("eve")
     assert far.say(msgspec.structs.replace(other.say("no"), head="0" * 128)) == ["look up b1:1", "close eve: head"]
     assert ada.storage.load([]).forked == []
 
 
-def test_a_log_on_another_version_of_a_longer_log_is_taken_once_the_fork_is_known() -> None:
+def test_a_log_on_another_version_of_a_longer_log_is_taken_once_the_fork_is_known(ada: Peer) -> None:
     """Before, its mark would count at the writer as a receipt for entries that are not here."""
-    world = World()
-    ada = world.peer("ada")
     other = longer_twin(ada)
     first = other.say("no")
     later = Author("bob", "b2", before=[other.mark])
     second = later.say("behind it")
     far = ada.far("bob")
     assert not any(line.startswith("commit b2") for line in far.say(second))
-    world.pass_time(2.0)
+    ada.world.pass_time(2.0)
     [want] = [frame for frame in far.heard if isinstance(frame, Want)]
     said = far.say(*(msgspec.structs.replace(each, n=want.n) for each in (first, second)), have(later, end=want.n))
     assert "warn fork" in said and "behind it" in ada.texts()
@@ -205,10 +181,8 @@ def test_an_entry_that_waits_for_a_forked_log_is_shown() -> None:
 # ---- sending
 
 
-def test_a_batch_of_a_forked_log_is_answered_with_the_evidence_once_an_hour() -> None:
+def test_a_batch_of_a_forked_log_is_answered_with_the_evidence_once_an_hour(ada: Peer) -> None:
     """Its receiver may have had no room for it, and cannot ask."""
-    world = World()
-    ada = world.peer("ada")
     far = ada.far("eve")
     bob, yes, no = twins()
     far.say(yes)
@@ -216,14 +190,13 @@ def test_a_batch_of_a_forked_log_is_answered_with_the_evidence_once_an_hour() ->
     assert far.say(bob.say("more")) == ["fetch bob for eve", *["to eve: entries room b1:1..1, as evidence"] * 2]
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
     assert far.say(bob.say("and more"), page(bob)) == []
-    world.seconds += 3600
+    ada.world.seconds += 3600
     far.heard.clear()
     far.say(page(bob))
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
 
 
-def test_a_mark_of_a_forked_log_is_answered_with_the_evidence_also_after_a_restart() -> None:
-    ada = World().peer("ada")
+def test_a_mark_of_a_forked_log_is_answered_with_the_evidence_also_after_a_restart(ada: Peer) -> None:
     bob, yes, no = twins()
     ada.far("eve").say(yes, no)
     ada.start()
@@ -232,24 +205,20 @@ def test_a_mark_of_a_forked_log_is_answered_with_the_evidence_also_after_a_resta
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
 
 
-def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first() -> None:
+def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first(ada: Peer) -> None:
     """A forked log is not served, and without the evidence no peer accepts logs that build on it."""
-    world = World()
-    ada = world.peer("ada")
     far = ada.far("eve")
     bob, yes, no = twins()
     far.say(yes, no, Author("bob", "b2", before=[bob.mark]).say("again"))
-    cyd = world.peer("cyd")
-    world.link(ada, cyd)
+    cyd = ada.world.peer("cyd")
+    ada.world.link(ada, cyd)
     assert cyd.texts() == ["*again"]
     assert ada.node.sync.conversations.by_id[ROOM].sum == cyd.node.sync.conversations.by_id[ROOM].sum != 0
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_the_writer_s_peer_gets_the_evidence_before_any_mark_or_sum(linked: bool) -> None:
+def test_the_writer_s_peer_gets_the_evidence_before_any_mark_or_sum(ada: Peer, linked: bool) -> None:
     """A mark of a log on a forked one would be a receipt for the version that is not here."""
-    world = World()
-    ada = world.peer("ada")
     bob, yes, no = twins()
     far = ada.far("bob") if linked else None
     ada.hold_lookups = True
@@ -257,18 +226,16 @@ def test_the_writer_s_peer_gets_the_evidence_before_any_mark_or_sum(linked: bool
         far.heard.clear()
     ada.far("eve").say(yes, no, Author("bob", "b2", before=[bob.mark]).say("again"))
     far = far or ada.far("bob", bob)
-    world.pass_time(20.0)
+    ada.world.pass_time(20.0)
     assert [frame for frame in far.heard if isinstance(frame, (Have, Digest))] == []
     ada.answer_lookups()
-    world.pass_time(20.0)
+    ada.world.pass_time(20.0)
     said = [frame for frame in far.heard if isinstance(frame, (Entries, Have, Digest))]
     assert heard_evidence(far) == said[:2] != said
 
 
-def test_after_the_evidence_the_sum_is_sent_even_if_equal() -> None:
+def test_after_the_evidence_the_sum_is_sent_even_if_equal(ada: Peer) -> None:
     """The sum acknowledges its entries."""
-    world = World()
-    ada = world.peer("ada")
     _, yes, no = twins()
     ada.far("eve").say(yes, no)
     ada.hold_lookups = True
@@ -276,7 +243,7 @@ def test_after_the_evidence_the_sum_is_sent_even_if_equal() -> None:
     far.say(Digest(sum="0" * 64))
     ada.answer_lookups()
     far.say(Digest(sum="0" * 64))
-    world.pass_time(5.0)
+    ada.world.pass_time(5.0)
     assert [frame.sum for frame in far.heard if isinstance(frame, Digest)] == ["0" * 64]
 
 
@@ -302,9 +269,8 @@ def test_a_peer_that_covered_a_forked_log_gets_the_evidence_when_tips_differ() -
     assert cyd.texts() == ["zero", "yes", "after"]
 
 
-def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
+def test_a_log_covered_only_by_a_forked_one_is_announced_again(ada: Peer) -> None:
     """A peer with only the evidence cannot know what the log covers, and all sums must be equal."""
-    ada = World().peer("ada")
     far = ada.far("bob")
     first = Author("bob", "b1")
     far.say(first.say("one"))
@@ -317,9 +283,8 @@ def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     assert ada.far("bob").say(page(ask=True))[0] == "to bob: have room bob b1:1 b3:1 all"
 
 
-def test_a_log_that_begins_before_it_is_known_what_a_fork_uncovers_counts_as_building_on_not_all() -> None:
+def test_a_log_that_begins_before_it_is_known_what_a_fork_uncovers_counts_as_building_on_not_all(ada: Peer) -> None:
     """Else a mark of it would count as one of everything before (seed 1350084 with --deletions)."""
-    ada = World().peer("ada")
     far = ada.far("bob")
     first = Author("bob", "b1")
     far.say(first.say("one"))
@@ -358,8 +323,7 @@ def test_what_a_forked_log_builds_on_comes_to_who_only_holds_what_was_written_on
 # ---- receiving
 
 
-def test_evidence_makes_a_log_forked_that_was_not_held() -> None:
-    ada = World().peer("ada")
+def test_evidence_makes_a_log_forked_that_was_not_held(ada: Peer) -> None:
     far = ada.far("eve")
     bob, yes, no = twins()
     assert far.say(*evidence(yes, no)) == ["warn fork", "commit fork of b1"]
@@ -367,8 +331,7 @@ def test_evidence_makes_a_log_forked_that_was_not_held() -> None:
     assert far.say(Author("bob", "b2", before=[bob.mark]).say("again"))[0] == "commit b2:1..1, show b2:1..1"
 
 
-def test_evidence_that_comes_in_two_reads_counts_and_half_of_it_does_not() -> None:
-    ada = World().peer("ada")
+def test_evidence_that_comes_in_two_reads_counts_and_half_of_it_does_not(ada: Peer) -> None:
     far = ada.far("eve")
     _, yes, no = twins()
     one, other = evidence(yes, no)
@@ -391,8 +354,7 @@ def test_evidence_and_entries_waiting_for_storage_make_one_log() -> None:
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
 
 
-def test_an_own_log_proven_forked_ends_and_another_begins() -> None:
-    ada = World().peer("ada")
+def test_an_own_log_proven_forked_ends_and_another_begins(ada: Peer) -> None:
     far = ada.far("eve")
     ada.say("mine")
     mine = next(frame for frame in far.heard if isinstance(frame, Entries))
@@ -415,8 +377,7 @@ def false_evidence() -> list[ParameterSet]:
 
 
 @pytest.mark.parametrize(("one", "other"), false_evidence())
-def test_evidence_that_proves_nothing_ends_the_link(one: Entries, other: Entries) -> None:
-    ada = World().peer("ada")
+def test_evidence_that_proves_nothing_ends_the_link(ada: Peer, one: Entries, other: Entries) -> None:
     assert ada.far("eve").say(*evidence(one, other)) == ["close eve: head"]
     assert ada.far("bob").say(Author("bob", "b1").say("yes"))[0] == "commit b1:1..1, show b1:1..1"
 
@@ -501,9 +462,8 @@ def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
     assert decode_entry(said.e[1]).after == (cyd.ref(1), dan.ref(1))
 
 
-def test_a_stored_log_of_a_key_of_small_order_is_frozen() -> None:
+def test_a_stored_log_of_a_key_of_small_order_is_frozen(ada: Peer) -> None:
     """A version that took such keys stored it. It is shown, and nothing of it is announced or served."""
-    ada = World().peer("ada")
     sum = ada.node.sync.conversations.by_id[ROOM].sum
     log = LogId(ROOM, "01" + "00" * 31, "11" * 8)
     raw = encode_entry(Entry("text", START, START, b="anyone"))

@@ -10,7 +10,7 @@ from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
 from p2pchat.core.sync.import_file import FRAME_UNITS, ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
-from tests.core.scripted_nodes import ROOM, START, Author, World, dm
+from tests.core.scripted_nodes import ROOM, START, Author, Peer, World, dm
 
 
 def test_imported_entries_are_stored_then_counted_and_shown() -> None:
@@ -50,13 +50,12 @@ def test_a_bad_frame_affects_only_entries_that_build_on_it(field: str) -> None:
     assert ada.texts() == ["*one", "*mine"]
 
 
-def test_an_imported_batch_after_a_gap_is_not_kept_or_fetched() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_an_imported_batch_after_a_gap_is_not_kept_or_fetched(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     ada.far("cyd")
     bob.say("lost")
     assert ada.carry(bob.say("two")) == ["imported 1 gap"]
-    world.pass_time(5.0)
+    ada.world.pass_time(5.0)
     assert [line for line in ada.take() if "want" in line] == []
 
 
@@ -83,8 +82,7 @@ def test_entries_of_a_nonmember_are_refused() -> None:
 
 
 def test_logs_of_earlier_runs_are_found_in_storage() -> None:
-    world = World()
-    ada, first = world.peer("ada"), Author("bob", "b1")
+    ada, first = World().peer("ada"), Author("bob", "b1")
     one = first.say("one")
     second = Author("bob", "b2", before=[first.mark])
     ada.carry(one, second.say("two"))
@@ -110,12 +108,11 @@ def test_a_fork_in_a_file_is_found_and_later_logs_are_accepted() -> None:
     assert cyd.carry(*evidence, Author("bob", "b2", before=[bob.mark]).say("new"))[-1] == "imported 1 new"
 
 
-def test_marks_go_to_links_as_after_any_commit() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_marks_go_to_links_as_after_any_commit(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     ada.far("cyd")
     ada.carry(bob.say("from afar"))
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert "to cyd: have room bob b1:1" in ada.take()
 
 
@@ -127,9 +124,8 @@ def test_own_entries_of_a_lost_disk_come_back_from_a_file() -> None:
     assert ada.texts() == ["remember", "I do"]
 
 
-def test_imported_entries_that_wait_are_stored_and_shown_later() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_imported_entries_that_wait_are_stored_and_shown_later(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     question = cyd.say("why?")
     assert ada.carry(bob.say("because", re=cyd.ref(1)))[-1] == "imported 1 new"
     assert ada.texts() == []
@@ -158,9 +154,8 @@ def test_nothing_is_imported_while_nothing_can_be_stored() -> None:
     assert ada.carry(Author("bob", "b1").say("one", at=START))[-1] == "imported 1 new"
 
 
-def test_entries_that_a_link_brought_count_as_known_when_durable() -> None:
+def test_entries_that_a_link_brought_count_as_known_when_durable(ada: Peer) -> None:
     first = Author("bob", "b1")
-    ada = World().peer("ada")
     far = ada.far("bob")
     far.say(first.say("one"))
     far.say(Author("bob", "b2", before=[first.mark]).say("two"))

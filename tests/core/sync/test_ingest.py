@@ -48,24 +48,22 @@ def test_known_entries_are_not_stored_again() -> None:
         [], ["commit b1:2..2, show b1:2..2", "to bob: have room bob b1:2"], ["one", "two"]]  # fmt: skip
 
 
-def test_a_batch_that_leaves_a_gap_is_dropped_and_the_gap_is_wanted() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_a_batch_that_leaves_a_gap_is_dropped_and_the_gap_is_wanted(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     far = ada.far("bob")
     bob.say("lost")
     assert far.say(bob.say("two")) == []
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take() == ["to bob: want 1 room bob from nothing"]
 
 
-def test_a_gap_of_one_entry_is_a_gap() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_a_gap_of_one_entry_is_a_gap(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     far = ada.far("bob")
     far.say(bob.say("one"))
     bob.say("lost")
     assert far.say(bob.say("three")) == []
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert ada.take() == ["to bob: want 1 room bob from b1:1"]
 
 
@@ -80,9 +78,8 @@ def test_a_wrong_head_ends_the_link_and_batches_before_it_count(field: str) -> N
     assert ada.texts() == ["one"]
 
 
-def test_after_a_wrong_head_only_the_peer_s_own_users_are_believed() -> None:
-    world, dan, eve = World(), Author("dan", "d1"), Author("eve", "e1")
-    ada = world.peer("ada")
+def test_after_a_wrong_head_only_the_peer_s_own_users_are_believed(ada: Peer) -> None:
+    dan, eve = Author("dan", "d1"), Author("eve", "e1")
     lie = msgspec.structs.replace(dan.say("lie"), head="00" * 64)
     assert ada.far("eve").say(lie) == ["close eve: head"]
     true = Author("dan", "d1").say("true")
@@ -137,8 +134,7 @@ def test_entries_over_a_limit_end_their_log_or_the_link_if_they_are_not_signed(e
     assert ada.texts() == other.texts() == []
 
 
-def test_a_log_that_names_too_many_others_is_refused_once_they_are_held() -> None:
-    ada = World().peer("ada")
+def test_a_log_that_names_too_many_others_is_refused_once_they_are_held(ada: Peer) -> None:
     far = ada.far("bob")
     firsts = [Author("bob", f"{n:02x}") for n in range(9)]
     last = Author("bob", "b1", before=[first.mark for first in firsts])
@@ -152,8 +148,7 @@ def test_a_log_that_names_too_many_others_is_refused_once_they_are_held() -> Non
 @pytest.mark.parametrize(
     "entry", [raw(b="x" * 32768), raw(b="ä" * 16384), raw(k="later", b={"x": [1]}), raw(k="delete", b=None)]
 )
-def test_entries_at_a_limit_or_of_a_later_kind_are_kept(entry: str) -> None:
-    ada = World().peer("ada")
+def test_entries_at_a_limit_or_of_a_later_kind_are_kept(ada: Peer, entry: str) -> None:
     assert ada.far("bob").say(Author("bob", "b1").write(entry))[0] == "commit b1:1..1, show b1:1..1"
 
 
@@ -164,8 +159,7 @@ def test_only_members_write_in_a_direct_conversation() -> None:
     assert far.say(Author("bob", "b1", dm("ada", "bob")).say("hi"))[0] == "commit b1:1..1, show b1:1..1"
 
 
-def test_a_conversation_that_is_not_shared_is_ignored() -> None:
-    ada = World().peer("ada")
+def test_a_conversation_that_is_not_shared_is_ignored(ada: Peer) -> None:
     assert ada.far("eve").say(Author("bob", "b1", dm("ada", "bob")).say("stolen")) == []
     assert ada.counted["conversation_ignored"] == 1
 
@@ -173,9 +167,8 @@ def test_a_conversation_that_is_not_shared_is_ignored() -> None:
 # ---- logs that build on others
 
 
-def test_a_log_is_accepted_when_the_logs_it_names_are_held() -> None:
-    world, first = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_a_log_is_accepted_when_the_logs_it_names_are_held(ada: Peer) -> None:
+    first = Author("bob", "b1")
     far = ada.far("bob")
     one = first.say("one")
     second = Author("bob", "b2", before=[first.mark])
@@ -184,9 +177,8 @@ def test_a_log_is_accepted_when_the_logs_it_names_are_held() -> None:
     assert far.say(one, two) == ["commit b1:1..1, b2:1..1, show b1:1..1, show b2:1..1", "to bob: have room bob b2:1"]
 
 
-def test_a_log_that_names_another_chain_is_not_accepted() -> None:
+def test_a_log_that_names_another_chain_is_not_accepted(ada: Peer) -> None:
     first = Author("bob", "b1")
-    ada = World().peer("ada")
     far = ada.far("bob")
     far.say(first.say("one"))
     forged = Author("bob", "b2", before=[first.mark._replace(chain8="00" * 8)])
@@ -220,9 +212,8 @@ def test_a_log_extended_and_covered_in_one_commit_stays_covered() -> None:
     assert [tip.log.run for tip in ada.storage.load([ada.id]).tips] == [third.mark.run]
 
 
-def test_a_false_frame_found_after_a_lookup_ends_only_its_own_link() -> None:
-    world, first = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_a_false_frame_found_after_a_lookup_ends_only_its_own_link(ada: Peer) -> None:
+    first = Author("bob", "b1")
     bob, eve = ada.far("bob"), ada.far("eve")
     bob.say(first.say("one"))
     second = Author("bob", "b2", before=[first.mark])
@@ -239,8 +230,7 @@ def test_a_false_frame_found_after_a_lookup_ends_only_its_own_link() -> None:
     assert ada.texts() == ["one", "two", "three", "four"]
 
 
-def test_a_log_on_a_tip_is_new_and_needs_no_lookup() -> None:
-    ada = World().peer("ada")
+def test_a_log_on_a_tip_is_new_and_needs_no_lookup(ada: Peer) -> None:
     far = ada.far("bob")
     author = Author("bob", "b1")
     far.say(author.say("one"))
@@ -249,8 +239,7 @@ def test_a_log_on_a_tip_is_new_and_needs_no_lookup() -> None:
         assert far.say(author.say(run))[0] == f"commit {run}:1..1, show {run}:1..1"
 
 
-def test_a_covered_log_that_left_memory_is_recognized() -> None:
-    ada = World().peer("ada")
+def test_a_covered_log_that_left_memory_is_recognized(ada: Peer) -> None:
     far = ada.far("bob")
     first = Author("bob", "b1")
     far.say(first.say("one"))
@@ -263,8 +252,7 @@ def test_a_covered_log_that_left_memory_is_recognized() -> None:
     assert ada.counted["repeated_batch"] == 1
 
 
-def test_a_writer_has_at_most_64_tips() -> None:
-    ada = World().peer("ada")
+def test_a_writer_has_at_most_64_tips(ada: Peer) -> None:
     far = ada.far("bob")
     authors = [Author("bob", f"{n:02x}") for n in range(65)]
     for author in authors[:64]:
@@ -281,17 +269,15 @@ def test_a_writer_has_at_most_64_tips() -> None:
 # ---- unusual cases
 
 
-def test_a_log_that_begins_with_another_chain_is_no_fork() -> None:
-    ada = World().peer("ada")
+def test_a_log_that_begins_with_another_chain_is_no_fork(ada: Peer) -> None:
     far = ada.far("bob")
     bob = Author("bob", "b1")
     bob.chain = bytes(32)
     assert far.say(bob.say("odd")) == ["close bob: head"]
 
 
-def test_a_running_log_continued_by_a_copy_is_replaced() -> None:
+def test_a_running_log_continued_by_a_copy_is_replaced(ada: Peer) -> None:
     """A machine was resumed twice from one snapshot, and the copy wrote first."""
-    ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("mine")
     copy = Author("ada", "a1")
@@ -302,8 +288,7 @@ def test_a_running_log_continued_by_a_copy_is_replaced() -> None:
     assert ada.texts() == ["mine", "the copy's", "mine again"]
 
 
-def test_frames_waiting_for_storage_are_limited() -> None:
-    ada = World().peer("ada")
+def test_frames_waiting_for_storage_are_limited(ada: Peer) -> None:
     far = ada.far("bob")
     first = Author("bob", "b1")
     far.say(first.say("one"))

@@ -67,9 +67,8 @@ def test_no_conversation_of_an_unknown_user_counts_against_the_hosted_one() -> N
     assert len(ada.texts()) == 4
 
 
-def test_conversations_of_a_file_above_the_limit_are_refused_at_once() -> None:
+def test_conversations_of_a_file_above_the_limit_are_refused_at_once(ada: Peer) -> None:
     """A file may name any number of them; all that there are were looked at for each: 4 ms."""
-    ada = World().peer("ada")
     requests = ada.node.sync.context.requests
     named = [Naming(dm=(IDS["ada"], f"{number:064x}")) for number in range(10_300)]
     assert [requests.open(naming, "") for naming in named[:10_000]] == [True] * 10_000
@@ -225,9 +224,8 @@ def test_groups_by_unknown_owners_of_one_peer_have_few_places_and_those_of_anoth
     assert groups_at(ada) == ["bob's", "cyd's"]
 
 
-def test_one_owner_leaves_places_to_the_others_of_its_gateway() -> None:
+def test_one_owner_leaves_places_to_the_others_of_its_gateway(ada: Peer) -> None:
     """Three groups of one account took all that are stored of its gateway, and 16 more all that wait."""
-    ada = World().peer("ada")
     eve = gateway(ada, "eve", "cyd", "dan")
     for _ in range(2):
         for number in range(20):
@@ -570,8 +568,7 @@ def test_who_one_account_of_a_gateway_knows_is_unknown_to_the_others() -> None:
 
 
 def test_names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate() -> None:
-    world = World()
-    ada = world.peer("ada", renames_a_second=1, renames_burst=3, dead_after=1e6, ping_after=1e5)
+    ada = World().peer("ada", renames_a_second=1, renames_burst=3, dead_after=1e6, ping_after=1e5)
     far = ada.far("bob")
     far.say(Author("bob", "b1").say("hello"))
 
@@ -582,7 +579,7 @@ def test_names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate() -> None:
 
     assert rename("bob1", "bob2", "bob3", "bob4", "bob5") == "bob3"
     assert ada.counted["rename_ignored"] == 2
-    world.pass_time(1.0)
+    ada.world.pass_time(1.0)
     assert rename("bob6", "bob7") == "bob6"
     ada.say("hi", to=ada.open("bob"))  # known now
     assert rename("bob8", "bob9") == "bob9"

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.inputs import RequestAccepted
 from p2pchat.protocol import Have
-from tests.core.scripted_nodes import ROOM, Author, World, have, page
+from tests.core.scripted_nodes import ROOM, Author, Peer, World, have, page
 
 
 def wants(lines: list[str]) -> list[str]:
@@ -37,45 +37,42 @@ def test_a_want_has_the_marks_held() -> None:
     assert far.say(page(second)) == ["look up older bob", "to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
 
 
-def test_the_writer_s_peer_is_asked_first() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_the_writer_s_peer_is_asked_first(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     far, host = ada.far("cyd"), ada.far("bob")
     bob.say("one")
     far.say(have(bob))
     host.say(have(bob))
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert wants(ada.take()) == ["to bob: want 1 room bob from nothing"]
 
 
-def test_who_gives_nearly_nothing_for_ten_seconds_is_given_up_for_the_next() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_who_gives_nearly_nothing_for_ten_seconds_is_given_up_for_the_next(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     cyd, dan = ada.far("cyd"), ada.far("dan")
     one, _ = bob.say("one"), bob.say("two")
     cyd.say(page(bob))
     dan.say(page(bob))
-    world.pass_time(6.0)
+    ada.world.pass_time(6.0)
     cyd.say(one)
     ada.take()
-    world.pass_time(3.9)
+    ada.world.pass_time(3.9)
     assert wants(ada.take()) == []
-    world.pass_time(0.2)
+    ada.world.pass_time(0.2)
     assert wants(ada.take()) == ["to dan: want 1 room bob from b1:1"]
 
 
 def test_a_slow_link_is_not_given_up_if_there_is_no_other() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada, bob = World().peer("ada", dead_after=1e6, ping_after=1e5), Author("bob", "b1")
     cyd = ada.far("cyd")
     batches = [bob.say(f"{n}") for n in range(20)]
     cyd.say(page(bob))
     for batch in batches[:5]:
-        world.pass_time(6.0)
+        ada.world.pass_time(6.0)
         assert wants(cyd.say(batch)) == []
-    world.pass_time(9.9)
+    ada.world.pass_time(9.9)
     assert wants(ada.take()) == []
-    world.pass_time(1.2)
+    ada.world.pass_time(1.2)
     assert wants(ada.take()) == ["to cyd: want 2 room bob from b1:5"]
 
 
@@ -114,20 +111,18 @@ def test_a_peer_that_ends_a_want_without_entries_is_skipped() -> None:
     assert dan.say(end(1)) == []
 
 
-def test_a_peer_that_holds_no_more_is_not_asked_again() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_a_peer_that_holds_no_more_is_not_asked_again(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     far = ada.far("cyd")
     bob.say("one")
     far.say(page(bob))
     far.say(Have({ROOM: {bob.log.user: []}}, end=1))
-    world.pass_time(100)
+    ada.world.pass_time(100)
     assert wants(ada.take()) == []
 
 
 def test_a_peer_that_is_ahead_but_gives_nothing_is_asked_less_often() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada, bob = World().peer("ada", dead_after=1e6, ping_after=1e5), Author("bob", "b1")
     far = ada.far("eve")
     bob.say("one")
     far.say(page(bob))
@@ -135,21 +130,20 @@ def test_a_peer_that_is_ahead_but_gives_nothing_is_asked_less_often() -> None:
     for n in range(1, 9):
         far.say(end(n, bob))
         while not wants(ada.take()):
-            world.pass_time(0.5)
-        asked.append(world.seconds)
+            ada.world.pass_time(0.5)
+        asked.append(ada.world.seconds)
     waits = [later - sooner for sooner, later in zip([0.0, *asked], asked, strict=False)]
     assert waits == [1, 2, 4, 8, 16, 32, 32, 32]
 
 
-def test_progress_resets_the_wait_after_fruitless_wants() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_progress_resets_the_wait_after_fruitless_wants(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     far = ada.far("bob")
     first = bob.say("one")
     bob.say("two")
     far.say(page(bob))
     far.say(first, end(1, bob))
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert wants(ada.take()) == ["to bob: want 2 room bob from b1:1"]
 
 
@@ -194,16 +188,15 @@ def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
     assert len(remote.wants.by_number) == 2
 
 
-def test_a_late_answer_keeps_a_want_from_being_repeated() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_a_late_answer_keeps_a_want_from_being_repeated(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     cyd = ada.far("cyd")
     one, _, _ = bob.say("one"), bob.say("two"), bob.say("three")
     assert cyd.say(page(bob)) == ["to cyd: want 1 room bob from nothing"]
-    world.pass_time(10.5)  # given up; no other link is left, so cyd is asked again a little later
+    ada.world.pass_time(10.5)  # given up; no other link is left, so cyd is asked again a little later
     ada.take()
     cyd.say(one)
-    world.pass_time(5.0)
+    ada.world.pass_time(5.0)
     assert wants(ada.take()) == []
 
 
@@ -212,8 +205,7 @@ def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
     others: tuple[str, ...],
 ) -> None:
     """The next want goes to the same peer when there is no other."""
-    world = World()
-    ada = world.peer("ada", want_progress_timeout=20, dead_after=1e6, ping_after=1e5)
+    ada = World().peer("ada", want_progress_timeout=20, dead_after=1e6, ping_after=1e5)
     first = Author("bob", "b1")
     cyd = ada.far("cyd")
     cyd.say(first.say("one"))
@@ -224,13 +216,13 @@ def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
     for name in others:
         ada.far(name).say(page(second))
     ada.hold_lookups = True
-    world.pass_time(22)  # given up; the next want waits for storage
+    ada.world.pass_time(22)  # given up; the next want waits for storage
     ada.take()
     cyd.say(three)
     assert wants(ada.answer_lookups()) == []
-    world.pass_time(19)
+    ada.world.pass_time(19)
     assert wants(ada.take()) == []
-    world.pass_time(3)  # the rest never came
+    ada.world.pass_time(3)  # the rest never came
     (asked,) = wants(ada.take())
     assert asked.endswith("room bob from b2:2, older b2:2 b1:1")
     assert sorted(n for remote in ada.node.sync.context.remotes.values() for n in remote.wants.by_number) == (
@@ -239,8 +231,7 @@ def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
 
 
 def test_a_want_is_sent_however_long_the_lookup_takes() -> None:
-    world = World()
-    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada = World().peer("ada", dead_after=1e6, ping_after=1e5)
     first = Author("bob", "b1")
     cyd = ada.far("cyd")
     cyd.say(first.say("one"))
@@ -249,31 +240,29 @@ def test_a_want_is_sent_however_long_the_lookup_takes() -> None:
     second.say("three")
     ada.hold_lookups = True
     cyd.say(page(second))
-    world.pass_time(25)
+    ada.world.pass_time(25)
     assert wants(ada.take()) == []
     assert wants(ada.answer_lookups()) == ["to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
 
 
-def test_who_gives_one_entry_now_and_then_is_given_up_for_the_writer_s_peer() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_who_gives_one_entry_now_and_then_is_given_up_for_the_writer_s_peer(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     slow, host = ada.far("cyd"), ada.far("bob")
     batches = [bob.say(f"{n}") for n in range(20)]
     slow.say(page(bob))
-    world.pass_time(0.5)
+    ada.world.pass_time(0.5)
     slow.say(batches[0])
     ada.take()
     host.say(page(bob))
-    world.pass_time(0.9)
+    ada.world.pass_time(0.9)
     slow.say(batches[1])
     assert wants(ada.take()) == []
-    world.pass_time(0.2)
+    ada.world.pass_time(0.2)
     assert wants(ada.take()) == ["to bob: want 1 room bob from b1:2"]
 
 
 def test_who_announces_a_log_that_is_not_in_memory_and_gives_nothing_of_it_is_asked_less_often() -> None:
-    world, first = World(), Author("bob", "b1")
-    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    ada, first = World().peer("ada", dead_after=1e6, ping_after=1e5), Author("bob", "b1")
     far = ada.far("cyd")
     far.say(first.say("one"))
     second = Author("bob", "b2", before=[first.mark])
@@ -285,7 +274,7 @@ def test_who_announces_a_log_that_is_not_in_memory_and_gives_nothing_of_it_is_as
     for n in range(1, 9):
         far.say(end(n, deleted))
         while not wants(ada.take()):
-            world.pass_time(0.5)
-        asked.append(world.seconds)
+            ada.world.pass_time(0.5)
+        asked.append(ada.world.seconds)
     waits = [later - sooner for sooner, later in zip([0.0, *asked], asked, strict=False)]
     assert waits == [1, 2, 4, 8, 16, 32, 32, 32]

@@ -22,8 +22,7 @@ def stored(peer: Peer) -> list[Entry]:
     return [decode_entry(shown.raw) for shown in peer.storage.places(0, 100)]
 
 
-def test_in_the_room_a_log_begins_with_a_profile() -> None:
-    ada = World().peer("ada")
+def test_in_the_room_a_log_begins_with_a_profile(ada: Peer) -> None:
     far = ada.far("bob")
     assert ada.say("hello", "again") == [
         "commit a1:1..3, show a1:1..3",
@@ -34,16 +33,14 @@ def test_in_the_room_a_log_begins_with_a_profile() -> None:
         ("profile", {"name": "ada"}, 0), ("text", "hello", 1), ("text", "again", 2)]  # fmt: skip
 
 
-def test_nothing_is_sent_before_it_is_durable() -> None:
-    ada = World().peer("ada")
+def test_nothing_is_sent_before_it_is_durable(ada: Peer) -> None:
     ada.far("bob")
     ada.holding = True
     assert ada.say("hello") == ["commit a1:1..2, show a1:1..2"]
     assert ada.commit()[0] == "kept a1:2..2 of bob"
 
 
-def test_one_head_proves_256_entries_and_96_kib() -> None:
-    ada = World().peer("ada")
+def test_one_head_proves_256_entries_and_96_kib(ada: Peer) -> None:
     talk = ada.open("bob")
     assert ada.say(*["word"] * 300, to=talk)[0].startswith("commit a1:1..256, a1:257..300")
     assert ada.say(*["x" * 30_000] * 4, to=talk)[0].startswith("commit a1:301..303, a1:304..304")
@@ -139,8 +136,7 @@ def test_a_profile_that_waited_over_a_restart_is_not_followed() -> None:
     assert written(far)[1].after == (cyd.ref(1), bob.ref(1))
 
 
-def test_each_process_writes_its_own_log_that_builds_on_the_last() -> None:
-    ada = World().peer("ada")
+def test_each_process_writes_its_own_log_that_builds_on_the_last(ada: Peer) -> None:
     ada.say("one")
     ada.start()
     ada.say("two")
@@ -148,9 +144,8 @@ def test_each_process_writes_its_own_log_that_builds_on_the_last() -> None:
     assert [(mark.run[:2], mark.seq) for mark in decode_entry(first.raw).before] == [("a1", 2)]
 
 
-def test_an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock() -> None:
-    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
-    ada = world.peer("ada")
+def test_an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     far.say(bob.say("a minute ahead", at=START + 60_000_000))
     far.say(cyd.say("an hour ahead", at=START + 3_600_000_000))
@@ -162,12 +157,10 @@ def test_an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock() -> None:
     assert stamps == [60_000_002, 60_000_003, 60_000_004, 60_000_005]
 
 
-def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour() -> None:
-    world = World()
-    ada = world.peer("ada")
-    world.ahead = 7200.0  # a unit that starts before its clock is set
+def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour(ada: Peer) -> None:
+    ada.world.ahead = 7200.0  # a unit that starts before its clock is set
     ada.say("early")
-    world.ahead = 0.0
+    ada.world.ahead = 0.0
     ada.say("now", "and now")
     profile, early, again, now, and_now = stored(ada)
     assert [entry.c - START for entry in (early, now, and_now)] == [7_200_000_001, 1, 2]
@@ -176,17 +169,15 @@ def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour
     assert (profile.b, again.b) == ({"name": "ada"}, {"name": "ada"})
 
 
-def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead() -> None:
-    world = World()
-    ada = world.peer("ada")
-    world.ahead = 7200.0
+def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer) -> None:
+    ada.world.ahead = 7200.0
     ada.say("early")
     ada.put(WriteRequest(2, ada.id, ROOM, "edit", ["earlier"], Ref(ref_key(ada.id, "a1" * 8), 2)))
-    world.ahead = 0.0
+    ada.world.ahead = 0.0
     ada.say("now")
     ada.put(WriteRequest(3, ada.id, ROOM, "edit", ["earliest"], Ref(ref_key(ada.id, "a1" * 8), 2)))
     ada.put(UserRenamed(ada.id, "Ada"))
-    world.seconds += 1
+    ada.world.seconds += 1
     ada.say("at last")
     ada.put(UserRenamed(ada.id, "Ada L"))
     stamps = {str(entry.b): entry.c - START for entry in reversed(stored(ada))}  # of each the first
@@ -214,14 +205,12 @@ def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
         (WriteRequest(1, IDS["ada"], ROOM, "text", ["hello", "again"], None, {1: 2**53}), "claim"),
     ],
 )
-def test_an_invalid_write_is_refused_as_a_whole(said: WriteRequest, code: str) -> None:
-    ada = World().peer("ada")
+def test_an_invalid_write_is_refused_as_a_whole(ada: Peer, said: WriteRequest, code: str) -> None:
     ada.put(said)
     assert ada.take() == [f"refused {code}"]
 
 
-def test_a_claimed_time_is_stored_and_does_not_affect_order() -> None:
-    ada = World().peer("ada")
+def test_a_claimed_time_is_stored_and_does_not_affect_order(ada: Peer) -> None:
     far = ada.far("bob")
     ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["then", "now", "at last"], None, {0: 5, 2: 2**53 - 1}))
     ada.take()
@@ -235,8 +224,7 @@ def test_a_text_at_the_limits_is_taken() -> None:
     assert [text_fault(text, 32768, 65536) for text in ("ä" * 16384, "x" * 32768, "\x01" * 10_000, "")] == [None] * 4
 
 
-def test_a_direct_conversation_needs_a_member() -> None:
-    ada = World().peer("ada")
+def test_a_direct_conversation_needs_a_member(ada: Peer) -> None:
     talk = ada.open("bob")
     assert ada.say("psst", to=talk) == ["commit a1:1..1, show a1:1..1", "kept a1:1..1 of bob"]
 
@@ -246,8 +234,7 @@ def names(peer: Peer) -> list[str]:
     return [entry.b["name"] for entry in entries if entry.k == "profile"]
 
 
-def test_a_new_name_is_written_even_in_an_empty_room() -> None:
-    ada = World().peer("ada")
+def test_a_new_name_is_written_even_in_an_empty_room(ada: Peer) -> None:
     ada.put(UserRenamed(ada.id, "countess"))
     ada.take()
     assert names(ada) == ["countess"]

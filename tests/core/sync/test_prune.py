@@ -14,7 +14,7 @@ from p2pchat.protocol import Entries, Have
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
 from p2pchat.testing.simulation.simulated_peer import SimPeer
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, World, have
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, have
 from tests.core.sync.test_quota import FULL
 from tests.core.sync.test_serve import own, want
 
@@ -32,6 +32,18 @@ def linked(*names: str, seed: int = 1) -> tuple[Simulation, list[SimPeer]]:
 def texts(peer: SimPeer, conversation: str) -> list[str]:
     entries = (decode_entry(one.raw) for one in peer.disk.storage.history(conversation, limit=0))
     return [entry.b for entry in entries if entry.k == "text"]
+
+
+def say(sim: Simulation, peer: SimPeer, text: str, to: SimPeer | None = None) -> None:
+    """Let a peer say something, to all or to another one, and what comes of it happen."""
+    peer.say(text, to)
+    sim.run(CALM)
+
+
+def restart(peer: SimPeer, other: SimPeer) -> None:
+    """Kill the process of a peer, and start another one that dials the other peer."""
+    peer.crash()
+    peer.start(other.endpoint)
 
 
 def delete(sim: Simulation, peer: SimPeer, conversation: str, *, user: str = "", before: int = 0) -> None:
@@ -53,25 +65,20 @@ def test_a_deletion_changes_no_sum_and_nothing_comes_back() -> None:
     delete(sim, ada, there)
     assert texts(ada, there) == [] and len(texts(bob, there)) == 10
     assert sums(ada, bob) == before == sums(bob, ada)
-    ada.crash()
-    ada.start(bob.endpoint)
+    restart(ada, bob)
     sim.run(60.0)
     assert texts(ada, there) == [] and sums(ada, bob) == before == sums(bob, ada)
-    bob.say("again", ada)
-    sim.run(CALM)
-    ada.say("yes", bob)
-    sim.run(CALM)
+    say(sim, bob, "again", ada)
+    say(sim, ada, "yes", bob)
     assert texts(ada, there) == ["again", "yes"] and texts(bob, there)[-2:] == ["again", "yes"]
     assert sim.settle() and sim.check() == []
 
 
 def test_an_own_message_that_nobody_else_has_stays_until_somebody_has_it() -> None:
     sim, (ada, bob) = linked("ada", "bob")
-    ada.say("here", bob)
-    sim.run(CALM)
+    say(sim, ada, "here", bob)
     sim.partition([ada], [bob])
-    ada.say("not yet", bob)
-    sim.run(CALM)
+    say(sim, ada, "not yet", bob)
     there = dm_id(ada.user, bob.user)
     delete(sim, ada, there)
     assert texts(ada, there) == ["not yet"] and sim.counts["deletion_kept"] == 1
@@ -84,18 +91,15 @@ def test_an_own_message_that_nobody_else_has_stays_until_somebody_has_it() -> No
 
 def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
     sim, (ada, bob) = linked("ada", "bob")
-    ada.say("old", bob)
-    sim.run(CALM)
+    say(sim, ada, "old", bob)
     there = dm_id(ada.user, bob.user)
     delete(sim, ada, there)
     bob.crash()
     bob.restore(0)
-    ada.say("while bob has nothing", bob)
-    sim.run(CALM)
+    say(sim, ada, "while bob has nothing", bob)
     bob.start(ada.endpoint)
     sim.run(90.0)  # it waits for what was deleted, then shows it with a gap mark
-    ada.say("new", bob)
-    sim.run(CALM)
+    say(sim, ada, "new", bob)
     assert texts(bob, there) == ["while bob has nothing", "new"]
 
 
@@ -104,13 +108,11 @@ def test_each_deletion_seals_one_log_more() -> None:
     sim, (ada, bob) = linked("ada", "bob")
     there = dm_id(ada.user, bob.user)
     for number in range(10):
-        ada.say(f"old {number}", bob)
-        sim.run(CALM)
+        say(sim, ada, f"old {number}", bob)
         delete(sim, ada, there)
     bob.crash()
     bob.restore(0)
-    ada.say("while bob has nothing", bob)
-    sim.run(CALM)
+    say(sim, ada, "while bob has nothing", bob)
     bob.start(ada.endpoint)
     sim.run(90.0)  # it waits for what was deleted, then shows it with a gap mark
     assert texts(bob, there) == ["while bob has nothing"]
@@ -120,18 +122,14 @@ def test_what_follows_a_second_deletion_follows_what_was_written_last() -> None:
     """Also where the clock of this machine was put back in between (seed 1296144 with --relay)."""
     sim, (ada, bob) = linked("ada", "bob")
     there = dm_id(ada.user, bob.user)
-    ada.say("one", bob)
-    sim.run(CALM)
+    say(sim, ada, "one", bob)
     delete(sim, ada, there)
     ada.clock.ahead = -3600.0
-    ada.crash()
-    ada.start(bob.endpoint)
+    restart(ada, bob)
     sim.run(CALM)
-    ada.say("two", bob)
-    sim.run(CALM)
+    say(sim, ada, "two", bob)
     delete(sim, ada, there)
-    ada.say("three", bob)
-    sim.run(CALM)
+    say(sim, ada, "three", bob)
     logs = {decode_entry(one.raw).b: one.log for one in bob.disk.storage.history(there)}
     (three,) = (one for one in bob.disk.storage.history(there) if one.log == logs["three"])
     assert decode_entry(three.raw).after == (Ref(ref_key(logs["two"].user, logs["two"].run), 1),)
@@ -156,20 +154,16 @@ def test_what_was_deleted_while_a_user_was_away_is_not_built_on_when_it_is_back(
 
 def test_a_second_deletion_of_older_messages_begins_no_further_log() -> None:
     sim, (ada, bob) = linked("ada", "bob")
-    ada.say("one", bob)
-    sim.run(CALM)
+    say(sim, ada, "one", bob)
     clock = decode_entry(ada.disk.storage.history(dm_id(ada.user, bob.user))[-1].raw).c
-    ada.say("two", bob)
-    sim.run(CALM)
+    say(sim, ada, "two", bob)
     there = dm_id(ada.user, bob.user)
     delete(sim, ada, there, before=clock + 1)
-    ada.say("three", bob)
-    sim.run(CALM)
+    say(sim, ada, "three", bob)
     assert texts(ada, there) == ["two", "three"] and len(_logs(ada, there)) == 2
     delete(sim, ada, there, before=clock + 1)
     delete(sim, ada, there, before=decode_entry(ada.disk.storage.history(there)[-1].raw).c)
-    ada.say("four", bob)
-    sim.run(CALM)
+    say(sim, ada, "four", bob)
     assert texts(ada, there) == ["three", "four"] and len(_logs(ada, there)) == 2
     assert texts(bob, there) == ["one", "two", "three", "four"]
 
@@ -197,21 +191,19 @@ def test_a_kill_between_two_steps_leaves_a_state_from_which_the_next_deletion_go
         assert sim.settle() and sim.check() == []
 
 
-def test_an_unknown_conversation_is_refused() -> None:
-    ada = World().peer("ada")
+def test_an_unknown_conversation_is_refused(ada: Peer) -> None:
     answers = ada.node.handle(PruneRequest(7, "ee" * 32), ada.world.now)
     assert answers == [WriteRefused(7, "conversation", "no such conversation here")]
 
 
 def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
-    world, author = World(), Author("bob", "b1")
-    ada = world.peer("ada", user_quota_bytes=1000)
+    ada, author = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1")
     bob = ada.far("bob")
     frames = [author.say("x" * 100) for _ in range(12)]
     told = [line for frame in frames for line in bob.say(frame)]
     assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000 and FULL in told
     ada.put(PruneRequest(1, ROOM, IDS["bob"]))
-    world.settle()
+    ada.world.settle()
     assert ada.storage.size_bytes(IDS["bob"]) == 0
     for frame in frames:
         bob.say(frame)
@@ -220,8 +212,7 @@ def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
 
 def test_a_sum_that_was_asked_before_a_deletion_is_asked_again() -> None:
     """Else what was deleted counts twice (seed 494)."""
-    world, author, other = World(), Author("bob", "b1"), Author("bob", "b2")
-    ada = world.peer("ada", user_quota_bytes=1000)
+    ada, author, other = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1"), Author("bob", "b2")
     bob = ada.far("bob")
     for _ in range(12):
         bob.say(author.say("x" * 100))
@@ -237,7 +228,7 @@ def test_a_sum_that_was_asked_before_a_deletion_is_asked_again() -> None:
     for asked in sums:
         assert not isinstance(asked, FetchResult)
         ada.put(ada._found(asked))
-    world.settle()
+    ada.world.settle()
     for frame in frames:
         bob.say(frame)
     assert 0 < ada.storage.size_bytes(IDS["bob"]) <= 1000
@@ -257,10 +248,9 @@ def test_deleted_messages_of_an_unknown_user_make_room_for_its_neighbours() -> N
     assert again.far("cyd", host="10.0.1.7").say(Author("cyd", "c1").say("x" * 700))[0].startswith("commit c1")
 
 
-def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
+def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it(ada: Peer) -> None:
     """The user was hosted elsewhere when it was deleted here, so its next log here builds on it (seed 999177)."""
-    world, earlier = World(), Author("cyd", "c9")
-    ada = world.peer("ada")
+    earlier = Author("cyd", "c9")
     ada.far("bob").say(earlier.say("long ago"))
     ada.put(PruneRequest(1, ROOM))
     ada.take()
@@ -279,9 +269,8 @@ def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it() -> None:
     assert say("more") == ["to bob dan: have room cyd a1:3"]
 
 
-def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None:
+def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed(ada: Peer) -> None:
     """Its log is sealed: what is written afterwards begins another one (seed 999783)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     ada.say("one")
     bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
@@ -296,9 +285,8 @@ def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed() -> None
     assert "to bob: entries room a2:1..2" in ada.say("three")
 
 
-def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_again() -> None:
+def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_again(ada: Peer) -> None:
     """It is in storage only then (seed 1000515)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     ada.say("one")
     bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
@@ -309,9 +297,8 @@ def test_a_sealed_log_that_another_process_of_its_user_built_on_is_not_begun_aga
     assert "commit a2:1..2" in ada.say("two")[0]
 
 
-def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that() -> None:
+def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that(ada: Peer) -> None:
     """The rest of it may come later and wait for something (seed 1293620 with --blocks)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     elsewhere, missing = Author("ada", "c1"), Author("bob", "b1")
     missing.say("not here yet")
@@ -351,9 +338,8 @@ def test_a_user_who_is_hosted_while_a_deletion_is_under_way_builds_on_nothing_of
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 2])
-def test_a_log_behind_profiles_follows_the_sealed_one_below_them(restarts: int) -> None:
+def test_a_log_behind_profiles_follows_the_sealed_one_below_them(ada: Peer, restarts: int) -> None:
     """A profile follows nothing, and the next log builds on it (seed 1430016)."""
-    ada = World().peer("ada")
     bob = ada.far("bob")
     ada.say("one")
     bob.say(Have({ROOM: {IDS["ada"]: [own(ada, 2)]}}))
@@ -372,22 +358,17 @@ def test_a_log_behind_profiles_follows_the_sealed_one_below_them(restarts: int) 
 def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None:
     """Nothing is left that could prove the fork, and its chain is another one (seed 1000567)."""
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
-    bob.crash()
-    bob.start(ada.endpoint)
+    restart(bob, ada)
     sim.run(CALM)
     sim.partition([ada, bob], [cyd])
-    bob.say("one")
-    sim.run(CALM)
+    say(sim, bob, "one")
     delete(sim, ada, sim.invariants.room)
     sim.heal()
     sim.partition([bob, cyd], [ada])
     bob.resume(cyd.endpoint)
-    bob.say("another one")
-    sim.run(CALM)
-    bob.crash()
-    bob.start(cyd.endpoint)
-    bob.say("after both")
-    sim.run(CALM)
+    say(sim, bob, "another one")
+    restart(bob, cyd)
+    say(sim, bob, "after both")
     sim.settle()
     assert texts(ada, sim.invariants.room) == [] and texts(cyd, sim.invariants.room)[-1] == "after both"
     assert sim.check() == []
@@ -415,19 +396,14 @@ def test_another_version_of_a_deleted_log_is_served_once_an_hour_until_the_fork_
 def test_what_builds_on_the_other_version_of_a_log_comes_if_something_of_it_was_left() -> None:
     """What is left proves the fork to who holds the other version (seed 1324147 with --deletions)."""
     sim, (ada, bob) = linked("ada", "bob")
-    bob.say("one")
-    sim.run(CALM)
+    say(sim, bob, "one")
     delete(sim, ada, sim.invariants.room)
-    bob.say("two")
-    sim.run(CALM)
+    say(sim, bob, "two")
     sim.partition([ada], [bob])
     bob.resume()
-    bob.say("another one")
-    sim.run(CALM)
-    bob.crash()
-    bob.start(ada.endpoint)
-    bob.say("after both")
-    sim.run(CALM)
+    say(sim, bob, "another one")
+    restart(bob, ada)
+    say(sim, bob, "after both")
     sim.settle()
     assert texts(ada, sim.invariants.room) == ["two", "after both"]
     assert texts(bob, sim.invariants.room) == ["another one", "after both"]
@@ -438,17 +414,13 @@ def test_a_deleted_log_that_was_written_again_gives_no_receipts_of_what_it_build
     """Of another version nobody can tell what it builds on (seed 1001165)."""
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
     sim.partition([ada], [bob])
-    ada.say("one")
-    sim.run(CALM)
-    ada.crash()
-    ada.start(cyd.endpoint)
-    ada.say("two")
-    sim.run(CALM)
+    say(sim, ada, "one")
+    restart(ada, cyd)
+    say(sim, ada, "two")
     for peer in (bob, cyd):
         delete(sim, peer, sim.invariants.room)
     ada.resume(cyd.endpoint)
-    ada.say("two again")
-    sim.run(CALM)
+    say(sim, ada, "two again")
     sim.settle()
     assert texts(ada, sim.invariants.room) == ["one", "two again"] and texts(bob, sim.invariants.room) == []
     assert sim.check() == []
@@ -458,22 +430,17 @@ def test_what_builds_on_a_shorter_version_of_a_deleted_log_gives_no_receipts_of_
     """The chain that the later log names was deleted, so bob takes it over either version (seed 1292000)."""
     sim, (ada, bob) = linked("ada", "bob")
     for text in ("one", "two", "three"):
-        ada.say(text)
-        sim.run(CALM)
+        say(sim, ada, text)
     delete(sim, bob, sim.invariants.room)
     sim.partition([ada], [bob])
     ada.resume()
-    ada.say("one again")
-    sim.run(CALM)
-    ada.crash()
-    ada.start(bob.endpoint)
-    ada.say("later")
-    sim.run(CALM)
+    say(sim, ada, "one again")
+    restart(ada, bob)
+    say(sim, ada, "later")
     sim.settle()
     assert texts(bob, sim.invariants.room) == ["later"]
     assert [line["id"][-2:] for line in ada.lines if line["event"] == "delivered"] == [".2", ".3", ".4", ".2"]
-    ada.say("the commit of this saves receipts")
-    sim.run(CALM)
+    say(sim, ada, "the commit of this saves receipts")
     rewritten, later = ada.disk.logs
     assert ada.disk.storage.delivered_to(later, 2) == [(bob.user, 3)]
     assert ada.disk.storage.delivered_to(rewritten, 2) == []  # what its history says
@@ -484,18 +451,15 @@ def test_a_restored_peer_gets_no_receipts_of_a_log_of_which_others_deleted_the_r
     """It may be another version for all that ada can tell (seed 1310181, --blocks)."""
     sim, (ada, bob) = linked("ada", "bob")
     sim.partition([ada], [bob])
-    ada.say("one")
-    sim.run(CALM)
+    say(sim, ada, "one")
     backup = len(ada.disk.changes)
     sim.heal()
-    ada.say("two")
-    sim.run(CALM)
+    say(sim, ada, "two")
     delete(sim, bob, sim.invariants.room)
     ada.crash()
     ada.restore(backup)
     ada.start(bob.endpoint)
-    ada.say("later")
-    sim.run(CALM)
+    say(sim, ada, "later")
     sim.settle()
     assert texts(ada, sim.invariants.room) == ["one", "later"] and texts(bob, sim.invariants.room) == ["later"]
     assert [line["id"][-2:] for line in ada.lines if line["event"] == "delivered"] == [".2", ".3", ".2"]
@@ -530,26 +494,21 @@ def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
     sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
     sim.rules_differ = True
     sim.partition([ada], [bob, cyd])
-    bob.say("one")
-    sim.run(CALM)
+    say(sim, bob, "one")
     for peer in (bob, cyd):
         delete(sim, peer, sim.invariants.room)
     bob.say("two")
-    bob.say(ODD_TEXT)
-    sim.run(CALM)
-    bob.crash()
-    bob.start(cyd.endpoint)
-    bob.say("three")
-    sim.run(CALM)
+    say(sim, bob, ODD_TEXT)
+    restart(bob, cyd)
+    say(sim, bob, "three")
     sim.settle()
     assert [text for text in texts(ada, sim.invariants.room) if text != ODD_TEXT] == ["two", "three"]
     assert sim.check() == []
 
 
 @pytest.mark.parametrize(("before", "left"), [(0, []), (START + 3, ["three"])])
-def test_what_is_being_deleted_proves_no_fork(before: int, left: list[str]) -> None:
+def test_what_is_being_deleted_proves_no_fork(ada: Peer, before: int, left: list[str]) -> None:
     """Evidence without what was deleted would end the links to all who get it (seed 1322418)."""
-    ada = World().peer("ada")
     bob, twin = Author("bob", "b1"), Author("bob", "b1")
     eve = ada.far("eve")
     eve.say(bob.say("one", "two", "three"))

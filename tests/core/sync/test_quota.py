@@ -86,15 +86,14 @@ def test_a_warning_comes_with_the_batch_that_passes_80_percent_once() -> None:
 
 
 def test_a_refused_entry_is_answered_with_full_and_never_acknowledged() -> None:
-    world = World()
-    ada = world.peer("ada", user_quota_bytes=1000)
+    ada = World().peer("ada", user_quota_bytes=1000)
     bob = Author("bob", "b1")
     fits, refused = beyond(1000, bob)
     far = ada.far("bob")
     far.say(*fits)
     assert far.say(refused) == ["warn full", FULL]
     assert far.say(refused) == []  # not again with each frame
-    world.pass_time(2.0)
+    ada.world.pass_time(2.0)
     assert ada.take() == []
     assert far.say(bob.say("more")) == [FULL]
     assert ada.texts() == ["x" * 100] * len(fits)
@@ -111,8 +110,7 @@ def test_a_batch_with_a_wrong_head_costs_its_writer_nothing() -> None:
 
 
 def test_nothing_of_a_full_writer_is_fetched_or_awaited() -> None:
-    world = World()
-    ada = world.peer("ada", user_quota_bytes=1000)
+    ada = World().peer("ada", user_quota_bytes=1000)
     bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     fits, refused = beyond(1000, bob)
     far = ada.far("bob")
@@ -122,9 +120,9 @@ def test_nothing_of_a_full_writer_is_fetched_or_awaited() -> None:
         assert wants(ada.far(name, bob).say(have(bob), page(bob))) == []
     answer = cyd.say("an answer", re=bob.ref(bob.seq))
     ada.far("cyd").say(answer)
-    world.pass_time(31.0)  # it is not on its way: 30 s, not 300
+    ada.world.pass_time(31.0)  # it is not on its way: 30 s, not 300
     assert ada.texts()[-1] == "?an answer"
-    world.pass_time(60.0)
+    ada.world.pass_time(60.0)
     assert wants(ada.take()) == []
 
 
@@ -549,8 +547,7 @@ def test_accounts_are_read_as_they_were_written(line: str) -> None:
 # ---- little disk space
 
 
-def test_with_little_disk_space_unknown_users_are_refused_first_then_all_others() -> None:
-    ada = World().peer("ada")
+def test_with_little_disk_space_unknown_users_are_refused_first_then_all_others(ada: Peer) -> None:
     ada.node.contacts.add([IDS["bob"]])
     bob, eve = Author("bob", "b1"), Author("eve", "e1")
     known, unknown = ada.far("bob"), ada.far("eve")

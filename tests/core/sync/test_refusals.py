@@ -20,7 +20,7 @@ from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
 from p2pchat.testing.simulation.byzantine import OddWriter
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from tests.core.groups.test_group_sync import SimulatedGroup
-from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page, sums
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page, sums
 
 STRICT = 1000  # bytes of a text
 ODD = '{"k":"text","at":1,"c":1760000000000999,"b":"hi","t":"yesterday"}'
@@ -116,20 +116,18 @@ def test_nothing_of_a_refused_log_is_wanted() -> None:
 
 
 def test_a_refusal_outlasts_a_restart_and_is_told_before_any_mark() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
     ada.far("eve").say(bob.say("one"), long(bob), Author("bob", "b2", before=[bob.mark]).say("again"))
     ada.restart()
     far = ada.far("bob")
-    world.pass_time(2.0)
+    ada.world.pass_time(2.0)
     frames = [frame for frame in far.heard if isinstance(frame, Have) or type(frame).__name__ == "Digest"]
     assert isinstance(frames[0], Have) and frames[0].refused
     assert far.say(bob.say("more")) == []
 
 
 def test_a_peer_with_other_rules_fetches_what_was_refused() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
     first, second = bob.say("one"), long(bob)
     ada.far("eve").say(first, second)
     later = Author("bob", "b2", before=[bob.mark])
@@ -167,8 +165,7 @@ def test_what_was_refused_is_asked_for_after_the_logs_below_it() -> None:
     assert [want.tips for want in wants(far)] == [[second.mark]]
 
 
-def test_the_warning_is_given_once_for_each_log_and_to_few_users() -> None:
-    ada = World().peer("ada")
+def test_the_warning_is_given_once_for_each_log_and_to_few_users(ada: Peer) -> None:
     far = ada.far("eve")
     for number in range(3):
         bob = Author("bob", f"b{number}")
@@ -177,8 +174,7 @@ def test_the_warning_is_given_once_for_each_log_and_to_few_users() -> None:
 
 
 def test_a_start_warns_again_unless_the_rules_have_changed() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
     ada.far("eve").say(bob.say("one"), long(bob))
     ada.restart()
     warned = [effect for effect in ada.effects if isinstance(effect, WarningIssued)]
@@ -189,9 +185,8 @@ def test_a_start_warns_again_unless_the_rules_have_changed() -> None:
     assert len([effect for effect in ada.effects if isinstance(effect, WarningIssued)]) == 2
 
 
-def test_so_many_logs_of_one_writer_are_remembered() -> None:
+def test_so_many_logs_of_one_writer_are_remembered(ada: Peer) -> None:
     """What builds on others waits: it must not count as a receipt for them."""
-    ada = World().peer("ada")
     far = ada.far("eve")
     for number in range(MAX_REFUSED_OF_WRITER + 1):
         last = Author("bob", f"{number:02x}")
@@ -205,8 +200,7 @@ def test_refused_logs_of_unknown_users_leave_room_for_others(monkeypatch: pytest
     """Also over restarts: it counts where they came from."""
     place = (COST + len(encode(Author("bob", "00").write(ODD)).hex())) * 4
     monkeypatch.setattr(refusals, "MAX_EVIDENCE", 3 * place)
-    world = World()
-    ada = world.peer("ada")
+    ada = World().peer("ada")
 
     def refused(writer: str, run: str, far: Far) -> bool:
         before = ada.counted["log_refused"]
@@ -231,9 +225,8 @@ def _named(far: Far) -> list[list[RefusedLog]]:
 # ---- receipts
 
 
-def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> None:
+def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses(ada: Peer) -> None:
     """Neither now, nor for what storage says later."""
-    ada = World().peer("ada")
     ada.say("one")  # behind a profile
     ada.say("two")
     ada.restart()
@@ -254,9 +247,8 @@ def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> 
 
 
 @pytest.mark.parametrize("held", [0, 2])
-def test_a_refusal_that_ends_before_it_was_looked_up_is_no_lost_receipt(held: int) -> None:
+def test_a_refusal_that_ends_before_it_was_looked_up_is_no_lost_receipt(ada: Peer, held: int) -> None:
     """Seed 1500760 with --rules-differ: the later log had been acknowledged without the refused one."""
-    ada = World().peer("ada")
     ada.say("one")  # behind a profile
     ada.say("two")
     ada.restart()
@@ -286,9 +278,7 @@ def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_anothe
     ada, bob, cyd = sim.peers(3)
     sim.rules_differ = True
     sim.run(3)
-    cyd.crash()
-    cyd.strict = True
-    cyd.start()
+    start_anew(cyd, strict=True)
     sim.run(5)
     for text in ("good", ODD_TEXT, "behind it"):
         bob.say(text)
@@ -303,9 +293,7 @@ def test_an_upgraded_peer_gives_receipts_although_it_got_the_entries_from_anothe
         bob.crash()
         bob.start()
     sim.never(bob, cyd)  # first ada gives it what it refused
-    cyd.crash()
-    cyd.strict = False
-    cyd.start()
+    start_anew(cyd, strict=False)
     sim.run(40)
     sim.lift_never()
     bob.connect(cyd.endpoint)
@@ -322,9 +310,7 @@ def test_a_refusal_of_a_direct_message_concerns_its_receiver_alone(most: int, mo
     ada, bob = sim.peers(2)
     sim.rules_differ = True
     sim.run(3)
-    ada.crash()
-    ada.strict = True
-    ada.start()
+    start_anew(ada, strict=True)
     ada.host_guest(sim.guest("zoe"))
     sim.run(5)
     for text in ("good", ODD_TEXT):
@@ -345,9 +331,7 @@ def test_a_refusal_of_a_direct_message_concerns_its_receiver_alone(most: int, mo
 
     known = stored()
     assert [known[text] for text in ("good", ODD_TEXT, "from the repaired program")] == [[ada.user], [], [ada.user]]
-    ada.crash()
-    ada.strict = False
-    ada.start()
+    start_anew(ada, strict=False)
     assert sim.settle() and sim.check() == []
     assert stored()[ODD_TEXT] == [ada.user]
     assert [line["user"] for line in bob.lines if line["event"] == "delivered"] == ["ada"] * 4
@@ -359,6 +343,13 @@ def _texts_without_receipt(sim: Simulation, writer: SimPeer, member: SimPeer) ->
     return [one.text for one in written if any(sim.invariants.receipts.lacking(one, member))]
 
 
+def start_anew(peer: SimPeer, *, strict: bool) -> None:
+    """Kill the process of a peer, and start one with other rules."""
+    peer.crash()
+    peer.strict = strict
+    peer.start()
+
+
 # ---- groups
 
 
@@ -367,10 +358,7 @@ def test_a_refused_log_in_a_talk_leaves_the_rest_of_the_group() -> None:
     ada, bob, cyd = sim.peers(3)
     sim.rules_differ = True
     sim.run(3)
-    cyd.crash()
-    cyd.strict = True
-    cyd.start()
-    sim.run(10)
+    start_anew(cyd, strict=True)
     group = SimulatedGroup(sim, bob, cyd)
     for writer, text in ((bob, "good"), (bob, ODD_TEXT), (bob, "behind it"), (ada, "from ada"), (cyd, "from cyd")):
         group.say(writer, text)
@@ -386,9 +374,7 @@ def test_a_refused_log_in_a_talk_leaves_the_rest_of_the_group() -> None:
     group.say(bob, "from the repaired program")
     assert group.texts(cyd)[-1] == "from the repaired program"
     assert sim.counts["log_refused"] == 1
-    cyd.crash()
-    cyd.strict = False
-    cyd.start()
+    start_anew(cyd, strict=False)
     group.ends_well()
     assert {*group.texts(cyd)} == {*group.texts(ada)}
 
@@ -398,7 +384,6 @@ def test_an_operation_that_is_refused_leaves_the_messages_of_its_group() -> None
     sim = Simulation(5)
     ada, bob, cyd = sim.peers(3)
     sim.rules_differ = True
-    sim.run(3)
     group = SimulatedGroup(sim, bob, cyd)
     ada.odd = OddWriter(ada, Random(1))
     group.change(name="odd name")
@@ -412,8 +397,7 @@ def test_an_operation_that_is_refused_leaves_the_messages_of_its_group() -> None
     assert (linked, sim.counts["log_refused"], sim.counts["bye_malformed"]) == ([2, 2, 2], 2, 0)
 
 
-def test_a_new_list_of_refused_logs_replaces_that_of_its_writer_only() -> None:
-    ada = World().peer("ada")
+def test_a_new_list_of_refused_logs_replaces_that_of_its_writer_only(ada: Peer) -> None:
     far = ada.far("bob")
     for users in ({"cyd": 2, "dan": 1}, {"cyd": 1}, {"dan": 0}):
         logs = [RefusedLog(f"{n:016x}", 0, "ab" * 8) for n in range(2)]

@@ -25,8 +25,7 @@ def announce(far: Far, *marks: Mark) -> list[str]:
     return far.say(Have({ROOM: {IDS["ada"]: list(marks)}}, names=[Naming(room=True)]))
 
 
-def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks() -> None:
-    ada = World().peer("ada")
+def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks(ada: Peer) -> None:
     ada.say("one", "two")
     far = ada.far("bob")
     assert far.say(want(7, "ada", [own(ada, 1)])) == [
@@ -65,8 +64,7 @@ def test_log_after_log_comes_in_the_order_it_was_stored() -> None:
     assert far.say(want(2, "bob", [second.mark]))[1:] == ["to bob: have room bob b2:1 end 2"]
 
 
-def test_a_user_unknown_here_and_a_conversation_not_shared_close_the_want() -> None:
-    ada = World().peer("ada")
+def test_a_user_unknown_here_and_a_conversation_not_shared_close_the_want(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("eve")
@@ -88,9 +86,8 @@ def test_more_than_64_open_wants_are_a_fault() -> None:
     assert far.say(want(3, "ada")) == ["close bob: limit"]
 
 
-def test_what_hosted_and_known_users_wrote_is_read_first() -> None:
+def test_what_hosted_and_known_users_wrote_is_read_first(ada: Peer) -> None:
     """A peer that was away may want thousands of logs of unknown users, and is read one page after the other."""
-    ada = World().peer("ada")
     far = ada.far("eve")
     far.say(Author("dan", "d1").say("unknown"), Author("bob", "b1").say("known"))
     ada.say("hello")
@@ -100,16 +97,14 @@ def test_what_hosted_and_known_users_wrote_is_read_first() -> None:
     assert fetched == {"dan": False, "bob": True, "ada": True}
 
 
-def test_a_new_batch_goes_to_links_right_before_it() -> None:
-    ada = World().peer("ada")
+def test_a_new_batch_goes_to_links_right_before_it(ada: Peer) -> None:
     ada.far("bob")
     ada.far("cyd")
     ada.say("one")
     assert ada.say("two")[-1] == "to bob cyd: entries room a1:3..3"
 
 
-def test_a_peer_without_the_log_below_is_sent_the_mark() -> None:
-    ada = World().peer("ada")
+def test_a_peer_without_the_log_below_is_sent_the_mark(ada: Peer) -> None:
     ada.say("one")
     first = own(ada, 2)
     ada.start()
@@ -124,8 +119,7 @@ def test_a_peer_without_the_log_below_is_sent_the_mark() -> None:
     assert ada.say("three")[-1] == "to bob cyd: entries room a2:3..3"
 
 
-def test_a_full_link_uses_no_memory_and_is_served_from_storage_later() -> None:
-    ada = World().peer("ada")
+def test_a_full_link_uses_no_memory_and_is_served_from_storage_later(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     ada.put(LinkFilled(far.link))
@@ -160,9 +154,7 @@ def test_acknowledgements_wait_for_a_full_link_each_mark_once() -> None:
     assert ada.take() == ["to bob: have room bob b1:3"]
 
 
-def test_entries_written_during_a_want_are_sent_after_it() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_entries_written_during_a_want_are_sent_after_it(ada: Peer) -> None:
     ada.say("one")
     far = ada.far("bob")
     ada.put_frames(far, want(1, "ada"))
@@ -171,8 +163,7 @@ def test_entries_written_during_a_want_are_sent_after_it() -> None:
     assert numbers == [(1, 2), (3, 1)]
 
 
-def test_entries_written_during_a_read_for_a_want_are_read_next() -> None:
-    ada = World().peer("ada")
+def test_entries_written_during_a_read_for_a_want_are_read_next(ada: Peer) -> None:
     ada.say("one")
     far = ada.far("bob")
     ada.hold_lookups = True
@@ -183,9 +174,8 @@ def test_entries_written_during_a_read_for_a_want_are_read_next() -> None:
     assert numbers == [(1, 2, 1), (3, 1, None)]
 
 
-def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed() -> None:
+def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed(ada: Peer) -> None:
     """A file brings back an own earlier log; both are still in flight (seed 846427)."""
-    ada = World().peer("ada")
     earlier = Author("ada", "dd")
     far = ada.far("bob")
     ada.holding = True
@@ -199,10 +189,8 @@ def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed() -> None:
     assert ada.say("more")[-1] == "to bob: entries room a1:3..3"
 
 
-def test_a_peer_that_covers_the_running_log_gets_it_only_once() -> None:
+def test_a_peer_that_covers_the_running_log_gets_it_only_once(ada: Peer) -> None:
     """The writer's other device builds on this run. A far end that holds that log holds this one too."""
-    world = World()
-    ada = world.peer("ada")
     ada.say("one")
     far = ada.far("bob")
     other = Author("ada", "dd", before=[own(ada, 2)])
@@ -212,19 +200,17 @@ def test_a_peer_that_covers_the_running_log_gets_it_only_once() -> None:
     assert ada.say("two")[-1] == "to bob: entries room a1:3..3"
 
 
-def test_entries_of_others_are_served_but_never_pushed() -> None:
-    world, bob = World(), Author("bob", "b1")
-    ada = world.peer("ada")
+def test_entries_of_others_are_served_but_never_pushed(ada: Peer) -> None:
+    bob = Author("bob", "b1")
     host, far = ada.far("bob"), ada.far("cyd")
     assert host.say(bob.say("one")) == ["commit b1:1..1, show b1:1..1", "to bob: have room bob b1:1"]
     ada.drop(host)
-    world.pass_time(1.1)
+    ada.world.pass_time(1.1)
     assert "to cyd: have room bob b1:1" in ada.take()
     assert far.say(want(1, "bob"))[1] == "to cyd: entries room b1:1..1, for want 1"
 
 
-def test_a_peer_gets_only_its_users_conversations() -> None:
-    ada = World().peer("ada")
+def test_a_peer_gets_only_its_users_conversations(ada: Peer) -> None:
     ada.far("eve")
     bob = ada.far("bob")
     assert ada.say("psst", to=ada.open("bob"))[-1] == "to bob: entries dm a1:1..1"
@@ -233,8 +219,7 @@ def test_a_peer_gets_only_its_users_conversations() -> None:
     assert frame.names == [dm_naming(IDS["ada"], IDS["bob"])]
 
 
-def test_a_peer_that_no_longer_hosts_a_member_gets_no_entries() -> None:
-    ada = World().peer("ada")
+def test_a_peer_that_no_longer_hosts_a_member_gets_no_entries(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("bob")
@@ -250,8 +235,7 @@ def takes_no_more(far: Far) -> list[str]:
     return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
 
 
-def test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change() -> None:
-    ada = World().peer("ada")
+def test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
     assert takes_no_more(far) == ["warn refused"]
@@ -263,8 +247,7 @@ def test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change() -> None:
     assert ada.say("four")[2:] == ["fetch ada for bob", "to bob: entries room a1:3..5"]
 
 
-def test_a_writer_is_told_once_whose_peer_takes_no_more_of_a_conversation() -> None:
-    ada = World().peer("ada")
+def test_a_writer_is_told_once_whose_peer_takes_no_more_of_a_conversation(ada: Peer) -> None:
     far = ada.far("bob")
     ada.open("bob")
     ada.say("hello", "are you there?", to=dm("ada", "bob"))
@@ -282,8 +265,7 @@ def test_a_writer_is_told_once_whose_peer_takes_no_more_of_a_conversation() -> N
     ]
 
 
-def test_a_peer_that_refuses_a_writer_still_gets_what_it_wants() -> None:
-    ada = World().peer("ada")
+def test_a_peer_that_refuses_a_writer_still_gets_what_it_wants(ada: Peer) -> None:
     ada.say("one")
     far = ada.far("bob")
     takes_no_more(far)
@@ -291,8 +273,7 @@ def test_a_peer_that_refuses_a_writer_still_gets_what_it_wants() -> None:
     assert "to bob: entries room a1:1..2, for want 1" in far.say(want(1, "ada"))
 
 
-def test_a_refusal_during_a_want_stops_logs_that_build_on_the_rest() -> None:
-    ada = World().peer("ada")
+def test_a_refusal_during_a_want_stops_logs_that_build_on_the_rest(ada: Peer) -> None:
     ada.say("one", "two")
     former = own(ada, 1)
     ada.restart()

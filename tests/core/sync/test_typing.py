@@ -30,9 +30,7 @@ def word(name: str, on: bool = True, to: ConversationId = ROOM) -> TypingFrame:
 # ---- sending
 
 
-def test_who_goes_offline_types_no_more() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_who_goes_offline_types_no_more(ada: Peer) -> None:
     ada.far("bob")
     types(ada)
     ada.put(PresenceSet(ada.id, "idle"))
@@ -41,34 +39,28 @@ def test_who_goes_offline_types_no_more() -> None:
     assert [line for line in ada.take() if "typing" in line] == ["to bob: typing room off"]
 
 
-def test_typing_is_repeated_at_most_once_in_three_seconds() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_typing_is_repeated_at_most_once_in_three_seconds(ada: Peer) -> None:
     ada.far("bob")
     frames = types(ada)
     for _ in range(100):  # ten seconds of typing
-        frames += after(world, 0.1, ada) + types(ada)
+        frames += after(ada.world, 0.1, ada) + types(ada)
     assert frames == ["to bob: typing room on"] * 4
 
 
-def test_a_change_is_sent_at_once() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_change_is_sent_at_once(ada: Peer) -> None:
     ada.far("bob")
     for _ in range(3):
         assert types(ada) == ["to bob: typing room on"]
         assert types(ada) == []
         assert types(ada, on=False) == ["to bob: typing room off"]
         assert types(ada, on=False) == []
-    assert after(world, 10.0, ada) == []
+    assert after(ada.world, 10.0, ada) == []
 
 
-def test_an_indicator_that_expired_elsewhere_needs_no_frame() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_an_indicator_that_expired_elsewhere_needs_no_frame(ada: Peer) -> None:
     ada.far("bob")
     types(ada)
-    world.pass_time(6.1)
+    ada.world.pass_time(6.1)
     assert types(ada, on=False) == []
     assert types(ada) == ["to bob: typing room on"]
 
@@ -85,18 +77,14 @@ def test_a_message_ends_typing_without_a_frame() -> None:
     assert types(ada, on=False) == after(world, 10.0, ada) == []
 
 
-def test_typing_the_next_message_is_sent_at_once() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_typing_the_next_message_is_sent_at_once(ada: Peer) -> None:
     ada.far("bob")
     types(ada)
     ada.say("hello")
     assert types(ada) == ["to bob: typing room on"]
 
 
-def test_typing_that_began_before_the_message_was_stored_is_announced_after_it() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_typing_that_began_before_the_message_was_stored_is_announced_after_it(ada: Peer) -> None:
     ada.far("bob")
     ada.holding = True
     ada.say("hello")
@@ -105,29 +93,23 @@ def test_typing_that_began_before_the_message_was_stored_is_announced_after_it()
     assert sent == ["entries", "typing"], "the message ends an indicator that came before it"
 
 
-def test_only_peers_of_members_get_typing_frames() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_only_peers_of_members_get_typing_frames(ada: Peer) -> None:
     ada.far("bob"), ada.far("cyd")
     assert types(ada, to=ada.open("bob")) == ["to bob: typing dm on"]
     assert sorted(types(ada)) == ["to bob: typing room on", "to cyd: typing room on"]
 
 
-def test_a_conversation_is_named_once_on_each_link_and_then_one_frame_serves_all() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_conversation_is_named_once_on_each_link_and_then_one_frame_serves_all(ada: Peer) -> None:
     bob, cyd = ada.far("bob"), ada.far("cyd")
     types(ada)
-    world.pass_time(3.0)
+    ada.world.pass_time(3.0)
     assert types(ada) == ["to bob cyd: typing room on"]
     for far in (bob, cyd):
         names = [naming for frame in far.heard for naming in getattr(frame, "names", [])]
         assert names == [Naming(room=True)]
 
 
-def test_a_full_link_gets_no_typing_frames_even_later() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_full_link_gets_no_typing_frames_even_later(ada: Peer) -> None:
     bob = ada.far("bob")
     ada.put(LinkFilled(bob.link))
     assert types(ada) == []
@@ -136,8 +118,7 @@ def test_a_full_link_gets_no_typing_frames_even_later() -> None:
 
 
 @pytest.mark.parametrize("to", [dm("bob", "cyd"), "ab" * 32], ids=["of others", "unknown"])
-def test_typing_needs_membership(to: ConversationId) -> None:
-    ada = World().peer("ada")
+def test_typing_needs_membership(ada: Peer, to: ConversationId) -> None:
     ada.far("bob")
     assert types(ada, to=to) == []
 
@@ -145,27 +126,23 @@ def test_typing_needs_membership(to: ConversationId) -> None:
 # ---- receiving
 
 
-def test_a_typing_user_is_reported_once_and_expires_after_six_seconds() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_a_typing_user_is_reported_once_and_expires_after_six_seconds(ada: Peer) -> None:
     bob = ada.far("bob")
     assert bob.say(word("bob")) == ["bob types in room"]
-    world.pass_time(3.0)
+    ada.world.pass_time(3.0)
     assert bob.say(word("bob")) == []
-    assert after(world, 5.9, ada) == []
-    assert after(world, 0.2, ada) == ["bob types in room no more"]
+    assert after(ada.world, 5.9, ada) == []
+    assert after(ada.world, 0.2, ada) == ["bob types in room no more"]
 
 
-def test_each_expires_at_its_own_time() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_each_expires_at_its_own_time(ada: Peer) -> None:
     bob, cyd = ada.far("bob"), ada.far("cyd")
     bob.say(word("bob"))
-    world.pass_time(2.0)
+    ada.world.pass_time(2.0)
     cyd.say(word("cyd"))
     bob.say(word("bob", to=dm("ada", "bob")))
-    assert after(world, 4.1, ada) == ["bob types in room no more"]
-    assert after(world, 2.0, ada) == ["cyd types in room no more", "bob types in dm no more"]
+    assert after(ada.world, 4.1, ada) == ["bob types in room no more"]
+    assert after(ada.world, 2.0, ada) == ["cyd types in room no more", "bob types in dm no more"]
 
 
 def test_the_latest_word_wins() -> None:
@@ -174,15 +151,13 @@ def test_the_latest_word_wins() -> None:
         ["bob types in room"], ["bob types in room no more"], [], ["bob types in room"]]  # fmt: skip
 
 
-def test_the_end_of_a_link_ends_its_indicators() -> None:
-    ada = World().peer("ada")
+def test_the_end_of_a_link_ends_its_indicators(ada: Peer) -> None:
     bob, cyd = ada.far("bob"), ada.far("cyd")
     bob.say(word("bob")), cyd.say(word("cyd"))
     assert [line for line in ada.drop(bob) if "typ" in line] == ["bob types in room no more"]
 
 
-def test_a_typing_frame_for_a_user_not_hosted_there_ends_the_link() -> None:
-    ada = World().peer("ada")
+def test_a_typing_frame_for_a_user_not_hosted_there_ends_the_link(ada: Peer) -> None:
     bob = ada.far("bob")
     ada.far("cyd")
     assert bob.say(word("cyd")) == ["close bob: host"]
@@ -190,28 +165,24 @@ def test_a_typing_frame_for_a_user_not_hosted_there_ends_the_link() -> None:
 
 
 @pytest.mark.parametrize("to", [dm("bob", "cyd"), dm("ada", "cyd"), "ab" * 32], ids=["theirs", "ours", "unknown"])
-def test_a_conversation_that_is_not_shared_is_ignored(to: ConversationId) -> None:
-    ada = World().peer("ada")
+def test_a_conversation_that_is_not_shared_is_ignored(ada: Peer, to: ConversationId) -> None:
     bob: Far = ada.far("bob")
     ada.open("cyd")
     assert bob.say(TypingFrame(c=to, u=IDS["bob"], on=True)) == []
     assert ada.counted["conversation_ignored"] == 1
 
 
-def test_an_earlier_message_that_arrives_late_does_no_harm() -> None:
-    world = World()
-    ada = world.peer("ada")
+def test_an_earlier_message_that_arrives_late_does_no_harm(ada: Peer) -> None:
     log = Author("bob", "b1")
     early = log.say("before")
     bob = ada.far("bob", log)
     bob.say(word("bob"))
     bob.say(early)
-    world.pass_time(3.0)
+    ada.world.pass_time(3.0)
     assert bob.say(word("bob")) == ["bob types in room"]
 
 
-def test_typing_ends_when_storage_fails() -> None:
-    ada = World().peer("ada")
+def test_typing_ends_when_storage_fails(ada: Peer) -> None:
     bob = ada.far("bob")
     bob.say(word("bob"))
     ada.put(CommitFailed(0, "the disk is gone"))
@@ -219,8 +190,7 @@ def test_typing_ends_when_storage_fails() -> None:
 
 
 def test_few_unknown_users_are_seen_to_begin_to_type_and_all_contacts() -> None:
-    world = World()
-    ada = world.peer("ada", unknown_typing_a_second=1)
+    ada = World().peer("ada", unknown_typing_a_second=1)
     bob, cyd = ada.far("bob"), ada.far("cyd")
     ada.put(QuotaLifted(IDS["cyd"]))
     for far, seen in ((bob, 3), (cyd, 20)):

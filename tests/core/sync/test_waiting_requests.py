@@ -282,8 +282,7 @@ def test_what_waits_for_30_days_is_deleted() -> None:
     assert ada.texts() == ["I am cyd", "I am bob"]
 
 
-def test_with_known_all_wait_and_with_all_none() -> None:
-    ada = World().peer("ada")
+def test_with_known_all_wait_and_with_all_none(ada: Peer) -> None:
     ada.put(RequestsChosen(ada.id, "known"))
     far = gateway(ada, *USERS)
     far.say(author("cyd").say("I am cyd"))
@@ -300,8 +299,7 @@ def test_with_known_all_wait_and_with_all_none() -> None:
     assert ada.texts()[-1] == "I am eve"
 
 
-def test_nobody_is_told_what_was_read_of_an_unknown_user_until_there_is_an_answer() -> None:
-    ada = World().peer("ada")
+def test_nobody_is_told_what_was_read_of_an_unknown_user_until_there_is_an_answer(ada: Peer) -> None:
     far = gateway(ada, *USERS)
     cyd = author("cyd")
     far.say(cyd.say("I am cyd"))
@@ -326,8 +324,7 @@ def hosted_too(ada: Peer, name: str) -> HostedIdentity:
     return user
 
 
-def test_a_new_hosted_user_is_announced_before_what_it_writes() -> None:
-    ada = World().peer("ada")
+def test_a_new_hosted_user_is_announced_before_what_it_writes(ada: Peer) -> None:
     far = ada.far("bob")
     hosted_too(ada, "cyd")
     ada.take()
@@ -343,8 +340,7 @@ def test_a_new_hosted_user_is_announced_before_what_it_writes() -> None:
     ]
 
 
-def test_a_conversation_of_a_user_announced_later_is_fetched_then() -> None:
-    ada = World().peer("ada")
+def test_a_conversation_of_a_user_announced_later_is_fetched_then(ada: Peer) -> None:
     far = gateway(ada)
     pen = Author("dan", "d0", dm("ada", "dan"))
     frame = pen.say("hello")
