@@ -161,7 +161,6 @@ class Session(CommandContext):
     Attributes:
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
-        errors: How many errors were reported so far.
         only_json: A line that is no JSON command is refused.
         on_bug: Called with an unexpected exception, which then fails only its command; None: it is raised.
     """
@@ -187,7 +186,6 @@ class Session(CommandContext):
         # line again does.
         self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
         self.exit_code: int = DONE
-        self.errors: int = 0
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides = self.hides
         display.find_related = self.related_message
@@ -307,7 +305,7 @@ class Session(CommandContext):
         shown = ", ".join(file_label(file.name) for file in files)
         is_one = len(files) == 1
         raise UsageError(
-            f"{shown} {'is a file' if is_one else 'are files'} here. Nothing was sent; the same line again (Enter) "
+            f"{shown} {'is a file' if is_one else 'are files'} here. Nothing was sent; the same line again (Up, Enter) "
             f"sends {'it' if is_one else 'them'} to {quote_place(there)}, as /send does"
         )
 
@@ -326,7 +324,7 @@ class Session(CommandContext):
         shown = "" if there.kind == "dm" else f", as @{typed_name(bot.label)} {unknown.word}"
         return UsageError(
             f"{'/' + unknown.word} is a command of {quote_name(bot.label)}, and none here. Nothing was sent; "
-            f"the same line again (Enter) goes to {quote_conversation(there.name, there.kind)}{shown}"
+            f"the same line again (Up, Enter) goes to {quote_conversation(there.name, there.kind)}{shown}"
         )
 
     def _users_of(self, there: Conversation) -> list[User]:
@@ -418,7 +416,6 @@ class Session(CommandContext):
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error and record it for the exit code; raise it again if it is a bug."""
-        self.errors += 1
         code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else exit_code(error)
         if not self.interactive or code == FAILED:
             self.exit_code = worst_code(self.exit_code, code)

@@ -73,7 +73,7 @@ class Display:
         numbers: Numbers of the messages listed last, by message id.
         files: Numbers of the files shown.
         numbers_files: Whether a person types here, who may ask for files by number.
-        has_prompt: Whether there is a prompt: it names the current conversation, and a refused line stays in it.
+        has_prompt: Whether there is a prompt: it names the current conversation, and Up gets a line back.
     """
 
     has_prompt = False

@@ -223,13 +223,13 @@ async def test_a_command_of_a_bot_is_offered_and_sent_by_the_same_line_again(
         session = open_session(ada, shown, as_json=False, interactive=True)
         await session.execute([b"/weather new york"])
         [refused] = capsys.readouterr().err.splitlines()
-        assert "/weather is a command of bot, and none here. Nothing was sent; the same line again (Enter)" in refused
+        assert "/weather is a command of bot, and none here. Nothing was sent; the same line again" in refused
         assert refused.endswith("goes to room, as @bot weather")
         await session.execute([b"/weather new york"])
         assert [post.text for post in await ada.history("room")] == ["@bot weather new york"]
 
         await session.execute([b"/go bot", b"/WEATHER rome"])
-        assert capsys.readouterr().err.endswith("the same line again (Enter) goes to bot\n")
+        assert capsys.readouterr().err.endswith("the same line again (Up, Enter) goes to bot\n")
         await session.execute([b"/WEATHER rome"])
         assert [post.text for post in await ada.history("bot")] == ["/WEATHER rome"]
 

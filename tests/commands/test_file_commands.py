@@ -315,7 +315,7 @@ async def test_a_dropped_file_is_sent_by_the_same_line_again(
         session = at_terminal(ada, shown)
         await session.execute([line])
         said = " ".join(capsys.readouterr().err.split())
-        assert "my pic.png is a file here. Nothing was sent; the same line again (Enter) sends it to the room" in said
+        assert "my pic.png is a file here. Nothing was sent; the same line again (Up, Enter) sends it" in said
         assert await ada.room.history() == []
         await session.execute([line])
         (sent,) = await ada.room.history()

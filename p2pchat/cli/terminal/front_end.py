@@ -170,7 +170,7 @@ class TerminalFrontEnd:
                 session.activity.on_input()
                 lines.append(action.text.encode("utf-8", "replace"))
                 continue
-            if lines and not await self._execute(lines):
+            if lines and not await session.execute(lines):
                 self._shutdown.request("quit")
                 return False
             lines = []
@@ -182,14 +182,6 @@ class TerminalFrontEnd:
             if isinstance(action, SwitchRequest):
                 await self._switch(action.where)
         return True
-
-    async def _execute(self, lines: Sequence[bytes]) -> bool:
-        """Execute lines; put a single one that was refused back, unless the user has typed on."""
-        errors = self._session.errors
-        goes_on = await self._session.execute(lines)
-        if self._session.errors > errors and len(lines) == 1 and self._actions.empty() and self._prompt is not None:
-            self._prompt.restore(lines[0].decode())
-        return goes_on
 
     async def _switch(self, where: str) -> None:
         there = self._find(where)

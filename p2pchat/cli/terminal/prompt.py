@@ -28,6 +28,7 @@ from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History
+from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout.processors import TabsProcessor
@@ -42,6 +43,7 @@ from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import quote_name, safe_line
 
 MENU_ROWS = 7  # of the completion menu
+PASTE_WITHIN = 2.0  # seconds without input after which a paste has ended, although its end mark is missing; a guess
 LEAVE_WITHIN = 2.0  # seconds between two Ctrl-C that leave; a guess
 _HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
 
@@ -148,7 +150,7 @@ class Prompt:
         self._screen.app = self.app
         try:
             await self._session.prompt_async(
-                set_exception_handler=False, handle_sigint=False, pre_run=self._focus.enable
+                set_exception_handler=False, handle_sigint=False, pre_run=self._begin
             )  # fmt: skip
         except EOFError:  # the terminal is gone
             self._on_action(QuitRequest("input"))
@@ -160,6 +162,12 @@ class Prompt:
                 self._answer(send=False)
             if self._leaving is not None:
                 self._leaving.cancel()
+
+    def _begin(self) -> None:
+        self._focus.enable()
+        parser = getattr(self.app.input, "vt100_parser", None)  # Windows reports pastes in another way
+        if parser is not None:
+            UnfinishedPaste(self.app, parser)
 
     async def close(self) -> None:
         """End run(), and an open editor."""
@@ -195,13 +203,6 @@ class Prompt:
             self._question = None
             self._set_line(line, cursor)
             self.redraw()
-
-    def restore(self, line: str) -> None:
-        """Put a line that was refused back, unless another one was begun meanwhile, or it would hide the reason."""
-        size = self._output.get_size()
-        is_short = len(line) + line.count("\n") * size.columns < size.columns * size.rows // 2
-        if is_short and not self._buffer.text and self._question is None and self._editor is None:
-            self._set_line(line, len(line))
 
     def _render(self) -> StyleAndTextTuples:
         size = self._output.get_size()
@@ -468,6 +469,37 @@ async def _terminate(editor: asyncio.subprocess.Process) -> None:
         except TimeoutError:
             editor.kill()
             await editor.wait()
+
+
+CTRL_C = "\x03"
+PASTE_END = "\x1b[201~"
+
+
+class UnfinishedPaste:
+    """Ends a paste whose end mark is lost: otherwise all keys would count as pasted, and do nothing.
+
+    It ends after PASTE_WITHIN seconds without input, or at Ctrl-C, and is taken as it is.
+    """
+
+    def __init__(self, app: Application[str], parser: Vt100Parser) -> None:
+        self._app = app
+        self._parser = parser
+        self._feed = parser.feed
+        self._timer: asyncio.TimerHandle | None = None
+        parser.feed = self._on_input  # type: ignore[method-assign]
+
+    def _on_input(self, data: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._feed(PASTE_END if data == CTRL_C and self._parser._in_bracketed_paste else data)
+        if self._parser._in_bracketed_paste:
+            self._timer = asyncio.get_running_loop().call_later(PASTE_WITHIN, self._end)
+
+    def _end(self) -> None:
+        self._feed(PASTE_END)
+        self._app.key_processor.feed_multiple(self._app.input.flush_keys())
+        self._app.key_processor.process_keys()
 
 
 # ---- input history

@@ -80,21 +80,37 @@ async def test_an_ignored_user_is_hidden(terminal: OpenTerminal, peer: StartPeer
     await answer_to(ada, "/go bob", "bob -> ada: look at me")
 
 
-async def test_a_refused_line_stays_in_the_prompt(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_refused_line_comes_back_with_up(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
     await answer_to(ada, "/mgs bob see you at noon", "did you mean /msg?")
+    await ada.line("and this is no part of it")
+    assert await texts_of(bob, 1) == ["and this is no part of it"]
+    await ada.key("up", "up")
     await ada.prompts("room> /mgs bob see you at noon")
     await ada.key("home", *["right"] * 2, *["delete"] * 2, "s", "g", "enter")
-    assert await texts_of(bob, 1) == ["see you at noon"]
+    assert (await texts_of(bob, 2))[1] == "see you at noon"
     await ada.until(lambda: ada.prompt == "room>")
     await ada.paste("x" * 32_769)
     await ada.key("enter")
     await ada.shows("too long: 32,769 bytes, at most 32,768. Press Up")
     await ada.until(lambda: ada.prompt == "room>")
     await ada.key("up", "backspace", "enter")
-    assert (await texts_of(bob, 2))[1] == "x" * 32_768
+    assert (await texts_of(bob, 3))[2] == "x" * 32_768
+
+
+async def test_a_paste_without_its_end_is_taken_as_it_is(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    for ends in ("after a while", "at once"):
+        await ada.type(f"\x1b[200~it ends {ends}")
+        if ends == "at once":
+            await ada.key("c-c")
+        await ada.prompts(f"room> it ends {ends}")
+        await ada.key("enter")
+    assert await texts_of(bob, 2) == ["it ends after a while", "it ends at once"]
 
 
 async def test_a_group_is_typed_as_it_is_shown(terminal: OpenTerminal) -> None:
