@@ -195,6 +195,16 @@ def framed(payload: str | bytes) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
+async def send_to(ada: TCPPeer, data: bytes) -> None:
+    """Send bytes as a stranger, and wait until the link ends."""
+    recorder = Recorder()
+    client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
+    await client.handshake(60)
+    client.start()
+    client.send(data)
+    await recorder.until(lambda: bool(recorder.reason))
+
+
 ODD = {
     "not JSON": (framed(b'{"t":"hello",'), "malformed", None),
     "not UTF-8": (framed(b'{"t":"\xff"}'), "malformed", None),
@@ -210,12 +220,7 @@ ODD = {
 async def test_a_frame_that_cannot_be_read_is_traced_with_the_reason(home: Path, what: str) -> None:
     data, code, shown = ODD[what]
     async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
-        recorder = Recorder()
-        client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
-        await client.handshake(60)
-        client.start()
-        client.send(data)
-        await recorder.until(lambda: bool(recorder.reason))
+        await send_to(ada, data)
     lines = [line for line in lines_of(home / "ada") if line.get("direction") == "in"]
     assert [(line["bytes"], line["code"], line["frame"]) for line in lines] == [
         (LENGTH.unpack_from(data)[0], code, shown)
@@ -227,12 +232,7 @@ async def test_a_frame_that_cannot_be_read_is_traced_with_the_reason(home: Path,
 async def test_a_misspelt_proof_is_not_in_it_either(home: Path) -> None:
     secret = "f" * 64
     async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
-        recorder = Recorder()
-        client = make_client(await dial("127.0.0.1", ada.port, timeout=60), recorder, server_side=False)
-        await client.handshake(60)
-        client.start()
-        client.send(framed(json.dumps({"t": "Hello", "v": 1, "Proof": secret, secret[:-1]: 1})))
-        await recorder.until(lambda: bool(recorder.reason))
+        await send_to(ada, framed(json.dumps({"t": "Hello", "v": 1, "Proof": secret, secret[:-1]: 1})))
     trace = (home / "ada").read_text("utf-8")
     assert '"frame":{"t":"Hello","v":1,"Proof":"<64 bytes>","<63 bytes>":1}' in trace and secret[:-1] not in trace
 

@@ -64,6 +64,7 @@ class Honest:
 
 
 Meet = Callable[..., Awaitable[Honest]]
+Attacked = tuple[Honest, Attacker]
 
 
 @pytest.fixture
@@ -100,6 +101,13 @@ async def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             return honest
 
         yield make
+
+
+@pytest.fixture
+async def attacked(meet: Meet) -> Attacked:
+    """Return the two peers, and a malicious member that is linked with ada."""
+    honest = await meet()
+    return honest, await honest.eve()
 
 
 def _says(text: str, post: Message) -> bool:

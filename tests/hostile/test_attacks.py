@@ -19,7 +19,7 @@ from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.safe_text import safe_line, safe_text
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
-from tests.hostile.conftest import Honest, Meet
+from tests.hostile.conftest import Attacked, Honest, Meet
 
 HEX = "ab" * 32
 ALL = ("0" * 64, "f" * 64)
@@ -182,9 +182,8 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
     assert honest.warned == []  # nothing that requires the user's attention
 
 
-async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(attacked: Attacked) -> None:
+    honest, eve = attacked
     forged(eve, honest)
     assert await eve.wait_closed() == "head"
     again = await honest.eve()
@@ -207,9 +206,8 @@ async def lives_on(eve: Attacker) -> None:
     await eve.until(lambda: len(eve.frames) > heard)
 
 
-async def test_a_fork_is_reported_once_and_all_peers_agree(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_a_fork_is_reported_once_and_all_peers_agree(attacked: Attacked) -> None:
+    honest, eve = attacked
     one = LogWriter(eve.identity, eve.room, "ab" * 8)
     other = LogWriter(eve.identity, eve.room, "ab" * 8)
     eve.say(one.say("to ada: yes"), other.say("to bob: no"))
@@ -222,9 +220,8 @@ async def test_a_fork_is_reported_once_and_all_peers_agree(meet: Meet) -> None:
     await eve.until(lambda: eve.marks(eve.id) == [later.mark])
 
 
-async def test_signed_entries_that_are_not_valid_end_their_logs(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_signed_entries_that_are_not_valid_end_their_logs(attacked: Attacked) -> None:
+    honest, eve = attacked
     for attack in (clock_back, no_text, long_text, long_entry):
         attack(eve, honest)
         await honest.while_chatting(lives_on(eve))
@@ -251,9 +248,8 @@ async def test_an_odd_entry_that_a_member_passes_on_ends_its_log_and_no_link(mee
     assert honest.warned == ["entry_refused"]
 
 
-async def test_users_of_a_peer_hear_what_it_refuses_in_their_conversations_only(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_users_of_a_peer_hear_what_it_refuses_in_their_conversations_only(attacked: Attacked) -> None:
+    honest, eve = attacked
     guest = await honest.ada.host("guest")
     async with guest.events(Warned, consumer=None) as told, honest.ada.events(Warned, consumer=None) as mine:
         ada = honest.ada.me.key
@@ -266,9 +262,8 @@ async def test_users_of_a_peer_hear_what_it_refuses_in_their_conversations_only(
         assert await anext(mine) == public != private
 
 
-async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_clocks_from_the_future_do_not_advance_others(attacked: Attacked) -> None:
+    honest, eve = attacked
     pen = LogWriter(eve.identity, eve.room)
     eve.say(pen.say("from the year 2255", c=9_000_000_000_000_000), pen.say("the end", c=2**53 - 10))
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
@@ -280,29 +275,27 @@ async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:
     assert max(clocks) < NOW + 10 * 365 * 24 * 3600 * 10**6
 
 
-async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_page(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def chat_after_the_future(attacked: Attacked, text: str) -> tuple[Honest, list[str]]:
+    """Let eve write 60 numbered texts with clocks of the next century, then ada and bob; return what these wrote."""
+    honest, eve = attacked
     pen = LogWriter(eve.identity, eve.room)
-    eve.say(pen.say(*(f"future {n}" for n in range(60)), c=2**53 - 1_000_000))
+    eve.say(pen.say(*map(text.format, range(60)), c=2**53 - 1_000_000))
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
     await honest.chat()
+    return honest, [f"line {n} of {'ada' if n % 2 else 'bob'}" for n in range(1, 5)]
+
+
+async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_page(attacked: Attacked) -> None:
+    honest, chatted = await chat_after_the_future(attacked, "future {}")
     newest = await honest.ada.history("room", limit=20)
-    chatted = [f"line {n} of {'ada' if n % 2 else 'bob'}" for n in range(1, 5)]
     assert [post.text for post in newest] == [*chatted, *(f"future {n}" for n in range(44, 60))]
     assert [post.text for post in await honest.ada.history("room", limit=4)] == [*chatted[1:], "future 59"]
     assert [post.text for post in await honest.ada.history("room", limit=1)] == ["line 4 of bob"]
     assert len(await honest.ada.history("room", limit=0)) == 64
 
 
-async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_search(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
-    pen = LogWriter(eve.identity, eve.room)
-    eve.say(pen.say(*(f"line {n} of eve" for n in range(60)), c=2**53 - 1_000_000))
-    await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
-    await honest.chat()
-    chatted = [f"line {n} of {'ada' if n % 2 else 'bob'}" for n in range(1, 5)]
+async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_search(attacked: Attacked) -> None:
+    honest, chatted = await chat_after_the_future(attacked, "line {} of eve")
     found = await honest.ada.search("line of", limit=20)
     assert [post.text for post in found] == [*chatted, *(f"line {n} of eve" for n in range(44, 60))]
     found = await honest.ada.search("line of", "room", limit=4)
@@ -312,9 +305,8 @@ async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_search
     assert [post.text for post in await honest.ada.search("from:ada line", limit=1)] == ["line 3 of ada"]
 
 
-async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_64_addresses_of_one_peer_are_stored(attacked: Attacked) -> None:
+    honest, eve = attacked
     peers: list[tuple[str, tuple[str, ...]]] = [
         (invented_identity(f"peer {n}").peer_id, (f"127.0.0.1:{1 + n % 20}",)) for n in range(5_000)
     ]
@@ -327,9 +319,8 @@ async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
     assert len(honest.ada._driver.node.links.by_peer) == 2
 
 
-async def test_frames_about_unshared_conversations_are_ignored(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_frames_about_unshared_conversations_are_ignored(attacked: Attacked) -> None:
+    honest, eve = attacked
     secret = wire.Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
     await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=60)
     dm = next(id for id, naming in honest.ada._driver.node.namings.items() if naming.dm)
@@ -350,9 +341,8 @@ async def test_frames_about_unshared_conversations_are_ignored(meet: Meet) -> No
     assert [post.text for post in await honest.ada.history("bob")] == ["between the two of us"]
 
 
-async def test_names_that_look_alike_are_distinguished(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_names_that_look_alike_are_distinguished(attacked: Attacked) -> None:
+    honest, eve = attacked
     for name in ("bob", "b\u043eb", "BOB", "bob\u200b", "b\u202eob", "", " bob", "#bob", "\x1b[31mbob"):
         eve.say(wire.Here([wire.Hosted(eve.id, name, "online")]))
     await honest.while_chatting(lives_on(eve))
@@ -362,10 +352,9 @@ async def test_names_that_look_alike_are_distinguished(meet: Meet) -> None:
 
 
 async def test_texts_neither_control_a_terminal_nor_forge_a_log_line(
-    meet: Meet, capsys: pytest.CaptureFixture[str]
+    attacked: Attacked, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+    honest, eve = attacked
     nasty = (
         '\x1b]0;owned\x07\x1b[2J\u202eevil\u2066\r\n12:00 bob: pay eve\u2028{"event":"stopped"}\x9b31m\u200b\U000e0041'
     )
@@ -381,9 +370,8 @@ async def test_texts_neither_control_a_terminal_nor_forge_a_log_line(
     assert nasty not in repr(post) and "\x1b" not in capsys.readouterr().err
 
 
-async def test_digests_that_never_agree_cost_others_nothing(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_digests_that_never_agree_cost_others_nothing(attacked: Attacked) -> None:
+    honest, eve = attacked
 
     async def disagree() -> None:
         for n in range(300):
@@ -395,9 +383,8 @@ async def test_digests_that_never_agree_cost_others_nothing(meet: Meet) -> None:
     await honest.while_chatting(disagree())
 
 
-async def test_full_for_everything_withholds_nothing_from_others(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_full_for_everything_withholds_nothing_from_others(attacked: Attacked) -> None:
+    honest, eve = attacked
     users = [f"{n:064x}" for n in range(1000)]
     for _ in range(20):
         eve.say(wire.Have({}, full={eve.room: [key(honest.ada), key(honest.bob), *users[:998]]}, names=[ROOM]))
@@ -408,9 +395,8 @@ async def test_full_for_everything_withholds_nothing_from_others(meet: Meet) -> 
     assert honest.warned == ["refused"]
 
 
-async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(attacked: Attacked) -> None:
+    honest, eve = attacked
     for start in range(0, 20_000, 500):
         marks = {f"{n:064x}": [wire.Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in range(start, start + 500)}
         eve.say(wire.Have({eve.room: marks}, span=(f"{start:064x}", f"{start + 499:064x}"), names=[ROOM]))
@@ -421,9 +407,8 @@ async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(meet:
     assert max(side.ahead_count for side in sync.context.remotes.values()) <= 10_000
 
 
-async def test_invented_conversations_are_bounded(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_invented_conversations_are_bounded(attacked: Attacked) -> None:
+    honest, eve = attacked
     ada = key(honest.ada)
     for start in range(0, 12_000, 500):
         others = [invented_identity(f"x{n}").peer_id if n < 1 else f"{n:064x}" for n in range(start, start + 500)]
@@ -435,9 +420,8 @@ async def test_invented_conversations_are_bounded(meet: Meet) -> None:
     assert len(honest.ada._driver.node.namings) <= 4
 
 
-async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_a_writer_with_5_000_logs_has_64_tips(attacked: Attacked) -> None:
+    honest, eve = attacked
     pens = [LogWriter(eve.identity, eve.room) for _ in range(5_000)]
 
     async def scribble() -> None:
@@ -451,9 +435,8 @@ async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
     assert len([frame for frame in eve.frames if isinstance(frame, wire.Have) and frame.full]) < 100
 
 
-async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(attacked: Attacked) -> None:
+    honest, eve = attacked
 
     async def scribble() -> LogWriter:
         pen = LogWriter(eve.identity, eve.room)
@@ -481,10 +464,9 @@ SLOW = {
 
 
 @pytest.mark.parametrize("what", SLOW)
-async def test_no_entry_takes_long_to_read(meet: Meet, what: str) -> None:
+async def test_no_entry_takes_long_to_read(attacked: Attacked, what: str) -> None:
     """One of 64 KB took 14 s of the core of each peer it came to."""
-    honest = await meet()
-    eve = await honest.eve()
+    honest, eve = attacked
     began = time.thread_time()
     for number in range(5):
         eve.say(LogWriter(invented_identity(f"eve {number}"), eve.room).write(SLOW[what]))

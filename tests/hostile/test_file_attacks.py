@@ -19,7 +19,7 @@ from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS_SERVED
 from p2pchat.core.log import Entry, FileRef, encode_entry
 from tests.deadlines import within
 from tests.hostile.attacker import NOW, Attacker, LogWriter
-from tests.hostile.conftest import Meet
+from tests.hostile.conftest import Attacked, Meet
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,9 @@ LIES: list[tuple[str, Callable[[Attacker, Content], Awaitable[None]]]] = [
 
 @pytest.mark.parametrize(("code", "lie"), LIES, ids=[lie.__name__ for _, lie in LIES])
 async def test_false_content_ends_the_link_that_gave_it_and_nothing_of_it_is_kept(
-    meet: Meet, code: str, lie: Callable[[Attacker, Content], Awaitable[None]]
+    attacked: Attacked, code: str, lie: Callable[[Attacker, Content], Awaitable[None]]
 ) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+    honest, eve = attacked
     await lie(eve, content())
     assert await honest.while_chatting(eve.wait_closed()) == code
     shown = [post.attachments for post in await honest.ada.history(limit=0) if post.attachments]

@@ -166,6 +166,12 @@ def from_address(served: Served, name: str, address: str) -> httpx.AsyncClient:
     return http
 
 
+async def chat_from(served: Served, stack: AsyncExitStack, name: str, address: str) -> ClientConnection:
+    """Return a chat of an account that connects from an address."""
+    headers = {"Authorization": f"Bearer {served.tokens[name]}", "X-Forwarded-For": address}
+    return await stack.enter_async_context(connect(f"{served.ws_url}/chat", additional_headers=headers))
+
+
 async def test_long_answers_count_where_their_callers_are() -> None:
     """20 accounts of one address read 50,000 rows a second: each had a limit, and all of them none."""
     async with serving(replace(PROXIED, addresses=Pace(0.001, 4))) as served:
@@ -272,11 +278,7 @@ async def test_few_requests_of_an_account_wait_for_its_slots(monkeypatch: pytest
 async def test_sessions_of_a_crowded_network_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 128 accounts, which one address makes in a week, all 4,096 sessions were taken for ever."""
     async with serving(replace(PROXIED, max_sessions=4)) as served, AsyncExitStack() as stack:
-
-        async def connects(name: str, address: str) -> ClientConnection:
-            headers = {"Authorization": f"Bearer {served.tokens[name]}", "X-Forwarded-For": address}
-            return await stack.enter_async_context(connect(f"{served.ws_url}/chat", additional_headers=headers))
-
+        connects = partial(chat_from, served, stack)
         for name in ("eve", "eva", "ann"):
             await served.register(name)
         held = [await connects(name, EVE) for name in ("eve", "eva", "eve", "eve")]
@@ -301,11 +303,7 @@ async def test_a_session_counts_in_the_network_from_which_it_came(monkeypatch: p
 
     monkeypatch.setattr("p2pchat.web.gateway_state.network_of", counted)
     async with serving(replace(PROXIED, max_sessions=3)) as served, AsyncExitStack() as stack:
-
-        async def connects(name: str, address: str) -> ClientConnection:
-            headers = {"Authorization": f"Bearer {served.tokens[name]}", "X-Forwarded-For": address}
-            return await stack.enter_async_context(connect(f"{served.ws_url}/chat", additional_headers=headers))
-
+        connects = partial(chat_from, served, stack)
         for name in ("eve", "ann"):
             await served.register(name)
         held = [await connects("eve", EVE) for _ in range(3)]

@@ -12,7 +12,7 @@ from p2pchat.core.groups.group_state import MAX_MEMBERS, group_body, leave_body,
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter
-from tests.hostile.conftest import QUICK, Meet
+from tests.hostile.conftest import QUICK, Attacked, Meet
 from tests.hostile.test_attacks import key, lives_on
 
 MANY = 2_000  # repetitions of an endless attack
@@ -49,9 +49,8 @@ def operation(gen: int, name: str, owner: str, *members: str, cuts: Any = None, 
     return entry("group", body)
 
 
-async def test_a_removed_member_can_neither_write_nor_break_the_group(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: Attacked) -> None:
+    honest, eve = attacked
     group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(eve.id)])
     await group.remove(honest.ada.people.user(eve.id))
     [id] = honest.ada._driver.node.groups
@@ -102,9 +101,8 @@ async def test_endless_edits_and_reactions_change_only_their_messages(meet: Meet
     assert [*posts["as ada wrote it"].reactions] == [f"{MANY - 1}"]
 
 
-async def test_impossible_read_marks_give_no_receipt(meet: Meet) -> None:
-    honest = await meet()
-    eve = await honest.eve()
+async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None:
+    honest, eve = attacked
     refs = [ref for ref, log in honest.ada._driver.node.sync.conversations.by_id[eve.room].by_ref.items()
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):

@@ -5,23 +5,22 @@ Costs are counted in calls of Python functions, which no other program on the ma
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from hashlib import sha256
-from types import FrameType
 
 from p2pchat.core.groups.group_state import fork_mark, group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Entries, Naming
 from tests.core.scripted_nodes import IDENTITIES, NAMES, Far, Peer, World
+from tests.core.steps import count_steps
+from tests.hostile.attacker import invented_identity
 
 EVE = IDENTITIES["eve"]
 A_BATCH = 200  # operations, as many as fit one
 
 
 def invented(number: int) -> Identity:
-    identity = Identity.from_seed(sha256(f"invented {number}".encode()).digest())
+    identity = invented_identity(f"invented {number}")
     NAMES[identity.peer_id] = f"invented {number}"
     return identity
 
@@ -82,18 +81,7 @@ class LongGroup:
 
     def calls_for(self, *frames: Entries) -> int:
         """Send frames to the node, and return how many functions were called by it."""
-        calls = 0
-
-        def count(frame: FrameType, event: str, argument: object) -> None:
-            nonlocal calls
-            calls += event == "call"
-
-        sys.setprofile(count)
-        try:
-            self.far.say(*frames)
-        finally:
-            sys.setprofile(None)
-        return calls
+        return count_steps(lambda: self.far.say(*frames))
 
 
 def test_a_fork_costs_no_more_in_a_long_group() -> None:

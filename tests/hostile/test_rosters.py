@@ -5,11 +5,6 @@ Costs are counted in calls of Python functions, which no other program on the ma
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from hashlib import sha256
-from types import FrameType
-
 from p2pchat.config import Settings
 from p2pchat.core.inputs import UserHosted, WriteRequest
 from p2pchat.core.log import LogId
@@ -18,31 +13,17 @@ from p2pchat.core.node_context_and_timers import HostedIdentity
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Have, Here, Hosted, Mark
 from tests.core.scripted_nodes import IDENTITIES, NAMES, ROOM, START, Far, Peer, World, dm
+from tests.core.steps import count_steps
+from tests.hostile.attacker import invented_identity
 
 WRITERS = 12  # hosted by ada, each with a log in the room
 PAGE = 100  # users
 
 
 def invented(name: str) -> Identity:
-    identity = Identity.from_seed(sha256(name.encode()).digest())
+    identity = invented_identity(name)
     NAMES[identity.peer_id] = name
     return identity
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """Return how many functions were called for some work."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 class Gateway:
@@ -84,7 +65,7 @@ class Gateway:
 
     def have(self) -> int:
         """Let the peer announce that it has everything; return how many functions were called for it."""
-        return calls_of(lambda: self.far.say(Have({ROOM: self._marks})))
+        return count_steps(lambda: self.far.say(Have({ROOM: self._marks})))
 
     def write(self) -> tuple[LogId, int]:
         """Let the first of ada's users write; return the log and the number of the message."""
@@ -149,5 +130,5 @@ def test_who_has_a_new_message_is_found_however_many_left_before() -> None:
         for number, holders in ((1, users + 1), (seq, 1)):  # one is eve, whose peer it is
             found = receipts.holders(log, number)
             assert len(found) == holders and all(receipts.position(log, user) >= number for user in found)
-        calls.append(calls_of(lambda: receipts.holders(log, seq)))  # noqa: B023  # called at once
+        calls.append(count_steps(lambda: receipts.holders(log, seq)))  # noqa: B023  # called at once
     assert calls[1] < 1.5 * calls[0]

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -106,3 +106,22 @@ async def peer(home: Path) -> AsyncIterator[StartPeer]:
 async def port_of(shown: Terminal) -> int:
     """Return the port a terminal's peer listens on."""
     return int((await shown.shows_line(r"listens on \S+:(\d+),"))[1])
+
+
+async def ada_and(
+    name: str, terminal: OpenTerminal, peer: StartPeer, *words: str, **options: Any
+) -> tuple[Terminal, TCPPeer]:
+    """Return a terminal of ada, started with these words, and a peer of this name that has met her."""
+    ada = await terminal("0", "--name", "ada", *words, **options)
+    other = await peer(name, await port_of(ada))
+    await ada.shows(f"{name} is here")
+    return ada, other
+
+
+async def ada_bob_and_cyd(terminal: OpenTerminal, peer: StartPeer) -> tuple[Terminal, TCPPeer, TCPPeer]:
+    """Return a terminal of ada, and two peers that have met her and each other."""
+    ada, bob = await ada_and("bob", terminal, peer)
+    cyd = await peer("cyd", await port_of(ada))
+    await ada.shows("cyd is here")
+    await bob.wait_user("cyd", timeout=60)
+    return ada, bob, cyd

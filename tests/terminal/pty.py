@@ -288,6 +288,17 @@ class Terminal:
         """Type a line and Enter."""
         await self.type(text + "\r")
 
+    async def answers(self, text: str, *answers: str) -> None:
+        """Type a line and Enter, and wait until rows contain these answers, one after the other."""
+        await self.line(text)
+        for answer in answers:
+            await self.shows(answer)
+
+    async def prompts_after(self, text: str, prompt: str) -> None:
+        """Type a line and Enter, and wait for this prompt."""
+        await self.line(text)
+        await self.prompts(prompt)
+
     def resize(self, columns: int, rows: int, told_after: float = 0.0) -> None:
         """Resize the terminal; the program gets SIGWINCH, in tmux up to 0.25 s later."""
         self.screen.resize(rows, columns)

@@ -29,8 +29,7 @@ async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Termina
 async def test_the_first_start_asks_only_for_a_name(terminal: OpenTerminal) -> None:
     ada = await terminal()
     await ada.prompts("Your name [")
-    await ada.line("a@da")
-    await ada.shows("a name does not contain '@'")
+    await ada.answers("a@da", "a name does not contain '@'")
     await ada.prompts("Your name [")
     await ada.line("ada")
     port = int((await ada.shows_line(r"-- ada listens on 127\.0\.0\.1:(\d+), data in"))[1])
@@ -50,8 +49,7 @@ async def test_a_second_terminal_joins_the_first(terminal: OpenTerminal) -> None
     bob = await terminal()
     await bob.shows(f"ada is already running on port {port}: starting another peer, linked with it")
     await bob.prompts("Your name [")
-    await bob.line("bob")
-    await bob.shows(f"-- 127.0.0.1:{port} reached")
+    await bob.answers("bob", f"-- 127.0.0.1:{port} reached")
     await bob.shows_line(r"-- ada is here$")  # ada was there before
     await ada.shows_line(r"-- bob is here for the first time$")
     await bob.line("hello ada")

@@ -6,28 +6,20 @@ import pytest
 
 from tests.long.terminal.test_prompt import texts_of
 from tests.ports import free_ports
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.pty import Terminal
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
-
-
-async def answer_to(shown: Terminal, line: str, *texts: str) -> None:
-    """Type a line and wait for these texts."""
-    await shown.type(f"{line}\r")
-    for text in texts:
-        await shown.shows(text)
 
 
 async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada", columns=80, rows=24)
     await ada.shows("listens on")
-    await answer_to(ada, "/help", "/help COMMAND explains")
+    await ada.answers("/help", "/help COMMAND explains")
     await ada.until(lambda: ada.prompt == "room>")  # drawn below the last row
     lines = [line for line in ada.lines if line.strip()]
     assert any(line.startswith("What you type goes to") for line in lines)  # nothing has scrolled away
     assert [line for line in lines if line.startswith("  /msg bob see you at ten  message one person")] != []
-    await answer_to(ada, "/help dm", "/msg NAME TEXT (also /dm)", "for example: /msg bob see you at ten")
+    await ada.answers("/help dm", "/msg NAME TEXT (also /dm)", "for example: /msg bob see you at ten")
 
 
 @pytest.mark.parametrize(
@@ -44,47 +36,39 @@ async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
     ids=["typo", "blank before", "blank behind", "full width", "cyrillic", "digits", "no group"],
 )
 async def test_a_mistyped_command_is_not_sent(terminal: OpenTerminal, peer: StartPeer, line: str, hint: str) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await answer_to(ada, line, hint)
-    await ada.prompts(f"room> {line}")
-    await ada.key("c-u")
-    await ada.type("hello\r")
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers(line, hint)
+    await ada.line("hello")
     assert await texts_of(bob, 1) == ["hello"]
 
 
 async def test_a_reply_shows_its_message(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
+    ada, bob = await ada_and("bob", terminal, peer)
     receipt = await bob.broadcast("are you there at all, dear?")
     await ada.shows("bob: are you there")
-    await answer_to(ada, "/reply yes", 'ada (to bob: "are you there at all, d…"): yes')
+    await ada.answers("/reply yes", 'ada (to bob: "are you there at all, d…"): yes')
     assert await texts_of(bob, 1) == ["yes"]
     assert [post.reply_to for post in await bob.history("room")] == [None, receipt.id]
 
 
 async def test_an_ignored_user_is_hidden(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
-    await answer_to(ada, "/ignore bob", "bob is ignored from now on")
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("/ignore bob", "bob is ignored from now on")
     await (await bob.send("ada", "look at me")).delivered(timeout=60)
     await (await bob.broadcast("everybody, ada too")).delivered(timeout=60)
-    await answer_to(ada, "who else is here?", "delivered 1/1")  # shown after everything before
-    await answer_to(ada, "/list", "-- room (here)")
+    await ada.answers("who else is here?", "delivered 1/1")  # shown after everything before
+    await ada.answers("/list", "-- room (here)")
     await ada.line("/who")
     await ada.shows_line(r"^-- bob: online since .* \(ignored\)$")  # below the whole list
     assert not [line for line in ada.lines if "unread" in line or "look at me" in line or "everybody" in line]
-    await answer_to(ada, "/unignore bob", "bob is no longer ignored")
-    await answer_to(ada, "/history", "bob: everybody, ada too")
-    await answer_to(ada, "/go bob", "bob -> ada: look at me")
+    await ada.answers("/unignore bob", "bob is no longer ignored")
+    await ada.answers("/history", "bob: everybody, ada too")
+    await ada.answers("/go bob", "bob -> ada: look at me")
 
 
 async def test_a_refused_line_comes_back_with_up(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
-    await answer_to(ada, "/mgs bob see you at noon", "did you mean /msg?")
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("/mgs bob see you at noon", "did you mean /msg?")
     await ada.line("and this is no part of it")
     assert await texts_of(bob, 1) == ["and this is no part of it"]
     await ada.key("up", "up")
@@ -101,9 +85,7 @@ async def test_a_refused_line_comes_back_with_up(terminal: OpenTerminal, peer: S
 
 
 async def test_a_paste_without_its_end_is_taken_as_it_is(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     for ends in ("after a while", "at once"):
         await ada.type(f"\x1b[200~it ends {ends}")
         if ends == "at once":
@@ -116,35 +98,28 @@ async def test_a_paste_without_its_end_is_taken_as_it_is(terminal: OpenTerminal,
 async def test_a_group_is_typed_as_it_is_shown(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
-    await ada.line('/group "night shift"')
-    await ada.shows('#"night shift"')
+    await ada.answers('/group "night shift"', '#"night shift"')
     for typed in ('#"night shift"', '"#night shift"', "#night shift"):
-        await ada.line("/go")
-        await ada.prompts("room>")
-        await ada.line(f"/go {typed}")
-        await ada.prompts('"#night shift">')
+        await ada.prompts_after("/go", "room>")
+        await ada.prompts_after(f"/go {typed}", '"#night shift">')
 
 
 async def test_leave_says_where_the_next_line_goes(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
-    await ada.line("/group ops")
-    await ada.prompts("#ops>")
-    await answer_to(ada, "/leave", "-- what you type goes to the room now")
+    await ada.prompts_after("/group ops", "#ops>")
+    await ada.answers("/leave", "-- what you type goes to the room now")
     await ada.prompts("room>")
 
 
 async def test_a_taken_name_is_warned_of_before_it_is_used(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", columns=120)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, columns=120)
     await bob.rename("ada")
     await ada.shows_line(r"bob is now known as ada#\w{8}$")
     told = [line for line in ada.all_lines if "the name 'ada'" in line or "is now known as" in line]
     assert [line.split(":")[0] for line in told[:1]] == ["p2pchat"] and len(told) == 2
-    await ada.line("/nick kim")
-    await ada.shows("-- you are now kim")
-    await answer_to(ada, "hello", "kim: hello")
+    await ada.answers("/nick kim", "-- you are now kim")
+    await ada.answers("hello", "kim: hello")
     assert sum("kim" in line for line in ada.all_lines) == 2  # one's own rename is not shown in the third person
 
 
@@ -152,11 +127,9 @@ async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTermin
     ada = await terminal("0", "--name", "ada", columns=150)
     closed = f"127.0.0.1:{free_ports(1)[0]}"
     await ada.prompts("room>")
-    await ada.line(f"/connect {closed}")
-    await ada.shows(f"-- {closed} does not answer: nobody listens there")
+    await ada.answers(f"/connect {closed}", f"-- {closed} does not answer: nobody listens there")
     itself = f"127.0.0.1:{await port_of(ada)}"
-    await ada.line(f"/connect {itself}")
-    await ada.shows(f"-- {itself} is this peer itself")
+    await ada.answers(f"/connect {itself}", f"-- {itself} is this peer itself")
     told = [line for line in ada.all_lines if closed in line or (itself in line and "listens" not in line)]
     assert [line.split(" (")[0] for line in told] == [
         f"-- connecting to {closed}",
@@ -167,15 +140,13 @@ async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTermin
 
 
 async def test_answers_of_commands(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", columns=100)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
-    await answer_to(ada, "the backup failed", "delivered 1/1")
-    await answer_to(ada, "/receipts", '"the backup failed": delivered 1 of 1; bob has it')
-    await answer_to(ada, "/search FAILED", "-- 1 match in the room; everywhere: /search -a FAILED")
+    ada, bob = await ada_and("bob", terminal, peer, columns=100)
+    await ada.answers("the backup failed", "delivered 1/1")
+    await ada.answers("/receipts", '"the backup failed": delivered 1 of 1; bob has it')
+    await ada.answers("/search FAILED", "-- 1 match in the room; everywhere: /search -a FAILED")
     await (await bob.send("ada", "it failed again")).delivered(timeout=60)
-    await answer_to(ada, "/search -a FAILED", "bob -> ada: it failed again", "-- 2 matches in all conversations")
-    await answer_to(ada, "/whois bob", "linked, from", f"id {bob.me.id}")
-    await answer_to(ada, "/away lunch", "others see that you are away")
-    await answer_to(ada, "/set joins off", "-- joins off (auto|on|off)")
-    await answer_to(ada, "/invite", "--invite -", "only this computer can reach you")
+    await ada.answers("/search -a FAILED", "bob -> ada: it failed again", "-- 2 matches in all conversations")
+    await ada.answers("/whois bob", "linked, from", f"id {bob.me.id}")
+    await ada.answers("/away lunch", "others see that you are away")
+    await ada.answers("/set joins off", "-- joins off (auto|on|off)")
+    await ada.answers("/invite", "--invite -", "only this computer can reach you")

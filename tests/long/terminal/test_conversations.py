@@ -13,7 +13,7 @@ import pytest
 from p2pchat import Message, TCPPeer
 from p2pchat.cli.terminal.device import BELL_EVERY
 from tests.deadlines import WAIT
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, ada_bob_and_cyd, port_of
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -32,13 +32,8 @@ async def everything_is_up(shown: Terminal) -> None:
 
 
 async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    port = await port_of(ada)
-    bob, _ = await peer("bob", port), await peer("cyd", port)
-    await ada.shows("bob is here")
-    await ada.shows("cyd is here")
-    await ada.line("👨\u200d👩\u200d👧\u200d👦 fam")
-    await ada.shows("✓ delivered")
+    ada, bob, _ = await ada_bob_and_cyd(terminal, peer)
+    await ada.answers("👨\u200d👩\u200d👧\u200d👦 fam", "✓ delivered")
     async with asyncio.timeout(WAIT):
         async for message in bob.events(Message, consumer=None, start="beginning"):
             message.mark_read()
@@ -50,12 +45,8 @@ async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTe
 
 
 async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    port = await port_of(ada)
-    bob = await peer("bob", port)
-    await ada.shows("bob is here")
-    await ada.line("hello bob")
-    await ada.shows("hello bob  ✓ delivered 1/1")
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("hello bob", "hello bob  ✓ delivered 1/1")
     await bob.broadcast("hello\nada")
     await ada.shows("    | ada")  # else the notice of a first message may come before it
     psst = await bob.send("ada", "psst")
@@ -77,9 +68,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
 
 async def test_a_restart_shows_the_last_lines_once(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
     data = home / "ada"
-    ada = await terminal("0", "--name", "ada", "--data", str(data))
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, "--data", str(data))
     await bob.send_many("room", [f"line {number}" for number in range(30)])
     await ada.shows("bob: line 29")
     await ada.line("/quit")
@@ -122,9 +111,7 @@ async def test_what_was_not_read_is_unread_after_a_restart(
     terminal: OpenTerminal, peer: StartPeer, home: Path, receipts: str
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, *data)
     for line in (f"/set receipts {receipts}", "/set notify none bob", "/who"):
         await ada.line(line)
     await ada.shows("-- bob: online")
@@ -136,8 +123,7 @@ async def test_what_was_not_read_is_unread_after_a_restart(
 
     ada = await terminal("0", *data)
     await ada.prompts("[bob 2 @1] room>")
-    await ada.line("/list")
-    await ada.shows("-- bob: 2 unread, 1 with your name")
+    await ada.answers("/list", "-- bob: 2 unread, 1 with your name")
     await ada.key("m-a")
     await ada.prompts("bob>")
     await ada.shows("bob -> ada: two, ada")
@@ -183,14 +169,8 @@ async def test_a_newcomer_shown_the_whole_history_gets_no_notice(terminal: OpenT
 
 
 async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    port = await port_of(ada)
-    bob, cyd = await peer("bob", port), await peer("cyd", port)
-    await ada.shows("cyd is here")
-    await ada.shows("bob is here")
-    await bob.wait_user("cyd", timeout=60)
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    ada, bob, cyd = await ada_bob_and_cyd(terminal, peer)
+    await ada.prompts_after("/go bob", "bob>")
     await ada.shows("──── bob ────")
     await (await cyd.broadcast("nothing much")).delivered(timeout=60)
     await ada.prompts("[room 1] bob>")
@@ -219,9 +199,7 @@ async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer:
 
 
 async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await bob.broadcast("the adapter is broken")
     await ada.shows("adapter")
     assert ada.screen.bells == 0
@@ -232,8 +210,7 @@ async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTer
     bells = ada.screen.bells
     assert bells == 1 or (bells == 2 and time.monotonic() - began > BELL_EVERY)  # else the second came too soon
     await ada.line("/set bell off")
-    await ada.line("/set desktop on")
-    await ada.shows("desktop on")
+    await ada.answers("/set desktop on", "desktop on")
     async with asyncio.timeout(WAIT):
         while b"\x1b]9;p2pchat: bob: 4;3;x\x07" not in ada.raw:  # at most one in two seconds
             await (await bob.send("ada", "4;3;x")).delivered(timeout=60)
@@ -241,17 +218,12 @@ async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTer
 
 
 async def test_notify_of_single_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
-    await ada.line("/set notify none bob")
-    await ada.shows("notify in bob none")
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("/set notify none bob", "notify in bob none")
     await bob.send("ada", "psst, ada")
     await ada.prompts("[bob 1 @1] room>")  # counted, not shown, no bell
-    await ada.line("/go bob")
-    await ada.shows("psst, ada")
-    await ada.line("/set notify all room")
-    await ada.shows("notify in room all")
+    await ada.answers("/go bob", "psst, ada")
+    await ada.answers("/set notify all room", "notify in room all")
     assert ada.screen.bells == 0
     await bob.broadcast("tea is ready")
     await ada.shows("[room] bob: tea is ready")
@@ -270,22 +242,15 @@ async def test_joins_are_shown_while_few_are_here(terminal: OpenTerminal, peer: 
     await ada.shows("we are nine")
     assert "user8 is here" not in ada.text
     await ada.shows("-- more than 8 people are here: who comes and goes is no longer shown (/set")
-    await ada.line("/set joins on")
-    await ada.shows("-- joins on")
+    await ada.answers("/set joins on", "-- joins on")
     await people[1].aclose()
     await ada.shows("user2 left")
 
 
 async def test_own_lines_show_delivery_marks(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
-    ada = await terminal("0", "--name", "ada")
+    ada, bob, _ = await ada_bob_and_cyd(terminal, peer)
     port = await port_of(ada)
-    bob = await peer("bob", port)
-    await peer("cyd", port)
-    await ada.shows("bob is here")
-    await ada.shows("cyd is here")
-    await bob.wait_user("cyd", timeout=60)
-    await ada.line("to both")
-    await ada.shows("to both  ✓ delivered 2/2")
+    await ada.answers("to both", "to both  ✓ delivered 2/2")
     await bob.aclose()
     await ada.shows("bob left")
     await ada.line("/msg bob for later")
@@ -310,8 +275,7 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
     await ada.shows("zoe left")
     await bob.wait_user("gate", timeout=60)
     messages = bob.events(Message)
-    await ada.line("who counts?")
-    await ada.shows("who counts?  ✓ delivered 2/2")
+    await ada.answers("who counts?", "who counts?  ✓ delivered 2/2")
     (await anext(messages)).mark_read()
     await ada.shows("who counts?  ✓✓ read 1/2")
     await ada.line("/receipts")
@@ -321,22 +285,15 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
 
 
 async def test_later_deliveries_in_a_group_are_told(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
+    ada, bob, cyd = await ada_bob_and_cyd(terminal, peer)
     port = await port_of(ada)
-    bob, cyd = await peer("bob", port), await peer("cyd", port)
-    await ada.shows("bob is here")
-    await ada.shows("cyd is here")
-    await ada.line("/group ops bob cyd")
-    await ada.prompts("#ops>")
+    await ada.prompts_after("/group ops bob cyd", "#ops>")
     await cyd.aclose()
     await ada.shows("cyd left")
-    await ada.line("one is here")
-    await ada.shows("one is here  ✓ delivered 1/2")
+    await ada.answers("one is here", "one is here  ✓ delivered 1/2")
     await bob.aclose()
     await ada.shows("bob left")
-    await ada.line("nobody is here")
-    await ada.shows("nobody is here  · saved")
-    await ada.shows("-- nobody in #ops is online")
+    await ada.answers("nobody is here", "nobody is here  · saved", "-- nobody in #ops is online")
     await everything_is_up(ada)
     await peer("bob", port)
     await ada.shows("-- delivered to bob: 1 of 2 messages")
@@ -351,11 +308,7 @@ async def test_later_deliveries_in_a_group_are_told(terminal: OpenTerminal, peer
 
 
 async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    port = await port_of(ada)
-    bob, _ = await peer("bob", port), await peer("cyd", port)
-    await ada.shows("bob is here")
-    await ada.shows("cyd is here")
+    ada, bob, _ = await ada_bob_and_cyd(terminal, peer)
     group = await bob.create_group("ops", ["ada"])
     await ada.shows("bob added you to #ops")
     await group.send("before")
@@ -365,8 +318,7 @@ async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTermina
     await ada.shows("bob -> ada: now cyd")
     await group.send("after")
     await ada.prompts("[#ops 2] room>")
-    await ada.line("/go #ops")
-    await ada.shows("bob: after")
+    await ada.answers("/go #ops", "bob: after")
     await ada.prompts("#ops>")
     lines = without_times(ada)
     opened = lines[lines.index("──── #ops ────") + 1 : -1]
@@ -374,13 +326,10 @@ async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTermina
 
 
 async def test_a_removed_member_sees_nobody_type(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     group = await bob.create_group("ops", ["ada"])
     await ada.shows("bob added you to #ops")
-    await ada.line("/go #ops")
-    await ada.prompts("#ops>")
+    await ada.prompts_after("/go #ops", "#ops>")
     group.typing()
     await ada.shows("bob is typing …")
     await group.remove("ada")
@@ -389,21 +338,18 @@ async def test_a_removed_member_sees_nobody_type(terminal: OpenTerminal, peer: S
     await ada.prompts("#ops> x")
     assert not [line for line in ada.lines if "typing" in line]
     await ada.key("c-c")
-    await ada.line("/list")
-    await ada.shows("-- #ops (here) (you are no longer in it)")
+    await ada.answers("/list", "-- #ops (here) (you are no longer in it)")
 
 
 async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
-    await ada.line("anybody?")
-    await ada.shows("anybody?  · saved")
+    await ada.answers("anybody?", "anybody?  · saved")
     await ada.shows("-- nobody is here yet; saved, and delivered when someone joins")
     await everything_is_up(ada)
     bob = await peer("bob", port)
     await ada.shows("-- delivered to bob: your message")
-    await ada.line("again")
-    await ada.shows("again  ✓ delivered 1/1")
+    await ada.answers("again", "again  ✓ delivered 1/1")
     assert [post.text for post in await bob.history("room")] == ["anybody?", "again"]
     order = [line for line in without_times(ada) if line.startswith("ada: ")]
     assert order == ["ada: again  ✓ delivered 1/1"]
@@ -427,9 +373,7 @@ async def test_narrow_terminals_show_everything(terminal: OpenTerminal, peer: St
 
 
 async def test_a_long_address_and_a_tick_stay_whole(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     address = "https://example.org/" + "path/" * 40 + "?q=1"
     await bob.broadcast(f"look at {address} before noon")
     await ada.shows_line(r"^    \| before noon$")
@@ -447,9 +391,7 @@ async def test_a_long_address_and_a_tick_stay_whole(terminal: OpenTerminal, peer
 async def test_clear_keeps_the_prompt(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
-    await ada.line("words")
-    await ada.shows("words  · saved")
-    await ada.shows("-- nobody is here")
+    await ada.answers("words", "words  · saved", "-- nobody is here")
     await ada.line("/clear")
     await ada.until(lambda: ada.lines == ["room>"])
     await ada.type("more")
@@ -480,17 +422,14 @@ async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -
 async def test_leaving_a_group_is_asked_about_if_nobody_has_the_last_message(
     terminal: OpenTerminal, peer: StartPeer
 ) -> None:
-    ada = await terminal("0", "--name", "ada", columns=120)
-    bob = await peer("bob", await port_of(ada))
+    ada, bob = await ada_and("bob", terminal, peer, columns=120)
     group = await bob.create_group("ops", ["ada"])
     await ada.shows("bob added you to #ops")
     await group.send("anybody?")
-    await ada.line("/go ops")
-    await ada.shows("bob: anybody?")
+    await ada.answers("/go ops", "bob: anybody?")
     await bob.aclose()
     await ada.shows("bob left")
-    await ada.line("goodbye")
-    await ada.shows("goodbye  · saved")
+    await ada.answers("goodbye", "goodbye  · saved")
     question = 'nobody in #ops has "goodbye", and nobody gets it once you left: leave? y/n'
     for key in ("n", "y"):
         await ada.line("/leave")

@@ -9,15 +9,13 @@ import pytest
 
 from p2pchat import Deleted, Message, Reaction
 from tests.deadlines import WAIT
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", columns=40)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, columns=40)
     events = bob.events(Message, Reaction, consumer=None)
     plan = await bob.send("room", "lunch at ten?")
     await ada.shows_line(r"^\d\d:\d\d bob: lunch at ten\?$")
@@ -32,8 +30,7 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     async with asyncio.timeout(WAIT):
         removed = await anext(events)
     assert isinstance(removed, Reaction) and (removed.id, removed.reaction) == (plan.id, "")
-    await ada.line("/react")
-    await ada.shows("there is no reaction of yours")
+    await ada.answers("/react", "there is no reaction of yours")
     await ada.line("yse")
     await ada.line("/edit yes")
     await ada.shows_line(r"^\d\d:\d\d ada \(edited; first sent \d\d:\d\d\):")
@@ -51,13 +48,10 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
 
 
 async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     deletions = bob.events(Deleted, consumer=None)
     for text in ("first", "nice one"):
-        await ada.line(text)
-        await ada.shows(f"ada: {text}  ✓")
+        await ada.answers(text, f"ada: {text}  ✓")
     for key in ("n", "escape", "c-c"):
         await ada.line("/delete")
         await ada.until(lambda: re.match(r'delete "nice one" \(\d\d:\d\d\)\? y/n', ada.prompt), "the question")
@@ -78,32 +72,25 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
 
 
 async def test_edits_made_meanwhile_are_shown_on_return(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     plan, wrong = await bob.broadcast("lunch at ten?"), await bob.broadcast("wrong window")
     await ada.shows("bob: wrong window")
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    await ada.prompts_after("/go bob", "bob>")
     await bob.edit(plan.id, "lunch at noon?")
     await bob.delete(wrong.id)
     await bob.send("ada", "both are done")
     await ada.shows("both are done")
     assert "noon" not in ada.text
-    await ada.line("/go")
-    await ada.prompts("room>")
+    await ada.prompts_after("/go", "room>")
     await ada.shows_line(r"^\d\d:\d\d bob \(edited; first sent \d\d:\d\d\): lunch at noon\?$")
     await ada.shows_line(r"^\d\d:\d\d -- bob deleted a message sent")
     assert "nothing new here" not in ada.text
-    await ada.line("/go")
-    await ada.shows("-- nothing new here")
+    await ada.answers("/go", "-- nothing new here")
     assert ada.text.count("noon") == 1
 
 
 async def test_a_whole_conversation_is_deleted_after_a_question(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await (await bob.send("ada", "psst")).delivered(timeout=60)
     await ada.shows("psst")
     for key, told in (("n", "-- nothing was deleted"), ("y", "-- deleted 1 message of bob here")):
@@ -111,7 +98,5 @@ async def test_a_whole_conversation_is_deleted_after_a_question(terminal: OpenTe
         await ada.until(lambda: ada.prompt.startswith("delete everything stored here of bob"), "the question")
         await ada.key(key)
         await ada.shows(told)
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
-    await ada.line("/history")
-    await ada.shows("-- 1 message of bob was deleted here")
+    await ada.prompts_after("/go bob", "bob>")
+    await ada.answers("/history", "-- 1 message of bob was deleted here")

@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat import TCPPeer
 from tests.deadlines import within
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 DATA = random.Random(5).randbytes(12_000_000)  # above what comes by itself
@@ -48,8 +48,7 @@ async def test_two_people_send_and_save(terminal: OpenTerminal, home: Path, file
     await ada.line("/send ~/my files/small plan.txt again")  # no receipt of this content follows
     await ada.shows_line(r"ada: again \[small plan.txt, 8 bytes\]  ✓✓ read 1/1, file 1/1")
     await bob.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes: /get 1\]")
-    await bob.line("/get 2")
-    await bob.shows("-- saved ~/Downloads/small plan.txt (8 bytes)")
+    await bob.answers("/get 2", "-- saved ~/Downloads/small plan.txt (8 bytes)")
     assert await arrived(home / "Downloads" / "small plan.txt", 8) == b"the plan"
     await ada.line(f"/send '{files / 'film.bin'}'")
     await bob.shows_line(r"ada: \[film.bin, 12.0 MB: /get 3\]")
@@ -100,28 +99,23 @@ async def test_what_does_not_come_is_shown_and_stopped(
     await bob.shows("/get 1]")
     await ada.aclose()
     await bob.shows("ada left")
-    await bob.line("/get")
-    await bob.shows("getting film.bin: 12.0 MB, waiting for somebody who has it (/get stop)")
+    await bob.answers("/get", "getting film.bin: 12.0 MB, waiting for somebody who has it (/get stop)")
     await bob.type("typed meanwhile")
     await bob.prompts("room> typed meanwhile")
     await bob.key("c-u")
-    await bob.line("/get stop")
-    await bob.shows("-- stopped getting film.bin: what has come of it stays")
+    await bob.answers("/get stop", "-- stopped getting film.bin: what has come of it stays")
     await bob.until(lambda: not any("(/get stop)" in line for line in bob.lines), "no progress any more")
     await bob.line("/quit")
     assert await bob.ended() in (0, 3)
 
 
 async def test_a_dropped_file_is_sent_after_enter(terminal: OpenTerminal, peer: StartPeer, files: Path) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     plan = files / "small plan.txt"
     await ada.paste(f"'{plan}' ")  # as a terminal with bracketed paste drops it
     await ada.until(lambda: "/send '" in ada.text, "what sends it")
     assert await bob.room.history() == []
-    await ada.line("dropped")
-    await ada.shows("ada: dropped [small plan.txt, 8 bytes]")
+    await ada.answers("dropped", "ada: dropped [small plan.txt, 8 bytes]")
     await ada.line(str(plan).replace(" ", "\\ "))  # as others do
     await ada.shows("small plan.txt is a file here. Nothing was sent; the same line again")
     await ada.key("enter")

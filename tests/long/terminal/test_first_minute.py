@@ -34,10 +34,8 @@ async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: P
     await chooser.shows_line(rf"^  1  {ports[1]} bob, used \d\d:\d\d$")
     await chooser.shows_line(rf"^  2  {ports[0]} ada, used ")
     await chooser.prompts("Number, or n [1]:")
-    await chooser.line("7")
-    await chooser.shows("is not in the list: enter a number from 1 to 2")
-    await chooser.line("2")
-    await chooser.shows("-- ada listens on 127.0.0.1:")
+    await chooser.answers("7", "is not in the list: enter a number from 1 to 2")
+    await chooser.answers("2", "-- ada listens on 127.0.0.1:")
 
 
 @pytest.mark.parametrize(("answer", "left"), [("no", 1), ("", 1), ("Yes", 0)])
@@ -117,10 +115,8 @@ async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_p
     invite = profile_invite(tmp_path / "home" / str(port), [f"127.0.0.1:{port}"])
     bob = await terminal("--invite", "-", "--name", "bob", env={"P2PCHAT_HOME": str(tmp_path / "elsewhere")})
     await bob.prompts("Paste the invite (it is not shown), then Enter:")
-    await bob.line(invite[:60])
-    await bob.shows("p2pchat: the invite is incomplete: copy it again")
-    await bob.line("p2pchat 8080 --invite -")
-    await bob.shows("this is no invite: one begins with 'p2pchat:'")
+    await bob.answers(invite[:60], "p2pchat: the invite is incomplete: copy it again")
+    await bob.answers("p2pchat 8080 --invite -", "this is no invite: one begins with 'p2pchat:'")
     await bob.line(f"{invite[:70]}\r   {invite[70:]}")  # broken as in a mail
     await bob.shows(f"-- 127.0.0.1:{port} reached")
     await bob.shows(f"-- joined the network of ada at 127.0.0.1:{port}: 2 people, all online")

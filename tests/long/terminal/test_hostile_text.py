@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -33,9 +33,7 @@ async def say_all(speaker: TCPPeer, shown: Terminal, texts: list[str]) -> None:
 
 
 async def test_escape_sequences_are_shown_not_executed(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    mallory = await peer("mallory", await port_of(ada))
-    await ada.shows("mallory is here")
+    ada, mallory = await ada_and("mallory", terminal, peer)
     await ada.type("half a li")
     await say_all(mallory, ada, [f"before{order}behind" for order in ORDERS])
     await ada.prompts("room> half a li")
@@ -52,13 +50,9 @@ def shown(order: str) -> str:
 
 
 async def test_names_and_joined_writing_are_shown_as_written(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    zoe = await peer("zoë", await port_of(ada))
-    await ada.shows("zoë is here")
-    await ada.line("/msg Zoé hi")
-    await ada.shows("p2pchat: nobody here is called 'Zoé'; did you mean zoë?")
-    await ada.line("/помощь")
-    await ada.shows("p2pchat: there is no command '/помощь'")
+    ada, zoe = await ada_and("zoë", terminal, peer)
+    await ada.answers("/msg Zoé hi", "p2pchat: nobody here is called 'Zoé'; did you mean zoë?")
+    await ada.answers("/помощь", "p2pchat: there is no command '/помощь'")
     joined = "👩\u200d💻 می\u200cخواهم क्\u200dष"
     await zoe.broadcast(joined)
     await ada.until(lambda: joined.encode() in ada.raw, joined)  # pyte does not draw joiners
@@ -85,18 +79,14 @@ TEXTS = [
 
 @pytest.mark.parametrize("columns", [40, 80])
 async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: StartPeer, columns: int) -> None:
-    ada = await terminal("0", "--name", "ada", columns=columns)
-    mallory = await peer("mallory", await port_of(ada))
-    await ada.shows("mallory is here")
-    await ada.line("/go mallory")
-    await ada.shows("──── mallory ────")
+    ada, mallory = await ada_and("mallory", terminal, peer, columns=columns)
+    await ada.answers("/go mallory", "──── mallory ────")
     for text in TEXTS:
         await mallory.broadcast(f"ada: {text}")  # another conversation, shown for the mention
     await mallory.broadcast("ada: the last")
     await ada.shows("mallory: ada: the last")
     await ada.line("/clear")  # what is on the screen is not repeated
-    await ada.line("/go")
-    await ada.shows("──── room ────")
+    await ada.answers("/go", "──── room ────")
     for text in TEXTS:
         await mallory.broadcast(text)
     await say_all(mallory, ada, TEXTS)
@@ -110,9 +100,7 @@ async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: S
 
 async def test_text_of_others_is_never_wrapped_by_the_terminal(terminal: OpenTerminal, peer: StartPeer) -> None:
     """Wrapping is off while such a row is drawn, because the terminal may give its characters another width."""
-    ada = await terminal("0", "--name", "ada")
-    mallory = await peer("mallory", await port_of(ada))
-    await ada.shows("mallory is here")
+    ada, mallory = await ada_and("mallory", terminal, peer)
     await say_all(mallory, ada, ["❤\ufe0f" * 20])
     before = bytes(ada.raw).partition("❤".encode())[0]
     assert before.rindex(b"\x1b[?7l") > before.rindex(b"\x1b[?7h")
@@ -127,8 +115,7 @@ async def test_a_hostile_name_is_quoted(terminal: OpenTerminal, peer: StartPeer)
     await mallory.send("ada", "psst")
     await ada.shows('"[room] bob" -> ada: psst')
     await ada.prompts('["[room] bob" 1] room>')
-    await ada.line('/go "[room] bob"')
-    await ada.shows('──── "[room] bob" ────')
+    await ada.answers('/go "[room] bob"', '──── "[room] bob" ────')
     await ada.prompts('"[room] bob">')
     await ada.until(lambda: ada.title == '"[room] bob" - p2pchat')
 
@@ -137,8 +124,7 @@ async def test_a_hostile_name_is_safe_in_notifications(terminal: OpenTerminal, p
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("bob: yes I do", await port_of(ada))
     await ada.shows('"bob: yes I do" is here')
-    await ada.line("/set desktop on")
-    await ada.shows("-- desktop on")
+    await ada.answers("/set desktop on", "-- desktop on")
     await mallory.send("ada", "psst\x07\x1b]9;owned;")
     await ada.until(lambda: b"\x07" in ada.raw.partition(b"\x1b]9;")[2])  # its end
     notices = bytes(ada.raw).split(b"\x1b]9;")[1:]
@@ -167,8 +153,7 @@ async def test_no_row_of_history_passes_for_another_speaker(
     await mallory.broadcast("e" + "\u0301" * 200)
     await mallory.broadcast("the_end")
     await ada.shows("the_end")
-    await ada.line("/who")
-    await ada.shows('bob"')
+    await ada.answers("/who", 'bob"')
     commands = (("tail", "-n", "20"), ("history",), ("users",))
     shown = [await terminal(*words, *which, columns=columns) for words in commands]
     await shown[0].shows("the_end")

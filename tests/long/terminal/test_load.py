@@ -12,15 +12,13 @@ from p2pchat import Left
 from p2pchat.cli.terminal.screen import BATCH_INTERVAL
 from tests.deadlines import WAIT
 from tests.long.terminal.test_prompt import said
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def test_a_thousand_lines_arrive_in_order(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await ada.type("typed before")
     await ada.prompts("room> typed before")
     texts = [f"line {number}" for number in range(1000)]
@@ -34,9 +32,7 @@ async def test_a_thousand_lines_arrive_in_order(terminal: OpenTerminal, peer: St
 
 
 async def test_a_stalled_terminal_does_not_delay_the_peer(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     ada.stand_still()
     long = "x" * 1000
     receipts = await bob.send_many("room", [f"{number} {long}" for number in range(200)])  # more than any buffer
@@ -49,9 +45,7 @@ async def test_a_stalled_terminal_does_not_delay_the_peer(terminal: OpenTerminal
 
 
 async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", columns=80)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, columns=80)
     await ada.type("half a li")
     await ada.prompts("room> half a li")
     ada.resize(40, 12)
@@ -60,8 +54,7 @@ async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, pe
             await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=60)
     await ada.until(lambda: ada.lines[-1] == "room> half a li")
     assert all(len(line) <= 40 for line in ada.lines)
-    await ada.type("ne")
-    await ada.key("enter")
+    await ada.line("ne")
     await ada.shows("ada: half a line")
 
 
@@ -74,12 +67,9 @@ async def test_text_typed_before_the_prompt_is_kept(terminal: OpenTerminal) -> N
 
 
 async def test_a_closed_terminal_ends_the_peer_in_order(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
-    ada = await terminal("0", "--name", "ada", "--data", str(home / "ada"))
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, "--data", str(home / "ada"))
     left = asyncio.ensure_future(bob.wait_for(Left))
-    await ada.line("last words")
-    await ada.shows("last words  ✓")
+    await ada.answers("last words", "last words  ✓")
     assert await ada.taken_away() in (0, 3)
     assert (await left).reason == "left"
     again = await terminal("0", "--data", str(home / "ada"))
@@ -88,12 +78,9 @@ async def test_a_closed_terminal_ends_the_peer_in_order(terminal: OpenTerminal, 
 
 
 async def test_switching_during_a_talk_shows_each_line_once(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
 
-    await ada.line("/accept bob")
-    await ada.shows("bob is known to you now")  # and learns what ada has read
+    await ada.answers("/accept bob", "bob is known to you now")  # and learns what ada has read
     back_at_bob = asyncio.Event()
 
     async def talk() -> int:
@@ -109,12 +96,10 @@ async def test_switching_during_a_talk_shows_each_line_once(terminal: OpenTermin
 
     talking = asyncio.create_task(talk())
     for _ in range(5):
-        await ada.line("/go bob")
-        await ada.prompts("bob>")
+        await ada.prompts_after("/go bob", "bob>")
         await ada.line("/go")
         await ada.until(lambda: ada.prompt.endswith("room>"))
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    await ada.prompts_after("/go bob", "bob>")
     back_at_bob.set()
     count = await talking
     await ada.shows(f"line {count - 1}")

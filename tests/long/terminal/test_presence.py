@@ -12,7 +12,7 @@ import pytest
 from p2pchat import Conversation, Events, Presence, Typing
 from tests.deadlines import WAIT
 from tests.ports import free_ports
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -56,19 +56,14 @@ async def comes(events: Events[Presence], status: str) -> str:
 
 
 async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     typing, presence = bob.events(Typing, consumer=None), bob.events(Presence, consumer=None)
     # An indicator is sent for a text, not for a command, and not when switched off.
     await ada.type("/who")
     await ada.key("c-c")
-    await ada.line("/set typing off room")
-    await ada.shows("-- typing in room off")
-    await ada.line("nobody hears that I type this")
-    await ada.shows("type this  ✓ delivered")
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    await ada.answers("/set typing off room", "-- typing in room off")
+    await ada.answers("nobody hears that I type this", "type this  ✓ delivered")
+    await ada.prompts_after("/go bob", "bob>")
     await ada.type("psst")  # the first that is sent
     assert await told(typing) == ("ada", True)
     await ada.key("enter")
@@ -101,8 +96,7 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
         await ada.line("/who")
         await ada.until(lambda: ada.text.count("-- ada: ") == asked)  # noqa: B023
         await ada.until(lambda: ada.prompt == "room>")
-    await ada.line("/msg bob are you there")
-    await ada.shows('-- bob is away: "in a meeting"')
+    await ada.answers("/msg bob are you there", '-- bob is away: "in a meeting"')
     await ada.line("/back")
     assert await comes(presence, "online") == ""
 
@@ -160,8 +154,7 @@ async def test_a_gateway_is_linked_and_names_that_nobody_registered_are_no_peopl
     await users.shows_line("^gate: a gateway, linked$")
     doctor = await terminal("doctor", *here, columns=120)
     await doctor.shows_line("linked with .*gate")
-    await ada.line("/who all")
-    await ada.shows("-- zooey: offline")
+    await ada.answers("/who all", "-- zooey: offline")
     await ada.line("/msg zooey are you there?")
     await ada.line("/clear")
     await ada.line("/who")

@@ -15,7 +15,7 @@ import pytest
 
 from p2pchat import Left, Message, TCPPeer
 from tests.deadlines import WAIT
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -41,9 +41,7 @@ async def texts_of(peer: TCPPeer, count: int) -> list[str]:
 
 
 async def test_incoming_lines_leave_the_typed_text_whole(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     text = "the quick brown fox jumps over the lazy dog"
     sending = asyncio.ensure_future(bob.send_many("room", [f"line {number}" for number in range(200)]))
     for letter in text:
@@ -63,8 +61,7 @@ async def test_input_history_survives_a_restart_without_invites(terminal: OpenTe
     await ada.prompts("room>")
     await ada.line("first words")
     await ada.line("/msg nobody p2pchat:abcdefgh2345@localhost:1")
-    await ada.line("second")
-    await ada.shows("second")
+    await ada.answers("second", "second")
     await ada.line("/quit")
     assert await ada.ended() == 3
     assert stat.S_IMODE((data / "input_history").stat().st_mode) == 0o600
@@ -129,9 +126,7 @@ async def test_tab_completes_commands_names_and_conversations(terminal: OpenTerm
 
 
 async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await ada.paste("one\ntwo\r\nthree\n")
     await ada.until(lambda: "three" in ada.lines[-1])
     await ada.key("enter")
@@ -159,15 +154,12 @@ async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -
     await ada.prompts("send 12 lines")
     await ada.key("e")
     await ada.until(lambda: ada.lines[-1] == "row 11")
-    await ada.type("!")
-    await ada.key("enter")
+    await ada.line("!")
     assert (await texts_of(bob, 3))[2] == f"{many}!"
 
 
 async def test_an_invite_is_sent_only_after_a_question(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     invite = f"p2pchat:{'AFOB65VC' * 9}@localhost:1"
     await ada.paste(f"join: {invite}")
     await ada.key("enter")
@@ -177,14 +169,12 @@ async def test_an_invite_is_sent_only_after_a_question(terminal: OpenTerminal, p
     await ada.shows("-- not sent")
     await ada.key("c-c")
     await ada.line("without it")
-    await ada.line(invite)
-    await ada.prompts("whoever reads")
+    await ada.prompts_after(invite, "whoever reads")
     await ada.key("y")
     assert await texts_of(bob, 2) == ["without it", invite]
     await ada.until(lambda: f" ada: {invite}" in "".join(ada.all_lines), "the invite in one piece")
     for command in ("/me has", "/reply 0", "/edit 0"):
-        await ada.line(f"{command} {invite}")
-        await ada.prompts("whoever reads")
+        await ada.prompts_after(f"{command} {invite}", "whoever reads")
         await ada.key("n")
         await ada.until(lambda: "".join(ada.lines).endswith(f"{command} {invite}"), "the line again")  # noqa: B023
         await ada.key("c-c")
@@ -202,9 +192,7 @@ async def test_the_reason_why_a_long_line_is_refused_can_be_seen(terminal: OpenT
 
 
 async def test_a_pasted_tab_is_sent_and_shown_as_spaces(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await ada.paste("all:\n\techo /wh\tx")
     await ada.until(lambda: ada.lines[-1] == "    echo /wh    x", "the paste, nothing completed")
     await ada.key("enter")
@@ -215,9 +203,7 @@ async def test_a_pasted_tab_is_sent_and_shown_as_spaces(terminal: OpenTerminal, 
 
 
 async def test_a_paste_never_runs_as_a_command(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await ada.paste("/quit")
     await ada.prompts("room> //quit")  # visibly a text
     await ada.key("enter")
@@ -236,17 +222,14 @@ async def test_an_editor_edits_the_line_and_output_waits(
     wait = f'echo EDITING; read answer; printf \'%s, %s\' "$(cat $1)" "$answer" > $1; : > {gate}'
     editor.write_text(f"#!/bin/sh\n{wait}\n")
     editor.chmod(0o755)
-    ada = await terminal("0", "--name", "ada", env={"VISUAL": "", "EDITOR": str(editor)})
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, env={"VISUAL": "", "EDITOR": str(editor)})
     await ada.type("draft")
     await ada.key(*keys)
     await ada.shows("EDITING")
     receipt = await bob.broadcast("while you edit")
     await receipt.delivered(timeout=60)
     assert "while you edit" not in ada.text
-    await ada.line("edited")
-    await ada.shows("bob: while you edit")
+    await ada.answers("edited", "bob: while you edit")
     await receipt.read(timeout=60)
     await ada.prompts("room> draft, edited")
     assert gate.exists() and ada.text.index("EDITING") < ada.text.index("while you edit")
@@ -260,9 +243,7 @@ async def test_sigterm_does_not_wait_for_the_editor(terminal: OpenTerminal, peer
         f"#!/bin/sh\ntrap 'echo $1 > {tmp_path / 'ended'}; exit 1' TERM\necho EDITING; while :; do read x; done\n"
     )
     editor.chmod(0o755)
-    ada = await terminal("0", "--name", "ada", env={"VISUAL": str(editor)})
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, env={"VISUAL": str(editor)})
     await ada.type("draft")
     await ada.key("c-x", "e")
     await ada.shows("EDITING")
@@ -339,8 +320,7 @@ async def chat_in_shell(terminal: OpenTerminal, peer: StartPeer) -> tuple[Termin
     """Return a terminal with a shell in which ada's chat runs, and a peer that has met her."""
     shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
     await shell.prompts("shell$")
-    await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
-    await shell.prompts("room>")
+    await shell.prompts_after(f"{sys.executable} -m p2pchat 0 --name ada", "room>")
     bob = await peer("bob", await port_of(shell))
     await shell.shows("bob is here")
     return shell, bob
@@ -356,8 +336,7 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
     await shell.line("echo it echoes")
     await shell.until(lambda: shell.text.count("it echoes") == 2)
     for text in ("after fg", "after another"):
-        await shell.line("fg")
-        await shell.prompts("room> half a li")
+        await shell.prompts_after("fg", "room> half a li")
         await bob.broadcast(text)
         await shell.shows_line(rf"^\d\d:\d\d bob: {text}$")
         await shell.prompts("room> half a li")
@@ -365,11 +344,9 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
         if text == "after fg":
             await shell.key("c-z")
             await shell.prompts("shell$")
-    await shell.type("ne")
-    await shell.key("enter")
+    await shell.line("ne")
     await shell.shows("ada: half a line")
-    await shell.line("/quit")
-    await shell.prompts("shell$")
+    await shell.prompts_after("/quit", "shell$")
 
 
 async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -402,14 +379,11 @@ async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: Sta
     await shell.until(lambda: "delete" in shell.prompt and "y/n" in shell.prompt)
     await shell.key("n")  # no Enter
     await shell.shows("nothing was deleted")
-    await shell.line("/quit")
-    await shell.prompts("shell$")
+    await shell.prompts_after("/quit", "shell$")
 
 
 async def test_colours_respect_no_color(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     await bob.broadcast("hi")
     await ada.shows("bob: hi")
     codes = {
@@ -432,17 +406,14 @@ async def test_colours_respect_no_color(terminal: OpenTerminal, peer: StartPeer)
 async def test_a_dumb_terminal_gets_plain_lines(terminal: OpenTerminal, term: str) -> None:
     ada = await terminal("0", "--name", "ada", env={"TERM": term})
     await ada.shows("listens on")
-    await ada.line("/list")
-    await ada.shows("room")
+    await ada.answers("/list", "room")
     assert b"\x1b" not in ada.raw
     await ada.key("c-d")
     assert await ada.ended() == 0
 
 
 async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer)
     line = " ".join(f"word{number}" for number in range(12, 22))
     await ada.type(line)
     await ada.prompts(f"room> {line[:60]}")
@@ -462,9 +433,7 @@ async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTermin
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_dragged_edge_loses_no_message(terminal: OpenTerminal, peer: StartPeer, seed: int) -> None:
-    ada = await terminal("0", "--name", "ada", columns=60)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, columns=60)
     line = "typing " + " ".join(f"word{number}" for number in range(30))
     await ada.type(line)
     await ada.until(lambda: "".join(ada.lines).endswith("word29"))
@@ -487,9 +456,7 @@ async def test_a_dragged_edge_loses_no_message(terminal: OpenTerminal, peer: Sta
 
 
 async def test_a_line_for_a_wider_window_is_not_cut(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", columns=60)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, columns=60)
     ada.screen.resize(24, 30)  # ada's program is not told yet
     text = "words up to the end of what is a long row"
     await bob.broadcast(text)
@@ -497,9 +464,7 @@ async def test_a_line_for_a_wider_window_is_not_cut(terminal: OpenTerminal, peer
 
 
 async def test_a_prompt_in_the_top_row_leaves_no_copy(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", columns=60)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and("bob", terminal, peer, columns=60)
     await ada.line("/clear")
     await ada.until(lambda: ada.lines == ["room>"])
     await ada.type("half a line")

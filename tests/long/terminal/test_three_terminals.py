@@ -54,22 +54,19 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str
     await bob.line("with pleasure")
     await cyd.shows("bob -> cyd: with pleasure")
     await bob.shows("with pleasure  ✓")  # nothing is left to deliver when bob leaves
-    await bob.line("/go")
-    await bob.prompts("room>")
+    await bob.prompts_after("/go", "room>")
     await ada.line("/who")
     await ada.shows_line(r"^-- bob: online")
     await ada.line("/list")
     await ada.shows_line(r"^-- room .*\(here\)")
-    await ada.line("/help")
-    await ada.shows("/quit")
+    await ada.answers("/help", "/quit")
 
     await bob.key("c-d")
     assert await bob.ended() == 0
     for shown in (ada, cyd):
         await shown.shows_line(r"-- bob left$")
     await ada.line("bob will read this later")
-    await ada.line("/msg bob and this")
-    await ada.shows("-- bob is offline; saved, and delivered when they are back")
+    await ada.answers("/msg bob and this", "-- bob is offline; saved, and delivered when they are back")
 
     port = lives["bob"][0]
     again = await terminal(port)  # without any endpoint this time

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from p2pchat import DeliveryTimeout, Presence, Receipt, TCPPeer
 from tests.long.terminal.test_conversations import without_times
 from tests.long.terminal.test_prompt import said
-from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -36,14 +35,6 @@ def between(shown: Terminal, first: str, last: str) -> list[str]:
     return lines[start : lines.index(last, start) + 1]
 
 
-async def ada_and_bob(terminal: OpenTerminal, peer: StartPeer, *words: str, **options: Any) -> tuple[Terminal, TCPPeer]:
-    """Return a terminal of ada, started with these words, and a peer that has met her."""
-    ada = await terminal("0", "--name", "ada", *words, **options)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
-    return ada, bob
-
-
 async def send_lines(peer: TCPPeer, to: str, first: int, last: int) -> list[Receipt]:
     return [await peer.send(to, f"line {number}") for number in range(first, last + 1)]
 
@@ -57,11 +48,10 @@ async def test_unread_lines_are_all_shown_after_a_restart(
     terminal: OpenTerminal, peer: StartPeer, home: Path, how: str
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada, bob = await ada_and_bob(terminal, peer, *data)
+    ada, bob = await ada_and("bob", terminal, peer, *data)
     read = await bob.broadcast("read")
     await read.read(timeout=60)
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    await ada.prompts_after("/go bob", "bob>")
     unread = await send_lines(bob, "room", 1, 45)
     await ada.prompts("[room 45] bob>")
     await unread[-1].delivered(timeout=60)
@@ -83,7 +73,7 @@ async def test_what_came_behind_an_editor_is_unread(
     editor.write_text("#!/bin/sh\necho EDITING; read answer\n")
     editor.chmod(0o755)
     data = ("--data", str(home / "ada"))
-    ada, bob = await ada_and_bob(terminal, peer, *data, env={"VISUAL": str(editor)})
+    ada, bob = await ada_and("bob", terminal, peer, *data, env={"VISUAL": str(editor)})
     await ada.key("c-x", "e")
     await ada.shows("EDITING")
     direct, room = await bob.send("ada", "to you"), await bob.broadcast("to all")
@@ -104,7 +94,7 @@ async def test_unread_direct_messages_are_all_shown_after_a_restart(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada, bob = await ada_and_bob(terminal, peer, *data)
+    ada, bob = await ada_and("bob", terminal, peer, *data)
     for line in ("/set notify none bob", "/who"):
         await ada.line(line)
     await ada.shows("-- bob: online")
@@ -124,7 +114,7 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada, bob = await ada_and_bob(terminal, peer, *data)
+    ada, bob = await ada_and("bob", terminal, peer, *data)
     await bob.broadcast("tea is ready")
     await ada.shows("tea is ready")
     await end(ada, "/quit")
@@ -132,32 +122,27 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
     ada = await terminal("0", "--name", "ada", str(bob.port), *data)
     await ada.shows("──── now ────")
     await ada.shows("bob is here")
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    await ada.prompts_after("/go bob", "bob>")
     for number, text in enumerate(("one", "two, ada", "three"), 1):
         await bob.broadcast(text)
         await ada.until(lambda count=number: f"[room {count}" in ada.prompt)  # type: ignore[misc]
-    await ada.line("/go")
-    await ada.shows("bob: three")
+    await ada.answers("/go", "bob: three")
     await ada.prompts("room>")
     lines = without_times(ada)
     assert lines[lines.index("──── room ────") : -1] == ["──── room ────", "bob: one", "bob: two, ada", "bob: three"]
     four = await bob.broadcast("four")
     await four.read(timeout=60)
-    await ada.line("/go")
-    await ada.shows("-- nothing new here; /history shows earlier messages")
+    await ada.answers("/go", "-- nothing new here; /history shows earlier messages")
 
 
 async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
-    ada, bob = await ada_and_bob(terminal, peer, "--data", str(home / "ada"), rows=40)
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    ada, bob = await ada_and("bob", terminal, peer, "--data", str(home / "ada"), rows=40)
+    await ada.prompts_after("/go bob", "bob>")
     receipts = await send_lines(bob, "room", 1, 250)
     await ada.prompts("[room 250] bob>")
-    await ada.line("/go")
-    await ada.shows("-- 50 more unread: /go room shows the next ones")
+    await ada.answers("/go", "-- 50 more unread: /go room shows the next ones")
     assert said(ada, "bob") == [f"line {number}" for number in range(1, 201)]
     await ada.prompts("[room 50] room>")
     await receipts[199].read(timeout=60)
@@ -175,9 +160,8 @@ async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
 
 
 async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada, bob = await ada_and_bob(terminal, peer)
-    await ada.line("/accept bob")
-    await ada.shows("bob is known to you now")
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("/accept bob", "bob is known to you now")
     await ada.line("/away lunch")
     await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=60)
     one, two = await bob.send("ada", "one"), await bob.broadcast("two")
@@ -205,7 +189,7 @@ async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal:
 
 
 async def test_what_was_hidden_from_somebody_away_stays_unread(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada, bob = await ada_and_bob(terminal, peer)
+    ada, bob = await ada_and("bob", terminal, peer)
     for line in ("/set notify none bob", "/away lunch"):
         await ada.line(line)
     await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=60)
@@ -213,8 +197,7 @@ async def test_what_was_hidden_from_somebody_away_stays_unread(terminal: OpenTer
     await ada.prompts("[bob 1] room>")
     await ada.line("/go bob")  # shown to nobody
     await ada.shows("bob -> ada: one")
-    await ada.line("/go")
-    await ada.prompts("room>")
+    await ada.prompts_after("/go", "room>")
     await one.delivered(timeout=60)
     assert one.status == "delivered"
     await ada.line("/back")
@@ -225,22 +208,18 @@ async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada, bob = await ada_and_bob(terminal, peer, *data)
+    ada, bob = await ada_and("bob", terminal, peer, *data)
     for line in ("/set notify none bob", "/who"):
         await ada.line(line)
     await ada.shows("-- bob: online")
     await bob.send("ada", "one")
     await ada.prompts("[bob 1] room>")
-    await ada.line("/ignore bob")
-    await ada.prompts("room>")
+    await ada.prompts_after("/ignore bob", "room>")
     await (await bob.send("ada", "two")).delivered(timeout=60)
     await (await bob.broadcast("three")).delivered(timeout=60)
-    await ada.line("/unignore bob")
-    await ada.prompts("[room 1 · bob 2] room>")
-    await ada.line("/list")
-    await ada.shows("-- bob: 2 unread")
-    await ada.line("/go")
-    await ada.shows("bob: three")
+    await ada.prompts_after("/unignore bob", "[room 1 · bob 2] room>")
+    await ada.answers("/list", "-- bob: 2 unread")
+    await ada.answers("/go", "bob: three")
     await ada.prompts("[bob 2] room>")
     await end(ada, "/quit")
 
@@ -249,13 +228,11 @@ async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
 
 
 async def test_history_shows_the_rest_of_very_many_unread_lines(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada, bob = await ada_and_bob(terminal, peer, rows=40)
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
+    ada, bob = await ada_and("bob", terminal, peer, rows=40)
+    await ada.prompts_after("/go bob", "bob>")
     receipts = await send_lines(bob, "room", 1, 230)
     await ada.prompts("[room 230] bob>")
-    await ada.line("/go")
-    await ada.prompts("[room 30] room>")
+    await ada.prompts_after("/go", "[room 30] room>")
     await ada.line("/history 29")  # one is missing
     await ada.shows_line("^29 .* line 202$")
     await ada.prompts("[room 30] room>")
@@ -270,13 +247,11 @@ async def test_plain_lines_show_what_an_earlier_run_only_counted(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada, bob = await ada_and_bob(terminal, peer, *data)
-    await ada.line("/group ops bob")
-    await ada.prompts("#ops>")
+    ada, bob = await ada_and("bob", terminal, peer, *data)
+    await ada.prompts_after("/group ops bob", "#ops>")
     await bob.broadcast("one")
     await ada.prompts("[room 1] #ops>")
-    await ada.line("/set notify none bob")
-    await ada.shows("-- notify in bob none")
+    await ada.answers("/set notify none bob", "-- notify in bob none")
     two = await bob.send("ada", "two")
     await ada.prompts("[room 1 · bob 1] #ops>")
     await end(ada, "/quit")
@@ -314,5 +289,4 @@ async def test_a_mention_marks_nothing_that_a_new_member_was_not_shown(terminal:
         "──── new ────",
         "ada: t3 after bob",
     ]
-    await bob.line("/go #third")
-    await bob.shows("-- nothing new here")
+    await bob.answers("/go #third", "-- nothing new here")

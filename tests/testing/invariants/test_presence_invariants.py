@@ -6,6 +6,7 @@ from p2pchat.core.effects import TypingChanged
 from p2pchat.protocol import TypingFrame
 from p2pchat.testing.simulation.simulated_peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
+from tests.testing.simulation.test_simulation import comes_to_rest, started
 
 
 def rules(sim: Simulation) -> set[str]:
@@ -17,9 +18,7 @@ def typing(peer: SimPeer) -> list[tuple[str, bool]]:
 
 
 def test_after_a_partition_all_see_the_latest_presence_and_nobody_types() -> None:
-    sim = Simulation(seed=1)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
+    sim, (ada, bob, cyd) = started(1, 3)
     sim.partition([ada], [bob, cyd])
     ada.set_presence("idle", "lunch")
     bob.types()
@@ -28,39 +27,31 @@ def test_after_a_partition_all_see_the_latest_presence_and_nobody_types() -> Non
     sim.heal()
     sim.run(5)
     ada.types()
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
     seen = [peer.node.presence.status(ada.user)[:2] for peer in (ada, bob, cyd) if peer.node]
     assert seen == [("idle", "gone home")] * 3
     assert typing(cyd) == [("bob", True), ("bob", False), ("ada", True), ("ada", False)]
 
 
 def test_a_restarted_user_is_online_again() -> None:
-    sim = Simulation(seed=2)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(2, 2)
     ada.set_presence("idle", "lunch")
     sim.run(2)
     ada.crash()
     ada.start(bob.endpoint)
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
     assert bob.node is not None and bob.node.presence.status(ada.user)[:2] == ("online", "")
 
 
 def test_a_presence_seen_differently_is_a_fault() -> None:
-    sim = Simulation(seed=3)
-    ada, _ = sim.peers(2)
-    sim.run(5)
+    sim, (ada, _) = started(3, 2)
     assert sim.settle()
     ada.status = "idle", "lunch"  # as if announced and received by nobody
     assert rules(sim) == {"word"}
 
 
 def test_repeated_leaked_invented_and_endless_typing_are_faults() -> None:
-    sim = Simulation(seed=4)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
+    sim, (ada, bob, cyd) = started(4, 3)
     ada.types(bob)
     room = sim.invariants.room
     invariants, frame, end = sim.invariants.presence, TypingFrame(c=room, u=ada.user, on=True), ada.end_to(cyd)

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
@@ -27,6 +28,22 @@ from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Sim
 from p2pchat.testing.simulation.virtual_time_and_settings import SMALL, LocalClock, Schedule
 
 
+def started(
+    seed: int, count: int, seconds: float = 5.0, settings: Settings = SMALL
+) -> tuple[Simulation, list[SimPeer]]:
+    """Return a mesh of so many peers after so many seconds."""
+    sim = Simulation(seed=seed, settings=settings)
+    peers = sim.peers(count)
+    sim.run(seconds)
+    return sim, peers
+
+
+def comes_to_rest(sim: Simulation) -> None:
+    """Check that a mesh settles, and that no rule was broken."""
+    assert sim.settle()
+    assert sim.check() == []
+
+
 def texts(peer: SimPeer) -> list[str]:
     """Return the texts that the program of a peer received, in order."""
     return [line["text"] for line in peer.lines if line["event"] == "message"]
@@ -39,21 +56,16 @@ def test_a_room_message_reaches_everyone() -> None:
     ada.say("again")
     sim.run(5)
     assert [texts(bob), texts(cyd)] == [["hello", "again"]] * 2
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
 
 
 def test_one_endpoint_is_enough_to_join_the_whole_mesh() -> None:
-    sim = Simulation(seed=2)
-    *_, dan = sim.peers(4)
-    sim.run(20)
+    _, (*_, dan) = started(2, 4, 20)
     assert [peer.name for peer in dan.linked] == ["ada", "bob", "cyd"]
 
 
 def test_a_direct_message_reaches_its_user_and_nobody_else() -> None:
-    sim = Simulation(seed=3)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(2)
+    sim, (ada, bob, cyd) = started(3, 3, 2)
     ada.say("psst", to=bob)
     assert sim.settle()
     assert [texts(bob), texts(cyd)] == [["psst"], []]
@@ -61,34 +73,26 @@ def test_a_direct_message_reaches_its_user_and_nobody_else() -> None:
 
 
 def test_a_partition_keeps_messages_away_and_healing_brings_them() -> None:
-    sim = Simulation(seed=4)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(2)
+    sim, (ada, bob, cyd) = started(4, 3, 2)
     sim.partition([ada], [bob, cyd])
     ada.say("is anybody there?")
     sim.run(30)
     assert texts(bob) == []
     sim.heal()
-    assert sim.settle()
+    comes_to_rest(sim)
     assert texts(bob) == texts(cyd) == ["is anybody there?"]
-    assert sim.check() == []
 
 
 def test_a_message_passes_between_two_that_can_never_link() -> None:
-    sim = Simulation(seed=5)
-    ada, _, cyd = sim.peers(3)
-    sim.run(2)
+    sim, (ada, _, cyd) = started(5, 3, 2)
     sim.never(ada, cyd)
     ada.say("tell cyd")
-    assert sim.settle()
+    comes_to_rest(sim)
     assert texts(cyd) == ["tell cyd"]
-    assert sim.check() == []
 
 
 def test_a_crash_loses_uncommitted_entries_and_no_accepted_one() -> None:
-    sim = Simulation(seed=6)
-    ada, _ = sim.peers(2)
-    sim.run(2)
+    sim, (ada, _) = started(6, 2, 2)
     accepted = ada.say("safe")
     sim.run(1)
     ada.disk.quick = ada.disk.slow = 10.0
@@ -97,30 +101,24 @@ def test_a_crash_loses_uncommitted_entries_and_no_accepted_one() -> None:
     ada.crash(written=False)
     ada.disk.quick, ada.disk.slow = 0.001, 0.01
     ada.start()
-    assert sim.settle()
+    comes_to_rest(sim)
     assert (accepted.log is not None, lost.log) == (True, None)
     assert sim.counts["crash_with_commit_in_flight"] == 1
-    assert sim.check() == []
 
 
 def test_a_lost_disk_comes_back_from_the_others() -> None:
-    sim = Simulation(seed=7)
-    ada, bob = sim.peers(2)
-    sim.run(2)
+    sim, (ada, bob) = started(7, 2, 2)
     ada.say("remember this")
     sim.run(5)
     ada.crash()
     ada.restore(0)
     ada.start(bob.endpoint)
-    assert sim.settle()
+    comes_to_rest(sim)
     assert [raws for log, raws in ada.disk.logs.items() if log.user == ada.user] != []
-    assert sim.check() == []
 
 
 def test_a_broken_promise_is_found() -> None:
-    sim = Simulation(seed=8)
-    ada, bob = sim.peers(2)
-    sim.run(2)
+    sim, (ada, bob) = started(8, 2, 2)
     ada.say("hello")
     sim.run(5)
     bob.disk.logs.clear()  # the disk loses its data, unnoticed by the storage above it
@@ -163,9 +161,7 @@ def test_callbacks_due_at_one_time_run_in_the_order_of_scheduling() -> None:
 
 
 def test_blocked_frames_come_first_when_one_direction_is_free_again() -> None:
-    sim = Simulation(seed=17)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(17, 2)
     (end,) = ada.wires_to(bob)
     end.wire.block()
     ada.say("one")
@@ -238,16 +234,13 @@ def test_pages_of_marks_on_a_slow_link_end_before_a_quiet_minute() -> None:
     for when in (4.0, 8.0):
         sim.schedule.after(when, partial(bob.put, Got(end.link, [page])))
     sent = sim.frames["Have"]
-    assert sim.settle()
+    comes_to_rest(sim)
     assert sim.frames["Have"] == sent + 2
-    assert sim.check() == []
 
 
 def answered_with_known_entries() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
     """Bob wants ada's log from ada and gets only entries that he has, 1 s before the want times out."""
-    sim = Simulation(seed=14)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(14, 2)
     ada.say("hello")
     sim.run(2)
     (log,) = [log for log in bob.disk.logs if log.user == ada.user]
@@ -282,9 +275,7 @@ def test_a_dropped_answer_does_not_extend_a_want_though_a_file_has_its_entries()
 
 
 def test_a_peer_that_reloaded_may_send_typing_again() -> None:
-    sim = Simulation(seed=15)
-    ada, bob = sim.peers(2)
-    sim.run(2)
+    sim, (ada, bob) = started(15, 2, 2)
     bob.types()
     bob.disk.broken = True
     bob.say("lost")
@@ -295,14 +286,11 @@ def test_a_peer_that_reloaded_may_send_typing_again() -> None:
         sim.run(0.01)
     sim.run(0.1)
     bob.types()
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
 
 
 def test_paused_readers_read_when_a_mesh_settles() -> None:
-    sim = Simulation(seed=16)
-    ada, bob = sim.peers(2)
-    sim.run(2)
+    sim, (ada, bob) = started(16, 2, 2)
     bob.pause_reading(1000.0)
     ada.say("hello")
     assert sim.settle(within=5)
@@ -329,8 +317,7 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest() -> None:
         sim.run(0.005)
     assert readers.position(one.log, bob.user) == one.seq
     assert sim.invariants.unsettled()
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
 
 
 def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_rest() -> None:
@@ -348,8 +335,7 @@ def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_res
     assert bob.node is not None
     bob.node.sync.taken_marks._announced.clear()
     assert sim.invariants.unsettled()
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
 
 
 def _say(peer: SimPeer, text: str) -> None:
@@ -358,23 +344,18 @@ def _say(peer: SimPeer, text: str) -> None:
 
 def test_a_late_message_from_a_byzantine_peer_is_awaited() -> None:
     """At rest nobody else has the message; at the end of the quiet minute one peer has it and others do not."""
-    sim = Simulation(seed=18)
-    _, bob, cyd = sim.peers(3)
-    sim.run(5)
+    sim, (_, bob, cyd) = started(18, 3)
     bob.say("hello")
     cyd.byzantine = True
     while sim.invariants.unsettled():
         sim.run(1)
     sim.schedule.after(DELAYED_FRAMES + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
 
 
 def test_a_crowd_may_lack_a_place_for_what_it_writes_itself() -> None:
     """A file may be ready to be sent when the honest have begun to write to each other (seed 1312032 --files)."""
-    sim = Simulation(seed=1)
-    ada, bob = sim.peers(2)
-    sim.run(3)
+    sim, (ada, bob) = started(1, 2, 3)
     written = [Written(bob, bob.user, ada, "look", LogId(bob.opened(ada), bob.user, "ab" * 8), 1)]
     assert [fault.rule for fault in sim.invariants.crowd.late(written)] == ["harmed"]
     bob.byzantine = True
@@ -383,9 +364,7 @@ def test_a_crowd_may_lack_a_place_for_what_it_writes_itself() -> None:
 
 def test_who_blocks_a_user_with_a_copied_log_may_keep_what_that_log_covers() -> None:
     """It takes no proof of a fork from others, and before the fork is known nobody hears of that (seed 1312261)."""
-    sim = Simulation(seed=1)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
+    sim, (ada, bob, cyd) = started(1, 3, 3)
     sim.partition([ada], [bob, cyd])
     cyd.say("hello", None)
     sim.run(3)
@@ -416,9 +395,7 @@ def test_an_unfinished_connection_of_a_byzantine_peer_delays_no_rest() -> None:
 
 def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_host() -> None:
     """That one said that it hosts the user while it was blocked, and this was not noted (seed 1310337)."""
-    sim = Simulation(seed=20)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
+    sim, (ada, bob, cyd) = started(20, 3)
     zoe = sim.guest("zoe")
     bob.block(bob.user, zoe.user, on=True)
     for peer in (cyd, bob):
@@ -429,71 +406,51 @@ def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_ho
     sim.run(30)
     assert sim.check() == []
     bob.block(bob.user, zoe.user, on=False)
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
+
+
+def forked_without_room(*, byzantine: bool = False) -> tuple[Simulation, SimPeer, SimPeer]:
+    """Bob knows that cyd's log is forked, and ada, parted from both, has no room for the proof."""
+    sim, (ada, bob, cyd) = started(21, 3, settings=replace(SMALL, user_quota_bytes=2100))
+    cyd.byzantine = byzantine
+    for _ in range(3):
+        cyd.say("x" * 500, ada)
+    cyd.say("one")
+    sim.run(5)
+    sim.partition([ada], [bob, cyd])
+    cyd.resume(bob.endpoint)
+    cyd.say("another one")
+    sim.run(5)
+    return sim, ada, bob
 
 
 def test_who_had_no_room_for_the_proof_of_a_fork_holds_another_log_at_rest() -> None:
     """Nobody lifts limits of a byzantine user, so the sums of the two stay different (seed 1310160)."""
-    sim = Simulation(seed=21, settings=replace(SMALL, user_quota_bytes=2100))
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
-    cyd.byzantine = True
-    for _ in range(3):
-        cyd.say("x" * 500, ada)
-    cyd.say("one")
-    sim.run(5)
-    sim.partition([ada], [bob, cyd])
-    cyd.resume(bob.endpoint)
-    cyd.say("another one")
-    sim.run(5)
-    assert sim.settle()
+    sim, ada, bob = forked_without_room(byzantine=True)
+    comes_to_rest(sim)
     assert sim.counts["forks_ignored"] and ada.digest_for(bob) != bob.digest_for(ada)
-    assert sim.check() == []
 
 
 def test_two_of_whom_one_had_no_room_for_the_proof_of_a_fork_compare_marks_in_a_quiet_minute() -> None:
     """The proof comes again an hour later, though the quota is lifted before (seed 1901379 with an engine)."""
-    sim = Simulation(seed=21, settings=replace(SMALL, user_quota_bytes=2100))
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
-    for _ in range(3):
-        cyd.say("x" * 500, ada)
-    cyd.say("one")
-    sim.run(5)
-    sim.partition([ada], [bob, cyd])
-    cyd.resume(bob.endpoint)
-    cyd.say("another one")
-    sim.run(5)
+    sim, ada, bob = forked_without_room()
     sim.heal()
     sim.run(5)
     ada.allow_all()
-    assert sim.settle()
+    comes_to_rest(sim)
     assert sim.counts["forks_ignored"] and ada.digest_for(bob) != bob.digest_for(ada)
-    assert sim.check() == []
 
 
 def test_the_proof_of_a_fork_may_come_again_in_a_quiet_minute() -> None:
     """There is room for it by then (seed 1910120)."""
-    sim = Simulation(seed=21, settings=replace(SMALL, user_quota_bytes=2100))
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
-    for _ in range(3):
-        cyd.say("x" * 500, ada)
-    cyd.say("one")
-    sim.run(5)
-    sim.partition([ada], [bob, cyd])
-    cyd.resume(bob.endpoint)
-    cyd.say("another one")
-    sim.run(5)
+    sim, ada, bob = forked_without_room()
     sim.heal()
     sim.run(60)
     ada.allow_all()
     sim.run(AGAIN_AFTER - 90)
     assert ada.digest_for(bob) != bob.digest_for(ada)
-    assert sim.settle()
+    comes_to_rest(sim)
     assert ada.digest_for(bob) == bob.digest_for(ada)
-    assert sim.check() == []
 
 
 def test_messages_above_an_odd_log_that_begins_behind_a_deletion_have_no_order_with_those_below() -> None:
@@ -517,8 +474,7 @@ def test_messages_above_an_odd_log_that_begins_behind_a_deletion_have_no_order_w
     ada.crash()
     ada.start(bob.endpoint)
     ada.say("four")
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
     two, four = (next(n for n, line in enumerate(bob.lines) if line.get("text") == text) for text in ("two", "four"))
     bob.lines[two], bob.lines[four] = bob.lines[four], bob.lines[two]
     assert sim.check() == []
@@ -526,9 +482,7 @@ def test_messages_above_an_odd_log_that_begins_behind_a_deletion_have_no_order_w
 
 def test_who_deleted_one_version_of_a_byzantine_log_holds_another_one_at_rest() -> None:
     """Nobody can prove the fork, so the sums of the two stay different (seed 1322408)."""
-    sim = Simulation(seed=24)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(24, 2)
     cyd = sim.peer()
     cyd.byzantine = True
     sim.partition([ada], [bob, cyd])
@@ -544,17 +498,14 @@ def test_who_deleted_one_version_of_a_byzantine_log_holds_another_one_at_rest() 
     assert not sim.invariants.deletions.lacks_deleted(bob)
     bob.program.delete(sim.invariants.room, cyd.user, 0)
     sim.run(5)
-    assert sim.settle()
+    comes_to_rest(sim)
     assert ada.digest_for(bob) != bob.digest_for(ada)
-    assert sim.check() == []
 
 
 def test_a_waiting_conversation_that_gave_way_is_stored_again_when_it_comes_again() -> None:
     """What was deleted with it is not on the disk (seed 99, with files)."""
     places = replace(SMALL, straight_requests_a_peer=0, max_requests=1, max_requests_a_peer=1)
-    sim = Simulation(seed=22, settings=places)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
+    sim, (ada, bob, cyd) = started(22, 3, settings=places)
     bob.say("one", ada)
     sim.run(5)
     bob.crash()
@@ -564,16 +515,13 @@ def test_a_waiting_conversation_that_gave_way_is_stored_again_when_it_comes_agai
     assert {log.user for log in ada.disk.logs} == {cyd.user}
     bob.start()
     ada.allow_all()
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
     assert sorted(texts(ada)) == ["one", "two"]
 
 
 def test_a_contact_is_believed_where_it_is_although_a_crowd_names_that_place_too() -> None:
     """Somebody there wrote to it (seed 32, with files)."""
-    sim = Simulation(seed=25)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(5)
+    sim, (ada, bob, cyd) = started(25, 3)
     ada.say("psst", bob)
     sim.run(5)
     nobody = MadeUpUser("nobody", bytes(32))
@@ -588,9 +536,7 @@ def test_a_contact_is_believed_where_it_is_although_a_crowd_names_that_place_too
 
 def test_content_that_was_deleted_and_asked_for_again_is_not_wanted_by_a_disk_from_in_between() -> None:
     """The request went with the disk, the deletion did not (seed 1321013, with files)."""
-    sim = Simulation(seed=26)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(26, 2)
     assert ada.node is not None and ada.content is not None and bob.content is not None
     send = partial(ada.program.send_files, "look", ada.node.room, None)
     ada.content.attach([("a picture", b"as it is")], send)
@@ -607,16 +553,13 @@ def test_content_that_was_deleted_and_asked_for_again_is_not_wanted_by_a_disk_fr
     bob.crash()
     bob.restore(deleted)
     bob.start()
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
     assert not bob.content.store.is_whole(file.root, file.size)
 
 
 def test_an_edit_that_restores_a_deleted_message_need_not_bring_its_content() -> None:
     """Who got the edit late looked for the files of a deleted message, and looks no more (seed 1354128, with files)."""
-    sim = Simulation(seed=27)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(27, 2)
     assert ada.node is not None and ada.content is not None and bob.content is not None
     sim.partition([ada], [bob])
     room = ada.node.room
@@ -630,16 +573,13 @@ def test_an_edit_that_restores_a_deleted_message_need_not_bring_its_content() ->
         sim.run(0.1)
     sim.run(1)
     ada.mend("edit", "look again", room, message)
-    assert sim.settle()
-    assert sim.check() == []
+    comes_to_rest(sim)
     assert ada.content.store.is_whole(file.root, file.size) and not bob.content.store.is_whole(file.root, file.size)
 
 
 def test_who_has_content_of_a_former_group_is_known_as_it_was() -> None:
     """Its members share no conversation that names it, so nobody may ask or tell (seeds 1352629, 1353609, --files)."""
-    sim = Simulation(seed=28)
-    ada, bob = sim.peers(2)
-    sim.run(5)
+    sim, (ada, bob) = started(28, 2)
     assert ada.node is not None and ada.content is not None and bob.content is not None
     ada.put(GroupCreateRequest(-1, ada.user, "of us", (bob.user,)))
     sim.run(5)
@@ -655,6 +595,5 @@ def test_who_has_content_of_a_former_group_is_known_as_it_was() -> None:
     sim.run(10)
     assert bob.content is not None
     bob.content.delete(file.root)
-    assert sim.settle()
+    comes_to_rest(sim)
     assert ada.node.sync.file_receipts.holders(file.root) and not bob.content.store.is_whole(file.root, file.size)
-    assert sim.check() == []
