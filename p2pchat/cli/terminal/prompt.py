@@ -492,7 +492,10 @@ class UnfinishedPaste:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._feed(PASTE_END if data == CTRL_C and self._parser._in_bracketed_paste else data)
+        before, interrupts, _ = data.rpartition(CTRL_C) if data.endswith(CTRL_C) else (data, "", "")
+        self._feed(before)
+        if interrupts:
+            self._feed(PASTE_END if self._parser._in_bracketed_paste else CTRL_C)
         if self._parser._in_bracketed_paste:
             self._timer = asyncio.get_running_loop().call_later(PASTE_WITHIN, self._end)
 

@@ -118,7 +118,7 @@ async def test_a_dropped_file_is_sent_after_enter(terminal: OpenTerminal, peer: 
     await ada.answers("dropped", "ada: dropped [small plan.txt, 8 bytes]")
     await ada.line(str(plan).replace(" ", "\\ "))  # as others do
     await ada.shows("small plan.txt is a file here. Nothing was sent; the same line again")
-    await ada.key("enter")
+    await ada.key("up", "enter")
     await ada.shows("ada: [small plan.txt, 8 bytes]")
     async with within(60, "both messages"):
         while len(found := await bob.room.history()) < 2:
