@@ -8,7 +8,9 @@ one call is of one moment.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,7 @@ PRAGMAS = {
 # On a full disk there is no room for the index of the write-ahead log, 32 KiB. This file system of SQLite keeps it in
 # memory; then no other process can read the database.
 EXCLUSIVE = "unix-excl"
+CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 COMPACTED_AT_ONCE = 64 * MIB  # written in less than a second
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
@@ -98,12 +101,33 @@ class SQLiteDialect(Dialect):
         try:
             return _open(str(self.path), self._busy_timeout)
         except sqlite3.OperationalError as error:
+            if not writes and error.sqlite_errorcode & 0xFF in CANNOT_WRITE and self.path.exists():
+                return self._open_unwritable()
             if error.sqlite_errorcode != sqlite3.SQLITE_IOERR_SHMSIZE:
                 raise
             try:
                 return _open(f"{self.path.absolute().as_uri()}?vfs={EXCLUSIVE}", self._busy_timeout)
             except sqlite3.Error:
                 raise error from None  # Windows has no such file system
+
+    def _open_unwritable(self) -> sqlite3.Connection:
+        """Return a connection for reading where SQLite may write nothing, as on a read-only medium.
+
+        There it takes no write-ahead log into account. If there is one, the connection is to a copy of both.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if not log.exists() or not log.stat().st_size:
+            return _open(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", self._busy_timeout)
+        with tempfile.TemporaryDirectory(prefix="p2pchat-") as directory:  # 0700
+            for path in (self.path, log):
+                shutil.copyfile(path, Path(directory) / path.name)
+            source = _open(str(Path(directory) / self.path.name), self._busy_timeout)
+            copy = _connect("", self._busy_timeout)  # a temporary file, which ends with the connection
+            try:
+                source.backup(copy)
+            finally:
+                source.close()
+        return copy
 
     def _keep_damaged_log(self) -> None:
         """Copy a write-ahead log that lost commits, before SQLite takes it for a short one and deletes it.
