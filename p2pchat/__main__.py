@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from p2pchat import __version__
-from p2pchat.commands.exit_codes import DONE, INTERRUPTED, exit_code, print_error
+from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return _silence_stdout()
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        print_error("the system lets this user start no more threads: raise the limit of processes (ulimit -u)")
+        return FAILED
     except Exception as error:  # exit_code() raises what is not an error of p2pchat again
         code = exit_code(error)
         print_error(str(error) or type(error).__name__)

@@ -87,7 +87,8 @@ async def backup_profile(
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
     report = progress or (lambda done, total: None)
-    return await asyncio.to_thread(_backup, directory, Path(os.path.realpath(Path(to).expanduser())), db, files, report)
+    target = Path(os.path.realpath(os.path.expanduser(to)))
+    return await asyncio.to_thread(_backup, directory, target, db, files, report)
 
 
 def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> Backup:
@@ -218,7 +219,7 @@ def _find(place: str, *, create: bool) -> tuple[str, Path | None]:
         file = place.partition("sqlite:///")[2] if place.startswith("sqlite:///") else ""
         directory = Path(file).parent if Path(file).name == DATABASE_NAME else None
     else:
-        directory = Path(place).expanduser().absolute()
+        directory = Path(os.path.expanduser(place)).absolute()
         place = sqlite_url(directory / DATABASE_NAME)
         if create:
             make_private_directory(directory)

@@ -9,6 +9,7 @@ Enter accepts the default of every question.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -200,7 +201,7 @@ def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) ->
 
 def _profile_in_data(options: ChatOptions, ask: Ask) -> None:
     """Start the profile of --data, on any port."""
-    directory = Path(options.data).expanduser()
+    directory = Path(os.path.expanduser(options.data))
     found = summarize_profile(directory, 0) if (directory / "identity.pem").exists() else None
     options.port = free_port(options.host)
     if not options.name and (found is None or not found.name):

@@ -303,7 +303,7 @@ async def connect_or_run(
     """
     from p2pchat import DataLocked
 
-    directory = directory.expanduser().absolute()
+    directory = directory.absolute()
     deadline = asyncio.get_running_loop().time() + START_TIMEOUT
     while (control := await connect(directory)) is None:
         try:

@@ -10,6 +10,7 @@ order: what was accepted is on disk before anything closes.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -91,8 +92,8 @@ def cluster_of(options: WebOptions) -> Cluster | None:
         servers = parse_servers(options.engine)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    key = ClusterKey(read_key_file(Path(options.cluster_key).expanduser()), options.cluster)
-    credentials = Path(options.engine_credentials).expanduser() if options.engine_credentials else None
+    key = ClusterKey(read_key_file(Path(os.path.expanduser(options.cluster_key))), options.cluster)
+    credentials = Path(os.path.expanduser(options.engine_credentials)) if options.engine_credentials else None
     return Cluster(key, StoreOptions(options.cluster, servers, credentials))
 
 

@@ -7,6 +7,7 @@ imported for `--help`, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -300,6 +301,11 @@ def option(names: str, metavar: str, help: str, **attributes: Any) -> Callable[[
     return click.option(*declarations, envvar=variable, help=help, **kind, **attributes)
 
 
+def without_brackets(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return an address to listen on; one of IPv6 may be written as in an endpoint, [::1]."""
+    return value and re.sub(r"^\[(.*)\]$", r"\1", value)
+
+
 data_option: Callable[[Function], Function] = option(
     "--data", "DIR", "identity and history (default: a folder for each port)", shell_complete=complete_directory
 )
@@ -403,7 +409,12 @@ def peer_options(function: Function) -> Function:
     """Add the options of a peer that is to run: the fields of PeerOptions but its port and endpoints."""
     options = (
         option("--name", "NAME", "my name (default: login name and port)"),
-        option("--host", "ADDR", "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)"),
+        option(
+            "--host",
+            "ADDR",
+            "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)",
+            callback=without_brackets,
+        ),
         data_option,
         option("--temp", "", "a temporary profile, deleted at the end"),
         db_option,

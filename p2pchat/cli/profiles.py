@@ -44,7 +44,7 @@ def find_profile(choice: ProfileChoice, to: str = "", *, notify: Callable[[str],
         UsageError: Neither a directory nor a port was given, and there is no profile, or several and none runs.
     """
     if choice.data:
-        return Path(choice.data).expanduser().absolute()
+        return Path(os.path.expanduser(choice.data)).absolute()
     if choice.port >= 0:
         return profile_directory(choice.port)
     known = known_profiles()

@@ -371,7 +371,7 @@ async def _save_for_program(
             await file.fetch(on_progress)
             saved = ""
         else:
-            saved = str(await file.save(Path(path).expanduser(), on_progress))
+            saved = str(await file.save(Path(os.path.expanduser(path)), on_progress))
     except asyncio.CancelledError:
         await ctx.report_error(FetchStopped(), ref)
         raise

@@ -67,10 +67,7 @@ def to_path(word: str) -> Path:
         from urllib.request import url2pathname  # loads a client of HTTP, which only this needs
 
         text = url2pathname(address[1])
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # there is no such user, or no home directory
-        return Path(text)
+    return Path(os.path.expanduser(text))
 
 
 def typed_path(path: str) -> str:

@@ -190,7 +190,7 @@ def open_special(path: Path) -> FileIO:
         if error.errno == errno.ENXIO and path.is_fifo():
             raise OSError(errno.ENXIO, "nobody reads from this pipe: start its reader first", str(path)) from None
         raise
-    if POSIX:
+    if sys.platform != "win32":
         os.set_blocking(fd, True)
     return FileIO(fd, "wb")
 

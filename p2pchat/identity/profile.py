@@ -50,13 +50,18 @@ _LOCK_PATIENCE = 0.2  # seconds; lock_holder() has the lock for far less
 
 
 def home_directory() -> Path:
-    """Return the data directory of this login; it may not exist yet."""
+    """Return the data directory of this login; it may not exist yet. Raises P2PChatError if the login has no home."""
     moved = os.environ.get(HOME_VARIABLE)
     if moved:
-        return Path(moved).expanduser().absolute()
+        return Path(os.path.expanduser(moved)).absolute()
     from platformdirs import user_data_path
 
-    return user_data_path("p2pchat", appauthor=False)
+    try:
+        return user_data_path("p2pchat", appauthor=False)
+    except RuntimeError:
+        raise P2PChatError(
+            f"this login has no home directory: name a directory for its profiles in {HOME_VARIABLE}"
+        ) from None
 
 
 def profile_directory(port: int) -> Path:
@@ -75,7 +80,7 @@ def known_profiles() -> list[Path]:
 
 def data_directory(data: str | os.PathLike[str] | int) -> Path:
     """Return the data directory that a path or a port names."""
-    return profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
+    return profile_directory(data) if isinstance(data, int) else Path(os.path.expanduser(data)).absolute()
 
 
 def stored_identity(directory: Path) -> Identity:
@@ -128,7 +133,7 @@ class Profile:
             raise ValueError("a profile is either temporary or at a place of its own, not both")
         if temporary or (data is None and port == 0):
             return cls._open_temporary(key)
-        directory = profile_directory(port) if data is None else Path(data).expanduser().absolute()
+        directory = profile_directory(port) if data is None else Path(os.path.expanduser(data)).absolute()
         if data is None:
             make_private_directory(home_directory())
         make_private_directory(directory)
@@ -193,7 +198,7 @@ class Profile:
 
 
 def _identity_from(key: str | os.PathLike[str]) -> Identity:
-    path = Path(key).expanduser()
+    path = Path(os.path.expanduser(key))
     try:
         return load_identity(path)
     except FileNotFoundError:

@@ -154,3 +154,8 @@ def test_the_library_s_logs_are_shown_when_asked_for(here: Here, monkeypatch: py
     shown = here("0", "--name", "ada", "--log-level=info")
     assert "p2pchat.peer INFO peer " in shown.err and " listens on 127.0.0.1:" in shown.err
     assert "p2pchat.peer" not in here("0", "--name", "ada").err
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
+def test_an_address_to_listen_on_may_have_the_brackets_of_an_endpoint(here: Here) -> None:
+    assert "listens on ::1:" in here("0", "--host", "[::1]", "--temp", "--name", "ada").err

@@ -16,7 +16,14 @@ from p2pchat.identity import profile as profiles
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
-from p2pchat.identity.profile import Profile, home_directory, inspect_profile, known_profiles, profile_directory
+from p2pchat.identity.profile import (
+    Profile,
+    data_directory,
+    home_directory,
+    inspect_profile,
+    known_profiles,
+    profile_directory,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +186,20 @@ def test_files_that_others_can_read_are_reported_and_not_changed(tmp_path: Path)
     assert (state.others_mode, state.peer_id) == (0o050, "")
     assert "chmod 600" in state.key_trouble and "damaged" in state.network_trouble
     assert inspect_profile(tmp_path / "ada") == state
+
+
+def test_a_name_that_begins_with_a_tilde_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~root", "~nobody-at-all"):
+        Profile.open(data=f"./{name}").close()
+        assert (tmp_path / name / "identity.pem").exists()
+        assert data_directory(f"./{name}") == tmp_path / name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a login of Windows has a home")
+def test_a_login_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "XDG_DATA_HOME", "P2PCHAT_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 424242)
+    with pytest.raises(P2PChatError, match="no home directory: name a directory for its profiles in P2PCHAT_HOME"):
+        home_directory()

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sqlite3
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -259,6 +260,13 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
     with pytest.raises(StorageError, match="is not a database: name another file"):
         opened(path)
     assert path.read_bytes() == b"my holiday photographs, " * 100
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="all names are UTF-8 there")
+def test_a_path_need_not_be_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9 1.db")
+    opened(path).close()
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 from collections import OrderedDict
@@ -350,7 +351,7 @@ def read_token(given: str) -> str:
     if looks_like_token(given):
         return given
     try:
-        text = Path(given).expanduser().read_bytes()[:_MAX_TOKEN_FILE_BYTES].decode("utf-8").strip()
+        text = Path(os.path.expanduser(given)).read_bytes()[:_MAX_TOKEN_FILE_BYTES].decode("utf-8").strip()
     except OSError as error:
         raise UsageError(f"cannot read the token in {given}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -65,7 +65,12 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
     type=cli.ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)),
 )
 @click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
-@cli.option("--http-host", "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)")
+@cli.option(
+    "--http-host",
+    "ADDR",
+    "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)",
+    callback=cli.without_brackets,
+)
 @cli.option("--http-listen-fd", "N", "the page is on this open socket; --listen-fd is the peer's", type=cli.DESCRIPTOR)
 @cli.option(
     "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])

@@ -7,6 +7,7 @@ table first: there, queries for the newest few rows have bounds (`sorts_whole_ta
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.schema import (
@@ -257,7 +258,7 @@ def parse_url(url: str) -> DatabaseURL:
         password,
         found["ipv6"] or found["host"],
         int(found["port"]) if found["port"] else None,
-        unquote(found["database"] or ""),
+        os.fsdecode(unquote_to_bytes(os.fsencode(found["database"] or ""))),
         options,
     )
 

@@ -334,7 +334,7 @@ class _Frames:
 
 def sqlite_url(path: Path) -> str:
     """Return the URL of a database file."""
-    return f"sqlite:///{quote(str(path), safe=' +/')}"
+    return f"sqlite:///{quote(os.fsencode(path), safe=' +/')}"
 
 
 def make_private(path: Path) -> None:
