@@ -107,9 +107,9 @@ def test_a_partial_line_of_the_log_is_ended(tmp_path: Path) -> None:
     assert path.read_bytes() == b'{"event":"one"}\n{"event":"tw\nthree\nfour\n'
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
 def test_a_log_goes_into_a_pipe_that_somebody_reads(tmp_path: Path) -> None:
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such pipes")
     path = str(tmp_path / "pipe")
     os.mkfifo(path)
     with pytest.raises(CommandError, match=r"cannot write the log .*: nobody reads from this pipe: start its reader"):

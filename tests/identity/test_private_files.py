@@ -83,7 +83,8 @@ def test_what_a_person_saves_goes_where_a_link_points(tmp_path: Path) -> None:
 
 
 def test_what_a_person_saves_goes_into_a_pipe_or_a_device(tmp_path: Path) -> None:
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such pipes")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="nobody reads from this pipe"):
         save(tmp_path / "pipe", b"x")
