@@ -86,9 +86,8 @@ async def backup_profile(
         raise P2PChatError("a database in memory cannot be copied: export from the running peer")
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
-    report = progress or (lambda done, total: None)
     target = Path(os.path.realpath(os.path.expanduser(to)))
-    return await asyncio.to_thread(_backup, directory, target, db, files, report)
+    return await asyncio.to_thread(_backup, directory, target, db, files, _report_to(progress))
 
 
 def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> Backup:
@@ -195,8 +194,18 @@ async def copy_database(
         P2PChatError: There is nothing to copy.
         StorageError: One of them cannot be used; nothing was copied.
     """
-    report = progress or (lambda done, total: None)
-    return await asyncio.to_thread(_copy_database, str(source), str(target), report)
+    return await asyncio.to_thread(_copy_database, str(source), str(target), _report_to(progress))
+
+
+def _report_to(progress: Progress | None) -> Progress:
+    def report(done: int, total: int) -> None:
+        try:
+            if progress is not None:
+                progress(done, total)
+        except StopIteration as error:  # before Python 3.12 to_thread would never return
+            raise RuntimeError("the function for progress raised StopIteration") from error
+
+    return report
 
 
 def _copy_database(source: str, target: str, progress: Progress) -> Copied:

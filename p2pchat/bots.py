@@ -26,12 +26,14 @@ import inspect
 import logging
 import re
 import sys
+import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints, overload
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
 from p2pchat import (
     AmbiguousName,
@@ -56,7 +58,7 @@ __all__ = ["Bot", "BotCommand", "BotContext"]
 AT_ONCE = 8  # conversations that are served at once; a guess
 MESSAGES_AT_ONCE = 20  # unread messages read together
 MAX_ABOUT_CHARACTERS = 512  # limit of the protocol
-GRACE = 5.0  # seconds in which handlers may end when the bot stops; half of what `docker stop` waits
+GRACE = 4.0  # seconds in which handlers may end when the bot stops; with the end of the peer 5, half of `docker stop`
 FAILED = "that failed; the log of this bot has the reason"
 MAX_LISTED = 100  # commands in the answer to `help`
 
@@ -134,15 +136,14 @@ class BotCommand:
     def __init__(self, function: Callable[..., Any], name: str, aliases: Sequence[str] = ()) -> None:
         self.name = name
         self.aliases: tuple[str, ...] = tuple(aliases)
-        self.help: str = inspect.cleandoc(function.__doc__ or "")
+        self.help: str = inspect.cleandoc(_unbound(function).__doc__ or "")
         self._function = function
-        parameters = list(inspect.signature(function).parameters.values())
+        bound = function.keywords if isinstance(function, partial) else {}
+        signature = inspect.signature(function, eval_str=True)
+        parameters = [each for each in signature.parameters.values() if each.name not in bound]
         self.takes_context: bool = bool(parameters) and parameters[0].name == "ctx"
-        types = get_type_hints(function)
         rest = parameters[1:] if self.takes_context else parameters
-        self.parameters: tuple[CommandParameter, ...] = tuple(
-            _parameter_of(each, types.get(each.name, str), name) for each in rest
-        )
+        self.parameters: tuple[CommandParameter, ...] = tuple(_parameter_of(each, name) for each in rest)
         texts = [each for each in self.parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
         if len(texts) > 1 or (texts and any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in rest)):
             raise TypeError(f"the command {name} takes the rest of the line twice: {texts[-1].name} gets none of it")
@@ -183,17 +184,35 @@ class BotCommand:
         return values, named
 
     async def call(self, ctx: BotContext, text: str) -> str | None:
-        """Call it with the text behind its name; return its answer, None for none. Raises CommandUsageError."""
+        """Call it with the text behind its name; return its answer, None for none.
+
+        Raises:
+            CommandUsageError: The text does not fit the command.
+            HandlerError: The function failed. The cause is what it raised.
+            TypeError: The function returned something else.
+        """
         values, named = self.parse(text, ctx.peer)
         if self.takes_context:
             values.insert(0, ctx)
-        answer = await _call(partial(self._function, *values, **named), self._function)
+        answer = await _call(self._function, *values, **named)
         if answer is not None and not isinstance(answer, str):
             raise TypeError(f"the command {self.name} returned {type(answer).__name__}: return a text, or None")
         return answer
 
 
-def _parameter_of(parameter: inspect.Parameter, annotation: Any, command: str) -> CommandParameter:
+def _unbound(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of a partial one."""
+    return function.func if isinstance(function, partial) else function
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return the name of a function, or that of the class of a callable object, in lower case."""
+    function = _unbound(function)
+    return getattr(function, "__name__", "") or type(function).__name__.lower()
+
+
+def _parameter_of(parameter: inspect.Parameter, command: str) -> CommandParameter:
+    annotation = str if parameter.annotation is inspect.Parameter.empty else parameter.annotation
     if get_origin(annotation) in (Union, types.UnionType):  # `int | None`: the default says what None stands for
         annotation = next((each for each in get_args(annotation) if each is not type(None)), annotation)
     if annotation not in _TYPES:
@@ -210,11 +229,69 @@ def _text_of(word: re.Match[str]) -> str:
     return word["plain"] if quoted is None else quoted
 
 
-async def _call(call: Callable[[], Any], function: Callable[..., Any]) -> Any:
-    """Call a function; one that is not `async` runs in a thread, so that it may wait without stopping the peer."""
+async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any:
+    """Call a handler, and await what is awaitable of its result.
+
+    One that is not `async` runs in a thread, so that it may wait without stopping the peer. It is a thread of its own
+    that no end of the process waits for, as it would for those of asyncio.to_thread.
+
+    Raises:
+        HandlerError: What the handler raised, as its cause, whatever it was: CancelledError and SystemExit would end
+            the task or the loop around it, and StopIteration cannot leave a coroutine.
+    """
+    call = partial(function, *values, **named)
     if inspect.iscoroutinefunction(function):
-        return await call()
-    return await asyncio.to_thread(call)
+        outcome = await asyncio.create_task(_outcome_of(call()))
+    else:
+        outcome = await _in_thread(call)
+        if inspect.isawaitable(outcome.result):
+            outcome = await asyncio.create_task(_outcome_of(outcome.result))
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():  # the bot stops, whatever the handler makes of it
+        raise asyncio.CancelledError
+    if outcome.error is not None:
+        raise HandlerError from outcome.error
+    return outcome.result
+
+
+class HandlerError(Exception):
+    """A handler failed. The cause is what it raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a call returned, or what it raised."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
+async def _outcome_of(call: Awaitable[Any]) -> _Outcome:
+    """Await something in a task of its own, so that whatever it does to its task ends there."""
+    try:
+        return _Outcome(await call)
+    except BaseException as error:  # of somebody's function: none of them is meant for the loop
+        return _Outcome(error=error)
+
+
+async def _in_thread(call: Callable[[], Any]) -> _Outcome:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[_Outcome] = loop.create_future()
+
+    def resolve(outcome: _Outcome) -> None:
+        if not ended.done():  # the bot has stopped
+            ended.set_result(outcome)
+
+    def run() -> None:
+        try:
+            outcome = _Outcome(call())
+        except BaseException as error:  # as in _outcome_of
+            outcome = _Outcome(error=error)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(resolve, outcome)
+
+    threading.Thread(target=copy_context().run, args=(run,), name="p2pchat handler", daemon=True).start()
+    return await ended
 
 
 # ---- what a handler gets
@@ -291,7 +368,7 @@ class Bot:
     """
 
     def __init__(self, name: str, *, prefix: str = "", at_once: int = AT_ONCE, about: str = "") -> None:
-        if prefix != prefix.strip() or " " in prefix:
+        if prefix and prefix.split() != [prefix]:
             raise ValueError(f"a prefix has no blanks, as '!': {prefix!r} has")
         if at_once < 1:
             raise ValueError("a bot works in one conversation or more at once")
@@ -336,18 +413,18 @@ class Bot:
             TypeError: A parameter has another type.
         """
         if callable(function):
-            self._add(BotCommand(function, function.__name__))
+            self._add(BotCommand(function, _name_of(function)))
             return function
 
         def decorate(decorated: F) -> F:
-            self._add(BotCommand(decorated, function or decorated.__name__, aliases))
+            self._add(BotCommand(decorated, function or _name_of(decorated), aliases))
             return decorated
 
         return decorate
 
     def _add(self, command: BotCommand) -> None:
         for word in (command.name, *command.aliases):
-            if not word or len(word.split()) != 1:
+            if word.split() != [word]:
                 raise ValueError(f"the name of a command is one word: {word!r} is not")
             if word.lower() in self._words and word.lower() != "help":
                 raise ValueError(f"there are two commands called {word}")
@@ -387,7 +464,7 @@ class Bot:
             return "\n".join(lines[:MAX_LISTED])
         found = self._words.get(command.lower())
         if found is None:
-            raise CommandUsageError(f"there is no command {command!r}")
+            return f"there is no command {command!r}"
         also = f" (also: {', '.join(found.aliases)})" if found.aliases else ""
         return "\n".join(filter(None, (found.usage + also, found.help)))
 
@@ -408,8 +485,8 @@ class Bot:
     async def serve(self, peer: TCPPeer) -> None:
         """Work on a running peer, until the peer closes or the task is cancelled.
 
-        Unread messages are handled first. When cancelled, it waits 5 s for handlers that run; what they have not
-        finished is handled again by the next call.
+        Unread messages are handled first. When cancelled, it waits 4 s for handlers that run; what they have not
+        finished is handled again by the next call. Whatever a handler raises is a failure of its message alone.
         """
         self._peer = peer
         tasks = _Tasks(peer, asyncio.Semaphore(self._at_once))
@@ -452,21 +529,21 @@ class Bot:
     def _start_handlers(self, tasks: _Tasks, event: object) -> None:
         for kind, function in self._handlers:
             if isinstance(event, kind):
-                task = asyncio.create_task(self._guarded(partial(function, event), function))
+                task = asyncio.create_task(self._guarded(function, event))
                 tasks.others.add(task)
                 task.add_done_callback(tasks.others.discard)
 
     async def _repeat(self, seconds: float, function: Callable[[], Any]) -> None:
         while True:
-            await self._guarded(function, function)
+            await self._guarded(function)
             await asyncio.sleep(seconds)
 
-    async def _guarded(self, call: Callable[[], Any], function: Callable[..., Any]) -> None:
+    async def _guarded(self, function: Callable[..., Any], *values: Any) -> None:
         """Call a handler; log its error."""
         try:
-            await _call(call, function)
-        except Exception:  # of somebody's function: one that fails does not end the bot
-            log.exception("%s failed", getattr(function, "__name__", "a handler"))
+            await _call(function, *values)
+        except HandlerError as error:
+            log.error("%s failed", _name_of(function), exc_info=error.__cause__)
 
     # ---- messages
 
@@ -510,20 +587,21 @@ class Bot:
     async def _handle(self, peer: TCPPeer, message: Message) -> None:
         ctx = BotContext(self, peer, message)
         text = self._addressed_text(message)
-        word, _, rest = (text or "").partition(" ")
+        word, rest = (*(text or "").split(maxsplit=1), "", "")[:2]
         command = self._words.get(word.lower())
         try:
             if command is not None:
                 await self._answer(ctx, command, rest)
             elif handlers := [function for kind, function in self._handlers if isinstance(message, kind)]:
                 for function in handlers:
-                    await _call(partial(function, message), function)
+                    await _call(function, message)
             elif text and message.reply_to is None:  # an answer to an answer: two bots would never end
                 await ctx.reply(f"there is no command {word[:50]!r}: help shows what I can do")
         except PeerClosed:
             raise
-        except Exception:  # of somebody's function: it is logged and answered, and others are handled
-            log.exception("a message of %s was not handled", message.sender.label)
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, HandlerError) else error
+            log.error("a message of %s was not handled", message.sender.label, exc_info=cause)
             with suppress(P2PChatError):
                 await ctx.reply(FAILED)
 
@@ -546,14 +624,12 @@ class Bot:
         if message.action or message.unsupported:
             return None
         for start in _names_of(self.peer.me):
-            if text[: len(start)].lower() == start.lower() and text[len(start) : len(start) + 1] in _ENDS:
-                return text[len(start) :].lstrip(":,").strip()
+            said, rest = text[: len(start)], text[len(start) :]
+            if said.lower() == start.lower() and (not rest or rest[0] in ":," or rest[0].isspace()):
+                return rest.lstrip(":,").strip()
         if self.prefix and text.startswith(self.prefix):
             return text[len(self.prefix) :].strip()
         return text.removeprefix("/") if is_direct else None
-
-
-_ENDS = ("", " ", ":", ",", "\n")
 
 
 def _names_of(user: User) -> Iterator[str]:

@@ -252,8 +252,8 @@ class PeerLifecycle:
         if not self._offline and (self.options.listen or self.relay is not None):
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
         self.listening_at = aware(now_micros())
-        _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
         try:
+            _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
             if resources.storage.durable:
@@ -389,6 +389,7 @@ class PeerLifecycle:
             settings=self.settings,
             recent=self.feed.recent,
             emit=self.dispatcher.dispatch,
+            on_failed=self._on_failed,
             clock=self._clock,
         )
 
@@ -460,6 +461,11 @@ class PeerLifecycle:
             self._closing = asyncio.ensure_future(self._close(reason, asyncio.current_task()))
         await asyncio.shield(self._closing)
 
+    def _on_failed(self) -> None:
+        """Close after a defect, as aclose() does: every call that waits fails, and every iterator of events ends."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close("failed", None))
+
     async def kill(self) -> None:
         """End at once, like a crash: everything not on disk is lost, and no peer is notified."""
         await self._close("killed", None, kill=True)
@@ -479,8 +485,8 @@ class PeerLifecycle:
             await self._close_relay()
             await self._close_trace()
             self.dispatcher.close(None if kill else Stopped(reason=reason))
-            _log.info("the peer at port %s stopped: %s", self.port, reason)
             await self._release(self.resources, closed)
+            _log.info("the peer at port %s stopped: %s", self.port, reason)
 
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
         self.feed.recommit_offsets(self.dispatcher.consumers())

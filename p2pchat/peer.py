@@ -28,7 +28,7 @@ from p2pchat.core.inputs import Connect, Forget, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
-from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
+from p2pchat.errors import InviteError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
 from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
@@ -384,11 +384,8 @@ class TCPPeer(NamedUser):
         Raises:
             StorageError: Nothing could be accepted now; the text says why.
             PeerClosed: The peer is not running.
-            P2PChatError: The core has failed.
         """
         driver = self._require_running()
-        if driver.broken is not None:
-            raise P2PChatError("p2pchat has failed inside: restart it")
         if not driver.node.accepts_writes:
             raise StorageError("the disk is nearly full" if driver.node.storage_works else "storage does not work")
         await driver.settle()

@@ -12,6 +12,7 @@ import pytest
 
 from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, copy_database, open_history
 from p2pchat.storage.content_store import CONTENT_NAME
+from tests.deadlines import WAIT, within
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
 
@@ -89,6 +90,23 @@ async def test_a_file_that_is_deleted_during_a_backup_is_left_out(home: Path) ->
         await backup_profile(home / "ada", home / "copy", progress=delete)
     assert [path.name for path in (home / "copy" / CONTENT_NAME).iterdir()] == [first.name]
     assert told[-1][0] == told[-1][1]
+
+
+@pytest.mark.parametrize(("error", "raised"), [(KeyError, KeyError), (StopIteration, RuntimeError)])
+async def test_a_progress_function_that_raises_ends_its_copy(
+    home: Path, error: type[Exception], raised: type[Exception]
+) -> None:
+    async with TCPPeer(data=home / "ada", name="ada"):
+        pass
+
+    def fail(done: int, total: int) -> None:
+        raise error
+
+    async with within(WAIT, "the failure of the copies"):
+        with pytest.raises(raised):
+            await backup_profile(home / "ada", home / "copy", progress=fail)
+        with pytest.raises(raised):
+            await copy_database(home / "ada", home / "other", progress=fail)
 
 
 async def test_a_database_is_not_copied_onto_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import pytest
 from p2pchat import Joined, Message, TCPPeer, User
 from p2pchat.bots import Bot, BotCommand, BotContext, CommandUsageError
 from p2pchat.testing import Mesh, mesh
+from tests.deadlines import until
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0  # seconds for anything; the machine may be very busy
@@ -231,6 +233,149 @@ async def test_messages_that_are_no_commands_go_to_their_handler_in_order(net: M
         for text in ("one", "weather berlin", "two"):
             await zoe.send("wbot", text)
         assert [await seen.get(), await seen.get(), await answers(zoe, 1)] == ["one", "two", ["berlin: sunny"]]
+
+
+# ---- handlers that fail, and those that are no plain functions
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "plain"])
+async def test_whatever_a_handler_raises_fails_its_own_message_alone(
+    net: Mesh, error: type[BaseException], is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer, zoe, _ = net.peers
+    bot, ticks = Bot("wbot"), list[str]()
+
+    def plain() -> None:
+        raise error
+
+    async def awaited() -> None:
+        raise error
+
+    handler = awaited if is_async else plain
+    bot.command("fail")(handler)
+    bot.on(Joined)(handler)
+
+    @bot.every(seconds=0.01)
+    async def tick() -> None:
+        ticks.append("tick")
+        if is_async:
+            raise error
+
+    bot.every(seconds=0.01)(handler)
+    async with serving(bot, peer):
+        await net.add("xia")
+        failed = await zoe.send("wbot", "fail")
+        await zoe.send("wbot", "help help")
+        assert await answers(zoe, 2) == [
+            "that failed; the log of this bot has the reason",
+            "help [COMMAND]\nList the commands, or explain one.",
+        ]
+        await failed.read(timeout=PATIENCE)
+        seen = len(ticks)
+        await until(lambda: len(ticks) > seen, "the periodic handler to be called again")
+        await until(lambda: "failed" in caplog.text, "the log of a failed handler")
+    assert error.__name__ in caplog.text
+
+
+async def test_a_handler_that_cancels_its_own_task_stops_nothing(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    bot = Bot("wbot")
+
+    @bot.command
+    async def cancel() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async with serving(bot, peer):
+        for text in ("cancel", "help help"):
+            await zoe.send("wbot", text)
+        failed, helped = await answers(zoe, 2)
+        assert (failed.split(";")[0], helped.split("\n")[0]) == ("that failed", "help [COMMAND]")
+
+
+async def test_what_a_stop_interrupts_is_handled_by_the_next_run(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, zoe, _ = net.peers
+    monkeypatch.setattr("p2pchat.bots.GRACE", 0.01)
+    bot, calls = Bot("wbot"), asyncio.Queue[None]()
+    go_on = asyncio.Event()
+
+    @bot.command
+    async def wait() -> str:
+        calls.put_nowait(None)
+        try:
+            await go_on.wait()
+        except asyncio.CancelledError:
+            raise SystemExit from None
+        return "waited"
+
+    async with serving(bot, peer):
+        await zoe.send("wbot", "wait")
+        await calls.get()
+    go_on.set()
+    async with serving(bot, peer):
+        assert await answers(zoe, 1) == ["waited"]
+
+
+async def test_decorated_bound_and_callable_objects_are_handlers(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    bot, seen = Bot("wbot", prefix="!"), asyncio.Queue[str]()
+
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*values: Any) -> Any:
+            return function(*values)
+
+        return wrapper
+
+    async def add(unit: str, first: int, second: int = 1, *, sign: str = "") -> str:
+        """Add numbers."""
+        return f"{sign}{first + second} {unit}"
+
+    class Greeting:
+        """Greet."""
+
+        async def __call__(self, ctx: BotContext, name: str) -> str:
+            return f"{ctx.user.name} greets {name}"
+
+    @logged
+    async def on_message(message: Message) -> None:
+        seen.put_nowait(message.text)
+
+    bot.command(functools.partial(add, "m", sign="+"))
+    bot.command(Greeting())
+    bot.command("double")(logged(lambda word: word * 2))
+    bot.on(Message)(on_message)
+    bot.every(seconds=60)(functools.partial(seen.put, "tick"))
+    assert [each.usage for each in bot.commands.values()] == [
+        "help [COMMAND]",
+        "add FIRST [SECOND]",
+        "greeting NAME",
+        "double WORD",
+    ]
+    assert [each.summary for each in bot.commands.values()][1:] == ["Add numbers.", "Greet.", ""]
+    async with serving(bot, peer):
+        assert await seen.get() == "tick"
+        for text in ("add 2 3", "greeting yan", "double la", "no command"):
+            await zoe.send("wbot", text)
+        assert await answers(zoe, 3) == ["+5 m", "zoe greets yan", "lala"]
+        assert await seen.get() == "no command"
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\N{NO-BREAK SPACE}", "\n", "\N{IDEOGRAPHIC SPACE}", " \t\n "])
+async def test_any_blank_separates_a_command_from_its_words(net: Mesh, blank: str) -> None:
+    peer, zoe, _ = net.peers
+    async with serving(weather_bot(), peer):
+        await zoe.broadcast(f"@wbot{blank}weather{blank}bern")
+        await answers(zoe, 1)
+        await zoe.send("wbot", f"weather{blank}rome")
+        assert await answers(zoe, 1) == ["rome: sunny"]
+    with pytest.raises(ValueError, match="one word"):
+        Bot("wbot").command(f"two{blank}words")(total)
+    with pytest.raises(ValueError, match="no blanks"):
+        Bot("wbot", prefix=f"!{blank}")
 
 
 # ---- once

@@ -28,7 +28,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.export_file import SMALL_BYTES
 from p2pchat.testing import Mesh, mesh
-from tests.deadlines import within
+from tests.deadlines import WAIT, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
@@ -140,6 +140,24 @@ async def test_a_file_of_another_network_or_kind_is_refused(net: Mesh, exported:
     for wrong in (tmp_path / "nothing", tmp_path):
         with pytest.raises(P2PChatError, match="cannot read"):
             await bob.import_from(wrong)
+
+
+class Failing(io.RawIOBase):
+    """A file of a program that raises."""
+
+    def readinto(self, buffer: object) -> int:
+        raise StopIteration
+
+    write = readinto
+
+
+async def test_a_file_of_a_program_that_raises_ends_its_own_call(net: Mesh) -> None:
+    ada, *_ = net.peers
+    async with within(WAIT, "the failure of the file"):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await ada.import_from(Failing())  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await ada.export(Failing())  # type: ignore[arg-type]
 
 
 async def test_a_failed_export_leaves_the_former_file(net: Mesh, tmp_path: Path) -> None:

@@ -254,20 +254,33 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
 
 
 async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
-    ada, bob, _ = net.peers
+    ada, bob, zoe = net.peers
     await net.crash(bob)
+    await zoe.send("ada", "look", files=[("data", b"1" * 1000)])
+    (file,) = (await ada.wait_for(Message, timeout=WAIT)).attachments
+    await net.crash(zoe)
     receipt = await ada.send("bob", "are you there?")
-    events = ada.events(Warned)
-    waiting = [asyncio.create_task(receipt.delivered()), asyncio.create_task(ada.wait_user("zoe"))]
-    await asyncio.sleep(0)  # the tasks start
+    events = ada.events(Warned, Stopped)
+    calls = [
+        receipt.delivered(), receipt.read(), ada.wait_user("xia"), ada.wait_for(Message), file.fetch(),
+        file.read(),
+    ]  # fmt: skip
+    waiting = [asyncio.create_task(call) for call in calls]
+    for _ in range(10):
+        await asyncio.sleep(0)  # the tasks wait
+    assert not any(task.done() for task in waiting)
     assert ada._driver is not None
     ada._driver.node.presence = None  # type: ignore[assignment]
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     ada.set_presence("idle")
-    assert (await anext(events)).code == "internal"
+    late = [ada.broadcast("too late"), ada.history("bob"), file.fetch(), receipt.delivered(), ada.connect("nowhere:1")]
     async with asyncio.timeout(60):
-        ends = await asyncio.gather(*waiting, ada.broadcast("too late"), return_exceptions=True)
-    assert [type(end) for end in ends] == [PeerClosed] * 3
+        warned, stopped = [event async for event in events]
+        ends = await asyncio.gather(*waiting, *late, return_exceptions=True)
+        await ada.aclose()
+    assert isinstance(warned, Warned) and warned.code == "internal"
+    assert isinstance(stopped, Stopped) and stopped.reason == "failed"
+    assert [type(end) for end in ends] == [PeerClosed] * 11
 
 
 async def test_a_network_that_cannot_be_stored_causes_a_warning(home: Path) -> None:

@@ -101,6 +101,17 @@ def is_visible(character: str) -> bool:
     return character == " " or category[0] not in "CZ"  # controls, bidi, zero-width, surrogates; other blanks
 
 
+def plain(text: str) -> str:
+    """Return a text as a str itself: the methods of a subclass are a program's, and would run wherever the text goes.
+
+    Raises:
+        TypeError: It is no str.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a str, not {type(text).__name__}")
+    return str.__str__(text)
+
+
 def validate_name(name: str, unlike: Iterable[str] = ()) -> str:
     """Return `name` in normal form (NFC).
 
@@ -111,6 +122,7 @@ def validate_name(name: str, unlike: Iterable[str] = ()) -> str:
     """
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
+    name = plain(name)
     if len(name) > MAX_TYPED_CHARACTERS:
         raise ValueError(_too_long(name))
     name = unicodedata.normalize("NFC", name)

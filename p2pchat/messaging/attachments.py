@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, disk_name
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
+from p2pchat.core.names import plain
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.private_files import SavedFile
 from p2pchat.protocol import UserId
@@ -152,7 +153,7 @@ class Attachment:
         stays, even after a crash, and the next fetch continues there.
 
         Args:
-            progress: Called with the number of bytes that are here, and of all bytes.
+            progress: Called with the number of bytes that are here, and of all bytes. What it raises ends this call.
         Raises:
             StorageError: The disk cannot be used, or has no room.
             PeerClosed: The peer is not running.
@@ -321,7 +322,8 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
 
 def _checked(name: str, type: str) -> tuple[str, str]:
     """Return the name of a file and its media type, as its message says them."""
-    name = name.encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
+    type = plain(type)
+    name = plain(name).encode("utf-8", "replace").decode()  # a name on a disk may hold bytes that are no text
     if len(name) > MAX_FILE_NAME:
         raise ValueError(f"the name of a file has at most {MAX_FILE_NAME} characters")
     if len(type) > MAX_MEDIA_TYPE:

@@ -25,7 +25,7 @@ from p2pchat.core.inputs import (
     UserBlocked,
     UserRenamed,
 )
-from p2pchat.core.names import MAX_ABOUT_CHARACTERS, validate_name
+from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.sync.own_entries import check_text
 from p2pchat.messaging.conversations import MessageRequest
 from p2pchat.messaging.local_user import LocalUser
@@ -106,6 +106,7 @@ class NamedUser(LocalUser):
             P2PChatError: Another user of this peer has this name, or one that looks like it.
         """
         name = validate_name(name)
+        about = None if about is None else plain(about)
         if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
             raise ValueError(f"the text about oneself has at most {MAX_ABOUT_CHARACTERS} characters")
         if about:
@@ -133,6 +134,7 @@ class NamedUser(LocalUser):
         """
         if status not in STATUSES:
             raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!r}")
+        status, text = plain(status), plain(text)
         if len(text) > MAX_STATUS_CHARACTERS:
             raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
         if text:
@@ -291,7 +293,7 @@ class NamedUser(LocalUser):
         if policy not in CHOICES:
             raise ValueError(f"a request policy is one of {', '.join(CHOICES)}, not {policy!r}")
         driver = self._require_running()
-        driver.put(RequestsChosen(self.people.me, policy))
+        driver.put(RequestsChosen(self.people.me, plain(policy)))
         await driver.settle()
 
     def request_policy(self) -> str:
@@ -315,7 +317,7 @@ class NamedUser(LocalUser):
         """
         driver = self._require_running()
         other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
-        driver.put(ReceiptsChosen(self.people.me, on, other))
+        driver.put(ReceiptsChosen(self.people.me, None if on is None else bool(on), other))
         await driver.settle()
 
     def receipt_exceptions(self) -> dict[User, bool]:

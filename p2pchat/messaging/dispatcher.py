@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -144,7 +145,9 @@ class EventDispatcher:
 
     def close(self, last: ev.Event | None) -> None:
         """End every subscription, after a last event if there is one; waiting calls raise PeerClosed."""
-        self._end_waits()
+        self._closed = True
+        self._tracker.close()
+        self.wake_waiters()
         for reader in list(self.readers):
             if last is not None:
                 reader.push("stopped", last)
@@ -164,11 +167,6 @@ class EventDispatcher:
         """Have waiting calls check their conditions again."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-    def _end_waits(self) -> None:
-        self._closed = True
-        self._tracker.close()
-        self.wake_waiters()
 
     # ---- effects
 
@@ -221,7 +219,8 @@ class EventDispatcher:
         elif effect.state == "down":
             self._addresses.pop(effect.peer, None)
         self._on_link()
-        _log.info(
+        _log_soon(
+            logging.INFO,
             "link with %s at %s: %s%s",
             base32(effect.peer)[:8] or "?", effect.endpoint or "(incoming)", effect.state,
             f" ({effect.reason})" if effect.reason else "",
@@ -372,13 +371,11 @@ class EventDispatcher:
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
         mine, there = (self._people.me,), audience_of(self._conversations(), effect.conversation)
-        _log.warning("%s: %s", effect.code, effect.text)
+        _log_soon(logging.WARNING, "%s: %s", effect.code, effect.text)
         is_for_all = effect.code in FOR_ALL_USERS or there is None
         audience = None if is_for_all else (*mine, *(there or ()))
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
         self._emit(None, lambda viewer: warned, audience)
-        if effect.code == "internal":  # the core has failed: no call that waits would ever return
-            self._end_waits()
 
     def _on_refused(self, effect: fx.WriteRefused) -> None:
         failed = ev.Failed(code=effect.code, text=effect.text)
@@ -403,6 +400,11 @@ class EventDispatcher:
                 if me not in made:
                     made[me] = make(reader.viewer)
                 reader.push(subject, made[me], audience)
+
+
+def _log_soon(level: int, text: str, *values: object) -> None:
+    """Log in a turn of its own: a filter or a handler of the program that raises ends nothing else."""
+    asyncio.get_running_loop().call_soon(partial(_log.log, level, text, *values))
 
 
 def _push(updates: Sequence[ReceiptUpdate], readers: Sequence[Subscription]) -> None:

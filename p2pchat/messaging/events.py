@@ -136,7 +136,7 @@ class Stopped(Event):
     """The peer was closed gracefully: the last event of a run.
 
     Attributes:
-        reason: What aclose() was given; "closed" without a reason.
+        reason: What aclose() was given; "closed" without a reason; "failed" after a defect of p2pchat itself.
     """
 
     event: ClassVar[Literal["stopped"]] = "stopped"

@@ -117,7 +117,7 @@ class HostedUser(NamedUser):
             timeout: Seconds after which it returns False: no such peer is linked, or it has not sent everything yet.
         Raises PeerClosed.
         """
-        return await self._require_running().requests.compared(self.key, timeout)
+        return await self._require_running().requests.compared(self.key, float(timeout))
 
     def deliver_when_taken(
         self, consumer: str, hears: Hears | None = None, is_shared: Callable[[], bool] | None = None

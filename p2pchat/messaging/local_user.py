@@ -19,7 +19,7 @@ from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
 from p2pchat.core.log import FileRef, LogId, decode_entry
-from p2pchat.core.names import validate_name
+from p2pchat.core.names import plain, validate_name
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.core.sync.own_entries import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
@@ -231,8 +231,7 @@ class LocalUser(Viewer):
         """
         requests = self._require_running().requests
         conversation = to if type(to) is Conversation else self._directory.find(to)
-        if text or not files:
-            check_text(text, self._lifecycle.settings)
+        text = check_text(text, self._lifecycle.settings) if text or not files else ""
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
@@ -274,8 +273,7 @@ class LocalUser(Viewer):
         if isinstance(texts, str):
             raise TypeError("send_many takes a list of texts, not one text")
         conversation, me = self.find(to), self.people.me
-        texts = list(texts)
-        check_texts(texts, self._lifecycle.settings)
+        texts = check_texts(texts, self._lifecycle.settings)
         parts = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
         writes = [requests.write(me, conversation.key, "text", part) for part in parts]
         try:
@@ -352,7 +350,7 @@ class LocalUser(Viewer):
     async def _change_message(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
         requests, me = self._require_running().requests, self.people.me
         post = message if isinstance(message, Post) else await self.message(message)
-        check_change(kind, post, text, me, self._lifecycle.settings)
+        text = check_change(kind, post, text, me, self._lifecycle.settings)
         log, seq = await requests.write(me, post.log.conversation, kind, (text,), ref_of(post), ref)
         return self._receipt(log, seq)
 
@@ -369,7 +367,7 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         driver = self._require_running()
-        driver.put(TypingSet(self.people.me, self.find(to).key, on))
+        driver.put(TypingSet(self.people.me, self.find(to).key, bool(on)))
 
     def mark_read(self, post: ShownEntry) -> None:
         """Mark everything in the conversation up to this message as read; see Message.mark_read."""
@@ -552,7 +550,7 @@ class LocalUser(Viewer):
         if start not in ("now", "beginning"):
             raise ValueError(f"start is 'now' or 'beginning', not {start!r}")
         lifecycle = self._lifecycle
-        stored_name = None if consumer is None else self._consumer_prefix + consumer
+        stored_name = None if consumer is None else self._consumer_prefix + plain(consumer)
         reader = Subscription(lifecycle.feed, self, types, stored_name, start, self._access)
         lifecycle.dispatcher.add_reader(reader)
         if lifecycle.driver is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from p2pchat.config import Settings
 from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
+from p2pchat.core.names import plain
 from p2pchat.core.sync.own_entries import check_text
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.events import Event, aware, iso, json_fields, micros_of
@@ -499,8 +500,10 @@ ShownEntry = Post | MessageChange
 MESSAGE_CHANGES: tuple[type[AnyMessageChange], ...] = (Edited, Deleted, Reaction)
 
 
-def check_change(kind: str, post: Post, text: str, me: UserId, settings: Settings) -> None:
-    """Return if the user `me` can make this change to a message: `edit`, `delete` or `reaction`; raises as check_text.
+def check_change(kind: str, post: Post, text: str, me: UserId, settings: Settings) -> str:
+    """Return `text` as a plain str if the user `me` can make this change to a message: `edit`, `delete` or `reaction`.
+
+    Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows.
     """
@@ -511,8 +514,10 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
     if kind == "reaction":
         if not isinstance(text, str):
             raise TypeError(f"a reaction is a str, not {type(text).__name__}")
+        text = plain(text)
         if len(text) > MAX_REACTION_CHARACTERS:
             limit = MAX_REACTION_CHARACTERS
             raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: reply instead")
     if kind == "edit" or (kind == "reaction" and text):
-        check_text(text, settings)
+        return check_text(text, settings)
+    return text

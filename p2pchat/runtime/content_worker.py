@@ -20,6 +20,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -274,6 +275,21 @@ def _first_of(waiting: Iterable[GivePieces]) -> list[GivePieces]:
     return found
 
 
+@dataclass(eq=False, slots=True)
+class _Fetch:
+    """A call of fetch(). It hears of progress itself: what a program wants to know of it runs in the program's task.
+
+    Attributes:
+        stored: Numbers of bytes that it has not been told yet.
+        changed: There is one more, or it ended, with an error or None.
+    """
+
+    stored: deque[int] = field(default_factory=deque)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
+    error: P2PChatError | None = None
+
+
 class ContentWorker(ContentOrders):
     """The store of one peer, in its thread. The thread begins with the first job.
 
@@ -303,7 +319,7 @@ class ContentWorker(ContentOrders):
         self._thread: threading.Thread | None = None
         self._waker: LoopWaker
         self._store: ContentStore | None = None  # used in the thread only
-        self._fetching: dict[str, dict[asyncio.Future[None], Progress | None]] = {}  # by root
+        self._fetching: dict[str, set[_Fetch]] = {}  # by root
         self._held: Counter[str] = Counter()  # content that may not go, by root
         self._doomed: set[str] = set()  # held content that goes once nobody holds it
         self._skipped: set[str] = set()  # held content that a sweep would have looked at
@@ -428,7 +444,7 @@ class ContentWorker(ContentOrders):
     # ---- downloads
 
     async def fetch(self, log: LogId, seq: int, file: FileRef, progress: Progress | None = None) -> None:
-        """Return when this content is whole here. Raises StorageError, PeerClosed.
+        """Return when this content is whole here. Raises StorageError, PeerClosed, and what `progress` raises.
 
         Once the last caller stops waiting, the content is no longer asked for.
         """
@@ -440,47 +456,51 @@ class ContentWorker(ContentOrders):
             if was_doomed:
                 self._put(ContentKept(file.root))
             return
-        future: asyncio.Future[None] = self._loop.create_future()
-        waiting = self._fetching.setdefault(file.root, {})
-        waiting[future] = progress
+        fetch = _Fetch()
+        waiting = self._fetching.setdefault(file.root, set())
+        waiting.add(fetch)
         if len(waiting) == 1:
             self._put(ContentWanted(log, seq, file))
         try:
-            await future
+            while not fetch.ended or fetch.stored:
+                await fetch.changed.wait()
+                fetch.changed.clear()
+                while fetch.stored:
+                    stored = fetch.stored.popleft()
+                    if progress is not None:
+                        progress(stored, file.size)
+            if fetch.error is not None:
+                raise fetch.error
         finally:
-            waiting.pop(future, None)
+            waiting.discard(fetch)
             if not waiting and self._fetching.get(file.root) is waiting and not self._closed:  # it goes on then
                 del self._fetching[file.root]
                 self._put(ContentGivenUp(file.root))
 
     def on_progress(self, effect: ContentProgress) -> None:
-        for progress in list(self._fetching.get(effect.file.root, {}).values()):
-            if progress is not None:
-                progress(effect.stored, effect.file.size)
+        for fetch in self._fetching.get(effect.file.root, ()):
+            fetch.stored.append(effect.stored)
+            fetch.changed.set()
 
     def on_arrived(self, effect: ContentArrived) -> None:
-        for future in self._fetching.pop(effect.file.root, {}):
-            if not future.done():
-                future.set_result(None)
+        self._end(self._fetching.pop(effect.file.root, ()))
 
     def on_imported(self, root: str) -> None:
         """End all waiting for content that became whole in another way than over links."""
         if not self._closed:
             self._put(ContentKept(root))
-        waiting = self._fetching.pop(root, {})
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        waiting = self._fetching.pop(root, set())
+        self._end(waiting)
         if waiting and not self._closed:
             self._put(ContentGivenUp(root))
 
     def on_stopped(self, effect: ContentStopped) -> None:
-        self._fail(self._fetching.pop(effect.root, {}), lambda: StorageError(effect.text))
+        self._end(self._fetching.pop(effect.root, ()), lambda: StorageError(effect.text))
 
-    def _fail(self, waiting: Iterable[asyncio.Future[None]], make: Callable[[], P2PChatError]) -> None:
-        for future in waiting:
-            if not future.done():
-                future.set_exception(make())
+    def _end(self, waiting: Iterable[_Fetch], make: Callable[[], P2PChatError] | None = None) -> None:
+        for fetch in waiting:
+            fetch.ended, fetch.error = True, None if make is None else make()
+            fetch.changed.set()
 
     def _run_then(self, job: Job[T], done: Done[T]) -> None:
         if self._closed:
@@ -554,8 +574,9 @@ class ContentWorker(ContentOrders):
         """End the thread when its present jobs are done."""
         self._closed = True
         self._given.clear()
-        for waiting in list(self._fetching.values()):
-            self._fail(waiting, lambda: PeerClosed("the peer was closed"))
+        fetching, self._fetching = self._fetching, {}
+        for waiting in fetching.values():
+            self._end(waiting, lambda: PeerClosed("the peer was closed"))
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join, self._settings.bye_timeout)

@@ -97,6 +97,7 @@ class Driver:
         directory: Path | None,
         recent: RecentEntries,
         emit: Callable[[fx.Effect], None],
+        on_failed: Callable[[], None],
         clock: Callable[[], Now] | None = None,
     ) -> None:
         """Make a driver that handles no input before start().
@@ -106,6 +107,7 @@ class Driver:
             storage: Open, and already loaded into the node.
             directory: Where free disk space is checked; None for storage in memory.
             emit: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
+            on_failed: Called after a defect: the peer has to be closed, and whatever still waits ends with it.
             clock: The present; tests on virtual time pass their own.
         """
         self.node = node
@@ -117,6 +119,7 @@ class Driver:
         self.broken: BaseException | None = None
         self._settings = settings
         self._emit = emit
+        self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
         self._inbox: deque[Input] = deque()
@@ -128,7 +131,6 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self._cut_task: asyncio.Task[None] | None = None
         self.requests: RequestQueue = RequestQueue(
             node.next_entry, self.put, self._schedule, emit, promises=not storage.durable
         )
@@ -364,12 +366,12 @@ class Driver:
                 self._emit(effect)
 
     def _fail(self, error: BaseException) -> None:
-        """Stop after a defect of ours: the state can no longer be trusted, and no caller may wait for ever."""
+        """Stop after a defect: the state can no longer be trusted, and no caller may wait for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
         self._fail_calls(lambda: P2PChatError(text))
         self._emit(fx.WarningIssued("internal", text))
-        self._cut_task = self._loop.create_task(self.connections.cut_all())  # other peers see it without a timeout
+        self._on_failed()
 
     def _on_content_progress(self, effect: fx.ContentProgress) -> None:
         self.content.on_progress(effect)
@@ -625,6 +627,8 @@ class Driver:
         for future in self._awaited:
             if not future.done():
                 future.set_exception(make())
+        if self._became_idle is not None and not self._became_idle.done():
+            self._became_idle.set_result(None)
 
     def _pump_now(self) -> None:
         if self._pump_handle is not None:

@@ -304,9 +304,9 @@ class Pipe(BufferedTransport):
     def fault(self, what: str) -> None:
         """Break the pipe: the engine, or whoever else may publish there, did what it must not."""
         self._relay.counted[f"relay_{what}"] += 1
-        _log.info("a relayed link breaks: %s", what)
         self._say(BREAK)
         self.lose(ConnectionResetError(errno.ECONNRESET, f"relay: {what}"))
+        _log.info("a relayed link breaks: %s", what)
 
     def _read_later(self) -> None:
         if self._read_handle is None and not self._lost:

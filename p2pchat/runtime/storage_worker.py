@@ -376,6 +376,8 @@ def resolve(future: asyncio.Future[T], result: T | None, error: BaseException | 
         return  # the caller was cancelled, or close() has given up
     if error is None:
         future.set_result(result)  # type: ignore[arg-type]  # without an error there is one
+    elif isinstance(error, StopIteration):  # of a program's function; a future takes none, as a coroutine raises none
+        future.set_exception(RuntimeError("a function that was called raised StopIteration"))
     else:
         future.set_exception(error)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import cache
 from importlib import import_module
 from threading import Lock, Thread, get_ident
@@ -106,8 +106,7 @@ def _begin(function: Callable[[], Any], outcome: Future[Any], tasks: list[Task[A
     try:
         result = function()
         if isawaitable(result):
-            tasks.append(task := ensure_future(result))
-            task.add_done_callback(lambda ended: _store(ended, outcome))
+            tasks.append(ensure_future(_store(result, outcome)))
             return
     except BaseException as error:  # the thread that waits has to be woken, whatever it is
         outcome.set_exception(error)
@@ -115,15 +114,18 @@ def _begin(function: Callable[[], Any], outcome: Future[Any], tasks: list[Task[A
         outcome.set_result(result)
 
 
-def _store(task: Task[Any], outcome: Future[Any]) -> None:
+async def _store(call: Awaitable[Any], outcome: Future[Any]) -> None:
+    from asyncio import CancelledError as Cancelled
     from concurrent.futures import CancelledError  # that of asyncio is no Exception, and means this thread
 
-    if task.cancelled():
+    try:
+        result = await call
+    except Cancelled:
         outcome.set_exception(CancelledError())
-    elif (error := task.exception()) is not None:
+    except BaseException as error:  # of a program's function too: SystemExit would end the loop of all peers
         outcome.set_exception(error)
     else:
-        outcome.set_result(task.result())
+        outcome.set_result(result)
 
 
 def _cancel(tasks: list[Task[Any]]) -> None:

@@ -76,6 +76,21 @@ async def test_a_program_of_eight_lines_is_a_bot(tmp_path: Path, monkeypatch: py
                 assert await asyncio.wait_for(bot.wait(), PATIENCE) == 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
+async def test_a_signal_ends_a_bot_although_a_plain_function_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    path = tmp_path / "wbot.py"
+    path.write_text(PROGRAM.replace("return", "import threading; threading.Event().wait(); return"), "utf-8")
+    async with TCPPeer(temporary=True, name="zoe") as zoe, program(path, "0", zoe.endpoint) as bot:
+        await zoe.wait_user("wbot", timeout=PATIENCE)
+        await zoe.send("wbot", "weather berlin")
+        await line_of(bot, "weather")
+        bot.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(bot.wait(), PATIENCE) == 0
+
+
 async def test_a_bot_says_what_is_wrong_with_its_command_line(tmp_path: Path) -> None:
     path = tmp_path / "wbot.py"
     path.write_text(PROGRAM, "utf-8")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
@@ -94,6 +94,36 @@ async def test_a_file_is_sent_fetched_and_saved(home: Path, tmp_path: Path) -> N
         assert not stored.to_json()["files"][0]["here"]
         with pytest.raises(P2PChatError):
             await stored.attachments[0].read()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(KeyError, KeyError), (SystemExit, SystemExit), (StopIteration, RuntimeError)]
+)
+async def test_a_progress_function_that_raises_ends_its_own_fetch_alone(
+    net: Mesh, error: type[BaseException], raised: type[BaseException]
+) -> None:
+    ada, bob, _ = net.peers
+    await ada.send(ada.room, "look", files=[("data", DATA)])
+    (file,) = (await newest(bob)).attachments
+
+    def fail(here: int, size: int) -> None:
+        raise error
+
+    seen: list[int] = []
+    async with within(60, "the content"):
+        failing = asyncio.create_task(_outcome(file.fetch(fail)))
+        await file.fetch(lambda here, size: seen.append(here))
+        assert type(await failing) is raised
+    assert seen == sorted(seen) and len(seen) > 1 and await file.read() == DATA
+    await (await bob.send("ada", "it is here")).delivered(timeout=60)
+
+
+async def _outcome(call: Awaitable[None]) -> BaseException | None:
+    try:
+        await call
+    except BaseException as error:
+        return error
+    return None
 
 
 async def test_others_give_what_its_writer_gave_them(net: Mesh) -> None:

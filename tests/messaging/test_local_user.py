@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -13,10 +15,14 @@ import pytest
 from p2pchat import (
     Delivered,
     DeliveryTimeout,
+    Edited,
+    GroupChanged,
     Left,
     Message,
     PeerClosed,
     Presence,
+    Reaction,
+    Renamed,
     Sent,
     Settings,
     TCPPeer,
@@ -27,7 +33,78 @@ from p2pchat import (
 from p2pchat.messaging.contacts import run_to_completion
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
+from tests.deadlines import WAIT, until, within
 from tests.messaging.texts import texts
+
+
+class Markup(str):
+    """A str of a program, as template engines have."""
+
+    __slots__ = ()
+
+
+class Failing(Markup):
+    """One whose own methods raise."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise KeyError
+
+    __hash__ = str.__hash__
+
+
+class Undecided:
+    def __bool__(self) -> bool:
+        raise KeyError
+
+
+async def test_texts_of_other_classes_than_str_are_sent_as_they_read(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    events = bob.events(Message, Edited, Reaction, Presence, GroupChanged, Renamed)
+    await ada.send("bob", Failing("one"), ref=Failing("ref"))
+    await ada.send_many(Markup("bob"), [Failing("two"), "three"])
+    sent = await ada.history("bob")
+    await ada.edit(sent[0], Failing("1"))
+    await ada.react(sent[1], Markup("👍"))
+    await ada.send("bob", "look", files=[(Markup("name"), b"data")])
+    await ada.keep_file(("name", b"data"), type=Markup("text/plain"))
+    ada.set_presence(Markup("idle"), Failing("away"))
+    await ada.set_request_policy(Markup("all"))
+    await ada.create_group(Failing("ops"), [Markup("bob")])
+    await ada.rename(Failing("eve"), Failing("about"))
+    ada.events(consumer=Failing("mine")).close()
+    with suppress(KeyError):
+        ada.typing("bob", Undecided())  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        ada.set_presence("idle", 5)  # type: ignore[arg-type]
+    async with within(WAIT, "the last event"):
+        seen = [await anext(events)]
+        while not isinstance(seen[-1], Renamed):
+            seen.append(await anext(events))
+    first, *others = [event.text for event in seen if isinstance(event, Message)]
+    assert first in ("one", "1") and others == ["two", "three", "look"]
+    assert ada.me.name == bob.user("eve").name == "eve"
+    await (await ada.send("bob", "still here")).delivered(timeout=WAIT)
+
+
+async def test_a_filter_of_logs_that_raises_ends_nothing_else(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, bob, cyd = net.peers
+    logger, failures = logging.getLogger("p2pchat.peer"), list[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+
+    def fail(record: logging.LogRecord) -> bool:
+        raise KeyError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logger, "level", logging.INFO)
+        patch.setattr(logger, "filters", [fail])
+        logger.manager._clear_cache()  # type: ignore[attr-defined]
+        net.partition([ada, bob], [cyd])
+        await until(lambda: failures, "the failure of the filter")
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    assert {type(failure["exception"]) for failure in failures} == {KeyError}
+    await (await ada.send("bob", "still here")).delivered(timeout=WAIT)
 
 
 async def test_a_room_message_reaches_everyone_and_the_receipt_says_so(net: Mesh) -> None:

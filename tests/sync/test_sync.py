@@ -51,6 +51,20 @@ def pair(home: Path) -> Iterator[tuple[TCPPeer, TCPPeer]]:
             yield ada, bob
 
 
+def test_what_a_function_of_the_program_raises_ends_no_other_call(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+
+    def leave(event: object) -> bool:
+        raise SystemExit
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(bob.wait_for, Message, where=leave, timeout=WAIT)
+        while not waiting.done():
+            ada.send("bob", "ping").delivered(timeout=WAIT)
+        assert isinstance(waiting.exception(), SystemExit)
+    bob.send("ada", "pong").delivered(timeout=WAIT)
+
+
 def test_a_message_is_sent_answered_and_delivered(pair: tuple[TCPPeer, TCPPeer]) -> None:
     ada, bob = pair
     receipt = assert_type(ada.send("bob", "ping"), Receipt)

@@ -11,7 +11,7 @@ an edit, goes on above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -34,7 +34,7 @@ from p2pchat.core.log import (
     next_c,
     with_files,
 )
-from p2pchat.core.names import KnownPeople
+from p2pchat.core.names import KnownPeople, plain
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -354,26 +354,27 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
     return None
 
 
-def check_texts(texts: Sequence[str], settings: Settings) -> None:
-    """Return if all of these texts can be sent; raises as check_text."""
-    if not all(isinstance(text, str) and text for text in texts) or not are_plain(texts, settings):
-        for text in texts:
+def check_texts(texts: Iterable[str], settings: Settings) -> list[str]:
+    """Return these texts as plain str if all can be sent; raises as check_text."""
+    checked = [plain(text) for text in texts]
+    if not all(checked) or not are_plain(checked, settings):
+        for text in checked:
             check_text(text, settings)
+    return checked
 
 
-def check_text(text: str, settings: Settings) -> None:
-    """Return if a text can be sent.
+def check_text(text: str, settings: Settings) -> str:
+    """Return a text as a plain str if it can be sent.
 
     Raises:
         TypeError: It is no str. ValueError: It is empty, contains NUL, or cannot be encoded.
         TooLong: It is too long; `.limit_bytes` is the limit.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"a text is a str, not {type(text).__name__}")
+    text = plain(text)
     if not text:
         raise ValueError("the text is empty")
     if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
-        return  # the same answer as are_plain(), in a third of its time for a single text
+        return text  # the same answer as are_plain(), in a third of its time for a single text
     fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
     if fault is not None and fault[0] == "too_long":
         size = len(text.encode())
@@ -383,6 +384,7 @@ def check_text(text: str, settings: Settings) -> None:
         raise TooLong("the text, its control characters escaped,", encoded_bytes(text), limit)
     if fault is not None:
         raise ValueError(fault[1])
+    return text
 
 
 def encoded_bytes(text: str) -> int:
