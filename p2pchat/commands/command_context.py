@@ -31,6 +31,7 @@ from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_and_text_display import CommandResult, Display, is_ignored, without_ignored
 from p2pchat.commands.standard_output import iso
+from p2pchat.commands.typed_commands import YES
 from p2pchat.commands.unread_and_mentions import MAX_COUNTED, UnreadCounter, is_here
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
@@ -56,6 +57,7 @@ class CommandContext:
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
         fetches: The files that it fetches now.
+        says_yes: The typed line that is executed ends with --yes.
         max_answer_bytes: Texts in one answer of /history and /search, in bytes; 0 for no limit.
     """
 
@@ -78,6 +80,7 @@ class CommandContext:
         self.activity: ActivityTracker = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
         self.last_elsewhere: str = ""
         self.deleted_texts: dict[str, str] = {}
+        self.says_yes: bool = False
         self.max_answer_bytes: int = 0
         self.local_files: bool = False
         self.fetches: FileFetches = FileFetches()
@@ -245,6 +248,17 @@ class CommandContext:
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error; `ref` is that of the command that failed."""
+
+    async def confirm(self, question: str) -> bool:
+        """Ask the user before something that cannot be undone; return True for yes.
+
+        Raises:
+            UsageError: Nobody can be asked, and the line does not say yes.
+        """
+        answer = True if self.says_yes else await self.display.confirm(question)
+        if answer is None:
+            raise UsageError(f"{question} Nobody can be asked here: the line does it with {YES} at its end")
+        return answer
 
     # What a command names
 

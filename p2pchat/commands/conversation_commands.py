@@ -128,7 +128,7 @@ async def delete_conversation_here(ctx: CommandContext, to: str = "") -> Command
     there = await ctx.resolve(to) if to else ctx.current
     peer = ctx.tcp_peer  # refuses others before it asks
     question = f"delete everything stored here of {quote_place(there)}, which the others keep?"
-    if not await ctx.display.confirm(question):
+    if not await ctx.confirm(question):
         return CommandResult(lines=["-- nothing was deleted"])
     return await _delete(ctx, await peer.delete_history(there.id), there)
 
@@ -207,9 +207,7 @@ async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
         raise UsageError(f"you own {_shown(there)}: hand it over first{_typed(to, ', /owner NAME')}")
     is_asked = to is None and set(_others(there)).isdisjoint(ctx.peer.here())
     if is_asked and (lost := await _known_to_nobody(ctx, there)):
-        if not await ctx.display.confirm(
-            f"nobody in {_shown(there)} has {lost}, and nobody gets it once you left: leave?"
-        ):
+        if not await ctx.confirm(f"nobody in {_shown(there)} has {lost}, and nobody gets it once you left: leave?"):
             return CommandResult(lines=[f"-- you are still in {_shown(there)}"])
     await there.leave()
     result = _group_result(there)

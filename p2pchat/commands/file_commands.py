@@ -321,7 +321,7 @@ async def _check_target(ctx: CommandContext, path: Path) -> None:
         return
     if not has_place:
         raise UsageError(f"there is no directory {safe_line(str(path.parent))}: nothing was saved")
-    if is_there and not await ctx.display.confirm(f"replace {safe_line(str(path))}?"):
+    if is_there and not await ctx.confirm(f"replace {safe_line(str(path))}?"):
         raise UsageError("nothing was saved")
 
 

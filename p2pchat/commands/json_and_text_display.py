@@ -188,9 +188,9 @@ class Display:
     def refresh(self) -> None:
         """Show the unread counts where a prompt shows them."""
 
-    async def confirm(self, question: str) -> bool:
-        """Ask the user; return True for yes, and where nobody can be asked."""
-        return True
+    async def confirm(self, question: str) -> bool | None:
+        """Ask the user; return True for yes, None where nobody can be asked."""
+        return None
 
     async def clear(self) -> bool:
         """Empty the screen; return False if there is none."""

@@ -157,7 +157,7 @@ async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
     message = await ctx.peer.message(id or await _latest_own(ctx))
     if message.sender.is_me and not message.deleted:
         at, text = format_time(iso(message.sent_at), datetime.now().astimezone()), said(message.to_json())
-        if not await ctx.display.confirm(f"delete {excerpt(text)} ({at})?"):
+        if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
     return await delete(ctx, message.id)

@@ -28,6 +28,7 @@ class TypedCommand:
         aliases: Its other names.
         named_kinds: The kinds of the arguments, where their words do not tell.
         details: Further lines of /help COMMAND.
+        asks: It may ask before it does something that cannot be undone. YES at the end of its line answers that.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TypedCommand:
     aliases: tuple[str, ...] = ()
     named_kinds: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
+    asks: bool = False
 
     @property
     def usage(self) -> str:
@@ -76,6 +78,8 @@ def _per_conversation_note(setting: Setting) -> str:
     return ", also for one conversation" if setting.by_conversation else ""
 
 
+YES = "--yes"
+_SAYS_YES = f"{YES} at the end of the line answers what it asks"
 _NUMBERS = "N is a number of /history or /search, valid until you send a message"
 _OR_TEXT = "0 before a text that begins with a number says that it is no N"
 COMMANDS = (
@@ -108,7 +112,7 @@ COMMANDS = (
     ),
     TypedCommand(
         "leave", "", "leave the current group", "/leave", aliases=("part",),
-        details=("its owner hands it over first: /owner NAME",),
+        details=("its owner hands it over first: /owner NAME", _SAYS_YES), asks=True,
     ),
     TypedCommand("rename", "NAME", "rename the current group", "/rename night-shift", named_kinds=("",)),
     TypedCommand("owner", "NAME", "make another member the owner of the current group", "/owner bob",
@@ -142,7 +146,8 @@ COMMANDS = (
     ),
     TypedCommand(
         "delete", "[N]", "delete your last message, or line N", "/delete",
-        details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS),
+        details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS, _SAYS_YES),
+        asks=True,
     ),
     TypedCommand(
         "delete-conversation", "[CONVERSATION]", "delete what is stored here of a conversation",
@@ -151,7 +156,9 @@ COMMANDS = (
             "asks first; with no name: the current one. The others keep theirs",
             "your messages that nobody else has yet stay, and new ones come as before",
             "`p2pchat delete` can delete what one person wrote, or what is older",
+            _SAYS_YES,
         ),
+        asks=True,
     ),
     TypedCommand(
         "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
@@ -173,7 +180,10 @@ COMMANDS = (
             "FILE is the number behind it, as in /files, or its name",
             "PATH is a directory or file; without: Downloads, or where p2pchat started",
             "/get stop ends it; what has come stays, and /get goes on there",
+            "asks before it replaces a file",
+            _SAYS_YES,
         ),
+        asks=True,
     ),
     TypedCommand("files", "[N]", "the last N files here (10), with their numbers", "/files"),
     TypedCommand("history", "[N]", "the last N messages here (20), with numbers", "/history 50"),
@@ -272,10 +282,11 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True)
 class CommandInput:
-    """A command by its first name, and its arguments."""
+    """A command by its first name, and its arguments; `yes`: its line answers what it would ask."""
 
     name: str
     arguments: tuple[str, ...] = field(default=(), repr=False)
+    yes: bool = False
 
 
 class UnknownCommand(UsageError):
@@ -302,7 +313,10 @@ def parse_line(line: str) -> TextInput | CommandInput | None:
     command = BY_NAME.get(word.lower())
     if command is None:
         raise UnknownCommand(word)
-    return CommandInput(command.name, _arguments(command, rest))
+    yes = command.asks and rest.split()[-1:] == [YES]
+    if yes:
+        rest = rest.removesuffix(YES).rstrip()
+    return CommandInput(command.name, _arguments(command, rest), yes)
 
 
 def _split(line: str) -> tuple[str, str]:

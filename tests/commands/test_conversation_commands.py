@@ -120,7 +120,7 @@ async def test_a_pipe_is_told_what_nobody_gets_after_leaving(shown: Shown) -> No
         await ada.aclose()
         await anext(left)
         session = open_session(bob, shown, as_json=False)
-        await session.execute([b"/go #ops", b"goodbye", b"/leave"])
+        await session.execute([b"/go #ops", b"goodbye", b"/leave --yes"])
         assert shown.new[-1] == '-- nobody in #ops has "goodbye", and nobody gets it now'
         assert not bob.group("ops").is_member
 

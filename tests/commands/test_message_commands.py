@@ -50,7 +50,7 @@ async def test_without_a_number_the_latest_message_is_meant(shown: Shown) -> Non
         assert await says(bob) == ["one", "two", "lunch?", "yes"]
         [_, _, lunch, yes] = await bob.history("room")
         assert (lunch.reactions, yes.reply_to) == ({"+1": [bob.user("ada")]}, lunch.id)
-        await session.execute([b"/delete", b"/delete", b"/react"])
+        await session.execute([b"/delete --yes", b"/delete --yes", b"/react"])
         await net.settle()
         assert await says(bob) == ["one", "[deleted]", "lunch?", "[deleted]"]
         assert (await bob.history("room"))[2].reactions == {}
@@ -69,7 +69,7 @@ async def test_a_number_selects_a_listed_message(shown: Shown) -> None:
         assert [line.partition(" ")[0] for line in shown.new] == ["4", "3", "2", "1"]
         assert [line.split(" ", 2)[2] for line in shown.text.splitlines()] == [
             "ada: tow", "bob: tow?", "ada: three", "bob: three?"]  # fmt: skip
-        await session.execute([b"/edit 4 two", b"/react 3 ok", b"/delete 2", b"/reply 3 indeed"])
+        await session.execute([b"/edit 4 two", b"/react 3 ok", b"/delete 2 --yes", b"/reply 3 indeed"])
         await net.settle()
         assert await says(bob) == ["one", "one?", "two", "tow?", "[deleted]", "three?", "indeed"]
         assert (await bob.history("room"))[3].reactions == {"ok": [bob.user("ada")]}
@@ -405,7 +405,7 @@ async def test_a_conversation_is_deleted_here_and_history_says_so(shown: Shown) 
         session = open_session(ada, shown, as_json=False)
         await (await bob.send("ada", "psst")).delivered(timeout=60)
         await (await ada.send("bob", "yes?")).delivered(timeout=60)
-        await session.execute([b"/go bob", b"/delete-conversation"])
+        await session.execute([b"/go bob", b"/delete-conversation --yes"])
         assert "-- deleted 2 messages of bob here, " in shown.text and "kept" not in shown.text
         await (await bob.send("ada", "again")).delivered(timeout=60)
         await session.execute([b"/history"])
@@ -429,3 +429,25 @@ async def test_programs_delete_what_one_user_wrote_before_a_moment(shown: Shown)
         assert [post.text for post in await ada.history("bob")] == ["two", "three"]
         await session.execute([b'{"do":"delete_history","to":"bob","before":"yesterday"}'])
         assert session.exit_code == USAGE
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+async def test_what_nobody_can_confirm_is_not_done(
+    shown: Shown, capsys: pytest.CaptureFixture[str], interactive: bool
+) -> None:
+    """In a pipe, and on a plain terminal without a prompt."""
+    async with mesh("ada", "bob") as net:
+        ada, _ = net.peers
+        await (await ada.broadcast("precious")).delivered()
+        session = open_session(ada, shown, as_json=False)
+        session.interactive = interactive
+        for line in ("/delete", "/delete-conversation room", "/delete-conversation"):
+            await session.execute([line.encode()])
+            assert "Nobody can be asked here: the line does it with --yes at its end" in capsys.readouterr().err
+            assert session.exit_code == (DONE if interactive else USAGE)
+        assert [post.text for post in await ada.history("room")] == ["precious"]
+        await session.execute([b"/delete-conversation room --yes"])
+        assert await ada.history("room") == []
+        await ada.broadcast("again")
+        await session.execute([b"/delete"])  # one line says yes for itself alone
+        assert [post.text for post in await ada.history("room")] == ["again"]

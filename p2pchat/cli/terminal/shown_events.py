@@ -401,8 +401,8 @@ class TerminalDisplay(Display):
     def refresh(self) -> None:
         self._on_change()
 
-    async def confirm(self, question: str) -> bool:
-        return self.ask is None or await self.ask(question)
+    async def confirm(self, question: str) -> bool | None:
+        return None if self.ask is None else await self.ask(question)
 
     async def clear(self) -> bool:
         self._screen.clear()
