@@ -19,6 +19,7 @@ from p2pchat import (
     Message,
     P2PChatError,
     Receipt,
+    Sent,
     Settings,
     TCPPeer,
     UnknownName,
@@ -86,7 +87,10 @@ class CommandContext:
         self.fetches: FileFetches = FileFetches()
         self.fetches.on_change = display.refresh
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
-        self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
+        # Since the current conversation was opened: the newest message of others shown, the newest one with files, and
+        # where the user wrote last.
+        self._shown_last: dict[str, str] = {}
+        self._wrote_last: Conversation | None = None
 
     @property
     def tcp_peer(self) -> TCPPeer:
@@ -115,6 +119,8 @@ class CommandContext:
         """Make this the current conversation and mark its messages read."""
         self.target = None if conversation.kind == "room" else conversation
         self.display.numbers.clear()
+        self._shown_last.clear()
+        self._wrote_last = None
         if self.last_elsewhere == conversation.id:
             self.last_elsewhere = ""
         await self.open(conversation, self.display.on_switch)
@@ -132,6 +138,8 @@ class CommandContext:
         """
         unread = await self._unread_in(conversation, before)
         count = await show(conversation, unread)
+        for message in unread[:count]:
+            self._note_shown(message.to_json())
         self.unread.clear(conversation.id)
         self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
         self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
@@ -192,12 +200,14 @@ class CommandContext:
             if line["event"] == "deleted":
                 self.unread.on_deleted(there, line["id"])
             return (is_here(line, here) or line["kind"] == "dm") and not self.unread.hides(there)
+        if line["event"] == "sent":
+            self.note_written(self.peer.find(line["conversation_id"]))
         if line["event"] != "message" or self.hides(line):
             return False
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
-        if not line["old"]:  # old messages are only counted
-            self._last_received[there] = line["id"]
+        if not line["old"] and (is_here(line, here) or not self.for_people or self.display.shows(line)):
+            self._note_shown(line)  # old messages are only counted
         if is_here(line, here):
             if self.unread.hides(there):
                 self.unread.on_event(line, "")
@@ -211,9 +221,30 @@ class CommandContext:
             self.unread.on_event(line, here, shown=shown)
         return shown
 
-    def last_received(self, conversation: Conversation) -> str | None:
-        """Return the id of the last message of another user that a person was shown there in this run."""
-        return self._last_received.get(conversation.id) if self.interactive else None
+    def note_written(self, where: Conversation) -> None:
+        """Note where the user wrote, edited or deleted: what a command about an own message means without a number."""
+        self._wrote_last = where
+
+    @property
+    def wrote_last(self) -> Conversation:
+        """Where the user wrote last since the current conversation was opened; else that one."""
+        return self._wrote_last or self.current
+
+    def _note_shown(self, line: EventLine) -> None:
+        self._shown_last["other"] = line["id"]
+        if line.get("files"):
+            self._shown_last["file"] = line["id"]
+
+    async def last_shown(self, what: str) -> Message | Sent | None:
+        """Return what a command without a number means: the newest message shown, in whatever conversation.
+
+        None if none was shown since the current conversation was opened: then it is that one's newest.
+
+        Args:
+            what: `other` for one of others, `file` for one of others with files.
+        """
+        id = self._shown_last.get(what)
+        return None if id is None else await self.peer.message(id)
 
     async def related_message(self, line: EventLine) -> EventLine | None:
         """Return the message that an event line replies to, edits, deletes or reacts to; None if missing or hidden."""

@@ -553,6 +553,7 @@ class MessageSender:
 
     def add_receipt(self, to: Conversation, receipt: Receipt | Receipts) -> None:
         """Keep the receipt of something accepted, to wait for it at the end."""
+        self._ctx.note_written(to)
         self._ctx.display.on_accepted(to, receipt)
         self._receipts.append((to, receipt))
         self._unshown[to.id] = last_receipt(receipt).id

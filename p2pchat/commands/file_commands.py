@@ -253,7 +253,7 @@ async def _newest(ctx: CommandContext, where: Conversation | None, limit: int) -
 
 
 async def get_here(ctx: CommandContext, rest: str = "") -> CommandResult:
-    """/get: save a file that is meant by its number, by its name, or by nothing: the newest one here."""
+    """/get: save a file that is meant by its number, by its name, or by nothing: the newest one shown, else here."""
     _require_person(ctx, "/get", "p2pchat get MESSAGE-ID --output FILE")
     if rest.strip() == STOP:
         count = await ctx.fetches.stop()
@@ -291,7 +291,8 @@ async def _meant(ctx: CommandContext, rest: str) -> tuple[Attachment, int, str]:
     """Return the file that is meant by what stands behind /get, its number in its message, and where it is to go."""
     word, target = split_path(rest)
     if not word:
-        for file, number in await _newest(ctx, ctx.current, 1):
+        shown = await ctx.last_shown("file")
+        for file, number in await _newest(ctx, shown.conversation if shown else ctx.current, 1):
             return file, number, ""
         raise UsageError("there are no files here yet: /files lists them where there are some")
     if word.isascii() and word.isdecimal() and len(word) < 10:

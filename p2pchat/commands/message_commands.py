@@ -137,8 +137,16 @@ async def reply(ctx: CommandContext, text: str) -> OutgoingMessage:
     id, text = _split_number(ctx, text, "reply")
     if not text:
         raise UsageError("usage: /reply [N] TEXT, for example /reply yes, at ten")
-    to = (await ctx.peer.message(id)).conversation if id else ctx.current  # /search -a lists lines of others
-    return OutgoingMessage(to, text, reply_to=id or await _latest_of_others(ctx))
+    id = id or await _latest_of_others(ctx)
+    to = (await ctx.peer.message(id)).conversation
+    _tell_where(ctx, to, text)
+    return OutgoingMessage(to, text, reply_to=id)
+
+
+def _tell_where(ctx: CommandContext, to: Conversation, text: str) -> None:
+    """Tell a person what goes elsewhere than what is typed does."""
+    if ctx.for_people and not ctx.is_current(to):
+        print_notice(f"-- ↳ to {quote_place(to)}{', private' if to.kind == 'dm' else ''}: {safe_line(text)}")
 
 
 async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
@@ -146,7 +154,9 @@ async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
     id, text = _split_number(ctx, text, "edit")
     if not text:
         raise UsageError("usage: /edit [N] TEXT, for example /edit at eleven, not at ten")
-    return await edit(ctx, id or await _latest_own(ctx), text)
+    id = id or await _latest_own(ctx)
+    _tell_where(ctx, (await ctx.peer.message(id)).conversation, text)
+    return await edit(ctx, id, text)
 
 
 async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
@@ -160,13 +170,16 @@ async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
+        _tell_where(ctx, message.conversation, "deleted")
     return await delete(ctx, message.id)
 
 
 async def react_here(ctx: CommandContext, text: str = "") -> CommandResult:
     """/react: to the latest message of someone else, or to a numbered one; no text removes the reaction."""
     id, text = _split_number(ctx, text, "react")
-    return await react(ctx, id or await _latest_of_others(ctx), text)
+    id = id or await _latest_of_others(ctx)
+    _tell_where(ctx, (await ctx.peer.message(id)).conversation, text or "no reaction any more")
+    return await react(ctx, id, text)
 
 
 _NO_LINE = "0"  # before a text that begins with a number
@@ -188,15 +201,16 @@ def _split_number(ctx: CommandContext, text: str, command: str) -> tuple[str, st
 
 
 async def _latest_own(ctx: CommandContext) -> str:
-    for message in reversed(await ctx.peer.history(ctx.current, limit=LOOKED_BACK)):
+    for message in reversed(await ctx.peer.history(ctx.wrote_last, limit=LOOKED_BACK)):
         if isinstance(message, Sent) and not message.deleted and message.unsupported is None:
             return message.id
     raise UsageError("you have no recent message here: /history shows lines with numbers")
 
 
 async def _latest_of_others(ctx: CommandContext) -> str:
-    """Return the id of the message a person was shown last; else of the newest that is stored."""
-    found = ctx.last_received(ctx.current) or await ctx.wait_for_message(lambda: _newest_of_others(ctx))
+    """Return the id of the newest message of others that was shown; else of the newest that is stored here."""
+    shown = await ctx.last_shown("other")
+    found = shown.id if shown is not None else await ctx.wait_for_message(lambda: _newest_of_others(ctx))
     if not found:
         raise UsageError("nobody else has written here yet")
     return found
@@ -376,8 +390,11 @@ def _search_summary(where: Conversation | None, shown: int, full: bool, words: s
     return f"-- {found} in {quote_place(where)}; everywhere: /search {EVERYWHERE} {safe_line(words)}"
 
 
-async def receipts_here(ctx: CommandContext, count: str = str(RECEIPTS)) -> CommandResult:
-    return await receipts(ctx, ctx.current, parse_count(count, "/receipts [N]"))
+async def receipts_here(ctx: CommandContext, count: str = "") -> CommandResult:
+    """/receipts: of the last messages here, or without a number of those where the last one went."""
+    if count:
+        return await receipts(ctx, ctx.current, parse_count(count, "/receipts [N]"))
+    return await receipts(ctx, ctx.wrote_last)
 
 
 async def receipts(

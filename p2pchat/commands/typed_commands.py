@@ -137,15 +137,15 @@ COMMANDS = (
         details=("others see it with /whois, also while you are offline; /about - removes it",),
     ),
     TypedCommand(
-        "reply", "[N] TEXT", "reply to the latest message from others, or to line N", "/reply yes, at ten",
-        details=("others see which message you reply to", _NUMBERS, _OR_TEXT),
+        "reply", "[N] TEXT", "reply to the message shown last, or to line N", "/reply yes, at ten",
+        details=("it goes where that message came, also if it was private", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
-        "edit", "[N] TEXT", "edit your last message, or line N", "/edit at eleven, not at ten",
+        "edit", "[N] TEXT", "edit what you wrote last, or line N", "/edit at eleven, not at ten",
         details=("everyone sees the new text as edited; the original stays in everyone's log", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
-        "delete", "[N]", "delete your last message, or line N", "/delete",
+        "delete", "[N]", "delete what you wrote last, or line N", "/delete",
         details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS, _SAYS_YES),
         asks=True,
     ),
@@ -161,7 +161,7 @@ COMMANDS = (
         asks=True,
     ),
     TypedCommand(
-        "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
+        "react", "[N] [TEXT]", "react to the message shown last, or to line N", "/react +1",
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(

@@ -291,7 +291,7 @@ async def test_receipts_list_the_users_who_have_a_message(shown: Shown) -> None:
         await session.execute([b"to all of you"])
         await net.settle()
         await net.crash(cyd)
-        await session.execute([b"/msg cyd for later", b"/receipts"])
+        await session.execute([b"/msg cyd for later", b"/receipts 5"])
         [room] = shown.new
         assert room[:3] == "-- " and room[8:] == ' "to all of you": delivered 2 of 2; bob, cyd have it'
         await session.execute([b"/go cyd", b"/receipts 1"])
@@ -336,19 +336,41 @@ async def test_a_count_must_be_positive(shown: Shown, line: str) -> None:
         assert session.exit_code == USAGE
 
 
-async def test_reply_is_to_the_latest_message_of_others_here(shown: Shown) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_reply_belongs_to_the_newest_message_shown_where_it_came(
+    shown: Shown, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        session = open_session(ada, shown)
+        session = open_session(ada, shown, as_json=as_json)
         early = await bob.broadcast("are you there?")
         secret = await bob.send("ada", "psst")
         await see(ada, session, "psst")
-        await session.execute([b"my own line", b"/reply yes, I am", b"/go bob", b"/reply what is it?"])
-        assert [(post.text, post.reply_to) for post in await got(bob, 3)] == [
-            ("my own line", None),
-            ("yes, I am", early.id),
-            ("what is it?", secret.id),
+        await session.execute([b"/reply yes, 42", b"/react +1"])
+        told = [line for line in capsys.readouterr().err.splitlines() if "↳" in line]
+        assert told == ([] if as_json else ["-- ↳ to bob, private: yes, 42", "-- ↳ to bob, private: +1"])
+        await session.execute([b"/go", b"/reply here I am", b"/go bob", b"/reply what is it?"])
+        assert [(post.conversation.kind, post.text, post.reply_to) for post in await got(bob, 3)] == [
+            ("dm", "yes, 42", secret.id),
+            ("room", "here I am", early.id),
+            ("dm", "what is it?", secret.id),
         ]
+        assert (await bob.message(secret.id)).reactions == {"+1": [bob.user("ada")]}
+
+
+async def test_what_is_changed_is_the_own_message_written_last_wherever_it_went(
+    shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with mesh("ada", "bob") as net:
+        ada = net.peers[0]
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"to everybody", b"/msg bob the secert", b"/edit the secret", b"/receipts"])
+        assert "-- ↳ to bob, private: the secret" in capsys.readouterr().err
+        assert '"the secret"' in shown.text and "to everybody" not in shown.new[-1]
+        assert [post.text for post in await ada.history("bob")] == ["the secret"]
+        await session.execute([b"/delete --yes", b"/go room", b"/edit to all"])
+        assert [post.text for post in await ada.history("room")] == ["to all"]
+        assert [post.deleted for post in await ada.history("bob")] == [True]
 
 
 async def test_reply_needs_a_message_of_others(shown: Shown) -> None:
