@@ -75,7 +75,8 @@ class Appender:
             self._sync.requests.on_answered(conversation, request.user)  # shown first, and followed by the answer
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
-        self._append_drafts(conversation, log, self._with_profile(conversation, log, drafts), files=request.files)
+        all_drafts = self._with_profile(conversation, log, drafts)
+        self._append_drafts(conversation, log, all_drafts, files=request.files, automatic=request.automatic)
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
         )
@@ -176,7 +177,7 @@ class Appender:
 
     def _append_drafts(
         self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
-        files: tuple[FileRef, ...] = (),
+        files: tuple[FileRef, ...] = (), automatic: bool = False,
     ) -> None:  # fmt: skip
         """Append drafts as entries.
 
@@ -197,8 +198,8 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
-        if files:
-            entries[-1] = with_files(entries[-1], files)
+        if files or automatic:
+            entries[-1] = with_files(entries[-1], files, automatic=automatic)
         self._append_entries(conversation, log, entries)
 
     def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:
