@@ -14,8 +14,8 @@ async def main(port: int, *endpoints: str) -> None:
     async with TCPPeer(port, *endpoints, name="echo") as peer:
         print(f"echo listens on {peer.endpoint}", flush=True)
         async for message in peer.events(Message):  # asking for the next event acknowledges this one
-            if message.conversation.kind == "dm" and not message.old and not message.deleted:
-                await message.reply(message.text)
+            if message.conversation.kind == "dm" and not (message.old or message.deleted or message.automatic):
+                await peer.send(message.conversation, message.text, reply_to=message, automatic=True)
 
 
 if __name__ == "__main__":

@@ -315,10 +315,10 @@ export class Peer {
 }
 
 /** Answer a text, unless it has its answer: `answered` are the references of those that do. */
-function echo(peer, answered, { c, u, r, n, k, b }) {
+function echo(peer, answered, { c, u, r, n, k, b, auto }) {
   const re = [u.slice(0, 16) + r, n];
   const said = c === peer.room ? /^echo (.+)/s.exec(b)?.[1] : b;
-  if (k !== "text" || u === peer.id || !p2p.isText(said) || answered.has(String([c, re]))) return;
+  if (k !== "text" || auto === true || u === peer.id || !p2p.isText(said) || answered.has(String([c, re]))) return;
   console.log(`${u.slice(0, 8)}: ${JSON.stringify(said)}`);
   answered.add(String([c, re]));
   peer.write(c, said, re);

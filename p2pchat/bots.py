@@ -60,6 +60,7 @@ MESSAGES_AT_ONCE = 20  # unread messages read together
 MAX_ABOUT_CHARACTERS = 512  # limit of the protocol
 GRACE = 4.0  # seconds in which handlers may end when the bot stops; with the end of the peer 5, half of `docker stop`
 FAILED = "that failed; the log of this bot has the reason"
+FAILED_EVERY = 60.0  # seconds between two of these in one conversation: the first says all there is to say; a guess
 MAX_LISTED = 100  # commands in the answer to `help`
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -345,6 +346,7 @@ class _Tasks:
     slots: asyncio.Semaphore
     serving: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by the id of the conversation
     woken: set[str] = field(default_factory=set)  # conversations in which something came while they were served
+    failed_at: dict[str, float] = field(default_factory=dict)  # when a conversation was last told of a failure
     accepted: set[str] = field(default_factory=set)  # direct conversations whose users were accepted in this run
     others: set[asyncio.Task[None]] = field(default_factory=set)
     stopping: bool = False
@@ -381,7 +383,8 @@ class Bot:
         self._handlers: list[tuple[type, Callable[..., Any]]] = []
         self._periodic: list[tuple[float, Callable[[], Any]]] = []
         self._peer: TCPPeer | None = None
-        self._add(BotCommand(self._help, "help"))
+        self._help_command = BotCommand(self._help, "help")
+        self._add(self._help_command)
 
     def __repr__(self) -> str:
         return f"<Bot {self.name!a} with {len(self.commands)} commands>"
@@ -434,8 +437,9 @@ class Bot:
     def on(self, *events: type) -> Callable[[F], F]:
         """Call a function with every event of these classes, as Joined; with Message every message that is no command.
 
-        Messages are handled as commands are: each once, in order. Other events are live: those that happen while the
-        bot is down are not repeated, and handlers run side by side.
+        Messages are handled as commands are: each once, in order, and automatic ones (`Message.automatic`) not at all.
+        What the function answers is not automatic unless it says so: `peer.send(..., automatic=True)`. Other events are
+        live: those that happen while the bot is down are not repeated, and handlers run side by side.
         """
         if not events or not all(isinstance(each, type) for each in events):
             raise TypeError("on() takes classes of events, as in @bot.on(Joined)")
@@ -580,42 +584,46 @@ class Bot:
         for message in unread:
             if tasks.stopping:
                 break
-            await self._handle(tasks.peer, message)
+            await self._handle(tasks, message)
             await tasks.peer.mark_read_durably(message)
         return not unread
 
-    async def _handle(self, peer: TCPPeer, message: Message) -> None:
-        ctx = BotContext(self, peer, message)
+    async def _handle(self, tasks: _Tasks, message: Message) -> None:
+        if message.automatic:
+            return
+        ctx = BotContext(self, tasks.peer, message)
         text = self._addressed_text(message)
         word, rest = (*(text or "").split(maxsplit=1), "", "")[:2]
         command = self._words.get(word.lower())
         try:
-            if command is not None:
+            if command is not None and not await _answers_own(tasks.peer, message):
                 await self._answer(ctx, command, rest)
             elif handlers := [function for kind, function in self._handlers if isinstance(message, kind)]:
                 for function in handlers:
                     await _call(function, message)
-            elif text and message.reply_to is None:  # an answer to an answer: two bots would never end
-                await ctx.reply(f"there is no command {word[:50]!r}: help shows what I can do")
+            elif text and message.reply_to is None:  # what another bot answers is no command
+                await _say(ctx, f"there is no command {word[:50]!r}: help shows what I can do")
         except PeerClosed:
             raise
         except Exception as error:
             cause = error.__cause__ if isinstance(error, HandlerError) else error
             log.error("a message of %s was not handled", message.sender.label, exc_info=cause)
-            with suppress(P2PChatError):
-                await ctx.reply(FAILED)
+            now, id = asyncio.get_running_loop().time(), ctx.conversation.id
+            if now >= tasks.failed_at.get(id, float("-inf")) + FAILED_EVERY:
+                tasks.failed_at[id] = now
+                with suppress(P2PChatError):
+                    await _say(ctx, FAILED)
 
     async def _answer(self, ctx: BotContext, command: BotCommand, text: str) -> None:
         log.info("%s: %s in %s", ctx.user.label, command.name, ctx.conversation.name)
+        reply = partial(_say, ctx) if command is self._help_command else ctx.reply
         try:
-            answer = await command.call(ctx, text)
+            if answer := await command.call(ctx, text):
+                await reply(answer)
         except CommandUsageError as error:
-            answer = f"{error}. Usage: {command.usage}"
-        if answer:
-            try:
-                await ctx.reply(answer)
-            except TooLong as error:
-                await ctx.reply(f"the answer is too long to be sent: more than {error.limit_bytes:,} bytes")
+            await _say(ctx, f"{error}. Usage: {command.usage}")
+        except TooLong as error:
+            await _say(ctx, f"the answer is too long to be sent: more than {error.limit_bytes:,} bytes")
 
     def _addressed_text(self, message: Message) -> str | None:
         """Return what is said to the bot, without its name; None if the message is not meant for it."""
@@ -630,6 +638,19 @@ class Bot:
         if self.prefix and text.startswith(self.prefix):
             return text[len(self.prefix) :].strip()
         return text.removeprefix("/") if is_direct else None
+
+
+async def _say(ctx: BotContext, text: str) -> None:
+    """Answer for the bot itself, and not for a handler: no program answers that by itself."""
+    await ctx.peer.send(ctx.conversation, text, reply_to=ctx.message, automatic=True)
+
+
+async def _answers_own(peer: TCPPeer, message: Message) -> bool:
+    """Return whether a message answers what the bot wrote: another bot may have written it, and answer the next one."""
+    try:
+        return message.reply_to is not None and isinstance(await peer.message(message.reply_to), Sent)
+    except UnknownName:
+        return False
 
 
 def _names_of(user: User) -> Iterator[str]:

@@ -221,6 +221,72 @@ async def test_two_bots_do_not_answer_each_other_for_ever(net: Mesh) -> None:
         assert len(await peer.history("@zoe")) == 2
 
 
+@pytest.mark.parametrize("said", ["help", "ping", "fail", "ping much", "nothing", "long"])
+async def test_two_bots_with_the_same_commands_end_after_one_answer(net: Mesh, said: str) -> None:
+    peer, zoe, yan = net.peers
+
+    def twin(name: str) -> Bot:
+        bot = Bot(name, prefix="!")
+
+        @bot.command
+        def ping() -> str:
+            return "ping"
+
+        @bot.command
+        def long() -> str:
+            return "long " * 10_000
+
+        @bot.command(aliases=["that", "there", "the", "TEXT"])
+        def fail(*, text: str = "") -> None:
+            raise RuntimeError
+
+        return bot
+
+    async with serving(twin("wbot"), peer), serving(twin("zoe"), zoe):
+        await peer.send("zoe", said)
+        await answers(peer, 1)
+        await net.settle()
+        await yan.send("wbot", "ping")  # what follows was asked later
+        await answers(yan, 1)
+        _, answer = await peer.history("@zoe")
+        assert answer.automatic == (said != "ping")
+
+
+async def test_bots_whose_handlers_of_messages_fail_do_not_answer_each_other(net: Mesh) -> None:
+    peer, zoe, yan = net.peers
+
+    def failing(name: str) -> Bot:
+        bot = Bot(name)
+
+        @bot.on(Message)
+        def fail(message: Message) -> None:
+            raise RuntimeError
+
+        return bot
+
+    async with serving(failing("wbot"), peer), serving(failing("zoe"), zoe):
+        said = await peer.send("zoe", "hello there")
+        await said.read(timeout=PATIENCE)
+        await net.settle()
+        await yan.send("wbot", "help help")
+        await answers(yan, 1)
+        assert [post.automatic for post in await peer.history("@zoe")] == [False, True]
+
+
+async def test_a_conversation_is_told_of_a_failure_once_a_minute(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, zoe, yan = net.peers
+    failed = "that failed; the log of this bot has the reason"
+    async with serving(weather_bot(), peer):
+        for text in ("broken", "broken", "broken", "weather rome"):
+            await zoe.send("wbot", text)
+        assert await answers(zoe, 2) == [failed, "rome: sunny"]
+        await yan.send("wbot", "broken")
+        assert await answers(yan, 1) == [failed]
+        monkeypatch.setattr("p2pchat.bots.FAILED_EVERY", 0.0)
+        await zoe.send("wbot", "broken")
+        assert await answers(zoe, 1) == [failed]
+
+
 async def test_messages_that_are_no_commands_go_to_their_handler_in_order(net: Mesh) -> None:
     peer, zoe, _ = net.peers
     bot, seen = weather_bot(), asyncio.Queue[str]()

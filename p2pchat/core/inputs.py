@@ -298,6 +298,7 @@ class WriteRequest(Record, frozen=True):
         claims: By the index of a body, the UTC microseconds at which the writer's program claims it was written; {} for
             no claims.
         files: The attachments of its last entry, whose content is here.
+        automatic: The program writes its last entry by itself.
     """
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
@@ -310,6 +311,7 @@ class WriteRequest(Record, frozen=True):
     re: Ref | None = None
     claims: Mapping[int, int] = {}
     files: tuple[FileRef, ...] = ()
+    automatic: bool = False
 
 
 class GroupCreateRequest(Record, frozen=True):

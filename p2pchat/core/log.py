@@ -95,7 +95,8 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     """One immutable action of a user. Times are UTC microseconds. `b` is a string, an object or absent, by kind.
 
     `t` is when the writer's program claims it was written. It is shown, and used for nothing else. `files` are its
-    attachments: () also for a value of another form, which has no effect (docs/protocol-attachments.md).
+    attachments: () also for a value of another form, which has no effect (docs/protocol-attachments.md). `auto` marks
+    what a program wrote by itself, which no program answers by itself.
     """
 
     k: str
@@ -111,6 +112,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
         b: str | None = None  # what the quick decoder takes; any other body is read by _decode_exactly
     t: Micros | None = None
     files: FileRefs = ()
+    auto: bool = False
 
     def __repr__(self) -> str:
         return f"Entry({self.k}, c={self.c})"  # without the text
@@ -215,9 +217,9 @@ def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
     return entry.files
 
 
-def with_files(entry: Entry, files: tuple[FileRef, ...]) -> Entry:
-    """Return a new entry with attachments."""
-    return msgspec.structs.replace(entry, files=files)
+def with_files(entry: Entry, files: tuple[FileRef, ...], *, automatic: bool = False) -> Entry:
+    """Return a new entry with attachments, and with the mark of what a program writes by itself."""
+    return msgspec.structs.replace(entry, files=files, auto=automatic)
 
 
 def decode_entries(raws: Sequence[str]) -> list[Entry]:
@@ -234,8 +236,10 @@ def _decode_exactly(raw: str) -> Entry:
         said = _decode_any(raw)
         check_values(said)
         known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
-        body, files = (known.pop("b", None), known.pop("files", None)) if isinstance(known, dict) else (None, None)
-        return msgspec.structs.replace(msgspec.convert(known, Entry), b=body, files=_files_of(files))
+        of_any_form = {key: known.pop(key, None) for key in ("b", "files", "auto")} if isinstance(known, dict) else {}
+        entry = msgspec.convert(known, Entry)
+        files, automatic = _files_of(of_any_form["files"]), of_any_form["auto"] is True
+        return msgspec.structs.replace(entry, b=of_any_form["b"], files=files, auto=automatic)
     except (msgspec.MsgspecError, FrameError, ValueError, RecursionError) as error:
         raise LogError(f"an entry that cannot be read: {ascii(str(error))[:200]}", code="malformed") from None
 

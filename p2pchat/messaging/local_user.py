@@ -204,6 +204,7 @@ class LocalUser(Viewer):
         ref: str | None = None,
         claimed_at: datetime | None = None,
         files: Sequence[FileToSend] = (),
+        automatic: bool = False,
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash.
 
@@ -220,6 +221,8 @@ class LocalUser(Viewer):
             files: At most 10 attachments: paths, pairs of a name and bytes or an asynchronous iterator of bytes, or
                 what keep_file returned. Their content is copied to this disk before the message is written. Others
                 fetch it when they ask for it (`Message.attachments`), from anybody in the conversation who has it.
+            automatic: The program writes this by itself, and no program shall answer it by itself; see
+                `Message.automatic`. Two programs that answer everything would never end.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
             OSError: A file cannot be read.
@@ -235,10 +238,10 @@ class LocalUser(Viewer):
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
-        if files:
-            me = self.people.me
+        if files or automatic:
+            alone = (self.people.me, conversation.key, kind, text, re, ref, claimed)
             async with kept_files(self._content, files) as kept:
-                log, seq = await requests.write_files(me, conversation.key, kind, text, kept, re, ref, claimed)
+                log, seq = await requests.write_alone(*alone, files=kept, automatic=bool(automatic))
             self._lifecycle.tracker.note_files(log, seq, kept)
             return Receipt(self._lifecycle.tracker, self.people, log, seq)
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)

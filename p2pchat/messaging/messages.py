@@ -171,6 +171,11 @@ class Post:
         return self._entry.k == "action"
 
     @property
+    def automatic(self) -> bool:
+        """True if a program wrote it by itself, as a bot that says that it failed: a program does not answer it."""
+        return self._entry.auto
+
+    @property
     def unsupported(self) -> str | None:
         """The kind of an entry that this version does not know: show "unsupported"; None for a message."""
         return None if self._entry.k in SHOWN_KINDS else self._entry.k
@@ -282,6 +287,8 @@ class Post:
             line["came"] = iso(self._received_at)
         if self.gap:
             line["gap"] = True
+        if self.automatic:
+            line["automatic"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if self.attachments:

@@ -103,25 +103,32 @@ class RequestQueue:
             self._schedule()
         return future
 
-    def write_files(
+    def write_alone(
         self,
         user: UserId,
         conversation: ConversationId,
         kind: str,
         text: str,
-        files: tuple[FileRef, ...],
         re: Ref | None = None,
         ref: str | None = None,
         claimed: int | None = None,
+        *,
+        files: tuple[FileRef, ...] = (),
+        automatic: bool = False,
     ) -> asyncio.Future[Position]:
-        """Write one entry with attachments, behind what waits. The future is as that of write()."""
+        """Write one entry that shares its request with no other, behind what waits. The future is as that of write().
+
+        Args:
+            files: Its attachments, whose content is here.
+            automatic: The program writes it by itself.
+        """
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
             self.writes.begin(user, conversation, kind, re)
             self.writes.add(future, user, conversation, kind, (text,), re, ref, claimed)
-            self.writes.end(conversation, files)
+            self.writes.end(conversation, files, automatic=automatic)
             self._schedule()
         return future
 
@@ -263,7 +270,19 @@ class PendingWrite:
     """
 
     __slots__ = (
-        *("bodies", "characters", "claims", "conversation", "files", "kind", "promised", "re", "refs", "user"),
+        *(
+            "automatic",
+            "bodies",
+            "characters",
+            "claims",
+            "conversation",
+            "files",
+            "kind",
+            "promised",
+            "re",
+            "refs",
+            "user",
+        ),
         "waiting",
     )
 
@@ -276,6 +295,7 @@ class PendingWrite:
         self.characters: int = 0
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
         self.files: tuple[FileRef, ...] = ()
+        self.automatic: bool = False
         self.promised: Position | None = None  # position of the first entry, if any caller was promised one
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
         self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
@@ -364,9 +384,10 @@ class WriteBatcher:
         write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
         self._waiting.append(write)
 
-    def end(self, conversation: ConversationId, files: tuple[FileRef, ...]) -> None:
-        """Give the last write of a conversation its attachments. No text joins it any more."""
-        self._last.pop(conversation).files = files
+    def end(self, conversation: ConversationId, files: tuple[FileRef, ...], *, automatic: bool) -> None:
+        """Give the last write of a conversation its attachments and its mark. No text joins it any more."""
+        write = self._last.pop(conversation)
+        write.files, write.automatic = files, automatic
 
     def next_position(self, user: UserId, conversation: ConversationId) -> Position | None:
         """Return the position that the next text will get, or None when that is not settled."""
@@ -416,8 +437,9 @@ class WriteBatcher:
             del self._last[write.conversation]
         ticket = self._issue_ticket(write)
         return WriteRequest(
-            ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.files
-        )
+            ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.files,
+            write.automatic,
+        )  # fmt: skip
 
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:
         """Resolve the calls of a write that is durable; return their number."""

@@ -332,6 +332,11 @@ class Post(Wrapper):
         return self._get("action")
 
     @property
+    def automatic(self) -> bool:
+        """True if a program wrote it by itself, as a bot that says that it failed: a program does not answer it."""
+        return self._get("automatic")
+
+    @property
     def unsupported(self) -> str | None:
         """The kind of an entry that this version does not know: show "unsupported"; None for a message."""
         return self._get("unsupported")
@@ -966,9 +971,12 @@ class LocalUser(Viewer):
         ref: str | None = None,
         claimed_at: datetime | None = None,
         files: Sequence[FileToSend] = (),
+        automatic: bool = False,
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash."""
-        return self._call("send", to, text, reply_to, action=action, ref=ref, claimed_at=claimed_at, files=files)
+        return self._call(
+            "send", to, text, reply_to, action=action, ref=ref, claimed_at=claimed_at, files=files, automatic=automatic
+        )
 
     def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
         """Copy the content of a file to this disk, for messages that are sent later; see send."""

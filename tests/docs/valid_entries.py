@@ -142,6 +142,8 @@ KEYS = [
         "taken",
         (*entries("files", f"[{FILE}]", "[]", "null", "7", f'[{FILE},"x"]', f"[{','.join([FILE] * 11)}]"),
          entry(k='"later"', files=f"[{FILE}]"))),
+    Row("`auto`: any value, in an entry of any kind (only `true` [means something](protocol.md#entries))", "taken",
+        (*entries("auto", "true", "false", "null", "1", '"true"', "{}"), entry(k='"later"', auto="true"))),
 ]  # fmt: skip
 
 KINDS = [

@@ -337,6 +337,19 @@ async def test_receipts_of_an_earlier_run_count_all_who_have_the_message(net: Me
     assert others[old.id, "bob"] == (2, 2)
 
 
+async def test_an_automatic_message_says_so_here_and_there(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    async with within(WAIT, "the messages"):
+        await ada.send("bob", "before")
+        await ada.send("bob", "I am away", automatic=True, files=[("plan", b"data")])
+        await ada.send("bob", "still away", action=True, automatic=True, ref="7")
+        await (await ada.send("bob", "after")).delivered()
+        for posts in (await bob.history("ada"), await ada.history("bob")):
+            assert [post.automatic for post in posts] == [False, True, True, False]
+            assert [post.to_json().get("automatic") for post in posts] == [None, True, True, None]
+            assert [len(post.attachments) for post in posts] == [0, 1, 0, 0]
+
+
 async def test_a_claimed_time_changes_no_order(net: Mesh) -> None:
     ada, bob, _ = net.peers
     long_ago, far_off = (

@@ -45,6 +45,7 @@ def entries() -> Schema:
     entry["properties"]["before"]["maxItems"] = settings.max_before
     entry["properties"]["b"] = {"default": None}  # the code's types of both are what its quick decoder takes
     entry["properties"]["files"] = {"default": []}
+    entry["properties"]["auto"] = {"default": False}
     del definitions["FileRef"]
     text = {"required": ["b"], "properties": {"b": {"type": "string", "pattern": "^[^\\u0000]*$"}}}
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXTS)}}, "required": ["k"]}, "then": text}

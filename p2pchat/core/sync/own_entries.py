@@ -86,8 +86,9 @@ class Appender:
         drafts = _drafts(request)
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
         self._append_drafts(
-            conversation, log, self._with_profile(conversation, log, drafts), files=request.files, above=above
-        )
+            conversation, log, self._with_profile(conversation, log, drafts), files=request.files, above=above,
+            automatic=request.automatic,
+        )  # fmt: skip
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
         )
@@ -207,7 +208,7 @@ class Appender:
 
     def _append_drafts(
         self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
-        files: tuple[FileRef, ...] = (), above: int = 0,
+        files: tuple[FileRef, ...] = (), above: int = 0, automatic: bool = False,
     ) -> None:  # fmt: skip
         """Append drafts as entries, with clocks above this one.
 
@@ -228,8 +229,8 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
-        if files:
-            entries[-1] = with_files(entries[-1], files)
+        if files or automatic:
+            entries[-1] = with_files(entries[-1], files, automatic=automatic)
         self._append_entries(conversation, log, entries)
 
     def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:

@@ -220,6 +220,15 @@ def test_a_claimed_time_is_stored_and_does_not_affect_order(ada: Peer) -> None:
     assert ['"t":' in encode_entry(entry) for entry in (profile, *words)] == [False, True, False, True]
 
 
+def test_what_a_program_writes_by_itself_is_marked_and_nothing_else() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["that failed"], automatic=True))
+    ada.put(WriteRequest(2, IDS["ada"], ROOM, "text", ["hello"]))
+    ada.take()
+    assert ['"auto":true' in encode_entry(entry) for entry in written(far)] == [False, True, False]
+
+
 def test_a_text_at_the_limits_is_taken() -> None:
     assert [text_fault(text, 32768, 65536) for text in ("ä" * 16384, "x" * 32768, "\x01" * 10_000, "")] == [None] * 4
 
