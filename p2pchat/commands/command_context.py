@@ -58,7 +58,6 @@ class CommandContext:
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
         fetches: The files that it fetches now.
-        says_yes: The typed line that is executed ends with --yes.
         max_answer_bytes: Texts in one answer of /history and /search, in bytes; 0 for no limit.
     """
 
@@ -81,7 +80,7 @@ class CommandContext:
         self.activity: ActivityTracker = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
         self.last_elsewhere: str = ""
         self.deleted_texts: dict[str, str] = {}
-        self.says_yes: bool = False
+        self._says_yes = False
         self.max_answer_bytes: int = 0
         self.local_files: bool = False
         self.fetches: FileFetches = FileFetches()
@@ -280,13 +279,17 @@ class CommandContext:
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error; `ref` is that of the command that failed."""
 
+    def answer_questions(self, yes: bool) -> None:
+        """Have confirm() ask nobody if the typed line that is executed now says yes."""
+        self._says_yes = yes
+
     async def confirm(self, question: str) -> bool:
         """Ask the user before something that cannot be undone; return True for yes.
 
         Raises:
             UsageError: Nobody can be asked, and the line does not say yes.
         """
-        answer = True if self.says_yes else await self.display.confirm(question)
+        answer = True if self._says_yes else await self.display.confirm(question)
         if answer is None:
             raise UsageError(f"{question} Nobody can be asked here: the line does it with {YES} at its end")
         return answer

@@ -350,7 +350,7 @@ class Session(CommandContext):
                 self.display.numbers.clear()
                 return True
             await self._settle(typed.name)
-            self.says_yes = typed.yes
+            self.answer_questions(typed.yes)
             rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
             await self.display.show_answer(typed.name, rows, lines)
         return True
