@@ -242,11 +242,12 @@ async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any
     """
     call = partial(function, *values, **named)
     if inspect.iscoroutinefunction(function):
-        outcome = await asyncio.create_task(_outcome_of(call()))
+        outcome = await asyncio.create_task(_outcome_of(call))
     else:
         outcome = await _in_thread(call)
         if inspect.isawaitable(outcome.result):
-            outcome = await asyncio.create_task(_outcome_of(outcome.result))
+            result = outcome.result
+            outcome = await asyncio.create_task(_outcome_of(lambda: result))
     task = asyncio.current_task()
     if task is not None and task.cancelling():  # the bot stops, whatever the handler makes of it
         raise asyncio.CancelledError
@@ -267,10 +268,13 @@ class _Outcome:
     error: BaseException | None = None
 
 
-async def _outcome_of(call: Awaitable[Any]) -> _Outcome:
-    """Await something in a task of its own, so that whatever it does to its task ends there."""
+async def _outcome_of(call: Callable[[], Awaitable[Any]]) -> _Outcome:
+    """Await what a call returns in a task of its own, so that whatever it does to its task ends there.
+
+    The call comes first in that task: if the task is cancelled before it begins, there is nothing to await.
+    """
     try:
-        return _Outcome(await call)
+        return _Outcome(await call())
     except BaseException as error:  # of somebody's function: none of them is meant for the loop
         return _Outcome(error=error)
 

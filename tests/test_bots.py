@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import re
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat import Joined, Message, TCPPeer, User
+from p2pchat import Joined, Message, TCPPeer, User, bots
 from p2pchat.bots import Bot, BotCommand, BotContext, CommandUsageError
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import until
@@ -342,6 +343,18 @@ async def test_whatever_a_handler_raises_fails_its_own_message_alone(
         await until(lambda: len(ticks) > seen, "the periodic handler to be called again")
         await until(lambda: "failed" in caplog.text, "the log of a failed handler")
     assert error.__name__ in caplog.text
+
+
+async def test_a_handler_that_is_stopped_before_it_began_leaves_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    async def handler() -> None:
+        raise AssertionError("it began")
+
+    call = asyncio.create_task(bots._call(handler))
+    await asyncio.sleep(0)  # its task is made, and has not begun
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 async def test_a_handler_that_cancels_its_own_task_stops_nothing(net: Mesh) -> None:
