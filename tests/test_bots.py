@@ -353,6 +353,8 @@ async def test_a_handler_that_is_stopped_before_it_began_leaves_nothing(recwarn:
     await asyncio.sleep(0)  # its task is made, and has not begun
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
+    del call  # with the frames of its exception
+    await asyncio.sleep(0)  # the loop lets go of the last one
     gc.collect()
     assert [str(warning.message) for warning in recwarn] == []
 
