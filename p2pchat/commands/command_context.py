@@ -199,8 +199,6 @@ class CommandContext:
             if line["event"] == "deleted":
                 self.unread.on_deleted(there, line["id"])
             return (is_here(line, here) or line["kind"] == "dm") and not self.unread.hides(there)
-        if line["event"] == "sent":
-            self.note_written(self.peer.find(line["conversation_id"]))
         if line["event"] != "message" or self.hides(line):
             return False
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
@@ -243,7 +241,11 @@ class CommandContext:
             what: `other` for one of others, `file` for one of others with files.
         """
         id = self._shown_last.get(what)
-        return None if id is None else await self.peer.message(id)
+        try:
+            found = None if id is None else await self.peer.message(id)
+        except UnknownName:  # it was deleted here
+            return None
+        return None if found is None or self.hides(found.to_json()) else found
 
     async def related_message(self, line: EventLine) -> EventLine | None:
         """Return the message that an event line replies to, edits, deletes or reacts to; None if missing or hidden."""

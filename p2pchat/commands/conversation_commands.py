@@ -156,8 +156,7 @@ async def _delete(ctx: CommandContext, deleted: DeletedHistory, there: Conversat
 
 async def group_here(ctx: CommandContext, name: str, *members: str) -> CommandResult:
     """/group: create a group and switch to it."""
-    if not members:
-        _refuse_known_name(ctx, name)
+    _refuse_known_name(ctx, name)
     created = await _create(ctx, name, members)
     await ctx.switch_to(created)
     return _group_result(created)
@@ -265,7 +264,7 @@ async def _create(ctx: CommandContext, name: str, members: Sequence[str]) -> Gro
 
 
 def _refuse_known_name(ctx: CommandContext, name: str) -> None:
-    """Refuse the name of a group of the user: `/group ops` without members most likely means /go #ops."""
+    """Refuse the name of a group of the user: `/group ops` most likely means /go #ops."""
     wanted = name.removeprefix("#").casefold()
     if any(one.is_member and one.plain_name.casefold() == wanted for one in ctx.peer.groups()):
         raise UsageError(f"this group exists already: /go {quote_conversation(name.removeprefix('#'), 'group')}")

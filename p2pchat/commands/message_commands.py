@@ -155,8 +155,9 @@ async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
     if not text:
         raise UsageError("usage: /edit [N] TEXT, for example /edit at eleven, not at ten")
     id = id or await _latest_own(ctx)
+    done = await edit(ctx, id, text)
     _tell_where(ctx, (await ctx.peer.message(id)).conversation, text)
-    return await edit(ctx, id, text)
+    return done
 
 
 async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
@@ -178,8 +179,9 @@ async def react_here(ctx: CommandContext, text: str = "") -> CommandResult:
     """/react: to the latest message of someone else, or to a numbered one; no text removes the reaction."""
     id, text = _split_number(ctx, text, "react")
     id = id or await _latest_of_others(ctx)
+    done = await react(ctx, id, text)
     _tell_where(ctx, (await ctx.peer.message(id)).conversation, text or "no reaction any more")
-    return await react(ctx, id, text)
+    return done
 
 
 _NO_LINE = "0"  # before a text that begins with a number
@@ -209,14 +211,15 @@ async def _latest_own(ctx: CommandContext) -> str:
 
 async def _latest_of_others(ctx: CommandContext) -> str:
     """Return the id of the newest message of others that was shown; else of the newest that is stored here."""
-    shown = await ctx.last_shown("other")
-    found = shown.id if shown is not None else await ctx.wait_for_message(lambda: _newest_of_others(ctx))
+    found = await ctx.wait_for_message(lambda: _newest_of_others(ctx))
     if not found:
         raise UsageError("nobody else has written here yet")
     return found
 
 
 async def _newest_of_others(ctx: CommandContext) -> str:
+    if (shown := await ctx.last_shown("other")) is not None:  # perhaps while it was waited for
+        return shown.id
     async for page in recent_pages(ctx, ctx.current, None):
         for message in reversed(page):
             if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):

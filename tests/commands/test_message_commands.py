@@ -373,6 +373,29 @@ async def test_what_is_changed_is_the_own_message_written_last_wherever_it_went(
         assert [post.deleted for post in await ada.history("bob")] == [True]
 
 
+async def test_what_was_written_last_is_what_was_accepted_last(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada = net.peers[0]
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"/msg bob secret", b"hello"])
+        session.on_event((await ada.history("bob"))[-1].to_json())  # its line comes late
+        await session.execute([b"/edit hello all"])
+        assert [post.text for post in await ada.history()] == ["secret", "hello all"]
+
+
+@pytest.mark.parametrize("line", ["/ignore bob", "/delete-conversation bob --yes"])
+async def test_a_reply_belongs_to_nothing_that_is_hidden_or_gone(shown: Shown, line: str) -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, cyd = net.peers
+        session = open_session(ada, shown, as_json=False)
+        await cyd.broadcast("lunch?")
+        await see(ada, session, "lunch?")
+        await bob.send("ada", "spam")
+        await see(ada, session, "spam")
+        await session.execute([line.encode(), b"/reply yes"])
+        assert [post.text for post in await ada.history("room")] == ["lunch?", "yes"]
+
+
 async def test_reply_needs_a_message_of_others(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada = net.peers[0]
