@@ -90,7 +90,7 @@ async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
         await mine.execute(
             [b"/go ops", b"/add bob", b"/kick carol", b"/kick ada", b"/owner carol", b"/owner ada", b"/rename ops"]
         )
-        await mine.execute([b"/leave", b"/group ops"])
+        await mine.execute([b"/leave", b"/group ops", b"/group ops carol"])
         await theirs.execute(
             [b"/go #ops", b"/add carol", b"/rename mine", b"/leave", b"/leave", b"/go #ops", b"/leave"]
         )
@@ -102,7 +102,7 @@ async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
             "you own #ops already",
             "it is already called #ops",
             "you own #ops: hand it over first, /owner NAME",
-            "this group exists already: /go #ops",
+            *["this group exists already: /go #ops"] * 2,
             "only ada, the owner of #ops, can do that",
             "only ada, the owner of #ops, can do that",
             "/leave works in a group: /go #NAME first, or create one: /group NAME MEMBER",
