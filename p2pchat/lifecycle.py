@@ -87,7 +87,9 @@ class PeerLifecycle:
         self.indexer: SearchIndexer | None = None
         self.relay: RelayTransport | None = None
         self.closed: bool = False
-        self.people: UserDirectory = UserDirectory("", self._status)
+        self.people: UserDirectory = UserDirectory(
+            "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
+        )
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: Feed = Feed(self.tracker)
         self.hosted: HostedUserRegistry = HostedUserRegistry(self)

@@ -37,7 +37,7 @@ from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.sql import SqlStorage
 
 if TYPE_CHECKING:
-    from p2pchat.core.durable_changes import Address, FormerName
+    from p2pchat.core.durable_changes import Address
 
 T = TypeVar("T")
 
@@ -117,13 +117,15 @@ class History(Viewer):
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
         self._meta: dict[str, str] = {}
-        self._former: dict[str, list[FormerName]] = {}  # by user
+        self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
         self._hosts_others = False
         access = AccessPolicy(lambda: self._stored, lambda: self.people.me, lambda: not self._hosts_others)
         super().__init__(
-            UserDirectory("", lambda user: ("unknown", "", 0)), GroupDirectory(lambda: self._views), access
+            UserDirectory("", lambda user: ("unknown", "", 0), lambda: self._former),
+            GroupDirectory(lambda: self._views),
+            access,
         )
 
     async def __aenter__(self) -> Self:
@@ -167,7 +169,7 @@ class History(Viewer):
         for key in self._waiting():
             self._stored[key].waits = True
         for one in stored.former_names:
-            self._former.setdefault(one.user, []).append(one)
+            self._former.setdefault(one.user, {})[one.name] = one.c
 
     @property
     def _disk(self) -> _OpenStorage:
@@ -205,8 +207,8 @@ class History(Viewer):
 
     def names_before(self, user: User) -> tuple[str, ...]:
         """Return the former names of a user, the newest first."""
-        former = sorted(self._former.get(user.key, ()), key=lambda one: -one.c)
-        return tuple(one.name for one in former if one.name != user.name)
+        former = self._former.get(user.key, {})
+        return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""

@@ -399,7 +399,12 @@ class TCPPeer(NamedUser):
         return list(self._lifecycle.hosted.by_id.values())
 
     async def host(
-        self, name: str, *, key: bytes | None = None, tokens: Mapping[bytes, str] | None = None
+        self,
+        name: str,
+        *,
+        key: bytes | None = None,
+        tokens: Mapping[bytes, str] | None = None,
+        when_taken: bool = False,
     ) -> HostedUser:
         """Host one more user, now and after every start; returns when that is stored.
 
@@ -408,8 +413,11 @@ class TCPPeer(NamedUser):
 
         Args:
             name: At most 32 characters, unlike the names of all other users of this peer.
-            key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
+            key: The secret of a user who is known before, as one who is hosted elsewhere too (HostedUser.secret): one
+                person on two gateways. Its consumers begin with the first direct or group message stored here.
             tokens: As set_tokens; stored together with a new user.
+            when_taken: `HostedUser.deliver_when_taken` follows. So what others wrote to this user before is delivered
+                when it is taken, rather than now.
         Raises:
             ValueError: The name or key is invalid.
             NameTaken: Another user of this peer has the name.
@@ -417,7 +425,9 @@ class TCPPeer(NamedUser):
             StorageError: It could not be stored.
             PeerClosed: The peer is not running.
         """
-        return await run_to_completion(self._lifecycle.hosted.host(validate_name(name), key, tokens))
+        return await run_to_completion(
+            self._lifecycle.hosted.host(validate_name(name), key, tokens, when_taken=when_taken)
+        )
 
     async def unhost(self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None) -> None:
         """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted.
@@ -433,7 +443,7 @@ class TCPPeer(NamedUser):
         """Store the tokens by which programs may act for a hosted user, in place of the former ones.
 
         Args:
-            user: A hosted user, or the id (hex) of one that is or was hosted.
+            user: A hosted user, or the id (hex) of one that is, was or will be hosted.
             tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's choice.
         Raises:
             ValueError: A hash is invalid.

@@ -428,11 +428,9 @@ def console_line(line: EventLine) -> str:
 
 _CHANGES = {
     "registered": "registered",
-    "reserved": "reserved, because someone wrote to this name",
     "token": "new token",
     "revoked": "token revoked",
     "deleted": "deleted",
-    "released": "no longer reserved",
     "hosted": "hosted here too, as in the cluster",
     "left": "no longer hosted here, but at other gateways",
 }

@@ -38,8 +38,6 @@ async def who(ctx: CommandContext, which: str = "") -> CommandResult:
     users = sorted(ctx.peer.users(), key=lambda user: _STATUS_ORDER.index(user.status))
     known, now = len(users), datetime.now().astimezone()
     if ctx.for_people and not which:
-        talks = {conversation.user for conversation in ctx.peer.conversations()}
-        users = [user for user in users if not user.is_reserved or user in talks]  # others' misspelt names
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
     rows = [user_row(ctx.peer, user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who all shows them too"] if known > len(users) else []

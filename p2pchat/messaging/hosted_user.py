@@ -128,9 +128,8 @@ class HostedUser(NamedUser):
         when it was read. Without this call it is delivered to a user of the same peer when it is written. Call it after
         each start, before others can write. Other peers hear that a message is delivered when this peer has it.
 
-        Of a user that another peer hosts, too, a new consumer begins with the first message stored: what was taken
-        there is known as far as that peer has told it (see without_read), so messages are repeated rather than missed.
-        Others begin where this peer was started.
+        A new consumer begins where the user was hosted here (see TCPPeer.host). What a user has taken at other peers is
+        known as far as these have told it (see without_read), so messages are repeated rather than missed.
 
         Args:
             hears: Return whether a client of this user hears events of a class, Delivered or Read. While none does,
@@ -139,9 +138,6 @@ class HostedUser(NamedUser):
         Raises PeerClosed.
         """
         self._require_running()
-        name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
-        if self.is_hosted_elsewhere and feed.place_of(name, -1) < 0:
-            feed.commit_offset(name, 0)
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears, is_shared)
 
     async def keep_receipt(self, event: ReceiptEvent) -> None:
@@ -276,7 +272,9 @@ class HostedUserRegistry:
             user.people.load_hidden(stored.meta, user._ignored_key, user._blocked_key)
         return [self._identity(one) for one in users]
 
-    async def host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
+    async def host(
+        self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None, *, when_taken: bool
+    ) -> HostedUser:
         """Host one more user; see TCPPeer.host. Must not be cancelled halfway.
 
         Several are stored at once: hundreds come to a gateway when another one dies, which reads for as many sessions.
@@ -297,17 +295,23 @@ class HostedUserRegistry:
                     break
             await asyncio.wait([other.ended])
         try:
-            return await self._store_new(new, tokens or {}, is_known=key is not None)
+            return await self._store_new(new, tokens or {}, is_known=key is not None, when_taken=when_taken)
         finally:
             del self._coming[look]
             coming.ended.set_result(None)
 
-    async def _store_new(self, new: StoredUser, tokens: Mapping[bytes, str], *, is_known: bool) -> HostedUser:
+    async def _store_new(
+        self, new: StoredUser, tokens: Mapping[bytes, str], *, is_known: bool, when_taken: bool
+    ) -> HostedUser:
         lifecycle, feed = self._lifecycle, self._lifecycle.feed
-        driver, stored = lifecycle.require_running(), Stored()
-        if is_known:  # it may have been hosted here before
-            stored = await driver.disk.read(lambda: driver.disk.storage.load_users([new.id]))
-        place = {consumer_name(new.id, ""): feed.recent.newest}
+        driver, stored, newest = lifecycle.require_running(), Stored(), feed.recent.newest
+        storage = driver.disk.storage
+        if is_known:  # it may have been hosted here before, and others may have written to it
+            stored = await driver.disk.read(lambda: storage.load_users([new.id]))
+            keys = [key for key in driver.node.conversations_of(new.id) if key != driver.node.room]
+            first = await driver.disk.read(lambda: storage.places(0, 1, keys))
+            newest = first[0].place - 1 if first else newest
+        place = {consumer_name(new.id, ""): newest}
         await driver.disk.write(Change(hosted=[new], consumers=place, tokens=_tokens_of(new.id, tokens)))
         feed.load_offsets(place)
         self.any_ever = True
@@ -316,7 +320,7 @@ class HostedUserRegistry:
         marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
         driver.put(UserHosted(self._identity(new), *marks))
         await driver.wait_handled()
-        if is_known:
+        if is_known and not when_taken:
             lifecycle.tracker.hosted(new.id)
         return user
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from heapq import nsmallest
 from typing import TYPE_CHECKING
@@ -122,16 +122,21 @@ class UserDirectory:
     Args:
         me: The id (hex) of the own user.
         status: Returns the presence of a user.
+        former: Returns the former names of users, by id; it may include present ones.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
         abouts: What users tell about themselves.
     """
 
-    __slots__ = ("_index", "_sweep_at", "_users", "abouts", "blocked", "ignored", "me", "status")
+    __slots__ = ("_former", "_index", "_sweep_at", "_users", "abouts", "blocked", "ignored", "me", "status")
 
-    def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
+    def __init__(
+        self, me: UserId, status: Callable[[UserId], Status],
+        former: Callable[[], Mapping[UserId, Iterable[str]]] = dict,
+    ) -> None:  # fmt: skip
         self.me: UserId = me
         self.status: Callable[[UserId], Status] = status
+        self._former = former
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
@@ -141,7 +146,7 @@ class UserDirectory:
 
     def seen_by(self, me: UserId) -> UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
-        other = UserDirectory(me, self.status)
+        other = UserDirectory(me, self.status, self._former)
         other.abouts, other._index = self.abouts, self._index
         return other
 
@@ -234,13 +239,24 @@ class UserDirectory:
         return self.user(fitting[0])
 
     def near(self, name: str) -> list[User]:
-        """Return the other users whose names are one letter away from this one, by label: it may be misspelt.
-
-        Reserved names are left out: they may be misspelt themselves.
-        """
+        """Return the other users whose names are one letter away from this one, by label: it may be misspelt."""
         names = self._index.names
         found = [self.user(id) for id in names if id != self.me and is_misspelling(name, names[id])]
-        return sorted((user for user in found if not user.is_reserved), key=lambda user: user.label.casefold())
+        return sorted(found, key=lambda user: user.label.casefold())
+
+    def renamed_hint(self, name: str, among: Container[UserId] | None = None) -> str:
+        """Return what those are called now who had this name before, as a hint in an error; "" if nobody had it.
+
+        Args:
+            among: The ids of the users who are meant; None for all.
+        """
+        typed, names = name.casefold(), self._index.names
+        found = [
+            _quoted(self.label(id))
+            for id, former in self._former().items()
+            if id in names and (among is None or id in among) and typed in map(str.casefold, former)
+        ]
+        return f"{_quoted(name)} is now called {' or '.join(sorted(found)[:MAX_SUGGESTED])}" if found else ""
 
     def resolve(self, who: User | str) -> User:
         """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find."""
@@ -272,6 +288,8 @@ class UserDirectory:
         return alike
 
     def _hint(self, typed: str) -> str:
+        if renamed := self.renamed_hint(typed):
+            return renamed
         if near := self.near(typed):
             return f"did you mean {' or '.join(_quoted(user.label) for user in near[:MAX_SUGGESTED])}?"
         others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)

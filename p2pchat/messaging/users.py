@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from p2pchat.core.names import base32
 from p2pchat.core.node import Node
@@ -21,11 +21,9 @@ class User:
 
     Attributes:
         key: The id in hex, as inside and on the wire.
-        NOBODY_YET: The status text of a name that a gateway reserves.
     """
 
     __slots__ = ("_id", "_people", "key")
-    NOBODY_YET: ClassVar[str] = "nobody has registered this name yet"
 
     def __init__(self, people: UserDirectory, key: UserId) -> None:
         self._people = people
@@ -77,11 +75,6 @@ class User:
     def status_text(self) -> str:
         """The text shown with the status; "" for none."""
         return self._people.status(self.key)[1]
-
-    @property
-    def is_reserved(self) -> bool:
-        """True for a name to which somebody wrote at a gateway, and that nobody has registered there: no person yet."""
-        return self.status_text == self.NOBODY_YET
 
     @property
     def since(self) -> datetime | None:

@@ -526,7 +526,6 @@ class User(Wrapper):
 
     __slots__ = ()
     _of = "p2pchat.messaging.users"
-    NOBODY_YET = "nobody has registered this name yet"
     key: UserId
 
     @property
@@ -573,11 +572,6 @@ class User(Wrapper):
     def status_text(self) -> str:
         """The text shown with the status; "" for none."""
         return self._get("status_text")
-
-    @property
-    def is_reserved(self) -> bool:
-        """True for a name to which somebody wrote at a gateway, and that nobody has registered there: no person yet."""
-        return self._get("is_reserved")
 
     @property
     def since(self) -> datetime | None:
@@ -1725,9 +1719,16 @@ class TCPPeer(NamedUser, Closeable):
         """The users hosted beside the peer's own, in the order in which they were hosted."""
         return self._get("hosted")
 
-    def host(self, name: str, *, key: bytes | None = None, tokens: Mapping[bytes, str] | None = None) -> HostedUser:
+    def host(
+        self,
+        name: str,
+        *,
+        key: bytes | None = None,
+        tokens: Mapping[bytes, str] | None = None,
+        when_taken: bool = False,
+    ) -> HostedUser:
         """Host one more user, now and after every start; returns when that is stored."""
-        return self._call("host", name, key=key, tokens=tokens)
+        return self._call("host", name, key=key, tokens=tokens, when_taken=when_taken)
 
     def unhost(self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None) -> None:
         """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted."""

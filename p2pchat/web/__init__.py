@@ -44,7 +44,8 @@ class WebSettings:
         invites: Which accounts are given the invite to the peer's network, which nobody can take back: "off" for none,
             "operator" for those that call from this machine, "all"; "auto" is "off" if sign_up is "open" or there are
             origins, trusted_proxies or a root_path, otherwise "operator".
-        trust_loopback: Callers on this machine may give a name instead of a token.
+        trust_loopback: Callers on this machine may give a name instead of a token, and messages to names that nobody
+            has are kept for whoever gives them.
         origins: Where browsers find this gateway, as "https://chat.example.org" or "http://10.0.0.5:8000". Requests
             with another Host or Origin are refused. (): only the address a connection came in on, and "localhost" on
             this machine.
@@ -67,13 +68,9 @@ class WebSettings:
         outbox_frames: Limit of the send queue of one session, in frames. A session that exceeds it is closed, and its
             client reconnects.
         outbox_bytes: The same limit in bytes.
-        max_reserved: Names that are reserved because someone wrote to them. Beyond them the oldest is no longer
-            reserved.
-        max_reserved_by_account: The same, by one account.
-        max_accounts: Accounts. With the reserved names and the users of programs, a peer hosts 10,000 users.
+        max_accounts: Accounts. With the users of programs, a peer hosts 10,000 users.
         name_kept_days: Days for which nobody gets the name of a deleted account, so that nobody is taken for its former
             owner by those who have not noticed; a guess.
-        reservations: Names that one account reserves.
         names: Changes of its name by one account: everyone in the network gets each, and a cluster keeps it. A guess.
         calls: Requests, and frames of WebSockets, of one account.
         messages: Messages written by one account.
@@ -120,11 +117,8 @@ class WebSettings:
     max_sessions_of_account: int = 32
     outbox_frames: int = 4096
     outbox_bytes: int = 4 * 1024 * 1024
-    max_reserved: int = 1000
-    max_reserved_by_account: int = 8
     max_accounts: int = 8_990
     name_kept_days: int = 90
-    reservations: Pace = field(default=Pace(1 / 3600, 32))
     names: Pace = field(default=Pace(1 / 3600, 8))
     calls: Pace = field(default=Pace(50.0, 200))
     messages: Pace = field(default=Pace(20.0, 200))

@@ -26,9 +26,9 @@ from p2pchat.web.error_responses import WebError
 REGISTERED = ""  # has a token
 NAMED = "named"  # registered by a trusted caller on this machine, without a token
 REVOKED = "revoked"  # its token was revoked
-RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
+RESERVED = "reserved:"  # a name that nobody has, followed by the secret (hex) of its user, ":" and the name
 DELETED = "deleted"  # no longer hosted; the day is that of the deletion
-RELEASED = "released"  # was reserved, no longer hosted
+RELEASED = "released"  # only in a cluster, of a name that was claimed and not given to anybody
 RENAMED = "renamed"  # only in a cluster, of a name that its user gave up for another one
 _FORMER = (DELETED, RELEASED, RENAMED)
 
@@ -46,10 +46,8 @@ def valid(name: str) -> str:
 
 
 def state_of(word: str) -> str:
-    """Return the state that a word stands for: registered, reserved, revoked or deleted."""
-    if word in (REVOKED, DELETED):
-        return word
-    return "reserved" if word.startswith(RESERVED) or word == RELEASED else "registered"
+    """Return the state that a word stands for: registered, revoked or deleted."""
+    return "revoked" if word == REVOKED else "deleted" if word in (DELETED, RELEASED) else "registered"
 
 
 def label_of(word: str, day: date, version: int) -> str:
@@ -91,13 +89,8 @@ class AccountRecord:
 
     @property
     def state(self) -> str:
-        """registered, reserved, revoked (registered, but its token was revoked) or deleted, as people know it."""
+        """registered, revoked (registered, but its token was revoked) or deleted, as people know it."""
         return state_of(self.word)
-
-    @property
-    def is_reserved(self) -> bool:
-        """True for a name without an account."""
-        return self.word.startswith(RESERVED)
 
     def is_free(self, today: date, kept_days: int) -> bool:
         """Return whether others may have the name."""
@@ -109,7 +102,7 @@ class AccountRecord:
         if self.word == RENAMED:  # whatever else happened to the account at the same time counts for its former name
             strictness = -1
         else:
-            strictness = 3 if self.is_former else 2 if self.word == REVOKED else 0 if self.is_reserved else 1
+            strictness = 2 if self.is_former else 1 if self.word == REVOKED else 0
         return self.version, strictness, self.word, self.hash, self.user, self.name, self.secret, self.used
 
     def is_same_but_for_use(self, other: AccountRecord) -> bool:
@@ -156,15 +149,6 @@ def first_record(there: AccountRecord | None, mine: AccountRecord, today: date, 
     if not there.is_free(today, kept_days):
         raise AccountNameTaken(mine.name)
     return replace(mine, version=there.version + 1)
-
-
-def registered_record(there: AccountRecord | None, mine: AccountRecord) -> AccountRecord:
-    """Return the record of a reserved name that is registered. Raises AccountNameTaken: another was faster."""
-    if there is None:
-        return mine
-    if there.user != mine.user or not there.is_reserved:
-        raise AccountNameTaken(mine.name)
-    return replace(mine, version=max(mine.version, there.version + 1))
 
 
 def renamed_record(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:

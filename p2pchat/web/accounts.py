@@ -1,14 +1,17 @@
-"""Accounts of a gateway: registered, reserved, revoked, deleted. Each is a hosted user of the peer, proved by a token.
+"""Accounts of a gateway: registered, revoked, deleted. Each is a hosted user of the peer, proved by a token.
 
-A name that got messages before it was registered is *reserved*: a hosted user without a token, whose messages wait
-until the name is registered. Only free and reserved names can be registered; the names of the peer's own user, of
-users that a program hosts, and of others in the mesh are taken.
+Only free names can be registered; the names of the peer's own user, of users that a program hosts, and of others in
+the mesh are taken.
 
 An account is stored as one row, committed with its user's key: the hash of its token, a word for its state, and the day
 of its last use. Without a token the hash is of random bytes. A hosted user without such a row belongs to a program.
 
-The user of a deleted account, or of a reserved name that gives way, is no longer hosted, and its key is deleted. A row
-without a key stays, because the peer still knows the name: so the name can be given to another key later.
+The user of a deleted account is no longer hosted, and its key is deleted. A row without a key stays, because the peer
+still knows the name: so the name can be given to another key later.
+
+A gateway that trusts the programs of its machine, and is in no cluster, keeps messages for names that nobody has. Such
+a name is *reserved*: a key is made for it and stored as a row, and messages are written to that key. Its user is not
+hosted, so no other peer hears of it, until somebody registers the name or signs in under it.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from p2pchat import (
     PeerClosed,
     StorageError,
     TCPPeer,
+    UnknownName,
     User,
     skeleton,
 )
@@ -53,7 +57,6 @@ from p2pchat.web.account_records import (
     new_token,
     parse_label,
     random_hash,
-    registered_record,
     renamed_record,
     state_of,
     user_of,
@@ -61,7 +64,6 @@ from p2pchat.web.account_records import (
 )
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
-from p2pchat.web.receivers_and_reserved_names import Reservations
 
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
@@ -77,8 +79,7 @@ class Account:
         sessions: Open sessions, counted by the hub.
         listed: The case-folded name it is indexed by; find() checks that the name is still current.
         unheard: Steps of its messages, with their conversations, of which no session hears: see KeptReceipts.
-        used: The day (UTC) of its last use; of a reserved name, of the last message to it.
-        near: Of a reserved name: how many users were known and how many reserved, and those one letter away.
+        used: The day (UTC) of its last use.
         version: Of its record in a cluster; 0 without one.
         is_leaving: Its user is no longer hosted here, or about to, since other gateways of a cluster host it.
     """
@@ -90,7 +91,6 @@ class Account:
     sessions: int = 0
     listed: str = ""
     unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
-    near: tuple[tuple[int, int], list[User]] = ((0, 0), [])
     version: int = 0
     is_leaving: bool = False
 
@@ -108,11 +108,6 @@ class Account:
         """The user's id in base32, as shown to people."""
         return self.user.me.id
 
-    @property
-    def reserved(self) -> bool:
-        """True until it is registered."""
-        return self.word.startswith(RESERVED)
-
     def is_me(self, name: str) -> bool:
         """Return whether a name, a label or an id means this account."""
         me = self.user.me
@@ -127,7 +122,7 @@ class Account:
 
     @property
     def state(self) -> str:
-        """registered, reserved, revoked (registered, but its token was revoked) or deleted."""
+        """registered, revoked (registered, but its token was revoked) or deleted."""
         return state_of(self.word)
 
     @property
@@ -148,7 +143,7 @@ class Accounts:
         clock: The time in seconds since 1970, for days.
         steady: A clock that only goes forward, for rates.
     Attributes:
-        on_change: Called with an account and its change: registered, reserved, token, revoked, deleted, released.
+        on_change: Called with an account and its change: registered, token, revoked, deleted, hosted, left.
         hears: Return whether a session of an account wants events of this class.
         is_shared: Return whether an account may have sessions at other gateways, too.
         on_use: Called with an account whenever somebody proves to be it.
@@ -166,7 +161,7 @@ class Accounts:
         self._by_name: dict[str, Account] = {}
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
-        self._reserved = Reservations(settings, steady)
+        self._reserved: dict[str, bytes] = {}  # secrets of the users of reserved names, by case-folded name
         self._names = RateLimiter(settings.names, steady)
         self._former: dict[str, _Former] = {}  # by key; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
@@ -189,15 +184,18 @@ class Accounts:
                     for user in self._peer.hosted:
                         for hash, label in rows.pop(user.key, {}).items():
                             word, used, version = parse_label(label)
+                            if word.startswith(RESERVED):
+                                continue  # until the name was registered
                             account = Account(user, hash, word, used or self._today(), version=version)
                             self._add(account)
                             if used is None:  # stored by a version that kept no day: idle from now on
                                 self._use_later(account)
-                            if account.reserved:  # a status is not stored
-                                user.set_presence("offline", User.NOBODY_YET)
                     for key, labels in rows.items():
                         for word, day, version in map(parse_label, labels.values()):
-                            self._former[key] = _Former(word, day or self._today(), version)
+                            if word.startswith(RESERVED):
+                                self._add_reserved(word)
+                            else:
+                                self._former[key] = _Former(word, day or self._today(), version)
                     self._loaded = True
 
     def _today(self) -> date:
@@ -235,7 +233,7 @@ class Accounts:
         return there if join(account.record, there) == there else None
 
     def find(self, name: str) -> Account | None:
-        """Return the account of a name, registered or reserved, or None."""
+        """Return the account of a name, or None."""
         account = self._by_name.get(name.casefold())
         return account if account is not None and account.name.casefold() == name.casefold() else None
 
@@ -252,9 +250,14 @@ class Accounts:
         return self._former[key].word if key in self._former else ""
 
     @property
-    def reserved(self) -> int:
-        """The number of reserved names."""
-        return len(self._reserved)
+    def reserves(self) -> bool:
+        """True if messages to names that nobody has are kept."""
+        return self._settings.trust_loopback and self.shared is None
+
+    def is_reserved(self, user: User) -> bool:
+        """Return whether this is the user of a reserved name."""
+        secret = self._reserved.get(user.name.casefold())
+        return secret is not None and user_of(secret) == user.key
 
     # ---- changes
 
@@ -283,63 +286,66 @@ class Accounts:
             self._storing = None
 
     async def register(self, name: str) -> tuple[Account, str]:
-        """Register a new or reserved name; return the account and its token, which is not stored.
+        """Register a name; return the account and its token, which is not stored.
 
         Raises:
             AccountNameTaken: The name is taken. ValueError: It is no valid name. WebError: There are too many accounts.
             StorageError: It could not be stored.
         """
         name, token = valid(name), new_token()
-        async with self._changing(name, only_reserved=True) as account:
-            if account is not None and not account.reserved:
+        async with self._changing(name, adopt=False) as account:
+            if account is not None:
                 raise AccountNameTaken(name)
-            return await self._store(account, name, hash_of(token), REGISTERED, "registered"), token
+            return await self._store(None, name, hash_of(token), REGISTERED, "registered"), token
 
     async def trusted(self, name: str) -> Account:
         """Return the account of a caller on this machine that has no token and calls itself `name`.
 
-        A free name is registered. To be called only if `trust_loopback` applies to the caller.
-        Raises as register, and Forbidden if the token of the account was revoked.
+        A free name is registered, unless an account had it before it changed its name: that one is meant. To be called
+        only if `trust_loopback` applies to the caller.
+        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked.
         """
         await self.load()
         account = self.find(name)
-        if account is None or account.reserved:
+        if account is None:
             name = valid(name)
             async with self._changing(name) as account:
-                if account is None or account.reserved:  # not so for the second of two concurrent calls
-                    account = await self._store(account, name, random_hash(), NAMED, "registered")
+                if account is None:  # not so for the second of two concurrent calls
+                    if hint := self._peer.people.renamed_hint(name, self._by_key.keys()):
+                        raise UnknownName(name, hint)
+                    account = await self._store(None, name, random_hash(), NAMED, "registered")
         await self._wait_compared(account)
         if (self._ended_by(account) or account).state == "revoked":
             raise Forbidden("this account was revoked", "revoked")
         self.use(account)
         return account
 
-    async def reserve(self, name: str, by: Account | None = None) -> Account:
-        """Return the account of a name; a free name is reserved, and messages to it wait there.
+    async def reserve(self, name: str) -> User:
+        """Return the user of a name, which is reserved if nobody has it: messages wait until somebody does.
 
-        It takes the place of an older one where there are too many (see Reservations.surplus). Nobody will get the
-        messages of that one.
-
-        Args:
-            by: The account that writes to it.
         Raises:
-            AccountNameTaken: A user elsewhere in the mesh has it. ValueError: It is no valid name.
-            TooMany: This account writes to new names too fast. WebError: The peer hosts no more users. StorageError.
+            AccountNameTaken: A name like it is known, or somebody here had it. ValueError: It is no valid name.
+            StorageError: It could not be stored.
         """
-        await self.load()
-        account = self.find(name)
-        if account is not None:
-            return account
-        name, key = valid(name), "" if by is None else by.key
-        async with self._changing(name) as account:
-            if account is not None:
-                return account
-            self._check_free(name, set())
-            if by is not None:
-                self._reserved.check_rate(key)
-            while (oldest := self._reserved.surplus(key)) is not None:
-                await self._unhost(self._by_key[oldest], RELEASED)
-            return await self._store(None, name, random_hash(), RESERVED + key, "reserved")
+        name, people = valid(name), self._peer.people
+        async with self._lock:
+            if (account := self.find(name)) is not None:
+                return account.user.me
+            secret = self._reserved.get(name.casefold())
+            if secret is None:
+                if people.alike(name) or people.renamed_hint(name):
+                    raise AccountNameTaken(name)
+                secret = secrets.token_bytes(32)
+                word = f"{RESERVED}{secret.hex()}:{name}"
+                await self._peer.set_tokens(user_of(secret), {random_hash(): label_of(word, self._today(), 0)})
+                self._add_reserved(word)
+            return people.user(user_of(secret))
+
+    def _add_reserved(self, word: str) -> None:
+        secret, _, name = word.removeprefix(RESERVED).partition(":")
+        self._reserved[name.casefold()] = bytes.fromhex(secret)
+        if self.reserves:
+            self._peer.people.learn([(user_of(bytes.fromhex(secret)), name)])
 
     async def new_token(self, name: str) -> tuple[Account, str]:
         """Give an account a new token, which replaces the old one; a free name is registered.
@@ -372,19 +378,19 @@ class Accounts:
             return account
 
     async def delete(self, account: Account) -> bool:
-        """Delete an account or reserved name: its user is no longer hosted, its key is deleted, its sessions end.
+        """Delete an account: its user is no longer hosted, its key is deleted, its sessions end.
 
-        What it wrote stays, here as with others. Nobody gets the name for name_kept_days, except that of a reserved
-        one. Returns False if it was deleted already. Raises StorageError, and deletes nothing.
+        What it wrote stays, here as with others. Nobody gets the name for name_kept_days. Returns False if it was
+        deleted already. Raises StorageError, and deletes nothing.
         """
         async with self._changing(account.name):
             if self.of(account.key) is not account:
                 return False
-            await self._unhost(account, RELEASED if account.reserved else DELETED)
+            await self._unhost(account, DELETED)
             return True
 
     async def purge(self, idle_days: int) -> Sequence[Account]:
-        """Delete what nobody has used for so many days, and return it: accounts without sessions, reserved names.
+        """Delete the accounts that nobody has used for so many days, and return them: none with sessions.
 
         Revoked accounts stay, because nobody may get their names. Raises StorageError.
         """
@@ -403,7 +409,7 @@ class Accounts:
         In a cluster the new name is the account's before the block, and the former one is given up behind it.
         Raises as register, and TooMany.
         """
-        async with self._changing(name := valid(name), only_reserved=True) as other:
+        async with self._changing(name := valid(name), adopt=False) as other:
             if other not in (None, account):
                 raise AccountNameTaken(name)
             self._check_free(name, {account.key})
@@ -488,11 +494,9 @@ class Accounts:
                 await account.user.rename(record.name)
                 self._index(account)
                 self._give_up(before, record.name)
-            was_reserved = account.reserved
             await self._set(account, record.hash, record.word, record.used, record.version)
             if not record.is_same_but_for_use(before):
-                revoked = record.word == REVOKED
-                self.on_change(account, "revoked" if revoked else "registered" if was_reserved else "token")
+                self.on_change(account, "revoked" if record.word == REVOKED else "token")
 
     def end_sessions_of_ended(self, key: str) -> None:
         """End the sessions of a user whose token ended at another gateway, which could not be stored here."""
@@ -512,19 +516,18 @@ class Accounts:
     # ---- internals
 
     @asynccontextmanager
-    async def _changing(self, name: str, *, only_reserved: bool = False) -> AsyncIterator[Account | None]:
+    async def _changing(self, name: str, *, adopt: bool = True) -> AsyncIterator[Account | None]:
         """Hold the lock while an account changes; gives the account that has the name now.
 
         Args:
-            only_reserved: Of accounts at other gateways of the cluster, give only reserved names.
+            adopt: Give an account at other gateways of the cluster too, which is hosted here from now on.
         """
         await self.load()
         async with self._lock:
             account = self.find(name)
-            if account is None and self.shared is not None:
+            if account is None and self.shared is not None and adopt:
                 record = self.shared.find(name)
-                may_be = record is not None and (record.is_reserved if only_reserved else not record.is_former)
-                if record is not None and may_be and record.name.casefold() == name.casefold():
+                if record is not None and not record.is_former and record.name.casefold() == name.casefold():
                     self.shared.require()
                     account = await self._adopt(record)
             yield account
@@ -553,8 +556,6 @@ class Accounts:
         account = Account(user, record.hash, record.word, record.used, version=record.version)
         self._former.pop(account.key, None)
         self._add(account)
-        if account.reserved:
-            user.set_presence("offline", User.NOBODY_YET)
         comparing = asyncio.create_task(user.compared(COMPARED_WITHIN), name="p2pchat web account from elsewhere")
         self._comparing[account.key] = comparing
         comparing.add_done_callback(lambda task: self._on_compared(account.key, task))
@@ -577,20 +578,15 @@ class Accounts:
         self, account: Account | None, name: str, hash: bytes, word: str, change: str, *, allow_hosted: bool = False
     ) -> Account:
         """Store a change of an account, which is made if it is None, and report it; on disk when this returns."""
-        if not word.startswith(RESERVED) and (account is None or account.reserved):
-            if len(self._by_key) - len(self._reserved) >= self._settings.max_accounts:
+        if account is None:
+            if len(self._by_key) >= self._settings.max_accounts:
                 text = "this gateway has no room for more accounts: its operator deletes those that nobody uses"
                 raise WebError(503, "full", text)
-        if account is None:
             account = await self._create(name, hash, word, allow_hosted=allow_hosted)
         else:
             version = account.version
             if self.shared is not None or version:  # also by a command without the running gateway
                 version += 1
-            if self.shared is not None:
-                if account.reserved:  # others may register it too, at other gateways
-                    mine = replace(account.record, hash=hash, word=word, used=self._today(), version=version)
-                    version = (await self.shared.claim(name, lambda there: registered_record(there, mine))).version
             await self._set(account, hash, word, self._today(), version)
             self._announce(account.record)
         self.on_change(account, change)
@@ -598,19 +594,16 @@ class Accounts:
 
     async def _set(self, account: Account, hash: bytes, word: str, used: date, version: int) -> None:
         """Store the state of an account that exists."""
-        was_reserved = account.reserved
         await self._peer.set_tokens(account.user, {hash: label_of(word, used, version)})
-        self._unindex(account)
+        del self._by_hash[account.hash]
         account.hash, account.word, account.used, account.version = hash, word, used, version
         self._add(account)
-        if account.reserved != was_reserved:
-            account.user.set_presence("offline", User.NOBODY_YET if account.reserved else "")
 
     async def _create(self, name: str, hash: bytes, word: str, *, allow_hosted: bool) -> Account:
         """Make an account for a free name; in a cluster the name is this gateway's first."""
         hosted = self._peer.hosted if allow_hosted else []
-        self._check_free(name, {user.key for user in hosted})
-        today, version, secret = self._today(), 0, None
+        today, version, secret = self._today(), 0, self._reserved.get(name.casefold())
+        self._check_free(name, {user.key for user in hosted} | ({user_of(secret)} if secret else set()))
         if self.shared is not None:
             given = [user.secret for user in hosted if user.name.casefold() == name.casefold()]
             secret = given[0] if given else secrets.token_bytes(32)
@@ -624,15 +617,14 @@ class Accounts:
             if self.shared is not None:
                 self._announce(claimed.former(RELEASED, today))
             raise
+        self._reserved.pop(name.casefold(), None)
         account = Account(user, hash, word, today, version=version)
         self._add(account)
-        if account.reserved:
-            user.set_presence("offline", User.NOBODY_YET)
         return account
 
     async def _host(self, name: str, tokens: dict[bytes, str], secret: bytes | None) -> HostedUser:
         try:
-            return await self._peer.host(name, key=secret, tokens=tokens)
+            return await self._peer.host(name, key=secret, tokens=tokens, when_taken=True)
         except NameTaken:  # a similar name is hosted here
             raise AccountNameTaken(name) from None
         except (StorageError, PeerClosed):
@@ -669,8 +661,6 @@ class Accounts:
         )
         self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
-        if account.reserved:
-            self._reserved.add(account.key, account.word.removeprefix(RESERVED))
 
     def _index(self, account: Account) -> None:
         """Index an account by its current name only."""
@@ -678,10 +668,6 @@ class Accounts:
             del self._by_name[account.listed]
         account.listed = account.name.casefold()
         self._by_name[account.listed] = account
-
-    def _unindex(self, account: Account) -> None:
-        del self._by_hash[account.hash]
-        self._reserved.drop(account.key)
 
     async def _unhost(self, account: Account, word: str, told: AccountRecord | None = None) -> None:
         """Stop hosting the user of an account, called with the lock held. Its messages stay on this disk.
@@ -701,7 +687,7 @@ class Accounts:
         self._former[account.key] = _Former(word, former.used, version)
         if told is None:
             self._announce(former)
-        self.on_change(account, word)
+        self.on_change(account, "deleted")
         while len(self._former) > MAX_FORMER:
             self._former.pop(oldest := next(iter(self._former)))
             with suppress(StorageError, PeerClosed):
@@ -709,8 +695,7 @@ class Accounts:
 
     def _drop(self, account: Account) -> None:
         """Remove an account whose user is no longer hosted."""
-        self._unindex(account)
-        del self._by_key[account.key]
+        del self._by_hash[account.hash], self._by_key[account.key]
         if self._by_name.get(account.listed) is account:
             del self._by_name[account.listed]
 

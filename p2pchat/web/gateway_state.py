@@ -24,7 +24,7 @@ from p2pchat.web.hub import Envelope, Hub, KeptReceipts
 from p2pchat.web.idempotency import IdempotencyCache, SharedIdempotency
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limit import RateLimits, Slots, network_of
-from p2pchat.web.receivers_and_reserved_names import Receivers
+from p2pchat.web.receivers import Receivers
 
 _log = logging.getLogger("p2pchat.web")
 
@@ -142,6 +142,12 @@ class Gateway:
         self.uploads.on_message(post.log.user, post)
         if envelope.users is None or self.audit_log.write is None:
             return
+        writer = self.accounts.of(post.log.user)
+        other = writer and writer.user.conversation(post.log.conversation).user
+        if other and self.accounts.is_reserved(other):
+            self.audit_log.record(
+                "waiting", user=other.name, user_id=other.id, id=post.id, **{"from": post.sender.label}
+            )
         for account in filter(None, map(self.accounts.of, envelope.users)):
             if account.key != post.log.user:
                 event = "handed" if self.hub.sessions_of(account) else "waiting"

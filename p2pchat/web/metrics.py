@@ -86,12 +86,7 @@ class _GaugeCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("p2pchat_web_up_seconds", "Since this gateway started", monotonic() - self._since)
-        accounts = self._accounts.list()
-        users = GaugeMetricFamily("p2pchat_web_users", "Accounts", labels=["state"])
-        reserved = sum(account.reserved for account in accounts)
-        users.add_metric(["registered"], len(accounts) - reserved)
-        users.add_metric(["reserved"], reserved)
-        yield users
+        yield GaugeMetricFamily("p2pchat_web_users", "Accounts", len(self._accounts.list()))
         sessions = GaugeMetricFamily("p2pchat_web_sessions", "Open sessions", labels=["kind"])
         for kind, count in sorted((+self._hub.open_by_kind).items()):
             sessions.add_metric([kind], count)

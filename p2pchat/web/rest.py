@@ -7,7 +7,7 @@ sign_up_and_authentication.py authenticates callers, security.py admits requests
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
 from itertools import accumulate
 from typing import Annotated, Any, Literal
@@ -27,7 +27,6 @@ from p2pchat.web.schemas import (
     ConversationOut,
     Done,
     ErrorOut,
-    GroupAccepted,
     GroupChange,
     GroupOut,
     HealthOut,
@@ -397,14 +396,13 @@ async def groups(
     return page
 
 
-@groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model_exclude_unset=True)
-async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
+@groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model=GroupOut)
+async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Create a group."""
     gateway.limits.write(account.key, wanted.name, members=len(wanted.members))
     with gateway.limits.new_group(account.key):
-        members = await _new_members(gateway, account, wanted.members)
-        created = await account.user.create_group(wanted.name, members)
-    return _with_new_members(gateway, account, created, members)
+        members = [_user(gateway, account, name) for name in wanted.members]
+        return await account.user.create_group(wanted.name, members)
 
 
 @groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
@@ -421,23 +419,17 @@ async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gate
     if wanted.name is not None:
         await _changed(found.rename(wanted.name))
     if wanted.owner is not None:
-        await _changed(found.hand_over(await _user(gateway, account, wanted.owner)))
+        await _changed(found.hand_over(_user(gateway, account, wanted.owner)))
     return found
 
 
-@groups_router.post("/groups/{name}/members", responses=problems(404, 409), response_model_exclude_unset=True)
-async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
+@groups_router.post("/groups/{name}/members", responses=problems(404, 409), response_model=GroupOut)
+async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Add members to a group of the caller."""
     found = account.group(name)
     gateway.limits.write(account.key, members=len(found.members) + len(wanted.members))
-    members = await _new_members(gateway, account, wanted.members)
-    await _changed(found.add(*members))
-    return _with_new_members(gateway, account, found, members)
-
-
-def _with_new_members(gateway: Gateway, account: Account, group: Group, new: Sequence[User]) -> GroupAccepted:
-    accepted = GroupAccepted.model_validate(group, from_attributes=True)
-    return accepted.model_copy(update=gateway.receivers.reserved_members(account, new))
+    await _changed(found.add(*(_user(gateway, account, name) for name in wanted.members)))
+    return found
 
 
 @groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
@@ -457,23 +449,15 @@ async def remove(
     return Done()
 
 
-async def _new_members(gateway: Gateway, account: Account, names: Sequence[str]) -> list[User]:
-    """Return the users of these names. Raises Forbidden if they are more free names than one account may reserve."""
-    found = [(user := await _user(gateway, account, name), gateway.accounts.of(user.key)) for name in names]
-    if any(gateway.accounts.of(user.key) is not reserved for user, reserved in found):
-        most = gateway.settings.max_reserved_by_account
-        raise Forbidden(f"at most {most} members may be names that nobody has registered", "reserved")
-    return [user for user, _ in found]
-
-
-async def _user(gateway: Gateway, account: Account, name: str) -> User:
-    """Return the user of a name; a free name is reserved and joins once it is registered."""
+def _user(gateway: Gateway, account: Account, name: str) -> User:
+    """Return the user of a name. Raises UnknownName, AmbiguousName, and WebError for one who is no member anywhere."""
     if account.is_me(name):
         return account.user.me
-    found = (await gateway.receivers.resolve(account, name)).user
-    if found is None:
+    found = gateway.receivers.find(account, name)
+    gateway.receivers.check(found)
+    if found.user is None:
         raise WebError(400, "malformed", f"{name!r} cannot be a member of a group")
-    return found
+    return found.user
 
 
 async def _changed(change: Awaitable[None]) -> None:

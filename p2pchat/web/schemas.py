@@ -28,8 +28,7 @@ Address = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="A name as shown (`bob`, `bob#K7QF2M3P`) or an id. A free name is reserved: messages to it wait "
-        "until it is registered.",
+        description="A name as shown (`bob`, `bob#K7QF2M3P`) or an id.",
         examples=["bob"],
     ),
 ]
@@ -40,7 +39,7 @@ GroupName = Annotated[
 ]
 Status = Literal["online", "idle", "offline", "unknown"]
 _OR_NONE = BeforeValidator(lambda value: value or None)
-_STATUS_TEXT = "What the user says with the status, or that nobody has registered this name yet."
+_STATUS_TEXT = "What the user says with the status."
 Label = Annotated[str, BeforeValidator(lambda user: user.label)]  # of a User
 
 
@@ -160,7 +159,9 @@ class MessageAccepted(
     id: str
     timestamp: str
     ref: str | int | None = None
-    reserved: bool | None = Field(None, description="Nobody has registered the receiver's name: the message waits.")
+    reserved: bool | None = Field(
+        None, description="With `--trust-loopback`: nobody has the name of the receiver yet, and the message waits."
+    )
     text: str | None = Field(None, description="That in words, with known names that are one letter away.")
     safe: bool | None = Field(None, description="With `--safe`: whether a second gateway of the cluster has it too.")
 
@@ -300,13 +301,6 @@ class GroupOut(
     name: str
     owner: Label | None
     members: list[Label]
-
-
-class GroupAccepted(GroupOut):
-    """The group was created, or has these members now."""
-
-    reserved: bool | None = Field(None, description="Nobody has registered the name of a new member.")
-    text: str | None = Field(None, description="That in words, with known names that are one letter away.")
 
 
 class HealthOut(BaseModel):

@@ -237,7 +237,7 @@ async def test_an_account_creates_so_many_groups() -> None:
 
 async def test_a_group_that_is_not_created_takes_none() -> None:
     """A mistyped member, or another limit, took one of the six groups of an hour."""
-    settings = replace(PROXIED, groups=Pace(0.001, 1), messages=Pace(0.001, 4), max_reserved_by_account=0)
+    settings = replace(PROXIED, groups=Pace(0.001, 1), messages=Pace(0.001, 4))
     async with serving(settings) as served:
         await served.register("eve")
         headers = {"Authorization": f"Bearer {served.tokens['eve']}", "X-Forwarded-For": EVE}

@@ -116,7 +116,7 @@ def test_one_who_comes_costs_nothing_for_those_who_returned_before() -> None:
 
 
 def test_who_has_a_new_message_is_found_however_many_left_before() -> None:
-    """Accounts that reserve names let others go: 2,000 had left two gateways, and one message took seconds."""
+    """2,000 users had left two gateways, and one message took seconds."""
     calls = []
     for users in (50, 500):
         gate = Gateway(users, known=True)

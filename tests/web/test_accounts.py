@@ -1,4 +1,4 @@
-"""Accounts: registration, tokens, reserved names, and what of them is stored."""
+"""Accounts: registration, tokens, and what of them is stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from p2pchat.web.account_records import AccountNameTaken, valid
 from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import TooMany
-from p2pchat.web.receivers_and_reserved_names import Receivers
+from p2pchat.web.receivers import Receivers
 from tests.web.conftest import Served, serving
 
 
@@ -51,31 +51,17 @@ async def test_a_name_in_use_elsewhere_in_the_mesh_is_taken() -> None:
         accounts = Accounts(net.peers[0], WebSettings())
         with pytest.raises(AccountNameTaken):
             await accounts.register("ada")
-        with pytest.raises(AccountNameTaken):
-            await accounts.reserve("Ada")
 
 
 async def test_a_user_that_a_program_hosts_cannot_be_registered() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         await peer.host("bot")
         accounts = Accounts(peer, WebSettings())
-        for claim in (accounts.register, accounts.reserve, accounts.trusted):
+        for claim in (accounts.register, accounts.trusted):
             with pytest.raises(AccountNameTaken):
                 await claim("bot")
         account, token = await accounts.new_token("bot")  # access to the peer's directory allows it
         assert await accounts.by_token(token) is account
-
-
-async def test_registering_a_reserved_name_gets_its_waiting_messages() -> None:
-    async with TCPPeer(db="memory://", name="gate") as peer:
-        accounts = Accounts(peer, WebSettings())
-        ada, _ = await accounts.register("ada")
-        yet = await accounts.reserve("bob", ada)
-        assert (yet.state, await accounts.reserve("bob", ada)) == ("reserved", yet)
-        await ada.user.send("bob", "for when you come")
-        bob, token = await accounts.register("bob")
-        assert bob is yet and bob.state == "registered" and await accounts.by_token(token) is bob
-        assert [post.text for post in await bob.user.history("ada")] == ["for when you come"]
 
 
 async def test_accounts_survive_a_restart_and_no_token_is_on_disk(tmp_path: Path) -> None:
@@ -83,7 +69,6 @@ async def test_accounts_survive_a_restart_and_no_token_is_on_disk(tmp_path: Path
         accounts = await open_accounts(peer)
         zoe, token = await accounts.register("zoe")
         key = zoe.key
-        await accounts.reserve("bob", zoe)
         await accounts.trusted("cyd")
         _, former = await accounts.register("dan")
         await accounts.revoke("dan")
@@ -93,7 +78,7 @@ async def test_accounts_survive_a_restart_and_no_token_is_on_disk(tmp_path: Path
     async with open_alone(tmp_path) as peer:
         accounts = await open_accounts(peer)
         assert [(one.name, one.state) for one in accounts.list()] == [
-            ("bob", "reserved"), ("cyd", "registered"), ("dan", "revoked"), ("zoe", "registered"),
+            ("cyd", "registered"), ("dan", "revoked"), ("zoe", "registered"),
         ]  # fmt: skip
         again = await accounts.by_token(token)
         assert again is not None and again.key == key
@@ -140,7 +125,7 @@ def test_a_name_with_another_meaning_is_no_name_of_an_account(name: str) -> None
 async def test_no_way_leads_to_a_refused_name() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         accounts = Accounts(peer, WebSettings())
-        for claim in (accounts.register, accounts.reserve, accounts.trusted, accounts.new_token):
+        for claim in (accounts.register, accounts.trusted, accounts.new_token):
             with pytest.raises(ValueError, match="would be taken for something else"):
                 await claim("admin")
         ada, _ = await accounts.register("ada")
@@ -169,59 +154,6 @@ async def test_a_peer_without_room_is_reported_as_full_not_as_name_taken() -> No
         assert (full.value.status, full.value.code) == (503, "full")
 
 
-# ---- reserved names give way
-
-
-def reserved(accounts: Accounts) -> set[str]:
-    return {account.name for account in accounts.list() if account.reserved}
-
-
-async def test_the_oldest_name_that_an_account_reserved_gives_way_and_can_be_written_to_again() -> None:
-    async with TCPPeer(db="memory://", name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(max_reserved_by_account=2))
-        ada, _ = await accounts.register("ada")
-        bea, _ = await accounts.register("bea")
-        await accounts.reserve("hers", bea)
-        first = await Receivers(peer, accounts).resolve(ada, "one")
-        for name in ("two", "three"):
-            await accounts.reserve(name, ada)
-        assert reserved(accounts) == {"hers", "two", "three"}
-        assert first.user is not None and first.user.key not in {user.key for user in peer.hosted}
-        again = await Receivers(peer, accounts).resolve(ada, "one")  # under another key
-        assert again.user != first.user and Receivers(peer, accounts).reservation(ada, again)["reserved"] is True
-        assert Receivers(peer, accounts).find(ada, "one") is again and reserved(accounts) == {"hers", "three", "one"}
-        one, token = await accounts.register("one")
-        assert again.user is not None and one.key == again.user.key and await accounts.by_token(token) is one
-        assert [account.name for account in accounts.list()] == ["ada", "bea", "hers", "one", "three"]
-
-
-async def test_a_full_table_takes_from_the_account_that_reserved_most() -> None:
-    async with TCPPeer(db="memory://", name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(max_reserved=4))
-        ada, _ = await accounts.register("ada")
-        mallory, _ = await accounts.register("mallory")
-        await accounts.reserve("bob", ada)
-        for number in range(3):
-            await accounts.reserve(f"m{number}", mallory)
-        await accounts.reserve("cyd", ada)
-        assert reserved(accounts) == {"bob", "cyd", "m1", "m2"}
-        for number in range(3, 9):
-            await accounts.reserve(f"m{number}", mallory)
-        assert reserved(accounts) == {"bob", "cyd", "m7", "m8"}
-
-
-async def test_reserved_names_take_no_place_of_an_account() -> None:
-    async with TCPPeer(db="memory://", name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(max_accounts=2))
-        ada, _ = await accounts.register("ada")
-        for name in ("x", "y", "z"):
-            await accounts.reserve(name, ada)
-        await accounts.register("x")
-        with pytest.raises(WebError) as full:
-            await accounts.register("y")
-        assert (full.value.status, full.value.code) == (503, "full")
-
-
 async def test_an_account_changes_its_name_no_faster_than_it_may() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         now = 0.0
@@ -235,21 +167,6 @@ async def test_an_account_changes_its_name_no_faster_than_it_may() -> None:
         now = 1001.0
         async with accounts.renaming(ada, "ada"):
             await ada.user.rename("ada")
-
-
-async def test_an_account_reserves_names_no_faster_than_it_may() -> None:
-    async with TCPPeer(db="memory://", name="gate") as peer:
-        now = 0.0
-        accounts = Accounts(peer, WebSettings(reservations=Pace(0.001, 2)), steady=lambda: now)
-        ada, _ = await accounts.register("ada")
-        for name in ("one", "two", "one"):
-            await accounts.reserve(name, ada)
-        with pytest.raises(TooMany, match="too many names that nobody has: try again in 17 min") as refused:
-            await accounts.reserve("three", ada)
-        assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1000"})
-        assert reserved(accounts) == {"one", "two"}
-        now = 1001.0
-        await accounts.reserve("three", ada)
 
 
 # ---- deleted accounts
@@ -301,7 +218,6 @@ async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path) -> None:
         for name in ("idle", "blocked", "open"):
             await accounts.register(name)
         await accounts.revoke("blocked")
-        await accounts.reserve("bob", ada)
         now += 30 * DAYS
         assert await accounts.purge(31) == []
         assert await accounts.by_token(token) is ada  # used, which is stored soon
@@ -313,25 +229,20 @@ async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path) -> None:
         found = accounts.find("open")
         assert found is not None
         found.sessions = 1
-        assert [account.name for account in await accounts.purge(30)] == ["bob", "idle"]
+        assert [account.name for account in await accounts.purge(30)] == ["idle"]
         assert [account.name for account in accounts.list()] == ["ada", "blocked", "open"]
-        await accounts.register("bob")  # a reserved name is free at once
 
 
 async def test_accounts_of_an_older_database_are_idle_from_now_on(tmp_path: Path) -> None:
     async with TCPPeer(data=tmp_path, name="gate") as peer:
         accounts = Accounts(peer, WebSettings(), lambda: NOON)
         zoe, token = await accounts.register("zoe")
-        yet = await accounts.reserve("bob", zoe)
-        for account in (zoe, yet):
-            await peer.set_tokens(account.user, {account.hash: account.word})  # as they were stored
+        await peer.set_tokens(zoe.user, {zoe.hash: zoe.word})  # as it was stored
         accounts = Accounts(peer, WebSettings(), lambda: NOON)
         again = await accounts.by_token(token)
-        assert again is not None and (again.used, accounts.find("bob")) == (date(2026, 11, 22), accounts.of(yet.key))
+        assert again is not None and again.used == date(2026, 11, 22)
         assert await accounts.purge(1) == []
-        while {label for labels in (await peer.tokens()).values() for label in labels.values()} != {
-            "@2026-11-22", f"reserved:{zoe.key}@2026-11-22",
-        }:  # fmt: skip
+        while (await peer.tokens())[zoe.key] != {zoe.hash: "@2026-11-22"}:
             await asyncio.sleep(0)  # poll: nobody waits for it
 
 

@@ -54,7 +54,7 @@ async def test_answers_come_in_the_order_of_the_frames(served: Served) -> None:
         await eve.accepted({"text": "hi", "key": "k"})
         frames: list[tuple[str | dict[str, Any], str]] = [
             ("hello", "ok"), ("/dmm bob hi", "error"), ({"text": "hi", "key": "k"}, "ok"),
-            ({"text": "hi", "key": "k"}, "ok"), ({"type": "read", "id": "nothing"}, "error"), ("/dm bob hi", "ok"),
+            ({"text": "hi", "key": "k"}, "ok"), ({"type": "read", "id": "nothing"}, "error"), ("/dm eve hi", "ok"),
             ("é" * 32_768, "error"), ({"text": "other", "key": "k"}, "error"), ("/me waves", "ok"),
         ]  # fmt: skip
         for said, _ in frames * 4:
@@ -191,6 +191,7 @@ async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
 
 
 async def test_sockets_of_an_account_get_everything_but_their_own_messages(served: Served) -> None:
+    await served.register("ada", "bob")
     async with chatting(served, "ada") as one, chatting(served, "ada") as other, served.client("ada") as http:
         id = await one.accepted("/dm bob from one of two")
         heard = await other.message()
@@ -350,7 +351,7 @@ async def test_what_came_before_a_close_is_answered_before_the_reply_to_it(serve
     writer.write(b"".join(client.data_to_send()))
     async with asyncio.timeout(WITHIN):
         client.receive_data(await reader.readuntil(b"\r\n\r\n"))
-        for text in ("/dm bob X", "/dmm oops", "hello", '{"bad": 1}'):
+        for text in ("/me waves", "/dmm oops", "hello", '{"bad": 1}'):
             client.send_text(text.encode())
         client.send_ping(b"now")
         client.send_close(1000)

@@ -84,16 +84,6 @@ async def test_others_in_the_mesh_hear_that_a_deleted_user_has_left() -> None:
         await app.state.gateway.aclose()
 
 
-async def test_a_group_names_no_more_free_names_than_its_owner_may_reserve(served: Served) -> None:
-    await served.register("ada")
-    async with served.client("ada") as http:
-        made = await http.post("/groups", json={"name": "many", "members": [f"else{number}" for number in range(9)]})
-        assert (made.status_code, made.json()["code"]) == (403, "reserved")
-        assert (await http.get("/groups")).json() == []
-        made = await http.post("/groups", json={"name": "few", "members": [f"other{number}" for number in range(8)]})
-        assert made.status_code == 201 and len(made.json()["members"]) == 9
-
-
 async def test_open_sign_up_is_bounded_in_all(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(sign_up="open", sign_ups_a_day=2))
     async with served.client() as http:

@@ -140,7 +140,7 @@ async def test_a_page_ends_where_its_texts_are_too_long(serve: Callable[..., Any
 async def test_groups_come_in_pages(serve: Callable[..., Any]) -> None:
     """A thousand groups with 256 members each were one answer of 20 MiB."""
     served = await serve(WebSettings(max_answer_bytes=400))
-    await served.register("ada", "bob")
+    await served.register("ada", "bob", "bobby", "cyd", "dan")
     async with served.client("ada") as ada:
         for name, members in (("a", []), ("b", ["bob"]), ("c", ["bob", "bobby", "cyd", "dan"]), ("d", []), ("e", [])):
             made = await ada.post("/groups", json={"name": name, "members": members})

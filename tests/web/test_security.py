@@ -452,23 +452,13 @@ async def test_many_rows_count_as_many_calls() -> None:
     """A request for all users or a long history occupies the loop as long as many calls do."""
     async with serving(WebSettings(calls=Pace(0.001, 8))) as served:
         for number in range(100):
-            await served.gateway.accounts.reserve(f"user{number}")
+            await served.peer.host(f"user{number}")
         loud, quiet = await served.register("loud"), await served.register("quiet")
         for target in ("/users", "/presence"):
             assert (await sent(served, target, f"Authorization: Bearer {loud}")).status == 200
         statuses = [(await sent(served, "/users", f"Authorization: Bearer {loud}")).status for _ in range(2)]
         assert statuses == [200, 429]
         assert (await sent(served, "/users", f"Authorization: Bearer {quiet}")).status == 200
-
-
-async def test_concurrent_writes_reserve_no_more_names_than_allowed() -> None:
-    async with serving(WebSettings(max_reserved_by_account=3)) as served:
-        await served.register("loud")
-        async with served.client("loud") as http:
-            asked = [http.post("/messages", json={"to": f"nobody{n}", "content": "hi"}) for n in range(12)]
-            statuses = sorted(answer.status_code for answer in await asyncio.gather(*asked))
-        assert statuses == [201] * 12  # the oldest gave way
-        assert sum(account.reserved for account in served.gateway.accounts.list()) == 3
 
 
 async def test_an_account_revoked_during_sign_in_gets_no_session() -> None:

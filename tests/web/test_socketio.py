@@ -195,7 +195,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("privateMessage", {"to": "bob", "content": ""}, "malformed"),
     ("privateMessage", {"to": "bob", "content": "nul \0"}, "malformed"),
     ("privateMessage", {"to": "bob", "content": "ä" * 16385}, "too_long"),
-    ("privateMessage", {"to": "no/name", "content": "x"}, "malformed"),
+    ("privateMessage", {"to": "no/name", "content": "x"}, "unknown_name"),
+    ("privateMessage", {"to": "bbo", "content": "x"}, "unknown_name"),
+    ("privateMessage", {"to": "room", "content": "x"}, "unknown_name"),
     ("privateMessage", {"to": "bob", "content": "x", "timestamp": "yesterday"}, "malformed"),
     ("privateMessage", {"to": "bob", "content": "x", "timestamp": "2026-01-01T00:00:00"}, "malformed"),
     ("privateMessage", {"to": "bob", "content": "x", "timestamp": -1}, "malformed"),
@@ -212,6 +214,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Served) -> None:
+    await served.register("bob")
     async with talking(served, "ada") as ada:
         for event, payload, code in WRONG:
             assert error_of(await ada.say(event, payload)) == code, (event, payload)
@@ -238,10 +241,11 @@ async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Serve
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_errors_and_acknowledgements_come_in_the_order_of_the_requests(served: Served, transport: str) -> None:
+    await served.register("bob")
     async with talking(served, "ada", transports=[transport]) as ada:
         wanted: list[tuple[int, str]] = []
         for number in range(21):
-            message = {"to": f"new{number}", "content": None if number % 7 == 6 else str(number)}
+            message = {"to": "bob", "content": None if number % 7 == 6 else str(number)}
             wanted.append((number, "error" if number % 7 == 6 else "ok"))
             took = partial(lambda number, answer: ada.told.append(("answer", (number, answer["status"]))), number)
             await ada.io.emit("privateMessage", message, callback=took)

@@ -301,7 +301,7 @@ def cluster_key(file: Path) -> int:
 
 @web.group("accounts", cls=cli.CommandGroup, no_args_is_help=False)
 def accounts() -> None:
-    """List accounts and reserved names, or delete some.
+    """List accounts, or delete some.
 
     The user of a deleted account is gone: its key is deleted, its token is of no use, its connections end. Nobody gets
     the name for 90 days, then anyone, with another key. What it wrote stays where it is.
@@ -313,7 +313,7 @@ def accounts() -> None:
 @cli.db_option
 @cli.json_option
 def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
-    """List the accounts and reserved names, with the day (UTC) on which each was used last."""
+    """List the accounts, with the day (UTC) on which each was used last."""
     return _list_accounts(profile, db, as_json, with_day=True)
 
 
@@ -323,7 +323,7 @@ def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
 @cli.db_option
 @cli.json_option
 def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
-    """Delete an account, or give up a reserved name. It cannot be undone."""
+    """Delete an account. It cannot be undone."""
     rows = _request(profile, db, "web_delete", name=name)
     if not rows:
         return _no_account(name)
@@ -339,7 +339,7 @@ def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: boo
 @cli.db_option
 @cli.json_option
 def accounts_purge(profile: cli.ProfileChoice, idle: int, db: str, as_json: bool) -> int:
-    """Delete the accounts and reserved names that nobody has used for some days. It cannot be undone.
+    """Delete the accounts that nobody has used for some days. It cannot be undone.
 
     Accounts with open connections stay, and so do revoked ones, whose names nobody may get.
     """
@@ -354,8 +354,6 @@ def _show_deleted(rows: list[EventLine], as_json: bool) -> None:
     for row in rows:
         if as_json:
             print(json_line(row), flush=True)
-        elif row["state"] == "reserved":
-            print_notice(f"-- {quote_name(row['user'])} is no longer reserved")
         else:
             days = WebSettings().name_kept_days
             print_notice(f"-- {quote_name(row['user'])} is deleted; nobody gets the name for {days} days")

@@ -6,7 +6,6 @@ import { fill, h, icon, iconButton } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
 import { NameCompletion } from "./mention.js";
-import { isReserved, namesNear } from "./names.js";
 import { safeLine } from "./safe_text.js";
 import { loadDrafts, saveDrafts } from "./storage.js";
 import { Tray } from "./tray.js";
@@ -279,16 +278,11 @@ export class Compose {
 
   /** Say what stands in the way of the messages to the open conversation. @param {import("./model.js").Talk|undefined} talk */
   _drawStanding(talk) {
-    const { model } = this._chat;
-    const person = model.people.get(talk?.userId ?? "");
-    const near = person && isReserved(person) ? namesNear(model.others, person.name) : [];
-    const drawn = JSON.stringify([talk?.id, talk?.member, talk?.name, isReserved(person), near.map(({ label }) => label)]);
+    const drawn = JSON.stringify([talk?.id, talk?.member, talk?.name]);
     if (drawn === this._standingDrawn) return;
     this._standingDrawn = drawn;
     if (talk?.member === false) fill(this._standing, "You are no longer a member of ", h("bdi", {}, `#${safeLine(talk.name)}`), ". What was written before stays here; the owner can add you again.");
-    else if (!isReserved(person)) fill(this._standing);
-    else fill(this._standing, "Nobody has registered this name yet. Your messages wait until somebody does.", near.length > 0 && " Did you mean ",
-      near.map(({ id, label }, index) => [index > 0 && " or ", h("button", { type: "button", class: "link", onclick: () => this._layout.openWith(id) }, h("bdi", {}, safeLine(label)))]), near.length > 0 && "?");
+    else fill(this._standing);
   }
 }
 

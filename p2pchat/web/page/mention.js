@@ -1,7 +1,7 @@
 /** Completion of @names in the writing field: the people of the open conversation whose names begin with what follows the @. */
 
 import { fill, h } from "./dom.js";
-import { fold, isReserved } from "./names.js";
+import { fold } from "./names.js";
 import { byPresence, disc, firstOf, statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
 
@@ -67,7 +67,7 @@ export class NameCompletion {
   async _present() {
     const { model } = this._chat;
     const talk = model.front;
-    if (talk?.kind !== "group") return model.others.filter((person) => !isReserved(person) && (talk?.kind === "room" || person.id === talk?.userId));
+    if (talk?.kind !== "group") return model.others.filter((person) => talk?.kind === "room" || person.id === talk?.userId);
     const key = `${talk.id} ${talk.memberCount}`;
     if (this._groupPeople.key !== key) {
       const rows = await this._chat.ask({ do: "members", to: talk.id }).catch(() => []); // offline: none are offered

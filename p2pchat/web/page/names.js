@@ -1,6 +1,5 @@
 /** Names as people type them: without accents, or with one letter wrong. */
 
-const NOBODY_YET = "nobody has registered this name yet"; // status text of a reserved name, see p2pchat/web/accounts.py
 const MAX_SUGGESTED = 3; // a guess at what is read
 
 /** @type {Record<string, string>} letters that Unicode does not take apart, as in p2pchat/storage/search_words.py */
@@ -28,16 +27,11 @@ export function isMisspelling(typed, name) {
   return !/^\p{Nd}+$/u.test(letters) && (isSwapped || rest(one, isAdded ? at : at + 1) === rest(other, at + 1));
 }
 
-/** @param {import("./model.js").Person|undefined} person @returns {boolean} whether the gateway only reserves this name, for whoever registers it */
-export function isReserved(person) {
-  return person?.status === "offline" && person.text === NOBODY_YET;
-}
-
 /**
  * Return the people a name may mean, if it is misspelt.
  * @param {import("./model.js").Person[]} people @param {string} name
  */
 export function namesNear(people, name) {
   const typed = fold(name);
-  return people.filter((person) => !isReserved(person) && (fold(person.name) === typed || isMisspelling(typed, fold(person.name)))).slice(0, MAX_SUGGESTED);
+  return people.filter((person) => fold(person.name) === typed || isMisspelling(typed, fold(person.name))).slice(0, MAX_SUGGESTED);
 }

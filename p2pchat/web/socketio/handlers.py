@@ -107,14 +107,11 @@ class EventHandlers:
         return asyncio.create_task(send(await resolve(client.account, to), client.next_ref()))
 
     async def _resolve_user(self, account: Account, name: str) -> Conversation:
-        """Return the conversation with a user of this gateway or of the mesh; an unknown name is reserved."""
-        found = self._gateway.accounts.find(name)
-        if found is None:
-            try:
-                return account.user.find(account.user.user(name))
-            except UnknownName:
-                found = await self._gateway.accounts.reserve(name, account)
-        return account.user.find(found.user.me)
+        """Return the conversation with a user of this gateway or of the mesh."""
+        found = await self._gateway.receivers.resolve(account, name)
+        if found.user is None:
+            raise UnknownName(name, "groupMessage writes to the room and to groups")
+        return found
 
     async def _resolve_group(self, account: Account, name: str) -> Conversation:
         """Return the room, or a group by its name or conversationId."""

@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -275,21 +274,6 @@ async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene,
         await yan.page.wait_for_timeout(20)
     for number in range(2):
         await expect(yan.texts.nth(number)).to_have_text(f"line {number}")
-
-
-async def test_a_name_that_nobody_has_registered_says_so(scene: Scene) -> None:
-    zoe = scene.zoe
-    headers = {"Authorization": f"Bearer {scene.zoe.token}"}
-    async with httpx.AsyncClient(base_url=scene.gateway.url, headers=headers, timeout=60, trust_env=False) as http:
-        answer = (await http.post("/messages", json={"to": "yaan", "content": "misspelt"})).json()
-    assert answer["text"].endswith("did you mean yan?")
-    await zoe.row("yaan").get_by_text("nobody has registered this name yet").wait_for()
-    await zoe.go("yaan")
-    await zoe.page.locator(".talk-sub").get_by_text("nobody has registered this name yet").wait_for()
-    hint = zoe.page.locator(".standing").filter(has_text="Nobody has registered this name yet. Your messages wait")
-    await hint.get_by_role("button", name="yan", exact=True).click()
-    await zoe.page.locator("#talk-name").get_by_text("yan", exact=True).wait_for()
-    await zoe.go("Room")
 
 
 WATCH_FOUND = """new MutationObserver(() => {

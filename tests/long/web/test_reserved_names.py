@@ -1,4 +1,4 @@
-"""A misspelt name in a terminal at a gateway: nobody has it yet, and who may be meant."""
+"""A misspelt name in a terminal, beside a gateway that reserves it: nobody has it, and who may be meant."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def test_the_terminals_say_it_in_words(tmp_path: Path) -> None:
         peer = p2pchat("0", own, "--name", "tina", "--data", str(tmp_path / "tina"), "--plain", "--drain", "0")
         async with running(*peer, home=tmp_path) as tina:
             await tina.say("/msg bbo lunch?")
-            await tina.until_all(  # the second comes when it is on the gateway's disk
-                '-- bbo is offline: "nobody has registered this name yet"',
-                "-- delivered to a gateway, kept for bbo, seen or not: your message",
-            )
-            await tina.say("/msg boo lunch?")  # one letter away from bob and from bbo, which is reserved
-            await tina.until("nobody here is called 'boo'; did you mean bob?")
+            await tina.until("nobody here is called 'bbo'; did you mean bob?")
+            await tina.say("/quit")
+        send = p2pchat("send", "bbo", "lunch?", "--data", str(tmp_path / "tina"))
+        async with running(*send, own, home=tmp_path) as typo:
+            await typo.until("nobody here is called 'bbo'; did you mean bob?")
+            assert await typo.end() == 4

@@ -59,6 +59,8 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
             zoe = {"Authorization": f"Bearer {token}"}
             taken = (1, "", "p2pchat: the name 'house' is taken: choose another\n")
             assert await run(tmp_path, "web", "token", "house", *which) == taken
+            new = await http.post("/accounts", json={"name": "yan"})
+            yan = {"Authorization": f"Bearer {new.json()['token']}"}
             sent = await http.post("/messages", json={"to": "yan", "content": "until you come"}, headers=zoe)
             assert sent.status_code == 201, sent.text
         async with connect(url.replace("http", "ws") + "/lines", additional_headers=zoe) as socket:
@@ -66,7 +68,7 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
             code, users, _ = await run(tmp_path, "web", "users", "--json", *which)
             rows = [json.loads(line) for line in users.splitlines()]
             assert [(row["user"], row["state"], row["sessions"]) for row in rows] == [
-                ("yan", "reserved", 0), ("zoe", "registered", 1),
+                ("yan", "registered", 0), ("zoe", "registered", 1),
             ]  # fmt: skip
             gate.terminate()
             with suppress(ConnectionClosed):
@@ -82,13 +84,11 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
     blank = (2, "", "p2pchat: a name does not begin or end with a space\n")
     assert await run(tmp_path, "web", "token", " zoe", *which) == blank
     code, users, _ = await run(tmp_path, "web", "users", *which)
-    assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
+    assert (code, users.split()) == (0, ["yan", "registered", "zoe", "registered"])
     async with (
         gateway(tmp_path) as (gate, url),
         httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http,
     ):
-        answer = await http.post("/accounts", json={"name": "yan"})
-        yan = {"Authorization": f"Bearer {answer.json()['token']}"}
         waited = await http.get("/messages", params={"user1": "zoe", "user2": "yan"}, headers=yan)
         assert [row["content"] for row in waited.json()] == ["until you come"]
         assert (await http.get("/conversations", headers=zoe)).status_code == 200

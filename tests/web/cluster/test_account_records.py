@@ -16,7 +16,6 @@ from p2pchat.web.account_records import (
     NAMED,
     REGISTERED,
     RELEASED,
-    RESERVED,
     REVOKED,
     AccountRecord,
     join,
@@ -38,7 +37,7 @@ def test_a_version_never_falls(one: AccountRecord, other: AccountRecord) -> None
 
 
 def test_of_equal_versions_the_stricter_state_counts() -> None:
-    words = [RESERVED, REGISTERED, REVOKED, DELETED]
+    words = [REGISTERED, REVOKED, DELETED]
     for milder, stricter in pairwise(words):
         assert join(record(word=stricter), record(word=milder)).word == stricter
     assert join(record(word=REVOKED, version=1), record(word=REGISTERED, version=2)).word == REGISTERED
@@ -73,7 +72,7 @@ def test_unknown_fields_of_a_later_version_are_ignored() -> None:
 def test_labels_of_all_versions_are_read() -> None:
     assert parse_label(label_of(NAMED, DAY, 0)) == (NAMED, DAY, 0)
     assert label_of(NAMED, DAY, 0) == "named@2026-11-22"  # a gateway that was never in a cluster stores what it did
-    assert parse_label(label_of(RESERVED + "00", DAY, 7)) == (RESERVED + "00", DAY, 7)
+    assert parse_label(label_of(REVOKED, DAY, 7)) == (REVOKED, DAY, 7)
     assert parse_label("revoked") == (REVOKED, None, 0)
 
 
