@@ -51,6 +51,7 @@ from p2pchat.commands.json_commands import (
     CommandFields,
     JsonCommand,
     decode_line,
+    looks_like_json,
     parse_json_command,
 )
 from p2pchat.commands.message_commands import OutgoingMessage, SendStopped
@@ -61,7 +62,6 @@ from p2pchat.commands.typed_commands import (
     help_lines,
     parse_line,
     typed_name,
-    without_invisible,
 )
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place
@@ -278,11 +278,9 @@ class Session(CommandContext):
         if not is_utf8:
             text = "a line was not UTF-8; its invalid bytes were replaced"
             await self.display.show_event(Warned(code="encoding", text=text).to_json())
-        if self._as_json and line.startswith("{"):
+        if self._as_json and looks_like_json(line):
             command = parse_json_command(line, self._json_fields)
             return await self.reporting(self._run_json(command), command.ref)
-        if self._as_json and without_invisible(line).startswith("{"):
-            raise UsageError("a JSON command begins at the beginning of the line. Nothing was sent")
         offered, self._offered = self._offered, None
         if offered is not None and self.is_current(offered[0]) and offered[1] == line:
             return await self._run_typed(offered[2])

@@ -1,4 +1,4 @@
-"""JSON commands: input lines under --json that begin with `{`.
+"""JSON commands: input lines under --json that are JSON.
 
     {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.typed_commands import without_invisible
 
 MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may escape each byte of it with six
 
@@ -94,6 +95,37 @@ class BadCommand(UsageError):
         self.ref = ref
 
 
+def looks_like_json(line: str) -> bool:
+    """Return whether a program meant a whole line or frame as JSON, so that it is never published as a text.
+
+    It is, whatever invisible characters are around it, if it begins as an object, or is a list or a string: a program
+    may have encoded an object twice, or several at once.
+    """
+    start = without_invisible(line)
+    if start.startswith(("[", '"')):
+        try:
+            end = json.JSONDecoder().raw_decode(start)[1]
+        except RecursionError:
+            return True
+        except ValueError:
+            return False
+        return not without_invisible(start[end:])
+    return start.startswith("{")
+
+
+def read_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object in a text; None if it is anything else or invalid."""
+    try:
+        found = json.loads(without_invisible(text), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is not valid JSON")
+
+
 def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> JsonCommand:
     """Parse one JSON command.
 
@@ -101,11 +133,11 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
         commands: The commands to accept.
     """
     try:
-        found = json.loads(line)
+        found = json.loads(without_invisible(line))
     except (ValueError, RecursionError) as error:
         raise BadCommand(f"invalid JSON: {error}") from None
     if not isinstance(found, dict):
-        raise BadCommand("this line is not a JSON object")
+        raise BadCommand('this JSON is not an object; to send it as a text, use {"do": "send", "text": ...}')
     ref = found.pop("ref", None)
     if ref is not None and not (isinstance(ref, str) and is_unicode(ref)):
         raise BadCommand("`ref` must be a string")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
+from collections.abc import Container
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import takewhile
 
 from p2pchat.commands.chat_settings import INHERIT, SETTINGS, Setting
 from p2pchat.commands.exit_codes import UsageError
@@ -267,7 +269,6 @@ MOST_USED = ("msg", "go", "list", "who", "reply", "send", "history", "search", "
 NAMES = tuple(dict.fromkeys([*MOST_USED, *(command.name for command in COMMANDS), *BY_NAME]))  # as they are offered
 HELP_COLUMNS = 78  # width of /help
 
-_INVISIBLE = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, zero-width characters, byte order mark
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and characters that look like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
 _NAME = re.compile(r'([@#]?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
@@ -304,11 +305,11 @@ def parse_line(line: str) -> TextInput | CommandInput | None:
     if line.startswith("//"):
         return TextInput(line[1:])
     if not line.startswith("/"):
-        _refuse_almost_a_command(line)
+        refuse_almost_a_command(line, BY_NAME)
         return TextInput(line)
     word, rest = _split(line)
     if line[1:2].isspace():
-        _refuse_almost_a_command(line)
+        refuse_almost_a_command(line, BY_NAME)
         word = ""
     command = BY_NAME.get(word.lower())
     if command is None:
@@ -325,16 +326,21 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def without_invisible(line: str) -> str:
-    """Return a line without the blanks, zero-width characters and byte order mark at its beginning."""
-    return _INVISIBLE.sub("", line)
+    """Return a line from its first visible character on: without blanks, controls, a byte order mark and the like."""
+    hidden = takewhile(lambda character: unicodedata.category(character)[0] in "CZ", line)
+    return line[sum(1 for _ in hidden) :]
 
 
-def _refuse_almost_a_command(line: str) -> None:
-    """Raise UsageError if only invisible characters or another kind of slash keep a line from being a command."""
+def refuse_almost_a_command(line: str, names: Container[str]) -> None:
+    """Raise UsageError if only invisible characters or another kind of slash keep a line from being a command.
+
+    Args:
+        names: The names of the commands, in lower case.
+    """
     start = without_invisible(line)
     if start[:1] and start[0] in _SLASHES and (word := _split("/" + start[1:])[0].lower()):
         plain = unicodedata.normalize("NFKC", word)
-        if plain in BY_NAME:
+        if plain in names:
             raise UsageError(
                 f"Did you mean /{plain}? Commands must start at the beginning of the line. Nothing was sent; "
                 "// begins a text with a slash"

@@ -527,18 +527,3 @@ def as_frame(content: Mapping[str, Any]) -> Frame:
 def frame_size(frame: Frame) -> int:
     """Return roughly how many bytes of memory a frame takes: up to four for each character."""
     return getsizeof(frame.get("text", "")) + 64
-
-
-def read_object(text: str) -> dict[str, Any] | None:
-    """Return the JSON object in a text; None if it is anything else or invalid."""
-    if not text.lstrip().startswith("{"):
-        return None
-    try:
-        found = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _refuse_constant(constant: str) -> float:
-    raise ValueError(f"{constant} is not valid JSON")

@@ -55,7 +55,9 @@ from p2pchat import (
     Typing,
     User,
 )
-from p2pchat.commands.json_commands import is_unicode
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.json_commands import is_unicode, looks_like_json, read_object
+from p2pchat.commands.typed_commands import refuse_almost_a_command
 from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
@@ -63,7 +65,6 @@ from p2pchat.web.account_session import (
     SessionEnded,
     WebSocketSession,
     as_frame,
-    read_object,
 )
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
@@ -457,10 +458,12 @@ ChatRequest = SendRequest | ReadRequest | TypingRequest
 
 def parse_request(frame: str) -> ChatRequest:
     """Return the request in a text frame. Raises BadFrame."""
+    if not looks_like_json(frame):
+        return _parse_line(frame, None)
     found = read_object(frame)
-    if found is None and frame.lstrip().startswith("{"):  # perhaps meant for one person: must not go to everyone
-        raise BadFrame('invalid JSON object; to send a text that begins with {, send {"text": ...}')
-    return _parse_line(frame, None) if found is None else _parse_object(found)
+    if found is None:  # perhaps meant for one person: must not go to everyone
+        raise BadFrame('this frame is no valid JSON object; to send it as a text, use {"text": ...}')
+    return _parse_object(found)
 
 
 def _parse_object(found: dict[str, Any]) -> ChatRequest:
@@ -519,6 +522,10 @@ def _text_field(found: dict[str, Any], name: str, ref: Ref | None, default: str 
 def _parse_line(line: str, ref: Ref | None) -> SendRequest:
     """Return the message in a typed line."""
     if not line.startswith("/"):
+        try:
+            refuse_almost_a_command(line, COMMANDS)
+        except UsageError as error:
+            raise BadFrame(str(error), ref) from None
         return SendRequest(line, ref=ref)
     if line.startswith("//"):
         return SendRequest(line[1:], ref=ref)

@@ -17,7 +17,8 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from p2pchat.web.account_session import as_frame, read_object
+from p2pchat.commands.json_commands import read_object
+from p2pchat.web.account_session import as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of

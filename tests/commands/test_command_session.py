@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -16,18 +17,27 @@ from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, got, open_session
 from tests.deadlines import WAIT, within
 
+SECRET = {"do": "send", "to": "bob", "text": "secret"}
+
 
 async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:
     """Return (conversation, text, action) of the first messages a peer got."""
     return [(post.conversation.name, post.text, post.action) for post in await got(peer, count)]
 
 
-@pytest.mark.parametrize("before", ["\ufeff", " ", "\xa0", "\u200b"])
-async def test_a_json_command_behind_something_invisible_is_sent_to_nobody(shown: Shown, before: str) -> None:
-    async with mesh("ada") as net:
+@pytest.mark.parametrize("before", ["\ufeff", " ", "\xa0", "\u200b", "\u00ad\u2066\t"])
+async def test_a_json_command_behind_something_invisible_is_a_command(shown: Shown, before: str) -> None:
+    async with mesh("ada", "bob") as net:
         line = before + '{"do":"send","to":"bob","text":"secret"}'
         await open_session(net.peers[0], shown).execute([line.encode()])
-        assert [(line["event"], line["code"]) for line in shown.lines] == [("error", "usage")]
+        assert [post.conversation.name for post in await net.peers[0].history()] == ["bob"]
+
+
+@pytest.mark.parametrize("line", [json.dumps(json.dumps(SECRET)), json.dumps([SECRET]), json.dumps(SECRET)[:-1]])
+async def test_json_that_is_no_command_is_sent_to_nobody(shown: Shown, line: str) -> None:
+    async with mesh("ada") as net:
+        await open_session(net.peers[0], shown).execute([line.encode(), f"\ufeff {line}\u200b".encode()])
+        assert [(line["event"], line["code"]) for line in shown.lines] == [("error", "usage")] * 2
         assert await net.peers[0].history() == []
 
 

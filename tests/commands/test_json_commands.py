@@ -10,6 +10,7 @@ from p2pchat.commands.json_commands import (
     JsonCommand,
     LineBuffer,
     decode_line,
+    looks_like_json,
     parse_json_command,
 )
 
@@ -34,6 +35,7 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
     ("line", "expected", "ref"),
     [
         ('{"do":"send"', "invalid JSON", None),
+        ('["send"]', 'this JSON is not an object; to send it as a text, use {"do": "send", "text": ...}', None),
         ("{" * 100_000, "invalid JSON", None),
         ('{"do":"fly","ref":"7"}', "`do` must be one of send, edit", "7"),
         ('{"text":"hi"}', "`do` must be one of", None),
@@ -54,6 +56,25 @@ def test_invalid_json_commands_keep_their_ref(line: str, expected: str, ref: str
         parse_json_command(line)
     assert str(error.value).startswith(expected)
     assert error.value.ref == ref
+
+
+@pytest.mark.parametrize("around", ["", "\ufeff", " \t", "\xa0", "\u200b\u2060", "\x00\x1f", "\u00ad"])
+@pytest.mark.parametrize(
+    "json", ["{}", '{"text":', "{'text': 1}", "[]", '[{"text": "hi"}]', '"{\\"text\\": 1}"', '"hi"']
+)
+def test_json_is_found_whatever_invisible_characters_are_around_it(around: str, json: str) -> None:
+    assert looks_like_json(around + json + around)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", '"hi" she said', "[x] done", "[1] see below", '"', "[", "hi {}", "7", "null"]
+)
+def test_other_texts_are_no_json(text: str) -> None:
+    assert not looks_like_json(text) and not looks_like_json("\ufeff" + text)
+
+
+def test_a_list_that_is_too_deep_is_json() -> None:
+    assert looks_like_json("[" * 100_000)
 
 
 def lines_of(chunks: list[bytes]) -> list[bytes | None]:

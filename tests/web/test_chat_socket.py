@@ -45,8 +45,31 @@ async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
             assert (answer["status"], answer.get("code"), answer["ref"]) == told
         await ada.socket.send(b"bytes")
         assert (await ada.answer())["code"] == "malformed"
-        await ada.say('{"no json')
-        assert (await ada.answer())["code"] == "malformed"  # perhaps meant for one person, so it is not sent
+
+
+async def test_a_private_frame_is_never_published(served: Served) -> None:
+    """JSON behind a byte order mark, encoded twice, or in a list went to the room, and was answered `ok`."""
+    private = json.dumps({"to": "bob", "text": "secret"})
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        for around in ("", "\ufeff", "\xa0", "\u200b", "\x00"):
+            await ada.say(around + private)
+            answer = await ada.answer()
+            assert (answer["status"], (await bob.message())["to"]) == ("ok", "bob")
+            for text in (json.dumps(private), f"[{private}]", "[]", '"hi"', private[:-1], f"{private}{private}"):
+                await ada.say(around + text + around)
+                answer = await ada.answer()
+                assert (answer["code"], answer["text"]) == (
+                    "malformed", 'this frame is no valid JSON object; to send it as a text, use {"text": ...}',
+                )  # fmt: skip
+            await ada.say(f"{around} /dm bob secret")
+            assert (await ada.answer())["text"].startswith("Did you mean /dm?")
+        texts = [private, json.dumps(private), f"[{private}]", f"\ufeff{private}"]
+        for text in texts:
+            await ada.accepted({"text": text})
+        for text in ('"hi" she said', "[x] done"):
+            await ada.accepted(text)
+        history = await served.account("bob").user.history("room")
+        assert [post.text for post in history] == [*texts, '"hi" she said', "[x] done"]
 
 
 async def test_answers_come_in_the_order_of_the_frames(served: Served) -> None:

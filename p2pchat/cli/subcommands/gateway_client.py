@@ -39,7 +39,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.json_commands import decode_line
+from p2pchat.commands.json_commands import decode_line, looks_like_json, read_object
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.wrap import plain_text
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
@@ -219,13 +219,12 @@ class _Chat:
 
     def _frame(self, text: str) -> dict[str, Any] | None:
         """Return the frame for a typed line, or None after printing why there is none."""
-        if self._options.style == "json" and text.lstrip().startswith("{"):
-            try:
-                frame = json.loads(text)
-                return frame if isinstance(frame, dict) else None
-            except ValueError:
-                print_error("this line is not JSON: it was not sent")
-                return None
+        if self._options.style == "json" and looks_like_json(text):
+            frame = read_object(text)
+            if frame is None:
+                print_error('this line is no JSON object, so it was not sent; as a text, use {"text": ...}')
+                self._printer.code = worst_code(self._printer.code, USAGE)
+            return frame
         recipient = self._options.recipient
         where = {"group": recipient[1:]} if recipient.startswith("#") else {"to": recipient} if recipient else {}
         if direct := _DIRECT.fullmatch(text):
