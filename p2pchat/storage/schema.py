@@ -8,8 +8,7 @@ head of an entry. Nothing is stored twice:
     what is released            everything, except in logs that `waiting` names (released: how far)
     which logs are tips         state 0, found by an index
 
-The statements that make the tables are the ones SQLAlchemy made for earlier versions, so that all databases of one
-version are alike to the byte.
+The statements that make the tables are fixed, so that all databases of one version are alike to the byte.
 """
 
 from __future__ import annotations
@@ -359,16 +358,21 @@ VERSION = "select value from meta where name = ?"
 def prepare(database: Database) -> None:
     """Make the tables of a new database. Raises StorageError if it has another version, or is of another program."""
     with database.transaction():
-        if version(database) is None:
+        found = version(database)
+        if found is None:
             database.dialect.make_tables(database)
             database.insert(meta, (SCHEMA_KEY, str(SCHEMA_VERSION)))
-            return
-        check(database)
+        else:
+            _require(database, found)
 
 
 def check(database: Database) -> None:
     """Raise StorageError unless the database has exactly this version."""
-    found, where = version(database), database.dialect.where
+    _require(database, version(database))
+
+
+def _require(database: Database, found: int | None) -> None:
+    where = database.dialect.where
     if found is None:
         raise StorageError(f"{where} has no tables of p2pchat: start a peer with it once")
     if found > SCHEMA_VERSION:

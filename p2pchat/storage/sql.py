@@ -98,8 +98,6 @@ class SqlStorage:
     def _open_reader(self) -> None:
         self._dialect.require()
         self._read = self._open(writes=False)
-        if self._writer is None:
-            self._databases.append(self._read)
         with self._read.transaction():
             schema.check(self._read)
         queries = BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries

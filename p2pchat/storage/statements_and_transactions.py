@@ -29,10 +29,9 @@ class Database:
 
     Args:
         writes: Whether it is the one that writes; no other program may have such a one at the same time.
-        driver: A connection of the driver that is open already.
     """
 
-    def __init__(self, dialect: Dialect, *, writes: bool = False, driver: Any = None) -> None:
+    def __init__(self, dialect: Dialect, *, writes: bool = False) -> None:
         self.dialect = dialect
         self._writes = writes
         self._words = tuple(dialect.words.items())
@@ -45,7 +44,7 @@ class Database:
             for table in TABLES:
                 for conflict in Conflict:
                     self._insert_text(table, conflict, 1)
-        self._use(dialect.connect(writes=writes) if driver is None else driver)
+        self._use(dialect.connect(writes=writes))
 
     def _use(self, driver: Any) -> None:
         self.driver = driver

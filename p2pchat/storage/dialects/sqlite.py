@@ -84,7 +84,8 @@ class SQLiteDialect(Dialect):
         self.damaged: str = DAMAGED.format(where=self.where)
         self._busy_timeout = busy_timeout
         self._connected = False  # once, by this or an earlier connection
-        self._files: dict[str, int] = {}  # the inodes of what the writer has open
+        self._in_place = (self.where, str(self._log))  # what the writer has open
+        self._inodes: dict[str, int] = {}  # of these
 
     def require(self) -> None:
         if not self.path.exists():
@@ -94,7 +95,7 @@ class SQLiteDialect(Dialect):
         """Return a connection; any thread may use it, one at a time."""
         if writes:
             make_private(self.path)
-            self._files.clear()
+            self._inodes.clear()
         if not self._connected:
             self._keep_damaged_log()
             self._connected = True
@@ -115,7 +116,7 @@ class SQLiteDialect(Dialect):
 
         There it takes no write-ahead log into account. If there is one, the connection is to a copy of both.
         """
-        log = self.path.with_name(f"{self.path.name}-wal")
+        log = self._log
         if not log.exists() or not log.stat().st_size:
             return _open(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", self._busy_timeout)
         with tempfile.TemporaryDirectory(prefix="p2pchat-") as directory:  # 0700
@@ -134,7 +135,7 @@ class SQLiteDialect(Dialect):
 
         The index of the log must not be opened here: closing it would drop the locks that SQLite has there.
         """
-        log = self.path.with_name(f"{self.path.name}-wal")
+        log = self._log
         try:
             content = log.read_bytes()
             found = damage_of(content)
@@ -144,6 +145,11 @@ class SQLiteDialect(Dialect):
             self._damaged_log.write_bytes(content)
         except (OSError, StorageError):
             pass  # there is no log, or no room for a copy
+
+    @property
+    def _log(self) -> Path:
+        """The write-ahead log, whether it is there or not."""
+        return self.path.with_name(f"{self.path.name}-wal")
 
     @property
     def _damaged_log(self) -> Path:
@@ -176,14 +182,14 @@ class SQLiteDialect(Dialect):
 
     def check_in_place(self) -> None:
         """Raise StorageError if a file that is open was removed, moved or replaced: commits there are lost."""
-        for path in (self.where, f"{self.where}-wal"):
+        for path in self._in_place:
             try:
                 found = os.stat(path).st_ino
             except OSError:
                 found = 0
-            if self._files.setdefault(path, found) == 0:  # there is no log before the first commit
-                self._files[path] = found
-            elif self._files[path] != found:
+            if self._inodes.setdefault(path, found) == 0:  # there is no log before the first commit
+                self._inodes[path] = found
+            elif self._inodes[path] != found:
                 raise StorageError(
                     f"{path} was removed or replaced while it was open: put it back, or start p2pchat again"
                 )
@@ -234,7 +240,7 @@ class SQLiteDialect(Dialect):
 
     def size_on_disk(self, database: Database) -> int:
         """Return the bytes of the database file and of its write-ahead log."""
-        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        files = (self.path, self._log)
         return sum(path.stat().st_size for path in files if path.exists())
 
     def faults(self, database: Database, most: int) -> list[str]:
