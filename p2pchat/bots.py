@@ -262,7 +262,7 @@ class HandlerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a call returned, or what it raised."""
+    """The outcome of a call: what it returned, or what it raised."""
 
     result: Any = None
     error: BaseException | None = None

@@ -34,7 +34,7 @@ from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry
 from p2pchat.core.storage_answers import ForkStart, Start, StoredStart
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
-from p2pchat.identity.private_files import SavedFile
+from p2pchat.identity.private_files import AtomicFile, SpecialFile, saved_file, write_all
 from p2pchat.protocol import (
     FILE_VERSION,
     LENGTH,
@@ -211,13 +211,13 @@ async def _write_pages(
 
 
 class _ExportTarget:
-    """What is written: a file that somebody named, or an open one of the caller, which stays open."""
+    """The target of an export: a file that somebody named, or an open one of the caller, which stays open."""
 
     def __init__(self, to: Place, room: ConversationId) -> None:
         self._room = room
         self._path = Path(to) if isinstance(to, (str, os.PathLike)) else None
         self._given: BinaryIO | None = None if isinstance(to, (str, os.PathLike)) else to
-        self._saved: SavedFile | None = None
+        self._saved: AtomicFile | SpecialFile | None = None
         self.name = "the file" if self._path is None else str(self._path)
 
     def open(self) -> None:
@@ -227,15 +227,13 @@ class _ExportTarget:
             raise P2PChatError(f"{self._path} is a directory: name a file in it")
         if self._path.is_file() and not _may_be_replaced(self._path, self._room):
             raise P2PChatError(f"{self._path} exists and is not an export of this network: name another file")
-        self._saved = SavedFile(self._path)
+        self._saved = saved_file(self._path)
 
     def write(self, data: bytes) -> None:
         if self._saved is not None:
             self._saved.write(data)
         elif self._given is not None:
-            view = memoryview(data)
-            while view:
-                view = view[self._given.write(view) or 0 :]  # a file without a buffer may write less than asked
+            write_all(self._given, data)
 
     def keep(self) -> None:
         if self._saved is not None:

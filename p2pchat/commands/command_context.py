@@ -138,7 +138,7 @@ class CommandContext:
         unread = await self._unread_in(conversation, before)
         count = await show(conversation, unread)
         for message in unread[:count]:
-            self._note_shown(message.to_json())
+            self._note_shown(message.id, has_files=bool(message.attachments))
         self.unread.clear(conversation.id)
         self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
         self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
@@ -204,7 +204,7 @@ class CommandContext:
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
         if not line["old"] and (is_here(line, here) or not self.for_people or self.display.shows(line)):
-            self._note_shown(line)  # old messages are only counted
+            self._note_shown(line["id"], has_files=bool(line.get("files")))  # old messages are only counted
         if is_here(line, here):
             if self.unread.hides(there):
                 self.unread.on_event(line, "")
@@ -224,13 +224,13 @@ class CommandContext:
 
     @property
     def wrote_last(self) -> Conversation:
-        """Where the user wrote last since the current conversation was opened; else that one."""
+        """The conversation in which the user wrote last, since the current one was opened; else the current one."""
         return self._wrote_last or self.current
 
-    def _note_shown(self, line: EventLine) -> None:
-        self._shown_last["other"] = line["id"]
-        if line.get("files"):
-            self._shown_last["file"] = line["id"]
+    def _note_shown(self, id: str, *, has_files: bool) -> None:
+        self._shown_last["other"] = id
+        if has_files:
+            self._shown_last["file"] = id
 
     async def last_shown(self, what: str) -> Message | Sent | None:
         """Return what a command without a number means: the newest message shown, in whatever conversation.

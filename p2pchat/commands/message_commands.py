@@ -171,8 +171,9 @@ async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
-        _tell_where(ctx, message.conversation, "deleted")
-    return await delete(ctx, message.id)
+    done = await delete(ctx, message.id)
+    _tell_where(ctx, message.conversation, "deleted")
+    return done
 
 
 async def react_here(ctx: CommandContext, text: str = "") -> CommandResult:

@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from p2pchat.errors import P2PChatError
 
@@ -139,10 +140,7 @@ class AtomicFile:
         self._file = os.fdopen(os.open(self._new, flags, 0o600), "wb", buffering=0)
 
     def write(self, data: bytes) -> None:
-        """Write all of this."""
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) or 0 :]
+        write_all(self._file, data)
 
     def keep(self) -> None:
         """Sync the file to disk and move it to its place, replacing what was there."""
@@ -157,42 +155,46 @@ class AtomicFile:
         self._new.unlink(missing_ok=True)
 
 
-class SavedFile(AtomicFile):
-    """A file that somebody names to be written. A symbolic link is followed; a device or a pipe is written into.
+class SpecialFile:
+    """A device or a pipe, into which everything is written at once. Its methods are those of AtomicFile.
 
     Raises:
-        OSError: The directory does not allow it, or nobody reads from the pipe.
+        OSError: It may not be written, or nobody reads from the pipe, which is not waited for.
     """
 
     def __init__(self, path: Path) -> None:
-        self._is_special = path.exists() and not (path.is_file() or path.is_dir())
-        if self._is_special:
-            self._file = open_special(path)
-        else:
-            super().__init__(Path(os.path.realpath(path)))
+        try:
+            fd = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            if error.errno == errno.ENXIO and path.is_fifo():
+                raise OSError(errno.ENXIO, "nobody reads from this pipe: start its reader first", str(path)) from None
+            raise
+        if sys.platform != "win32":
+            os.set_blocking(fd, True)
+        self._file = FileIO(fd, "wb")
+
+    def write(self, data: bytes) -> None:
+        write_all(self._file, data)
 
     def keep(self) -> None:
-        if not self._is_special:
-            super().keep()
+        """Nothing is left to do."""
 
     def discard(self) -> None:
-        if self._is_special:
-            self._file.close()
-        else:
-            super().discard()
+        self._file.close()
 
 
-def open_special(path: Path) -> FileIO:
-    """Open a device or a pipe for writing, without a buffer and without waiting for who reads. Raises OSError."""
-    try:
-        fd = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        if error.errno == errno.ENXIO and path.is_fifo():
-            raise OSError(errno.ENXIO, "nobody reads from this pipe: start its reader first", str(path)) from None
-        raise
-    if sys.platform != "win32":
-        os.set_blocking(fd, True)
-    return FileIO(fd, "wb")
+def saved_file(path: Path) -> AtomicFile | SpecialFile:
+    """Return a file that somebody names to be written. A symbolic link is followed. Raises OSError as both."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return SpecialFile(path)
+    return AtomicFile(Path(os.path.realpath(path)))
+
+
+def write_all(file: BinaryIO | FileIO, data: bytes) -> None:
+    """Write all of this. A file without a buffer may take less at once."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def sync_file(descriptor: int) -> None:

@@ -133,7 +133,7 @@ class Profile:
             raise ValueError("a profile is either temporary or at a place of its own, not both")
         if temporary or (data is None and port == 0):
             return cls._open_temporary(key)
-        directory = profile_directory(port) if data is None else Path(os.path.expanduser(data)).absolute()
+        directory = data_directory(port if data is None else data)
         if data is None:
             make_private_directory(home_directory())
         make_private_directory(directory)

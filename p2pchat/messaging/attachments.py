@@ -21,7 +21,7 @@ from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
 from p2pchat.core.names import plain
 from p2pchat.errors import PeerClosed, StorageError
-from p2pchat.identity.private_files import SavedFile
+from p2pchat.identity.private_files import saved_file
 from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content_store import ContentStore
@@ -185,7 +185,7 @@ class Attachment:
         content = self._content
         await self.fetch(progress)
         to = await asyncio.to_thread(self._free_path, Path(path))
-        copy = await asyncio.to_thread(SavedFile, to)
+        copy = await asyncio.to_thread(saved_file, to)
         try:
             with content.held(self.root):
                 async for piece in self._pieces(content):

@@ -13,10 +13,10 @@ import pytest
 from p2pchat.errors import P2PChatError
 from p2pchat.identity import private_files
 from p2pchat.identity.private_files import (
-    SavedFile,
     make_private_directory,
     read_private,
     remove_leftovers,
+    saved_file,
     sync_directory,
     sync_file,
     temporary_path,
@@ -66,7 +66,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(
 
 
 def save(path: Path, data: bytes) -> None:
-    saved = SavedFile(path)
+    saved = saved_file(path)
     try:
         saved.write(data)
         saved.keep()

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -334,15 +334,16 @@ class GetRun:
     async def _get(self, control: ControlClient, directory: Path, number: int) -> None:
         """Save one file, and tell of it."""
         options = self._options
-        with _target(options.output, directory) as path:
+        is_written_here = _is_written_here(options.output)
+        with _aside(directory) if is_written_here else nullcontext(_path(options.output)) as path:
             with self._progress:
                 [row] = await control.ask("get", id=options.message_id, number=number, path=str(path))
-            if _is_written_here(options.output):
+            if is_written_here:
                 await asyncio.to_thread(_copy, path, options.output)
         if options.as_json:
             copied = ("id", "conversation_id", "name", "size", "root", "number", "path")
             print(json_line({"event": "file_saved", **{name: row[name] for name in copied}}), flush=True)
-        elif not _is_written_here(options.output):
+        elif not is_written_here:
             print(f"{safe_line(row['path'])}: {format_size(row['size'])}", flush=True)
 
     async def _follow(self, control: ControlClient) -> None:
@@ -367,23 +368,20 @@ def _far(line: EventLine) -> str:
     return f"-- {file_label(line['name'])}: {how_far(line['stored'], line['size'])}"
 
 
-@contextmanager
-def _target(output: str, directory: Path) -> Iterator[Path]:
-    """Yield the path that the peer writes.
+def _path(output: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(output)))
 
-    For standard output, a device or a pipe, which may be another one for the peer's process, that is a file beside the
-    profile, which is copied there and removed at the end.
-    """
-    if not _is_written_here(output):
-        yield Path(os.path.abspath(os.path.expanduser(output)))
-        return
+
+@contextmanager
+def _aside(directory: Path) -> Iterator[Path]:
+    """Yield the path of a file beside the profile, which the peer writes, and which is removed at the end."""
     with tempfile.TemporaryDirectory(prefix=".get-", dir=directory, ignore_cleanup_errors=True) as temporary:  # 0700
         yield Path(temporary) / "file"
 
 
 def _is_written_here(output: str) -> bool:
-    """Return whether this process writes the copy, since the name may mean something else in that of the peer."""
-    to = Path(os.path.expanduser(output))
+    """Return whether this process writes the file: a stream, device or pipe may be another one for that of the peer."""
+    to = _path(output)
     is_special = to.exists() and not (to.is_file() or to.is_dir())
     return output == STREAM or is_special or output.startswith(("/dev/std", "/dev/fd/", "/proc/"))
 
