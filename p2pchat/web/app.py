@@ -36,6 +36,7 @@ def _included(*routers: APIRouter) -> list[BaseRoute]:
 
 _INTERFACES = _included(rest.router, rest_files.router, chat_socket.router, event_socket.router)
 _PAGE = _included(page_files.router)
+UNIX_SOCKET = "unix:"  # stands for an address, which nobody has who connects through one
 
 
 def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Cluster | None = None) -> FastAPI:
@@ -68,8 +69,20 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Clus
     app.add_middleware(SecurityMiddleware, gateway=gateway)
     if settings.trusted_proxies:
         trusted = [*settings.trusted_proxies, *map(str, networks_of(settings.trusted_proxies))]
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
+        if "*" not in trusted:
+            trusted.append(UNIX_SOCKET)
+        app.add_middleware(_ProxyHeaders, trusted_hosts=trusted)
     return app
+
+
+class _ProxyHeaders(ProxyHeadersMiddleware):
+    """Take the address of a caller from a trusted proxy, as everything is that connects through a Unix socket."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        server = scope.get("server")
+        if server is not None and server[1] is None:  # the path of a socket, which has no port
+            scope["client"] = (UNIX_SOCKET, 0)
+        await super().__call__(scope, receive, send)
 
 
 class _Application(FastAPI):

@@ -469,7 +469,7 @@ def parse_request(frame: str) -> ChatRequest:
 def _parse_object(found: dict[str, Any]) -> ChatRequest:
     ref = found.get("ref")
     if not (ref is None or type(ref) is int or (type(ref) is str and is_unicode(ref))):
-        raise BadFrame("`ref` must be a string or a number")
+        raise BadFrame("`ref` must be a string or an integer")
     if unknown := sorted(found.keys() - FIELDS):
         raise BadFrame(f"unknown field {unknown[0][:32]!r}: it could have named the receiver", ref)
     kind = found.get("type", "message")

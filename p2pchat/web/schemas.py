@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from p2pchat import Message, Sent
 from p2pchat.web.error_responses import EXAMPLE_ID
@@ -40,6 +41,15 @@ GroupName = Annotated[
 Status = Literal["online", "idle", "offline", "unknown"]
 _OR_NONE = BeforeValidator(lambda value: value or None)
 _STATUS_TEXT = "What the user says with the status."
+
+
+def _checked_ref(value: object) -> object:
+    if value is not None and type(value) not in (str, int):
+        raise PydanticCustomError("ref", "it should be a string or an integer")
+    return value
+
+
+Ref = Annotated[str | int | None, BeforeValidator(_checked_ref)]
 Label = Annotated[str, BeforeValidator(lambda user: user.label)]  # of a User
 
 
@@ -137,7 +147,7 @@ class NewMessage(
     files: list[UploadId] = Field(
         [], max_length=10, description="Uploads of the caller, by id; then there may be no text."
     )
-    ref: str | int | None = Field(None, description="A word of yours, returned with the answer.")
+    ref: Ref = Field(None, description="A word of yours, returned with the answer.")
     reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message this answers, by its id.")
 
     @model_validator(mode="after")

@@ -47,7 +47,15 @@ SECURITY_HEADERS = {
 DENIAL = "websocket.http.response"  # ASGI's extension of servers that let an application answer before the upgrade
 CALLER = "p2pchat.account"  # key in the scope of a request: its account, once known
 _log = logging.getLogger("p2pchat.web")
-_SINGLE_HEADERS = (b"host", b"origin", b"authorization", b"content-length", b"content-type", b"transfer-encoding")
+_SINGLE_HEADERS = (
+    b"host",
+    b"origin",
+    b"authorization",
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"transfer-encoding",
+)
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # `//`, `.`, `..`, a backslash, and encodings of these, of a slash or of a control character.
 _UNCLEAR = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[01][0-9a-f]|7f)|%(?![0-9a-f]{2})", re.I)
@@ -122,6 +130,9 @@ class SecurityMiddleware:
         announced, most = headers.get(b"content-length"), self._settings.max_body_bytes
         if announced is None and b"transfer-encoding" not in headers:
             return receive
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            text = "bodies are stored and read as they come: send it without Content-Encoding"
+            raise WebError(415, "malformed", text, {"Connection": "close"})
         is_file = is_upload(scope)
         if is_file:
             most = self._settings.max_file_bytes

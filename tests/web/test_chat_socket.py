@@ -43,6 +43,9 @@ async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
             await ada.say(said)
             answer = await ada.answer()
             assert (answer["status"], answer.get("code"), answer["ref"]) == told
+        for ref in (1.5, True, ["a"]):
+            await ada.say({"text": "hi", "ref": ref})
+            assert (await ada.answer())["text"] == "`ref` must be a string or an integer"
         await ada.socket.send(b"bytes")
         assert (await ada.answer())["code"] == "malformed"
 

@@ -262,8 +262,8 @@ NO_ID = "not the id of a message, which looks like BVMRTKYYVIBVX456ELKXGTEOBNWGV
         ({"to": "bob"}, "content: it is missing"),
         ({"group": "ops", "content": ""}, "content: it should have at least 1 character"),
         ({"to": "bob", "content": "hi", "txt": 1}, "txt: unknown field"),
-        ({"to": "bob", "content": "hi", "ref": [1]},
-         "ref: it should be a valid string; ref: it should be a valid integer"),
+        *(({"to": "bob", "content": "hi", "ref": ref}, "ref: it should be a string or an integer")
+          for ref in (1.5, True, [1])),
         ({"to": 7, "content": "hi"}, "to: it should be a valid string"),
         ({"to": "bob", "content": "hi", "reply_to": "the last one"}, f"reply_to: {NO_ID}"),
         (["hi"], "send a JSON object, with the header Content-Type: application/json"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +196,17 @@ async def test_headers_and_bodies_above_the_limit_are_refused_before_they_are_re
     assert fits.status == 422
 
 
+@pytest.mark.parametrize("target", ["/accounts", "/v1/messages", "/files?filename=a", "/v1/files?filename=a"])
+async def test_an_encoded_body_is_refused_and_not_stored_as_it_is(door: Served, target: str) -> None:
+    """A file that was sent with gzip was stored as gzip, under the name and the type of what was in it."""
+    head = ("Content-Length: 3", "Content-Encoding: gzip")
+    answer = await sent(door, target, *head, method="POST")
+    assert (answer.status, json.loads(answer.body)["text"]) == (
+        415, "bodies are stored and read as they come: send it without Content-Encoding",
+    )  # fmt: skip
+    assert (await sent(door, target, "Content-Length: 0", "Content-Encoding: Identity", method="POST")).status != 415
+
+
 async def test_a_slow_body_is_refused(door: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(request("/accounts", "Content-Length: 100", method="POST", host=f"127.0.0.1:{door.port}") + b"{")
@@ -314,6 +327,37 @@ async def test_a_proxy_is_trusted_however_its_address_is_written(monkeypatch: py
                 found.append((await ask(port, call)).status)
         await app.state.gateway.aclose()
     assert found == [200, 401, 200]
+
+
+@pytest.mark.parametrize(("proxies", "found"), [(("10.0.0.1",), [200, 401, 200]), (("*",), [200, 401, 200]), ((), [])])
+async def test_callers_behind_a_unix_socket_are_told_apart_by_the_proxys_header(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, proxies: tuple[str, ...], found: list[int]
+) -> None:
+    """All of them had no address, so one took the places of all others. Without a trusted proxy it is still so."""
+    if sys.platform == "win32":
+        pytest.skip("no Unix sockets here")
+    monkeypatch.setattr("p2pchat.web.socketio.socketio_server.MAX_UNREGISTERED_OF_ADDRESS", 1)
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        settings = WebSettings(trusted_proxies=proxies, origins=("http://chat.example.org",))
+        app = create_app(peer, settings)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path := str(tmp_path / "gate.sock"))
+            server = make_server(app, settings)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            await wait_until_started(server, task)
+            statuses = []
+            for address in ("203.0.113.9", "203.0.113.9", "203.0.113.8"):
+                reader, writer = await asyncio.open_unix_connection(path)
+                call = request(
+                    "/socket.io/?EIO=4&transport=polling", f"X-Forwarded-For: {address}", host="chat.example.org"
+                )
+                writer.write(call)
+                statuses.append((await read_answer(reader)).status)
+                writer.close()
+            server.should_exit = server.force_exit = True
+            await task
+        await app.state.gateway.aclose()
+    assert statuses == (found or [200, 401, 401])
 
 
 async def test_what_clients_send_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -199,7 +199,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("privateMessage", {"to": "bbo", "content": "x"}, "unknown_name"),
     ("privateMessage", {"to": "room", "content": "x"}, "unknown_name"),
     ("privateMessage", {"to": "bob", "content": "x", "timestamp": "yesterday"}, "malformed"),
-    ("privateMessage", {"to": "bob", "content": "x", "timestamp": "2026-01-01T00:00:00"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "x", "key": "\ud800"}, "malformed"),
+    ("privateMessage", {"to": "bob", "content": "x", "key": 7}, "malformed"),
     ("privateMessage", {"to": "bob", "content": "x", "timestamp": -1}, "malformed"),
     ("privateMessage", {"to": "bob", "content": "x", "timestamp": 1e300}, "malformed"),
     ("groupMessage", {"to": "#nothing", "content": "x"}, "unknown_name"),
@@ -221,6 +222,32 @@ async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Ser
             told = await ada.hear("error")
             assert set(told) == {"code", "text"} and told["code"] == code
         assert (await ada.say("privateMessage", {"to": "bob", "content": "fine"}))["status"] == "ok"
+
+
+async def test_a_message_that_is_repeated_with_its_key_is_stored_once(served: Served) -> None:
+    async with talking(served, "ada") as ada, talking(served, "bob") as bob:
+        said = {"to": "bob", "content": "once", "key": "k1"}
+        first = await ada.say("privateMessage", said)
+        async with talking(served, "ada") as again:  # after a break
+            assert await again.say("privateMessage", {**said, "timestamp": 1}) == first
+            assert error_of(await again.say("privateMessage", {**said, "content": "other"})) == "key_reused"
+        await ada.say("privateMessage", {"to": "bob", "content": "twice"})
+        await ada.say("privateMessage", {"to": "bob", "content": "twice"})
+        room = {"to": "room", "content": "all", "key": "k2"}
+        assert await ada.say("groupMessage", room) == await ada.say("groupMessage", room)
+        got = [(await bob.hear("newMessage"))["content"] for _ in range(4)]
+        assert got == ["once", "twice", "twice", "all"]
+        history = await served.account("bob").user.history("ada")
+        assert [post.text for post in history] == ["once", "twice", "twice"]
+
+
+async def test_a_timestamp_without_a_zone_is_in_utc(served: Served) -> None:
+    async with talking(served, "ada") as ada, talking(served, "bob") as bob:
+        for timestamp in ("2026-01-01T08:00:00", "2026-01-01T09:00:00+01:00", 1767254400000):
+            await ada.say("privateMessage", {"to": "bob", "content": "x", "timestamp": timestamp})
+            assert (await bob.hear("newMessage"))["clientTimestamp"] == "2026-01-01T08:00:00.000000Z"
+        answer = await ada.say("privateMessage", {"to": "bob", "content": "x", "timestamp": "yesterday"})
+        assert answer["text"] == "timestamp must be a time as 2026-11-20T08:30:00Z, or milliseconds since 1970"
 
 
 async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Served) -> None:
@@ -359,6 +386,18 @@ async def test_a_malformed_event_of_a_registered_websocket_ends_its_connection(s
     async with talking(served, "ada") as ada:
         await ada.io.eio.ws.send_str(packet)
         await asyncio.wait_for(ada.gone.wait(), 60)
+
+
+async def test_another_namespace_is_refused_in_words(served: Served) -> None:
+    """Clients show the `message` of a refusal: `io("http://host/chat")` showed `undefined`."""
+    async with polling(served) as stranger:
+        assert await stranger.post("40/chat,") == 200
+        refused = await stranger.until("44/chat,")
+        assert json.loads(refused.removeprefix("44/chat,")) == {
+            "message": "the only namespace is /: connect to the address of the gateway without a path"
+        }
+        assert await stranger.post("40") == 200
+        await stranger.until("40{")
 
 
 async def test_an_event_without_a_namespace_ends_its_connection(served: Served) -> None:

@@ -21,6 +21,7 @@ from p2pchat.storage.dialects.server_databases import (
     LOGIN,
     MISSING,
     READONLY,
+    REPLICA,
     ServerDialect,
     execute,
     value,
@@ -85,7 +86,8 @@ class MySQLDialect(ServerDialect):
         **dict.fromkeys((1205, 1213), BUSY),
         **dict.fromkeys((1040, 1203), CROWDED),
         **dict.fromkeys((1044, 1045, 1698), LOGIN),
-        **dict.fromkeys((1142, 1290, 1792), READONLY),
+        1142: READONLY,
+        **dict.fromkeys((1290, 1792, 1836), REPLICA),
         1049: MISSING,
         # 0 is PyMySQL's code for a connection that was lost before.
         **dict.fromkeys((0, 1053, 1927, 2002, 2003, 2006, 2013, 4031), AWAY),

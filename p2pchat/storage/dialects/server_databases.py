@@ -28,12 +28,13 @@ join (select max(id) as id from heads group by id >> 40) newest on newest.id = h
 
 CROWDED = "{where} has no connection left: raise max_connections of the server, or stop other programs"
 READONLY = "{where} cannot be written: give this user the right to make and change tables there"
+REPLICA = "{where} is read-only, as a replica is: name the server that it copies, or have its operator end that"
 AWAY = "{where} does not answer: is the server running, and reached from here?"
 LOGIN = "{where} refuses the user or the password: check both in the database URL"
 MISSING = "{where} is not there: make it first, docs/databases.md says how"
 DAMAGED = "{where} holds what no peer has written there: put a backup of the server in its place, or name another one"
 TAKEN = "{where} is in use by another peer: stop that one, or give each peer a database of its own"
-SERVER_SENTENCES = (CROWDED, READONLY, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
+SERVER_SENTENCES = (CROWDED, READONLY, REPLICA, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
 
 
 class ServerDialect(Dialect):

@@ -21,7 +21,7 @@ from engineio.exceptions import QueueEmpty, SocketIsClosedError
 from engineio.packet import MESSAGE, NOOP
 from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
-from socketio.packet import ACK, DISCONNECT, EVENT
+from socketio.packet import ACK, CONNECT_ERROR, DISCONNECT, EVENT
 
 from p2pchat.web import WebSettings
 from p2pchat.web.account_session import PING_EVERY, LightEvent
@@ -402,11 +402,20 @@ class EngineConnection:
 
 _ENGINE_WORDS = frozenset({CLOSE, "2probe", PONG, "5", "6"})  # close, probe, pong, upgrade, noop: all but messages
 _MESSAGES = ("40", "41", "42", "43")
+NO_NAMESPACE = "the only namespace is /: connect to the address of the gateway without a path"
 _HANDLERS_OF_SERVER = frozenset({"connect", "disconnect", "*"})  # the library would call them with what a client sends
 
 
 class StrictPacket(Packet):
     """A Socket.IO packet that accepts well-formed events and acknowledgements only."""
+
+    data: Any
+
+    def encode(self) -> str:
+        """Return the packet as text. Clients look for a `message` in a refusal; the library sends a bare text."""
+        if self.packet_type == CONNECT_ERROR and self.namespace not in (None, "/"):
+            self.data = {"message": NO_NAMESPACE}
+        return super().encode()
 
     def decode(self, encoded_packet: object) -> int:
         """Parse a packet; return 0, the number of attachments that follow. Raises ValueError."""
@@ -420,7 +429,7 @@ class StrictPacket(Packet):
             raise ValueError("attachments are not accepted here")
         data = self.data
         if self.packet_type in (EVENT, ACK) and self.namespace not in (None, "/"):
-            raise ValueError("the only namespace is /")
+            raise ValueError(NO_NAMESPACE)
         if self.packet_type == EVENT and not (isinstance(data, list) and data and isinstance(data[0], str)):
             raise ValueError("an event is a list that begins with its name")
         if self.packet_type == EVENT and data[0] in _HANDLERS_OF_SERVER:

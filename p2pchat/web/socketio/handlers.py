@@ -15,6 +15,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, UnknownName
+from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
@@ -94,17 +95,22 @@ class EventHandlers:
         self, client: SocketClient, payload: Payload, *, resolve: Callable[[Account, str], Awaitable[Conversation]]
     ) -> asyncio.Task[Answer]:
         to, claimed_at, files = word_field(payload, "to"), timestamp_field(payload), files_field(payload)
-        text = text_field(payload, required=not files)
-        self._gateway.limits.write(client.account.key, text)
+        text, key = text_field(payload, required=not files), word_field(payload, "key", required=False)
+        gateway, account = self._gateway, client.account
+        gateway.limits.write(account.key, text)
+        talk, ref = await resolve(account, to), client.next_ref()
 
-        async def send(talk: Conversation, ref: str) -> Answer:
-            with self._gateway.metrics.accepting("socketio"):
-                kept = self._gateway.uploads.find(client.account, files)
-                receipt = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at, files=kept)
-            reservation = self._gateway.receivers.reservation(client.account, talk)
-            return {**OK, "id": receipt.id, **reservation, **await self._gateway.safety(client.account, receipt.id)}
+        async def write() -> str:
+            kept = gateway.uploads.find(account, files)
+            return (await client.user.send(talk, text, ref=ref, claimed_at=claimed_at, files=kept)).id
 
-        return asyncio.create_task(send(await resolve(client.account, to), client.next_ref()))
+        async def send() -> Answer:
+            with gateway.metrics.accepting("socketio"):
+                written = (text, talk.key, None, False, *files)
+                id = await gateway.idempotency.run(account.key, key, written, write)
+            return {**OK, "id": id, **gateway.receivers.reservation(account, talk), **await gateway.safety(account, id)}
+
+        return asyncio.create_task(send())
 
     async def _resolve_user(self, account: Account, name: str) -> Conversation:
         """Return the conversation with a user of this gateway or of the mesh."""
@@ -151,7 +157,7 @@ class EventHandlers:
 #
 # Unknown fields are ignored; a field of the wrong type is an error and is never converted.
 
-_MAX_CHARACTERS = 256  # of a name, an id or a token; each is shorter
+_MAX_CHARACTERS = 256  # of a name, an id, a token or a key; each is shorter
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -171,11 +177,11 @@ def payload_of(given: tuple[Any, ...]) -> Payload:
 
 
 def word_field(payload: Payload, name: str, *, required: bool = True) -> str:
-    """Return a short string: a name, an id, a token; "" if it is missing and not required."""
+    """Return a short string: a name, an id, a token, a key; "" if it is missing and not required."""
     value = payload.get(name)
     if value in (None, "") and not required:
         return ""
-    if not isinstance(value, str) or not value or len(value) > _MAX_CHARACTERS:
+    if not isinstance(value, str) or not value or len(value) > _MAX_CHARACTERS or not is_unicode(value):
         raise MalformedPayload(f"{name} must be a string of 1 to {_MAX_CHARACTERS} characters")
     return value
 
@@ -205,7 +211,7 @@ def flag_field(payload: Payload, name: str, *, missing: bool | None = None) -> b
 
 
 def timestamp_field(payload: Payload) -> datetime | None:
-    """Return when the client says it wrote a message: a JavaScript Date or milliseconds; None if missing."""
+    """Return when the client says it wrote a message: ISO 8601 or milliseconds; None if missing. No zone means UTC."""
     value = payload.get("timestamp")
     if value is None:
         return None
@@ -217,7 +223,5 @@ def timestamp_field(payload: Payload) -> datetime | None:
         else:
             raise ValueError
     except (ValueError, OverflowError):
-        raise MalformedPayload("timestamp must be a Date, as in JSON, or milliseconds since 1970") from None
-    if found.tzinfo is None:
-        raise MalformedPayload("timestamp needs a zone: new Date().toISOString() has one")
-    return found
+        raise MalformedPayload("timestamp must be a time as 2026-11-20T08:30:00Z, or milliseconds since 1970") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -218,6 +218,29 @@ def test_errors_are_one_sentence_without_the_password(
     assert "sesame" not in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_a_server_that_is_read_only_says_so(own_server: Server) -> None:
+    """The sentence was about rights of this user, which nobody had taken away."""
+    word = "read_only" if own_server.kind == "mariadb" else "default_transaction_read_only"
+    url = own_server.create("replica")
+    with closing(opened(url)) as storage:
+        storage.commit([Author("ada", 1).begins("1")])
+    own_server.admin(*settings_of(own_server, word, "on"))
+    try:
+        with pytest.raises(StorageError, match="is read-only, as a replica is: name the server that it copies"):
+            opened(url)
+    finally:
+        own_server.admin(*settings_of(own_server, word, "off"))
+    with closing(opened(url)) as storage:
+        storage.check_writable()
+
+
+def settings_of(server: Server, word: str, value: str) -> list[str]:
+    """Return the statements that set a setting of a whole server."""
+    if server.kind == "mariadb":
+        return [f"set global {word} = {value}"]
+    return [f"alter database replica set {word} = {value}"]
+
+
 def test_a_missing_driver_names_its_extra(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, {"mariadb": "pymysql", "postgresql": "psycopg"}[kind], None)
     extra = {"mariadb": "mysql", "postgresql": "postgresql"}[kind]
