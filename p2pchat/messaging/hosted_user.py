@@ -320,8 +320,8 @@ class HostedUserRegistry:
         marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
         driver.put(UserHosted(self._identity(new), *marks))
         await driver.wait_handled()
-        if is_known and not when_taken:
-            lifecycle.tracker.hosted(new.id)
+        if is_known:
+            lifecycle.tracker.hosted(new.id, newest if when_taken else None)
         return user
 
     async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None) -> None:

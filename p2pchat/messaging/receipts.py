@@ -557,7 +557,7 @@ class ReceiptTracker:
     def deliver_when_taken(self, user: UserId, place: int) -> None:
         """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
         room = self._room()
-        for log in self._logs_for(user):
+        for log in self._logs_for(user) if user not in self.taken else ():
             if log.conversation != room:
                 self._logs[log].deliver_here(user, was_hosted=True)
         self.taken[user] = self.taken_before[user] = place
@@ -577,8 +577,15 @@ class ReceiptTracker:
         """Return those of these members who have taken the message at a place."""
         return {member for member in members if self.taken.get(member, -1) >= place}
 
-    def hosted(self, user: UserId) -> None:
-        """Count messages already written here as delivered to a user who is hosted from now on."""
+    def hosted(self, user: UserId, taken: int | None) -> None:
+        """Count messages already written here as delivered to a user who is hosted from now on.
+
+        Args:
+            taken: Only those up to this place are, and others when they are taken; None for all.
+        """
+        if taken is not None:
+            self.taken[user] = self.taken_before[user] = taken
+            return
         for log in self._logs_for(user):
             self._logs[log].deliver_here(user)
 

@@ -46,7 +46,7 @@ def test_a_user_who_comes_gets_what_waits_and_no_other_log_is_looked_at() -> Non
     tracker.add(bobs, 1, 1, (BOB,))
     tracker.add(cyds, 1, 1, (CYD,))
     tracker.add(both, 1, 1, (ADA, BOB, CYD))
-    tracker.hosted(CYD)
+    tracker.hosted(CYD, None)
     assert [tracker.holders(log, 1) for log in (bobs, cyds, both)] == [[], [CYD], [CYD]]
     assert {*tracker._logs_for(CYD)} == {cyds, both}
     tracker.unhosted(BOB)

@@ -133,10 +133,15 @@ async def test_no_other_peer_hears_of_a_reserved_name_until_somebody_signs_in_un
         assert names(eve) == {"eve", "gate", "ada", "bob"}
         assert [user.name for user in served.peer.hosted] == ["ada", "bob"]
         assert await receipt(http, id) == "accepted"
-        async with within(60, "the message that waits"), connect(f"{served.ws_url}/chat?user=bbo") as bbo:
-            assert json.loads(await bbo.recv())["id"] == id
-            while await receipt(http, id) != "delivered":
-                pass  # poll: the receipt is read
+        url = f"{served.ws_url}/chat?user="
+        async with within(60, "the message that waits"), connect(f"{url}ada&events=receipts") as ada:
+            await served.gateway.accounts.trusted("bbo")
+            assert await receipt(http, id) == "accepted", "no client of bbo has taken it"
+            async with connect(f"{url}bbo") as bbo:
+                assert json.loads(await bbo.recv())["id"] == id
+                told = json.loads(await ada.recv())
+                assert (told["type"], told["id"]) == ("delivered", id)
+            assert await receipt(http, id) == "delivered"
         await until(lambda: "bbo" in names(eve), "the user who has come")
         assert "reserved" not in await sent(http, "bbo")
 

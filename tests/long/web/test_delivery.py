@@ -209,6 +209,7 @@ async def test_a_writer_who_was_away_is_told_of_what_was_taken_and_read_just_bef
 async def kept_receipt_behind_much(serve: Callable[..., Any]) -> tuple[Served, str]:
     """Have bob take a message of ada, who is away, and much be written to her; return the gateway and the message."""
     served: Served = await serve(WebSettings(messages=Pace(1e6, 10**6), written=Pace(1e9, 10**9)))
+    await served.register("ada", "bob")
     async with chatting(served, "ada") as ada:
         id = await ada.accepted("/dm bob taken while ada is away")
     async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
