@@ -367,7 +367,8 @@ def format_receipt(row: Line, now: datetime, text: str = "") -> str:
     has = [label for label in row["delivered_to"] if label not in read and label not in stored]
     counts = [("delivered", "to", row["count"]), ("read", "by", row["read_count"])]
     # `of` is 0 where the number of recipients is no longer known: of an earlier run, or of a copy of this profile.
-    states = [f"{word} {count} of {of}" if of else f"{word} {to} {count}" for word, to, count in counts if count]
+    among = f"{of} here" if row["kind"] == "room" else str(of)
+    states = [f"{word} {count} of {among}" if of else f"{word} {to} {count}" for word, to, count in counts if count]
     state = ", ".join(states) or "accepted"
     who = [f"{quote_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
@@ -393,16 +394,21 @@ def holders_text(labels: list[str], *, alone: bool = False) -> str:
     return f": {quote_names(labels)} {'have' if len(labels) > 1 else 'has'} it"
 
 
-def delivery_mark(delivered: int, read: int, of: int, *, direct: bool) -> str:
+def delivery_mark(delivered: int, read: int, of: int, kind: str) -> str:
     """Return the mark behind an own message: saved here, on the disks of so many recipients, or read by so many.
 
-    A mark never claims more than is known. A direct message has one recipient, so its mark has no numbers.
+    A mark never claims more than is known. A direct message has one recipient, so its mark has no numbers. In the room
+    those are counted who were here when it was written; others get it when they come.
+
+    Args:
+        kind: That of the conversation.
     """
-    if read:
-        return "✓✓ read" if direct else f"✓✓ read {read}/{of}"
-    if not delivered:
+    if not read and not delivered:
         return "· saved"
-    return "✓ delivered" if direct else f"✓ delivered {delivered}/{of}"
+    count, word = (read, "✓✓ read") if read else (delivered, "✓ delivered")
+    if kind == "dm":
+        return word
+    return f"{word} {count}/{of} here" if kind == "room" else f"{word} {count}/{of}"
 
 
 def _marks(**given: bool) -> str:

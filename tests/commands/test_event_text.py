@@ -102,8 +102,14 @@ def test_a_receipt_lists_readers(has: list[str], read: list[str], of: int, expec
     assert format_receipt(receipt_row(has, read, lacks, of), NOW) == f'-- 11:30 "hi": {expected}'
 
 
+def test_a_receipt_of_the_room_counts_those_who_were_here() -> None:
+    row = receipt_row(["bob", "cyd"], ["bob"], [], 1) | {"kind": "room", "count": 1}
+    said = '-- 11:30 "hi": delivered 1 of 1 here, read 1 of 1 here; bob has read it, cyd has it'
+    assert format_receipt(row, NOW) == said
+
+
 def receipt_row(has: list[str], read: list[str], lacks: list[str], of: int) -> dict[str, Any]:
-    sent = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "of": of}
+    sent = {"kind": "group", "text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "of": of}
     counts = {"count": len(has), "read_count": len(read)}
     return {**sent, **counts, "delivered_to": has, "at_gateway": [], "read_by": read, "missing": lacks}
 

@@ -442,3 +442,14 @@ async def test_a_call_that_waits_for_a_second_host_ends_with_the_peer(net: Mesh)
         await waiting
     with pytest.raises(PeerClosed):
         await receipt.stored_by(bob.me.id)
+
+
+async def test_a_message_in_a_group_of_oneself_alone_is_delivered_to_nobody(net: Mesh) -> None:
+    """It was shown as delivered to 1 of 1."""
+    ada, bob, _ = net.peers
+    ops = await ada.create_group("ops")
+    receipt = await ada.send(ops, "notes")
+    assert (receipt.status, receipt.of, receipt.by_member) == ("accepted", [], {})
+    await ops.add(bob.me)
+    await receipt.delivered(timeout=60)
+    assert receipt.delivered_to == [bob.me]

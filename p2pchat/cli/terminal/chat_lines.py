@@ -113,8 +113,8 @@ class PendingLine:
 
     @property
     def mark(self) -> str:
-        direct = self.event["kind"] == "dm"
-        return delivery_mark(self.count, self.read, self.of, direct=direct) + self._files_mark(direct=direct)
+        kind = self.event["kind"]
+        return delivery_mark(self.count, self.read, self.of, kind) + self._files_mark(direct=kind == "dm")
 
     def _files_mark(self, *, direct: bool) -> str:
         """Return how many have the files of the message; "" before anybody has, and for one without files."""

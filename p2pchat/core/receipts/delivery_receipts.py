@@ -601,11 +601,12 @@ class DeliveryReceipts(AckTracker):
     def recipients(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
         """Return the members a receipt waits for, and those of them hosted here.
 
-        In a direct conversation that is the other user (or oneself), in the room everyone who is online now.
+        In a direct conversation that is the other user (or oneself), in a group all others (none if there are none), in
+        the room everyone who is online now.
         """
         conversation, hosted = self._sync.conversations.by_id[conversation_id], self._sync.hosted
         if conversation.group is not None and conversation.group.state is not None:
-            members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
+            members = tuple(sorted(conversation.group.state.present - {user}))
         elif conversation.members is not None:
             members = tuple(sorted(conversation.members - {user})) or (user,)
         else:

@@ -111,7 +111,7 @@ function foot(message, talk, actions) {
   const written = writtenAt(message);
   const late = Date.parse(sentAt) - Date.parse(written) > LATE;
   const shown = late && clock(written) !== clock(sentAt) ? `${when(written, new Date(sentAt))}, sent ${clock(sentAt)}` : clock(written);
-  const { mark, said } = ticksOf(message, talk.kind === "dm");
+  const { mark, said } = ticksOf(message, talk.kind);
   return h("p", { class: "foot" },
     h("time", { datetime: written, title: late ? `written ${whole(written)}, sent ${whole(sentAt)}` : whole(written) }, shown),
     came && h("span", { class: "came", title: `It came here ${whole(came)}. Somebody was away, or it was written later than it claims.` }, "came ", h("time", { datetime: came }, when(came, new Date(sentAt)))),
@@ -147,9 +147,10 @@ function gapText({ missing, lastSeenWith }) {
   return lastSeenWith.length ? `${what}; last seen with ${lastSeenWith.map(safeLine).join(", ")}` : what;
 }
 
-/** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} */
-export function ticksOf(message, direct) {
-  const { mark, said } = messageTicks(message, direct);
+/** @param {Message} message @param {string} kind of the conversation @returns {{mark: string, said: string}} */
+export function ticksOf(message, kind) {
+  const direct = kind === "dm";
+  const { mark, said } = messageTicks(message, kind);
   const { files, of } = message.ticks;
   if (!mark || !message.files.length || message.deleted) return { mark, said };
   const [what, have] = message.files.length > 1 ? ["files", "have all files"] : ["file", "have the file"];
@@ -158,11 +159,15 @@ export function ticksOf(message, direct) {
   return { mark: `${mark} · ${what} ${files}/${Math.max(of, files)}`, said: `${said}; ${files} of ${Math.max(of, files)} ${have}` };
 }
 
-/** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} what its ticks say of the message itself */
-function messageTicks(message, direct) {
+/**
+ * Return what its ticks say of the message itself. In the room those are counted who were here; others get it when they come.
+ * @param {Message} message @param {string} kind of the conversation @returns {{mark: string, said: string}}
+ */
+function messageTicks(message, kind) {
   const { known, count, read, of } = message.ticks;
-  if (read) return { mark: direct ? "✓✓" : `✓✓ ${read}/${of}`, said: direct ? "read" : `read by ${read} of ${of}` };
-  if (count) return { mark: direct ? "✓" : `✓ ${count}/${of}`, said: direct ? "delivered" : `delivered to ${count} of ${of}` };
+  const [here, were] = kind === "room" ? [" here", " who were here"] : ["", ""];
+  if (read) return kind === "dm" ? { mark: "✓✓", said: "read" } : { mark: `✓✓ ${read}/${of}${here}`, said: `read by ${read} of ${of}${were}` };
+  if (count) return kind === "dm" ? { mark: "✓", said: "delivered" } : { mark: `✓ ${count}/${of}${here}`, said: `delivered to ${count} of ${of}${were}` };
   return known ? { mark: "·", said: "saved here, not delivered yet" } : { mark: "", said: "delivery status not known yet" };
 }
 

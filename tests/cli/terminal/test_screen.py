@@ -92,8 +92,8 @@ async def test_the_end_stops_all_waiting(screen: Screen, end: str) -> None:
     await asyncio.wait_for(waiting, WAIT)
 
 
-def own(*, direct: bool = False) -> PendingLine:
-    return PendingLine({"id": "ID.1", "kind": "dm" if direct else "room"}, [("", "12:00 ada: hi")], shown_at=100.0)
+def own(kind: str = "group") -> PendingLine:
+    return PendingLine({"id": "ID.1", "kind": kind}, [("", "12:00 ada: hi")], shown_at=100.0)
 
 
 def test_a_delivery_mark_only_improves() -> None:
@@ -112,8 +112,17 @@ def test_a_delivery_mark_only_improves() -> None:
     assert line.complete
 
 
+def test_a_mark_in_the_room_says_that_those_are_counted_who_were_here() -> None:
+    """It looked complete while somebody who was away had nothing."""
+    line = own("room")
+    line.on_delivered(1, 1)
+    assert line.mark == "✓ delivered 1/1 here"
+    line.on_read(1, 1)
+    assert line.mark == "✓✓ read 1/1 here"
+
+
 def test_a_direct_message_has_no_count() -> None:
-    line = own(direct=True)
+    line = own("dm")
     assert (line.mark, line.complete) == ("· saved", False)
     line.on_delivered(1, 1)
     assert (line.mark, line.complete) == ("✓ delivered", False)
@@ -133,7 +142,7 @@ def test_a_mark_counts_who_has_all_files_and_waits_for_them() -> None:
     assert (line.mark, line.complete) == ("✓✓ read 2/2, files 2/2", True)
     line.on_file("aa", 1)  # removed there
     assert line.mark == "✓✓ read 2/2, files 1/2"
-    direct = own(direct=True)
+    direct = own("dm")
     direct.event["files"] = [{"root": "aa"}]
     direct.on_delivered(1, 1)
     direct.on_file("aa", 1)

@@ -142,7 +142,7 @@ async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTermin
 async def test_answers_of_commands(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer, columns=100)
     await ada.answers("the backup failed", "delivered 1/1")
-    await ada.answers("/receipts", '"the backup failed": delivered 1 of 1; bob has it')
+    await ada.answers("/receipts", '"the backup failed": delivered 1 of 1 here; bob has it')
     await ada.answers("/search FAILED", "-- 1 match in the room; everywhere: /search -a FAILED")
     await (await bob.send("ada", "it failed again")).delivered(timeout=60)
     await ada.answers("/search -a FAILED", "bob -> ada: it failed again", "-- 2 matches in all conversations")

@@ -38,15 +38,15 @@ async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTe
         async for message in bob.events(Message, consumer=None, start="beginning"):
             message.mark_read()
             break
-    await ada.shows("✓✓ read 1/2")
+    await ada.shows("✓✓ read 1/2 here")
     drawn = ada.raw.decode(errors="replace")  # the last character may have come in part
-    at = drawn.index("✓✓ read 1/2")
+    at = drawn.index("✓✓ read 1/2 here")
     assert "\x1b[A" not in drawn[drawn.rindex("fam", 0, at) : at]  # else it is put where the row was thought to end
 
 
 async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer)
-    await ada.answers("hello bob", "hello bob  ✓ delivered 1/1")
+    await ada.answers("hello bob", "hello bob  ✓ delivered 1/1 here")
     await bob.broadcast("hello\nada")
     await ada.shows("    | ada")  # else the notice of a first message may come before it
     psst = await bob.send("ada", "psst")
@@ -57,7 +57,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
     start = next(i for i, line in enumerate(without_times(ada)) if "bob is here" in line)
     assert without_times(ada)[start:] == [
         "-- bob is here for the first time",
-        "ada: hello bob  ✓ delivered 1/1",
+        "ada: hello bob  ✓ delivered 1/1 here",
         "bob: hello",
         "    | ada",
         "-- first message from bob: they see what you read once you answer",
@@ -253,6 +253,7 @@ async def test_own_lines_show_delivery_marks(terminal: OpenTerminal, peer: Start
     await ada.answers("to both", "to both  ✓ delivered 2/2")
     await bob.aclose()
     await ada.shows("bob left")
+    await ada.answers("cyd is not alone", "cyd is not alone  ✓ delivered 1/1 here")
     await ada.line("/msg bob for later")
     await ada.shows_line(r"ada -> bob: for later  · saved$")
     await ada.shows("-- bob is offline; saved, and delivered when they are back")
@@ -277,10 +278,10 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
     messages = bob.events(Message)
     await ada.answers("who counts?", "who counts?  ✓ delivered 2/2")
     (await anext(messages)).mark_read()
-    await ada.shows("who counts?  ✓✓ read 1/2")
+    await ada.shows("who counts?  ✓✓ read 1/2 here")
     await ada.line("/receipts")
     await ada.shows_line(
-        r'"who counts\?": delivered 2 of 2, read 1 of 2; bob has read it, gate has it, a gateway keeps it for zoe'
+        r'"who counts\?": delivered 2 of 2 here, read 1 of 2 here; bob has read it, gate has it, a gateway keeps it for zoe'
     )
 
 
@@ -352,7 +353,7 @@ async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: Star
     await ada.answers("again", "again  ✓ delivered 1/1")
     assert [post.text for post in await bob.history("room")] == ["anybody?", "again"]
     order = [line for line in without_times(ada) if line.startswith("ada: ")]
-    assert order == ["ada: again  ✓ delivered 1/1"]
+    assert order == ["ada: again  ✓ delivered 1/1 here"]
 
 
 @pytest.mark.parametrize("columns", [20, 40])
@@ -380,10 +381,10 @@ async def test_a_long_address_and_a_tick_stay_whole(terminal: OpenTerminal, peer
     await ada.until(lambda: address.encode() in ada.raw)  # one row, which the terminal wraps; above the prompt
     assert f"bob: look at {address}    | before noon" in "".join(ada.all_lines)
     await ada.line(f"mine: {address}")
-    await ada.shows_line(r"^    \| ✓ delivered 1/1$")
+    await ada.shows_line(r"^    \| ✓ delivered 1/1 here$")
     await ada.line("x" * 62)  # the tick would fit, but not its word
     await ada.shows_line(r"ada: x{62}$")
-    await ada.until(lambda: sum(line == "    | ✓ delivered 1/1" for line in ada.all_lines) == 2)
+    await ada.until(lambda: sum(line == "    | ✓ delivered 1/1 here" for line in ada.all_lines) == 2)
     await everything_is_up(ada)
     assert f"mine: {address}".encode() in ada.raw
 

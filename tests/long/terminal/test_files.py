@@ -35,7 +35,7 @@ async def arrived(path: Path, size: int) -> bytes:
 
 
 async def test_two_people_send_and_save(terminal: OpenTerminal, home: Path, files: Path) -> None:
-    ada = await terminal("0", "--name", "ada")
+    ada = await terminal("0", "--name", "ada", columns=100)
     bob = await terminal("0", str(await port_of(ada)), "--name", "bob")
     await bob.shows("ada is here")
     await ada.type("/send ~/my")
@@ -44,9 +44,9 @@ async def test_two_people_send_and_save(terminal: OpenTerminal, home: Path, file
     await ada.key("tab")
     await ada.prompts("room> /send ~/my\\ files/small\\ plan.txt ")
     await ada.type("the plan, please\r")
-    await ada.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes\]  ✓✓ read 1/1, file 1/1")
+    await ada.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes\]  ✓✓ read 1/1 here, file 1/1")
     await ada.line("/send ~/my files/small plan.txt again")  # no receipt of this content follows
-    await ada.shows_line(r"ada: again \[small plan.txt, 8 bytes\]  ✓✓ read 1/1, file 1/1")
+    await ada.shows_line(r"ada: again \[small plan.txt, 8 bytes\]  ✓✓ read 1/1 here, file 1/1")
     await bob.shows_line(r"ada: the plan, please \[small plan.txt, 8 bytes: /get 1\]")
     await bob.answers("/get 2", "-- saved ~/Downloads/small plan.txt (8 bytes)")
     assert await arrived(home / "Downloads" / "small plan.txt", 8) == b"the plan"

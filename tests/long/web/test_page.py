@@ -386,12 +386,12 @@ TICKS = """async (answers) => {
     const {Model, Talk, messageOf} = await import('./model.js');
     const {Events} = await import('./events.js');
     const {ticksOf} = await import('./message.js');
-    const talk = new Talk({id: "T", kind: "room", name: "room"});
+    const talk = new Talk({id: "T", kind: "group", name: "ops"});
     const message = messageOf({id: "A.1", event: "sent"});
     talk.byId.set("A.1", message);
     const events = new Events(new Model(), {});
     const row = (given) => ({id: "A.1", of: 0, count: 0, read_count: 0, ...given});
-    return answers.map((given) => (events.setReceipts(talk, [row(given)]), ticksOf(message, false).mark));
+    return answers.map((given) => (events.setReceipts(talk, [row(given)]), ticksOf(message, "group").mark));
 }"""
 
 
