@@ -57,8 +57,8 @@ class Site:
             uri = path.relative_to(ROOT / "docs").as_posix()
             if path.suffix == ".md":
                 self._write(uri, self._page("docs/" + uri, uri))
-            elif path.suffix in (".svg", ".css", ".js"):
-                self._write(uri, path.read_text("utf-8"))
+            elif path.suffix in (".svg", ".png", ".css", ".js"):
+                self._write(uri, path.read_bytes())
         for name, uri in DOCUMENTS.items():
             self._write(uri, (ALONE if uri == "index.md" else "") + self._page(name, uri))
         self._write("examples.md", _examples())
@@ -68,10 +68,10 @@ class Site:
         """Return the text of all pages of the reference."""
         return "\n".join(page.read_text("utf-8") for page in sorted((self.folder / "reference").glob("*.md")))
 
-    def _write(self, uri: str, text: str) -> None:
+    def _write(self, uri: str, content: str | bytes) -> None:
         path = self.folder / uri
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def _page(self, name: str, uri: str) -> str:
         """Return a document of the repository as the page `uri` of the site."""

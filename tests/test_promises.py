@@ -1,7 +1,7 @@
-"""The promises of the README over real processes: one story for each row of its table.
+"""The promises over real processes: one story for each row of the table in docs/guarantees.md.
 
 Each story fails when its promise is broken. What must not happen is looked for behind something that comes later, so
-that no story depends on how fast the machine is. The README names the tests of all cases of a row beside this file.
+that no story depends on how fast the machine is. The table names the tests of all cases of a row beside this file.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def blocks(language: str) -> list[str]:
 
 def promises() -> list[tuple[str, str]]:
     """Return (when, tested by) of each row of the promises table."""
-    section = README.partition("## What is promised\n")[2].partition("\n## ")[0]
+    guarantees = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    section = guarantees.partition("## What is promised\n")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if "|" in line]
     return [(row[0], row[-1]) for row in rows[2:]]
 
@@ -54,6 +55,10 @@ def anchors(document: Path) -> set[str]:
 def test_the_first_commands_are_the_demo_and_the_tests_on_each_system() -> None:
     assert blocks("sh")[:2] == [DEMO + "\n", TEST + "\n"]
     assert blocks("bat") == [on_windows(DEMO) + "\n", on_windows(TEST) + "\n"]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 1_200
 
 
 def test_continuous_integration_runs_the_commands_of_the_readme_on_each_python() -> None:

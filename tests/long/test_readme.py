@@ -16,7 +16,7 @@ from tests.test_readme import ROOT, blocks
 async def test_the_library_example_answers_a_ping_and_no_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (example,) = blocks("python")
+    example = blocks("python")[0]
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     async with asyncio.timeout(180), TCPPeer(0, name="ada", temporary=True) as ada:
         code = example.replace("8085", "0").replace("localhost:8080", ada.endpoint)
