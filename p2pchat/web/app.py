@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
@@ -59,8 +60,8 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Clus
         summary="A peer of p2pchat, for browsers and scripts",
         docs_url=None,
         redoc_url=None,
-        root_path=settings.root_path,
     )
+    app.proxy_path = settings.root_path
     app.state.gateway = gateway = Gateway(peer, settings, cluster)
     _answer_errors(app, gateway.metrics)
     app.routes.extend(_INTERFACES)
@@ -86,7 +87,22 @@ class _ProxyHeaders(ProxyHeadersMiddleware):
 
 
 class _Application(FastAPI):
-    """A FastAPI application whose description also has the form of errors that FastAPI knows no model of."""
+    """A FastAPI application whose description also has the form of errors that FastAPI knows no model of.
+
+    Attributes:
+        proxy_path: The path that a proxy puts in front. One that takes it away again makes no difference.
+    """
+
+    proxy_path: str = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (root := self.proxy_path) and scope["type"] != "lifespan":
+            path, raw = scope["path"], scope.get("raw_path") or b""
+            is_interface = scope["type"] == "websocket" and path == root  # /chat below /chat, and not the page
+            if is_interface or not f"{path}/".startswith(f"{root}/"):
+                path, raw = root + path, root.encode() + raw if raw.startswith(b"/") else raw
+            scope = {**scope, "root_path": root, "path": path, "raw_path": raw}
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         described = super().openapi()

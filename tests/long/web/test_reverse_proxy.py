@@ -26,10 +26,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.long.web.test_web_command import gateway, posix, run
+from tests.long.web.test_web_command import posix, run
 from tests.ports import free_ports
+from tests.web.processes import p2pchat
+from tests.web.processes import running as program_running
 
-pytestmark = pytest.mark.weekly
 SITE = "chat.example.org"
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 STARTS_WITHIN = 60.0  # seconds
@@ -96,6 +97,18 @@ async def running(port: str, *words: str) -> AsyncIterator[None]:
         await asyncio.to_thread(process.communicate)
 
 
+@asynccontextmanager
+async def gateway(home: Path, *words: str) -> AsyncIterator[tuple[int, str]]:
+    """Run a gateway behind a proxy; yield its port and the token of its account zoe."""
+    data = ("--data", str(home / "gate"))
+    given = ("--trusted-proxy", "127.0.0.1", "--sign-up", "token", "--json", *words, *data)
+    async with program_running(*p2pchat("web", "0", *given), home=home) as gate:
+        port = json.loads(await gate.until('"event":"serving"'))["http_port"]
+        code, token, _ = await run(home, "web", "token", "zoe", *data)
+        assert code == 0
+        yield port, token.strip()
+
+
 async def check_site(port: str, trusted: ssl.SSLContext, token: str, refused: int) -> None:
     """Use the page, the API and a WebSocket as somebody elsewhere does; `refused` is the status of /metrics."""
     origin = {"Host": SITE, "Origin": f"https://{SITE}"}
@@ -147,10 +160,15 @@ def nginx(home: Path, program: str, port: str, behind: str) -> list[str]:
         (f"/etc/letsencrypt/live/{SITE}", str(home)),
         ("http://127.0.0.1:8000", f"http://127.0.0.1:{behind}"),
     )
+    return nginx_command(home, program, text)
+
+
+def nginx_command(home: Path, program: str, servers: str) -> list[str]:
+    """Write a configuration with these servers; return the command line that runs it."""
     parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{each}_temp_path {home}/{each};" for each in parts)
     (home / "nginx.conf").write_text(
-        f"pid {home}/pid; error_log stderr; daemon off; events {{}}\nhttp {{ access_log off; {places}\n{text}\n}}\n"
+        f"pid {home}/pid; error_log stderr; daemon off; events {{}}\nhttp {{ access_log off; {places}\n{servers}\n}}\n"
     )
     return [program, "-p", str(home), "-c", str(home / "nginx.conf")]
 
@@ -185,9 +203,6 @@ async def test_a_documented_proxy_serves_page_api_and_websocket(
     tmp_path: Path, configured: Callable[[Path, str, str, str], list[str]], refused: int
 ) -> None:
     program, trusted, (port,) = installed(configured.__name__), certify(tmp_path), free_ports(1)
-    words = ("--origin", f"https://{SITE}", "--trusted-proxy", "127.0.0.1", "--sign-up", "token")
-    async with gateway(tmp_path, *words) as (_, url):
-        code, token, _ = await run(tmp_path, "web", "token", "zoe", "--data", str(tmp_path / "gate"))
-        assert code == 0
-        async with running(port, *configured(tmp_path, program, port, url.rpartition(":")[2])):
-            await check_site(port, trusted, token.strip(), refused)
+    async with gateway(tmp_path, "--origin", f"https://{SITE}") as (behind, token):
+        async with running(port, *configured(tmp_path, program, port, str(behind))):
+            await check_site(port, trusted, token, refused)
