@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.mesh.addressbook import is_loopback, join_endpoint, split_endpoint
 from p2pchat.errors import P2PChatError
+from p2pchat.extras import missing_extra
 from p2pchat.identity.own_addresses import is_reachable, routed_addresses
 from p2pchat.protocol import PeerId
 
@@ -74,9 +75,7 @@ def require() -> None:
     try:
         import zeroconf.asyncio  # noqa: F401
     except ImportError:
-        raise P2PChatError(
-            "discovery needs zeroconf, which is not installed: install the extra `discovery`, p2pchat-mesh[discovery]"
-        ) from None
+        raise P2PChatError(missing_extra("discovery needs zeroconf", "discovery")) from None
 
 
 class Discovery:

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from p2pchat.errors import P2PChatError
+from p2pchat.extras import missing_extra
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
 
-MISSING = "an engine needs another package: pip install 'p2pchat-mesh[nats]'"
 DEFAULT_PORT = 4222
 CONNECT_TIMEOUT = 5.0  # seconds for connecting and signing in; a guess
 RETRY_FIRST = 0.1  # seconds until the next attempt, doubled each time, full jitter: links are to be back soon
@@ -67,7 +67,7 @@ def require() -> None:
         import nats.js
         import nkeys
     except ImportError:
-        raise P2PChatError(MISSING) from None
+        raise P2PChatError(missing_extra("an engine needs nats-py", "nats")) from None
     del nats, nkeys
 
 

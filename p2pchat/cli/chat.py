@@ -80,6 +80,7 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
+from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ def _metrics_of(endpoint: str) -> Callable[[TCPPeer], MetricsServer | None]:
     try:
         from p2pchat.peer_metrics import MetricsServer
     except ImportError:
-        raise P2PChatError(
-            "metrics need prometheus-client, which is not installed: install the extra `metrics`, p2pchat-mesh[metrics]"
-        ) from None
+        raise P2PChatError(missing_extra("metrics need prometheus-client", "metrics")) from None
     host, _, port = endpoint.rpartition(":")
     return lambda peer: MetricsServer(peer, host.strip("[]"), int(port))
 

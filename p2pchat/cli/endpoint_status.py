@@ -123,7 +123,12 @@ class EndpointStatus:
         if former is None and state in ("refused", "trying"):
             self._remembered[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
         now = code if state == "refused" and code in _NOT_FINAL else state
+        if former and (state, reason) == ("down", "left"):  # said goodbye: nobody is expected there
+            self._states[endpoint] = "left"
         if former is None or former == now or state not in ("up", "refused", "trying"):
+            return
+        if former == "left" and state != "refused":
+            self._states[endpoint] = "up" if state == "up" else former
             return
         self._states[endpoint] = now
         if state == "up" and endpoint in self._invited:

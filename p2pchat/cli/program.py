@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,7 @@ from p2pchat.cli.options import (
     stay_option,
     verbose_option,
 )
+from p2pchat.commands.endpoints_and_qr_codes import quoted
 from p2pchat.commands.exit_codes import UsageError
 
 # Name -> where the command is below p2pchat.cli.subcommands, and its summary; in the order of --help.
@@ -84,7 +86,7 @@ class Program(CommandGroup):
             for before in args[: args.index(word)]:
                 if before.startswith("--") and before not in options | {"--help", "--version"} and "=" not in before:
                     raise click.NoSuchOption(before, possibilities=get_close_matches(before, options, n=1))
-            raise unknown_command(word)
+            raise unknown_command(word, args[args.index(word) + 1 :])
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -100,18 +102,20 @@ class Program(CommandGroup):
         return {name: summary for name, (_, summary) in COMMANDS.items()}
 
 
-def unknown_command(word: str) -> UsageError:
-    """Return the error for a first word that is neither a port nor a command."""
+def unknown_command(word: str, others: Sequence[str] = ()) -> UsageError:
+    """Return the error for a first word that is neither a port nor a command, and has others behind it."""
     if word.lstrip("-").isdecimal():
         return UsageError(f"{word!r} is not a port: 0 to 65535, where 0 is any free one with a temporary profile")
     if word in LATER:
         return UsageError(f"this version does not have the command {word} yet; --help lists what it has")
-    near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)
-    if near:
-        return UsageError(f"{word!r} is neither a port nor a command: did you mean {near[0]}?")
     if ":" in word:
         return UsageError(f"{word!r} is where to connect: put your own port before it: p2pchat 8081 {word}")
-    return UsageError(f"{word!r} is neither a port nor a command ({', '.join(COMMANDS)}); try: p2pchat 8080")
+    near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)
+    hints = [f"did you mean {near[0]}?"] if near else []
+    if others and not others[0].startswith("-"):
+        hints.append(f"to write to {word}: p2pchat send {' '.join(map(quoted, [word, *others]))}")
+    hint = " ".join(hints) or f"{', '.join(COMMANDS)} are commands, and 8080 could be a port: p2pchat 8080"
+    return UsageError(f"{word!r} is neither a port nor a command: {hint}")
 
 
 CHAT_EPILOG = """\
@@ -202,7 +206,8 @@ def run(words: list[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        says_what_to_write = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
-        hint = "" if says_what_to_write else " (--help shows more)"
-        text = " ".join(error.format_message().split())  # click puts choices on lines of their own
-        raise UsageError(text.rstrip(".") + hint) from None
+        hint = "" if isinstance(error, click.BadParameter) else " (--help shows more)"
+        text = " ".join(error.format_message().split()).rstrip(".")  # click puts choices on lines of their own
+        if isinstance(error, click.MissingParameter) and error.ctx is not None:
+            hint = ", as in: " + " ".join([error.ctx.command_path, *error.ctx.command.collect_usage_pieces(error.ctx)])
+        raise UsageError(text + hint) from None

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import p2pchat
 from p2pchat.commands.exit_codes import UsageError
@@ -90,8 +91,10 @@ def program(words: Sequence[str] | None = None) -> str:
         words: The command line of this process; None: sys.orig_argv.
     """
     words = sys.orig_argv if words is None else words
-    if shutil.which(NAME):
-        return NAME
+    if found := shutil.which(NAME):
+        activated = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+        is_everywhere = activated is None or not Path(found).is_relative_to(activated)
+        return NAME if is_everywhere else quoted(found)  # else in terminals in which this was activated
     if NAME in words[1:3] and "-m" in words[:2]:
         return f"{quoted(words[0])} -m {NAME}"
     if words[1:] and words[1].endswith(".pyz"):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
+from p2pchat.extras import missing_extra
+
 if TYPE_CHECKING:
     from p2pchat.web.app import create_app as create_app
     from p2pchat.web.gateway_state import Gateway as Gateway
@@ -145,5 +147,5 @@ def __getattr__(name: str) -> object:
     try:
         module = import_module(f"p2pchat.web.{_MODULES[name]}")
     except ModuleNotFoundError as error:
-        raise ImportError(f"p2pchat.web.{name} needs {error.name}: pip install 'p2pchat-mesh[web]'") from error
+        raise ImportError(missing_extra(f"p2pchat.web.{name} needs {error.name}", "web")) from error
     return getattr(module, name)

@@ -31,6 +31,18 @@ async def test_each_endpoint_gets_one_line_per_status() -> None:
     ]
 
 
+async def test_an_endpoint_whose_peer_said_goodbye_is_not_expected_to_answer() -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA], notify=notices.append)
+    for state, reason, code in [("up", "", ""), ("down", "left", ""), ("trying", "nobody listens there", "nobody")]:
+        endpoints.on_link_event(ADA, state, reason, code)
+    endpoints.on_link_event(ADA, "up", "")
+    assert notices == [f"-- {ADA} reached"]
+    endpoints.on_link_event(ADA, "down", "lost")
+    endpoints.on_link_event(ADA, "trying", "nobody listens there", "nobody")
+    assert "does not answer" in notices[-1]
+
+
 @pytest.mark.parametrize(
     ("state", "code", "words"),
     [

@@ -17,6 +17,7 @@ from p2pchat.commands.endpoints_and_qr_codes import (
     endpoints_of,
     invite_screen,
     program,
+    quoted,
     welcome_screen,
 )
 from p2pchat.commands.exit_codes import UsageError
@@ -28,6 +29,17 @@ def test_a_program_on_the_path_is_one_word(tmp_path: Path, monkeypatch: pytest.M
     script.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == "p2pchat"
+
+
+def test_a_program_of_an_activated_environment_is_named_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first screen says what to type in another terminal, where `p2pchat` may be no command."""
+    script = tmp_path / ("p2pchat.exe" if sys.platform == "win32" else "p2pchat")
+    script.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
+    assert program(["python", "-m", "p2pchat", "8080"]) == quoted(str(script))
 
 
 def test_other_programs_repeat_how_they_were_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

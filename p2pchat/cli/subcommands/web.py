@@ -17,6 +17,7 @@ from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.standard_output import json_line
+from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_name
 from p2pchat.web import WebSettings
 
@@ -209,9 +210,7 @@ def require_extra() -> None:
     """Raise CommandError with one line when the web gateway cannot be imported here."""
     for name in ("fastapi", "prometheus_client", "segno", "socketio", "uvicorn", "websockets"):
         if find_spec(name) is None:
-            raise CommandError(
-                f"the web gateway needs {name}, which is not installed: install the extra `web`, p2pchat-mesh[web]"
-            )
+            raise CommandError(missing_extra(f"the web gateway needs {name}", "web"))
 
 
 # ---- accounts

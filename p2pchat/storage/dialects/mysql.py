@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from p2pchat.errors import StorageError
+from p2pchat.extras import missing_extra
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict, DatabaseURL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -102,9 +103,7 @@ class MySQLDialect(ServerDialect):
         try:
             import pymysql
         except ImportError:
-            raise StorageError(
-                "MySQL and MariaDB need PyMySQL, which is not installed: install the extra `mysql`, p2pchat-mesh[mysql]"
-            ) from None
+            raise StorageError(missing_extra("MySQL and MariaDB need PyMySQL", "mysql")) from None
         self.errors: tuple[type[Exception], ...] = (pymysql.Error,)
 
     def on_conflict(self, table: Table, conflict: Conflict) -> str:

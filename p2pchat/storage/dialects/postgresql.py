@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from p2pchat.errors import StorageError
+from p2pchat.extras import missing_extra
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -75,10 +76,7 @@ class PostgreSQLDialect(ServerDialect):
         try:
             import psycopg
         except ImportError:
-            raise StorageError(
-                "PostgreSQL needs psycopg, which is not installed: install the extra `postgresql`, "
-                "p2pchat-mesh[postgresql]"
-            ) from None
+            raise StorageError(missing_extra("PostgreSQL needs psycopg", "postgresql")) from None
         self.errors: tuple[type[Exception], ...] = (psycopg.Error,)
         self._of_connections = (psycopg.OperationalError, psycopg.InterfaceError)
 

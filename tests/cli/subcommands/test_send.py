@@ -61,7 +61,7 @@ def test_bytes_that_are_not_utf8_are_replaced() -> None:
 @pytest.mark.parametrize(
     ("words", "stdin", "expected"),
     [
-        ("send", "", "Missing argument 'TO'"),
+        ("send", "", "Missing argument 'TO', as in: p2pchat send [OPTIONS] TO [TEXT]..."),
         ("send bob", "", "the text is empty"),
         ("send bob", "x" * 32_769, "the text has 32,769 bytes, a message at most 32,768: nothing was sent"),
         ("send bob", "x" * 200_000, "standard input has 200,000 bytes, a message at most 32,768: nothing was sent"),

@@ -103,6 +103,9 @@ def test_the_demo_passes_from_the_wheel_in_a_fresh_environment(built: tuple[Path
     (packages / "dependencies.pth").write_text("\n".join(shared), "utf-8")
     code = "import p2pchat; print(p2pchat.__file__)"
     assert Path(run(scripts / "python", "-c", code, home=tmp_path, cwd=tmp_path).strip()).is_relative_to(packages)
+    code = "from p2pchat.extras import install_command; print(install_command('web'))"
+    wanted = f'{scripts / "python"} -m pip install "p2pchat-mesh[web] @ {built[1].as_uri()}"'
+    assert run(scripts / "python", "-c", code, home=tmp_path, cwd=tmp_path).strip() == wanted
     shown = run(scripts / "p2pchat", "demo", home=tmp_path, cwd=tmp_path)
     assert "All of it was checked, and held" in shown
 
