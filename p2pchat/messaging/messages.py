@@ -7,7 +7,6 @@ Messages and these events are read from storage, in the order in which they were
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -373,7 +372,7 @@ def parse_message_id(text: str) -> tuple[str, Ref]:
     code, dot, seq = text.strip().partition(".")
     try:
         raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
-    except binascii.Error:
+    except ValueError:  # a character outside of base32, or of ASCII
         raw = b""
     if len(raw) != 24 or not dot or not (seq.isascii() and seq.isdigit() and len(seq) <= 16 and 1 <= int(seq) < 2**53):
         raise ValueError(f"{text[:60]!r} is no message id")

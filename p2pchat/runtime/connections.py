@@ -534,7 +534,7 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
     """Return why a dial failed: a reason for people, and a stable word for programs."""
     if isinstance(error, TimeoutError):
         return "no answer", "no_answer"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):  # also of a name that the name service could not be asked for
         return "no such name", "no_name"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there", "nobody"

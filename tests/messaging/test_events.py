@@ -87,10 +87,12 @@ def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
         "A" * 39,
         *("A" * 39 + end for end in (".", ".0", ".x", ".9007199254740992", ".00000000000000001" + "0" * 17)),
         "A.1",
+        "\ud800",
+        "é" * 39 + ".1",
     ],
 )
 def test_an_invalid_message_id_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="is no message id"):
         parse_message_id(text)
 
 

@@ -66,6 +66,16 @@ async def test_a_connection_at_the_moment_of_the_end_is_closed() -> None:
         writer.close()
 
 
+async def test_a_name_that_no_name_can_be_is_told_as_one_that_is_not_found() -> None:
+    came: asyncio.Queue[Input] = asyncio.Queue()
+    connections = ConnectionManager(
+        TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, put=came.put_nowait
+    )
+    connections.dial(1, "a..b:80")
+    async with within(WAIT, "the failure"):
+        assert await came.get() == DialFailed(1, "no such name", "no_name")
+
+
 async def test_a_told_name_of_this_machine_is_looked_up_and_never_dialled() -> None:
     """With the resolver of this system: whatever it takes for a name of loopback is refused."""
     came: asyncio.Queue[Input] = asyncio.Queue()

@@ -205,7 +205,9 @@ class _Chat:
         lines.start()
         while batch := await lines.take():
             for raw in batch:
-                text = "" if raw is None else decode_line(raw)[0]
+                text, was_utf8 = ("", True) if raw is None else decode_line(raw)
+                if not was_utf8:
+                    print_error("warning: a line was not UTF-8: invalid bytes were replaced")
                 if raw is None:
                     print_error("this line is too long: it was not sent")
                 elif text.strip() in LEAVING:

@@ -334,7 +334,9 @@ class SendRun:
                 raise UsageError(_NO_TEXT)
             for raw in batch:
                 number += 1
-                text = "" if raw is None else decode_line(raw)[0]
+                text, was_utf8 = ("", True) if raw is None else decode_line(raw)
+                if not was_utf8:
+                    print_error(f"warning: line {number} was not UTF-8: invalid bytes were replaced")
                 if raw is None or len(raw) > limit:
                     print_error(f"line {number} has more than {limit:,} bytes: it was not sent, the others are")
                     self._code = worst_code(self._code, USAGE)

@@ -100,6 +100,9 @@ def test_piped_text_is_one_message_without_commands(chats: OpenChats, here: Here
     lines = "".join(f"{number}\n\n" for number in range(1, 501))
     assert here("send", "room", "--lines", "--data", ada.data, stdin=lines).said == (0, "", "")
     assert [post.text for post in posts(bob, "room")] == [f"{number}" for number in range(1, 501)]
+    replaced = here("send", "room", "--lines", "--data", ada.data, stdin=b"caf\xe9\n")
+    warning = "p2pchat: warning: line 1 was not UTF-8: invalid bytes were replaced\n"
+    assert replaced.said == (0, "", warning) and posts(bob, "room")[-1].text == "caf\ufffd"
     too_long = here("send", "room", "--lines", "--data", ada.data, stdin="\n" + "x" * 40_000 + "\nno end")
     told = "p2pchat: line 2 has more than 32,768 bytes: it was not sent, the others are\n"
     assert too_long.said == (2, "", told) and posts(bob, "room")[-1].text == "no end"
