@@ -195,9 +195,9 @@ def _same(one: Network, other: Network) -> bool:
 def open_storage(profile: Profile, options: Options) -> Storage:
     """Open the database of a profile, another one that the options name, or memory."""
     if options.db == MEMORY_URL:
-        from p2pchat.storage.memory import MemoryStorage
+        from p2pchat.storage.temporary import TemporaryStorage
 
-        return MemoryStorage(options.settings)
+        return TemporaryStorage(options.settings)
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

@@ -77,7 +77,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.storage.contract import files_of
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary import TemporaryStorage
 
 N = "0a" * 16
 ROOM = room_id(N)
@@ -262,9 +262,9 @@ class World:
     def now(self) -> Now:
         return Now(1000.0 + self.seconds, START + round((self.seconds + self.ahead) * 1_000_000))
 
-    def peer(self, name: str, storage: MemoryStorage | None = None, **settings: float) -> Peer:
+    def peer(self, name: str, storage: TemporaryStorage | None = None, **settings: float) -> Peer:
         limits = {"log_bytes": 0, "auto_fetch_bytes": 0, **settings}  # so that tests count messages alone
-        peer = Peer(self, name, storage or MemoryStorage(), Settings(**limits))  # type: ignore[arg-type]
+        peer = Peer(self, name, storage or TemporaryStorage(), Settings(**limits))  # type: ignore[arg-type]
         self.peers.append(peer)
         return peer
 
@@ -297,7 +297,7 @@ class Peer:
     """A node whose effects are executed at once."""
 
     def __init__(
-        self, world: World, name: str, storage: MemoryStorage, settings: Settings, identity: Identity | None = None,
+        self, world: World, name: str, storage: TemporaryStorage, settings: Settings, identity: Identity | None = None,
         network: NetworkCredentials | None = None,
     ) -> None:  # fmt: skip
         self.world = world

@@ -14,7 +14,7 @@ from p2pchat.config import Settings
 from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary import TemporaryStorage
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.statements_and_transactions import Database
@@ -33,7 +33,7 @@ def empty(url: str) -> None:
 @pytest.fixture(params=["memory", "sqlite"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     opened: Storage = (
-        MemoryStorage(SMALL) if request.param == "memory" else SqlStorage(sqlite_url(tmp_path / "chat.db"), SMALL)
+        TemporaryStorage(SMALL) if request.param == "memory" else SqlStorage(sqlite_url(tmp_path / "chat.db"), SMALL)
     )
     yield opened
     opened.close()

@@ -18,7 +18,7 @@ from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.node_context_and_timers import Timer
 from p2pchat.protocol import ConversationId
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary import TemporaryStorage
 from p2pchat.testing.simulation.virtual_time_and_settings import Schedule
 
 Answer = Callable[[Committed | CommitFailed], None]
@@ -46,7 +46,7 @@ class SimDisk:
         self._chance = chance
         self._counts = counts
         self._settings = settings
-        self.storage: MemoryStorage = MemoryStorage(settings)
+        self.storage: TemporaryStorage = TemporaryStorage(settings)
         self.logs: dict[LogId, list[str]] = {}
         self.ever: dict[LogId, int] = {}
         self.quick: float = 0.0005
@@ -129,7 +129,7 @@ class SimDisk:
     def restore(self, length: int) -> None:
         """Restore the first `length` changes. Only while no process uses this disk."""
         self.changes = self.changes[:length]
-        self.storage = MemoryStorage(self._settings)
+        self.storage = TemporaryStorage(self._settings)
         self.storage.commit(self.changes)
         self.logs = {}
         self.pruned = {}
