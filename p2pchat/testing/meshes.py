@@ -42,13 +42,20 @@ SETTLED_CHECK_EVERY = 0.005  # seconds between two checks
 SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next turn of the loop shows in none of them
 
 
+class _Disk(TemporaryStorage):
+    """What a peer stores; it outlives the peer, which may be restarted, and ends with the mesh."""
+
+    def close(self) -> None:
+        """Keep everything."""
+
+
 @dataclass(slots=True)
 class _Host:
     """A host of the mesh: the parts of a peer that outlive a crash."""
 
     name: str
     identity: Identity
-    storage: TemporaryStorage = field(default_factory=TemporaryStorage)
+    storage: TemporaryStorage = field(default_factory=_Disk)
     port: int = 0
 
 

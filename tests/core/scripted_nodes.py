@@ -50,7 +50,7 @@ from p2pchat.core.log import (
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.storage_answers import LogKey
+from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
@@ -327,13 +327,19 @@ class Peer:
     def start(self) -> None:
         """Begin a process on this storage."""
         self.links, self.held, self.wake_at, self.up = {}, [], 1e9, True
-        stored = self.storage.load([self.id])
+        stored = self.load()
         self.node = Node(
             settings=self.settings, peer=self.id, sign=self.identity.sign,
             users=[HostedIdentity(self.id, self.name, self.identity.sign)], network=self.network,
             draw=self._draw, stored=stored,
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))
+
+    def load(self) -> Stored:
+        """Return what is stored, with the bytes of all entries: a file has more."""
+        stored = self.storage.load([self.id])
+        stored.most_bytes = sum(TemporaryStorage.size_bytes(self.storage, user) for user in IDS.values())
+        return stored
 
     def _draw(self, n: int) -> bytes:
         if n == 8:  # a run: a1a1..., a2a2...

@@ -8,7 +8,7 @@ every change in order, to restore an older state.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from p2pchat.config import Settings
@@ -17,7 +17,8 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.node_context_and_timers import Timer
-from p2pchat.protocol import ConversationId
+from p2pchat.core.storage_answers import Stored
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.temporary import TemporaryStorage
 from p2pchat.testing.simulation.virtual_time_and_settings import Schedule
 
@@ -90,6 +91,12 @@ class SimDisk:
     def has(self, log: LogId, seq: int) -> bool:
         """Return whether an entry was stored here since the last restore."""
         return len(self.logs.get(log, ())) >= seq
+
+    def load(self, hosted: Sequence[UserId]) -> Stored:
+        """Return what a process of these users starts from, with the bytes of all entries: a file has more."""
+        stored = self.storage.load(hosted)
+        stored.most_bytes = sum(map(self.storage.size_bytes, {log.user for log in self.logs}))
+        return stored
 
     def open(self, answer: Answer) -> None:
         """Start to serve a process, which is answered through `answer`."""

@@ -263,7 +263,7 @@ def test_bytes_are_counted_again_after_a_failure_of_storage() -> None:
     ada.held.clear()
     ada.put(CommitFailed(0, "full disk"))
     ada.holding = False
-    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.put(Loaded(ada.load()))
     ada.take()
     far = ada.far("bob")
     assert kept(far.say(*fits))
@@ -278,7 +278,7 @@ def test_a_quota_lifted_while_storage_fails_stays_lifted() -> None:
         far.say(frame)
     ada.put(CommitFailed(0, "full disk"))
     allow(ada, "bob")
-    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.put(Loaded(ada.load()))
     ada.take()
     assert kept(ada.far("bob").say(refused))
     assert "allowed" in ada.storage.load([]).meta[f"quota:{IDS['bob']}"]
@@ -595,6 +595,7 @@ def test_no_history_exceeds_a_quota_and_lifting_it_brings_everything(seed: int) 
     for peer in peers:
         if not peer.up:
             peer.start()
+        peer.connect(peers[0].endpoint)  # some were killed before they had met anybody
     sim.run(60)
     wanted = sim.frames["Want"]
     sim.run(60)
