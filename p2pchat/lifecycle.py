@@ -258,8 +258,7 @@ class PeerLifecycle:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
-            if resources.storage.durable:
-                self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
+            self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self._offline:
                 stored.addresses.clear()
             with gc_paused():

@@ -244,8 +244,7 @@ class LocalUser(Viewer):
                 log, seq = await requests.write_alone(*alone, files=kept, automatic=bool(automatic))
             self._lifecycle.tracker.note_files(log, seq, kept)
             return Receipt(self._lifecycle.tracker, self.people, log, seq)
-        entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
-        log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
+        log, seq = await requests.write(self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         return Receipt(self._lifecycle.tracker, self.people, log, seq)
 
     async def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:

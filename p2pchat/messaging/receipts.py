@@ -802,8 +802,6 @@ class ReceiptTracker:
     ) -> None:  # fmt: skip
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
-        if receipts.stretches and seq > receipts.stretches[-1].last:
-            await asyncio.sleep(0)  # the write was promised: the core takes it in this turn of the loop
         positions = receipts.positions(kind)
         wanted = (by,) if by is not None else receipts.members(seq)
         asked = count

@@ -172,9 +172,7 @@ def _entries_of(storage: Storage, hits: Sequence[IndexHit]) -> list[ReleasedEntr
 
 
 def open_indexer(storage: Storage, settings: Settings, directory: Path | None) -> SearchIndexer | None:
-    """Return the indexer of a storage; None for storage in memory, which is scanned as a whole."""
-    if not storage.durable:
-        return None
+    """Return the indexer of a storage; None without a place for it."""
     from p2pchat.storage.sql import SqlStorage
 
     if not isinstance(storage, SqlStorage):

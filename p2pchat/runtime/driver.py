@@ -105,7 +105,7 @@ class Driver:
         Args:
             node: Not started yet.
             storage: Open, and already loaded into the node.
-            directory: Where free disk space is checked; None for storage in memory.
+            directory: Where free disk space is checked; None for temporary storage.
             emit: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
             on_failed: Called after a defect: the peer has to be closed, and whatever still waits ends with it.
             clock: The present; tests on virtual time pass their own.
@@ -131,9 +131,7 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self.requests: RequestQueue = RequestQueue(
-            node.next_entry, self.put, self._schedule, emit, promises=not storage.durable
-        )
+        self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(
             settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
@@ -234,8 +232,6 @@ class Driver:
         if self.broken is not None:
             return
         try:
-            if self.writes.has_promised:
-                self._handle_writes(self.writes.take_promised())
             if self._acked and not self._stopped:
                 self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
@@ -244,7 +240,6 @@ class Driver:
             while self.writes and not self._in_flight.own and not self._stopped:
                 is_busy = True
                 self._handle_writes(self.writes.take())
-                self._handle_inbox()  # storage in memory has answered already
             if has_frames:
                 if (self._turns or self._undecoded) and not self._in_flight.is_behind:
                     self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
@@ -349,7 +344,7 @@ class Driver:
             if type(part) is LinkDown:
                 self._cancel_fetches(part.link)
             if self._inbox:
-                self._handle_inbox()  # storage in memory has answered already
+                self._handle_inbox()
 
     def _handle(self, input: Input) -> None:
         self._execute(self.node.handle(input, self._now()))

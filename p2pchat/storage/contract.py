@@ -78,8 +78,6 @@ class DeletedPart:
 class Storage(Protocol):
     """Keeps everything durable of one peer."""
 
-    durable: bool  # False for memory: accepted then means "held by this process"
-
     def lost(self) -> str:
         """Return a sentence about commits that the disk lost, found when it was opened; "" if none were."""
 

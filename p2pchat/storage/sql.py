@@ -59,8 +59,6 @@ def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concate
 class SqlStorage:
     """See storage/contract.py for what each call promises."""
 
-    durable = True
-
     def __init__(
         self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
     ) -> None:

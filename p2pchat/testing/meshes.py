@@ -32,7 +32,7 @@ from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.runtime.relay import BufferedTransport, hand_over
 from p2pchat.server import Server
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 
 QUICK = Settings(
     redial_most=0.2, redial_never_reached_most=0.2, left_grace=0.2, digest_every=1.0, peers_told_after=0.01

@@ -77,7 +77,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.storage.contract import files_of
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 
 N = "0a" * 16
 ROOM = room_id(N)

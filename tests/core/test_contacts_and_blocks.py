@@ -18,7 +18,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, Author, Peer, World, dm, have
 
 

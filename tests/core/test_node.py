@@ -27,7 +27,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.node_context_and_timers import Context, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 

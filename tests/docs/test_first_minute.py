@@ -16,7 +16,7 @@ from p2pchat.core.node_context_and_timers import NetworkCredentials
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Frame, encode
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core import scripted_nodes
 from tests.core.scripted_nodes import Far, World
 from tests.docs.pages import ROOT

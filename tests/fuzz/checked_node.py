@@ -10,7 +10,7 @@ from p2pchat.core.inputs import CommitFailed, Input, Loaded
 from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.core.storage_answers import WantStart
 from p2pchat.protocol import MAX_FRAME_BYTES, Decoder, Frame, encode
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, Peer, World
 from tests.fuzz.member_frames import WHO
 from tests.fuzz.target import hold

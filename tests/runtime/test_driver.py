@@ -34,7 +34,7 @@ from p2pchat.runtime.frame_queue import CommitsInFlight
 from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, READ_BYTES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
 from p2pchat.server import Server
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
 from tests.deadlines import until
@@ -44,8 +44,6 @@ LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 
 class GatedStorage(TemporaryStorage):
     """Memory behind threads. `gate` lets commits through, `failing` makes them fail, `commits` counts changes each."""
-
-    durable = True
 
     def __init__(self) -> None:
         super().__init__()

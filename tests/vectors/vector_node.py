@@ -25,7 +25,7 @@ from p2pchat.protocol import (
     Unknown,
     encode,
 )
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import Far, Peer, World
 
 LINK = 1

@@ -15,7 +15,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing.eventlog_parser import Fault
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.node_context_and_timers import Timer
 from p2pchat.core.storage_answers import Stored
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing.simulation.virtual_time_and_settings import Schedule
 
 Answer = Callable[[Committed | CommitFailed], None]

@@ -20,7 +20,7 @@ from p2pchat.core.receipts.read_and_taken_marks import ReadTracker
 from p2pchat.core.sync.mark_pages import FIRST_ID
 from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own

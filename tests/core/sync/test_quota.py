@@ -14,7 +14,7 @@ from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, Quo
 from p2pchat.core.log import Entry, encode_entry, size_bytes
 from p2pchat.core.sync.quota import PREFIX, QuotaAccount
 from p2pchat.protocol import Entries, Have, Mark, Naming
-from p2pchat.storage.temporary import TemporaryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.virtual_time_and_settings import SMALL
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page

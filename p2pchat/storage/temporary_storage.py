@@ -22,8 +22,6 @@ IN_MEMORY = Path("/dev/shm")  # Linux
 class TemporaryStorage(SqlStorage):
     """Storage without a place of its own: nothing is left after the process, or once it is closed."""
 
-    durable = False
-
     def __init__(self, settings: Settings | None = None) -> None:
         place = IN_MEMORY if IN_MEMORY.is_dir() else None
         self._file = Path(tempfile.mkdtemp(prefix="p2pchat-", dir=place), "chat.db")  # 0700

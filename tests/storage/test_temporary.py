@@ -1,17 +1,20 @@
-"""Memory storage only: snapshots for simulated disks, and no import of a database."""
+"""Temporary storage only: nothing is left of it, and snapshots for simulated disks."""
 
 from __future__ import annotations
 
+import gc
+import stat
+import sys
+
 from p2pchat.core.durable_changes import Change, KnownUser
 from p2pchat.core.storage_answers import WantStart
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, released, user
 
 
 def test_restore_returns_to_the_state_of_the_snapshot() -> None:
-    storage, ada = MemoryStorage(SMALL), Author("ada", 1)
-    assert not storage.durable
+    storage, ada = TemporaryStorage(SMALL), Author("ada", 1)
     storage.commit([released(ada.begins("1", "2"), 1)])
     before = (storage.load([]), storage.places(0, 9), storage.history(ROOM))
     copy = storage.snapshot()
@@ -29,7 +32,7 @@ def test_restore_returns_to_the_state_of_the_snapshot() -> None:
 
 
 def test_a_snapshot_can_be_restored_into_another_storage() -> None:
-    storage, twin, ada = MemoryStorage(SMALL), MemoryStorage(SMALL), Author("ada", 1)
+    storage, twin, ada = TemporaryStorage(SMALL), TemporaryStorage(SMALL), Author("ada", 1)
     storage.commit([ada.begins("1")])
     twin.restore(storage.snapshot())
     change = ada.appends("2")
@@ -37,3 +40,15 @@ def test_a_snapshot_can_be_restored_into_another_storage() -> None:
     assert [tip.seq for each in (storage, twin) for tip in each.load([]).tips] == [2, 1]
     twin.commit([change])
     assert twin.load([]) == storage.load([])
+
+
+def test_nothing_is_left_when_it_was_closed_or_forgotten() -> None:
+    storage = TemporaryStorage(SMALL)
+    assert storage.path is not None and storage.path.stat().st_size
+    assert stat.S_IMODE(storage.path.parent.stat().st_mode) == 0o700 or sys.platform == "win32"
+    storage.close()
+    forgotten = TemporaryStorage(SMALL)
+    places = [storage.path.parent, forgotten.path.parent] if forgotten.path is not None else []
+    del forgotten
+    gc.collect()
+    assert len(places) == 2 and not any(place.exists() for place in places)
