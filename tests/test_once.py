@@ -51,8 +51,8 @@ async def test_without_a_running_peer_it_runs_meanwhile_for_all_threads(home: Pa
 
 
 async def test_errors_are_those_of_the_library(serve: Serve, home: Path) -> None:
-    ada, server = await serve("ada")
-    server._started_at -= 60.0  # by now it refuses unknown names at once
+    ada, _ = await serve("ada")
+    ada._lifecycle.names_deadline = 0.0  # it refuses unknown names at once, as one that has run for a while
     async with TCPPeer(0, ada.endpoint, name="Bob"), TCPPeer(0, ada.endpoint, name="bob"):  # they look alike
         await until(lambda: len(ada.users()) == 3, "both users")
         await check_errors(home)

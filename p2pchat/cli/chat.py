@@ -28,7 +28,6 @@ from p2pchat import (
     P2PChatError,
     Reaction,
     Sent,
-    Settings,
     TCPPeer,
     UnknownName,
 )
@@ -53,7 +52,6 @@ from p2pchat.cli.process_and_signals import (
 )
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.standard_input import (
-    NAME_GRACE,
     InputEnded,
     InputKind,
     LineReader,
@@ -153,21 +151,19 @@ class Chat:
 
     async def _run_peer(self) -> int:
         make_metrics = _metrics_of(self._options.metrics)
-        settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
-        peer = make_peer(self._options, self._invite, settings)
+        peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
         self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
-        await peer.start()
+        await peer.start(timeout=0)  # the chat reports on endpoints itself, as they answer
         freeze_started()
         metrics = make_metrics(peer)
         control = await ControlServer(peer).start()
         self._init_display(peer)
         self._join_summary.begin(peer)
         self._session = session = Session(
-            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json,
-            name_grace=0.0 if self._front.interactive else NAME_GRACE,
-        )  # fmt: skip
+            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
+        )
         session.local_files = True
         control.activity = session.activity
         session.on_dial = self._endpoints.add

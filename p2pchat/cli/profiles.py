@@ -25,7 +25,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, p
 from p2pchat.safe_text import quote_name, safe_line
 
 if TYPE_CHECKING:
-    from p2pchat import ProfileState, Settings, TCPPeer
+    from p2pchat import ProfileState, TCPPeer
 
 FIRST_PORT = 8080
 MAX_TRIED_PORTS = 200  # more taken ports than any login has by chance
@@ -240,7 +240,7 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     return options
 
 
-def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
+def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
     """Return the peer, not started.
 
     Args:
@@ -248,9 +248,10 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
     Raises:
         UsageError: The options contradict each other.
     """
-    from p2pchat import TCPPeer
+    from p2pchat import Settings, TCPPeer
 
     _warn_of_missing_key(options)
+    settings = Settings()
     if options.trace_limit:
         settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:

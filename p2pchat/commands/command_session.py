@@ -157,7 +157,6 @@ class Session(CommandContext):
         as_json: Lines that begin with `{` are JSON commands.
         settings: Settings of the profile, if they were loaded already.
         activity: The activity tracker of the chat that this input comes from; None: a new one.
-        name_grace: Seconds in which names that are not known yet are waited for; 0: they are errors at once.
     Attributes:
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
@@ -167,14 +166,11 @@ class Session(CommandContext):
 
     def __init__(
         self, peer: TCPPeer | HostedUser, display: Display, *, interactive: bool, as_json: bool,
-        settings: ChatSettings | None = None, activity: ActivityTracker | None = None, name_grace: float = 0.0,
+        settings: ChatSettings | None = None, activity: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         if settings is None:
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
-        super().__init__(
-            peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity,
-            name_grace=name_grace,
-        )  # fmt: skip
+        super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
         self._json_fields: CommandFields = JSON_COMMANDS
         self._json_handlers: Mapping[str, JsonHandler] = JSON_HANDLERS

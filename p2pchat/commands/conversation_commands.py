@@ -27,7 +27,7 @@ UserOrId = User | str  # a user, or the full id of a user who may never have bee
 
 async def go(ctx: CommandContext, to: str = "room") -> CommandResult:
     """Switch to a conversation; the display shows people where they are."""
-    there = await ctx.wait_for_name(to, lambda: _find_user_or_group(ctx, to))
+    there = await ctx.wait_for_name(lambda: _find_user_or_group(ctx, to))
     await ctx.switch_to(there)
     return CommandResult([{"conversation": there.name, "conversation_id": there.id, "kind": there.kind}])
 

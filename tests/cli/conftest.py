@@ -29,8 +29,8 @@ class OpenChats:
         directory = self.home / (data or name)
         peer = TCPPeer(0, *(one.endpoint for one in others), name=name, data=directory, settings=settings, **options)
         peer.start()
-        server = self._servers[peer] = in_background(lambda: ControlServer(peer._async).start())
-        server._started_at -= 60.0  # by now it refuses unknown names at once
+        self._servers[peer] = in_background(lambda: ControlServer(peer._async).start())
+        peer._async._lifecycle.names_deadline = 0.0  # it refuses unknown names at once, as one that has run for a while
         for other in others:
             peer.wait_user(other.me.name, timeout=60)
             other.wait_user(name, timeout=60)
