@@ -376,7 +376,7 @@ class ControlConnection:
         where = await ctx.resolve(to)
         message = OutgoingMessage(where, text, files=tuple(paths))
         receipt = await send_files(ctx, message, tell)
-        ctx.on_accepted(where, receipt)
+        ctx.on_accepted(where, receipt, [message.excerpt])
         return CommandResult([{"id": receipt.id}])
 
     async def _export(self, ctx: CommandContext, path: str, to: str | None = None, files: bool = True) -> CommandResult:

@@ -50,7 +50,7 @@ class CommandContext:
         target: Where texts go; None: the room, whose id may not be known yet.
         activity: Whether the user is active, and which conversation is open.
         on_dial: Called with an endpoint before /connect dials it.
-        on_accepted: Called when something other than a text was accepted, such as an edit.
+        on_accepted: Called when something other than a text was accepted, with what it is: "your edit".
         deleted_texts: Texts of own messages whose deletion was requested and not shown yet, by message id.
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
@@ -69,7 +69,7 @@ class CommandContext:
         self.settings = settings
         self.for_people = for_people
         self.on_dial: Callable[[str], None] = lambda endpoint: None
-        self.on_accepted: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
+        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = lambda to, receipt, what: None
         self.target: Conversation | None = None
         self.unread: UnreadCounter = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys

@@ -40,7 +40,7 @@ from p2pchat.commands import people_commands as people
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
-from p2pchat.commands.event_text import EventLine, file_label
+from p2pchat.commands.event_text import EventLine, excerpt, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker, ReadMarker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
@@ -176,7 +176,7 @@ class Session(CommandContext):
         self._json_handlers: Mapping[str, JsonHandler] = JSON_HANDLERS
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
-        self.on_accepted: Callable[[Conversation, Receipt | Receipts], None] = self.sender.add_receipt
+        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = self.sender.add_receipt
         self._reads: ReadMarker | None = None
         # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
         # line again does.
@@ -480,7 +480,7 @@ class MessageSender:
             if isinstance(result, BaseException):
                 await self._on_error(result, message.ref)
             else:
-                self.add_receipt(message.to, result)
+                self.add_receipt(message.to, result, [message.excerpt])
 
     def begin(self, message: OutgoingMessage) -> None:
         """Send a message in the background, after those that were begun before it."""
@@ -537,7 +537,7 @@ class MessageSender:
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
         """Send all texts in one call; False if one is invalid, so that each has to be sent alone."""
         try:
-            self.add_receipt(to, await self._ctx.peer.send_many(to, texts))
+            self.add_receipt(to, await self._ctx.peer.send_many(to, texts), [excerpt(text) for text in texts])
         except ValueError:  # raised before any text was accepted
             return False
         except P2PChatError as error:
@@ -545,10 +545,10 @@ class MessageSender:
                 await self._on_error(error, None)
         return True
 
-    def add_receipt(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Keep the receipt of something accepted, to wait for it at the end."""
+    def add_receipt(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
+        """Keep the receipt of something accepted, to wait for it at the end. `what` names each message."""
         self._ctx.note_written(to)
-        self._ctx.display.on_accepted(to, receipt)
+        self._ctx.display.on_accepted(to, receipt, what)
         self._receipts.append((to, receipt))
         self._unshown[to.id] = last_receipt(receipt).id
         self._all_shown.clear()

@@ -151,10 +151,10 @@ class Display:
         files = [{**file, "number": numbers.number(line["id"], at, file["name"])} for at, file in numbered]
         return {**line, "files": files}
 
-    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Handle an accepted message: print a notice if no recipient is online."""
+    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
+        """Handle accepted messages: print a notice if no recipient is online. `what` names each of them."""
         if not self._as_json:
-            self.notifier.on_accepted(to, receipt)
+            self.notifier.on_accepted(to, receipt, what)
 
     async def show_answer(
         self, command: str, rows: Sequence[EventLine], lines: Sequence[str], ref: str | None = None
