@@ -339,6 +339,8 @@ class Session(CommandContext):
                 file_commands.require_sender(self)
                 await self.display.show_answer("send", [], self._stop_files())
                 return True
+            if typed.name == "msg" and len(typed.arguments) == 1:
+                typed = self._open_or_refuse(typed)
             if typed.name in TEXT_COMMANDS:
                 await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 self.display.numbers.clear()
@@ -348,6 +350,16 @@ class Session(CommandContext):
             rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
             await self.display.show_answer(typed.name, rows, lines)
         return True
+
+    def _open_or_refuse(self, typed: CommandInput) -> CommandInput:
+        """Return what /msg without a text does: it opens the conversation.
+
+        Raises:
+            UsageError: Nobody types here. A script whose text is empty must not send its next lines there.
+        """
+        if not self.interactive:
+            raise UsageError("usage: /msg NAME TEXT, for example /msg bob see you at ten")
+        return CommandInput("go", typed.arguments)
 
     async def _run_json(self, command: JsonCommand) -> bool:
         if command.do == "send":

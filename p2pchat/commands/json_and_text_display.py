@@ -54,6 +54,9 @@ def _author_id(line: Mapping[str, Any]) -> str:
 # ---- events and answers
 
 
+LAST_LINES = 5  # shown at least when a person opens a conversation, so that they see where it stands; a guess
+
+
 class LineWriter(Protocol):
     async def write(self, text: str) -> None:
         """Write one or several lines; return when they are written, or in a queue that will be written."""
@@ -134,6 +137,9 @@ class Display:
             self.notifier.on_sent(event)
             if not self._echo:
                 return
+        await self._write_event(event)
+
+    async def _write_event(self, event: EventLine) -> None:
         event = self.with_file_numbers(event)
         text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
         if text is not None:
@@ -183,6 +189,11 @@ class Display:
         """
         if not self._as_json:
             await self._output.write(f"-- now in {quote_place(conversation)}: what you type goes there")
+        if not self._as_json and not self._echo and len(unread) < LAST_LINES:
+            ids = {message.id for message in unread}
+            for post in await conversation.history(limit=LAST_LINES):
+                if post.id not in ids and not self.hides(line := post.to_json()):
+                    await self._write_event(line)
         return await Display.on_start(self, conversation, unread)
 
     def refresh(self) -> None:

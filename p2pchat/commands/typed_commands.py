@@ -86,9 +86,9 @@ _NUMBERS = "N is a number of /history or /search, valid until you send a message
 _OR_TEXT = "0 before a text that begins with a number says that it is no N"
 COMMANDS = (
     TypedCommand(
-        "msg", "NAME TEXT", "message one person (delivered later if they're away)", "/msg bob see you at ten",
+        "msg", "NAME [TEXT]", "message one person (delivered later if they're away)", "/msg bob see you at ten",
         aliases=("dm",),
-        details=('quote a name with blanks: /msg "Anna Maria" hi',),
+        details=("with no text: switch there, as /go does", 'quote a name with blanks: /msg "Anna Maria" hi'),
     ),
     TypedCommand(
         "go", "[CONVERSATION]", "switch to this conversation; with no name: the room", "/go bob",

@@ -200,12 +200,13 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
     ("line", "code", "expected"),
     [
         ("/msg nobody hi", NO_SUCH_NAME, "nobody here is called 'nobody'"),
+        ("/msg ada", USAGE, "usage: /msg NAME TEXT"),  # and what follows does not go there
         ("/go nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/mgs bob hi", USAGE, "did you mean /msg?"),
         ("/group ops nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/kick bob", USAGE, "/kick works in a group: /go #NAME first"),
     ],
-    ids=["msg", "go", "typo", "member", "no-group"],
+    ids=["msg", "no text", "go", "typo", "member", "no-group"],
 )
 async def test_mistakes_in_a_pipe_set_the_exit_code(shown: Shown, line: str, code: int, expected: str) -> None:
     async with mesh("ada") as net:

@@ -19,7 +19,7 @@ async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
     lines = [line for line in ada.lines if line.strip()]
     assert any(line.startswith("What you type goes to") for line in lines)  # nothing has scrolled away
     assert [line for line in lines if line.startswith("  /msg bob see you at ten  message one person")] != []
-    await ada.answers("/help dm", "/msg NAME TEXT (also /dm)", "for example: /msg bob see you at ten")
+    await ada.answers("/help dm", "/msg NAME [TEXT] (also /dm)", "for example: /msg bob see you at ten")
 
 
 @pytest.mark.parametrize(

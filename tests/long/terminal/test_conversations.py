@@ -188,8 +188,7 @@ async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer:
     await ada.shows("cyd: nothing much")
     await ada.key("m-u")  # nothing is unread: the one that was shown last
     await ada.prompts("cyd>")
-    await ada.shows("-- nothing new here; /history shows earlier messages")
-    assert ada.text.count("psst") == 1
+    await ada.until(lambda: ada.text.count("cyd -> ada: psst") == 2, "the last lines of the conversation")
     assert ada.text.count("what says Ada?") == 2  # once more behind what is new, without a hole
     await ada.key("m-1")
     await ada.prompts("room>")
@@ -438,3 +437,23 @@ async def test_leaving_a_group_is_asked_about_if_nobody_has_the_last_message(
         await ada.prompts("#ops>" if key == "n" else "room>")
     await ada.shows("-- you are still in #ops")
     await ada.shows("-- you left #ops")
+
+
+@pytest.mark.parametrize("plain", [(), ("--plain",)], ids=["prompt", "plain"])
+@pytest.mark.parametrize("line", ["/go bob", "/msg bob"])
+async def test_an_opened_conversation_shows_its_last_lines(
+    terminal: OpenTerminal, peer: StartPeer, line: str, plain: tuple[str, ...]
+) -> None:
+    ada, bob = await ada_and("bob", terminal, peer, *plain)
+    for number in range(7):
+        await bob.send("ada", f"line {number}")
+        await ada.shows(f"bob -> ada: line {number}")
+    for count in (2, 3):  # though they were all seen, also since the last time it was opened
+        await ada.line(line)
+        await ada.until(lambda: ada.text.count("bob -> ada: line 6") == count, "its last lines")  # noqa: B023
+        assert [ada.text.count(f"line {number}") for number in range(7)] == [1, 1, *([count] * 5)]
+
+
+async def test_an_opened_conversation_without_messages_says_so(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada, _ = await ada_and("bob", terminal, peer)
+    await ada.answers("/go bob", "-- no messages here yet")
