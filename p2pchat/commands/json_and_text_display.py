@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
+from p2pchat.commands.arrivals import Arrivals, author_id
 from p2pchat.commands.delivery_notices import Notifier
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
@@ -35,7 +36,7 @@ RECEIPT_EVENTS = ("delivered", "read")  # about own messages
 
 def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
     """Return whether an event line is of an ignored user: their messages, actions and presence."""
-    return line["event"] not in RECEIPT_EVENTS and of.ignores(_author_id(line))
+    return line["event"] not in RECEIPT_EVENTS and of.ignores(author_id(line))
 
 
 def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
@@ -43,12 +44,6 @@ def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> Even
     if not line.get("reactions"):
         return line
     return {**line, "reactions": [one for one in line["reactions"] if not of.ignores(one["by_id"])]}
-
-
-def _author_id(line: Mapping[str, Any]) -> str:
-    if line["event"] == "group":  # changes of a group concern everyone, except an ignored user's own coming and going
-        return line.get("target_id") or ""
-    return line.get("sender_id") or line.get("by_id") or line.get("user_id") or ""
 
 
 # ---- events and answers
@@ -95,6 +90,7 @@ class Display:
         self.files: FileNumbers = FileNumbers()
         self.numbers_files: bool = not (as_json or echo)
         self._edits = ShownEdits()
+        self._arrivals = Arrivals(self._show_late)
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         """Show one event; return when it is out.
@@ -109,15 +105,26 @@ class Display:
             await self._output.write(line)
         elif (notice := format_notice(event)) is not None:
             print_notice(notice)
-        elif self.hides(event):
-            pass
-        elif event["event"] in EDIT_EVENTS:
+        elif not self.hides(event):
+            if event["event"] == "joined":
+                self.notifier.on_joined(event["user_id"])
+                event = {**event, "first": event["first"] and not self.joining}
+            for one in [event] if older else self._arrivals.lines(event, at_once=self.joining):
+                await self._show_line(one, older=older)
+
+    async def _show_line(self, event: EventLine, *, older: bool) -> None:
+        if event["event"] in EDIT_EVENTS:
             if not older and not self._edits.includes(event):
                 await self._show_for_people(event)
         elif older:
             self.notifier.count_older(event)
         else:
             self._edits.add(event)
+            await self._show_for_people(event)
+
+    async def _show_late(self, event: EventLine) -> None:
+        """Show an event that waited, apart from those that come now."""
+        if not self.hides(event):  # it may be ignored since
             await self._show_for_people(event)
 
     def shows(self, line: EventLine) -> bool:
@@ -130,9 +137,6 @@ class Display:
             self.notifier.rooms.add(event["conversation_id"])  # unknown before in an open network
         if kind == "delivered":
             self.notifier.on_delivered(event)
-        elif kind == "joined":
-            self.notifier.on_joined(event["user_id"])
-            event = {**event, "first": event["first"] and not self.joining}
         elif kind == "sent":
             self.notifier.on_sent(event)
             if not self._echo:
@@ -209,6 +213,7 @@ class Display:
 
     def close(self) -> None:
         """Print delayed notices and close the log."""
+        self._arrivals.close()
         self.notifier.close()
         if self._log is not None:
             self._log.close()

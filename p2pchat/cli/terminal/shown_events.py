@@ -232,6 +232,10 @@ class TerminalDisplay(Display):
         self._on_change()
         await self._screen.wait_for_room()
 
+    async def _show_late(self, event: EventLine) -> None:
+        async with self._turn:
+            await super()._show_late(event)
+
     def _was_shown(self, id: str) -> bool:
         _remember(self._received, id)
         was_shown = id in self._shown
@@ -326,9 +330,6 @@ class TerminalDisplay(Display):
     def _show_presence(self, event: EventLine) -> None:
         if event["event"] == "many" and not (event["joined"] or event["left"]):
             return
-        if event["event"] == "joined":
-            self.notifier.on_joined(event["user_id"])
-            event = {**event, "first": event["first"] and not self.joining}
         if self._shows_joins:
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
