@@ -2,8 +2,9 @@
 
 A program that runs once comes, does its work and goes within seconds. Neither is shown: the line that somebody is here
 waits until they have stayed, or do something that others see, and then comes before that. Who leaves while it waits
-leaves unseen. Programs get every event at once; this is for lines that people read. Other chat programs hide arrivals
-of whoever says nothing in the same way (WeeChat's "smart filter").
+leaves unseen. Who types in a terminal has a status that says so, and is shown at once. Programs get every event at
+once; this is for lines that people read. Other chat programs hide arrivals of whoever says nothing in the same way
+(WeeChat's "smart filter").
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Arrivals:
         """Return the lines to show now: none, the event, or the arrival of its user and the event.
 
         Args:
-            at_once: Show an arrival now, as of those who were here before this peer came.
+            at_once: Show an arrival now: of those who were here before this peer came, and of people.
         """
         user = author_id(event)
         if event["event"] == "joined" and not at_once:
@@ -44,7 +45,7 @@ class Arrivals:
             return []
         if event["event"] == "left":
             return [] if self._take(user) else [event]
-        does = event["event"] in _SEEN and not event.get("old")
+        does = (event["event"] in _SEEN and not event.get("old")) or _is_set_presence(event)
         return [*(self._take(user) if does else ()), event]
 
     def _take(self, user: str) -> list[EventLine]:
@@ -64,6 +65,10 @@ class Arrivals:
         """Show none of those that wait."""
         for user in list(self._waiting):
             self._take(user)
+
+
+def _is_set_presence(event: EventLine) -> bool:
+    return event["event"] == "presence" and event["status"] != "offline" and event["since"] is not None
 
 
 def author_id(line: Mapping[str, Any]) -> str:

@@ -66,6 +66,7 @@ class Display:
         me: The own label.
         notifier: Status notices for people; unused under --json.
         joining: The peer is just joining: users who appear now are not announced as new.
+        has_presence: Returns whether a user (by id) has a status that was set, as terminals do: no program of a moment.
         hides: Returns whether people should not see an event, because its user is ignored.
         find_related: Finds the message that an event replies to, edits, deletes or reacts to; None: not available.
         numbers: Numbers of the messages listed last, by message id.
@@ -84,6 +85,7 @@ class Display:
         self.me = ""
         self.notifier: Notifier = Notifier()
         self.joining = False
+        self.has_presence: Callable[[str], bool] = lambda user_id: False
         self.hides: Callable[[EventLine], bool] = lambda line: False
         self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
@@ -109,7 +111,8 @@ class Display:
             if event["event"] == "joined":
                 self.notifier.on_joined(event["user_id"])
                 event = {**event, "first": event["first"] and not self.joining}
-            for one in [event] if older else self._arrivals.lines(event, at_once=self.joining):
+            at_once = self.joining or (event["event"] == "joined" and self.has_presence(event["user_id"]))
+            for one in [event] if older else self._arrivals.lines(event, at_once=at_once):
                 await self._show_line(one, older=older)
 
     async def _show_line(self, event: EventLine, *, older: bool) -> None:

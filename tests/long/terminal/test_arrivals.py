@@ -65,7 +65,7 @@ async def test_programs_that_run_once_come_and_go_unseen(
     assert "cron is here" not in tail.text and "cron left" not in tail.text
 
 
-async def test_who_stays_is_shown_a_moment_later(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_program_that_stays_is_shown_a_moment_later(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     began = asyncio.get_running_loop().time()
