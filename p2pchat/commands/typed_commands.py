@@ -121,15 +121,15 @@ COMMANDS = (
         named_kinds=("member",)),
     TypedCommand("members", "", "list the members of the current group", "/members"),
     TypedCommand(
-        "list", "[all]", "your conversations, with unread counts", "/list",
+        "list", "[-a]", "your conversations, with unread counts", "/list",
         details=(
             "if there are very many: those with unread messages, and the latest",
-            "/list all shows every one, by name",
+            "/list -a shows every one, by name",
         ),
     ),
     TypedCommand(
-        "who", "[all]", "who is here, who is offline, and since when", "/who", aliases=("names",),
-        details=("everyone who is here, and some of very many others; /who all shows every one",),
+        "who", "[-a]", "who is here and with whom you talk, and since when", "/who", aliases=("names",),
+        details=("/who -a shows everyone known: programs that ran once, closed accounts",),
     ),
     TypedCommand("whois", "NAME", "details about one person, with their id", "/whois bob"),
     TypedCommand("me", "TEXT", "say what you do, as in: * ada waves", "/me waves"),

@@ -39,7 +39,7 @@ async def test_who_shows_status_time_and_text(shown: Shown) -> None:
         await seen(ada, "bob", "idle")
         await seen(ada, "cyd", "offline")
         shown.new  # noqa: B018 (what bob was answered)
-        await session.execute([b"/who"])
+        await session.execute([b"/who -a"])
         here, lunch, gone = shown.new
         now = datetime.now().astimezone()
         times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
@@ -242,7 +242,7 @@ async def test_blocked_users_are_listed_hidden_and_shown_again(shown: Shown) -> 
         await mallory.broadcast("look at me")
         await net.settle()
         session = open_session(ada, shown, as_json=False)
-        await session.execute([b"/block", b"/block mallory", b"/block", b"/who", b"/history"])
+        await session.execute([b"/block", b"/block mallory", b"/block", b"/who -a", b"/history"])
         lines = [TIMELESS.sub("", line) for line in shown.new]
         assert lines[:3] == [
             "-- nobody is blocked",

@@ -13,15 +13,25 @@ def test_users_come_from_the_running_peer_or_the_database(chats: OpenChats, here
     assert (ran.code, ran.err) == (0, "")
     assert [line.split(" since ")[0] for line in sorted(ran.out.splitlines())] == ["ada: online", "bob: online"]
     assert [line for line in ran.out.splitlines() if line.startswith("ada") and line.endswith(" (you)")]
-    bob.room.send("the database knows who wrote").delivered(timeout=60)
+    cyd = chats.open("cyd", ada)
+    for one in (bob, cyd):
+        one.room.send("the database knows who wrote").delivered(timeout=60)
+    bob.send("ada", "psst").delivered(timeout=60)
+    chats.close(cyd)
+    ran = here("users", "--data", data)
+    assert "cyd" not in ran.out and ran.err == "-- and 1 more: p2pchat users -a shows them too\n"
+    assert "cyd: offline" in here("users", "-a", "--data", data).out
     chats.close(bob)
     chats.close(ada)
     at_rest = "-- this peer is not running, so who is here is not known\n"
-    assert here("users", "--data", data).said == (0, "ada (you)\nbob\n", at_rest)
+    more = "-- and 1 more: p2pchat users -a shows them too\n"
+    assert here("users", "--data", data).said == (0, "ada (you)\nbob\n", more + at_rest)
+    assert here("users", "--all", "--data", data).said == (0, "ada (you)\nbob\ncyd\n", at_rest)
     rows = here("users", "--json", "--data", data).events
     assert [(row["event"], row["user"], row["status"], row["me"]) for row in rows] == [
         ("presence", "ada", "unknown", True),
         ("presence", "bob", "unknown", False),
+        ("presence", "cyd", "unknown", False),
     ]
 
 
