@@ -266,7 +266,8 @@ class Chat:
         settings.remember_start(
             LastStart(
                 options.host, options.advertise, options.discover, options.engine, credentials, not options.no_listen
-            )
+            ),
+            terminal=self._front.interactive,
         )
 
     # The end

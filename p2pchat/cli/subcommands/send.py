@@ -125,7 +125,7 @@ def send(to: str, text: tuple[str, ...], **values: Any) -> int:
         _check_files(options)
     elif not options.lines:
         options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
-    directory = find_profile(options.profile, options.to)
+    directory = find_profile(options.profile, options.to, acts=True)
     sending = SendRun(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
@@ -194,7 +194,7 @@ def _check_recipient(options: SendOptions) -> None:
     Raises:
         UsageError: There is no such profile. CommandError: The running peer knows no such name.
     """
-    asyncio.run(ask_running_peer(find_profile(options.profile, options.to), "find", to=options.to))
+    asyncio.run(ask_running_peer(find_profile(options.profile, options.to, acts=True), "find", to=options.to))
 
 
 def _check_text(text: str) -> str:

@@ -50,13 +50,13 @@ def test_of_several_profiles_the_newest_running_one_is_meant(chats: OpenChats, h
     assert (only.code, only.err) == (0, "") and only.out.startswith("ada: online since ")  # the only profile there is
     bob = chats.open("bob", ada, data="8002")
     cyd = chats.open("cyd", ada, bob, data="8003")
-    using = "-- using the running peer of port {} (--port PORT: another)\n"
-    assert here("send", "bob", "hi").said == (0, "", using.format(8003))
+    using = "-- as {}, port {} (--port PORT: another)\n"
+    assert here("send", "bob", "hi").said == (0, "", using.format("cyd", 8003))
     assert [post.text for post in bob.history("cyd")] == ["hi"]
     assert here("users", "--port", "8002").err == ""
     chats.close(cyd)
-    assert here("users").err == using.format(8002)
-    assert here("send", "bob", "not to himself").said == (0, "", using.format(8001))
+    assert here("users").err == using.format("bob", 8002)
+    assert here("send", "bob", "not to himself").said == (0, "", using.format("ada", 8001))
     chats.close(bob)
     chats.close(ada)
     refused = here("send", "bob", "hi")

@@ -120,7 +120,8 @@ async def test_a_taken_name_is_warned_of_before_it_is_used(terminal: OpenTermina
     assert [line.split(":")[0] for line in told[:1]] == ["p2pchat"] and len(told) == 2
     await ada.answers("/nick kim", "-- you are now kim")
     await ada.answers("hello", "kim: hello")
-    assert sum("kim" in line for line in ada.all_lines) == 2  # one's own rename is not shown in the third person
+    await ada.until(lambda: ada.cursor_row == "kim to room>")
+    assert sum("kim" in line for line in ada.all_lines[:-1]) == 2  # one's own rename is not shown in the third person
 
 
 async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTerminal) -> None:

@@ -62,7 +62,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
         "    | ada",
         "-- first message from bob: they see what you read once you answer",
         "bob -> ada: psst",
-        "room> and",
+        "ada to room> and",
     ]
 
 
@@ -392,10 +392,10 @@ async def test_clear_keeps_the_prompt(terminal: OpenTerminal) -> None:
     await ada.prompts("room>")
     await ada.answers("words", "words  · saved", "-- nobody is here")
     await ada.line("/clear")
-    await ada.until(lambda: ada.lines == ["room>"])
+    await ada.until(lambda: ada.lines == ["ada to room>"])
     await ada.type("more")
     await ada.key("c-l")
-    await ada.until(lambda: ada.lines == ["room> more"])
+    await ada.until(lambda: ada.lines == ["ada to room> more"])
 
 
 async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -> None:
