@@ -575,7 +575,7 @@ class User(Wrapper):
 
     @property
     def since(self) -> datetime | None:
-        """Since when the status holds, by the user's own clock; None while that is unknown."""
+        """Since when the status holds, by the user's own clock; None if unknown, or if nobody has set one there."""
         return self._get("since")
 
 
