@@ -145,7 +145,7 @@ class _BotRun:
         """Write the events of the peer to --json and --log, and say what is wrong with links."""
         async for event in peer.events(consumer=None):
             if isinstance(event, Link):
-                self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+                self._endpoints.on_link_event(event)
             if isinstance(event, Warned):
                 print_error(f"warning: {event.text}")
             await self._display.show_event(event.to_json())

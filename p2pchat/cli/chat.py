@@ -204,7 +204,7 @@ class Chat:
             async for event in events:
                 line = event.to_json()
                 if isinstance(event, Link):
-                    self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+                    self._endpoints.on_link_event(event)
                 self._join_summary.on_event(event)
                 self._display.joining = self._join_summary.in_progress
                 shown = self._session.on_event(line)
@@ -246,7 +246,7 @@ class Chat:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
             with suppress(InviteError):  # an open network before the first peer was met
-                print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
         self._report_reach()
         if self._options.bare:
             names = [user.name for user in peer.users()]

@@ -203,7 +203,7 @@ class GatewayRun:
         try:
             async for event in events:
                 if isinstance(event, Link):
-                    self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+                    self._endpoints.on_link_event(event)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
                 self._event_log.write(event.to_json())
@@ -237,7 +237,7 @@ class GatewayRun:
             )
         if not is_loopback(options.host):
             with suppress(InviteError):  # an open network whose first peer has not been reached yet
-                print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
         else:
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, '--name', 'bob')}")
 

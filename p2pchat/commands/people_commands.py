@@ -12,9 +12,9 @@ from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, U
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.endpoints_and_qr_codes import (
     beyond_loopback,
-    endpoints_of,
     invite_screen,
     is_loopback,
+    names_loopback,
     parse_endpoint,
 )
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
@@ -304,9 +304,8 @@ async def invite(ctx: CommandContext) -> CommandResult:
 
 def invite_row(peer: TCPPeer) -> EventLine:
     """Return the invite to a peer, and whether other machines can use it."""
-    hosts = [endpoint.rpartition(":")[0] for endpoint in endpoints_of(peer.invite)]
-    only_here = is_loopback(peer.address) and all(map(is_loopback, hosts))  # --advertise may name a tunnel to here
-    invite = beyond_loopback(peer.invite, peer.port)
+    only_here = is_loopback(peer.address) and names_loopback(peer.invite, peer.address, peer.port)
+    invite = beyond_loopback(peer.invite, peer.address, peer.port)
     return {"invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here}
 
 

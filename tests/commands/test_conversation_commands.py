@@ -292,10 +292,9 @@ async def test_who_shows_who_is_here_and_with_whom_one_talks(shown: Shown) -> No
         await net.settle()
         await open_session(ada, shown, as_json=False).execute([b"/who", b"/who -a"])
         lines = [line.split(" since ")[0] for line in shown.new]
-        assert lines[:4] == [
-            "-- ada: online (you)", "-- zoe: online", "-- bob: offline", "-- and 1 more offline: /who -a shows them too",
-        ]  # fmt: skip
-        assert lines[4:] == ["-- ada: online (you)", "-- zoe: online", "-- bob: offline", "-- cron: offline"]
+        here = ["-- ada: online (you)", "-- zoe: online", "-- bob: offline"]
+        assert lines[:4] == [*here, "-- and 1 more offline: /who -a shows them too"]
+        assert lines[4:] == [*here, "-- cron: offline"]
         await open_session(ada, shown).execute([b'{"do":"who"}'])
         assert "cron" in [row["user"] for row in json.loads(shown.new[-1])["rows"]]
 

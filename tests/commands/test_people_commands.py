@@ -334,3 +334,8 @@ async def test_invite_shows_a_screen_and_warns_on_loopback(
     async with TCPPeer(0, name="bob", db="memory://", settings=Settings(start_timeout=0.0), **where) as bob:  # type: ignore[arg-type]
         await open_session(bob, shown, as_json=False).execute([b"/invite"])
         assert not shown.new[-1].startswith("-- only this computer")  # the advertised address leads here
+    where["advertise"] = "localhost:9999"  # the end of a tunnel
+    async with TCPPeer(0, name="cyd", db="memory://", settings=Settings(start_timeout=0.0), **where) as cyd:  # type: ignore[arg-type]
+        await open_session(cyd, shown).execute([b'{"do":"invite","ref":"i"}'])
+        row = json.loads(shown.new[-1])["rows"][0]
+        assert row["invite"].endswith("@localhost:9999") and row["only_this_machine"] is False
