@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
+from p2pchat import (
+    P2PChatError,
+    Settings,
+    home_directory,
+    inspect_profile,
+    known_profiles,
+    open_history,
+    profile_directory,
+)
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints_and_qr_codes import LOOPBACK, command
@@ -282,7 +290,7 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
     Raises:
         UsageError: The options contradict each other.
     """
-    from p2pchat import Settings, TCPPeer
+    from p2pchat import TCPPeer
 
     _warn_of_missing_key(options)
     settings = Settings()

@@ -22,7 +22,7 @@ from typing import Any
 
 from p2pchat import Settings
 from p2pchat.__main__ import main
-from p2pchat.cli import chat
+from p2pchat.cli import profiles
 
 POLL_EVERY = 0.02  # seconds between checks of the stall file
 
@@ -76,7 +76,7 @@ def alter(words: Sequence[str]) -> None:
             {"clock": _change_clock, "stall": _stall_commits}[name](Path(value))
         else:
             settings[name] = types[name](float(value))
-    vars(chat)["Settings"] = partial(Settings, **settings)
+    vars(profiles)["Settings"] = partial(Settings, **settings)
 
 
 if __name__ == "__main__":
