@@ -292,6 +292,8 @@ def write_private(path: Path, text: str) -> None:
 async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "") -> CommandResult:
     """Show all settings or one, or change one, in general or for one conversation."""
     name, value = name.lower(), value.lower()
+    if value and not name:
+        raise UsageError(f"which setting? They are {', '.join(BY_NAME)}")
     if name and name not in BY_NAME:
         near = get_close_matches(name, BY_NAME, n=1)
         hint = f": did you mean {near[0]}?" if near else f"; the settings are {', '.join(BY_NAME)}"

@@ -155,8 +155,13 @@ def _check_stream(options: SendOptions) -> None:
 
 
 def _from_shell(text: str) -> str:
-    """Return the text of an argument, with bytes that are not UTF-8 replaced, as in a pipe."""
-    return decode_line(os.fsencode(text))[0] if sys.platform != "win32" else text
+    """Return the text of an argument, with bytes that are not UTF-8 replaced and warned of, as in a pipe."""
+    if sys.platform == "win32":
+        return text
+    text, was_utf8 = decode_line(os.fsencode(text))
+    if not was_utf8:
+        print_error("warning: the text was not UTF-8: invalid bytes were replaced")
+    return text
 
 
 def _read_stdin(options: SendOptions) -> str:
